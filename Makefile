@@ -1,0 +1,57 @@
+# make setup | run | test | test-all | lint | clean. Stamps make a second call instant.
+PYTHON ?= python3.11
+VENV := .venv
+PY := $(VENV)/bin/python
+HOST ?= 127.0.0.1
+PORT ?= 7860
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
+SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
+
+.PHONY: setup run test test-all lint clean
+.DEFAULT_GOAL := setup
+
+setup: $(VENV)/.ready
+
+run: setup
+	@echo "Delta Lab starts on http://$(HOST):$(PORT)  (stop with Ctrl-C)"
+	@$(PY) app.py --host $(HOST) --port $(PORT)
+
+test: $(VENV)/.ready-test $(VENV)/.ready-system
+	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/.ready-test $(VENV)/.ready-system
+	$(PYTEST) --hypothesis-profile=thorough
+
+lint: $(VENV)/.ready-test
+	$(PY) -m ruff check .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+
+# Debian's python3.11 without python3.11-venv has no ensurepip: then the pip that is there puts one in.
+$(PY):
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Delta Lab needs Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $(PY) install --quiet pip; }
+
+$(VENV)/.ready: requirements.txt | $(PY)
+	@echo "Installing requirements.txt (about 2 GB, some minutes the first time)"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready requirements-test.txt requirements-postgres.txt
+	@echo "Installing requirements-test.txt"
+	@$(PIP) -r requirements-test.txt
+	@touch $@
+
+# Chromium with fonts that have Latin and Chinese glyphs, and PostgreSQL for the store's tests.
+$(VENV)/.ready-system: | $(PY)
+	@if command -v chromium >/dev/null && ls /usr/share/fonts/truetype/dejavu /usr/share/fonts/truetype/wqy /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then :; \
+	elif command -v apt-get >/dev/null; then \
+		echo "Installing chromium, fonts and postgresql with apt-get"; \
+		$(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			chromium fonts-dejavu-core fonts-wqy-microhei postgresql >/dev/null; \
+	else echo "There is no apt-get here: install chromium, DejaVu and WenQuanYi fonts and PostgreSQL yourself for all tests to run."; fi
+	@touch $@
