@@ -7,7 +7,8 @@ count selective methods (full, bitfit, ln-tuning, lisa) without torch. Counts ar
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from lab.design.options import Options, option
 

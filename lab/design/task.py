@@ -139,10 +139,10 @@ class TaskSpec(Options):
             fields = [field for _, field, _, _ in string.Formatter().parse(self.prompt) if field is not None]
         except ValueError as error:
             raise Refusal(f"The prompt cannot be read: {error}; write {{{{ and }}}} for braces.", "prompt") from None
-        known = set(COLUMNS[self.family][0] + COLUMNS[self.family][1])
+        known = set(COLUMNS[self.family][0] + COLUMNS[self.family][1]) - {"label", "target", "answer", "output"}
         for field in fields:
             if field not in known:
-                raise Refusal(f"The prompt names {{{field}}}; a {self.family} task has {', '.join(sorted(known))}.", "prompt")
+                raise Refusal(f"The prompt names {{{field}}}; a {self.family} prompt may name {', '.join(sorted(known))}.", "prompt")
 
     def column(self, role: str) -> str:
         """The data's name of a column: the one that was given, else the role's own name."""

@@ -1,0 +1,76 @@
+"""Low rank: Δh = x·A·(S)·B, linear in x (LoRA, Hu et al. 2022; VeRA, AFLoRA, AdaLoRA, LaMDA are this form with other parts).
+
+As torch keeps them, for a projection 768 → 3072 with r=8: A (8, 768), B (3072, 8), so Δh = x Aᵀ Bᵀ.
+`core` puts something between the two: `diagonal` Λ (r,) as AdaLoRA, `square` S (r, r) as LaMDA. `vectors` multiplies by
+d (r,) after A and by b (out,) after B, as VeRA and AFLoRA.
+"""
+
+from __future__ import annotations
+
+from lab.design.forms.base import Form, Part, width
+
+KAIMING = "kaiming:2.23606797749979"
+# A, B, core, d, b
+INITS = {
+    "lora": (KAIMING, "zeros", "identity", "constant:1", "constant:1"),
+    "code": (KAIMING, "zeros", KAIMING, "constant:1", "constant:1"),
+    "zero-core": ("normal:0.02", "normal:0.02", "zeros", "constant:1", "constant:1"),
+    "vectors": ("kaiming:0", "kaiming:0", "identity", "constant:0.1", "zeros"),
+    "normal": ("normal:0.02", "normal:0.02", "identity", "constant:1", "constant:1"),
+    "spectral": ("svd", "svd", "svd", "constant:1", "constant:1"),
+    "spectral-minor": ("svd", "svd", "svd", "constant:1", "constant:1"),
+    "spectral-random": ("svd", "svd", "svd", "constant:1", "constant:1"),
+}
+SPECTRAL = ("spectral", "spectral-minor", "spectral-random")
+
+
+class LowRank(Form):
+    name = "lowrank"
+    label, label_zh = "low rank", "低秩"
+    help = "A linear map through r dimensions; it can be merged into the weight of a projection."
+    defaults = {"composition": "scaled", "init": "lora"}
+    nonlinearities = ("none",)
+    inits = tuple(INITS)
+    identity_inits = ("lora", "code", "zero-core", "vectors", *SPECTRAL)
+    shared = ("A", "B")
+    options = ("core", "vectors", "alpha")
+    refusals = {
+        "nonlinearity": "A low-rank change is linear: choose form bottleneck to put a nonlinearity between its two maps.",
+    }
+
+    def parts(self, delta, site):
+        a, b, core, down, out = INITS[delta.init]
+        rank = site.rank or delta.rank  # an allocation gives each site its own
+        parts = [Part("A", (rank, site.width_in), a), Part("B", (site.width_out, rank), b)]
+        if delta.core == "diagonal":
+            parts.append(Part("core", (rank,), "constant:1" if core == "identity" else core))
+        elif delta.core == "square":
+            parts.append(Part("core", (rank, rank), core))
+        if delta.vectors:
+            parts += [Part("d", (rank,), down), Part("b", (site.width_out,), out)]
+        return parts
+
+    def change(self, p, x, sigma):
+        hidden = x @ p.A.T  # (..., r)
+        if p.d is not None:
+            hidden = hidden * p.d
+        if p.core is not None:
+            hidden = hidden * p.core if p.core.dim() == 1 else hidden @ p.core.T
+        change = hidden @ p.B.T  # (..., width_out)
+        return change if p.b is None else change * p.b
+
+    def mergeable(self, delta):
+        return True
+
+    def matrix(self, p):
+        right = p.A if p.d is None else p.d[:, None] * p.A  # (r, in)
+        if p.core is not None:
+            right = p.core[:, None] * right if p.core.dim() == 1 else p.core @ right
+        left = p.B if p.b is None else p.b[:, None] * p.B  # (out, r)
+        return left @ right, None
+
+    def latex(self, delta):
+        core = {"none": "", "diagonal": "\\Lambda\\,", "square": "S\\,"}[delta.core]
+        if delta.vectors:
+            return f"x\\,A^{{{width('r', delta.rank)}}}\\odot d\\;{core}B\\odot b"
+        return f"x\\,A^{{{width('r', delta.rank)}}}\\,{core}B"

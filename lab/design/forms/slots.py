@@ -1,0 +1,45 @@
+"""Slots: Δh = σ(x·Wq·Pkᵀ)·Pv per head, over l learned keys and values (prefix tuning, Li & Liang 2021; Eq. 7-10 of He et al. 2022).
+
+With softmax and `gated` this is attention over l more keys and values; with relu and `add` the multi-head parallel adapter.
+Shapes for 12 heads of 64 and l=30: Pk (30, 768), Pv (30, 768). With grouped-query attention they have the key/value width.
+"""
+
+from __future__ import annotations
+
+from lab.design.forms.base import Form, Part, width, with_sigma
+
+INITS = {"normal": ("normal:0.02", "normal:0.02"), "lora": ("kaiming:2.23606797749979", "zeros")}
+
+
+class Slots(Form):
+    name = "slots"
+    label, label_zh = "slots", "槽（前缀）"
+    help = "l learned keys and values that every position can read."
+    rank_label, rank_symbol = "prefix length", "l"
+    defaults = {"composition": "gated", "nonlinearity": "softmax", "init": "normal", "rank": 30}
+    representations = ("attn.heads",)
+    insertions = ("parallel",)
+    compositions = ("add", "scaled", "gated", "learned-gate")
+    nonlinearities = ("softmax", "relu", "gelu", "silu", "tanh", "sigmoid", "none")
+    inits = tuple(INITS)
+    identity_inits = ()
+    options = ("encoder", "encoder_width", "positions")
+    refusals = {
+        "insertion.sequential": "Slots are read by the queries, which come from the sublayer's input: choose insertion parallel.",
+        "representation": "Slots need a query projection to be read by: place them at attn.heads.",
+    }
+
+    def parts(self, delta, site):
+        kv = site.kv_heads * site.head_dim
+        keys, values = INITS[delta.init]
+        return [Part("keys", (delta.rank, kv), keys), Part("values", (delta.rank, kv), values)]
+
+    def change(self, p, x, sigma):
+        """x: queries (batch, heads, positions, head_dim), scaled; returns (batch, heads, positions, head_dim)."""
+        keys, values = p.by_head(p.keys), p.by_head(p.values)  # (heads, l, head_dim)
+        return sigma(x @ keys.transpose(-1, -2)) @ values
+
+    def latex(self, delta):
+        size = width("l", delta.rank)
+        inner = f"x\\,W_q\\,P_k^{{\\top\\,({size})}}"
+        return f"{with_sigma(delta.nonlinearity, inner)}\\,P_v"

@@ -1,0 +1,38 @@
+"""Tokens: l virtual tokens before the input (prompt tuning, Lester et al. 2021; P-tuning, Liu et al. 2021).
+
+They join through the attention of every layer, so the composition is gated: each head mixes them in by their attention mass.
+Shape for l=20 on a model of width 768: P (20, 768).
+"""
+
+from __future__ import annotations
+
+from lab.design.forms.base import Form, Part, width
+
+
+class Tokens(Form):
+    name = "tokens"
+    label, label_zh = "virtual tokens", "虚拟词元"
+    help = "l learned embeddings placed before the input."
+    rank_label, rank_symbol = "prompt length", "l"
+    defaults = {"insertion": "parallel", "composition": "gated", "init": "vocabulary", "rank": 20}
+    representations = ("embed",)
+    insertions = ("parallel",)
+    compositions = ("gated",)
+    inits = ("vocabulary", "normal", "text")
+    options = ("encoder", "encoder_width", "text")
+    refusals = {
+        "representation": "Virtual tokens are inputs: place them at embed.",
+        "composition": "Virtual tokens join through attention: choose composition gated.",
+        "insertion.sequential": "Virtual tokens stand beside the input: choose insertion parallel.",
+        "nonlinearity": "Virtual tokens have no nonlinearity of their own: leave it at none.",
+    }
+
+    def parts(self, delta, site):
+        init = "normal:0.02" if delta.init == "normal" or delta.encoder != "none" else delta.init
+        return [Part("tokens", (delta.rank, site.width_out), init)]
+
+    def change(self, p, x, sigma):
+        return p.tokens
+
+    def latex(self, delta):
+        return f"\\mathrm{{attention\\ over}}\\ [P^{{{width('l', delta.rank)}}};\\, x]"

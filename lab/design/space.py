@@ -1,0 +1,64 @@
+"""The four dimensions of the design space and the words for them (He et al. 2022, Table 1; arXiv 2110.04366)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+RepresentationName = Literal[
+    "attn.q", "attn.k", "attn.v", "attn.qkv", "attn.heads", "attn.out",
+    "ffn.up", "ffn.gate", "ffn.act", "ffn.down", "ffn.out", "ffn.residual", "layer.out", "embed",
+]  # fmt: skip
+InsertionName = Literal["parallel", "sequential"]
+CompositionName = Literal["add", "scaled", "gated", "learned-gate", "rescale"]
+StackName = Literal["encoder", "decoder", "cross"]
+Nonlinearity = Literal["none", "relu", "gelu", "silu", "tanh", "sigmoid", "softmax"]
+Family = Literal["additive", "selective", "reparameterised", "unified", "free"]
+
+
+@dataclass(frozen=True)
+class Word:
+    """One value of a dimension, with the terms that pages show."""
+
+    name: str
+    help: str
+    help_zh: str = ""
+    latex: str = ""
+
+
+REPRESENTATIONS: dict[str, Word] = {
+    word.name: word
+    for word in (
+        Word("attn.q", "Queries: the output of the query projection.", "查询投影的输出", "q"),
+        Word("attn.k", "Keys: the output of the key projection.", "键投影的输出", "k"),
+        Word("attn.v", "Values: the output of the value projection.", "值投影的输出", "v"),
+        Word("attn.qkv", "The output of one fused query-key-value projection.", "融合的查询-键-值投影的输出", "[q;k;v]"),
+        Word("attn.heads", "The concatenated head outputs, before the output projection.", "各头输出的拼接（输出投影之前）", "\\mathrm{heads}"),
+        Word("attn.out", "The attention sublayer's output, before the residual.", "注意力子层的输出（残差之前）", "h_{\\mathrm{attn}}"),
+        Word("ffn.up", "The output of the FFN's up projection.", "前馈网络上投影的输出", "u"),
+        Word("ffn.gate", "The output of a gated FFN's gate projection.", "门控前馈网络门投影的输出", "g"),
+        Word("ffn.act", "The FFN's hidden activation, before the down projection.", "前馈网络的隐藏激活（下投影之前）", "a"),
+        Word("ffn.down", "The output of the FFN's down projection, read as a projection.", "前馈网络下投影的输出", "d"),
+        Word("ffn.out", "The FFN sublayer's output, before the residual.", "前馈子层的输出（残差之前）", "h_{\\mathrm{ffn}}"),
+        Word("ffn.residual", "The FFN's output plus its residual, before the norm that may follow.", "前馈子层输出与残差之和（归一化之前）", "z"),
+        Word("layer.out", "The layer's output, after add and norm.", "整层的输出（相加与归一化之后）", "h_{\\mathrm{layer}}"),
+        Word("embed", "The input embeddings.", "输入嵌入", "e"),
+    )
+}  # fmt: skip
+INSERTIONS: dict[str, Word] = {
+    word.name: word
+    for word in (
+        Word("parallel", "Δh is computed from the input of the sublayer or projection that computes h.", "Δh 由计算 h 的子层或投影的输入得到"),
+        Word("sequential", "Δh is computed from h itself.", "Δh 由 h 本身得到"),
+    )
+}
+COMPOSITIONS: dict[str, Word] = {
+    word.name: word
+    for word in (
+        Word("add", "h + Δh", "相加", "h + \\Delta h"),
+        Word("scaled", "h + s·Δh, with s fixed or learned", "缩放后相加，s 固定或可学习", "h + s\\,\\Delta h"),
+        Word("gated", "(1−λ)h + λΔh, with λ the attention mass of the slots", "由注意力质量 λ 门控", "(1-\\lambda)\\,h + \\lambda\\,\\Delta h"),
+        Word("learned-gate", "h + g(x)·Δh, with g a sigmoid of x averaged over the sequence", "可学习门控 g(x)", "h + g(x)\\,\\Delta h"),
+        Word("rescale", "l ⊙ h", "逐元素缩放", "l \\odot h"),
+    )
+}
