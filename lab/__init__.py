@@ -1,0 +1,72 @@
+"""Delta Lab: a lab bench for parameter-efficient fine-tuning.
+
+    import lab
+    lab.methods(); lab.models(); lab.tasks()                   # presets by name
+    method = lab.load_method("lora", {"deltas.0.rank": 16})    # a Method; lab.Method(...) builds a free one
+    lab.count(model="bart-large", method="mam")                # {'trainable': ..., 'total': ..., 'percent': ..., ...}
+    attached = lab.attach(model, method)                       # .detach() .merge() .unmerge() .trainable() .state_dict()
+    run = lab.run(spec); lab.runs(); lab.export(run, format="peft", out="adapter")
+    model, tokenizer = lab.load(run)                           # base model with the run's best adapter, in eval mode
+
+Importing this imports nothing else: every name is looked up at first use, and torch only by what needs it. Some rooms share
+their name with a verb (`lab.runs` is the folder of the store): such a module can be called, too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from typing import Any
+
+__version__ = "0.1.0"
+_NAMES = {  # public name: (module, name there)
+    "Refusal": ("lab.design.refusal", "Refusal"),
+    "Method": ("lab.design.method", "Method"),
+    "Delta": ("lab.design.method", "Delta"),
+    "RunSpec": ("lab.design.spec", "RunSpec"),
+    "Training": ("lab.design.spec", "Training"),
+    "TaskSpec": ("lab.design.task", "TaskSpec"),
+    "ModelSpec": ("lab.design.model", "ModelSpec"),
+    "spec_of": ("lab.design.spec", "spec_of"),
+    "load_method": ("lab.design.catalogue", "load_method"),
+    "methods": ("lab.verbs", "methods"),
+    "count": ("lab.verbs", "count"),
+    "plan": ("lab.verbs", "plan"),
+    "run": ("lab.verbs", "run"),
+    "load": ("lab.verbs", "load"),
+    "attach": ("lab.engine", "attach"),
+}
+_ROOMS = {"models": "models", "tasks": "tasks", "runs": "runs", "export": "export"}  # room: the verb of lab.verbs that it also is
+__all__ = sorted([*_NAMES, *_ROOMS])
+
+
+class _CallableRoom(types.ModuleType):
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        verb = _ROOMS[self.__name__.removeprefix("lab.")]
+        return getattr(importlib.import_module("lab.verbs"), verb)(*args, **options)
+
+
+class _Lab(types.ModuleType):
+    """Python stores a submodule on its package once imported; here those that are verbs too become callable."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _ROOMS and isinstance(value, types.ModuleType):
+            value.__class__ = _CallableRoom
+        super().__setattr__(name, value)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"lab.{name}")
+    if name not in _NAMES:
+        raise AttributeError(f"module 'lab' has no attribute {name!r}")
+    module, attribute = _NAMES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+sys.modules[__name__].__class__ = _Lab

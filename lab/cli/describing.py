@@ -1,0 +1,112 @@
+"""methods, models, tasks, count, plan: what there is and what it would cost. None of it starts anything."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from lab import verbs
+from lab.cli.answer import Answer, facts, shorten, table
+from lab.cli.request import apply, assignments, document_of, method_document
+from lab.design import catalogue, numbers
+from lab.design.refusal import Refusal
+from lab.design.spec import spec_of
+
+
+def methods(arguments: Namespace) -> Answer:
+    """[{"preset", "name", "family", "paper", "summary", "rank"}]."""
+    found = []
+    for preset in verbs.methods():
+        method = catalogue.load_method(preset)
+        found.append({
+            "preset": preset, "name": method.name, "family": method.family, "paper": method.paper.cite if method.paper else "",
+            "summary": method.summary, "deltas": len(method.deltas), "lr": method.training.lr,
+        })  # fmt: skip
+    families = sorted({row["family"] for row in found})
+    if arguments.family:
+        if arguments.family not in families:
+            raise Refusal(f"There is no family '{arguments.family}'; there are {', '.join(families)}.", "family")
+        found = [row for row in found if row["family"] == arguments.family]
+    return Answer(found, lambda: table(
+        ("preset", "name", "family", "paper"), [(row["preset"], row["name"], row["family"], row["paper"]) for row in found]))  # fmt: skip
+
+
+def models(arguments: Namespace) -> Answer:
+    """[{"preset", "title", "kind", "architecture", "parameters", "where", "here"}]."""
+    from lab.models import locate, resolve
+
+    found = []
+    for preset in verbs.models():
+        spec = resolve(preset)
+        place = locate(spec)
+        found.append({
+            "preset": preset, "title": spec.title, "kind": spec.kind, "architecture": spec.architecture,
+            "parameters": spec.inventory.total if spec.inventory else None, "here": place.folder is not None, "where": place.words,
+            "licence": spec.licence,
+        })  # fmt: skip
+    return Answer(found, lambda: table(
+        ("preset", "kind", "weights", "where"),
+        [(row["preset"], row["kind"], numbers.weights(row["parameters"]), row["where"]) for row in found], right=("weights",)))  # fmt: skip
+
+
+def tasks(arguments: Namespace) -> Answer:
+    """[{"preset", "title", "family", "metric", "description", "source"}]."""
+    from lab.design.options import validate
+    from lab.design.task import TaskSpec
+
+    found = []
+    for preset in verbs.tasks():
+        task = validate(TaskSpec, catalogue.read("tasks", preset))
+        source = next((f"{kind} {value}" for kind in ("package", "bundled", "hub", "file") if (value := getattr(task.source, kind))), "")
+        found.append({"preset": preset, "title": task.title, "family": task.family, "metric": task.main_metric,
+                      "description": task.description, "source": source})  # fmt: skip
+    return Answer(found, lambda: table(
+        ("preset", "family", "metric", "source"), [(row["preset"], row["family"], row["metric"], row["source"]) for row in found]))  # fmt: skip
+
+
+def count(arguments: Namespace) -> Answer:
+    """{"trainable", "total", "percent", "by_delta", "biases"}, and "final" where it differs."""
+    from lab.models import resolve
+
+    document = apply({"method": method_document(arguments.method)}, assignments(arguments.set))
+    if set(document) > {"method"}:
+        raise Refusal("count has only a method to set, as in --set deltas.0.rank=16.", "set")
+    result = verbs.count(resolve(arguments.model), document["method"])
+
+    def text() -> str:
+        lines = [
+            ("trainable", f"{result['trainable']:,}  ({numbers.percent(result['percent'])} of {result['total']:,})"),
+            ("biases", f"{result['biases']:,}" if result["biases"] else ""),
+            ("at the end", f"{result['final']:,}" if "final" in result else ""),
+            *((shorten(name, 60), f"{value:,}") for name, value in (result["by_delta"].items() if len(result["by_delta"]) > 1 else ())),
+        ]
+        return facts(lines)
+
+    return Answer(result, text)
+
+
+def plan(arguments: Namespace) -> Answer:
+    """What lab.planning says of the spec, as one document."""
+    document = document_of(arguments)
+    if arguments.model and "task" not in document:
+        if not (arguments.batch and arguments.tokens):
+            raise Refusal("Give --task, or --batch and --tokens, so that the size of a step is known.", "task")
+        document["task"] = "sentiment-rt"  # a spec has a task; with the shape of a step given, its data are not looked at
+    training = dict(document.get("training") or {})
+    if arguments.batch:
+        training["batch_size"] = arguments.batch
+    if arguments.checkpointing:
+        training["gradient_checkpointing"] = True
+    document["training"] = training
+    setting: dict[str, Any] = {"tokens": arguments.tokens, "target_tokens": arguments.target_tokens, "dtype": arguments.dtype,
+                               "adapter_dtype": arguments.adapter_dtype}  # fmt: skip
+    result = verbs.plan(spec_of(document), **{key: value for key, value in setting.items() if value is not None})
+
+    def text() -> str:
+        categories = result.get("categories", {})
+        lines = [("peak", f"{numbers.memory(result.get('peak_allocated_bytes'))} allocated, {numbers.memory(result.get('peak_reserved_bytes'))} reserved")]
+        lines += [(name, numbers.memory(value)) for name, value in categories.items()]
+        lines += [("trainable", numbers.weights(result.get("trainable"))), ("not modelled", "; ".join(result.get("not_modelled", ())))]
+        return facts(lines)
+
+    return Answer(result, text)

@@ -1,0 +1,165 @@
+"""The verbs and their flags. Flags of training come from its one declaration, so a new option is a new flag by itself."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from lab.cli import describing, reading, running, taking
+from lab.cli.request import TRAINING
+from lab.design.options import OptionField, fields
+from lab.design.refusal import Refusal
+from lab.design.spec import Training
+
+SETTING = "change one option by its path: deltas.0.rank=16, training.checkpoint_every=10, task.train_rows=500"
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise Refusal(f"{message[:1].upper()}{message[1:].rstrip('.')}; see {self.prog} --help.")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of `python -m lab`; parsed arguments carry `work`, the function that does the verb."""
+    top = _Parser(prog="python -m lab", description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
+    verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
+    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _compare, _export, _fetch, _serve):
+        add(verbs)
+    return top
+
+
+def _verb(verbs: Any, name: str, work: Callable, help: str) -> argparse.ArgumentParser:
+    added = verbs.add_parser(name, help=help, description=help[:1].upper() + help[1:] + ".")
+    added.add_argument("--json", action="store_true", help="print one JSON document on standard output and nothing else")
+    added.set_defaults(work=work)
+    return added
+
+
+def _methods(verbs: Any) -> None:
+    added = _verb(verbs, "methods", describing.methods, "list the method presets")
+    added.add_argument("--family", help="only this family: additive, selective, reparameterised or unified")
+
+
+def _models(verbs: Any) -> None:
+    _verb(verbs, "models", describing.models, "list the model presets and where their weights are")
+
+
+def _tasks(verbs: Any) -> None:
+    _verb(verbs, "tasks", describing.tasks, "list the task presets")
+
+
+def _count(verbs: Any) -> None:
+    added = _verb(verbs, "count", describing.count, "count the weights that a method trains on a model; no weights are needed")
+    added.add_argument("--model", required=True, help="a preset, a local folder or a hub id")
+    added.add_argument("--method", required=True, help="a preset, or a YAML file with a method")
+    added.add_argument("--set", action="append", metavar="PATH=VALUE", help="change one option of the method by its path: deltas.0.rank=16")
+
+
+def _spec_flags(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--model", help="a preset, a local folder or a hub id")
+    added.add_argument("--task", help="a preset, see `tasks`")
+    added.add_argument("--method", help="a preset, see `methods`, or a YAML file with a method")
+    added.add_argument("--spec", metavar="FILE", help="a YAML file with a whole spec, such as a run's spec.yaml; other flags change it")
+    added.add_argument("--set", action="append", metavar="PATH=VALUE", help=SETTING)
+    added.add_argument("--seed", help="fixes initialisation, data order and dropout (default 0)")
+    group = added.add_argument_group("training")
+    for field in fields(Training):
+        _training_flag(group, field)
+
+
+def _training_flag(group: Any, field: OptionField) -> None:
+    flag = f"--{field.path.replace('_', '-')}"
+    shown = "" if field.default in (None, "") or field.kind == "flag" else f" (default {field.default:g})" if isinstance(
+        field.default, (int, float)) else f" (default {field.default})"  # fmt: skip
+    options: dict[str, Any] = {"dest": TRAINING + field.path, "default": argparse.SUPPRESS, "help": (field.help + shown).replace("%", "%%")}
+    if field.kind == "flag":
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
+    else:
+        metavar = "{" + ",".join(field.choices) + "}" if field.choices else (field.unit or field.kind).upper()
+        group.add_argument(flag, metavar=metavar, **options)
+
+
+def _labels(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--name", help="a name for the run (default: made from method and model)")
+    added.add_argument("--tag", action="append", help="a word to find the run by; may be given several times")
+
+
+def _plan(verbs: Any) -> None:
+    added = _verb(verbs, "plan", describing.plan, "predict the peak memory of a run; no weights and no accelerator are needed")
+    _spec_flags(added)
+    shape = added.add_argument_group("without a task")
+    shape.add_argument("--batch", type=int, help="rows per forward pass")
+    shape.add_argument("--tokens", type=int, help="tokens per row")
+    shape.add_argument("--target-tokens", type=int, help="tokens per target, on an encoder-decoder")
+    shape.add_argument("--dtype", help="of the frozen weights: float32, bfloat16 or float16")
+    shape.add_argument("--adapter-dtype", help="of the trained weights")
+    shape.add_argument("--checkpointing", action="store_true", help="as --gradient-checkpointing")
+
+
+def _run(verbs: Any) -> None:
+    added = _verb(verbs, "run", running.run, "train one run in a worker process and wait for it; Ctrl-C stops the run")
+    _spec_flags(added)
+    _labels(added)
+    added.add_argument("--detach", action="store_true", help="return at once; the run goes on by itself")
+
+
+def _sweep(verbs: Any) -> None:
+    added = _verb(verbs, "sweep", running.sweep, "queue a run for every point of a grid; they start as slots free up")
+    _spec_flags(added)
+    _labels(added)
+    added.add_argument("--over", action="append", metavar="PATH=V1,V2", help="an axis of the grid: deltas.0.rank=4,8,16, seed=0,1,2 or method=lora,mam")
+    added.add_argument("--list", action="store_true", help="take the first value of each axis, the second of each, ... instead of the grid")
+    added.add_argument("--dry-run", action="store_true", help="say what would be queued, with trained weights, and queue nothing")
+    added.add_argument("--wait", action="store_true", help="wait for all of them, starting each as a slot frees up")
+
+
+def _runs(verbs: Any) -> None:
+    added = _verb(verbs, "runs", reading.runs, "list runs, newest first")
+    added.add_argument("--state", action="append", help="only this state; may be given several times")
+    added.add_argument("--tag", help="only with this tag")
+    added.add_argument("--words", default="", help="only with these words in the name")
+    added.add_argument("--limit", type=int, default=50, help="at most so many (default 50)")
+
+
+def _show(verbs: Any) -> None:
+    added = _verb(verbs, "show", reading.show, "show one run: state, progress, results, its frozen spec")
+    added.add_argument("run", metavar="RUN", help="a run's id, the beginning of one, or its name")
+    added.add_argument("--log", type=int, metavar="LINES", default=0, help="also the last lines of its log")
+
+
+def _stop(verbs: Any) -> None:
+    _verb(verbs, "stop", running.stop, "stop runs; each keeps its last checkpoint").add_argument("run", metavar="RUN", nargs="+", help="runs to stop")
+
+
+def _resume(verbs: Any) -> None:
+    added = _verb(verbs, "resume", running.resume, "continue a run from its last checkpoint and wait for it")
+    added.add_argument("run", metavar="RUN", help="a failed, cancelled or interrupted run")
+    added.add_argument("--detach", action="store_true", help="return at once")
+
+
+def _compare(verbs: Any) -> None:
+    added = _verb(verbs, "compare", reading.compare, "lay runs side by side: results and the settings in which they differ")
+    added.add_argument("run", metavar="RUN", nargs="+", help="two runs or more")
+
+
+def _export(verbs: Any) -> None:
+    added = _verb(verbs, "export", taking.export, "write a run's adapter in a format that other tools read")
+    added.add_argument("run", metavar="RUN", nargs="?", help="a run with a trained adapter")
+    added.add_argument("--format", default="peft", help="peft, merged or config (default peft); --formats says what each is")
+    added.add_argument("--out", metavar="DIR", help="a folder that is new or empty")
+    added.add_argument("--adapter", choices=("best", "final"), default="best", help="the best one by the task's metric, or the last (default best)")
+    added.add_argument("--formats", action="store_true", help="list the formats, and with RUN which of them it can be written in")
+
+
+def _fetch(verbs: Any) -> None:
+    _verb(verbs, "fetch", taking.fetch, "fetch a model preset's weights once into the cache").add_argument("model", metavar="MODEL", help="a model preset")
+
+
+def _serve(verbs: Any) -> None:
+    added = _verb(verbs, "serve", taking.serve, "start the web app")
+    added.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
+    added.add_argument("--port", type=int, default=7860, help="port (default 7860)")

@@ -1,0 +1,178 @@
+"""runs, show, compare: what happened, read from the store."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+from lab import verbs
+from lab.cli.answer import Answer, facts, shorten, table
+from lab.design import numbers
+from lab.design.differences import differences
+from lab.design.refusal import Refusal
+from lab.design.task import LESS_IS_BETTER
+
+if TYPE_CHECKING:
+    from lab.runs import Run
+
+
+def result_of(run: Run) -> dict[str, Any]:
+    """How a run ended: {"run", "state", "trainable", "metrics", "best", "peak_bytes", "seconds"}, and "error", "advice" where it failed."""
+    result = run.result
+    document = {
+        "run": run.id, "state": run.state, "trainable": result.get("trainable"), "metrics": result.get("metrics") or {},
+        "best": result.get("best") or {}, "peak_bytes": result.get("peak_bytes"), "seconds": result.get("seconds"),
+    }  # fmt: skip
+    return {**document, **{key: value for key, value in (("error", run.error), ("advice", run.advice)) if value}}
+
+
+def result_text(run: Run) -> str:
+    """The same for people."""
+    result = result_of(run)
+    best = {name: value for name, value in result["best"].items() if name != "step" and isinstance(value, (int, float))}
+    where = f" at step {result['best']['step']}" if "step" in result["best"] else ""
+    return facts([
+        ("run", f"{run.id}  {run.name}"),
+        ("state", run.state),
+        ("error", run.error or ""),
+        ("advice", run.advice or ""),
+        ("best", _metrics(best) + where if best else ""),
+        ("final", _metrics(result["metrics"])),
+        ("trainable", f"{result['trainable']:,}" if result["trainable"] else ""),
+        ("peak memory", numbers.memory(result["peak_bytes"]) if result["peak_bytes"] else ""),
+        ("time", numbers.duration(result["seconds"]) if result["seconds"] else ""),
+    ])  # fmt: skip
+
+
+def _metrics(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {numbers.number(value)}" for name, value in values.items() if isinstance(value, (int, float)))
+
+
+def _main(run: Run) -> tuple[str, float | None]:
+    """The first metric of the best evaluation (the task's main one), by name."""
+    for name, value in ((run.result.get("best") or {}) or (run.result.get("metrics") or {})).items():
+        if name not in ("step", "loss", "epoch") and isinstance(value, (int, float)):
+            return name, value
+    return "", None
+
+
+def runs(arguments: Namespace) -> Answer:
+    """[{"run", "name", "state", "model", "task", "method", "step", "total_steps", "created", "tags", ...result}]."""
+    lab = verbs.queue()
+    lab.reconcile()
+    found = lab.store.list(states=arguments.state, tag=arguments.tag, words=arguments.words, limit=arguments.limit)
+    documents = [{**result_of(run), "name": run.name, **_settings(run), "step": run.step, "total_steps": run.total_steps,
+                  "progress": run.progress, "created": run.created, "tags": run.tags} for run in found]  # fmt: skip
+
+    def text() -> str:
+        if not found:
+            return "There are no runs; start one with: python -m lab run --model minilm-l6 --task sentiment-rt --method lora --steps 150"
+        return table(("run", "state", "name", "task", "step", "best", "trainable", "created"), [_row(run) for run in found],
+                     right=("step", "trainable"))  # fmt: skip
+
+    return Answer(documents, text)
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    method, task = run.spec.get("method") or {}, run.spec.get("task")
+    return {"model": run.spec.get("model"), "task": task.get("name") if isinstance(task, dict) else task,
+            "method": method.get("preset") or method.get("name")}  # fmt: skip
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    settings, (metric, value) = _settings(run), _main(run)
+    steps = f"{run.step:,}/{run.total_steps:,}" if run.total_steps else str(run.step)
+    return (run.id, run.state, shorten(run.name, 40), str(settings["task"] or ""), steps, f"{metric} {numbers.number(value)}" if metric else "",
+            numbers.weights(run.result.get("trainable")), _when(run.created))  # fmt: skip
+
+
+def _when(stamp: float | None) -> str:
+    if not stamp:
+        return ""
+    ago = time.time() - stamp
+    return f"{numbers.duration(ago)} ago" if 0 <= ago < 3600 else datetime.datetime.fromtimestamp(stamp).strftime("%Y-%m-%d %H:%M")
+
+
+def show(arguments: Namespace) -> Answer:
+    """The result, and "name", "step", "total_steps", "pid", "progress", "spec", "tags", "notes", "events", "folder"."""
+    lab = verbs.queue()
+    lab.reconcile()
+    run = lab.store.find(arguments.run)
+    events = [{"time": event.time, "state": event.state, "message": event.message} for event in lab.store.events(run.id)]
+    document = {
+        **result_of(run), "name": run.name, "step": run.step, "total_steps": run.total_steps, "progress": run.progress, "pid": run.pid,
+        "created": run.created, "started": run.started, "ended": run.ended, "attempt": run.attempt, "exit_code": run.exit_code,
+        "tags": run.tags, "notes": run.notes, "folder": str(lab.home.run_dir(run.id)), "events": events, "spec": run.spec,
+    }  # fmt: skip
+    tail = lab.log_tail(run.id, arguments.log) if arguments.log > 0 else ""
+    if arguments.log > 0:
+        document["log"] = tail
+
+    def text() -> str:
+        import yaml
+
+        progress = f"{numbers.percent(100 * run.progress)}, step {run.step:,} of {run.total_steps:,}" if run.progress is not None else ""
+        more = facts([("progress", progress), ("process", str(run.pid or "")), ("created", _when(run.created)), ("tags", ", ".join(run.tags)),
+                      ("notes", run.notes), ("folder", document["folder"])])  # fmt: skip
+        spec = yaml.safe_dump(_sparse(run.spec), sort_keys=False, allow_unicode=True).rstrip()
+        return "\n\n".join(filter(None, (result_text(run) + "\n" + more, spec, tail)))
+
+    return Answer(document, text)
+
+
+def _sparse(value: Any) -> Any:
+    """A spec without what is empty, for reading; the whole one is in --json and in the run's spec.yaml."""
+    if isinstance(value, dict):
+        return {key: kept for key, item in value.items() if (kept := _sparse(item)) not in (None, "", [], {})}
+    return [_sparse(item) for item in value] if isinstance(value, list) else value
+
+
+def compare(arguments: Namespace) -> Answer:
+    """{"runs": [result + "name"], "differing": {path: [value of each run]}}."""
+    lab = verbs.queue()
+    lab.reconcile()
+    if len(arguments.run) < 2:
+        raise Refusal("Give two runs or more to compare; `python -m lab runs` lists them.", "run")
+    found = list({run.id: run for run in (lab.store.find(words) for words in arguments.run)}.values())
+    if len(found) < 2:
+        raise Refusal(f"Those are all the same run, {found[0].id}: give two different ones.", "run")
+    differing = differences([run.spec for run in found], ignore=("name", "tags", "method.name", "method.summary", "method.paper.", "method.deviations"))
+    document = {"runs": [{**result_of(run), "name": run.name, **_settings(run)} for run in found], "differing": differing}
+
+    return Answer(document, lambda: "\n\n".join((_results_table(found), _settings_table(found, differing))))
+
+
+def _results_table(found: list[Run]) -> str:
+    """One row per run; the best value of the main metric has a star."""
+    names = list(dict.fromkeys(name for run in found for name in (run.result.get("metrics") or {})))
+    metric = next(filter(None, (_main(run)[0] for run in found)), "")
+    values = [_value(run, "best", metric) for run in found]
+    known = [value for value in values if value is not None]
+    top = (min if metric in LESS_IS_BETTER else max)(known, default=None)
+    best, finals = f"best {metric or 'metric'}", [f"final {name}" for name in names]
+    rows = []
+    for run, value in zip(found, values, strict=True):
+        star = " *" if value is not None and value == top else "  "
+        rows.append([run.id, run.state, shorten(run.name, 40), numbers.number(value) + star,
+                     *(numbers.number(_value(run, "metrics", name)) for name in names), numbers.weights(run.result.get("trainable")),
+                     numbers.memory(run.result.get("peak_bytes")), numbers.duration(run.result.get("seconds"))])  # fmt: skip
+    return table(["run", "state", "name", best, *finals, "trainable", "peak", "time"], rows, right=(best, *finals, "trainable", "peak", "time"))
+
+
+def _settings_table(found: list[Run], differing: dict[str, list[Any]]) -> str:
+    if not differing:
+        return "The settings are the same."
+    return table(["setting", *(run.id for run in found)], [[path, *map(_shown, values)] for path, values in differing.items()])
+
+
+def _value(run: Run, part: str, name: str) -> float | None:
+    value = (run.result.get(part) or {}).get(name)
+    return value if isinstance(value, (int, float)) else None
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "–"
+    return ", ".join(map(str, value)) if isinstance(value, list) else shorten(str(value), 40)

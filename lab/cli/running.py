@@ -1,0 +1,119 @@
+"""run, sweep, stop, resume: what starts and ends runs."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lab import verbs
+from lab.cli.answer import Answer, shorten, table
+from lab.cli.reading import result_of, result_text
+from lab.cli.request import document_of, points
+from lab.design import numbers
+from lab.design.refusal import Refusal
+from lab.design.spec import RunSpec, spec_of
+from lab.runs.home import LETTERS
+
+if TYPE_CHECKING:
+    from lab.runs import Run
+
+LARGEST_SWEEP = 1000
+
+
+def run(arguments: Namespace) -> Answer:
+    """Launch one run; wait for its end unless detached."""
+    started = verbs.run(document_of(arguments), wait=False)
+    if arguments.detach:
+        return _detached(started)
+    return _ended(verbs.wait_for(started.id, _reporter(started)))
+
+
+def resume(arguments: Namespace) -> Answer:
+    """Queue a run that ended early again, from its last checkpoint."""
+    lab = verbs.queue()
+    lab.reconcile()
+    found = lab.store.find(arguments.run)
+    lab.resume(found.id)
+    again = lab.store.get(found.id)
+    return _detached(again) if arguments.detach else _ended(verbs.wait_for(found.id, _reporter(again)))
+
+
+def stop(arguments: Namespace) -> Answer:
+    """Stop runs and wait until they have stopped."""
+    lab = verbs.queue()
+    found = [lab.store.find(words) for words in arguments.run]
+    states = [{"run": run.id, "state": lab.stop(run.id)} for run in found]
+    return Answer(states[0] if len(states) == 1 else states, lambda: "\n".join(f"{row['run']}  {row['state']}" for row in states))
+
+
+def sweep(arguments: Namespace) -> Answer:
+    """Queue every point of a grid: all of them are checked before the first is queued."""
+    chosen = points(arguments.over, arguments.list)
+    if len(chosen) > LARGEST_SWEEP:
+        raise Refusal(f"This sweep has {len(chosen):,} runs; the queue takes {LARGEST_SWEEP:,}, so take fewer values.", "over")
+    label = "sweep-" + "".join(secrets.choice(LETTERS) for _ in range(4))
+    specs = [_point(arguments, point, label) for point in chosen]
+    rows: list[dict[str, Any]] = [{"name": spec.name, "set": point, "trainable": verbs.count(spec.model, spec.method)["trainable"]}
+                                  for spec, point in zip(specs, chosen, strict=True)]  # fmt: skip
+    if not arguments.dry_run:
+        lab = verbs.queue()
+        for row, spec in zip(rows, specs, strict=True):
+            row["run"] = lab.launch(spec.document(), spec.name, spec.tags)
+        if arguments.wait:
+            for row in rows:
+                row.update(result_of(verbs.wait_for(row["run"], _reporter(lab.store.get(row["run"])))))
+        else:
+            for row in rows:
+                row["state"] = lab.store.get(row["run"]).state
+    document = {"tag": label, "count": len(rows), "runs": rows}
+    return Answer(document, lambda: _sweep_text(document, arguments), ok=all(row.get("state") not in ("failed", "interrupted") for row in rows))
+
+
+def _point(arguments: Namespace, point: dict[str, Any], label: str) -> RunSpec:
+    document = document_of(arguments, point)
+    document["tags"] = [*(document.get("tags") or ()), label]
+    spec = spec_of(document)
+    if not document.get("name"):
+        varied = ", ".join(f"{path.removeprefix('training.').rsplit('.', 1)[-1]} {_short(value)}" for path, value in point.items()
+                           if path not in ("method", "model"))  # fmt: skip
+        spec = spec.model_copy(update={"name": f"{spec.name}{' · ' if varied else ''}{varied}"[:120]})
+    return verbs.check(spec)
+
+
+def _short(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _sweep_text(document: dict[str, Any], arguments: Namespace) -> str:
+    rows = [[row.get("run", "–"), row.get("state", "not queued"), shorten(row["name"], 60), numbers.weights(row["trainable"])] for row in document["runs"]]
+    listing = table(("run", "state", "name", "trainable"), rows, right=("trainable",))
+    if arguments.dry_run:
+        return f"{listing}\n{document['count']} runs; nothing was queued."
+    waiting = "" if arguments.wait else " The web app starts them one after another, and so does --wait."
+    return f"{listing}\n{document['count']} runs with the tag {document['tag']}.{waiting}"
+
+
+def _detached(run: Run) -> Answer:
+    return Answer({"run": run.id, "state": run.state}, lambda: f"{run.id}  {run.state}  (python -m lab show {run.id})")
+
+
+def _ended(run: Run) -> Answer:
+    return Answer(result_of(run), lambda: result_text(run), ok=run.state == "succeeded")
+
+
+def _reporter(run: Run) -> Callable[[Run], None]:
+    """Lines on standard error while a run goes on: where to look, then its state and one line per tenth of the steps."""
+    print(f"run {run.id} · {run.name}", file=sys.stderr, flush=True)
+    seen: list[Any] = [None, -1]
+
+    def report(now: Run) -> None:
+        tenth = int(10 * now.progress) if now.progress is not None else 0
+        if (now.state, tenth) != tuple(seen) and not now.over:
+            seen[:] = now.state, tenth
+            steps = f"  step {now.step:,} of {now.total_steps:,}" if now.total_steps else ""
+            print(f"  {now.state}{steps}", file=sys.stderr, flush=True)
+
+    return report

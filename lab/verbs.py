@@ -1,0 +1,165 @@
+"""The verbs that notebooks, the terminal and pages share: each takes plain names or specs and answers with plain data.
+
+Torch-free until something needs a model: `methods`, `count` of a preset, `check` and `runs` answer in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab.design import catalogue
+from lab.design.anatomy import anatomy
+from lab.design.count import count_on
+from lab.design.method import Method
+from lab.design.options import override
+from lab.design.refusal import Refusal
+from lab.design.rules import require
+from lab.design.spec import RunSpec, spec_of
+
+if TYPE_CHECKING:
+    from lab.design.model import ModelSpec
+    from lab.runs import Queue, Run
+
+POLL_SECONDS = 0.5
+
+
+def methods() -> tuple[str, ...]:
+    """The method presets, sorted by name."""
+    return catalogue.names("methods")
+
+
+def models() -> tuple[str, ...]:
+    """The model presets, sorted by name."""
+    return catalogue.names("models")
+
+
+def tasks() -> tuple[str, ...]:
+    """The task presets, sorted by name."""
+    return catalogue.names("tasks")
+
+
+def method_of(method: str | Method | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Method:
+    """A Method from a preset's name, a document or a Method, with options changed by path. Raises Refusal."""
+    if isinstance(method, str):
+        return catalogue.load_method(method, overrides)
+    found = catalogue.method_of(method)
+    return catalogue.method_of(override(found.document(), overrides)) if overrides else found
+
+
+def count(model: str | ModelSpec, method: str | Method | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a method trains on a model, without a task head and without weights.
+
+    {"trainable", "total", "percent", "by_delta", "biases"}, and "final" where a schedule or a reparameterisation ends elsewhere.
+    Raises Refusal for what cannot be combined.
+    """
+    from lab.models import resolve
+
+    spec, chosen = resolve(model), method_of(method, overrides)
+    body = anatomy(spec.config)
+    require(chosen, body)
+    return count_on(chosen, body, inventory_of(spec)).document()
+
+
+def inventory_of(model: ModelSpec) -> Any:
+    """A model's parameter counts: from its preset, else measured on the model built without weights (imports torch)."""
+    if model.inventory is not None:
+        return model.inventory
+    from lab.models.inventory import measure
+
+    return measure(model)
+
+
+def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
+    """The spec, validated as a whole before anything starts: options, rules on this model, a task and weights that are there.
+
+    Relative paths in it become absolute, since workers run elsewhere. Raises Refusal with one sentence and its field.
+    """
+    from lab.models import locate, resolve
+    from lab.tasks import describe
+
+    spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
+    model = resolve(spec.model)
+    require(spec.method, anatomy(model.config))
+    place = locate(model)
+    if place.kind == "absent":
+        raise Refusal(place.words, "model")
+    changes: dict[str, Any] = {}
+    if model.source.folder and spec.model not in models():
+        changes["model"] = model.source.folder
+    if not isinstance(spec.task, str) and spec.task.source.file:
+        source = spec.task.source.model_copy(update={"file": str(Path(spec.task.source.file).expanduser().resolve())})
+        changes["task"] = spec.task.model_copy(update={"source": source})
+    describe(changes.get("task", spec.task))
+    return spec.model_copy(update=changes)
+
+
+def plan(spec: RunSpec | Mapping[str, Any], **setting: Any) -> dict[str, Any]:
+    """Peak memory of a run by category, predicted without weights or an accelerator. `setting` as lab.planning.plan takes it."""
+    try:
+        from lab.planning import plan as predict
+    except ModuleNotFoundError as error:
+        if error.name != "lab.planning":
+            raise
+        raise Refusal("This version of the lab cannot plan memory yet; `count` gives the trained weights.") from None
+    return predict(spec if isinstance(spec, RunSpec) else spec_of(dict(spec)), **setting)
+
+
+def runs(**filters: Any) -> list[Run]:
+    """The runs of the lab, newest first; `filters` as Store.list takes them (states=, tag=, words=, limit=)."""
+    return queue().store.list(**filters)
+
+
+def queue() -> Queue:
+    """The queue, with its store and home, of LAB_HOME and LAB_DATABASE_URL. Raises Refusal where they cannot be opened."""
+    from lab.runs import default
+
+    return default()
+
+
+def run(spec: RunSpec | Mapping[str, Any], *, wait: bool = True, progress: Callable[[Run], None] | None = None) -> Run:
+    """Start a run in a worker process and wait until it is over; the Run as the store has it.
+
+    `wait=False` returns at once. `progress` is called with the Run whenever something changed. An interrupt (Ctrl-C) while
+    waiting stops the run. Raises Refusal before anything starts.
+    """
+    checked = check(spec)
+    run_id = queue().launch(checked.document(), checked.name, checked.tags)
+    return wait_for(run_id, progress) if wait else queue().store.get(run_id)
+
+
+def wait_for(run_id: str, progress: Callable[[Run], None] | None = None) -> Run:
+    """Block until a run is over. Ctrl-C stops it and waits for its end; a second one leaves it stopping."""
+    lab, seen, stopping = queue(), None, False
+    while True:
+        try:
+            now = lab.watch(run_id, seconds=POLL_SECONDS, pause=POLL_SECONDS)
+            if progress and now.version != seen:
+                seen = now.version
+                progress(now)
+            if now.over:
+                return now
+        except KeyboardInterrupt:
+            if stopping:
+                raise
+            stopping = True
+            lab.stop(run_id, wait=False)
+
+
+def export(run: Run | str, format: str = "peft", out: str | Path = "adapter", **options: Any) -> Path:
+    """Write a run's best adapter in a format that other tools read; the folder. Raises Refusal."""
+    from lab.export import export_run
+
+    return export_run(run if isinstance(run, str) else run.id, format, out, **options)
+
+
+def load(run: Run | str, *, adapter: str = "best") -> tuple[Any, Any]:
+    """(model, tokenizer): the base model with the run's adapter attached, in eval mode, on the CPU.
+
+    `adapter`: best (by the task's metric) or final. Raises Refusal where the run has none yet.
+    """
+    from lab.export.source import open_run
+
+    opened = open_run(run if isinstance(run, str) else run.id, adapter)
+    return opened.model, opened.tokenizer
