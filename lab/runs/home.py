@@ -1,0 +1,138 @@
+"""Where a lab keeps its things: one folder, and safe paths inside it.
+
+    lab-home/                 LAB_HOME, default ./lab-home
+      lab.db                  the store (SQLite) unless LAB_DATABASE_URL names another
+      runs/<id>/              spec.yaml, log.txt, checkpoints/, best/, adapter/, ...
+      cache/                  prepared data and converted models
+
+A run id is eight letters and digits (`k7qm2x9b`), so it can be a folder name, a word of a command line and part of an
+address without quoting. Every path that a page or a command line names is made by `run_dir` or `file`, which refuse
+traversal and links that lead out of the run's own folder.
+"""
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+from lab.design.refusal import Refusal
+
+LETTERS = "abcdefghjkmnpqrstvwxyz"  # without i, l, o, u: no two look alike and no words appear
+ID = re.compile(r"[a-z][a-z0-9]{7}")
+
+
+def new_id() -> str:
+    """A fresh run id: a letter, then seven letters or digits (22 * 30**7 of them)."""
+    alphabet = LETTERS + "23456789"
+    return secrets.choice(LETTERS) + "".join(secrets.choice(alphabet) for _ in range(7))
+
+
+def check_id(run_id: object) -> str:
+    """`run_id` itself if it has the form of a run id, else a Refusal."""
+    if not isinstance(run_id, str) or not ID.fullmatch(run_id):
+        shown = repr(run_id)[:60]
+        raise Refusal(f"{shown} is not a run id, which is eight lower-case letters and digits.", "run")
+    return run_id
+
+
+class Home:
+    """The folders of one lab.
+
+    `path`: the folder, made if absent; None takes LAB_HOME, then ./lab-home.
+    Raises Refusal when it cannot be made, is no folder, or cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike | None = None):
+        given = os.fspath(path) if path is not None else os.environ.get("LAB_HOME") or "lab-home"
+        if "\0" in given:
+            raise Refusal("LAB_HOME must not contain a NUL character.", "LAB_HOME")
+        self.path = Path(given).expanduser().absolute()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+            self.path = self.path.resolve()
+            self.runs = self.path / "runs"
+            self.cache = self.path / "cache"
+            self.runs.mkdir(exist_ok=True)
+            self.cache.mkdir(exist_ok=True)
+            self._root = self.runs.resolve()
+        except (OSError, RuntimeError) as error:
+            raise Refusal(_why_not(self.path, error), "LAB_HOME") from error
+
+    def __repr__(self) -> str:
+        return f"Home({str(self.path)!r})"
+
+    @property
+    def database_url(self) -> str:
+        """LAB_DATABASE_URL, or the SQLite file of this home, as SQLAlchemy writes addresses."""
+        return os.environ.get("LAB_DATABASE_URL") or f"sqlite:///{self.path / 'lab.db'}"
+
+    def run_dir(self, run_id: str, create: bool = False) -> Path:
+        """The folder of a run, absolute. Refusal: a malformed id, or a folder that is a link out of the lab."""
+        folder = self._root / check_id(run_id)
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise Refusal(f"The folder of run {run_id} is not a plain folder; remove {folder} and try again.", "run")
+        if create:
+            try:
+                folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise Refusal(_why_not(folder, error), "LAB_HOME") from error
+        return folder
+
+    def file(self, run_id: str, *parts: str) -> Path:
+        """A path inside the folder of a run, existing or not.
+
+        Refusal when a part is absolute, has NUL, climbs with `..`, or passes a link that leads out of the folder.
+        """
+        folder = self.run_dir(run_id)
+        said = "/".join(map(str, parts))[:120]
+        pieces = [piece for part in parts for piece in re.split(r"[/\\]", str(part))]
+        if not pieces or any(p in ("", ".", "..") or "\0" in p or ":" in p or not p.isprintable() for p in pieces):
+            raise Refusal(f"{said!r} is not a file inside a run's folder.", "path")
+        path = folder.joinpath(*pieces)
+        try:
+            inside = path.resolve().is_relative_to(folder)
+        except (OSError, RuntimeError, ValueError):
+            inside = False
+        if not inside:
+            raise Refusal(f"{said!r} leads out of the folder of run {run_id}.", "path")
+        return path
+
+    def has_checkpoint(self, run_id: str) -> bool:
+        """Whether the run left at least one checkpoint (`checkpoints/step-*/`) to continue from."""
+        try:
+            return any(p.name.startswith("step-") and p.is_dir() for p in (self.run_dir(run_id) / "checkpoints").iterdir())
+        except OSError:
+            return False
+
+    def set_aside(self, run_id: str) -> Path | None:
+        """Rename a run's folder so that it is no longer seen; the new path, or None where there was none."""
+        folder = self.run_dir(run_id)
+        if not folder.exists():
+            return None
+        aside = self._root / f".deleted-{run_id}-{secrets.token_hex(4)}"
+        folder.rename(aside)
+        return aside
+
+    def put_back(self, run_id: str, aside: Path | None) -> None:
+        """Undo `set_aside`."""
+        if aside is not None:
+            aside.rename(self.run_dir(run_id))
+
+    def purge(self) -> None:
+        """Remove the folders that `set_aside` renamed, also those that an earlier crash left. Links are not followed."""
+        for folder in self._root.glob(".deleted-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def free_bytes(self) -> int:
+        """Bytes free on the disk that holds the runs."""
+        return shutil.disk_usage(self._root).free
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    reason = getattr(error, "strerror", None) or str(error)
+    return f"The lab cannot keep its files in {path} ({reason}); set LAB_HOME to a folder that you can write."

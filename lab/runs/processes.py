@@ -1,0 +1,137 @@
+"""Which process is which: identities that survive pid reuse, clock jumps and other machines, and signals that hit nobody else.
+
+A pid is reused, and on Linux the creation time that psutil gives moves when somebody sets the clock. So a process is
+known by its pid together with `mark` (its start in clock ticks since boot, which never changes) and `place` (host, boot and
+pid namespace: where that pid means anything). On other systems `mark` is None and the creation time is compared.
+
+A worker is started with LAB_RUN_TOKEN in its environment; its children inherit it, also those that begin a session of
+their own (torchrun's do). Only processes that carry the token, or share the session of one that does, are ever signalled.
+"""
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+TOKEN = "LAB_RUN_TOKEN"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One process among all that ever were. `pid_create_time`: seconds since 1970, for people and for systems without /proc."""
+
+    pid: int
+    pid_create_time: float
+    mark: str | None
+    place: str
+    host: str
+
+
+def identity(pid: int | None = None) -> Identity:
+    """The identity of a process of this machine, by default of this one. Raises psutil.NoSuchProcess."""
+    pid = pid or os.getpid()
+    created = psutil.Process(pid).create_time()
+    seen = _stat(pid)
+    return Identity(pid, created, seen[1] if seen else None, place(), socket.gethostname())
+
+
+def place() -> str:
+    """Where this process's pids mean something: host name, boot and pid namespace."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
+
+
+def is_alive(pid: int | None, mark: str | None, created: float | None) -> bool:
+    """Whether the process of that identity runs here. A zombie does not; nor does another process that got the same pid."""
+    if not pid or pid <= 0:
+        return False
+    if mark is not None:
+        seen = _stat(pid)
+        return seen is not None and seen[0] not in "ZX" and seen[1] == mark
+    try:
+        process = psutil.Process(pid)
+        same = created is None or abs(process.create_time() - created) < 2.0
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _stat(pid: int) -> tuple[str, str] | None:
+    """(state letter, start in ticks since boot) from /proc, None where there is no such process or no /proc."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return fields[0], fields[19]
+
+
+def token(run_id: str, attempt: int) -> str:
+    """What the processes of one attempt of a run carry in their environment."""
+    return f"{run_id}-{attempt}"
+
+
+def members(run_token: str) -> list[psutil.Process]:
+    """The living processes of a run: those with its token, and those in a session that one with the token leads."""
+    found, sessions, others = [], set(), []
+    for process in _processes():
+        try:
+            if process.environ().get(TOKEN) == run_token:
+                found.append(process)
+                if os.getsid(process.pid) == process.pid:
+                    sessions.add(process.pid)
+            else:
+                others.append(process)
+        except (psutil.Error, OSError):
+            continue
+    for process in others if sessions else ():
+        try:
+            if os.getsid(process.pid) in sessions:
+                found.append(process)
+        except OSError:
+            continue
+    return found
+
+
+def _processes() -> Iterator[psutil.Process]:
+    me = os.getpid()
+    for process in psutil.process_iter():
+        try:
+            if process.pid != me and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+        except psutil.Error:
+            continue
+
+
+def send(run_token: str, number: int) -> int:
+    """Signal every process of a run; how many were reached. psutil checks before each that the pid is still the same one."""
+    reached = 0
+    for process in members(run_token):
+        try:
+            process.send_signal(number)
+            reached += 1
+        except (psutil.Error, OSError):
+            continue
+    return reached
+
+
+def kill(run_token: str, seconds: float = 2.0) -> bool:
+    """SIGKILL every process of a run, again for any that it started meanwhile; whether none is left."""
+    until = time.monotonic() + seconds
+    while True:
+        if not send(run_token, getattr(signal, "SIGKILL", signal.SIGTERM)):
+            return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)

@@ -1,0 +1,270 @@
+"""The queue of one lab: runs start in order as slots free up, and what really happens to workers is brought into the store.
+
+Anybody may call `reconcile` (page, command line, a second app on the same home), at any time and at once with others: each
+step is a compare-and-set that one of them wins. On the machine of a worker its pid, start mark and place decide whether it
+lives, so a clock that jumps or a store that hangs kills nobody; a worker elsewhere is judged by its heartbeat, by changes seen on
+this process's own monotonic clock and never by comparing two clocks.
+"""
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import yaml
+from sqlalchemy.exc import SQLAlchemyError
+
+from lab.design.refusal import Refusal
+from lab.runs import launch as launcher
+from lab.runs import logs, processes, records, slots
+from lab.runs.home import Home, check_id, new_id
+from lab.runs.records import Run
+from lab.runs.store import Store
+from lab.runs.worker_link import read_receipt
+
+GRACE = 6.0  # seconds between asking a worker to end and killing it
+SILENCE = 8.0  # seconds without a new heartbeat after which a worker on another machine is given up
+SILENCE_AT_START = 60.0  # the same before it has claimed its run
+
+
+class Queue:
+    """The verbs of one lab. `home`, `store`: the default ones if None; `count`: slots (LAB_SLOTS or the accelerators if None);
+    `command`: what starts a worker, the run's id is added."""
+
+    def __init__(self, home: Home | None = None, store: Store | None = None, *, count: int | None = None,
+                 command: Sequence[str] | None = None):
+        self.home = home or Home()
+        self.store = store or Store(self.home.database_url)
+        self._count = count
+        self._command = list(command or launcher.COMMAND)
+        self._seen: dict[tuple, tuple[float | None, float]] = {}  # (run, attempt, pid) -> heartbeat, when it was new
+        self._asked: dict[tuple, float] = {}  # (run, attempt) -> when it was first seen stopping
+        self._lock = threading.RLock()
+
+    @property
+    def count(self) -> int:
+        """How many runs may train at once on this machine."""
+        return slots.slots() if self._count is None else self._count
+
+    # -- verbs
+
+    def launch(self, document: dict, name: str | None = None, tags: Sequence[str] | None = None, notes: str = "",
+               parent: str | None = None) -> str:
+        """Freeze `document` (a spec as plain JSON) as a new run, last in the queue, and start it if a slot is free; its id.
+
+        `name`, `tags`: taken from the document if None. Refusal: too large, no JSON, bad name or tag, queue full.
+        """
+        records.spec_text(document)
+        run_id = new_id()
+        name = document.get("name") or "" if name is None else name
+        tags = document.get("tags") or [] if tags is None else tags
+        self.store.create(document, name, tags, notes=notes, run_id=run_id, parent=parent)
+        try:
+            path = self.home.run_dir(run_id, create=True) / "spec.yaml"
+            path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        except OSError:
+            pass  # a copy for people; the store's own is what counts, and the launcher will say what is wrong with the disk
+        self.start_next()
+        return run_id
+
+    def stop(self, run_id: str, wait: bool = True) -> str:
+        """End a run, its whole process tree and nothing else; the state it is in then.
+
+        The worker is asked first (it can save a checkpoint) and killed GRACE seconds later. `wait=False` returns once it has been
+        asked: then whoever calls `reconcile` sees to the rest.
+        """
+        state = self.store.ask_stop(run_id)
+        if state != records.STOPPING:
+            return state
+        self.reconcile()
+        until = time.monotonic() + GRACE + 3.5
+        while wait and self.store.get(run_id).active and time.monotonic() < until:
+            time.sleep(0.1)
+            self.reconcile()
+        return self.store.get(run_id).state
+
+    def resume(self, run_id: str) -> None:
+        """Queue a failed, cancelled or interrupted run again; its worker goes on from the last checkpoint, or from the beginning.
+
+        Refusal in any other state.
+        """
+        kept = self.home.has_checkpoint(run_id)
+        where = "from its last checkpoint" if kept else "from the beginning: it had left no checkpoint"
+        self.store.requeue(run_id, f"Resumed {where}.")
+        self.start_next()
+
+    def duplicate(self, run_id: str, name: str | None = None) -> str:
+        """Queue a new run with the same spec, tags and notes; its id."""
+        run = self.store.get(run_id)
+        if not run.spec:
+            raise Refusal(f"The specification of run {run_id} is damaged, so it cannot be duplicated.", "run")
+        return self.launch(run.spec, (run.name if name is None else name), run.tags, run.notes, parent=run_id)
+
+    def delete(self, run_id: str) -> None:
+        """Remove a run with its files, metrics and history. Refusal while a worker has it (stop it first)."""
+        run = self.store.get(run_id)
+        if run.active:
+            raise Refusal(f"Run {run_id} is {run.state}: stop it before you delete it.", "run")
+        aside = self.home.set_aside(run_id)
+        try:
+            self.store.delete(run_id)
+        except BaseException:
+            self.home.put_back(run_id, aside)
+            raise
+        self.home.purge()
+
+    def rename(self, run_id: str, name: str) -> None:
+        """Give the run another name."""
+        self.store.rename(run_id, name)
+
+    def tag(self, run_id: str, tags: Sequence[str]) -> None:
+        """Replace the run's tags."""
+        self.store.tag(run_id, tags)
+
+    def annotate(self, run_id: str, notes: str) -> None:
+        """Replace the run's notes."""
+        self.store.annotate(run_id, notes)
+
+    def reorder(self, run_id: str, place: int) -> None:
+        """Make a queued run the `place`-th to start (0: next)."""
+        self.store.reorder(run_id, place)
+
+    def resumable(self, run: Run) -> bool:
+        """Whether the run ended early and left a checkpoint to go on from."""
+        return run.state in records.RESUMABLE and self.home.has_checkpoint(run.id)
+
+    def log_tail(self, run_id: str, lines: int = 200) -> str:
+        """The last lines of the run's log, '' before there is one."""
+        return logs.tail(self.home.file(check_id(run_id), "log.txt"), lines)
+
+    def watch(self, run_id: str, seconds: float | None = None, pause: float = 0.5) -> Run:
+        """Wait until a run is over, reconciling meanwhile; the run as it is then, or after `seconds`."""
+        until = None if seconds is None else time.monotonic() + seconds
+        while True:
+            self.reconcile()
+            run = self.store.get(run_id)
+            if run.over or (until is not None and time.monotonic() > until):
+                return run
+            time.sleep(pause)
+
+    # -- starting
+
+    def start_next(self) -> list[str]:
+        """Start queued runs while slots are free; the ids of those started."""
+        started = []
+        while run := self.store.claim_next(processes.identity(), self.count):
+            started.append(run.id)
+            if not run.spec:
+                self._bury(run, records.FAILED, "The stored specification is damaged.", "Delete this run and launch it anew.")
+                continue
+            try:
+                visible = slots.devices_of(run.slot or 0, max(1, self.count), slots.devices())
+                worker = launcher.start_worker(self.home, run, self.store.url, self._command, visible)
+            except (OSError, Refusal) as error:
+                self._bury(run, records.FAILED, f"Its worker could not be started: {error}", logs.advise(str(error)))
+                continue
+            self.store.adopt(run, worker)
+        return started
+
+    # -- observing
+
+    def reconcile(self) -> list[str]:
+        """Bring the store in line with what really runs, end what was asked to end, start what may start; ids of changed runs."""
+        with self._lock:
+            launcher.reap()
+            active = self.store.active()
+            changed = [run.id for run in active if self._look(run)]
+            known = {(run.id, run.attempt) for run in active}
+            self._seen = {key: seen for key, seen in self._seen.items() if key[:2] in known}
+            self._asked = {key: since for key, since in self._asked.items() if key in known}
+            return changed + self.start_next()
+
+    def _look(self, run: Run) -> bool:
+        here = run.place == processes.place()
+        alive = processes.is_alive(run.pid, run.mark, run.pid_create_time) if here else self._heard(run)
+        if not alive or launcher.exit_code_of(run) is not None:
+            return self._mourn(run, here)
+        if run.state == records.STOPPING and here:
+            self._press(run)
+        return False
+
+    def _heard(self, run: Run) -> bool:
+        """Whether a worker elsewhere may live: its heartbeat changed within SILENCE seconds of this process's clock."""
+        key, now = (run.id, run.attempt, run.pid), time.monotonic()
+        heartbeat, since = self._seen.get(key, (None, None))
+        if since is None or heartbeat != run.heartbeat:
+            self._seen[key] = (run.heartbeat, now)
+            return True
+        return now - since < (SILENCE_AT_START if run.state == records.STARTING else SILENCE)
+
+    def _press(self, run: Run) -> None:
+        """Ask a stopping worker to end, later kill it. Only processes that carry this attempt's token are touched."""
+        key, now = (run.id, run.attempt), time.monotonic()
+        token = processes.token(*key)
+        if key not in self._asked:
+            self._asked[key] = now
+            processes.send(token, signal.SIGTERM)
+        elif now - self._asked[key] > GRACE:
+            processes.kill(token)
+            launcher.reap()
+
+    def _mourn(self, run: Run, here: bool) -> bool:
+        """Record the end of a worker that is gone; whether this call did."""
+        if here:
+            processes.kill(processes.token(run.id, run.attempt))  # what it left running would hold the accelerator
+            launcher.reap()
+        receipt = read_receipt(self.home.run_dir(run.id), run.attempt)
+        if receipt is not None:
+            return self.store.finish(run.id, attempt=run.attempt, **receipt)
+        if run.state == records.STOPPING:
+            return self._bury(run, records.CANCELLED, None, None, f"Stopped at step {run.step}.")
+        code = launcher.exit_code_of(run) if here else None
+        if run.state == records.STARTING and run.heartbeat is None and code is None:
+            return self.store.move(run.id, (records.STARTING,), records.QUEUED, "Its launcher was gone; queued again.", like=run,
+                                   **dict.fromkeys(("pid", "pid_create_time", "mark", "place", "host", "slot")))
+        last = logs.tail(self.home.run_dir(run.id) / "log.txt")
+        how = logs.exit_words(code) if here else f"on {run.host} fell silent"
+        if run.state == records.STARTING:
+            how += " before it began"
+        else:
+            how += f" at step {run.step}" + (f" of {run.total_steps}" if run.total_steps else "")
+        ended = {"log_tail": last, "exit_code": code}
+        if code is not None and code >= 0 or code is None and run.state == records.STARTING:
+            return self._bury(run, records.FAILED, f"The worker {how}.", logs.advise(last, code), **ended)
+        again = "Resume goes on from its last checkpoint."
+        if not self.home.has_checkpoint(run.id):
+            again = "It had left no checkpoint yet: resume begins again."
+        advice = " ".join(filter(None, (logs.advise(last[-2000:], code), again)))
+        return self._bury(run, records.INTERRUPTED, f"The worker {how}.", advice, **ended)
+
+    def _bury(self, run: Run, state: str, error: str | None, advice: str | None, message: str = "", **fields) -> bool:
+        return self.store.move(run.id, records.ACTIVE, state, message or error or "", like=run, error=error, advice=advice,
+                               ended=time.time(), slot=None, **fields)
+
+
+class Keeper:
+    """A daemon thread that reconciles a queue every `seconds` until `close`. What the app runs; harmless if several do."""
+
+    def __init__(self, queue: Queue, seconds: float = 1.0):
+        self.queue = queue
+        self.trouble: str | None = None
+        self._seconds = seconds
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="lab-keeper", daemon=True)
+        self._thread.start()
+
+    def _keep(self) -> None:
+        while not self._done.wait(self._seconds):
+            try:
+                self.queue.reconcile()
+                self.trouble = None
+            except (SQLAlchemyError, Refusal, OSError) as error:
+                self.trouble = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+
+    def close(self) -> None:
+        """Stop reconciling; workers go on."""
+        self._done.set()
+        with suppress(RuntimeError):
+            self._thread.join(timeout=5.0)

@@ -1,0 +1,62 @@
+"""The tables of the store as the newest migration leaves them, for SQLAlchemy Core. A test holds the two equal.
+
+`metrics` is one narrow table, primary key (run, name, step), so one curve lies together on disk: a run's last points and
+a whole curve are each one short walk. `run` is `runs.number`, an integer that is never used twice.
+"""
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+ticket = Table("ticket", metadata, Column("id", BigInteger, primary_key=True), Column("value", BigInteger, nullable=False))
+
+runs = Table(
+    "runs", metadata,
+    Column("number", BigInteger, primary_key=True),
+    Column("id", String(16), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("spec", Text, nullable=False),  # JSON
+    Column("tags", Text, nullable=False),  # JSON list
+    Column("notes", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),  # order in the queue
+    Column("version", BigInteger, nullable=False),  # the ticket of the last change
+    Column("attempt", BigInteger, nullable=False),  # how often it was started; fences off workers given up for dead
+    Column("parent", String(16)),  # the run that it duplicates
+    Column("created", Double, nullable=False),  # this and every time: seconds since 1970, UTC
+    Column("started", Double),
+    Column("ended", Double),
+    Column("step", BigInteger, nullable=False),
+    Column("total_steps", BigInteger),
+    Column("slot", BigInteger),
+    Column("pid", BigInteger),
+    Column("pid_create_time", Double),
+    Column("mark", Text),  # identity of the process among all that ever had its pid (processes.py)
+    Column("place", Text),  # where that pid means something: host, boot and pid namespace
+    Column("host", Text),
+    Column("heartbeat", Double),
+    Column("error", Text),
+    Column("advice", Text),
+    Column("log_tail", Text),
+    Column("exit_code", BigInteger),
+    Column("result", Text),  # JSON
+)
+
+metrics = Table(
+    "metrics", metadata,
+    Column("run", BigInteger, primary_key=True),
+    Column("name", String(200), primary_key=True),
+    Column("step", BigInteger, primary_key=True),
+    Column("value", Double),  # NULL stands for not-a-number
+    Column("time", Double, nullable=False),
+)
+
+events = Table(
+    "events", metadata,
+    Column("number", BigInteger, primary_key=True),
+    Column("run", BigInteger, nullable=False),
+    Column("time", Double, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("message", Text, nullable=False),
+)

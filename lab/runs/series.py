@@ -1,0 +1,112 @@
+"""Curves: writing metric rows, reading them by increment, and thinning long ones inside the database.
+
+Min-max thinning: the steps from first to last are cut into points/2 buckets of equal width, and of each bucket the rows
+with the smallest and the greatest value are kept, with their own steps, so no spike is lost; the first and the last point
+of the curve are always kept. Example: 100,000 steps at points=1000 are 500 buckets of 200 steps, at most 1,002 points.
+The database walks the curve once to find each bucket's extremes and once to find their rows; Python sees only the kept ones.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, text
+
+from lab.runs.records import METRIC_LETTERS
+
+Series = tuple[np.ndarray, np.ndarray, np.ndarray]  # steps int64, values float64, times float64 (s since 1970), each (points,)
+
+_UPSERT = text("""INSERT INTO metrics (run, name, step, value, time) VALUES (:run, :name, :step, :value, :time)
+    ON CONFLICT (run, name, step) DO UPDATE SET value = excluded.value, time = excluded.time""")
+
+# SELECT DISTINCT would walk every row; this jumps from each name to the next along the primary key.
+_NAMES = text("""WITH RECURSIVE known(name) AS (
+        SELECT (SELECT name FROM metrics WHERE run = :run ORDER BY name LIMIT 1)
+        UNION ALL
+        SELECT (SELECT m.name FROM metrics m WHERE m.run = :run AND m.name > known.name ORDER BY m.name LIMIT 1)
+        FROM known WHERE known.name IS NOT NULL)
+    SELECT name FROM known WHERE name IS NOT NULL""")
+
+_LAST = text("SELECT step, value, time FROM metrics WHERE run = :run AND name = :name ORDER BY step DESC LIMIT 1")
+_ALL = text("SELECT step, value, time FROM metrics WHERE run = :run AND name = :name AND step > :after ORDER BY step")
+_SPAN = text("""SELECT (SELECT min(step) FROM metrics WHERE run = :run AND name = :name AND step > :after),
+    (SELECT max(step) FROM metrics WHERE run = :run AND name = :name AND step > :after)""")
+_ENDS = text("SELECT step, value, time FROM metrics WHERE run = :run AND name = :name AND step IN (:first, :last)")
+_THIN = text("""WITH buckets AS (
+        SELECT (step - :first) / :width AS bucket, min(value) AS low, max(value) AS high, min(step) AS head, max(step) AS tail
+        FROM metrics WHERE run = :run AND name = :name AND step >= :first GROUP BY (step - :first) / :width)
+    SELECT min(m.step), m.value, min(m.time) FROM buckets b CROSS JOIN metrics m
+    WHERE m.run = :run AND m.name = :name AND m.step BETWEEN b.head AND b.tail AND (m.value = b.low OR m.value = b.high)
+    GROUP BY b.bucket, m.value""")
+
+
+def rows_of(number: int, rows: Iterable[Sequence], now: float) -> list[dict[str, Any]]:
+    """Database rows of [(step, name, value)] or [(step, name, value, time)]; of doubles the later counts.
+
+    Not-a-number is kept as NULL. Raises ValueError for what is no metric (a name that is empty or too long, no number).
+    """
+    found = {}
+    for row in rows:
+        step, name, value, *when = row
+        if not isinstance(name, str) or not 0 < len(name) <= METRIC_LETTERS or not name.isprintable():
+            raise ValueError(f"{str(name)[:60]!r} is not a metric's name")
+        value = float(value)
+        found[name, int(step)] = {"run": number, "name": name, "step": int(step), "value": None if math.isnan(value) else value,
+                                  "time": float(when[0]) if when else now}
+    return list(found.values())
+
+
+def write_rows(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    """Insert rows, or overwrite those of the same run, name and step (a resumed run passes some steps again)."""
+    if rows:
+        connection.execute(_UPSERT, rows)
+
+
+def names(connection: Connection, number: int) -> list[str]:
+    """The metric names of a run, sorted."""
+    return sorted(connection.execute(_NAMES, {"run": number}).scalars())
+
+
+def latest(connection: Connection, number: int, wanted: Iterable[str] | None) -> dict[str, tuple[int, float, float]]:
+    """{name: (step, value, time)} of the last point of each curve."""
+    found = {}
+    for name in names(connection, number) if wanted is None else wanted:
+        row = connection.execute(_LAST, {"run": number, "name": name}).first()
+        if row is not None:
+            found[name] = (int(row[0]), math.nan if row[1] is None else float(row[1]), float(row[2]))
+    return found
+
+
+def read(connection: Connection, number: int, wanted: Iterable[str] | None, after: int | Mapping[str, int] | None,
+         points: int | None) -> dict[str, Series]:
+    """{name: (steps, values, times)}, sorted by step. `after`: only later steps, one bound for all or one per name."""
+    found = {}
+    for name in names(connection, number) if wanted is None else wanted:
+        bound = after.get(name) if isinstance(after, Mapping) else after
+        series = _curve(connection, {"run": number, "name": name, "after": -(2**62) if bound is None else int(bound)}, points)
+        if len(series[0]):
+            found[name] = series
+    return found
+
+
+def _curve(connection: Connection, key: dict[str, Any], points: int | None) -> Series:
+    if points is None:
+        return _arrays(connection.execute(_ALL, key).fetchall())
+    first, last = connection.execute(_SPAN, key).one()
+    if first is None:
+        return _arrays([])
+    points = max(4, int(points))
+    if last - first < points:
+        return _arrays(connection.execute(_ALL, key).fetchall())
+    span = {"run": key["run"], "name": key["name"], "first": first}
+    kept = connection.execute(_THIN, {**span, "width": -(-(last - first + 1) // (points // 2))}).fetchall()
+    ends = connection.execute(_ENDS, {**span, "last": last}).fetchall()
+    return _arrays(sorted({row[0]: tuple(row) for row in (*kept, *ends)}.values()))
+
+
+def _arrays(rows: Sequence) -> Series:
+    steps = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+    values = np.fromiter((math.nan if row[1] is None else row[1] for row in rows), dtype=np.float64, count=len(rows))
+    return steps, values, np.fromiter((row[2] for row in rows), dtype=np.float64, count=len(rows))

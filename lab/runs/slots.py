@@ -1,0 +1,46 @@
+"""How many runs may train at once here, and which accelerators each may see. torch is not needed to find out."""
+from __future__ import annotations
+
+import os
+import subprocess
+from functools import lru_cache
+
+from lab.design.refusal import Refusal
+
+
+@lru_cache(maxsize=1)
+def _probe() -> tuple[str, ...]:
+    try:
+        said = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(line.strip() for line in said.splitlines() if line.strip().isdigit())
+
+
+def devices() -> list[str]:
+    """The accelerators that workers may use, as CUDA_VISIBLE_DEVICES names them; [] on a CPU."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return list(_probe())
+    return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
+
+
+def slots() -> int:
+    """LAB_SLOTS, or one per accelerator, or one on a CPU. Refusal: LAB_SLOTS is no whole number from 0 to 1000."""
+    said = os.environ.get("LAB_SLOTS", "").strip()
+    if not said:
+        return max(1, len(devices()))
+    if not (said.isascii() and said.isdigit() and int(said) <= 1000):
+        raise Refusal(f"LAB_SLOTS must be a whole number from 0 to 1000, not {said[:20]!r}.", "LAB_SLOTS")
+    return int(said)
+
+
+def devices_of(slot: int, count: int, found: list[str]) -> list[str]:
+    """The accelerators of one of `count` slots: a fair share of `found`, or one that slots share when there are more slots.
+
+    Four accelerators in two slots: ["0", "2"] and ["1", "3"]; one accelerator in three slots: ["0"] for each.
+    """
+    if not found:
+        return []
+    return found[slot::count] if slot < len(found) else [found[slot % len(found)]]
