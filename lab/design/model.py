@@ -7,7 +7,7 @@ count selective methods (full, bitfit, ln-tuning, lisa) without torch. Counts ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from lab.design.options import Options, option
@@ -16,6 +16,8 @@ Kind = Literal["encoder", "encoder-decoder", "decoder"]
 
 # transformers' model_type → the name of the file in presets/architectures, where they differ
 ARCHITECTURE_OF = {"deberta-v2": "deberta_v2", "gemma3_text": "gemma3", "xlm-roberta": "xlm_roberta"}
+ENCODERS = frozenset({"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"})
+ENCODER_DECODERS = frozenset({"bart", "marian", "mbart", "mt5", "pegasus", "t5"})
 
 
 class Wheel(Options):
@@ -108,3 +110,11 @@ class ModelSpec(Options):
 def architecture_of(model_type: str) -> str:
     """The architecture map's name for a transformers model_type: deberta-v2 → deberta_v2, gemma3_text → gemma3."""
     return ARCHITECTURE_OF.get(model_type, model_type.replace("-", "_"))
+
+
+def kind_of(model_type: str, config: Mapping[str, Any]) -> Kind:
+    """encoder, encoder-decoder or decoder, from a configuration's facts (its `is_encoder_decoder` and `architectures`)."""
+    if config.get("is_encoder_decoder") or model_type in ENCODER_DECODERS:
+        return "encoder-decoder"
+    trained_as = " ".join(config.get("architectures") or ())
+    return "encoder" if model_type in ENCODERS or "MaskedLM" in trained_as else "decoder"

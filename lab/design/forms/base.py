@@ -44,6 +44,7 @@ class Form:
     label: ClassVar[str]
     label_zh: ClassVar[str] = ""
     help: ClassVar[str]
+    names: ClassVar[tuple[str, ...]] = ()  # of all parts that it may have
     rank_label: ClassVar[str] = "rank"
     rank_symbol: ClassVar[str] = "r"
     defaults: ClassVar[Mapping[str, Any]] = {}  # of Delta's fields, where a method leaves them out

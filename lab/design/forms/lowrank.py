@@ -28,6 +28,7 @@ class LowRank(Form):
     name = "lowrank"
     label, label_zh = "low rank", "低秩"
     help = "A linear map through r dimensions; it can be merged into the weight of a projection."
+    names = ("A", "B", "core", "d", "b")
     defaults = {"composition": "scaled", "init": "lora"}
     nonlinearities = ("none",)
     inits = tuple(INITS)

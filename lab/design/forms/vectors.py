@@ -9,6 +9,7 @@ class Scale(Form):
     name = "scale"
     label, label_zh = "scale", "缩放向量"
     help = "One learned factor per dimension of h."
+    names = ("l",)
     has_rank = False
     defaults = {"insertion": "sequential", "composition": "rescale", "init": "ones"}
     insertions = ("sequential",)
@@ -38,6 +39,7 @@ class Bias(Form):
     name = "bias"
     label, label_zh = "bias", "偏置"
     help = "One learned offset per dimension of h."
+    names = ("bias",)
     has_rank = False
     defaults = {"insertion": "sequential", "init": "zero"}
     compositions = ("add", "scaled", "learned-gate")

@@ -1,0 +1,209 @@
+"""attach(model, method): the one place where a method meets a model, and `Attached`, what one can then do with it.
+
+Every delta becomes a submodule `lab_delta_<i>_...` of the module that it changes, so `model.to()`, DDP and FSDP see it; parts shared
+by all sites and reparameterisations live once, at the base model. Example on a BERT of 12 layers with LoRA r=8 at q and v:
+24 deltas, `attached.state_dict()` has 48 tensors such as `deltas.0.encoder.3.attn.q.A` (8, 768).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lab.design.allocation import allot
+from lab.design.anatomy import Anatomy, Site, anatomy, with_ranks
+from lab.design.method import Delta, Method
+from lab.design.parts import all_parts, shared_sizes
+from lab.design.rules import require
+from lab.engine import initial, reparameterise, select, spectral
+from lab.engine.attached import Attached
+from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interface
+from lab.engine.bind import Binder
+from lab.engine.delta import Context, DeltaModule, SlotsModule
+from lab.engine.locate import embedding
+from lab.engine.schedules import LISA, OF_DELTAS, DiffPruning
+from lab.engine.tokens import TokensModule, start_tokens
+
+
+def body_of(model: PreTrainedModel) -> Anatomy:
+    """The anatomy of a loaded model; a composite configuration gives its text part."""
+    return anatomy(model.config.get_text_config().to_dict() if not model.config.is_encoder_decoder else model.config.to_dict())
+
+
+def attach(
+    model: PreTrainedModel,
+    method: Method,
+    *,
+    seed: int = 0,
+    tokenizer: Any = None,
+    state: Mapping[str, Tensor] | None = None,
+    keep_originals: bool = True,
+) -> Attached:
+    """Put a method on a model, in place.
+
+    `seed` fixes the start of every part. `tokenizer` is needed for `init: text` alone. `state` (from `Attached.state_dict()`)
+    loads trained weights in place of a fresh start. Without `keep_originals` no copy of changed weights is kept, which saves
+    memory in training, and `detach` can then not give back the model that was. Raises `Refusal` before the model is touched.
+    """
+    body = body_of(model)
+    require(method, body)
+    if getattr(model, "lab_attached", None) is not None:
+        from lab.design.refusal import Refusal
+
+        raise Refusal("A method is attached to this model already: detach it first.", "method")
+    return _Attacher(model, method, body, seed, tokenizer, state, keep_originals).run()
+
+
+class _Attacher:
+    def __init__(self, model, method: Method, body: Anatomy, seed: int, tokenizer: Any, state, keep_originals: bool):
+        self.model, self.base, self.method, self.body, self.state = model, model.base_model, method, body, state
+        self.seed, self.tokenizer = seed, tokenizer
+        self.binder = Binder(self.base, body)
+        self.attached = Attached(model, method, body, self.binder, keep_originals)
+        self.device = next(model.parameters()).device
+
+    def run(self) -> Attached:
+        attached = self.attached
+        chosen = select.selected(self.model, self.method) if self.method.select else {}  # may refuse: before anything is touched
+        if any(d.form == "slots" and d.composition in ("gated", "learned-gate") for d in self.method.deltas):
+            if self.body.architecture.attention_route == "interface":
+                attached.attention_before = use_interface(self.model)
+        attached.freeze_base()
+        for index, delta in enumerate(self.method.deltas):
+            self._delta(index, delta)
+        if self.method.select:
+            self._select(chosen)
+        attached.bind_context()
+        if self.state is not None:
+            attached.load_state_dict(self.state)
+        self.model.lab_attached = True
+        return attached
+
+    # -- deltas ------------------------------------------------------------------------------------------------------------
+
+    def _sites(self, index: int, delta: Delta) -> list[Site]:
+        sites = self.body.sites(delta)
+        if delta.form == "tokens":
+            return sites[:1]
+        if not delta.allocation:
+            return sites
+        if self.state is not None:  # the ranks that were allotted
+            return with_ranks(sites, [self.state[f"deltas.{index}.{site.key}.A"].shape[0] for site in sites])
+        losses = None
+        if self.device.type != "meta":
+            low, high = delta.allocation.rank_min, delta.allocation.rank_max
+            losses = []
+            for site in sites:
+                probe = DeltaModule(delta, site, {}, None, self.attached.context)
+                losses.append(spectral.energy_lost(self.binder.target(probe)[0].weight(), low, high))
+            self.attached.energy |= {site.key: loss for site, loss in zip(sites, losses, strict=True)}
+        return with_ranks(sites, allot(delta, sites, losses, self.seed))
+
+    def _delta(self, index: int, delta: Delta) -> None:
+        sites = self._sites(index, delta)
+        generator = torch.Generator().manual_seed(self.seed * 1_000 + index)
+        shared = self._shared(index, delta, sites, generator)
+        modules = [self._module(index, delta, site, shared, generator) for site in sites]
+        if delta.encoder != "none":
+            for name, network in reparameterise.build(delta, modules, generator).items():
+                network = network.to(self.device)
+                self.base.add_module(f"lab_encoder_{index}_{name}", network)
+                self.attached.networks[f"deltas.{index}.{name}"] = network
+                self.attached.context.reparameterisations.append(network)
+        if delta.schedule:
+            self.attached.schedules[f"deltas.{index}"] = OF_DELTAS[delta.schedule.name](modules, delta.schedule)
+
+    def _shared(self, index: int, delta: Delta, sites: list[Site], generator: torch.Generator) -> nn.Module | None:
+        parts = shared_sizes(delta, sites)
+        if not parts:
+            return None
+        holder = nn.ParameterDict()
+        for name, part in parts.items():
+            tensor = initial.start(part.shape, part.init, generator, self.device)
+            holder[name] = nn.Parameter(tensor, requires_grad=part.trains)
+        self.base.add_module(f"lab_shared_{index}", holder)
+        self.attached.shared[f"deltas.{index}.shared"] = holder
+        return holder
+
+    def _module(self, index: int, delta: Delta, site: Site, shared: nn.Module | None, generator: torch.Generator) -> DeltaModule:
+        kind = self._kind(delta)
+        parts = all_parts(delta, site)
+        produced = {"keys", "values", "tokens"} if delta.encoder != "none" else set()
+        own = [part for part in parts if part.name not in produced and not (shared is not None and part.name in shared)]
+        tensors = {part.name: initial.start(part.shape, part.init, generator, self.device) for part in own}
+        module = kind(delta, site, tensors, shared, self.attached.context)
+        for part in own:
+            getattr(module, part.name).requires_grad_(part.trains)
+        module.train(self.model.training)
+        name = f"lab_delta_{index}_{site.representation.replace('.', '_')}"
+        self._place(module, name)
+        self.attached.deltas[f"deltas.{index}.{site.key}"] = module
+        if spectral.is_spectral(module):
+            self._spectral(module, generator)
+        if isinstance(module, TokensModule):
+            start_tokens(module, self.base, generator, self.tokenizer)
+        return module
+
+    def _kind(self, delta: Delta) -> type[DeltaModule]:
+        if delta.form == "tokens":
+            return TokensModule
+        if delta.form == "slots":
+            return AttentionSlots if delta.composition in ("gated", "learned-gate") else SlotsModule
+        return DeltaModule
+
+    def _place(self, module: DeltaModule, name: str) -> None:
+        """Give the delta its owner and its hooks."""
+        handles, site = self.attached.handles, module.site
+        if isinstance(module, TokensModule):
+            self.attached.own(self.base, name, module)
+            handles += module.bind(self.base, self.body)
+        elif isinstance(module, AttentionSlots):
+            owner = self.binder.layer(site.stack, site.layer).owner_of_q()
+            self.attached.own(owner, name, module)
+            self._place_slots(owner, module)
+        elif site.representation == "embed":
+            owner = embedding(self.base, self.body, site.stack)
+            self.attached.own(owner, f"{name}_{site.stack}", module)
+            handles.append(owner.register_forward_hook(module.change_output, with_kwargs=True))
+        else:
+            self.attached.own(self.binder.target(module)[0].module, name, module)
+            handles += self.binder.bind(module)
+
+    def _place_slots(self, owner: nn.Module, module: AttentionSlots) -> None:
+        setattr(owner, SLOTS, [*getattr(owner, SLOTS, []), module])
+        if self.body.architecture.attention_route == "deberta":
+            if owner not in self.attached.deberta:
+                self.attached.deberta[owner] = DebertaSlots
+        elif module.delta.composition == "learned-gate":
+            source = self.binder.layer(module.site.stack, module.site.layer).find("attn", "x").module
+            self.attached.handles.append(source.register_forward_pre_hook(module.tap_input, with_kwargs=True))
+
+    def _spectral(self, module: DeltaModule, generator: torch.Generator) -> None:
+        target, _ = self.binder.target(module)
+        self.attached.remember(target.module.weight)
+        if self.state is None or self.device.type == "meta":
+            spectral.start(module, target, generator)
+            spectral.leave_residual(module, target)
+        else:  # the loaded start replaces this one; see Attached.load_state_dict
+            for name, part in (("core0", module.core), ("B0", module.B), ("A0", module.A if module.A.requires_grad else None)):
+                module.register_buffer(name, None if part is None else torch.zeros_like(part))
+
+    # -- selections ----------------------------------------------------------------------------------------------------------
+
+    def _select(self, chosen: dict[str, nn.Parameter]) -> None:
+        attached, choice = self.attached, self.method.select
+        if choice.what == "masked":
+            attached.differences = select.parametrise(self.model, self.method, chosen)
+            attached.schedules["select"] = DiffPruning(attached.differences, choice, self.seed)
+            return
+        attached.selected = chosen
+        for parameter in chosen.values():
+            attached.remember(parameter)
+            parameter.requires_grad_(True)
+        if choice.what == "layers":
+            groups = [[chosen[name] for name in names] for names in select.layer_groups(self.model, self.body)]
+            attached.schedules["select"] = LISA(groups, choice, self.seed)

@@ -1,0 +1,326 @@
+"""What is attached to a model, and everything that can be done with it: train, count, save, load, merge, disable, detach."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lab.design.anatomy import Anatomy
+from lab.design.method import Method
+from lab.design.refusal import Refusal
+from lab.engine import merge, select, spectral
+from lab.engine.attention import SLOTS
+from lab.engine.bind import Binder
+from lab.engine.delta import Context, DeltaModule
+from lab.engine.schedules import Schedule
+from lab.engine.select import SparseDifference
+
+SECOND_MAPS = ("B", "up", "values")  # LoRA+ (Hayou et al. 2024) gives these a larger learning rate
+
+
+class Attached:
+    """A method on a model. Made by `attach`; names of tensors do not depend on the architecture or the task head."""
+
+    def __init__(self, model: nn.Module, method: Method, body: Anatomy, binder: Binder, keep_originals: bool):
+        self.model, self.method, self.body, self.binder, self.keep_originals = model, method, body, binder, keep_originals
+        self.context = Context()
+        self.deltas: dict[str, DeltaModule] = {}
+        self.shared: dict[str, nn.Module] = {}
+        self.networks: dict[str, nn.Module] = {}
+        self.selected: dict[str, nn.Parameter] = {}
+        self.differences: dict[str, SparseDifference] = {}
+        self.schedules: dict[str, Schedule] = {}
+        self.energy: dict[str, float] = {}  # LaMDA++: energy that a cut loses, by site
+        self.handles: list[Any] = []
+        self.deberta: dict[nn.Module, Any] = {}
+        self.attention_before: str | None = None
+        self._owners: list[tuple[nn.Module, str]] = []
+        self._originals: dict[int, tuple[nn.Parameter, Tensor]] = {}
+        self._merged: list[tuple[nn.Parameter, Tensor]] | None = None
+        self._required = {name: p.requires_grad for name, p in model.named_parameters()}
+
+    # -- what attach does, and detach undoes -----------------------------------------------------------------------------------
+
+    def own(self, owner: nn.Module, name: str, module: nn.Module) -> None:
+        owner.add_module(name, module)
+        self._owners.append((owner, name))
+
+    def remember(self, parameter: nn.Parameter) -> None:
+        """Keep a copy, on the CPU, of a weight that is about to change."""
+        if self.keep_originals and id(parameter) not in self._originals and parameter.device.type != "meta":
+            self._originals[id(parameter)] = (parameter, parameter.detach().to("cpu", copy=True))
+
+    def freeze_base(self) -> None:
+        """Everything but a new task head stops training."""
+        for parameter in select.own_parameters(self.model).values():
+            parameter.requires_grad_(False)
+
+    def bind_context(self) -> None:
+        """The hooks that every forward pass begins with, and those of DeBERTa's slots, which must come after all others."""
+        gated = any(delta.composition == "learned-gate" for delta in self.method.deltas)
+        if gated or self.context.reparameterisations:
+            self.handles.append(self.model.base_model.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True))
+        self._bind_encoder_of_generate()
+        self.deberta = {owner: route(owner) for owner, route in self.deberta.items()}
+
+    def _bind_encoder_of_generate(self) -> None:
+        """generate() calls the encoder by itself, before the base model: produce its slots and note its mask there too."""
+        if self.body.encoder_decoder and (self.context.reparameterisations or any(d.composition == "learned-gate" for d in self.method.deltas)):
+            encoder = self.model.base_model.get_submodule("encoder")
+            self.handles.append(encoder.register_forward_pre_hook(self._begin_encoder, with_kwargs=True, prepend=True))
+
+    def _begin(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        given = _arguments(module, args, kwargs)
+        self._refuse_gates_under_cache(given)
+        own = given.get("attention_mask")
+        mask = own if isinstance(own, Tensor) and own.dim() == 2 else None
+        stacks = [stack.name for stack in self.body.stacks]
+        if self.body.encoder_decoder:
+            self.context.masks = {"encoder": mask, "decoder": given.get("decoder_attention_mask")}
+        else:
+            self.context.masks = dict.fromkeys(stacks, mask)
+        self._produce()
+
+    def _begin_encoder(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        own = _arguments(module, args, kwargs).get("attention_mask")
+        self.context.masks["encoder"] = own if isinstance(own, Tensor) and own.dim() == 2 else None
+        if any(not consumer.produced for network in self.networks.values() for consumer in network._consumers[0]):
+            self._produce()
+
+    def _produce(self) -> None:
+        for network in self.context.reparameterisations:
+            network.produce()
+
+    def _refuse_gates_under_cache(self, given: Mapping[str, Any]) -> None:
+        cache = given.get("past_key_values")
+        length = cache.get_seq_length() if cache is not None else 0
+        if length and any(d.composition == "learned-gate" for d in self.method.deltas):
+            raise Refusal("A learned gate averages over the whole sequence, which a cache hides: generate with use_cache=False.", "method")
+
+    def detach(self) -> nn.Module:
+        """Give back the model as it was before `attach`, bit for bit, with no hooks left."""
+        if self._merged is not None:
+            self.unmerge()
+        changed = bool(self.selected) or any(spectral.is_spectral(delta) for delta in self.deltas.values())
+        if changed and not self.keep_originals:
+            raise Refusal("The original weights were not kept (keep_originals=False): load the model again.", "method")
+        for handle in self.handles:
+            handle.remove()
+        for route in self.deberta.values():
+            route.remove()
+        for owner, name in self._owners:
+            delattr(owner, name)
+            if hasattr(owner, SLOTS):
+                delattr(owner, SLOTS)
+        for name in [name for name, _ in self.model.base_model.named_children() if name.startswith(("lab_shared_", "lab_encoder_"))]:
+            delattr(self.model.base_model, name)
+        select.unparametrise(self.model, self.differences)
+        with torch.no_grad():
+            for parameter, original in self._originals.values():
+                parameter.copy_(original)
+        if self.attention_before:
+            self.model.set_attn_implementation(self.attention_before)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(self._required[name])
+            parameter.grad = None
+        del self.model.lab_attached
+        return self.model
+
+    # -- parameters --------------------------------------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the method by its stable name, frozen parts and remembered starts included."""
+        found: dict[str, Tensor] = {}
+        for prefix, module in (*self.deltas.items(), *self.shared.items(), *self.networks.items()):
+            found |= {f"{prefix}.{name}": tensor for name, tensor in (*module.named_parameters(), *module.named_buffers())}
+        found |= {f"select.{name}": parameter for name, parameter in self.selected.items()}
+        for name, difference in self.differences.items():
+            found |= {f"select.{name}.{part}": t for part, t in (*difference.named_parameters(), *difference.named_buffers())}
+        return found
+
+    def may_train(self) -> dict[str, nn.Parameter]:
+        """The parameters that train at some time of the run: those an optimizer must hold."""
+        always = {name: t for name, t in self.tensors().items() if isinstance(t, nn.Parameter) and t.requires_grad}
+        return always | {f"select.{name}": parameter for name, parameter in self.selected.items()}
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that train now, by name."""
+        return {name: t for name, t in self.tensors().items() if isinstance(t, nn.Parameter) and t.requires_grad}
+
+    @property
+    def trainable_now(self) -> int:
+        """Weights that train now: what a schedule holds inside a tensor does not count."""
+        return sum(p.numel() for p in self.trainable().values()) - sum(schedule.held() for schedule in self.schedules.values())
+
+    def count(self) -> dict[str, Any]:
+        """{"trainable", "by_delta", "biases"} of what is attached now; equals `lab.design.count` at step 0."""
+        trains = self.trainable()
+        by_delta = {f"deltas.{i}": sum(p.numel() for n, p in trains.items() if n.startswith(f"deltas.{i}.")) for i in range(len(self.method.deltas))}
+        if self.method.select:
+            by_delta["select"] = sum(p.numel() for n, p in trains.items() if n.startswith("select."))
+        biases = sum(p.numel() for n, p in trains.items() if n.rsplit(".", 1)[-1] in ("bias", "down_bias", "up_bias", "gate_bias"))
+        return {"trainable": self.trainable_now, "by_delta": by_delta, "biases": biases}
+
+    def parameter_groups(self, lr: float, weight_decay: float = 0.0, lr_ratio: float = 1.0) -> list[dict[str, Any]]:
+        """Groups for an optimizer. Second maps (B, up, values) get lr·lr_ratio; a group with `constant` keeps its learning rate.
+
+        Vectors and scalars (biases, norms, scales, gates) have no weight decay.
+        """
+        groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+        gates = {id(p) for d in self.differences.values() for p in (d.gate, d.group) if p is not None}
+        for name, parameter in self.may_train().items():
+            if id(parameter) in gates:
+                key = (self.method.select.gate_lr, 0.0, True)
+            else:
+                rate = lr * lr_ratio if name.rsplit(".", 1)[-1] in SECOND_MAPS else lr
+                key = (rate, weight_decay if parameter.dim() > 1 else 0.0, False)
+            groups.setdefault(key, []).append(parameter)
+        return [{"params": params, "lr": rate, "weight_decay": decay, "constant": fixed} for (rate, decay, fixed), params in groups.items()]
+
+    # -- training ----------------------------------------------------------------------------------------------------------------
+
+    def begin(self, total_steps: int, optimizer: Optimizer | None = None) -> None:
+        for schedule in self.schedules.values():
+            schedule.begin(total_steps, optimizer)
+
+    def penalty(self) -> Tensor | None:
+        terms = [term for schedule in self.schedules.values() if (term := schedule.penalty()) is not None]
+        return torch.stack(terms).sum() if terms else None
+
+    def after_backward(self, step: int) -> None:
+        for schedule in self.schedules.values():
+            schedule.after_backward(step)
+
+    def after_step(self, step: int) -> bool:
+        """Let schedules act after optimizer step `step` (from 1). True: the set of parameters that train has changed."""
+        return any([schedule.after_step(step) for schedule in self.schedules.values()])
+
+    def measurements(self) -> dict[str, float]:
+        """Learned quantities of now: scales, ranks, frozen columns, density; what depends on inputs comes with `measuring`."""
+        found = {f"scale/{delta.key}": float(delta.scale) for delta in self.deltas.values() if delta.delta.strength == "learned"}
+        for schedule in self.schedules.values():
+            found |= schedule.measurements()
+        return found
+
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[dict[str, float]]:
+        """While open, forward passes fill the yielded table: ‖Δh‖/‖h‖, gates and prefix λ by site (of the last pass)."""
+        readings: dict[str, float] = {}
+        for delta in self.deltas.values():
+            delta.reading = readings
+        try:
+            yield readings
+        finally:
+            for delta in self.deltas.values():
+                delta.reading = None
+
+    def schedule_state(self) -> dict[str, Any]:
+        return {f"{name}|{key}": value for name, schedule in self.schedules.items() for key, value in schedule.state().items()}
+
+    def load_schedule_state(self, state: Mapping[str, Any]) -> None:
+        for name, schedule in self.schedules.items():
+            schedule.load({key.partition("|")[2]: value for key, value in state.items() if key.startswith(f"{name}|")})
+
+    # -- saving ------------------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Copies of everything that `load_state_dict` needs on a fresh model with the same method, for safetensors."""
+        return {name: tensor.detach().clone().contiguous() for name, tensor in self.tensors().items()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Set every tensor from `state`. Raises `Refusal` where names or shapes do not fit this method and model."""
+        for name, difference in self.differences.items():
+            if f"select.{name}.mask" in state:
+                difference.gate, difference.group = None, None
+                difference.mask = torch.zeros_like(difference.w)
+        mine = self.tensors()
+        missing, unknown = sorted(set(mine) - set(state)), sorted(set(state) - set(mine))
+        wrong = [name for name in mine if name in state and mine[name].shape != state[name].shape]
+        if missing or unknown or wrong:
+            what = missing or unknown or wrong
+            raise Refusal(f"These weights belong to another method or model: '{what[0]}' is {'missing' if missing else 'unknown' if unknown else 'of another shape'}.")
+        taken_out = {id(p): original for p, original in self._originals.values()}
+        for delta in self.deltas.values():
+            if spectral.is_spectral(delta):
+                self._restore_residual_source(delta, taken_out)
+        for name, tensor in mine.items():
+            tensor.copy_(state[name])
+        for delta in self.deltas.values():
+            if spectral.is_spectral(delta):
+                spectral.leave_residual(delta, self.binder.target(delta)[0])
+
+    def _restore_residual_source(self, delta: DeltaModule, originals: dict[int, Tensor]) -> None:
+        target, _ = self.binder.target(delta)
+        if not delta.B0.any():
+            return  # attached with `state`: the weight is still whole
+        weight = target.module.weight
+        if id(weight) not in originals:
+            raise Refusal("The original weights were not kept: attach to a fresh model with state=.", "method")
+        weight.copy_(originals[id(weight)])
+
+    def fold(self) -> dict[str, dict[str, Tensor]]:
+        """The parts of each delta as they act, with reparameterisations evaluated: {delta name: {part: tensor}}."""
+        with torch.no_grad():
+            self._produce()
+            folded = {}
+            for name, delta in self.deltas.items():
+                own = {part: tensor.detach().clone() for part, tensor in delta.named_parameters()}
+                folded[name] = own | {part: tensor.detach().clone() for part, tensor in delta.produced.items()}
+        return folded
+
+    # -- merging and switching -----------------------------------------------------------------------------------------------------
+
+    def merge(self) -> None:
+        """Fold every delta into the model's weights and switch the deltas off. Raises `Refusal` where one cannot be."""
+        if self._merged is not None:
+            return
+        for delta in self.deltas.values():
+            reason = merge.why_not(delta, self.binder)
+            if reason:
+                raise Refusal(reason[:1].upper() + reason[1:], "method")
+        kept: dict[int, tuple[nn.Parameter, Tensor]] = {}
+        for delta in self.deltas.values():
+            for parameter in merge.touched(delta, self.binder):
+                kept.setdefault(id(parameter), (parameter, parameter.detach().clone()))
+            merge.merge(delta, self.binder)
+            delta.enabled = False
+        self._merged = list(kept.values())
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        """Restore the weights exactly and switch the deltas on again."""
+        for parameter, before in self._merged or ():
+            parameter.copy_(before)
+        self._merged = None
+        for delta in self.deltas.values():
+            delta.enabled = True
+
+    @contextlib.contextmanager
+    def disabled(self) -> Iterator[None]:
+        """The model without its method: deltas off, changed weights as they were."""
+        swapped: list[tuple[nn.Parameter, Tensor]] = []
+        with torch.no_grad():
+            for parameter, original in self._originals.values():
+                swapped.append((parameter, parameter.detach().clone()))
+                parameter.copy_(original)
+        for switch in (*self.deltas.values(), *self.differences.values()):
+            switch.enabled = False
+        try:
+            yield
+        finally:
+            for switch in (*self.deltas.values(), *self.differences.values()):
+                switch.enabled = True
+            with torch.no_grad():
+                for parameter, trained in swapped:
+                    parameter.copy_(trained)
+
+
+def _arguments(module: nn.Module, args: tuple, kwargs: dict) -> dict[str, Any]:
+    return {**inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments, **kwargs}

@@ -1,0 +1,163 @@
+"""Gated slots: l more keys and values in the attention, which is (1−λ)h + λΔh with λ their attention mass (He et al., Eq. 7-10).
+
+Two ways lead there. Models that go through transformers' AttentionInterface get `lab_sdpa` or `lab_eager`, which concatenate the
+slots of the module that calls them after the cache's update and left-pad its mask. DeBERTa v2 computes attention itself: hooks on
+its key and value projections append the rows, and its position bias is computed without them and padded with zeros.
+
+The mask functions never skip a causal mask: with more keys than queries sdpa would cut the keys silently.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import eager_mask, sdpa_mask
+
+from lab.design.refusal import Refusal
+from lab.engine.delta import DeltaModule
+
+SLOTS = "lab_slots"  # attribute of an attention module: its slots, in order
+
+
+class AttentionSlots(DeltaModule):
+    """Slots read inside the attention. The gate of `learned-gate` multiplies keys and values (UniPELT's code)."""
+
+    def rows(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Keys and values (batch, kv_heads, l, head_dim) for this forward pass."""
+        parts = self.parts()
+        keys, values = (self._heads(part, batch) for part in (parts.keys, parts.values))
+        if self.delta.composition == "learned-gate":
+            x, self.tapped = self.tapped, None
+            gate = self.gate_value(x)[..., None]  # (batch, 1, 1, 1)
+            keys, values = gate * keys, gate * values
+        return keys, values
+
+    def _heads(self, part: Tensor, batch: int) -> Tensor:
+        if self.delta.dropout:
+            part = F.dropout(part, self.delta.dropout, self.training)
+        each = part.view(-1, self.site.kv_heads, self.site.head_dim).transpose(0, 1)
+        return each.expand(batch, *each.shape)
+
+    def note(self, query: Tensor, key: Tensor, own: Tensor, mask: Tensor | None, scaling: float) -> None:
+        """λ: the attention mass of the slots, averaged over heads and real positions; computed while measuring only."""
+        with torch.no_grad():
+            groups = query.shape[1] // key.shape[1]
+            key, own = (k.repeat_interleave(groups, 1) for k in (key, own))
+            scores = query.float() @ key.float().transpose(-1, -2) * scaling
+            if mask is not None:
+                mask = mask[..., : scores.shape[-1]]
+                scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+            rest = scores.logsumexp(-1)
+            slots = (query.float() @ own.float().transpose(-1, -2) * scaling).logsumexp(-1)
+            self.reading[f"lambda/{self.key}"] = float(torch.sigmoid(slots - rest).mean())
+
+
+def slots_of(module: nn.Module) -> list[AttentionSlots]:
+    return [slots for slots in getattr(module, SLOTS, ()) if slots.enabled]
+
+
+def _with_slots(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, extra: dict[str, Any]) -> tuple:
+    """Key, value, mask and T5's position bias with the slots of this module before them."""
+    for slots in slots_of(module):
+        own_keys, own_values = slots.rows(key.shape[0])
+        if slots.reading is not None:
+            scaling = extra.get("scaling")
+            slots.note(query, key, own_keys, mask, query.shape[-1] ** -0.5 if scaling is None else scaling)
+        key = torch.cat([own_keys.to(key.dtype), key], 2)  # (batch, kv_heads, l + positions, head_dim)
+        value = torch.cat([own_values.to(value.dtype), value], 2)
+        length = own_keys.shape[2]
+        if mask is not None:
+            mask = F.pad(mask, (length, 0), value=True if mask.dtype == torch.bool else 0.0)
+        if extra.get("position_bias") is not None:
+            extra["position_bias"] = F.pad(extra["position_bias"], (length, 0))
+    return key, value, mask
+
+
+def lab_sdpa(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **extra: Any) -> tuple:
+    """transformers' sdpa attention with slots. Shapes: query (batch, heads, positions, head_dim)."""
+    key, value, attention_mask = _with_slots(module, query, key, value, attention_mask, extra)
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **extra)
+
+
+def lab_eager(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **extra: Any) -> tuple:
+    """The model's own eager attention with slots."""
+    key, value, attention_mask = _with_slots(module, query, key, value, attention_mask, extra)
+    return sys.modules[type(module).__module__].eager_attention_forward(module, query, key, value, attention_mask, **extra)
+
+
+def lab_sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False})
+
+
+def lab_eager_mask(*args: Any, **kwargs: Any) -> Tensor:
+    return eager_mask(*args, **kwargs)
+
+
+for name, function, mask_function in (("lab_sdpa", lab_sdpa, lab_sdpa_mask), ("lab_eager", lab_eager, lab_eager_mask)):
+    AttentionInterface.register(name, function)
+    AttentionMaskInterface.register(name, mask_function)
+
+
+def use_interface(model: PreTrainedModel) -> str:
+    """Route the model's attention through the lab's functions; returns the name to restore. Refuses flash and flex attention."""
+    before = model.config._attn_implementation
+    ours = {"sdpa": "lab_sdpa", "eager": "lab_eager", "lab_sdpa": "lab_sdpa", "lab_eager": "lab_eager"}.get(before)
+    if ours is None:
+        raise Refusal(f"Slots need sdpa or eager attention, and this model uses {before}: load it with attn_implementation='sdpa'.", "method")
+    if not model._can_set_attn_implementation():
+        raise Refusal(f"{type(model).__name__} does not go through transformers' attention interface, so slots cannot reach it.", "method")
+    model.set_attn_implementation(ours)
+    return before
+
+
+class DebertaSlots:
+    """The route for DeBERTa v2: slots on one DisentangledSelfAttention, by hooks and an override of its position bias."""
+
+    def __init__(self, attention: nn.Module):
+        self.attention = attention
+        self.rows: tuple[Tensor, Tensor] | None = None
+        self.calls = 0
+        self.handles = [
+            attention.register_forward_pre_hook(self.enter, with_kwargs=True),
+            attention.key_proj.register_forward_hook(self.append_keys),
+            attention.value_proj.register_forward_hook(self.append_values),
+        ]
+        attention.disentangled_attention_bias = self.bias
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+        del self.attention.disentangled_attention_bias
+
+    def enter(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple | None:
+        self.rows, self.calls = None, 0
+        slots = slots_of(module)
+        if not slots:
+            return None
+        hidden, mask, *rest = args
+        for each in slots:
+            each.tapped = hidden if each.delta.composition == "learned-gate" else None
+        pairs = [each.rows(hidden.shape[0]) for each in slots]
+        flat = [[part.transpose(1, 2).flatten(2).to(hidden.dtype) for part in pair] for pair in pairs]  # (batch, l, width)
+        self.rows = torch.cat([keys for keys, _ in reversed(flat)], 1), torch.cat([values for _, values in reversed(flat)], 1)
+        return (hidden, F.pad(mask, (self.rows[0].shape[1], 0), value=1), *rest), kwargs
+
+    def append_keys(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        self.calls += 1  # the second call, under share_att_key, is with position embeddings
+        return None if self.rows is None or self.calls > 1 else torch.cat([self.rows[0], output], 1)
+
+    def append_values(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        return None if self.rows is None else torch.cat([self.rows[1], output], 1)
+
+    def bias(self, query: Tensor, key: Tensor, *rest: Any) -> Tensor:
+        inner = type(self.attention).disentangled_attention_bias
+        if self.rows is None:
+            return inner(self.attention, query, key, *rest)
+        length = self.rows[0].shape[1]
+        return F.pad(inner(self.attention, query, key[:, length:], *rest), (length, 0))

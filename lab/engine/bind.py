@@ -1,0 +1,93 @@
+"""Where each representation's hooks go: which module is changed, before or after it, and where x is tapped.
+
+| h | changed | x, parallel | x, sequential |
+|---|---|---|---|
+| projections (attn.q ... ffn.down) | output of the projection, or its slice | the projection's input | h |
+| attn.heads, ffn.act | input of the projection that follows | the sublayer's input | h |
+| attn.out, ffn.out | output of the sublayer | the sublayer's input | h |
+| ffn.residual | post-norm: input of the norm; pre-norm: output of the layer | the layer's input | h, or LN(h) |
+| layer.out, embed | output of the layer, of the embedding | the layer's input | h |
+"""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from lab.design.anatomy import Anatomy
+from lab.engine.delta import DeltaModule, SlotsModule
+from lab.engine.locate import Layer, Located, layers
+
+PROJECTION = {
+    "attn.q": ("attn", "q"), "attn.k": ("attn", "k"), "attn.v": ("attn", "v"), "attn.qkv": ("attn", "qkv"),
+    "ffn.up": ("ffn", "up"), "ffn.gate": ("ffn", "gate"), "ffn.down": ("ffn", "down"),
+}  # fmt: skip
+
+
+class Binder:
+    """Places deltas in one model. `host(...)` says which module owns a delta; `bind(...)` registers its hooks."""
+
+    def __init__(self, base: nn.Module, body: Anatomy):
+        self.base, self.body = base, body
+        self._layers: dict[str, list[Layer]] = {}
+
+    def layer(self, stack: str, index: int) -> Layer:
+        if stack not in self._layers:
+            self._layers[stack] = layers(self.base, self.body, stack)
+        return self._layers[stack][index]
+
+    def target(self, delta: DeltaModule) -> tuple[Located, str]:
+        """What is changed, and on which side: `output` or `input` of that module."""
+        site = delta.site
+        rep, layer = site.representation, self.layer(site.stack, site.layer)
+        if rep in PROJECTION:
+            return layer.find(*PROJECTION[rep]), "output"
+        if rep == "attn.heads":
+            return layer.find("attn", "out"), "input"
+        if rep == "ffn.act":
+            return layer.find("ffn", "down"), "input"
+        if rep in ("attn.out", "ffn.out"):
+            sublayer = rep[: rep.index(".")]
+            projection = "out" if sublayer == "attn" else "down"
+            return layer.find(sublayer, projection if site.reads == "projection" else "after"), "output"
+        if rep == "ffn.residual" and self.body.post_norm:
+            return layer.find("ffn", "norm"), "input"
+        return Located(layer.module), "output"
+
+    def bind(self, delta: DeltaModule) -> list[RemovableHandle]:
+        """Register the hooks of a delta that joins by hooks. The tap comes first, so that x is there when h is changed."""
+        located, side = self.target(delta)
+        delta.part = located.part
+        handles = []
+        source = self._source(delta)
+        if source is not None:
+            handles.append(source.register_forward_pre_hook(delta.tap_input, with_kwargs=True))
+        if isinstance(delta, SlotsModule):
+            self._give_query(delta)
+        if side == "output":
+            handles.append(located.module.register_forward_hook(delta.change_output, with_kwargs=True))
+        else:
+            handles.append(located.module.register_forward_pre_hook(delta.change_input))
+        return handles
+
+    def _source(self, delta: DeltaModule) -> nn.Module | None:
+        """The module whose input is x; None where x is h, or the input of the changed module itself."""
+        site = delta.site
+        rep, layer = site.representation, self.layer(site.stack, site.layer)
+        if site.reads in ("h", "projection") or rep == "layer.out":
+            return None
+        sublayer = rep[: rep.index(".")]
+        if rep == "ffn.residual":  # the layer's own input
+            if not self.body.post_norm:
+                return None
+            return layer.own_input()
+        if site.reads == "residual" and not self.body.post_norm:
+            return layer.find(sublayer, "norm").module
+        if rep in PROJECTION and rep != "ffn.down":
+            return None  # on post-norm models the residual stream is the projection's input too
+        return layer.find(sublayer, "x" if sublayer == "attn" else "up").module
+
+    def _give_query(self, delta: SlotsModule) -> None:
+        layer = self.layer(delta.site.stack, delta.site.layer)
+        scaling = getattr(layer.owner_of_q(), "scaling", None)
+        delta.set_query(layer.find("attn", "q"), delta.site.head_dim**-0.5 if scaling is None else float(scaling))

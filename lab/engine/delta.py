@@ -1,0 +1,196 @@
+"""One delta at one site: a module with the form's parts, which taps x, computes Δh and changes h by its composition.
+
+Its hooks are bound methods, so that a deep copy of the model is changed by its own deltas. x is tapped into one slot, which
+the consumer empties: a recomputation that stops early leaves nothing behind that grows (ENGINE.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lab.design.anatomy import Site
+from lab.design.forms import FORMS
+from lab.design.method import Delta
+from lab.engine.compositions import COMPOSITIONS
+from lab.engine.locate import Slice
+
+SIGMA: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda x: x.softmax(-1),
+}
+
+
+class DeltaModule(nn.Module):
+    """The parts of a delta at a site, as parameters named by the form (A, B; down, up; keys, values ...)."""
+
+    def __init__(self, delta: Delta, site: Site, parts: dict[str, Tensor], shared: nn.Module | None, context: Context):
+        super().__init__()
+        self.delta, self.site = delta, site
+        self.form = FORMS[delta.form]
+        self.sigma = SIGMA[delta.nonlinearity]
+        self.composition = COMPOSITIONS[delta.composition]
+        self.part: Slice | None = None  # of a fused projection's output
+        self.tapped: Tensor | None = None
+        self.produced: dict[str, Tensor] = {}  # parts that a reparameterisation gives for this forward pass
+        self.enabled = True
+        self.reading: dict[str, float] | None = None  # where measurements go while measuring
+        self._outside = (shared, context)  # a tuple, so that they are not registered as children here
+        for name in self.form.names:
+            self.register_parameter(name, None)
+        for name, tensor in parts.items():
+            self.register_parameter(name, nn.Parameter(tensor))
+
+    @property
+    def context(self) -> Context:
+        return self._outside[1]
+
+    def parts(self) -> Any:
+        """The parts by name: the module's own, those that live once at the root cut to this site, those just produced."""
+        shared = self._outside[0]
+        if shared is None and not self.produced:
+            return self
+        view = SimpleNamespace(by_head=self.by_head, **{name: getattr(self, name) for name in self.form.names})
+        if shared is not None:
+            for name, tensor in shared.named_parameters():
+                setattr(view, name, tensor[tuple(map(slice, self._own_shape(name)))])
+        for name, tensor in self.produced.items():
+            setattr(view, name, tensor)
+        return view
+
+    def _own_shape(self, name: str) -> tuple[int, ...]:
+        return next(part.shape for part in self.form.parts(self.delta, self.site) if part.name == name)
+
+    def by_head(self, slots: Tensor) -> Tensor:
+        """(l, kv) → (heads, l, head_dim); with grouped-query attention each key/value head serves several query heads."""
+        site = self.site
+        each = slots.view(-1, site.kv_heads, site.head_dim).transpose(0, 1)  # (kv_heads, l, head_dim)
+        return each if site.heads == site.kv_heads else each.repeat_interleave(site.heads // site.kv_heads, 0)
+
+    def change(self, x: Tensor) -> Tensor:
+        """Δh (..., width_out), before the composition's scale or gate. x: (..., width_in)."""
+        x = x.to(self.dtype)
+        if self.delta.norm == "in":
+            x = F.layer_norm(x, self.norm.shape, self.norm, self.norm_bias)
+        if self.delta.dropout:
+            x = F.dropout(x, self.delta.dropout, self.training)
+        change = self.form.change(self.parts(), self.prepare(x), self.sigma)
+        change = self.finish(change)
+        if self.delta.norm == "out":
+            change = F.layer_norm(change, self.norm.shape, self.norm, self.norm_bias)
+        return change
+
+    def prepare(self, x: Tensor) -> Tensor:
+        return x
+
+    def finish(self, change: Tensor) -> Tensor:
+        return change
+
+    @property
+    def dtype(self) -> torch.dtype:
+        own = next(self.parameters(recurse=False), None)
+        if own is not None:
+            return own.dtype
+        return next(self._outside[0].parameters()).dtype
+
+    @property
+    def strength(self) -> float | Tensor:
+        """s of composition scaled: a number, or the learned scalar."""
+        return self.scale if self.delta.strength == "learned" else self.delta.strength
+
+    def gate_value(self, x: Tensor) -> Tensor:
+        """g(x) (batch, 1, 1): σ of a linear map per token, averaged over the sequence (UniPELT, Mao et al. 2022)."""
+        each = torch.sigmoid(x.to(self.dtype) @ self.gate + self.gate_bias)  # (batch, positions)
+        mask = self.context.token_mask(self.site.stack) if self.delta.gate_over == "tokens" else None
+        if mask is not None and mask.shape == each.shape:
+            mask = mask.to(each.dtype)
+            value = (each * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+        else:
+            value = each.mean(-1)
+        if self.reading is not None:
+            self.reading[f"gate/{self.key}"] = float(value.detach().mean())
+        return value[:, None, None]
+
+    @property
+    def key(self) -> str:
+        return self.site.key
+
+    # -- hooks -------------------------------------------------------------------------------------------------------------
+
+    def tap_input(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        self.tapped = args[0] if args else kwargs["hidden_states"]
+
+    def change_output(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+        """Forward hook on the module whose output is h; x is its own input, the tap, or h."""
+        if not self.enabled:
+            self.tapped = None
+            return None
+        h = output[0] if isinstance(output, tuple) else output
+        new = self._changed(h, args[0] if args else next(iter(kwargs.values()), None))
+        return (new, *output[1:]) if isinstance(output, tuple) else new
+
+    def change_input(self, module: nn.Module, args: tuple) -> Any:
+        """Pre-hook on the module whose input is h."""
+        if not self.enabled:
+            self.tapped = None
+            return None
+        return (self._changed(args[0], None, module), *args[1:])
+
+    def _changed(self, h: Tensor, own_input: Tensor | None, module: nn.Module | None = None) -> Tensor:
+        part = h if self.part is None else self.part.read(h)
+        x = self._x(part, own_input, module)
+        new = self.composition(self, part, x)
+        if self.reading is not None:
+            size = part.detach().float().norm().clamp(min=1e-12)
+            self.reading[f"delta_norm/{self.key}"] = float((new.detach() - part.detach()).float().norm() / size)
+        return new if self.part is None else self.part.write(h, new)
+
+    def _x(self, h: Tensor, own_input: Tensor | None, module: nn.Module | None) -> Tensor:
+        if self.delta.insertion == "sequential":
+            if self.site.representation == "ffn.residual" and self.delta.x == "normed" and module is not None:
+                return module.forward(h)  # Pfeiffer on post-norm models reads LN(z); forward alone, so no hook runs again
+            return h
+        tapped, self.tapped = self.tapped, None
+        return own_input if tapped is None else tapped
+
+    def extra_repr(self) -> str:
+        return f"{self.delta.form} at {self.site.key}, {self.delta.insertion}, {self.delta.composition}"
+
+
+class SlotsModule(DeltaModule):
+    """Slots that are added (no attention mass needed): queries are computed again from x, without the projection's hooks."""
+
+    def set_query(self, query: Any, scaling: float) -> None:
+        self._query = (query,)
+        self.scaling = scaling if self.delta.nonlinearity == "softmax" else 1.0  # the ReLU form has no 1/√d
+
+    def prepare(self, x: Tensor) -> Tensor:
+        query = self._query[0]
+        weight, bias = query.weight(), query.bias()
+        q = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))  # (batch, positions, heads·head_dim)
+        return q.unflatten(-1, (self.site.heads, self.site.head_dim)).transpose(-3, -2) * self.scaling
+
+    def finish(self, change: Tensor) -> Tensor:
+        return change.transpose(-3, -2).flatten(-2)  # (batch, positions, heads·head_dim)
+
+
+class Context:
+    """What deltas need to know of the current forward pass: the attention masks."""
+
+    def __init__(self) -> None:
+        self.masks: dict[str, Tensor | None] = {}
+        self.reparameterisations: list[nn.Module] = []
+
+    def token_mask(self, stack: str) -> Tensor | None:
+        """(batch, positions), 1 on real tokens, of the stack that x comes from; None: all are real."""
+        return self.masks.get("decoder" if stack == "cross" else stack)

@@ -1,0 +1,53 @@
+"""How parts start: initialisers by name, as forms write them (`kaiming:2.236`, `normal:0.02`, `zeros`, `constant:0.1`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def _kaiming(tensor: Tensor, generator: torch.Generator, a: float) -> None:
+    """Uniform within ±√(6 / ((1+a²)·fan_in)), as torch's kaiming_uniform_; fan_in is the last dimension."""
+    bound = math.sqrt(6.0 / ((1.0 + a * a) * tensor.shape[-1]))
+    tensor.uniform_(-bound, bound, generator=generator)
+
+
+def _normal(tensor: Tensor, generator: torch.Generator, std: float) -> None:
+    tensor.normal_(0.0, std, generator=generator)
+
+
+def _truncated(tensor: Tensor, generator: torch.Generator, std: float) -> None:
+    """Normal, cut at two deviations (Houlsby et al. 2019)."""
+    torch.nn.init.trunc_normal_(tensor, 0.0, std, -2 * std, 2 * std, generator=generator)
+
+
+def _identity(tensor: Tensor, generator: torch.Generator) -> None:
+    tensor.copy_(torch.eye(*tensor.shape) if tensor.dim() == 2 else torch.ones(tensor.shape))
+
+
+INITIALISERS: dict[str, Callable] = {
+    "kaiming": _kaiming,
+    "normal": _normal,
+    "truncated": _truncated,
+    "identity": _identity,
+    "constant": lambda tensor, generator, value: tensor.fill_(value),
+    "zeros": lambda tensor, generator: tensor.zero_(),
+    # set afterwards, from the model itself (spectral.py, tokens.py)
+    "svd": lambda tensor, generator: tensor.zero_(),
+    "vocabulary": lambda tensor, generator: tensor.zero_(),
+    "text": lambda tensor, generator: tensor.zero_(),
+}
+
+
+def start(shape: tuple[int, ...], init: str, generator: torch.Generator, device: torch.device) -> Tensor:
+    """A tensor of a part at its start, in fp32. It is drawn on the CPU, so a seed gives the same weights on every device."""
+    name, *arguments = init.split(":")
+    if device.type == "meta":
+        return torch.empty(shape, device=device)
+    tensor = torch.empty(shape)
+    with torch.no_grad():
+        INITIALISERS[name](tensor, generator, *map(float, arguments))
+    return tensor.to(device)

@@ -1,0 +1,160 @@
+"""From an architecture map's paths to modules, and to slices of fused projections.
+
+`attn.c_attn[1/3]` is the second third of what c_attn gives; `query_key_value[head 1/3]` the same inside every head;
+`qkv_proj[k]` a slice sized by the configuration. A `Located` reads its slice of an output and writes it back.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lab.design.anatomy import Anatomy, Stack
+from lab.design.architecture import AttentionMap, FFNMap
+from lab.design.refusal import Refusal
+
+PATH = re.compile(r"^(?P<path>[\w.{}]+)(\[(?P<head>head )?((?P<k>\d)/(?P<n>\d)|(?P<name>[qkv]))\])?$")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Part of the last dimension: [start, stop), or of every head's own part where heads > 0."""
+
+    start: int
+    stop: int
+    heads: int = 0
+
+    def read(self, h: Tensor) -> Tensor:
+        if not self.heads:
+            return h[..., self.start : self.stop]
+        each = h.view(*h.shape[:-1], self.heads, -1)  # (..., heads, n·head_dim)
+        return each[..., self.start : self.stop].flatten(-2)
+
+    def write(self, h: Tensor, new: Tensor) -> Tensor:
+        if not self.heads:
+            return torch.cat([h[..., : self.start], new, h[..., self.stop :]], -1)
+        each = h.view(*h.shape[:-1], self.heads, -1)
+        new = new.view(*new.shape[:-1], self.heads, -1)
+        return torch.cat([each[..., : self.start], new, each[..., self.stop :]], -1).flatten(-2)
+
+    def rows(self, total: int) -> Tensor:
+        """Indices of the output rows that the slice covers."""
+        return self.read(torch.arange(total))
+
+
+@dataclass(frozen=True)
+class Located:
+    """A module, and which part of its output is meant (None: all of it)."""
+
+    module: nn.Module
+    part: Slice | None = None
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the weight is (in, out): transformers' Conv1D."""
+        return type(self.module).__name__ == "Conv1D"
+
+    def weight(self) -> Tensor:
+        """The slice's weight as (out, in); a view where it can be."""
+        weight = self.module.weight.T if self.transposed else self.module.weight
+        return weight if self.part is None else weight[self.rows(weight)]
+
+    def rows(self, weight: Tensor) -> Tensor:
+        return self.part.rows(weight.shape[0]).to(weight.device)
+
+    def bias(self) -> Tensor | None:
+        bias = getattr(self.module, "bias", None)
+        return bias if bias is None or self.part is None else bias[self.part.rows(bias.shape[0]).to(bias.device)]
+
+    @torch.no_grad()
+    def set_weight(self, value: Tensor) -> None:
+        """Write the slice's weight, given as (out, in)."""
+        weight = self.module.weight.T if self.transposed else self.module.weight  # both views of the parameter
+        if self.part is None:
+            weight.copy_(value)
+        else:
+            weight[self.rows(weight)] = value.to(weight.dtype)
+
+    @torch.no_grad()
+    def set_bias(self, value: Tensor) -> None:
+        if self.part is None:
+            self.module.bias.copy_(value)
+        else:
+            self.module.bias[self.part.rows(self.module.bias.shape[0])] = value.to(self.module.bias.dtype)
+
+
+class Layer:
+    """The modules of one layer by the names of the map: `.attention("q")`, `.ffn("down")`."""
+
+    def __init__(self, module: nn.Module, stack: Stack, cross: bool):
+        self.module, self.stack = module, stack
+        self.maps: dict[str, AttentionMap | FFNMap] = {"attn": stack.map.cross if cross else stack.map.attention, "ffn": stack.map.ffn}
+        self.own_attention: AttentionMap = stack.map.attention
+
+    def find(self, sublayer: str, what: str) -> Located:
+        """The module for `q`, `out`, `after`, `norm` ... of `attn` or `ffn`; `after` falls back to the projection."""
+        path = getattr(self.maps[sublayer], what)
+        if not path and what == "after":
+            path = self.maps[sublayer].out if sublayer == "attn" else self.maps[sublayer].down
+        if not path and what == "x":
+            path = self.maps[sublayer].q
+        return self._resolve(path)
+
+    def layer_norm_of_input(self) -> nn.Module:
+        return self._resolve(self.own_attention.norm).module
+
+    def own_input(self) -> nn.Module:
+        return self._resolve(self.own_attention.x or self.own_attention.q).module
+
+    def owner_of_q(self) -> nn.Module:
+        """The attention module: the one that holds the query projection, which transformers hands to the interface."""
+        path = _first(self.maps["attn"].q, self.module)
+        return self.module.get_submodule(PATH.match(path)["path"].rpartition(".")[0])
+
+    def _resolve(self, path: str) -> Located:
+        match = PATH.match(_first(path, self.module))
+        return Located(self.module.get_submodule(match["path"]), self._slice(match))
+
+    def _slice(self, match: re.Match) -> Slice | None:
+        stack = self.stack
+        if match["name"]:
+            q, kv = stack.attention, stack.kv_heads * stack.head_dim
+            first = {"q": 0, "k": q, "v": q + kv}[match["name"]]
+            return Slice(first, first + (q if match["name"] == "q" else kv))
+        if not match["k"]:
+            return None
+        k, n = int(match["k"]), int(match["n"])
+        if match["head"]:
+            return Slice(k * stack.head_dim, (k + 1) * stack.head_dim, stack.heads)
+        whole = stack.attention + 2 * stack.kv_heads * stack.head_dim if n == 3 else n * stack.ffn
+        return Slice(k * whole // n, (k + 1) * whole // n)
+
+
+def _first(path: str, module: nn.Module) -> str:
+    """The first alternative that is there."""
+    alternatives = [alternative.lstrip("?") for alternative in path.split("|")]
+    for alternative in alternatives:
+        name = PATH.match(alternative)["path"]
+        try:
+            module.get_submodule(name)
+        except AttributeError:
+            continue
+        return alternative
+    raise Refusal(f"This model has no module '{' or '.join(alternatives)}' in its layers; its architecture map does not fit.", "model")
+
+
+def layers(base: nn.Module, body: Anatomy, name: str) -> list[Layer]:
+    """The layers of a stack word: encoder, decoder, or cross (the decoder's layers with their cross-attention)."""
+    stack = next(s for s in body.stacks if s.name == ("decoder" if name == "cross" else name))
+    try:
+        found = base.get_submodule(stack.map.path)
+    except AttributeError:
+        raise Refusal(f"This model has no '{stack.map.path}': its architecture map ({body.architecture.name}) does not fit.", "model") from None
+    return [Layer(module, stack, name == "cross") for module in found]
+
+
+def embedding(base: nn.Module, body: Anatomy, stack: str) -> nn.Module:
+    return base.get_submodule(body.architecture.embed.replace("{stack}", stack))

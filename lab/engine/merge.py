@@ -1,0 +1,88 @@
+"""Merging: folding a delta into the weights that it stands beside, where the maths allows it.
+
+| delta | becomes |
+|---|---|
+| linear, parallel, at a projection whose input it reads | W + s·ΔW, b + s·Δb |
+| linear, sequential, at a projection | (I + s·ΔW)·W, (I + s·ΔW)·b + s·Δb |
+| scale at a projection; at attn.heads or ffn.act | l⊙W, l⊙b; the next projection's columns times l |
+| bias at a projection | b + s·Δb |
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lab.engine.bind import PROJECTION, Binder
+from lab.engine.delta import DeltaModule
+from lab.engine.locate import Located
+
+INPUTS = ("attn.heads", "ffn.act")
+
+
+def why_not(delta: DeltaModule, binder: Binder) -> str:
+    """The reason why a delta cannot be merged, as a sentence; empty where it can."""
+    options, site = delta.delta, delta.site
+    what = f"{delta.form.label} at {site.representation}"
+    if not delta.form.mergeable(options):
+        return f"{what} depends on the input, so it cannot be merged into weights."
+    if options.composition == "learned-gate":
+        return f"{what} has a gate that depends on the input, so it cannot be merged into weights."
+    if options.norm != "none":
+        return f"{what} has a layer norm, so it cannot be merged into weights."
+    if site.representation in INPUTS:
+        return "" if options.form == "scale" else f"{what} changes an activation, so it cannot be merged into weights."
+    located, _ = binder.target(delta)
+    if not hasattr(located.module, "weight") or located.module.weight.dim() != 2 or site.representation in ("embed", "ffn.residual", "layer.out"):
+        return f"{what} does not stand at a projection, so it cannot be merged into weights."
+    if options.insertion == "parallel" and options.form not in ("bias", "scale") and not _own_input(delta, binder):
+        return f"{what} reads another input than the projection's own, so it cannot be merged into weights."
+    if delta.form.matrix(delta.parts())[1] is not None if options.form != "scale" else False:
+        if located.bias() is None:
+            return f"{what} adds a bias, and the projection has none to merge it into."
+    return ""
+
+
+def _own_input(delta: DeltaModule, binder: Binder) -> bool:
+    site = delta.site
+    if site.reads == "projection":
+        return True
+    return site.representation in PROJECTION and site.representation != "ffn.down" and (site.reads == "sublayer" or binder.body.post_norm)
+
+
+@torch.no_grad()
+def merge(delta: DeltaModule, binder: Binder) -> None:
+    """Fold the delta into the weights of its projection (see `why_not`)."""
+    located, _ = binder.target(delta)
+    if delta.delta.form == "scale":
+        return _merge_scale(delta, located)
+    s = delta.strength
+    matrix, offset = delta.form.matrix(delta.parts())
+    weight, bias = located.weight().float(), located.bias()
+    if delta.delta.insertion == "sequential":
+        if matrix is not None:
+            left = torch.eye(len(matrix), device=matrix.device) + s * matrix
+            located.set_weight(left @ weight)
+            bias = None if bias is None else left @ bias.float()
+    elif matrix is not None:
+        located.set_weight(weight + s * matrix)
+    if bias is not None:
+        located.set_bias(bias.float() + (0 if offset is None else s * offset))
+
+
+def _merge_scale(delta: DeltaModule, located: Located) -> None:
+    factor: Tensor = delta.parts().l
+    if delta.site.representation in INPUTS:
+        located.set_weight(located.weight() * factor)  # columns of the projection that reads h
+        return
+    located.set_weight(factor[:, None] * located.weight())
+    if located.bias() is not None:
+        located.set_bias(factor * located.bias())
+
+
+def touched(delta: DeltaModule, binder: Binder) -> list[torch.nn.Parameter]:
+    """The parameters that a merge changes."""
+    located, _ = binder.target(delta)
+    return [p for p in (located.module.weight, getattr(located.module, "bias", None)) if p is not None]
+
+

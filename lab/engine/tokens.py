@@ -1,0 +1,134 @@
+"""Virtual tokens: a pair of hooks on the backbone, not on the embedding.
+
+The first puts l rows before the embedded input, pads the mask and token types, and shifts given positions; with a filled cache it
+only pads the mask and shifts. The second strips the first l rows, so labels and pooled positions stay the user's own (for BERT it
+stands on the encoder, before the pooler). On an encoder-decoder the encoder gets the rows and the decoder a longer encoder mask.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from lab.design.anatomy import Anatomy
+from lab.design.refusal import Refusal
+from lab.engine.delta import DeltaModule
+
+
+class TokensModule(DeltaModule):
+    """The tokens of one model: P (l, width)."""
+
+    def bind(self, base: nn.Module, body: Anatomy) -> list[RemovableHandle]:
+        if body.encoder_decoder:
+            encoder, decoder = base.get_submodule("encoder"), base.get_submodule("decoder")
+            return [
+                encoder.register_forward_pre_hook(self.insert, with_kwargs=True),
+                decoder.register_forward_pre_hook(self.lengthen_encoder_mask, with_kwargs=True),
+            ]
+        inner = getattr(base, "encoder", None)
+        stripped = inner if getattr(base, "pooler", None) is not None and inner is not None else base
+        return [
+            base.register_forward_pre_hook(self.insert, with_kwargs=True),
+            stripped.register_forward_hook(self.strip),
+        ]
+
+    @property
+    def length(self) -> int:
+        return self.delta.rank
+
+    def rows(self, like: Tensor) -> Tensor:
+        """(batch, l, width) beside embedded input (batch, positions, width)."""
+        tokens = self.parts().tokens
+        if self.delta.dropout:
+            tokens = F.dropout(tokens, self.delta.dropout, self.training)
+        return tokens.to(like.dtype).expand(like.shape[0], -1, -1)
+
+    def insert(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        self.inserted = False
+        if not self.enabled:
+            return None
+        given = _bound(module, args, kwargs)
+        cache = given.get("past_key_values")
+        if cache is not None and getattr(cache, "is_compileable", False):
+            raise Refusal("Virtual tokens lengthen the input, which a static cache has no room for: generate with a dynamic cache.", "method")
+        seen = 0 if cache is None else int(cache.get_seq_length())
+        if seen == 0:
+            ids = given.pop("input_ids", None)
+            embedded = given.get("inputs_embeds")
+            if embedded is None:
+                embedded = module.get_input_embeddings()(ids)
+            given["inputs_embeds"] = torch.cat([self.rows(embedded), embedded], 1)
+            self.inserted = True
+        self._lengthen(given, seen == 0)
+        return (), given
+
+    def _lengthen(self, given: dict[str, Any], first: bool) -> None:
+        length = self.length
+        mask = given.get("attention_mask")
+        if mask is not None:
+            if mask.dim() != 2:
+                raise Refusal("Virtual tokens lengthen the input, so they need a two-dimensional attention mask.", "method")
+            given["attention_mask"] = F.pad(mask, (length, 0), value=1)
+        positions = given.get("position_ids")
+        if positions is not None:
+            positions = positions + length
+            if first:
+                own = torch.arange(length, device=positions.device).expand(positions.shape[0], -1)
+                positions = torch.cat([own, positions], 1)
+            given["position_ids"] = positions
+        if first and given.get("token_type_ids") is not None:
+            given["token_type_ids"] = F.pad(given["token_type_ids"], (length, 0), value=0)
+        given.pop("cache_position", None)
+
+    def strip(self, module: nn.Module, args: tuple, output: Any) -> Any:
+        if not getattr(self, "inserted", False):
+            return None
+        self.inserted = False
+        if isinstance(output, tuple):
+            return (output[0][:, self.length :], *output[1:])
+        if isinstance(output, Tensor):
+            return output[:, self.length :]
+        output["last_hidden_state"] = output["last_hidden_state"][:, self.length :]
+        return output
+
+    def lengthen_encoder_mask(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        if not self.enabled:
+            return None
+        given = _bound(module, args, kwargs)
+        mask, hidden = given.get("encoder_attention_mask"), given.get("encoder_hidden_states")
+        if mask is not None and hidden is not None and mask.shape[-1] < hidden.shape[1]:
+            given["encoder_attention_mask"] = F.pad(mask, (hidden.shape[1] - mask.shape[-1], 0), value=1)
+        return (), given
+
+
+def _bound(module: nn.Module, args: tuple, kwargs: dict) -> dict[str, Any]:
+    """The call's arguments by name, **kwargs of the signature spread out."""
+    signature = inspect.signature(module.forward)
+    bound = signature.bind(*args, **kwargs).arguments
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            bound.update(bound.pop(name, {}))
+    return dict(bound)
+
+
+@torch.no_grad()
+def start_tokens(module: TokensModule, base: nn.Module, generator: torch.Generator, tokenizer: Any = None) -> None:
+    """Start virtual tokens from samples of the vocabulary, or from a text's embeddings, repeated to the length (Lester et al.)."""
+    if module.delta.init not in ("vocabulary", "text") or module._parameters.get("tokens") is None or module.tokens.device.type == "meta":
+        return
+    table = base.get_input_embeddings().weight
+    if module.delta.init == "text":
+        if tokenizer is None:
+            raise Refusal("Initialisation text needs the model's tokenizer: choose vocabulary where there is none.", "init")
+        ids = torch.tensor(tokenizer(module.delta.text, add_special_tokens=False)["input_ids"])
+        if not len(ids):
+            raise Refusal("The initial text has no tokens: write a longer one, or choose vocabulary.", "text")
+        ids = ids.repeat(-(-module.length // len(ids)))[: module.length]
+    else:
+        ids = torch.randint(0, min(len(table), 5000), (module.length,), generator=generator)  # the commoner words, as in the paper
+    module.tokens.copy_(base.get_input_embeddings()(ids.to(table.device)))
