@@ -62,6 +62,7 @@ class Architecture(Options):
     norm: Literal["pre", "post"] = option(help="whether norms stand before the sublayers or after the residual sums")
     norm_post_unless: str = option("", help="a key that is false where this model has post-norms all the same")
     attention_route: Literal["interface", "deberta"] = option("interface", help="how slots reach the attention of this family")
+    backbone: str = option("", help="the module that heads call, from the base model; empty: the base model itself")
     embed: str = option(help="token embedding; {stack} where each stack has one")
     sizes: Sizes = option(help="keys of the configuration")
     stacks: dict[Literal["encoder", "decoder"], StackMap] = option(help="stacks of layers")

@@ -145,7 +145,7 @@ def _selected(method: Method, inventory: Inventory) -> tuple[int, int, int]:
     if select.what == "norm":
         return inventory.norm, inventory.norm_bias, inventory.norm
     if select.what == "masked":  # w and log α per weight, and one group gate per tensor, before the projection
-        return 2 * inventory.total, 0, round(select.density * inventory.total)
+        return 2 * inventory.total + inventory.tensors * select.structured, 0, round(select.density * inventory.total)
     layers = [layer for stack in inventory.stacks.values() for layer in stack.each()]
     outside = inventory.total - sum(layer.total for layer in layers)
     outside_bias = inventory.bias - sum(layer.bias for layer in layers)

@@ -74,6 +74,7 @@ class Inventory(Options):
     """Parameter counts of the pre-trained model without a task head; an untied language-model head is part of it."""
 
     total: int = option(help="all parameters", ge=0)
+    tensors: int = option(help="how many tensors hold them", ge=0)
     bias: int = option(help="all biases, those of norms among them", ge=0)
     norm: int = option(help="weights and biases of all norm layers", ge=0)
     norm_bias: int = option(help="biases of all norm layers", ge=0)

@@ -49,3 +49,10 @@ def shared_sizes(delta: Delta, sites: list[Site]) -> dict[str, Part]:
                 known = sizes.get(part.name, part)
                 sizes[part.name] = replace(part, shape=tuple(map(max, known.shape, part.shape)))
     return sizes
+
+
+def leaves_unchanged(delta: Delta) -> bool:
+    """Whether the start promises that attaching changes no output."""
+    if delta.form == "slots":
+        return delta.composition not in ("gated", "learned-gate") and delta.init == "lora"
+    return delta.init in FORMS[delta.form].identity_inits

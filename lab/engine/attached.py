@@ -18,6 +18,7 @@ from lab.engine import merge, select, spectral
 from lab.engine.attention import SLOTS
 from lab.engine.bind import Binder
 from lab.engine.delta import Context, DeltaModule
+from lab.engine.locate import backbone
 from lab.engine.schedules import Schedule
 from lab.engine.select import SparseDifference
 
@@ -65,7 +66,8 @@ class Attached:
         """The hooks that every forward pass begins with, and those of DeBERTa's slots, which must come after all others."""
         gated = any(delta.composition == "learned-gate" for delta in self.method.deltas)
         if gated or self.context.reparameterisations:
-            self.handles.append(self.model.base_model.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True))
+            entry = backbone(self.model.base_model, self.body)
+            self.handles.append(entry.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True))
         self._bind_encoder_of_generate()
         self.deberta = {owner: route(owner) for owner, route in self.deberta.items()}
 

@@ -158,3 +158,8 @@ def layers(base: nn.Module, body: Anatomy, name: str) -> list[Layer]:
 
 def embedding(base: nn.Module, body: Anatomy, stack: str) -> nn.Module:
     return base.get_submodule(body.architecture.embed.replace("{stack}", stack))
+
+
+def backbone(base: nn.Module, body: Anatomy) -> nn.Module:
+    """The module that task heads call: where virtual tokens enter, and where a forward pass begins."""
+    return base.get_submodule(body.architecture.backbone)

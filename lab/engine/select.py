@@ -18,11 +18,12 @@ NORM_CLASS = re.compile(r"norm", re.IGNORECASE)
 def own_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """The pre-trained parameters by a name that does not depend on the head: relative to the base model where they are in it.
 
-    A language-model head that is not tied belongs to them; a head for classification does not.
+    A language-model head that is not tied belongs to them; a head for classification and sinusoidal positions do not.
     """
     base = model.base_model
     inside = {id(p): name for name, p in base.named_parameters()}
-    found = {name: p for name, p in base.named_parameters()}
+    fixed = {id(p) for m in base.modules() if "Sinusoidal" in type(m).__name__ for p in m.parameters()}
+    found = {name: p for name, p in base.named_parameters() if id(p) not in fixed}
     output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if output is not None:
         found |= {f"head.{name}": p for name, p in output.named_parameters() if id(p) not in inside}

@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from lab.design.anatomy import Anatomy
 from lab.design.refusal import Refusal
 from lab.engine.delta import DeltaModule
+from lab.engine.locate import backbone
 
 
 class TokensModule(DeltaModule):
@@ -30,10 +31,10 @@ class TokensModule(DeltaModule):
                 encoder.register_forward_pre_hook(self.insert, with_kwargs=True),
                 decoder.register_forward_pre_hook(self.lengthen_encoder_mask, with_kwargs=True),
             ]
-        inner = getattr(base, "encoder", None)
-        stripped = inner if getattr(base, "pooler", None) is not None and inner is not None else base
+        entry, inner = backbone(base, body), getattr(base, "encoder", None)
+        stripped = inner if getattr(base, "pooler", None) is not None and inner is not None else entry
         return [
-            base.register_forward_pre_hook(self.insert, with_kwargs=True),
+            entry.register_forward_pre_hook(self.insert, with_kwargs=True),
             stripped.register_forward_hook(self.strip),
         ]
 

@@ -42,6 +42,7 @@ def measure_model(model: torch.nn.Module) -> Inventory:
     config = model.config.get_text_config()
     return Inventory(
         **_tally(everything, norms),
+        tensors=len(everything),
         embed=embedding.numel(),
         embed_other=sum({id(t): t.numel() for t in tables if t is not embedding}.values()),
         head=head.numel() if head is not None else 0,
