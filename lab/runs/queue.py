@@ -157,7 +157,7 @@ class Queue:
         while run := self.store.claim_next(processes.identity(), self.count):
             started.append(run.id)
             if not run.spec:
-                self._bury(run, records.FAILED, "The stored specification is damaged.", "Delete this run and launch it anew.")
+                self._bury(run, records.FAILED, "The stored specification is empty or damaged.", "Delete this run and launch it anew.")
                 continue
             try:
                 visible = slots.devices_of(run.slot or 0, max(1, self.count), slots.devices())

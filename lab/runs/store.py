@@ -148,15 +148,15 @@ class Store:
         self.database.write(work, durable=True)
         return values["id"]
 
-    def move(self, run_id: str, expected: Iterable[str], to: str, message: str = "", *, attempt: int | None = None,
+    def move(self, run_id: str, expected: Iterable[str], to: str, message: str = "", *, in_attempt: int | None = None,
              like: Run | None = None, **fields: Any) -> bool:
         """Compare-and-set: from one of the states `expected` to `to`, setting `fields` too; whether this call did it.
 
-        `attempt`: only if the run is in that attempt. `like`: only if state, attempt and process are still as in that Run.
+        `in_attempt`: only if the run is in that attempt. `like`: only if state, attempt and process are still as in that Run.
         """
         query = update(runs).where(runs.c.id == check_id(run_id), runs.c.state.in_(list(expected)))
-        if attempt is not None:
-            query = query.where(runs.c.attempt == attempt)
+        if in_attempt is not None:
+            query = query.where(runs.c.attempt == in_attempt)
         if like is not None:
             query = query.where(runs.c.state == like.state, runs.c.attempt == like.attempt,
                                 runs.c.pid.is_not_distinct_from(like.pid), runs.c.mark.is_not_distinct_from(like.mark))
@@ -215,13 +215,14 @@ class Store:
                   "log_tail": None, "exit_code": None, **asdict(worker)}
         if attempt is None:
             fields["attempt"] = runs.c.attempt + 1
-        if not self.move(run_id, expected, RUNNING, "", attempt=attempt, **fields):
+        if not self.move(run_id, expected, RUNNING, in_attempt=attempt, **fields):
             run = self.get(run_id)
             raise Refusal(f"Run {run_id} is not waiting for this worker: it is {run.state} (attempt {run.attempt}).", "run")
         return self.get(run_id)
 
     def finish(self, run_id: str, state: str, *, attempt: int | None = None, result: Mapping | None = None,
-               error: str | None = None, advice: str | None = None, exit_code: int | None = None, log_tail: str | None = None, message: str = "") -> bool:
+               error: str | None = None, advice: str | None = None, exit_code: int | None = None,
+               log_tail: str | None = None, message: str = "") -> bool:
         """The end of a run as its worker tells it; False when the run was no longer its to end.
 
         A failure while stopping is 'cancelled', and a cancellation that nobody asked for is 'interrupted'.

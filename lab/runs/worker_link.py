@@ -62,7 +62,7 @@ class WorkerLink:
         self._rows: list[tuple[int, str, float, float]] = []
         self._step: int | None = None
         self._total: int | None = None
-        self._lock = threading.Lock()
+        self._lock, self._delivery = threading.Lock(), threading.Lock()
         self._wake, self._done = threading.Event(), threading.Event()
         self._stop = self._lost = self._ended = False
         self._trouble: str | None = None
@@ -98,6 +98,16 @@ class WorkerLink:
     def progress(self, step: int, total_steps: int | None = None) -> None:
         """Say where the run is without a metric (after resuming from a checkpoint, or before the first step)."""
         self.log(step, {}, total_steps=total_steps)
+
+    def flush(self, patience: float = 5.0) -> bool:
+        """Deliver every row now; whether the store has them. To be called before a checkpoint counts as written, so that a
+        run which resumes from it has no gap in its curves."""
+        try:
+            self._deliver(patience)
+        except SQLAlchemyError as problem:
+            self._complain(problem)
+            return False
+        return True
 
     def stopping(self) -> bool:
         """Whether to end soon: a stop was asked for, the system ends this process, or the run is another worker's now."""
@@ -185,6 +195,10 @@ class WorkerLink:
                 self._complain(problem)
 
     def _deliver(self, patience: float) -> None:
+        with self._delivery:
+            self._hear(self._send(patience))
+
+    def _send(self, patience: float) -> str | None:
         with self._lock:
             rows, self._rows = self._rows, []
             step, total = self._step, self._total
@@ -200,13 +214,13 @@ class WorkerLink:
         if self._trouble:
             self._trouble = None
             self._say("The store can be written again" + (f"; {self._dropped} rows were let go." if self._dropped else "."))
-        self._hear(state)
+        return state
 
     def _hear(self, state: str | None) -> None:
         """Act on the run's state as the store has it."""
         if state == records.INTERRUPTED and not self._ended:  # given up for dead, from another machine or after a long pause
             self.store.move(self.run.id, (records.INTERRUPTED,), records.RUNNING, "Its worker answers again.",
-                            attempt=self.run.attempt, ended=None, error=None, advice=None, log_tail=None, exit_code=None,
+                            in_attempt=self.run.attempt, ended=None, error=None, advice=None, log_tail=None, exit_code=None,
                             **asdict(self._me))
         elif state not in (records.RUNNING, records.INTERRUPTED):
             self._lost = self._lost or state != records.STOPPING

@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 STATEMENTS = [
-    "CREATE TABLE schema_version (version BIGINT PRIMARY KEY)",
-    "CREATE TABLE ticket (id BIGINT PRIMARY KEY, value BIGINT NOT NULL)",
+    "CREATE TABLE schema_version (version BIGINT NOT NULL PRIMARY KEY)",
+    "CREATE TABLE ticket (id BIGINT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)",
     "INSERT INTO ticket (id, value) VALUES (1, 0)",
     """CREATE TABLE runs (
         number {number},
