@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,7 +149,7 @@ def _refusal(spec: ModelSpec, where: str, error: Exception, what: str = "weights
 def convert_gguf(gguf: Path, target: Path) -> None:
     """A GGUF file as a folder of bf16 safetensors with config and tokenizer. A GGUF-loaded model cannot save itself."""
     options = {"gguf_file": gguf.name, "trust_remote_code": False, "local_files_only": True}
-    with _quiet():
+    with _quiet(), contextlib.redirect_stderr(io.StringIO()):  # the reader of GGUF has a bar of its own
         loaded = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **options)
         facts = loaded.config.to_dict()
         for key in ("quantization_config", "_model_name_or_path", "_name_or_path", "architectures"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from lab.design import catalogue
-from lab.design.model import ModelSpec, Source, architecture_of
+from lab.design.model import ModelSpec, Source, architecture_of, kind_of
 from lab.design.options import validate
 from lab.design.refusal import Refusal
 
@@ -128,17 +128,5 @@ def _from_config(name: str, path: Path, source: Source) -> ModelSpec:
     if document.get("auto_map"):
         raise Refusal(f"{name[:200]} needs code of its own, which the lab never runs; use a model that transformers knows.", "model")
     title = name.rstrip("/").rsplit("/", 1)[-1]
-    return ModelSpec(name=name, title=title, architecture=architecture_of(model_type), kind=_kind(document), source=source, config=document)
+    return ModelSpec(name=name, title=title, architecture=architecture_of(model_type), kind=kind_of(model_type, document), source=source, config=document)
 
-
-def _kind(document: dict) -> Literal["encoder", "encoder-decoder", "decoder"]:
-    architectures = " ".join(document.get("architectures") or ())
-    if document.get("is_encoder_decoder") or "ForConditionalGeneration" in architectures and document.get("model_type") in ("t5", "mt5"):
-        return "encoder-decoder"
-    known = {"bart", "mbart", "marian", "pegasus", "t5", "mt5"}
-    if document["model_type"] in known:
-        return "encoder-decoder"
-    encoders = {"bert", "roberta", "xlm-roberta", "electra", "distilbert", "deberta-v2", "deberta", "modernbert", "albert", "camembert"}
-    if document["model_type"] in encoders or "MaskedLM" in architectures:
-        return "encoder"
-    return "decoder"

@@ -1,0 +1,126 @@
+"""Tasks: data, formatting, collation and metric, one file per family. Importing this room does not import torch.
+
+    ready = prepare("sentiment-rt", tokenizer, model.config, max_length=128, cache_dir=home.cache, seed=0)
+    batch = ready.collate([ready.train[i] for i in range(32)])
+    ready.evaluate(model, ready.validation, batch_size=128, device="cpu")     # {"loss": 0.69, "accuracy": 0.51, ...}
+    describe("sentiment-rt")                                                  # for pages
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lab.design import catalogue
+from lab.design.model import ModelSpec, kind_of
+from lab.design.options import validate
+from lab.design.refusal import Refusal
+from lab.design.task import TaskSpec
+from lab.tasks.classification import Classification, Regression
+from lab.tasks.family import Family, Setting, Stopped
+from lab.tasks.prepared import Prepared, examples, raw_rows
+
+FAMILIES: dict[str, type[Family]] = {
+    family.name: family
+    for family in (Classification, Regression)
+}  # fmt: skip
+__all__ = ["FAMILIES", "Prepared", "Stopped", "TaskSpec", "describe", "names", "objective_of", "prepare", "resolve"]
+
+
+def names() -> tuple[str, ...]:
+    """The task presets and the user's own tasks, each sorted."""
+    from lab.tasks import importing
+
+    return (*catalogue.names("tasks"), *importing.names())
+
+
+def resolve(task: str | Mapping[str, Any] | TaskSpec) -> TaskSpec:
+    """A task by preset, by the name of an imported one, or from a document. Raises `Refusal`."""
+    if isinstance(task, TaskSpec):
+        return task
+    if isinstance(task, Mapping):
+        return validate(TaskSpec, task, "task.")
+    from lab.tasks import importing
+
+    if task not in catalogue.names("tasks") and task in importing.names():
+        return importing.load(task)
+    return validate(TaskSpec, {**catalogue.read("tasks", task), "name": task}, "task.")
+
+
+def objective_of(task: str | TaskSpec, model: ModelSpec) -> str:
+    """What a model is asked to be for a task. Raises `Refusal` with the reason where it cannot do it. Torch-free."""
+    spec = resolve(task)
+    return FAMILIES[spec.family]().objective(spec, model.kind, model.model_type)
+
+
+def prepare(task: TaskSpec | str, tokenizer: Any, model_config: Any, *, max_length: int | None = None, cache_dir: str | Path | None = None,
+            seed: int = 0, evaluation_rows: int | None = None) -> Prepared:  # fmt: skip
+    """A task made ready for one model.
+
+    `max_length`: tokens of an input, None: the task's own; never more than the model's positions. `evaluation_rows` caps the
+    validation split (a fixed draw). `seed` draws `train_rows`. Raises `Refusal` where the model cannot do the task or the data
+    are not here.
+    """
+    spec = resolve(task)
+    family = FAMILIES[spec.family]()
+    facts = {"is_encoder_decoder": model_config.is_encoder_decoder, "architectures": model_config.architectures}
+    objective = family.objective(spec, kind_of(model_config.model_type, facts), model_config.model_type)
+    longest = min(max_length or spec.max_length, _positions(tokenizer, model_config))
+    if spec.languages and hasattr(tokenizer, "src_lang"):
+        tokenizer.src_lang, tokenizer.tgt_lang = spec.languages
+    setting = Setting(spec=spec, tokenizer=tokenizer, config=model_config, objective=objective, max_length=longest)
+    setting = Setting(**{**vars(setting), "labels": family.labels(spec, ())})
+    return Prepared(family, setting, cache_dir=Path(cache_dir) if cache_dir else None, seed=seed, evaluation_rows=evaluation_rows)
+
+
+def _positions(tokenizer: Any, config: Any) -> int:
+    """The longest input that the model has positions for; a large number where they are relative."""
+    if config.model_type in ("t5", "mt5"):
+        return 1_000_000
+    known = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions")]
+    limit = min((n for n in known if isinstance(n, int) and n > 0), default=1_000_000)
+    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
+        limit -= config.pad_token_id + 1  # RoBERTa counts positions from the padding id
+    return min(limit, tokenizer.model_max_length or limit)
+
+
+def describe(task: str | TaskSpec, n: int = 5) -> dict[str, Any]:
+    """What a page shows of a task, without torch: facts, and where the data are here also sizes, label balance and examples.
+
+    {"name", "title", "description", "family", "metric", "metrics", "greater_is_better", "labels", "max_length", "licence",
+    "source", "available": bool, "unavailable": sentence, "splits": {"train": rows, ...}, "balance": {label: rows}, "examples": [...]}.
+    Hub sets are not downloaded for this: they are described by their facts, unless the hub cache has them.
+    """
+    spec = resolve(task)
+    family = FAMILIES[spec.family]()
+    facts: dict[str, Any] = {
+        "name": spec.name, "title": spec.title or spec.name, "description": spec.description, "family": spec.family,
+        "metric": spec.main_metric, "metrics": list(spec.all_metrics), "greater_is_better": spec.greater_is_better,
+        "labels": list(spec.labels), "max_length": spec.max_length, "licence": spec.licence, "paper": spec.paper,
+        "source": spec.source.hub or spec.source.package or spec.source.bundled or spec.source.file,
+        "available": False, "unavailable": "", "splits": {}, "balance": {}, "examples": [],
+    }  # fmt: skip
+    if spec.source.hub:
+        return {**facts, "unavailable": f"Comes from the hub ({spec.source.hub}); it is downloaded when a run needs it."}
+    try:
+        rows = raw_rows(spec)
+        facts["examples"] = examples(family, spec, n, "train")
+        if spec.labels:
+            given = [family.format(row, spec, number)["label"] for number, row in enumerate(rows["train"], 1)]
+            facts["balance"] = {name: given.count(place) for place, name in enumerate(spec.labels)}
+    except Refusal as refusal:
+        return {**facts, "unavailable": refusal.sentence}
+    return {**facts, "available": True, "splits": {split: len(part) for split, part in rows.items()}}
+
+
+class _Room(types.ModuleType):
+    """`lab.tasks` is this module, and `lab.tasks()` lists the tasks."""
+
+    def __call__(self) -> tuple[str, ...]:
+        return names()
+
+
+sys.modules[__name__].__class__ = _Room

@@ -1,0 +1,165 @@
+"""Classification and regression of one text or a pair: sentiment, and GLUE's nine sets (Wang et al. 2019, arXiv 1804.07461).
+
+An encoder (or bart, mbart, t5) gets a new head. A decoder answers with words: the label whose word ("verbaliser") is the
+likeliest after the prompt is its prediction, and training raises the likelihood of the right word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lab.design.refusal import Refusal
+from lab.design.task import TaskSpec
+from lab.tasks import choices, sources
+from lab.tasks.family import Example, Family, Loop, Setting, an, fill
+from lab.tasks.metrics import label_metrics, number_metrics
+
+WITH_HEAD = frozenset({"bart", "mbart", "t5", "mt5"})  # encoder-decoders that transformers gives a classification head
+
+
+class Classification(Family):
+    """Text or pair → label."""
+
+    name = "classification"
+    prompt = "{text}\nLabel:"
+    pair_prompt = "{text}\n{text_pair}\nLabel:"
+
+    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
+        if kind == "decoder":
+            return "classification" if spec.head == "classifier" else "causal"
+        if spec.head == "likelihood":
+            if kind == "encoder-decoder":
+                return "seq2seq"
+            raise Refusal("An encoder cannot answer with words: choose answer by classifier, or a decoder.", "task.head")
+        if kind == "encoder-decoder" and model_type not in WITH_HEAD:
+            return "seq2seq"
+        return "classification"
+
+    def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
+        example: Example = {"text": sources.text(row, spec.column("text"), number)}
+        if "text_pair" in spec.columns:
+            example["text_pair"] = sources.text(row, spec.column("text_pair"), number)
+        example["label"] = self._label(sources.value(row, spec.column("label"), number), spec, number)
+        return example
+
+    def _label(self, given: Any, spec: TaskSpec, number: int | None) -> int:
+        """The number of a label that is given by name or by number."""
+        where = f"Row {number}" if number is not None else "A row"
+        names = spec.labels
+        shown = str(given).strip()
+        if shown in names:
+            return names.index(shown)
+        folded = [name.casefold() for name in names]
+        if shown.casefold() in folded:
+            return folded.index(shown.casefold())
+        try:
+            place = int(float(shown)) if float(shown) == int(float(shown)) else -1
+        except (ValueError, OverflowError):
+            place = -1
+        if not 0 <= place < len(names):
+            raise Refusal(f"{where} has the label '{shown[:60]}' in column '{spec.column('label')}'; the labels are {', '.join(names)[:300]}.", "task.labels")
+        return place
+
+    def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
+        return tuple(spec.labels)
+
+    def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
+        if setting.objective not in ("classification", "regression"):
+            words = list(setting.spec.verbalisers or setting.labels)
+            prompts = [self._asked(example, setting.spec) for example in examples]
+            return choices.encode(prompts, [words] * len(examples), [example["label"] for example in examples], setting, train)
+        pairs = [example["text_pair"] for example in examples] if examples and "text_pair" in examples[0] else None
+        tokens = setting.tokenizer([example["text"] for example in examples], pairs, truncation=True, max_length=setting.max_length)
+        kinds = tokens.get("token_type_ids") if getattr(setting.config, "type_vocab_size", 0) > 1 else None
+        rows = []
+        for i, (ids, example) in enumerate(zip(tokens["input_ids"], examples, strict=True)):
+            row = {"input_ids": ids, "labels": example["label"], "length": len(ids)}
+            rows.append({**row, "token_type_ids": kinds[i]} if kinds is not None else row)
+        return rows
+
+    def _asked(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
+        """(the text that may be cut, the wording around it)."""
+        template = spec.prompt or (self.pair_prompt if "text_pair" in example else self.prompt)
+        return example["text"], fill(template, {**example, "text": "\0"})
+
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+        predictions, references, loss, _ = self._judge(model, rows, setting, loop)
+        return {"loss": loss, **label_metrics(setting.spec.all_metrics, predictions, references, len(setting.labels))}
+
+    def _judge(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> tuple[list[int], list[int], float, list[list[float]]]:
+        if setting.objective not in ("classification", "regression"):
+            return choices.judge(model, rows, setting, loop)
+        from lab.tasks import scoring
+
+        logits, loss = scoring.head_scores(model, rows, setting, loop)
+        return logits.argmax(1).tolist(), [rows[i]["labels"] for i in range(len(rows))], loss, logits.log_softmax(1).tolist()
+
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+        predictions, references, _, scores = self._judge(model, rows, setting, loop)
+        return [
+            {"input": readable(rows[i], setting), "prediction": setting.labels[chosen], "reference": setting.labels[right], "right": chosen == right,
+             "probability": _share(scores[i], chosen)}
+            for i, (chosen, right) in enumerate(zip(predictions, references, strict=True))
+        ]  # fmt: skip
+
+    def show(self, example: Example, spec: TaskSpec) -> dict[str, Any]:
+        return {**example, "label": spec.labels[example["label"]]}
+
+
+class Regression(Classification):
+    """Text or pair → a number, as in STS-B."""
+
+    name = "regression"
+
+    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
+        if kind == "encoder-decoder" and model_type not in WITH_HEAD:
+            raise Refusal(f"{model_type} has no head that gives a number; choose an encoder, a decoder, bart or t5.", "task")
+        if spec.head == "likelihood":
+            raise Refusal(f"A number cannot be chosen among words: {an(kind)} needs a head here; choose answer by auto.", "task.head")
+        return "regression"
+
+    def _label(self, given: Any, spec: TaskSpec, number: int | None) -> float:
+        try:
+            found = float(given)
+        except (TypeError, ValueError):
+            found = float("nan")
+        if found != found or abs(found) == float("inf"):
+            where = f"Row {number}" if number is not None else "A row"
+            raise Refusal(f"{where} has '{str(given)[:60]}' in column '{spec.column('label')}', which is no number.", "task.columns")
+        return found
+
+    def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
+        return ()
+
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+        predictions, references, loss = self._numbers(model, rows, setting, loop)
+        return {"loss": loss, **number_metrics(setting.spec.all_metrics, predictions, references)}
+
+    def _numbers(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> tuple[list[float], list[float], float]:
+        from lab.tasks import scoring
+
+        logits, loss = scoring.head_scores(model, rows, setting, loop)
+        return logits[:, 0].tolist(), [float(rows[i]["labels"]) for i in range(len(rows))], loss
+
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+        predictions, references, _ = self._numbers(model, rows, setting, loop)
+        return [
+            {"input": readable(rows[i], setting), "prediction": round(given, 3), "reference": right}
+            for i, (given, right) in enumerate(zip(predictions, references, strict=True))
+        ]
+
+    def show(self, example: Example, spec: TaskSpec) -> dict[str, Any]:
+        return dict(example)
+
+
+def readable(row: dict[str, Any], setting: Setting) -> str:
+    """What a model read, as text."""
+    ids = row["input_ids"][: row["prompt_length"]] if "prompt_length" in row else row["input_ids"]
+    return setting.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+def _share(scores: list[float], chosen: int) -> float:
+    import math
+
+    return 1 / sum(math.exp(min(50.0, score - scores[chosen])) for score in scores)

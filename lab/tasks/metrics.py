@@ -1,0 +1,73 @@
+"""The metrics, each by a library that others use too, so that figures compare. Imported on first need (rouge_score takes 3 s).
+
+Units: accuracy, f1, exact_match are fractions; matthews, pearson, spearman lie in [-1, 1]; rouge, bleu, chrf are × 100 as
+papers print them; perplexity is exp of the mean negative log-likelihood per token.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+def label_metrics(names: Sequence[str], predictions: Sequence[int], references: Sequence[int], labels: int = 2) -> dict[str, float]:
+    """accuracy, f1 (of label 1 where there are two labels, else macro) and matthews, by scikit-learn."""
+    from sklearn import metrics
+
+    averages = {"average": "binary"} if labels == 2 else {"average": "macro", "labels": list(range(labels))}
+    ways = {
+        "accuracy": lambda: metrics.accuracy_score(references, predictions),
+        "f1": lambda: metrics.f1_score(references, predictions, zero_division=0.0, **averages),
+        "matthews": lambda: metrics.matthews_corrcoef(references, predictions),
+    }
+    return {name: float(ways[name]()) for name in names if name in ways}
+
+
+def number_metrics(names: Sequence[str], predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+    """pearson and spearman by scipy; 0 where either side is constant or there are fewer than two rows."""
+    from scipy import stats
+
+    if len(predictions) < 2 or len(set(predictions)) == 1 or len(set(references)) == 1:
+        return {name: 0.0 for name in names if name in ("pearson", "spearman")}
+    ways = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}
+    return {name: float(ways[name](predictions, references).statistic) for name in names if name in ways}
+
+
+def text_metrics(names: Sequence[str], predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """rouge1, rouge2, rougeL (rouge-score with stemmer, mean F1 × 100), bleu and chrf (sacrebleu's defaults), exact_match of numbers."""
+    result: dict[str, float] = {}
+    kinds = [name for name in names if name.startswith("rouge")]
+    if kinds:
+        from rouge_score.rouge_scorer import RougeScorer
+
+        scorer = RougeScorer(kinds, use_stemmer=True)
+        scores = [scorer.score(reference, prediction) for reference, prediction in zip(references, predictions, strict=True)]
+        result |= {kind: 100 * sum(score[kind].fmeasure for score in scores) / max(1, len(scores)) for kind in kinds}
+    if "bleu" in names or "chrf" in names:
+        import sacrebleu
+
+        if "bleu" in names:
+            result["bleu"] = sacrebleu.corpus_bleu(list(predictions), [list(references)]).score
+        if "chrf" in names:
+            result["chrf"] = sacrebleu.corpus_chrf(list(predictions), [list(references)]).score
+    if "exact_match" in names:
+        right = [final_number(p) is not None and final_number(p) == final_number(r) for p, r in zip(predictions, references, strict=True)]
+        result["exact_match"] = sum(right) / max(1, len(right))
+    return result
+
+
+def perplexity(loss: float) -> float:
+    """exp of a mean negative log-likelihood per token; infinite where that overflows."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+def final_number(text: str) -> float | None:
+    """The number that an answer comes to: what follows '####' (GSM8K), else the last number in the text."""
+    tail = text.rsplit("####", 1)[-1] if "####" in text else text
+    found = NUMBER.findall(tail)
+    if not found:
+        return None
+    return float((found[0] if "####" in text else found[-1]).replace(",", ""))

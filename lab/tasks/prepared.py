@@ -1,0 +1,155 @@
+"""A task made ready for one model: tokenised splits, collation, judging."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lab.design.refusal import Refusal
+from lab.design.task import TaskSpec
+from lab.tasks import sources
+from lab.tasks.family import Family, Loop, Setting
+from lab.tasks.rows import Rows
+
+if TYPE_CHECKING:
+    import torch
+
+PIECE = 1000  # rows formatted and tokenised at once
+
+
+class Prepared:
+    """What the training loop asks of a task. Splits are tokenised on first use and cached on disk.
+
+    `objective`, `num_labels`, `label_names` say which model to load; `metric` and `greater_is_better` pick the best checkpoint.
+    """
+
+    def __init__(self, family: Family, setting: Setting, *, cache_dir: Path | None, seed: int, evaluation_rows: int | None):
+        self.family, self.setting, self.spec = family, setting, setting.spec
+        self.objective = setting.objective
+        self.metric = self.spec.main_metric
+        self.greater_is_better = self.spec.greater_is_better
+        self.max_length = setting.max_length
+        self._cache, self._seed, self._cap = cache_dir, seed, evaluation_rows
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their numbers; empty where there are none."""
+        return self.setting.labels
+
+    @property
+    def num_labels(self) -> int | None:
+        """Outputs of a task head: classes, 1 for regression, None where no head is needed."""
+        return {"classification": len(self.setting.labels), "regression": 1}.get(self.objective)
+
+    @functools.cached_property
+    def train(self) -> Rows:
+        """Training rows; `spec.train_rows` of them drawn by the seed, where it is given."""
+        return self._split("train", self.spec.train_rows, self._seed)
+
+    @functools.cached_property
+    def validation(self) -> Rows:
+        """Validation rows, at most `evaluation_rows`: the same ones for every seed."""
+        return self._split("validation", self._cap, 0)
+
+    @functools.cached_property
+    def test(self) -> Rows:
+        """Test rows, all of them; empty where the data have no labelled test split."""
+        return self._split("test", None, 0)
+
+    def _split(self, split: str, rows: int | None, seed: int) -> Rows:
+        path = None
+        if self._cache is not None:
+            path = Path(self._cache) / "tasks" / f"{self.spec.name or self.family.name}-{split}-{self._key(split, rows, seed)[:20]}.npz"
+            found = Rows.load(path)
+            if found is not None:
+                return found
+        raw = raw_rows(self.spec)[split]
+        if rows is not None and rows < len(raw):
+            raw = [raw[i] for i in sorted(random.Random(seed).sample(range(len(raw)), rows))]
+        examples = [self.family.format(row, self.spec, number) for number, row in enumerate(raw, 1)]
+        encoded: list[dict[str, Any]] = []
+        for start in range(0, len(examples), PIECE):
+            encoded += self.family.encode(examples[start : start + PIECE], self.setting, split == "train")
+        if split == "train" and not encoded:
+            raise Refusal(f"The task {self.spec.name} has no training rows.", "task")
+        result = Rows.of(encoded)
+        if path is not None:
+            result.save(path)
+        return result
+
+    def _key(self, split: str, rows: int | None, seed: int) -> str:
+        """What tokenised rows depend on: the task's facts, its data, the tokenizer, lengths, and how many rows."""
+        shown = {"title", "description", "metric", "metrics", "generation", "licence", "paper"}
+        facts = self.spec.model_dump(mode="json", exclude=shown)
+        drawn = (rows, seed) if rows is not None else None
+        kinds = getattr(self.setting.config, "type_vocab_size", None)
+        parts = [facts, sources.fingerprint(self.spec.source), _tokenizer_print(self.setting.tokenizer), self.objective, self.max_length,
+                 self.family.version, split, split == "train" or None, drawn, kinds]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode("utf-8")).hexdigest()
+
+    def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """A batch for the model's forward, padded to its longest row; see `lab.tasks.batches.collate`."""
+        from lab.tasks.batches import collate
+
+        return collate(rows, self.setting)
+
+    def evaluate(self, model: Any, rows: Rows, *, batch_size: int = 64, device: Any = None, progress: Callable[[int, int], None] | None = None,
+                 stopping: Callable[[], bool] | None = None) -> dict[str, float]:  # fmt: skip
+        """{"loss": mean negative log-likelihood (nats), metric: value, ...}. Raises `Stopped` when `stopping()` turns true."""
+        if not len(rows):
+            raise Refusal(f"The task {self.spec.name} has no rows to evaluate on.", "task")
+        return self.family.evaluate(model, rows, self._setting(), self._loop(batch_size, device, progress, stopping))
+
+    def predictions(self, model: Any, n: int = 8, *, rows: Rows | None = None, batch_size: int = 16, device: Any = None) -> list[dict[str, Any]]:
+        """What the model makes of the first n held-out rows: {"input", "prediction", "reference", ...} for display."""
+        rows = (self.validation if rows is None else rows)[:n]
+        return self.family.predict(model, rows, self._setting(), self._loop(batch_size, device, None, None)) if len(rows) else []
+
+    def _setting(self) -> Setting:
+        return replace(self.setting, spec=self.spec)
+
+    @staticmethod
+    def _loop(batch_size: int, device: Any, progress: Any, stopping: Any) -> Loop:
+        given = {"progress": progress, "stopping": stopping}
+        return Loop(batch_size=batch_size, device=device, **{name: call for name, call in given.items() if call is not None})
+
+    def examples(self, n: int = 5, split: str = "train") -> list[dict[str, Any]]:
+        """The first n examples of a split as a page shows them, before tokenising."""
+        return examples(self.family, self.spec, n, split)
+
+
+@functools.lru_cache(maxsize=4)
+def _raw(document: str, _print: str) -> dict[str, list[sources.Row]]:
+    from lab.tasks import FAMILIES
+
+    spec = TaskSpec.model_validate_json(document)
+    family = FAMILIES[spec.family]()
+    return sources.read(spec, lambda row: family.key(row, spec), lambda row: family.answer(row, spec))
+
+
+def raw_rows(spec: TaskSpec) -> dict[str, list[sources.Row]]:
+    """The rows of every split as the data have them; kept in memory for the last few tasks. Do not change them."""
+    return _raw(spec.model_dump_json(), sources.fingerprint(spec.source))
+
+
+def examples(family: Family, spec: TaskSpec, n: int, split: str) -> list[dict[str, Any]]:
+    """See `Prepared.examples`."""
+    rows = raw_rows(spec)[split][:n]
+    return [family.show(family.format(row, spec, number), spec) for number, row in enumerate(rows, 1)]
+
+
+def _tokenizer_print(tokenizer: Any) -> str:
+    cached = getattr(tokenizer, "_lab_print", None)
+    if cached is None:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        words = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+        facts = [words, str(tokenizer.chat_template), str(tokenizer.special_tokens_map), getattr(tokenizer, "src_lang", ""), getattr(tokenizer, "tgt_lang", "")]
+        cached = hashlib.sha256("\x1f".join(map(str, facts)).encode("utf-8")).hexdigest()
+        tokenizer._lab_print = cached
+    return cached

