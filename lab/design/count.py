@@ -86,7 +86,11 @@ def _delta(delta: Delta, body: Anatomy, by_site: dict[str, int]) -> tuple[int, i
             final += part.size * _at_the_end(delta, site, part.name)
         by_site[site.key] = by_site.get(site.key, 0) + here
         trainable += here
-    trainable += _reparameterisation(delta, sites)
+    if delta.encoder != "none":  # a network trains instead of the slots that it produces
+        networks = encoder_sizes(delta, sites).values()
+        produced = sum(part.size for site in sites for part in all_parts(delta, site) if part.name in ("keys", "values", "tokens"))
+        trainable += sum(size for size, _ in networks) - produced
+        biases += sum(bias for _, bias in networks)
     if delta.schedule and delta.schedule.name == "adalora":
         final = round(final * delta.schedule.target_rank / delta.rank)
     return trainable, biases, final
@@ -101,38 +105,32 @@ def _at_the_end(delta: Delta, site: Site, part: str) -> bool:
     return not (delta.schedule.name == "lamda" and delta.schedule.mode == "gradual" and part == "B")
 
 
-def _reparameterisation(delta: Delta, sites: list[Site]) -> int:
-    """What a network that produces the slots adds while training: its weights less the slots that it produces."""
-    if delta.encoder == "none":
-        return 0
-    return sum(size for size in encoder_sizes(delta, sites).values()) - sum(
-        part.size for site in sites for part in all_parts(delta, site) if part.name in ("keys", "values", "tokens")
-    )
-
-
-def encoder_sizes(delta: Delta, sites: list[Site]) -> dict[str, int]:
-    """Weights of the reparameterisation, one network per stack for slots (encoder, decoder, cross), one for tokens.
+def encoder_sizes(delta: Delta, sites: list[Site]) -> dict[str, tuple[int, int]]:
+    """(parameters, those of them that are biases) of the reparameterisation: a network per stack for slots, one for tokens.
 
     mlp for slots: Embedding (l, d) → Linear(d, mid) → tanh → Linear(mid, 2·kv·layers) (Li & Liang 2021).
     mlp for tokens: Embedding → Linear(d, mid) → ReLU → Linear(mid, mid) → ReLU → Linear(mid, d) (peft's P-tuning).
     lstm for tokens: Embedding → two-layer bidirectional LSTM of d/2 per direction → Linear(d, d) → ReLU → Linear(d, d) (P-tuning's code).
     """
-    sizes: dict[str, int] = {}
     mid, rank = delta.encoder_width, delta.rank
     if delta.form == "slots":
-        for stack in {site.stack: None for site in sites}:
+        sizes = {}
+        for stack in dict.fromkeys(site.stack for site in sites):
             here = [site for site in sites if site.stack == stack]
             width, out = here[0].width_in, sum(2 * site.kv_heads * site.head_dim for site in here)
-            sizes[stack] = rank * width + (width + 1) * mid + (mid + 1) * out
+            sizes[stack] = (rank * width + _linears(width, mid, out), mid + out)
         return sizes
     width = sites[0].width_out
     if delta.encoder == "mlp":
-        sizes["tokens"] = rank * width + (width + 1) * mid + (mid + 1) * mid + (mid + 1) * width
-    else:
-        half = width // 2
-        lstm = sum(2 * 4 * half * (inputs + half + 2) for inputs in (width, 2 * half))
-        sizes["tokens"] = rank * width + lstm + (2 * half + 1) * width + (width + 1) * width
-    return sizes
+        return {"tokens": (rank * width + _linears(width, mid, mid, width), 2 * mid + width)}
+    half = width // 2
+    lstm = sum(2 * 4 * half * (inputs + half + 2) for inputs in (width, 2 * half))
+    return {"tokens": (rank * width + lstm + _linears(2 * half, width, width), 2 * width)}
+
+
+def _linears(*widths: int) -> int:
+    """Parameters of a chain of linear layers, biases included."""
+    return sum((inner + 1) * outer for inner, outer in zip(widths, widths[1:], strict=False))
 
 
 def _selected(method: Method, inventory: Inventory) -> tuple[int, int, int]:

@@ -28,7 +28,7 @@ COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "translation": (("source", "target"), ()),
     "language_modelling": (("text",), ()),
     "math_reasoning": (("source", "target"), ()),
-    "commonsense": (("question", "options", "answer"), ()),
+    "commonsense": (("question", "answer"), ("options",)),
     "instruction": ((), ("messages", "instruction", "input", "output")),
 }
 METRICS: dict[str, tuple[str, ...]] = {

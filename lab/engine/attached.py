@@ -166,7 +166,7 @@ class Attached:
         by_delta = {f"deltas.{i}": sum(p.numel() for n, p in trains.items() if n.startswith(f"deltas.{i}.")) for i in range(len(self.method.deltas))}
         if self.method.select:
             by_delta["select"] = sum(p.numel() for n, p in trains.items() if n.startswith("select."))
-        biases = sum(p.numel() for n, p in trains.items() if n.rsplit(".", 1)[-1] in ("bias", "down_bias", "up_bias", "gate_bias"))
+        biases = sum(p.numel() for n, p in trains.items() if n.rsplit(".", 1)[-1].endswith("bias") and not n.endswith("norm_bias"))
         return {"trainable": self.trainable_now, "by_delta": by_delta, "biases": biases}
 
     def parameter_groups(self, lr: float, weight_decay: float = 0.0, lr_ratio: float = 1.0) -> list[dict[str, Any]]:

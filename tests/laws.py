@@ -1,0 +1,191 @@
+"""The seven laws of METHODS.md as functions over a model and a method, for the registry and for free combinations alike."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Any
+
+import torch
+from tiny import tiny, tiny_batch
+
+from lab.design.count import count_on
+from lab.design.method import Method
+from lab.design.model import Inventory
+from lab.design.parts import leaves_unchanged
+from lab.design.refusal import Refusal
+from lab.engine import attach, body_of
+from lab.models.inventory import measure_model
+
+OBJECTIVE = {"bert": "classification", "deberta_v2": "classification", "bart": "seq2seq", "t5": "seq2seq", "gpt2": "causal", "llama": "causal"}
+SMALL: dict[str, dict[str, Any]] = {  # tiny models are 32 wide
+    "vera": {"deltas.0.rank": 8}, "lamda": {"deltas.0.rank": 6}, "adapter-houlsby": {"deltas.0.rank": 5},
+    "lamda-plus-plus": {"deltas.0.rank": 6, "deltas.0.allocation.rank_min": 2, "deltas.0.allocation.rank_max": 10},
+    "mam": {"deltas.1.rank": 7}, "lora-ffn": {"deltas.0.rank": 5}, "prefix-lora-ffn": {"deltas.1.rank": 5}, "pa-attn-pa-ffn": {"deltas.1.rank": 7},
+    "prefix-tuning-mlp": {"deltas.0.encoder_width": 11}, "unipelt-ap": {"deltas.1.encoder_width": 11}, "unipelt-apl": {"deltas.1.encoder_width": 11},
+}  # fmt: skip
+
+
+@functools.cache
+def _pristine(architecture: str):
+    return tiny(architecture, OBJECTIVE[architecture])
+
+
+def fresh(architecture: str):
+    """A model of its own for one test."""
+    return copy.deepcopy(_pristine(architecture))
+
+
+@functools.cache
+def inventory(architecture: str) -> Inventory:
+    return measure_model(_pristine(architecture))
+
+
+@functools.cache
+def batch_of(architecture: str) -> dict[str, torch.Tensor]:
+    return tiny_batch(_pristine(architecture))
+
+
+def logits(model, architecture: str) -> torch.Tensor:
+    with torch.no_grad():
+        return model(**batch_of(architecture)).logits
+
+
+def snapshot(model) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def hooks(model) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def shake(attached, seed: int = 3) -> None:
+    """Move every trained part away from its start, so that Δh is not zero."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in attached.trainable().items():
+            size = 0.02 if name.startswith("select.") else 0.1
+            parameter.add_(size * torch.randn(parameter.shape, generator=generator))
+
+
+def check_refusal_touches_nothing(model, method: Method, before: dict[str, torch.Tensor]) -> str:
+    """Law 7: refused with one sentence, the model untouched. Returns the sentence; raises AssertionError if it is accepted."""
+    try:
+        attach(model, method)
+    except Refusal as refusal:
+        sentence = str(refusal)
+        assert sentence.endswith(".") and len(sentence) > 20 and "\n" not in sentence, sentence
+        after = model.state_dict()
+        assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+        assert hooks(model) == 0 and all(p.requires_grad for p in model.parameters())
+        return sentence
+    raise AssertionError("accepted")
+
+
+def check_laws(architecture: str, method: Method, steps: int = 4) -> None:
+    """Laws 1 to 5 for a method that is accepted on this architecture."""
+    model = fresh(architecture)
+    before, plain = snapshot(model), logits(model, architecture)
+    attached = attach(model, method, seed=1)
+    _law_1_unchanged_at_start(model, architecture, method, plain)
+    _law_5_count(attached, architecture, method)
+    _law_2_only_declared_trains(model, attached, architecture, steps)
+    _law_4_save_and_load(attached, architecture, method)
+    _law_3_merge(model, attached, architecture)
+    with attached.disabled():
+        assert torch.equal(logits(model, architecture), plain), "disabled() is not the plain model"
+    attached.detach()
+    after = snapshot(model)
+    assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before), "detach() changed the model"
+    assert hooks(model) == 0 and all(p.requires_grad for p in model.parameters())
+    assert torch.equal(logits(model, architecture), plain)
+
+
+def _law_1_unchanged_at_start(model, architecture: str, method: Method, plain: torch.Tensor) -> None:
+    if all(leaves_unchanged(delta) for delta in method.deltas):
+        difference = (logits(model, architecture) - plain).abs().max()
+        assert difference <= 1e-5, f"attaching moved the logits by {difference:.1e}"
+
+
+def _law_5_count(attached, architecture: str, method: Method) -> None:
+    body = body_of(attached.model)
+    said = count_on(method, body, inventory(architecture))
+    real = attached.count()
+    if method.select and method.select.what == "layers":  # which layers are drawn decides, where they are not alike
+        assert abs(said.trainable - real["trainable"]) <= 0.25 * real["trainable"]
+        return
+    assert said.trainable == real["trainable"] == attached.trainable_now
+    assert said.biases == real["biases"]
+    assert list(said.by_delta.values()) == list(real["by_delta"].values())
+
+
+def _law_2_only_declared_trains(model, attached, architecture: str, steps: int) -> None:
+    """What changes over some steps is what was declared, and nothing that was declared stays still without reason."""
+    model.train()
+    groups = attached.parameter_groups(lr=1e-2, weight_decay=0.1)
+    optimizer = torch.optim.AdamW([{k: v for k, v in group.items() if k != "constant"} for group in groups])
+    attached.begin(40, optimizer)
+    before = {id(p): (name, p, p.detach().clone()) for name, p in model.named_parameters()}
+    declared = {id(p) for p in attached.trainable().values()}
+    idle = _reached_by_nothing(model, attached, architecture)
+    head = {id(p) for p in model.parameters() if p.requires_grad} - {id(p) for p in attached.trainable().values()}
+    for step in range(1, steps + 1):
+        loss = model(**batch_of(architecture)).loss
+        penalty = attached.penalty()
+        (loss if penalty is None else loss + penalty).backward()
+        attached.after_backward(step)
+        optimizer.step()
+        attached.after_step(step)
+        optimizer.zero_grad()
+    changed = {key for key, (_, p, old) in before.items() if not torch.equal(p, old)}
+    wrong = [before[key][0] for key in changed - declared]
+    still = [before[key][0] for key in declared - idle - changed]
+    assert not wrong, f"changed without being declared: {wrong[:3]}"
+    assert not still, f"declared but unchanged: {still[:3]}"
+    assert not changed & head
+    model.eval()
+
+
+def _reached_by_nothing(model, attached, architecture: str) -> set[int]:
+    """Own weights of the model that no loss reaches (a table that this batch does not use)."""
+    loss = model(**batch_of(architecture)).loss
+    chosen = [p for name, p in attached.trainable().items() if name.startswith("select.")]
+    if not chosen:
+        return set()
+    gradients = torch.autograd.grad(loss, chosen, allow_unused=True)
+    return {id(p) for p, g in zip(chosen, gradients, strict=True) if g is None or not g.any()}
+
+
+def _law_3_merge(model, attached, architecture: str) -> None:
+    shake(attached)
+    weights, unmerged = snapshot(model), logits(model, architecture)
+    try:
+        attached.merge()
+    except Refusal as refusal:
+        assert "merged" in str(refusal)
+        assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
+        return
+    with torch.no_grad():
+        size = max(1.0, float(unmerged.abs().max()))
+    assert (logits(model, architecture) - unmerged).abs().max() <= 2e-5 * size
+    attached.unmerge()
+    assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
+    assert torch.equal(logits(model, architecture), unmerged)
+
+
+def _law_4_save_and_load(attached, architecture: str, method: Method) -> None:
+    shake(attached, seed=5)
+    state, trained = attached.state_dict(), logits(attached.model, architecture)
+    other = fresh(architecture)
+    _copy_head(attached.model, other)
+    loaded = attach(other, method, seed=9, state=state)
+    assert torch.equal(logits(other, architecture), trained), "save → load gives other outputs"
+    assert loaded.state_dict().keys() == state.keys()
+
+
+def _copy_head(source, target) -> None:
+    heads = {name: p for name, p in source.named_parameters() if "classifier" in name or name.startswith("pooler.")}
+    with torch.no_grad():
+        for name, parameter in target.named_parameters():
+            if name in heads:
+                parameter.copy_(heads[name])

@@ -1,0 +1,110 @@
+"""The laws over the whole registry × six architectures (METHODS.md), and over free combinations made by Hypothesis."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from laws import OBJECTIVE, SMALL, check_laws, check_refusal_touches_nothing, fresh, snapshot
+
+from lab.design.catalogue import load_method, names
+from lab.design.forms import FORMS
+from lab.design.method import Method
+from lab.design.options import validate
+from lab.design.refusal import Refusal
+from lab.design.rules import problems
+from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS
+from lab.engine import body_of
+
+NO_BIASES = ("t5", "llama")
+
+
+@pytest.mark.parametrize("architecture", OBJECTIVE)
+@pytest.mark.parametrize("preset", names("methods"))
+def test_laws_of_the_registry(preset: str, architecture: str) -> None:
+    method = load_method(preset, SMALL.get(preset))
+    if preset == "bitfit" and architecture in NO_BIASES:
+        model = fresh(architecture)
+        assert "no biases" in check_refusal_touches_nothing(model, method, snapshot(model))
+        return
+    check_laws(architecture, method)
+
+
+def _delta() -> st.SearchStrategy[dict]:
+    """Any delta that can be written down: most have no meaning, and must be refused."""
+    optional = {
+        "rank": st.integers(1, 9),
+        "scale": st.sampled_from([1.0, 4.0, "learned"]),
+        "alpha": st.sampled_from([None, 8.0]),
+        "nonlinearity": st.sampled_from(["none", "relu", "gelu", "tanh", "softmax"]),
+        "norm": st.sampled_from(["none", "in", "out"]),
+        "dropout": st.sampled_from([0.0, 0.1]),
+        "x": st.sampled_from(["auto", "normed", "residual", "projection"]),
+        "stacks": st.sampled_from([None, ["encoder"], ["decoder"], ["cross"], ["decoder", "cross"]]),
+        "layers": st.sampled_from(["all", "0", "-1", "0-1", "7"]),
+        "biases": st.booleans(),
+        "core": st.sampled_from(["none", "diagonal", "square"]),
+        "vectors": st.booleans(),
+        "shared": st.booleans(),
+        "encoder": st.sampled_from(["none", "mlp", "lstm"]),
+        "encoder_width": st.just(7),
+        "positions": st.just("keep"),
+        "trainable": st.sampled_from([None, ["B"], ["d", "b"], ["up"], ["keys"], ["nothing"]]),
+        "schedule": st.sampled_from([None, {"name": "lamda"}, {"name": "adalora", "target_rank": 2}, {"name": "aflora"}]),
+        "allocation": st.sampled_from([None, {"name": "energy", "rank_min": 1, "rank_max": 12}]),
+    }
+    inits = sorted({init for form in FORMS.values() for init in form.inits} - {"text"})
+
+    @st.composite
+    def build(draw) -> dict:
+        form = FORMS[draw(st.sampled_from(sorted(FORMS)))]
+        delta: dict = {"form": form.name}
+        # half of the time a value that the form accepts, so that enough examples live
+        fitting = draw(st.booleans())
+        places = form.representations if fitting and form.representations else tuple(REPRESENTATIONS)
+        delta["at"] = draw(st.lists(st.sampled_from(sorted(places)), min_size=1, max_size=3, unique=True))
+        if draw(st.booleans()):
+            delta["insertion"] = draw(st.sampled_from(sorted(form.insertions if fitting else INSERTIONS)))
+        if draw(st.booleans()):
+            delta["composition"] = draw(st.sampled_from(sorted(form.compositions if fitting else COMPOSITIONS)))
+        if draw(st.booleans()):
+            delta["init"] = draw(st.sampled_from(sorted(form.inits if fitting else inits)))
+        for name in draw(st.lists(st.sampled_from(sorted(optional)), max_size=3 if fitting else 5, unique=True)):
+            delta[name] = draw(optional[name])
+        return delta
+
+    return build()
+
+
+METHODS = st.fixed_dictionaries(
+    {"deltas": st.lists(_delta(), min_size=0, max_size=3)},
+    optional={
+        "select": st.sampled_from(
+            [None, "bias", "norm", "all", {"what": "layers", "active": 1, "every": 2}, {"what": "layers", "active": 9}, {"what": "masked"}]
+        )
+    },
+)
+
+
+@settings(suppress_health_check=list(HealthCheck), deadline=None, print_blob=True)
+@given(document=METHODS, architecture=st.sampled_from(sorted(OBJECTIVE)))
+def test_every_free_combination_obeys_the_laws_or_is_refused(document: dict, architecture: str) -> None:
+    """Law 7: a combination either satisfies the laws or is refused before the model is touched. Nothing else may happen."""
+    model = fresh(architecture)
+    before = snapshot(model)
+    try:
+        method = validate(Method, document)
+    except Refusal as refusal:
+        event("refused as options")
+        assert str(refusal).endswith(".")
+        return
+    found = problems(method, body_of(model))
+    no_biases = method.select and method.select.what == "bias" and architecture in NO_BIASES
+    if found or no_biases:
+        event("refused by a rule")
+        sentence = check_refusal_touches_nothing(model, method, before)
+        assert no_biases or sentence == str(found[0])
+        assert all(problem.field for problem in found)
+        return
+    event("obeys the laws")
+    check_laws(architecture, method, steps=3)
