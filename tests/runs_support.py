@@ -1,22 +1,11 @@
-"""Fixtures for the tests of runs: a lab in a scratch folder, over SQLite and over a PostgreSQL that is started here."""
+"""Small helpers for the tests of runs."""
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import psutil
-import pytest
-
-from lab.runs.home import Home
-from lab.runs.queue import Queue
-from lab.runs.store import Store
 
 WORKER = [sys.executable, str(Path(__file__).with_name("runs_worker.py"))]
 
@@ -27,71 +16,6 @@ def until(condition, seconds: float = 15.0, pause: float = 0.05):
     while not (value := condition()) and time.monotonic() < end:
         time.sleep(pause)
     return value
-
-
-def _programs() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")) if os.path.isdir("/usr/lib/postgresql") else []
-    named = shutil.which("initdb")
-    return found[-1].parent if found else Path(named).parent if named else None
-
-
-@pytest.fixture(scope="session")
-def postgres_server():
-    """'postgresql+psycopg://lab@127.0.0.1:PORT/' of a scratch server; skips where PostgreSQL or its driver is absent."""
-    programs = _programs()
-    if programs is None:
-        pytest.skip("no PostgreSQL here: apt-get install postgresql")
-    pytest.importorskip("psycopg", reason="no driver here: pip install -r requirements-postgres.txt")
-    folder = Path(tempfile.mkdtemp(prefix="lab-pg-"))
-    who = {"cwd": "/", "stdout": subprocess.DEVNULL, "check": True}
-    if os.getuid() == 0:
-        owner = pwd.getpwnam("postgres")
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
-        who |= {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    data = str(folder / "data")
-    subprocess.run([programs / "initdb", "-U", "lab", "-A", "trust", "-E", "UTF8", "--no-sync", "-D", data], **who)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    subprocess.run([programs / "pg_ctl", "-w", "-D", data, "-l", str(folder / "log"), "-o", options, "start"], **who)
-    yield f"postgresql+psycopg://lab@127.0.0.1:{port}/"
-    subprocess.run([programs / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **who)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def url(request, tmp_path):
-    """The address of an empty store, once on each database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'lab.db'}"
-    import psycopg
-    server = request.getfixturevalue("postgres_server")
-    name = f"lab{time.time_ns()}"
-    with psycopg.connect(server.replace("+psycopg", "") + "postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server + name
-
-
-@pytest.fixture
-def store(url):
-    """An empty store."""
-    opened = Store(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def lab(tmp_path, url, monkeypatch):
-    """A Queue with one slot and the fake worker; what it started is ended afterwards."""
-    monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("LAB_DATABASE_URL", url)
-    queue = Queue(Home(), Store(url), count=1, command=WORKER)
-    yield queue
-    for run in queue.store.active():
-        from lab.runs import processes
-        processes.kill(processes.token(run.id, run.attempt))
-    queue.store.close()
 
 
 def alive(pid: int) -> bool:

@@ -24,7 +24,7 @@ from lab.runs.queue import Keeper, Queue
 from lab.runs.store import Store
 from lab.runs.worker_link import WorkerLink, read_receipt
 
-pytest_plugins = ["runs_support"]
+pytest_plugins = ["runs_fixtures"]
 LONG = {"steps": 100_000, "pause": 0.01}
 
 

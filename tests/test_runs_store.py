@@ -20,7 +20,7 @@ from lab.runs.processes import identity
 from lab.runs.schema import metadata
 from lab.runs.store import Store
 
-pytest_plugins = ["runs_support"]
+pytest_plugins = ["runs_fixtures"]
 ME = identity()
 
 
