@@ -127,9 +127,11 @@ def _law_2_only_declared_trains(model, attached, architecture: str, steps: int) 
     attached.begin(40, optimizer)
     before = {id(p): (name, p, p.detach().clone()) for name, p in model.named_parameters()}
     declared = {id(p) for p in attached.trainable().values()}
+    always = set(declared) if not (attached.method.select and attached.method.select.what == "layers") else set()
     idle = _reached_by_nothing(model, attached, architecture)
     head = {id(p) for p in model.parameters() if p.requires_grad} - {id(p) for p in attached.trainable().values()}
     for step in range(1, steps + 1):
+        declared |= {id(p) for p in attached.trainable().values()}  # LISA draws anew
         loss = model(**batch_of(architecture)).loss
         penalty = attached.penalty()
         (loss if penalty is None else loss + penalty).backward()
@@ -139,7 +141,7 @@ def _law_2_only_declared_trains(model, attached, architecture: str, steps: int) 
         optimizer.zero_grad()
     changed = {key for key, (_, p, old) in before.items() if not torch.equal(p, old)}
     wrong = [before[key][0] for key in changed - declared]
-    still = [before[key][0] for key in declared - idle - changed]
+    still = [before[key][0] for key in always - idle - changed]
     assert not wrong, f"changed without being declared: {wrong[:3]}"
     assert not still, f"declared but unchanged: {still[:3]}"
     assert not changed & head

@@ -55,7 +55,10 @@ def _whole(method: Method) -> Iterator[Refusal]:
 
 def _delta(delta: Delta) -> Iterator[Refusal]:
     form = FORMS[delta.form]
-    yield from _form_fits(delta, form)
+    misfits = list(_form_fits(delta, form))
+    yield from misfits
+    if misfits:  # what follows reads parts, which only a fitting form has
+        return
     yield from _options_fit(delta, form)
     yield from _schedule_fits(delta)
     if delta.insertion == "parallel" and "embed" in delta.at and delta.form != "tokens":
