@@ -20,12 +20,18 @@ from lab.design.options import validate
 from lab.design.refusal import Refusal
 from lab.design.task import TaskSpec
 from lab.tasks.classification import Classification, Regression
+from lab.tasks.commonsense import Commonsense
 from lab.tasks.family import Family, Setting, Stopped
+from lab.tasks.instruction import Instruction
+from lab.tasks.language_modelling import LanguageModelling
+from lab.tasks.math_reasoning import MathReasoning
 from lab.tasks.prepared import Prepared, examples, raw_rows
+from lab.tasks.summarization import Summarization
+from lab.tasks.translation import Translation
 
 FAMILIES: dict[str, type[Family]] = {
     family.name: family
-    for family in (Classification, Regression)
+    for family in (Classification, Regression, Summarization, Translation, LanguageModelling, MathReasoning, Commonsense, Instruction)
 }  # fmt: skip
 __all__ = ["FAMILIES", "Prepared", "Stopped", "TaskSpec", "describe", "names", "objective_of", "prepare", "resolve"]
 
@@ -108,7 +114,7 @@ def describe(task: str | TaskSpec, n: int = 5) -> dict[str, Any]:
     try:
         rows = raw_rows(spec)
         facts["examples"] = examples(family, spec, n, "train")
-        if spec.labels:
+        if spec.family == "classification" and spec.labels:
             given = [family.format(row, spec, number)["label"] for number, row in enumerate(rows["train"], 1)]
             facts["balance"] = {name: given.count(place) for place, name in enumerate(spec.labels)}
     except Refusal as refusal:

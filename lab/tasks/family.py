@@ -69,6 +69,7 @@ class Family(abc.ABC):
 
     name: str
     version = 1  # raised when encoding changes, so that no stale cache is read
+    joins = False  # encodes all rows as one text
     prompt = ""  # what a decoder reads, where the task gives no wording
 
     @abc.abstractmethod

@@ -74,8 +74,9 @@ class Prepared:
             raw = [raw[i] for i in sorted(random.Random(seed).sample(range(len(raw)), rows))]
         examples = [self.family.format(row, self.spec, number) for number, row in enumerate(raw, 1)]
         encoded: list[dict[str, Any]] = []
-        for start in range(0, len(examples), PIECE):
-            encoded += self.family.encode(examples[start : start + PIECE], self.setting, split == "train")
+        piece = len(examples) or 1 if self.family.joins else PIECE
+        for start in range(0, len(examples), piece):
+            encoded += self.family.encode(examples[start : start + piece], self.setting, split == "train")
         if split == "train" and not encoded:
             raise Refusal(f"The task {self.spec.name} has no training rows.", "task")
         result = Rows.of(encoded)

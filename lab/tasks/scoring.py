@@ -25,7 +25,7 @@ def judging(model: torch.nn.Module) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
-        with torch.no_grad()  # not inference_mode: a delta may keep a tensor that training uses later:
+        with torch.no_grad():  # not inference_mode: a delta may keep a tensor that training uses later
             yield
     finally:
         model.train(training)

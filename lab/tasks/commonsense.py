@@ -1,0 +1,84 @@
+"""Commonsense questions with options: the eight sets of Commonsense170K (arXiv 2304.01933), scored by option likelihood.
+
+An option's score is its mean log-likelihood per token after the question. `options` is a column with a list, several columns
+joined by '|' (sol1|sol2), or absent where the spec's verbalisers are the options of every row (yes, no). `answer` is the
+option's place, given as one of the spec's `labels` (in order), as one of a `label` list beside the options, or as a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lab.design.refusal import Refusal
+from lab.design.task import TaskSpec
+from lab.tasks import choices, sources
+from lab.tasks.classification import readable
+from lab.tasks.family import Example, Family, Loop, Setting, fill
+from lab.tasks.metrics import label_metrics
+
+
+class Commonsense(Family):
+    """question, options → the right option."""
+
+    name = "commonsense"
+    prompt = "{question}\nAnswer:"
+
+    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
+        if kind == "encoder":
+            raise Refusal("Options are compared by their likelihood, which an encoder does not give: choose a decoder or an encoder-decoder.", "task")
+        return "seq2seq" if kind == "encoder-decoder" else "causal"
+
+    def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
+        options = self._options(row, spec, number)
+        return {
+            "question": sources.text(row, spec.column("question"), number),
+            "options": options,
+            "answer": self._place(row, spec, len(options), number),
+        }
+
+    def _options(self, row: sources.Row, spec: TaskSpec, number: int | None) -> list[str]:
+        column = spec.column("options")
+        if "options" not in spec.columns and spec.verbalisers:
+            found: Any = spec.verbalisers
+        elif "|" in column:
+            found = [sources.value(row, part, number) for part in column.split("|")]
+        else:
+            found = sources.value(row, column, number)
+        if not isinstance(found, (list, tuple)) or len(found) < 2:
+            where = f"Row {number}" if number is not None else "A row"
+            raise Refusal(f"{where} has no two options in column '{column}'.", "task.columns")
+        return [str(option).strip() for option in found]
+
+    def _place(self, row: sources.Row, spec: TaskSpec, count: int, number: int | None) -> int:
+        given = str(sources.value(row, spec.column("answer"), number)).strip()
+        labels = list(spec.labels)
+        column = spec.column("options")
+        if not labels and column.endswith(".text"):  # ARC and OpenBookQA: choices.text beside choices.label
+            labels = [str(label) for label in sources.value(row, column.removesuffix(".text") + ".label", number)]
+        place = labels.index(given) if given in labels else int(given) if not labels and given.isdigit() else -1
+        if not 0 <= place < count:
+            where = f"Row {number}" if number is not None else "A row"
+            raise Refusal(f"{where} has '{given[:60]}' in column '{spec.column('answer')}', which names none of its {count} options.", "task.columns")
+        return place
+
+    def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
+        frame = setting.spec.prompt or self.prompt
+        prompts = [(example["question"], fill(frame, {"question": "\0"})) for example in examples]
+        return choices.encode(prompts, [e["options"] for e in examples], [e["answer"] for e in examples], setting, train)
+
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+        chosen, right, loss, _ = choices.judge(model, rows, setting, loop)
+        return {"loss": loss, **label_metrics(("accuracy",), chosen, right)}
+
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+        chosen, right, _, scores = choices.judge(model, rows, setting, loop)
+        read = setting.tokenizer.decode
+        return [
+            {"input": readable(row, setting), "prediction": read(row["options"][mine]).strip(), "reference": read(row["options"][theirs]).strip(),
+             "right": mine == theirs, "scores": [round(score, 3) for score in each]}
+            for row, mine, theirs, each in zip((rows[i] for i in range(len(rows))), chosen, right, scores, strict=True)
+        ]  # fmt: skip
+
+    def show(self, example: Example, spec: TaskSpec) -> dict[str, Any]:
+        return {**example, "answer": example["options"][example["answer"]]}

@@ -1,0 +1,62 @@
+"""Causal language modelling: WikiText-2, technical prose, or any text. Perplexity per token.
+
+Texts are joined, each closed by the end of text, and cut into blocks of the longest input; the first token of a block is
+context only, so b tokens give b - 1 predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lab.design.refusal import Refusal
+from lab.design.task import TaskSpec
+from lab.tasks import sources
+from lab.tasks.family import Example, Family, Loop, Setting, an
+from lab.tasks.metrics import perplexity
+from lab.tasks.prompting import answers
+
+
+class LanguageModelling(Family):
+    """text → its own next token."""
+
+    name = "language_modelling"
+    joins = True
+
+    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
+        if kind != "decoder":
+            raise Refusal(f"Language modelling needs a decoder such as smollm2-135m or gpt2; {model_type} is {an(kind)}.", "task")
+        return "causal"
+
+    def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
+        found = sources.value(row, spec.column("text"), number)
+        if not isinstance(found, str):
+            return {"text": sources.text(row, spec.column("text"), number)}
+        return {"text": found.strip()}  # empty lines are part of WikiText
+
+    def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
+        texts = [example["text"] for example in examples if example["text"]]
+        stream = [token for ids in answers(texts, setting, end=True) for token in ids]
+        blocks = [stream[start : start + setting.max_length] for start in range(0, len(stream), setting.max_length)]
+        return [{"input_ids": block, "labels": block, "length": len(block)} for block in blocks if len(block) > 1]
+
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+        from lab.tasks import scoring
+
+        loss, _ = scoring.token_loss(model, rows, setting, loop)
+        return {"loss": loss, "perplexity": perplexity(loss)}
+
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+        """The second half of a block as the model continues its first half, greedily, 40 tokens at most."""
+        from lab.tasks import scoring
+
+        halves = [{**rows[i], "prompt_length": max(1, len(rows[i]["input_ids"]) // 2)} for i in range(len(rows))]
+        short = setting.spec.generation.model_copy(update={"max_length": min(40, setting.spec.generation.max_length), "min_length": 0})
+        brief = Setting(**{**vars(setting), "spec": setting.spec.model_copy(update={"generation": short})})
+        texts = scoring.generate(model, halves, brief, loop)
+        read = setting.tokenizer.decode
+        return [
+            {"input": read(row["input_ids"][: row["prompt_length"]]), "prediction": text,
+             "reference": read(row["input_ids"][row["prompt_length"] : row["prompt_length"] + 40])}
+            for row, text in zip(halves, texts, strict=True)
+        ]  # fmt: skip

@@ -1,0 +1,93 @@
+"""Tasks whose answer is written: summarization, translation, math, instructions share how text becomes tokens and is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lab.design.refusal import Refusal
+from lab.design.task import TaskSpec
+from lab.tasks import sources
+from lab.tasks.classification import readable
+from lab.tasks.family import Example, Family, Loop, Setting, fill
+from lab.tasks.metrics import perplexity, text_metrics
+from lab.tasks.prompting import answers, cut, encode_prompts
+
+IGNORE = -100
+
+
+class Writing(Family):
+    """source → target. Encoder-decoders read the source; decoders read a prompt, with the loss on the answer only."""
+
+    one_line = False  # a decoder's answer ends with its first line
+    verb = "write"
+
+    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
+        if kind == "encoder":
+            raise Refusal(f"An encoder cannot {self.verb}: choose an encoder-decoder such as bart-large, or a decoder such as smollm2-135m.", "task")
+        return "seq2seq" if kind == "encoder-decoder" else "causal"
+
+    def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
+        return {role: sources.text(row, spec.column(role), number) for role in ("source", "target")}
+
+    def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
+        if not examples:
+            return []
+        return self._decoder_rows(examples, setting, train) if setting.decoder else self._seq2seq_rows(examples, setting, train)
+
+    def _seq2seq_rows(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
+        spec, tokenizer = setting.spec, setting.tokenizer
+        prefix = spec.prefix if setting.config.model_type in ("t5", "mt5") else ""
+        inputs = tokenizer([prefix + example["source"] for example in examples], truncation=True, max_length=setting.max_length)["input_ids"]
+        limit = min(spec.target_length, setting.max_length) if not _relative(setting.config) else spec.target_length
+        targets = tokenizer(text_target=[example["target"] for example in examples], truncation=True, max_length=limit)["input_ids"]
+        rows = [
+            {"input_ids": ids, "labels": labels, "length": len(ids), "target_length": len(labels)}
+            for ids, labels in zip(inputs, targets, strict=True)
+        ]  # fmt: skip
+        return rows if train else [{**row, "reference": example["target"]} for row, example in zip(rows, examples, strict=True)]
+
+    def _decoder_rows(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
+        spec = setting.spec
+        room = min(spec.target_length, max(1, setting.max_length // 2))
+        template = spec.prompt or self.prompt
+        frame = fill(template, {"source": "\0"})
+        prompts = encode_prompts([cut(example["source"], frame, setting, room) for example in examples], setting)
+        targets = answers([" " + example["target"] for example in examples], setting, end=True)
+        return [answer_row(*each, setting, train) for each in zip(prompts, targets, [e["target"] for e in examples], strict=True)]
+
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+        from lab.tasks import scoring
+
+        loss, _ = scoring.token_loss(model, rows, setting, loop)
+        names = setting.spec.all_metrics
+        result = {"loss": loss}
+        written = [name for name in names if name not in ("perplexity", "loss")]
+        if written:
+            references = [rows[i]["reference"] for i in range(len(rows))]
+            result |= text_metrics(written, self.answers(model, rows, setting, loop), references)
+        return {**result, "perplexity": perplexity(loss)} if "perplexity" in names else result
+
+    def answers(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[str]:
+        """The generated text of each row."""
+        from lab.tasks import scoring
+
+        texts = scoring.generate(model, rows, setting, loop)
+        return [text.split("\n", 1)[0].strip() for text in texts] if self.one_line and setting.decoder else texts
+
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+        texts = self.answers(model, rows, setting, loop)
+        return [{"input": readable(rows[i], setting), "prediction": text, "reference": rows[i]["reference"]} for i, text in enumerate(texts)]
+
+
+def answer_row(prompt: list[int], target: list[int], reference: str, setting: Setting, train: bool) -> dict[str, Any]:
+    """A decoder's row: prompt and answer in one, labels on the answer alone, cut to the longest input."""
+    prompt = prompt[-max(1, setting.max_length - 1) :]
+    target = target[: max(1, setting.max_length - len(prompt))]
+    ids = prompt + target
+    row = {"input_ids": ids, "labels": [IGNORE] * len(prompt) + target, "length": len(ids), "prompt_length": len(prompt)}
+    return row if train else {**row, "reference": reference}
+
+
+def _relative(config: Any) -> bool:
+    return config.model_type in ("t5", "mt5")
