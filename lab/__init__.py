@@ -9,14 +9,12 @@
     model, tokenizer = lab.load(run)                           # base model with the run's best adapter, in eval mode
 
 Importing this imports nothing else: every name is looked up at first use, and torch only by what needs it. Some rooms share
-their name with a verb (`lab.runs` is the folder of the store): such a module can be called, too.
+their name with a verb (`lab.runs` is the folder of the store): those modules can be called.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
-import types
 from typing import Any
 
 __version__ = "0.1.0"
@@ -37,23 +35,8 @@ _NAMES = {  # public name: (module, name there)
     "load": ("lab.verbs", "load"),
     "attach": ("lab.engine", "attach"),
 }
-_ROOMS = {"models": "models", "tasks": "tasks", "runs": "runs", "export": "export"}  # room: the verb of lab.verbs that it also is
+_ROOMS = ("models", "tasks", "runs", "export")  # folders that can be called, too
 __all__ = sorted([*_NAMES, *_ROOMS])
-
-
-class _CallableRoom(types.ModuleType):
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        verb = _ROOMS[self.__name__.removeprefix("lab.")]
-        return getattr(importlib.import_module("lab.verbs"), verb)(*args, **options)
-
-
-class _Lab(types.ModuleType):
-    """Python stores a submodule on its package once imported; here those that are verbs too become callable."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _ROOMS and isinstance(value, types.ModuleType):
-            value.__class__ = _CallableRoom
-        super().__setattr__(name, value)
 
 
 def __getattr__(name: str) -> Any:
@@ -67,6 +50,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
-
-
-sys.modules[__name__].__class__ = _Lab

@@ -36,8 +36,10 @@ def models() -> tuple[str, ...]:
 
 
 def tasks() -> tuple[str, ...]:
-    """The task presets, sorted by name."""
-    return catalogue.names("tasks")
+    """The task presets and the tasks made of the user's own data."""
+    from lab.tasks import names
+
+    return names()
 
 
 def method_of(method: str | Method | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Method:
@@ -77,21 +79,24 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     Relative paths in it become absolute, since workers run elsewhere. Raises Refusal with one sentence and its field.
     """
     from lab.models import locate, resolve
-    from lab.tasks import describe
+    from lab.tasks import objective_of
+    from lab.tasks import resolve as resolve_task
 
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
-    model = resolve(spec.model)
+    model, task = resolve(spec.model), resolve_task(spec.task)
     require(spec.method, anatomy(model.config))
+    objective_of(task, model)
     place = locate(model)
     if place.kind == "absent":
         raise Refusal(place.words, "model")
     changes: dict[str, Any] = {}
     if model.source.folder and spec.model not in models():
         changes["model"] = model.source.folder
-    if not isinstance(spec.task, str) and spec.task.source.file:
-        source = spec.task.source.model_copy(update={"file": str(Path(spec.task.source.file).expanduser().resolve())})
-        changes["task"] = spec.task.model_copy(update={"source": source})
-    describe(changes.get("task", spec.task))
+    if task.source.file and not isinstance(spec.task, str):
+        file = Path(task.source.file).expanduser().resolve()
+        if not file.is_file():
+            raise Refusal(f"There is no file {task.source.file}.", "task.source.file")
+        changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": str(file)})})
     return spec.model_copy(update=changes)
 
 

@@ -21,7 +21,7 @@ from lab.design.refusal import Refusal
 class Options(BaseModel):
     """A group of options: unknown keys are refused, values are never changed in place."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True)
 
 
 def option(default: Any = ..., *, help: str, label: str = "", symbol: str = "", unit: str = "", zh: str = "", **bounds: Any) -> Any:

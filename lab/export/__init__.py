@@ -1,0 +1,88 @@
+"""Taking an adapter home: a run in the formats that other tools read. Importing this room does not import torch.
+
+    export_run("k7qm2x9b", "peft", "my-adapter")   # the folder, with adapter_config.json, adapter_model.safetensors, ...
+    formats(run.spec)                              # what there is, and why a format does not hold this method
+
+A format is one object: a name, one line of help, `refusal(facts)` that says from the design alone why a method has no place in it, and
+`write(opened, folder)`. A new format is one file and one line in FORMATS.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lab.design.refusal import Refusal
+from lab.export.base import Facts, Format
+from lab.export.folder import new_folder
+from lab.export.writers import Config, Lab, Merged, Peft
+
+FORMATS: dict[str, Format] = {found.name: found for found in (Peft("peft"), Peft("peft-lora"), Merged(), Lab(), Config())}
+__all__ = ["FORMATS", "Format", "export_run", "formats", "write"]
+
+
+def formats(spec: Any = None) -> list[dict[str, str]]:
+    """[{"format", "help", "refusal"}]: what there is; for a spec, `refusal` says why it cannot be written in a format, else ""."""
+    facts = Facts.of(spec) if spec else None
+    return [{"format": found.name, "help": found.help, "refusal": _reason(found, facts) if facts else ""} for found in FORMATS.values()]
+
+
+def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *, adapter: str = "best") -> Path:
+    """Write a run's adapter (`best` by the task's metric, or `final`) into a new or empty folder; the folder.
+
+    Raises Refusal before anything is written: an unknown format, one without a place for the method (it names those that work),
+    a run without an adapter, a folder that has files.
+    """
+    from lab.export.source import adapter_folder, open_run
+    from lab.runs import default
+
+    run = default().store.find(run_id)
+    chosen, facts = _format(format), Facts.of(run.spec)
+    _require(chosen, facts)
+    adapter_folder(run.id, adapter)
+    with new_folder(out) as folder:
+        chosen.write(open_run(run.id, adapter), folder)
+    return folder
+
+
+def write(opened: Any, format: str, out: str | Path) -> Path:
+    """Write what is open (a model with a method attached, see source.Opened) in a format. `merged` leaves the model merged."""
+    chosen = _format(format)
+    _require(chosen, Facts(opened.spec.method, opened.attached.body, opened.objective))
+    with new_folder(out) as folder:
+        chosen.write(opened, folder)
+    return folder
+
+
+def _format(name: str) -> Format:
+    if name not in FORMATS:
+        raise Refusal(f"There is no format '{str(name)[:40]}'; there are {', '.join(FORMATS)}.", "format")
+    return FORMATS[name]
+
+
+def _require(chosen: Format, facts: Facts) -> None:
+    reason = _reason(chosen, facts)
+    if reason:
+        works = [name for name, other in FORMATS.items() if not _reason(other, facts)]
+        raise Refusal(f"{reason}; this method can be exported as {' or '.join(works)}.", "format")
+
+
+def _reason(chosen: Format, facts: Facts) -> str:
+    try:
+        chosen.require(facts)
+    except Refusal as refusal:
+        return refusal.sentence.rstrip(".")
+    return ""
+
+
+class _Room(types.ModuleType):
+    """`lab.export` is this module, and `lab.export(run, format=, out=)` exports."""
+
+    def __call__(self, run: Any, format: str = "peft", out: str | Path = "adapter", **options: Mapping[str, Any]) -> Path:
+        return export_run(run if isinstance(run, str) else run.id, format, out, **options)
+
+
+sys.modules[__name__].__class__ = _Room

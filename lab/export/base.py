@@ -1,0 +1,44 @@
+"""What a format is, and the facts by which it accepts a method before any weights are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lab.design.anatomy import Anatomy, anatomy
+from lab.design.method import Method
+from lab.design.spec import RunSpec, spec_of
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A method on a model for an objective (classification, regression, seq2seq, causal)."""
+
+    method: Method
+    body: Anatomy
+    objective: str
+
+    @classmethod
+    def of(cls, spec: RunSpec | Mapping[str, Any]) -> Facts:
+        """The facts of a spec. Raises Refusal where its model or task is not known any more."""
+        from lab.models import resolve
+        from lab.tasks import objective_of
+
+        spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
+        model = resolve(spec.model)
+        return cls(spec.method, anatomy(model.config), objective_of(spec.task, model))
+
+
+class Format(Protocol):
+    """One way to write an adapter."""
+
+    name: str
+    help: str
+
+    def require(self, facts: Facts) -> None:
+        """Raise a `Refusal`, without a full stop, that says why the format has no place for this method."""
+
+    def write(self, opened: Any, folder: Path) -> None:
+        """Write the files into the folder, which is empty."""

@@ -1,0 +1,136 @@
+"""Which PEFT type a method is, if any: decided from the design alone, without torch, so that pages can say it before a run.
+
+| type | methods |
+|---|---|
+| LORA | every change that is linear in a projection's own input: LoRA, LoRA-FA, AFLoRA, LaMDA, LaMDA++, free low-rank designs |
+| VERA, ADALORA | one delta of exactly that shape; as `peft-lora` they become a LORA of the same ΔW |
+| IA3 | scales at projections, heads and the FFN's activation |
+| PREFIX_TUNING | gated softmax slots in every layer of a decoder, with positions: shift |
+| PROMPT_TUNING | virtual tokens on a model that writes text |
+| LN_TUNING | training the norms |
+"""
+
+from __future__ import annotations
+
+from lab.design.anatomy import Anatomy, source
+from lab.design.method import Delta, Method
+from lab.design.refusal import Refusal
+
+OWN_INPUT = ("attn.q", "attn.k", "attn.v", "attn.qkv", "ffn.up", "ffn.gate")  # their input is the sublayer's (normed) input
+SCALED_OUTPUT = ("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out", "ffn.up", "ffn.gate", "ffn.down", "ffn.out")
+SCALED_INPUT = ("attn.heads", "ffn.act")
+
+
+def peft_type(method: Method, body: Anatomy, objective: str) -> str:
+    """The PEFT type that holds this method on this model, or a `Refusal` that says why there is none."""
+    if method.select:
+        if method.select.what == "norm" and not method.deltas:
+            return "LN_TUNING"
+        raise Refusal(f"PEFT has no type for training {_selected(method)}", "format")
+    forms = {delta.form for delta in method.deltas}
+    if len(forms) > 1 and not all(_linear(delta) for delta in method.deltas):
+        raise Refusal(f"PEFT holds one kind of adapter at a time, and this method combines {' and '.join(sorted(forms))}", "format")
+    first = method.deltas[0]
+    if first.form == "scale":
+        return _scales(method, body)
+    if first.form == "slots":
+        return _slots(method, body, objective)
+    if first.form == "tokens":
+        return _tokens(body, objective)
+    for delta in method.deltas:
+        _require_linear(delta, body)
+    if len(method.deltas) == 1 and first.form == "lowrank":
+        if first.core == "diagonal" and first.schedule and first.schedule.name == "adalora" and not first.vectors and first.scale != "learned":
+            return "ADALORA"
+        if first.shared and first.vectors and first.core == "none" and not _fused(first, body):
+            return "VERA"
+    return "LORA"
+
+
+def lora_type(method: Method, body: Anatomy, objective: str) -> str:
+    """LORA where every delta is linear in a projection's input, else a `Refusal`."""
+    if method.select or not method.deltas or not all(_linear(delta) for delta in method.deltas):
+        raise Refusal("Only changes that are linear in a projection's input are a LoRA", "format")
+    for delta in method.deltas:
+        _require_linear(delta, body)
+    return "LORA"
+
+
+def _selected(method: Method) -> str:
+    words = {"all": "all weights", "bias": "biases", "norm": "norms together with deltas", "layers": "whole layers", "masked": "a sparse difference"}
+    return words[method.select.what]
+
+
+def _linear(delta: Delta) -> bool:
+    return delta.form == "lowrank" or delta.form == "bottleneck" and delta.nonlinearity == "none"
+
+
+def _require_linear(delta: Delta, body: Anatomy) -> None:
+    """Refuse what is not a fixed low-rank change of a projection's weight."""
+    if not _linear(delta):
+        what = f"{delta.form} with {delta.nonlinearity}" if delta.nonlinearity != "none" else delta.form
+        raise Refusal(f"PEFT has no type for the form {what}", "format")
+    if delta.composition not in ("add", "scaled"):
+        raise Refusal(f"PEFT has no type for a low-rank change with composition {delta.composition}", "format")
+    if delta.norm != "none":
+        raise Refusal("PEFT has no type for a low-rank change with a layer norm of its own", "format")
+    for representation in delta.at:
+        reads = source(delta, representation)
+        own = reads == "projection" or representation in OWN_INPUT and (reads == "sublayer" or reads == "residual" and body.post_norm)
+        if delta.insertion != "parallel" or not own or representation in ("embed", "attn.heads", "ffn.act", "ffn.residual", "layer.out"):
+            raise Refusal(f"A LoRA in PEFT reads its projection's own input, which this {delta.insertion} delta at {representation} does not", "format")
+
+
+def _fused(delta: Delta, body: Anatomy) -> bool:
+    """Whether one of the projections is a slice of a fused one."""
+    places = {"attn.q": "q", "attn.k": "k", "attn.v": "v"}
+    for stack in body.stacks:
+        for representation in delta.at:
+            sublayer, _, what = representation.partition(".")
+            path = getattr(stack.map.attention if sublayer == "attn" else stack.map.ffn, places.get(representation, what), "")
+            if "[" in path:
+                return True
+    return False
+
+
+def _normed_after(representation: str, body: Anatomy) -> bool:
+    """Whether the sublayer's output is that of another module than its last projection (Gemma's norm)."""
+    return any((stack.map.attention if representation == "attn.out" else stack.map.ffn).after for stack in body.stacks)
+
+
+def _scales(method: Method, body: Anatomy) -> str:
+    seen: set[str] = set()
+    for delta in method.deltas:
+        for representation in delta.at:
+            if representation not in SCALED_OUTPUT + SCALED_INPUT:
+                raise Refusal(f"An IA3 in PEFT scales projections, and {representation} is none", "format")
+            if representation in ("attn.out", "ffn.out") and _normed_after(representation, body):
+                raise Refusal(f"On {body.architecture.name} {representation} is the output of a norm, and an IA3 in PEFT scales projections", "format")
+            module = {"attn.heads": "attn.out", "ffn.act": "ffn.down", "ffn.out": "ffn.down"}.get(representation, representation)
+            if module in seen:
+                raise Refusal("An IA3 in PEFT scales a projection's input or its output once, not both or twice", "format")
+            seen.add(module)
+    if {"attn.qkv"} & seen and seen & {"attn.q", "attn.k", "attn.v"}:
+        raise Refusal("An IA3 in PEFT scales a fused projection once", "format")
+    return "IA3"
+
+
+def _slots(method: Method, body: Anatomy, objective: str) -> str:
+    delta = method.deltas[0]
+    if len(method.deltas) > 1 or delta.composition != "gated" or delta.nonlinearity != "softmax":
+        raise Refusal("A prefix in PEFT is one set of softmax slots with composition gated", "format")
+    if body.encoder_decoder:
+        raise Refusal("A prefix in PEFT reaches only the decoder's self-attention of an encoder-decoder", "format")
+    if objective != "causal":
+        raise Refusal("PEFT passes a prefix as a cache, which only models that write text have", "format")
+    if delta.layers != "all":
+        raise Refusal("A prefix in PEFT is in every layer", "format")
+    if delta.positions != "shift":
+        raise Refusal("A prefix in PEFT shifts the positions of real tokens: only a run trained with deltas.0.positions=shift means the same there", "format")
+    return "PREFIX_TUNING"
+
+
+def _tokens(body: Anatomy, objective: str) -> str:
+    if objective not in ("causal", "seq2seq"):
+        raise Refusal("PEFT's classification pools the first virtual token, the lab's the first real one, so the outputs would differ", "format")
+    return "PROMPT_TUNING"

@@ -1,0 +1,141 @@
+"""Low-rank changes as PEFT keeps them: LORA of the true ΔW for all of them, VERA and ADALORA for those that are.
+
+For a projection of weight W (out, in), PEFT computes W x + (alpha / r) · lora_B lora_A x, with lora_A (r, in), lora_B (out, r).
+A delta gives terms `left @ right`; several on one module, or a spectral start (whose frozen weight keeps the residual), are
+joined by stacking: rank r₁ + r₂. A slice of a fused projection becomes rows of the whole, zero elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lab.design.refusal import Refusal
+from lab.engine.delta import DeltaModule
+from lab.engine.locate import Located
+
+
+@dataclass
+class Term:
+    """s · left @ right (+ s · bias) of one delta on one module. left (out, r), right (r, in), bias (out,)."""
+
+    left: Tensor
+    right: Tensor
+    s: float | Tensor
+    bias: Tensor | None = None
+
+
+@torch.no_grad()
+def term_of(delta: DeltaModule, located: Located) -> Term:
+    """The true ΔW of a delta against the model's original weight, in factors."""
+    parts = delta.parts()
+    if delta.delta.form == "bottleneck":
+        bias = None if parts.up_bias is None else parts.up @ parts.down_bias + parts.up_bias
+        return Term(_rows(parts.up, located), parts.down, delta.strength, None if bias is None else _rows(bias, located))
+    left, right = _factors(parts.A, parts.core, parts.B, parts.d, parts.b)
+    if getattr(delta, "B0", None) is not None:  # a spectral start: the frozen weight lacks B0·S0·A0
+        start = delta.B0 @ _square(delta.core0)
+        if getattr(delta, "A0", None) is None:
+            left, right = parts.B @ _square(parts.core) - start, parts.A  # A never moved: still rank r
+        else:
+            left, right = torch.cat([left, -start], 1), torch.cat([right, delta.A0], 0)
+    return Term(_rows(left, located), right, delta.strength)
+
+
+def _factors(A: Tensor, core: Tensor | None, B: Tensor, d: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor]:
+    right = A if d is None else d[:, None] * A
+    if core is not None:
+        right = core[:, None] * right if core.dim() == 1 else core @ right
+    return (B if b is None else b[:, None] * B), right
+
+
+def _square(core: Tensor) -> Tensor:
+    return torch.diag(core) if core.dim() == 1 else core
+
+
+def _rows(values: Tensor, located: Located) -> Tensor:
+    """The rows of a slice placed among those of the whole fused projection."""
+    if located.part is None:
+        return values
+    total, _ = sides(located.module)
+    whole = values.new_zeros((total, *values.shape[1:]))
+    whole[located.part.rows(total).to(values.device)] = values
+    return whole
+
+
+def sides(module: nn.Module) -> tuple[int, int]:
+    """(out, in) of a projection: a Linear, or transformers' Conv1D, which keeps its weight the other way round."""
+    first, second = module.weight.shape
+    return (second, first) if type(module).__name__ == "Conv1D" else (first, second)
+
+
+def lora(terms: dict[str, list[Term]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors by module path + suffix, config fields) of a LORA."""
+    native = all(len(each) == 1 and not isinstance(each[0].s, Tensor) for each in terms.values())
+    joined: dict[str, tuple[Tensor, Tensor, float, Tensor | None]] = {}
+    for path, each in terms.items():
+        if native:
+            joined[path] = (each[0].left, each[0].right, float(each[0].s), each[0].bias)
+        else:
+            biases = [float(term.s) * term.bias for term in each if term.bias is not None]
+            left = torch.cat([term.s * term.left for term in each], 1)
+            joined[path] = (left, torch.cat([term.right for term in each], 0), 1.0, sum(biases) if biases else None)
+    with_bias = any(bias is not None for *_, bias in joined.values())
+    tensors: dict[str, Tensor] = {}
+    for path, (left, right, _, bias) in joined.items():
+        tensors[f"{path}.lora_A.weight"], tensors[f"{path}.lora_B.weight"] = right, left
+        if with_bias:
+            tensors[f"{path}.lora_B.bias"] = left.new_zeros(left.shape[0]) if bias is None else bias
+    ranks = {path: right.shape[0] for path, (_, right, *_) in joined.items()}
+    alphas = {path: plain(s * ranks[path]) for path, (_, _, s, _) in joined.items()}
+    rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
+    config = {
+        "r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "bias": "none", "use_rslora": False, "use_dora": False, "lora_bias": with_bias,
+        "init_lora_weights": True,
+        "rank_pattern": {path: value for path, value in ranks.items() if value != rank},
+        "alpha_pattern": {path: value for path, value in alphas.items() if value != alpha or ranks[path] != rank},
+    }  # fmt: skip
+    return tensors, config
+
+
+def adalora(deltas: dict[str, DeltaModule], located: dict[str, Located]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, config) of an ADALORA: lora_A (r, in), lora_E (r, 1), lora_B (out, r); pruned triplets have E = 0."""
+    tensors: dict[str, Tensor] = {}
+    for path, delta in deltas.items():
+        parts = delta.parts()
+        tensors[f"{path}.lora_A"], tensors[f"{path}.lora_E"] = parts.A, parts.core[:, None]
+        tensors[f"{path}.lora_B"] = _rows(parts.B, located[path])
+    first = next(iter(deltas.values()))
+    rank, schedule = first.delta.rank, first.delta.schedule
+    config = {
+        "init_r": rank, "target_r": max(1, round(schedule.target_rank)), "lora_alpha": float(first.strength) * (rank + 1e-5),
+        "lora_dropout": 0.0, "tinit": 0, "tfinal": 0, "deltaT": schedule.every, "beta1": schedule.beta1, "beta2": schedule.beta2,
+        "orth_reg_weight": schedule.orthogonality, "total_step": 1, "rank_pattern": None,
+    }  # fmt: skip
+    return tensors, config
+
+
+def vera(deltas: dict[str, DeltaModule], shared: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, config) of a VERA; the pair that all projections share is saved with it."""
+    tensors: dict[str, Tensor] = {"vera_A": shared.A, "vera_B": shared.B}
+    for path, delta in deltas.items():
+        parts = delta.parts()
+        tensors[f"{path}.vera_lambda_d"], tensors[f"{path}.vera_lambda_b"] = parts.d, parts.b * delta.strength
+    rank = shared.A.shape[0]
+    return tensors, {"r": rank, "projection_prng_key": 0, "save_projection": True, "vera_dropout": 0.0, "d_initial": 0.1, "bias": "none"}
+
+
+def plain(value: float) -> float | int:
+    """A whole number as an integer, as PEFT writes alpha."""
+    return int(round(value)) if abs(value - round(value)) < 1e-9 else float(value)
+
+
+def one_each(found: dict[str, list[DeltaModule]]) -> dict[str, DeltaModule]:
+    """One delta per module, for types that cannot join two."""
+    if any(len(each) > 1 for each in found.values()):
+        raise Refusal("Two deltas change the same projection, which only a plain LoRA can hold: use --format peft-lora.", "format")
+    return {path: each[0] for path, each in found.items()}

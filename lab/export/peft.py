@@ -1,0 +1,149 @@
+"""A PEFT checkpoint of an attached method: tensors by PEFT's names, and adapter_config.json.
+
+Keys are `base_model.model.` + module path + the type's suffix (prompts have no prefix). Without the prefix PEFT would load the file
+with a warning and change nothing, so tests load every type with the real library and compare logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lab.engine.delta import DeltaModule
+from lab.engine.locate import Located
+from lab.export import lowrank
+from lab.export.source import HEADED, head_of
+
+PREFIX = "base_model.model."
+TASK_TYPES = {"classification": "SEQ_CLS", "regression": "SEQ_CLS", "causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
+INPUTS = ("attn.heads", "ffn.act")  # scaled before the projection that reads them
+Made = tuple[dict[str, Tensor], dict[str, Any]]
+
+
+@torch.no_grad()
+def checkpoint(opened: Any, kind: str) -> Made:
+    """(tensors by PEFT's keys, the adapter_config.json) of the attached method as PEFT type `kind`."""
+    tensors, own = MAKERS[kind](opened.attached)
+    config = {"peft_type": kind, "task_type": TASK_TYPES[opened.objective], "base_model_name_or_path": opened.base, "revision": None,
+              "inference_mode": True, **own}  # fmt: skip
+    if opened.objective in HEADED:
+        head = head_of(opened.model)
+        config["modules_to_save"] = sorted({name.split(".")[0] for name in head})
+        tensors |= {PREFIX + name: parameter for name, parameter in head.items()}
+    return {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in tensors.items()}, config
+
+
+def _lora(attached: Any) -> Made:
+    found = _by_module(attached)
+    terms = {path: [lowrank.term_of(delta, located) for delta, located in each] for path, each in found.items()}
+    tensors, config = lowrank.lora(terms)
+    return _prefixed(tensors), config | _targets(attached, found)
+
+
+def _adalora(attached: Any) -> Made:
+    found = _by_module(attached)
+    deltas = lowrank.one_each({path: [delta for delta, _ in each] for path, each in found.items()})
+    tensors, config = lowrank.adalora(deltas, {path: each[0][1] for path, each in found.items()})
+    return _prefixed(tensors), config | _targets(attached, found)
+
+
+def _vera(attached: Any) -> Made:
+    found = _by_module(attached)
+    deltas = lowrank.one_each({path: [delta for delta, _ in each] for path, each in found.items()})
+    tensors, config = lowrank.vera(deltas, next(iter(attached.shared.values())))
+    pair = {f"base_model.{name}": tensors.pop(name) for name in ("vera_A", "vera_B")}
+    return _prefixed(tensors) | pair, config | _targets(attached, found)
+
+
+def _ia3(attached: Any) -> Made:
+    """`ia3_l` (out, 1) multiplies a projection's output, (1, in) the input of a feedforward module."""
+    found = _by_module(attached)
+    tensors: dict[str, Tensor] = {}
+    feedforward = []
+    for path, each in found.items():
+        located = each[0][1]
+        out, inner = lowrank.sides(located.module)
+        if each[0][0].site.representation in INPUTS:
+            feedforward.append(path)
+            tensors[f"{path}.ia3_l"] = each[0][0].parts().l[None, :]
+            continue
+        whole = torch.ones(out)
+        for delta, place in each:  # slices of one fused projection
+            rows = torch.arange(out) if place.part is None else place.part.rows(out)
+            whole[rows] = delta.parts().l.detach().float().cpu()
+        tensors[f"{path}.ia3_l"] = whole[:, None]
+    config = _targets(attached, found)
+    return _prefixed(tensors), {**config, "feedforward_modules": _names(attached.model, feedforward), "init_ia3_weights": True}
+
+
+def _norms(attached: Any) -> Made:
+    """The norms' weights and biases, as the tuned copies that PEFT puts in their place."""
+    chosen = {id(parameter) for parameter in attached.selected.values()}
+    tensors: dict[str, Tensor] = {}
+    targets = []
+    for path, module in attached.model.named_modules():
+        own = {name: p for name, p in module.named_parameters(recurse=False) if id(p) in chosen}
+        if own:
+            targets.append(path)
+            tensors |= {f"{path}.ln_tuning_layers.{name}": parameter for name, parameter in own.items()}
+    return _prefixed(tensors), {"target_modules": _names(attached.model, targets)}
+
+
+def _prefix(attached: Any) -> Made:
+    """prompt_embeddings (l, layers · 2 · kv width): of each layer its keys, then its values."""
+    folded = attached.fold()
+    rows = [part for name in attached.deltas for part in (folded[name]["keys"], folded[name]["values"])]
+    site = next(iter(attached.deltas.values())).site
+    kv = site.kv_heads * site.head_dim
+    config = _prompt_config(attached, site.kv_heads, kv, len(attached.deltas)) | {"prefix_projection": False, "encoder_hidden_size": kv}
+    return {"prompt_embeddings": torch.cat(rows, 1)}, config
+
+
+def _prompt(attached: Any) -> Made:
+    """prompt_embeddings (l, width): the tokens as they act; a prompt encoder is folded away."""
+    (name, delta), = attached.deltas.items()
+    stack = attached.body.stacks[0]
+    config = _prompt_config(attached, stack.heads, delta.site.width_out, stack.layers) | {"prompt_tuning_init": "RANDOM"}
+    return {"prompt_embeddings": attached.fold()[name]["tokens"]}, config
+
+
+def _prompt_config(attached: Any, heads: int, width: int, layers: int) -> dict[str, Any]:
+    return {"num_virtual_tokens": attached.method.deltas[0].rank, "token_dim": width, "num_attention_heads": heads, "num_layers": layers,
+            "num_transformer_submodules": 1}  # fmt: skip
+
+
+MAKERS: dict[str, Callable[[Any], Made]] = {
+    "LORA": _lora, "ADALORA": _adalora, "VERA": _vera, "IA3": _ia3, "LN_TUNING": _norms, "PREFIX_TUNING": _prefix, "PROMPT_TUNING": _prompt,
+}  # fmt: skip
+
+
+def _by_module(attached: Any) -> dict[str, list[tuple[DeltaModule, Located]]]:
+    """The deltas by the path of the module that they change, in the order of the model."""
+    paths = {id(module): path for path, module in attached.model.named_modules()}
+    found: dict[str, list[tuple[DeltaModule, Located]]] = {}
+    for delta in attached.deltas.values():
+        located = attached.binder.target(delta)[0]
+        found.setdefault(paths[id(located.module)], []).append((delta, located))
+    return found
+
+
+def _targets(attached: Any, found: dict[str, list[tuple[DeltaModule, Located]]]) -> dict[str, Any]:
+    turned = {path for path, each in found.items() if each[0][1].transposed}
+    return {"target_modules": _names(attached.model, list(found)), "fan_in_fan_out": len(turned) == len(found)}
+
+
+def _names(model: nn.Module, paths: list[str]) -> list[str]:
+    """Names by which PEFT finds exactly these modules: short endings where they fit no other module, else whole paths."""
+    others = [path for path, _ in model.named_modules() if path and "lab_" not in path and path not in set(paths)]
+    for parts in (1, 2):
+        short = sorted({".".join(path.split(".")[-parts:]) for path in paths})
+        if not any(other == name or other.endswith(f".{name}") for other in others for name in short):
+            return short
+    return sorted(paths)
+
+
+def _prefixed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {PREFIX + name: tensor for name, tensor in tensors.items()}

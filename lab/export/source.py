@@ -1,0 +1,89 @@
+"""What is exported: a run's base model with its adapter attached, and what is known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.design.refusal import Refusal
+from lab.design.spec import RunSpec, spec_of
+
+HEADED = ("classification", "regression")
+
+
+@dataclass
+class Opened:
+    """A model with a method attached. `base` is what a card and a configuration name the base model by."""
+
+    spec: RunSpec
+    model: Any
+    attached: Any
+    tokenizer: Any = None
+    objective: str = "classification"
+    base: str = ""
+    run_id: str = ""
+    adapter: str = "best"
+    metrics: dict[str, Any] = field(default_factory=dict)
+    trainable: int | None = None
+    folder: Path | None = None  # where the lab keeps this adapter
+
+
+def adapter_folder(run_id: str, adapter: str = "best") -> Path:
+    """The folder with adapter.safetensors of a run: `best` (falls back to the last) or `final`. Refusal where there is none yet."""
+    from lab.runs import default
+
+    lab = default()
+    run = lab.store.get(run_id)
+    names = {"best": ("best", "adapter"), "final": ("adapter",)}.get(adapter)
+    if names is None:
+        raise Refusal(f"There is no adapter '{adapter}'; there are best and final.", "adapter")
+    for name in names:
+        folder = lab.home.file(run_id, name)
+        if (folder / "adapter.safetensors").is_file():
+            return folder
+    how = "wait for its first evaluation" if run.active else "it ended before its first evaluation" if run.over else "it has not started"
+    raise Refusal(f"Run {run_id} has no {adapter} adapter yet: {how}.", "run")
+
+
+def open_run(run_id: str, adapter: str = "best") -> Opened:
+    """Load a run's base model and attach its adapter, in eval mode on the CPU. Raises Refusal."""
+    from safetensors.torch import load_file
+
+    from lab.engine import attach
+    from lab.models import load, load_tokenizer, resolve
+    from lab.runs import default
+    from lab.tasks import objective_of
+    from lab.tasks import resolve as resolve_task
+
+    run = default().store.find(run_id)
+    folder = adapter_folder(run.id, adapter)
+    spec = spec_of(run.spec)
+    model_spec, task = resolve(spec.model), resolve_task(spec.task)
+    objective = objective_of(task, model_spec)
+    labels = len(task.labels) or None if objective == "classification" else None
+    model = load(model_spec, objective=objective, num_labels=labels, seed=spec.seed)
+    attached = attach(model, spec.method, seed=spec.seed, state=load_file(folder / "adapter.safetensors"))
+    if (folder / "head.safetensors").is_file():
+        load_head(model, load_file(folder / "head.safetensors"))
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    metrics = run.result.get("best" if folder.name == "best" else "metrics") or {}
+    return Opened(spec, model, attached, load_tokenizer(model_spec), objective, model_spec.source.hub or model_spec.source.folder or spec.model,
+                  run.id, "best" if folder.name == "best" else "final", metrics, run.result.get("trainable"), folder)  # fmt: skip
+
+
+def load_head(model: Any, state: dict[str, Any]) -> None:
+    """Set the task head's parameters by their names in the model. Raises Refusal where they do not fit."""
+    mine = dict(model.named_parameters())
+    for name, tensor in state.items():
+        if name not in mine or mine[name].shape != tensor.shape:
+            raise Refusal(f"The task head of this run does not fit the model: '{name}' is not there, or has another shape.", "run")
+        mine[name].data.copy_(tensor)
+
+
+def head_of(model: Any) -> dict[str, Any]:
+    """The parameters outside the base model, by name: a new task head."""
+    inside = {id(p) for p in model.base_model.parameters()}
+    return {name: p for name, p in model.named_parameters() if id(p) not in inside}

@@ -1,0 +1,137 @@
+"""The formats: PEFT (two ways), a merged model, the lab's own folder, and the configuration alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.design.refusal import Refusal
+from lab.export import kinds
+from lab.export.base import Facts
+from lab.export.folder import card, sidecar, write_json
+
+LOAD_PEFT = """```python
+from peft import PeftModel
+from transformers import {auto}
+
+model = {auto}.from_pretrained("{base}"{labels})
+model = PeftModel.from_pretrained(model, ".")  # this folder
+```"""
+LOAD_MERGED = """```python
+from transformers import {auto}, AutoTokenizer
+
+model = {auto}.from_pretrained(".")  # this folder
+tokenizer = AutoTokenizer.from_pretrained(".")
+```"""
+LOAD_LAB = "These are the tensors as the lab keeps them. `lab.attach(model, method, state=load_file('adapter.safetensors'))` puts them on the base model."
+AUTO = {"classification": "AutoModelForSequenceClassification", "regression": "AutoModelForSequenceClassification",
+        "causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}  # fmt: skip
+
+
+class Peft:
+    """A PEFT checkpoint: the type made for the method, or (`peft-lora`) a plain LORA of the same change of weights."""
+
+    def __init__(self, name: str):
+        self.name, self._as_lora = name, name == "peft-lora"
+        self.help = (
+            "the same change of weights as a plain LoRA, for tools that know no other PEFT type" if self._as_lora
+            else "a PEFT checkpoint (adapter_config.json and safetensors) that peft loads"
+        )  # fmt: skip
+
+    def kind(self, facts: Facts) -> str:
+        """The PEFT type."""
+        decide = kinds.lora_type if self._as_lora else kinds.peft_type
+        return decide(facts.method, facts.body, facts.objective)
+
+    def require(self, facts: Facts) -> None:
+        self.kind(facts)
+
+    def write(self, opened: Any, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        from lab.export.peft import checkpoint
+
+        kind = self.kind(Facts(opened.spec.method, opened.attached.body, opened.objective))
+        tensors, config = checkpoint(opened, kind)
+        save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        write_json(folder / "adapter_config.json", config)
+        write_json(folder / "delta_lab.json", sidecar(opened, self.name))
+        labels = f", num_labels={opened.model.config.num_labels}" if opened.objective in ("classification", "regression") else ""
+        how = LOAD_PEFT.format(auto=AUTO[opened.objective], base=opened.base, labels=labels)
+        (folder / "README.md").write_text(card(opened, self.name, how), encoding="utf-8")
+
+
+class Merged:
+    """The whole model with the method folded into its weights."""
+
+    name = "merged"
+    help = "the whole model in safetensors with its tokenizer, the method folded into its weights"
+
+    def require(self, facts: Facts) -> None:
+        """What the design alone shows; the engine has the last word, before anything is written."""
+        from lab.design.forms import FORMS
+
+        for delta in facts.method.deltas:
+            if not FORMS[delta.form].mergeable(delta) or delta.composition in ("learned-gate", "gated") or delta.norm != "none":
+                raise Refusal(f"A {delta.form} delta with composition {delta.composition} depends on the input and cannot be merged into weights", "format")
+
+    def write(self, opened: Any, folder: Path) -> None:
+        from lab.export.merged import bake
+
+        state = bake(opened.attached)
+        opened.model.save_pretrained(folder, state_dict=state)
+        if opened.tokenizer is not None:
+            opened.tokenizer.save_pretrained(folder)
+        write_json(folder / "delta_lab.json", sidecar(opened, self.name))
+        (folder / "README.md").write_text(card(opened, self.name, LOAD_MERGED.format(auto=AUTO[opened.objective])), encoding="utf-8")
+
+
+class Lab:
+    """The adapter as the lab keeps it: every method has this format."""
+
+    name = "lab"
+    help = "the adapter as the lab keeps it (adapter.safetensors, head.safetensors, spec.yaml); holds every method"
+
+    def require(self, facts: Facts) -> None:
+        pass
+
+    def write(self, opened: Any, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        if opened.folder is not None:
+            for name in ("adapter.safetensors", "head.safetensors"):
+                if (opened.folder / name).is_file():
+                    shutil.copyfile(opened.folder / name, folder / name)
+        else:
+            save_file(opened.attached.state_dict(), folder / "adapter.safetensors", metadata={"format": "pt"})
+        _write_yaml(folder / "spec.yaml", opened.spec.document())
+        write_json(folder / "delta_lab.json", sidecar(opened, self.name))
+        (folder / "README.md").write_text(card(opened, self.name, LOAD_LAB), encoding="utf-8")
+
+
+class Config:
+    """The settings alone, without weights."""
+
+    name = "config"
+    help = "the settings alone: method.yaml and spec.yaml, and PEFT's adapter_config.json where it has the type"
+
+    def require(self, facts: Facts) -> None:
+        pass
+
+    def write(self, opened: Any, folder: Path) -> None:
+        from lab.export.peft import checkpoint
+
+        _write_yaml(folder / "spec.yaml", opened.spec.document())
+        _write_yaml(folder / "method.yaml", opened.spec.method.document())
+        try:
+            kind = kinds.peft_type(opened.spec.method, opened.attached.body, opened.objective)
+        except Refusal:
+            return
+        write_json(folder / "adapter_config.json", checkpoint(opened, kind)[1])
+
+
+def _write_yaml(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")

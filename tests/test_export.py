@@ -1,0 +1,207 @@
+"""Exports mean the same elsewhere: peft itself loads each checkpoint and gives equal logits; merged models need no lab at all."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import tiny, tiny_batch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+
+from lab.design.refusal import Refusal
+from lab.design.spec import spec_of
+from lab.engine import attach
+from lab.export import FORMATS, formats, write
+from lab.export.source import Opened, head_of
+
+AUTO = {"classification": AutoModelForSequenceClassification, "causal": AutoModelForCausalLM, "seq2seq": AutoModelForSeq2SeqLM}
+
+
+def trained(architecture: str, objective: str, method, seed: int = 3) -> Opened:
+    """A tiny model with a method attached and every trained part (and the new head) moved, as after training."""
+    spec = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": method})
+    model = tiny(architecture, objective)
+    attached = attach(model, spec.method, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        moved = list(attached.trainable().values()) + (list(head_of(model).values()) if objective == "classification" else [])
+        for parameter in moved:
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    return Opened(spec, model.eval(), attached, objective=objective, base=f"tiny-{architecture}", metrics={"accuracy": 0.75})
+
+
+def logits(model, batch):
+    with torch.no_grad():
+        return model(**{key: value for key, value in batch.items() if key != "labels"} | (
+            {"labels": batch["labels"]} if model.config.is_encoder_decoder else {})).logits  # fmt: skip
+
+
+def small(preset: str, **changes):
+    return {"preset": preset, "set": {"deltas.0.rank": 4, **{key.replace("__", "."): value for key, value in changes.items()}}}
+
+
+LOW = [
+    ("bert", "classification", small("lora")),
+    ("bert", "classification", small("lora", deltas__0__layers="1", deltas__0__at=["attn.q", "ffn.up"])),
+    ("deberta_v2", "classification", small("lora")),
+    ("distilbert", "classification", small("lora")),
+    ("modernbert", "classification", small("lora")),
+    ("bart", "seq2seq", small("lora")),
+    ("t5", "seq2seq", small("lora")),
+    ("gpt2", "causal", small("lora")),
+    ("gpt_neox", "causal", small("lora")),
+    ("llama", "causal", small("lora")),
+    ("phi3", "causal", small("lora")),
+    ("gemma3", "causal", small("lora", deltas__0__at=["attn.out", "ffn.down"])),
+    ("bert", "classification", small("lora-fa")),
+    ("bart", "seq2seq", small("lora-ffn")),
+    ("bert", "classification", small("lamda")),
+    ("llama", "causal", small("lamda")),
+    ("bert", "classification", small("lamda", deltas__0__schedule=None)),
+    ("llama", "causal", {"preset": "lamda-plus-plus", "set": {"deltas.0.rank": 6, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 8}}),
+    ("bert", "classification", small("aflora")),
+    ("bert", "classification", small("lora", deltas__0__alpha=None, deltas__0__scale="learned")),
+    ("bert", "classification", {"deltas": [{"at": ["ffn.up"], "form": "bottleneck", "nonlinearity": "none", "rank": 3, "composition": "scaled", "scale": 2.0},
+                                           {"at": ["ffn.up", "attn.v"], "form": "lowrank", "rank": 2}]}),
+]  # fmt: skip
+OTHER = [
+    ("bert", "classification", {"preset": "adalora", "set": {"deltas.0.rank": 6, "deltas.0.schedule.target_rank": 3}}, "ADALORA"),
+    ("llama", "causal", {"preset": "adalora", "set": {"deltas.0.rank": 6, "deltas.0.schedule.target_rank": 3}}, "ADALORA"),
+    ("bert", "classification", small("vera"), "VERA"),
+    ("llama", "causal", small("vera"), "VERA"),
+    ("gpt2", "causal", small("vera"), "LORA"),
+    ("bert", "classification", "ia3", "IA3"),
+    ("gpt2", "causal", "ia3", "IA3"),
+    ("llama", "causal", "ia3", "IA3"),
+    ("bart", "seq2seq", "ia3", "IA3"),
+    ("bert", "classification", "ln-tuning", "LN_TUNING"),
+    ("llama", "causal", "ln-tuning", "LN_TUNING"),
+    ("gpt2", "causal", small("prefix-tuning", deltas__0__positions="shift"), "PREFIX_TUNING"),
+    ("llama", "causal", small("prefix-tuning-mlp", deltas__0__positions="shift"), "PREFIX_TUNING"),
+    ("llama", "causal", small("prompt-tuning"), "PROMPT_TUNING"),
+    ("gpt2", "causal", small("p-tuning"), "PROMPT_TUNING"),
+    ("bart", "seq2seq", small("prompt-tuning"), "PROMPT_TUNING"),
+]
+CASES = [(*case, "peft", "LORA") for case in LOW] + [(*case[:3], "peft", case[3]) for case in OTHER] + [
+    (*case[:3], "peft-lora", "LORA") for case in OTHER[:4]]  # fmt: skip
+
+
+def name_of(case) -> str:
+    method = case[2] if isinstance(case[2], str) else case[2].get("preset", "free")
+    return f"{case[0]}-{method}-{case[3]}"
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("case", CASES, ids=[f"{i}-{name_of(case)}" for i, case in enumerate(CASES)])
+def test_peft_loads_it_with_equal_logits(case, tmp_path):
+    peft = pytest.importorskip("peft")
+    architecture, objective, method, format, kind = case
+    opened = trained(architecture, objective, method)
+    batch = tiny_batch(opened.model)
+    ours = logits(opened.model, batch)
+    folder = write(opened, format, tmp_path / "out")
+    assert {"adapter_config.json", "adapter_model.safetensors", "README.md", "delta_lab.json"} == {path.name for path in folder.iterdir()}
+    assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"] == kind
+    base = tiny(architecture, objective)
+    assert (logits(base, batch) - ours).abs().max() > 1e-3, "the method does nothing, so equality would say nothing"
+    theirs = logits(peft.PeftModel.from_pretrained(base, folder).eval(), batch)
+    if kind == "PROMPT_TUNING":  # peft gives the virtual tokens' logits too
+        theirs = theirs[:, -ours.shape[1] :]
+    assert (ours - theirs).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("case", [*LOW[:1], *LOW[5:9], LOW[14], OTHER[5][:3], OTHER[6][:3], ("bert", "classification", "bitfit"),
+                                  ("llama", "causal", "ln-tuning"), ("t5", "seq2seq", "full"), ("gpt2", "causal", "diff-pruning")],
+                         ids=lambda case: f"{case[0]}-{case[2] if isinstance(case[2], str) else case[2]['preset']}")  # fmt: skip
+def test_merged_model_needs_no_lab(case, tmp_path):
+    architecture, objective, method = case
+    opened = trained(architecture, objective, method)
+    batch = tiny_batch(opened.model)
+    ours = logits(opened.model, batch)
+    folder = write(opened, "merged", tmp_path / "out")
+    plain = AUTO[objective].from_pretrained(folder, dtype=torch.float32).eval()
+    assert not [name for name, _ in plain.named_modules() if "lab_" in name]
+    assert not [name for name in load_file(folder / "model.safetensors") if "lab_" in name or "parametriz" in name]
+    assert (ours - logits(plain, batch)).abs().max() <= 1e-5
+    assert (ours - logits(tiny(architecture, objective), batch)).abs().max() > 1e-3
+
+
+REFUSED = [
+    ("bert", "classification", "mam", "peft", "one kind"),
+    ("bert", "classification", "adapter-houlsby", "peft", "bottleneck"),
+    ("bert", "classification", "bitfit", "peft", "biases"),
+    ("llama", "causal", "prefix-tuning", "peft", "positions=shift"),
+    ("bart", "seq2seq", {"preset": "prefix-tuning", "set": {"deltas.0.positions": "shift"}}, "peft", "self-attention"),
+    ("bert", "classification", "prompt-tuning", "peft", "pools"),
+    ("bert", "classification", "ia3", "peft-lora", "LoRA"),
+    ("bert", "classification", "prefix-tuning", "merged", "merged into weights"),
+    ("bert", "classification", "nonsense", "onnx", "There is no format"),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=[f"{case[2]}-{case[3]}" for case in REFUSED[:4]] + [str(i) for i in range(4, len(REFUSED))])
+def test_what_has_no_place_is_refused_with_what_works(case, tmp_path):
+    architecture, objective, method, format, words = case
+    opened = trained(architecture, objective, "lora" if method == "nonsense" else method)
+    with pytest.raises(Refusal) as refusal:
+        write(opened, format, tmp_path / "out")
+    assert words in str(refusal.value)
+    assert format == "onnx" or "can be exported as" in str(refusal.value) and "lab" in str(refusal.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_format_that_is_offered_works_and_no_other(tmp_path):
+    """What `formats` says of a method and what `write` does agree, for every preset on one model."""
+    from lab.design.catalogue import names
+
+    for preset in names("methods"):
+        opened = trained("bert", "classification", preset) if preset != "lamda-plus-plus" else trained(
+            "bert", "classification", {"preset": preset, "set": {"deltas.0.rank": 8, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 12}})  # fmt: skip
+        offered = {row["format"] for row in formats(opened.spec) if not row["refusal"]}
+        assert {"lab", "config"} <= offered
+        for format in FORMATS:
+            fresh = opened if format != "merged" else trained("bert", "classification", opened.spec.method.document())
+            try:
+                write(fresh, format, tmp_path / preset / format)
+                assert format in offered, (preset, format)
+            except Refusal:
+                assert format not in offered or format == "merged", (preset, format)
+
+
+def test_folder_is_new_or_empty_and_nothing_else_is_touched(tmp_path):
+    opened = trained("bert", "classification", small("lora"))
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").write_text("keep", encoding="utf-8")
+    with pytest.raises(Refusal, match="not empty"):
+        write(opened, "peft", full)
+    assert [path.name for path in full.iterdir()] == ["mine.txt"]
+    with pytest.raises(Refusal, match="is a file"):
+        write(opened, "peft", full / "mine.txt")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    before = {path for path in tmp_path.rglob("*") if empty not in path.parents}
+    write(opened, "peft", empty)
+    assert {path for path in tmp_path.rglob("*") if empty not in path.parents} == before
+    write(opened, "lab", tmp_path / "deep" / "er")
+    assert sorted(path.name for path in (tmp_path / "deep" / "er").iterdir()) == ["README.md", "adapter.safetensors", "delta_lab.json", "spec.yaml"]
+
+
+def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
+    opened = trained("bert", "classification", small("lora"))
+    monkeypatch.setattr("lab.export.writers.sidecar", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write(opened, "peft", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_sidecar_and_card_state_the_design(tmp_path):
+    opened = trained("bert", "classification", small("lora"))
+    folder = write(opened, "peft", tmp_path / "out")
+    document = json.loads((folder / "delta_lab.json").read_text(encoding="utf-8"))
+    assert document["design"][0]["functional_form"] == "lowrank" and document["design"][0]["modified_representation"] == ["attn.q", "attn.v"]
+    assert spec_of(document["spec"]) == opened.spec
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("---\nbase_model: ") and "accuracy: 0.75" in text and "attn.q, attn.v" in text
