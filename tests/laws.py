@@ -122,7 +122,7 @@ def _law_5_count(attached, architecture: str, method: Method) -> None:
 def _law_2_only_declared_trains(model, attached, architecture: str, steps: int) -> None:
     """What changes over some steps is what was declared, and nothing that was declared stays still without reason."""
     model.train()
-    groups = attached.parameter_groups(lr=1e-2, weight_decay=0.1)
+    groups = attached.parameter_groups(lr=1e-2, weight_decay=0.1) or [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
     optimizer = torch.optim.AdamW([{k: v for k, v in group.items() if k != "constant"} for group in groups])
     attached.begin(40, optimizer)
     before = {id(p): (name, p, p.detach().clone()) for name, p in model.named_parameters()}
@@ -134,7 +134,8 @@ def _law_2_only_declared_trains(model, attached, architecture: str, steps: int) 
         declared |= {id(p) for p in attached.trainable().values()}  # LISA draws anew
         loss = model(**batch_of(architecture)).loss
         penalty = attached.penalty()
-        (loss if penalty is None else loss + penalty).backward()
+        if attached.trainable() or head:
+            (loss if penalty is None else loss + penalty).backward()
         attached.after_backward(step)
         optimizer.step()
         attached.after_step(step)

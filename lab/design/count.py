@@ -16,7 +16,7 @@ from lab.design.model import Inventory, ModelSpec
 from lab.design.parts import all_parts, shared_sizes
 from lab.design.rules import require
 
-LABELS = {"all": "all weights", "bias": "biases", "norm": "norms", "layers": "active layers", "masked": "sparse difference"}
+LABELS = {"all": "all weights", "head": "task head alone", "bias": "biases", "norm": "norms", "layers": "active layers", "masked": "sparse difference"}
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,8 @@ def _selected(method: Method, inventory: Inventory) -> tuple[int, int, int]:
     select = method.select
     if select.what == "all":
         return inventory.total, inventory.bias, inventory.total
+    if select.what == "head":
+        return 0, 0, 0
     if select.what == "bias":
         return inventory.bias, inventory.bias, inventory.bias
     if select.what == "norm":

@@ -35,15 +35,17 @@ def problems(method: Method, anatomy: Anatomy | None = None) -> list[Refusal]:
         for problem in (*_delta(delta), *(_on_model(delta, anatomy) if anatomy else ())):
             found.append(Refusal(problem.sentence, f"deltas.{index}.{problem.field}"))
     if anatomy and method.select and method.select.what == "layers":
-        fewest = min(stack.layers for stack in anatomy.stacks)
-        if method.select.active > sum(stack.layers for stack in anatomy.stacks):
-            found.append(Refusal(f"{method.select.active} active layers are more than the model has ({fewest}).", "select.active"))
+        layers = sum(stack.layers for stack in anatomy.stacks)
+        if method.select.active > layers:
+            found.append(Refusal(f"{method.select.active} active layers are more than the {layers} that the model has.", "select.active"))
     return found
 
 
 def _whole(method: Method) -> Iterator[Refusal]:
     if not method.deltas and not method.select:
         yield Refusal("Nothing would train: add a delta, or select weights of the model.", "deltas")
+    if method.deltas and method.select and method.select.what == "head":
+        yield Refusal("The task head trains beside every delta: take the selection away.", "select")
     if method.deltas and method.select and method.select.what in ("all", "layers", "masked"):
         words = {"all": "all weights", "layers": "whole layers", "masked": "a sparse difference"}[method.select.what]
         yield Refusal(f"A delta stands in for training {words}: take the deltas away, or select only bias or norm.", "select")

@@ -72,6 +72,12 @@ class SelectAll(Options):
     what: Literal["all"] = "all"
 
 
+class SelectHead(Options):
+    """Nothing of the model trains, only the new task head: the baseline that every method must beat."""
+
+    what: Literal["head"] = "head"
+
+
 class SelectBias(Options):
     """The biases that the model has (BitFit, Ben Zaken et al. 2022)."""
 
@@ -104,4 +110,4 @@ class SelectMasked(Options):
     structured: bool = option(True, label="structured", help="Also one gate per tensor, multiplied with the element's own.")
 
 
-Selection = Annotated[Union[SelectAll, SelectBias, SelectNorm, SelectLayers, SelectMasked], Field(discriminator="what")]
+Selection = Annotated[Union[SelectAll, SelectHead, SelectBias, SelectNorm, SelectLayers, SelectMasked], Field(discriminator="what")]

@@ -69,6 +69,9 @@ class Attached:
             entry = backbone(self.model.base_model, self.body)
             self.handles.append(entry.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True))
         self._bind_encoder_of_generate()
+        generation = getattr(self.model, "generation_config", None)
+        if gated and generation is not None:  # a gate averages over the whole sequence, which a cache hides
+            self._use_cache, generation.use_cache = generation.use_cache, False
         self.deberta = {owner: route(owner) for owner, route in self.deberta.items()}
 
     def _bind_encoder_of_generate(self) -> None:
@@ -126,6 +129,8 @@ class Attached:
         with torch.no_grad():
             for parameter, original in self._originals.values():
                 parameter.copy_(original)
+        if hasattr(self, "_use_cache"):
+            self.model.generation_config.use_cache = self._use_cache
         if self.attention_before:
             self.model.set_attn_implementation(self.attention_before)
         for name, parameter in self.model.named_parameters():

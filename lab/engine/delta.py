@@ -111,7 +111,7 @@ class DeltaModule(nn.Module):
     def gate_value(self, x: Tensor) -> Tensor:
         """g(x) (batch, 1, 1): σ of a linear map per token, averaged over the sequence (UniPELT, Mao et al. 2022)."""
         each = torch.sigmoid(x.to(self.dtype) @ self.gate + self.gate_bias)  # (batch, positions)
-        mask = self.context.token_mask(self.site.stack) if self.delta.gate_over == "tokens" else None
+        mask = self.context.token_mask(self.site) if self.delta.gate_over == "tokens" else None
         if mask is not None and mask.shape == each.shape:
             mask = mask.to(each.dtype)
             value = (each * mask).sum(-1) / mask.sum(-1).clamp(min=1)
@@ -191,6 +191,8 @@ class Context:
         self.masks: dict[str, Tensor | None] = {}
         self.reparameterisations: list[nn.Module] = []
 
-    def token_mask(self, stack: str) -> Tensor | None:
+    def token_mask(self, site: Site) -> Tensor | None:
         """(batch, positions), 1 on real tokens, of the stack that x comes from; None: all are real."""
-        return self.masks.get("decoder" if stack == "cross" else stack)
+        if site.stack == "cross":  # keys and values of cross-attention are read from the encoder
+            return self.masks.get("encoder" if site.representation in ("attn.k", "attn.v") else "decoder")
+        return self.masks.get(site.stack)

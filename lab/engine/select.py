@@ -30,6 +30,12 @@ def own_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return found
 
 
+def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of a new task head: what trains beside every method."""
+    own = {id(p) for p in own_parameters(model).values()}
+    return {name: p for name, p in model.named_parameters() if id(p) not in own and p.requires_grad and "lab_" not in name}
+
+
 def norm_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Weights and biases of norm layers."""
     own = {id(p): name for name, p in own_parameters(model).items()}
@@ -48,6 +54,10 @@ def bias_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 def selected(model: nn.Module, method: Method) -> dict[str, nn.Parameter]:
     """The parameters that a selection may train at some time, by name."""
     what = method.select.what
+    if what == "head":
+        if not head_parameters(model):
+            raise Refusal("There is no new task head on this model, so nothing would train: choose a method, or a classification task.", "select")
+        return {}
     if what == "bias":
         found = bias_parameters(model)
         if not found:
