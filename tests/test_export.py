@@ -133,7 +133,7 @@ REFUSED = [
     ("bert", "classification", "adapter-houlsby", "peft", "bottleneck"),
     ("bert", "classification", "bitfit", "peft", "biases"),
     ("llama", "causal", "prefix-tuning", "peft", "positions=shift"),
-    ("bart", "seq2seq", {"preset": "prefix-tuning", "set": {"deltas.0.positions": "shift"}}, "peft", "self-attention"),
+    ("bart", "seq2seq", "prefix-tuning", "peft", "self-attention"),
     ("bert", "classification", "prompt-tuning", "peft", "pools"),
     ("bert", "classification", "ia3", "peft-lora", "LoRA"),
     ("bert", "classification", "prefix-tuning", "merged", "merged into weights"),

@@ -206,6 +206,8 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
     top = delta.allocation.rank_max if delta.allocation else 0
     if delta.init in SPECTRAL and top > min(min(site.shape) for site in sites):
         yield Refusal(f"rank_max {top} is above the {largest} singular values of a weight.", "allocation.rank_max")
+    if delta.positions == "shift" and (anatomy.stacks[0].name != "decoder" or anatomy.model_type == "opt"):
+        yield Refusal("Only decoders that take position ids can shift positions (peft's prefix is a decoder's cache): leave positions at keep.", "positions")
     positions = anatomy.config.get("max_position_embeddings") or anatomy.config.get("n_positions")
     if delta.form == "tokens" and positions and delta.rank >= positions:
         yield Refusal(f"{delta.rank} virtual tokens leave no room: the model has {positions} positions.", "rank")

@@ -25,6 +25,7 @@ from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interf
 from lab.engine.bind import Binder
 from lab.engine.delta import Context, DeltaModule, SlotsModule
 from lab.engine.locate import embedding
+from lab.engine.positions import shift_positions
 from lab.engine.schedules import LISA, OF_DELTAS, DiffPruning
 from lab.engine.tokens import TokensModule, start_tokens
 
@@ -78,6 +79,7 @@ class _Attacher:
         if self.method.select:
             self._select(chosen)
         attached.bind_context()
+        attached.handles += shift_positions(self.base, attached.deltas)
         if self.state is not None:
             attached.load_state_dict(self.state)
         self.model.lab_attached = True
