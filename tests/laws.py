@@ -153,10 +153,12 @@ def _reached_by_nothing(model, attached, architecture: str) -> set[int]:
     """Own weights of the model that no loss reaches (a table that this batch does not use)."""
     loss = model(**batch_of(architecture)).loss
     chosen = [p for name, p in attached.trainable().items() if name.startswith("select.")]
+    relu = {p for delta in attached.deltas.values() if delta.delta.nonlinearity == "relu" for p in delta.parameters()}
+    dead = {id(p) for p in relu if p.shape[:1] == (1,) or 1 in p.shape}  # a bottleneck of 1 may have no live unit on a small batch
     if not chosen:
-        return set()
+        return dead
     gradients = torch.autograd.grad(loss, chosen, allow_unused=True)
-    return {id(p) for p, g in zip(chosen, gradients, strict=True) if g is None or not g.any()}
+    return dead | {id(p) for p, g in zip(chosen, gradients, strict=True) if g is None or not g.any()}
 
 
 def _law_3_merge(model, attached, architecture: str) -> None:

@@ -23,7 +23,7 @@ def own_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     base = model.base_model
     inside = {id(p): name for name, p in base.named_parameters()}
     fixed = {id(p) for m in base.modules() if "Sinusoidal" in type(m).__name__ for p in m.parameters()}
-    found = {name: p for name, p in base.named_parameters() if id(p) not in fixed}
+    found = {name: p for name, p in base.named_parameters() if id(p) not in fixed and "lab_" not in name}
     output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     if output is not None:
         found |= {f"head.{name}": p for name, p in output.named_parameters() if id(p) not in inside}
