@@ -1,0 +1,40 @@
+"""The docs say what the code does: the examples run, and the page of methods is current."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from laws import check_laws
+
+from lab.design import forms, reference
+from lab.design.forms import FORMS
+from lab.design.method import Method
+from lab.design.options import validate
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def example(language: str) -> str:
+    return re.search(rf"```{language}\n(.*?)```", (DOCS / "extending.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+
+
+def test_the_page_of_methods_is_current() -> None:
+    assert reference.main(["--check"]) == 0, "run: python -m lab.design.reference"
+
+
+@pytest.mark.parametrize("architecture", ["bert", "bart", "llama"])
+def test_the_example_of_a_method_obeys_the_laws(architecture: str) -> None:
+    check_laws(architecture, validate(Method, yaml.safe_load(example("yaml"))))
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
+def test_the_example_of_a_form_obeys_the_laws(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    space: dict = {}
+    exec(example("python"), space)  # noqa: S102: it is our own page
+    monkeypatch.setitem(FORMS, "kronecker", space["Kronecker"]())
+    assert forms.FORMS is FORMS
+    delta = {"at": ["attn.q", "attn.v", "ffn.down"], "form": "kronecker", "scale": 2.0}
+    check_laws(architecture, validate(Method, {"deltas": [delta]}))
