@@ -52,7 +52,7 @@ def _delta() -> st.SearchStrategy[dict]:
         "shared": st.booleans(),
         "encoder": st.sampled_from(["none", "mlp", "lstm"]),
         "encoder_width": st.just(7),
-        "positions": st.just("keep"),
+        "positions": st.sampled_from(["keep", "shift"]),
         "trainable": st.sampled_from([None, ["B"], ["d", "b"], ["up"], ["keys"], ["nothing"]]),
         "schedule": st.sampled_from([None, {"name": "lamda"}, {"name": "adalora", "target_rank": 2}, {"name": "aflora"}]),
         "allocation": st.sampled_from([None, {"name": "energy", "rank_min": 1, "rank_max": 12}]),

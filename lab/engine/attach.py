@@ -18,6 +18,7 @@ from lab.design.allocation import allot
 from lab.design.anatomy import Anatomy, Site, anatomy, with_ranks
 from lab.design.method import Delta, Method
 from lab.design.parts import all_parts, shared_sizes
+from lab.design.refusal import Refusal
 from lab.design.rules import require
 from lab.engine import initial, reparameterise, select, spectral
 from lab.engine.attached import Attached
@@ -53,8 +54,6 @@ def attach(
     body = body_of(model)
     require(method, body)
     if getattr(model, "lab_attached", None) is not None:
-        from lab.design.refusal import Refusal
-
         raise Refusal("A method is attached to this model already: detach it first.", "method")
     return _Attacher(model, method, body, seed, tokenizer, state, keep_originals).run()
 
