@@ -161,7 +161,8 @@ def override(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[st
         target: Any = result
         *parents, last = path.split(".")
         for depth, part in enumerate(parents):
-            target = _step(target, part, ".".join(parents[: depth + 1]))
+            follows = (*parents, last)[depth + 1]
+            target = _step(target, part, ".".join(parents[: depth + 1]), [] if follows.isdigit() else {})
         _assign(target, last, parse_value(value), path)
     return result
 
@@ -188,12 +189,12 @@ def _copy(value: Any) -> Any:
     return [_copy(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _step(target: Any, part: str, path: str) -> Any:
+def _step(target: Any, part: str, path: str, empty: Any) -> Any:
     if isinstance(target, list):
         return target[_index(target, part, path)]
     if isinstance(target, dict):
         if target.get(part) is None:
-            target[part] = {}
+            target[part] = empty
         return target[part]
     raise Refusal(f"'{path}' goes through a plain value, so nothing can be set below it.", path)
 

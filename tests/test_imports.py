@@ -1,0 +1,117 @@
+"""The rooms' import rules (DESIGN: rooms, arrows go downwards only), read from the source, so that lazy imports count too."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+STANDARD = sys.stdlib_module_names
+# room: the rooms that it may import, besides itself
+MAY = {
+    "design": (),
+    "runs": ("design",),
+    "models": ("design",),
+    "tasks": ("design", "models"),
+    "engine": ("design",),
+    "planning": ("design", "models", "tasks", "engine"),
+    "export": ("design", "models", "tasks", "engine", "runs", ""),
+    "training": ("design", "models", "tasks", "engine", "runs", "planning"),
+    "verbs": ("design", "models", "tasks", "runs", "planning", "export"),
+    "cli": ("design", "models", "tasks", "runs", "planning", "export", "verbs", "ui", ""),
+    "ui": ("design", "models", "tasks", "engine", "runs", "planning", "export", "verbs", "cli", ""),
+    "__init__": (),
+    "__main__": ("cli",),
+}
+FORBIDDEN = {
+    "gradio": lambda room: room != "ui",
+    "torch": lambda room: room in ("design", "runs", "ui", "cli", "verbs", "__init__", "__main__"),
+    "transformers": lambda room: room in ("design", "runs", "cli", "verbs", "__init__", "__main__"),
+    "peft": lambda room: True,
+    "adapters": lambda room: True,
+    "ray": lambda room: room != "runs",
+}
+
+
+def modules() -> list[Path]:
+    return sorted((ROOT / "lab").rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(ROOT / "lab").parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(path: Path) -> list[tuple[str, int]]:
+    """Every module that a file imports, also inside functions; names of `lab` as dotted paths. Only type hints do not count."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hints = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+             for part in node.body for inner in ast.walk(part)}  # fmt: skip
+    found = []
+    for node in ast.walk(tree):
+        if id(node) in hints:
+            continue
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: write absolute imports"
+            if node.module == "lab":
+                found += [(f"lab.{alias.name}", node.lineno) for alias in node.names]
+            else:
+                found.append((node.module, node.lineno))
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_go_downwards(path: Path):
+    room = room_of(path)
+    assert room in MAY, f"lab/{room} is no room of the design; say in tests/test_imports.py what it may import"
+    for name, line in imported(path):
+        top, _, rest = name.partition(".")
+        if top == "lab":
+            target = rest.split(".")[0]
+            target = target if (ROOT / "lab" / target).is_dir() or (ROOT / "lab" / f"{target}.py").exists() else ""
+            assert target == room or target in MAY[room], f"{path}:{line}: lab/{room} must not import {name}"
+        elif top in FORBIDDEN:
+            assert not FORBIDDEN[top](room), f"{path}:{line}: lab/{room} must not import {top}"
+
+
+def test_the_design_room_needs_pydantic_and_yaml_alone():
+    for path in (ROOT / "lab" / "design").rglob("*.py"):
+        for name, line in imported(path):
+            top = name.split(".")[0]
+            assert top in STANDARD or top in ("lab", "pydantic", "pydantic_core", "yaml"), f"{path}:{line} imports {name}"
+
+
+def test_nothing_of_the_workplace_is_named():
+    """The project reads nothing outside its own folder: no path of the machine that it was written on."""
+    for path in [*modules(), ROOT / "app.py", *(ROOT / "presets").rglob("*.yaml")]:
+        text = path.read_text(encoding="utf-8")
+        assert "/work/" not in text and "../shared" not in text, path
+
+
+LIGHT = [
+    "import lab; lab.methods(); lab.models(); lab.load_method('mam')",
+    "import lab; lab.count('bart-large', 'mam')",
+    "import lab.export; lab.export.formats()",
+    "import lab.cli; lab.cli.main(['methods', '--json'])",
+    "import lab.cli; lab.cli.main(['tasks', '--json'])",
+    "import lab.cli; lab.cli.main(['count', '--model', 'minilm-l6', '--method', 'lora', '--json'])",
+    "import lab.cli; lab.cli.main(['runs', '--json'])",
+]
+
+
+@pytest.mark.parametrize("code", LIGHT)
+def test_light_verbs_import_no_torch(code: str, lab_home):
+    """In a fresh process, since other tests of this one have imported everything."""
+    check = "\nimport sys; heavy = {'torch', 'transformers', 'gradio', 'pandas'} & set(sys.modules); assert not heavy, heavy"
+    subprocess.run([sys.executable, "-c", code + check], check=True, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=60)
+
+
+def test_importing_lab_imports_nothing_else():
+    code = "import sys; before = set(sys.modules); import lab; new = {n for n in set(sys.modules) - before if n.startswith('lab.')}; assert not new, new"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=60)
