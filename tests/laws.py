@@ -167,7 +167,7 @@ def _law_3_merge(model, attached, architecture: str) -> None:
     try:
         attached.merge()
     except Refusal as refusal:
-        assert "merged" in str(refusal)
+        assert "merge" in str(refusal)
         assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
         return
     with torch.no_grad():

@@ -211,6 +211,10 @@ class Attached:
     def measurements(self) -> dict[str, float]:
         """Learned quantities of now: scales, ranks, frozen columns, density; what depends on inputs comes with `measuring`."""
         found = {f"scale/{delta.key}": float(delta.scale) for delta in self.deltas.values() if delta.delta.strength == "learned"}
+        for delta in self.deltas.values():  # LaMDA++: the ranks that were allotted, and why
+            if delta.delta.allocation:
+                found[f"rank/{delta.key}"] = float(delta.A.shape[0])
+                found |= {f"energy/{delta.key}": self.energy[delta.key]} if delta.key in self.energy else {}
         for schedule in self.schedules.values():
             found |= schedule.measurements()
         return found

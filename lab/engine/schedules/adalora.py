@@ -53,7 +53,7 @@ class AdaLoRA(Schedule):
 
     @torch.no_grad()
     def after_step(self, step: int) -> bool:
-        if step <= self.last:
+        if step < self.last:
             self._score()
         budget, now = self.budget(step)
         if now:
