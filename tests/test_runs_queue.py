@@ -106,7 +106,7 @@ def test_a_launcher_killed_before_its_worker_began_loses_nothing(lab):
 
 
 def test_a_zombie_and_a_reused_pid_are_not_taken_for_the_worker(lab):
-    zombie = subprocess.Popen([sys.executable, "-c", "pass"])
+    zombie = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])  # an app that hangs does not collect its worker
     assert until(lambda: psutil.Process(zombie.pid).status() == psutil.STATUS_ZOMBIE)
     first = lab.store.create({})
     lab.store.claim(first, processes.identity(zombie.pid))
@@ -117,7 +117,8 @@ def test_a_zombie_and_a_reused_pid_are_not_taken_for_the_worker(lab):
     third = lab.store.create({})
     lab.store.claim(third, reused)
     assert sorted(lab.reconcile()) == sorted([first, second])
-    assert [lab.store.get(i).state for i in (first, second, third)] == ["interrupted", "interrupted", "running"]
+    assert [lab.store.get(i).state for i in (first, second, third)] == ["failed", "interrupted", "running"]
+    assert lab.store.get(first).exit_code == 3 and lab.store.get(second).exit_code is None
     assert lab.stop(third, wait=False) == "stopping"
     lab._asked[third, 1] -= 100
     lab.reconcile()

@@ -67,8 +67,16 @@ def reap() -> None:
             del _ends[next(iter(_ends))]
 
 
-def exit_code_of(run: Run) -> int | None:
-    """The exit code of a run's worker, if it was a child of this process and has ended (negative: the signal that killed it)."""
+def exit_code_of(run: Run, seconds: float = 0.0) -> int | None:
+    """The exit code of a run's worker, if it was a child of this process and has ended (negative: the signal that killed it).
+
+    `seconds`: how long to wait for a child that is dying: a killed process shows as a zombie while its last threads go, and
+    only then can its exit code be had.
+    """
+    until = time.monotonic() + seconds
+    while (run.id, run.attempt) in list(_whose.values()) and time.monotonic() < until:
+        reap()
+        time.sleep(0.01)
     with _lock:
         for run_id, attempt, code in _ends.values():
             if (run_id, attempt) == (run.id, run.attempt):

@@ -77,6 +77,15 @@ def _stat(pid: int) -> tuple[str, str] | None:
     return fields[0], fields[19]
 
 
+def exit_code_of_zombie(pid: int | None, mark: str | None) -> int | None:
+    """The exit code (negative: a signal) of an ended process that its parent has not collected; None elsewhere than on Linux."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return os.waitstatus_to_exitcode(int(fields[49])) if fields[0] == "Z" and fields[19] == mark else None
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def token(run_id: str, attempt: int) -> str:
     """What the processes of one attempt of a run carry in their environment."""
     return f"{run_id}-{attempt}"

@@ -157,7 +157,7 @@ class Queue:
         while run := self.store.claim_next(processes.identity(), self.count):
             started.append(run.id)
             if not run.spec:
-                self._bury(run, records.FAILED, "The stored specification is empty or damaged.", "Delete this run and launch it anew.")
+                self._bury(run, records.FAILED, "The stored specification is empty or damaged.", "Delete it and launch anew.")
                 continue
             try:
                 visible = slots.devices_of(run.slot or 0, max(1, self.count), slots.devices())
@@ -214,13 +214,12 @@ class Queue:
         """Record the end of a worker that is gone; whether this call did."""
         if here:
             processes.kill(processes.token(run.id, run.attempt))  # what it left running would hold the accelerator
-            launcher.reap()
+        code = self._exit_code(run) if here else None
         receipt = read_receipt(self.home.run_dir(run.id), run.attempt)
         if receipt is not None:
             return self.store.finish(run.id, attempt=run.attempt, **receipt)
         if run.state == records.STOPPING:
             return self._bury(run, records.CANCELLED, None, None, f"Stopped at step {run.step}.")
-        code = launcher.exit_code_of(run) if here else None
         if run.state == records.STARTING and run.heartbeat is None and code is None:
             return self.store.move(run.id, (records.STARTING,), records.QUEUED, "Its launcher was gone; queued again.", like=run,
                                    **dict.fromkeys(("pid", "pid_create_time", "mark", "place", "host", "slot")))
@@ -238,6 +237,14 @@ class Queue:
             again = "It had left no checkpoint yet: resume begins again."
         advice = " ".join(filter(None, (logs.advise(last[-2000:], code), again)))
         return self._bury(run, records.INTERRUPTED, f"The worker {how}.", advice, **ended)
+
+    @staticmethod
+    def _exit_code(run: Run) -> int | None:
+        """The exit code of a worker that ended here, if this process or the system still knows it."""
+        adopted = run.heartbeat is not None  # before that the pid is its launcher's
+        zombie = processes.exit_code_of_zombie(run.pid, run.mark) if adopted else None
+        code = launcher.exit_code_of(run, seconds=2.0)
+        return zombie if code is None else code
 
     def _bury(self, run: Run, state: str, error: str | None, advice: str | None, message: str = "", **fields) -> bool:
         return self.store.move(run.id, records.ACTIVE, state, message or error or "", like=run, error=error, advice=advice,
