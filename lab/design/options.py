@@ -127,7 +127,7 @@ def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
         "less_than": "less than {lt}", "int_parsing": "a whole number", "int_type": "a whole number", "int_from_float": "a whole number",
         "float_parsing": "a number", "float_type": "a number", "finite_number": "a finite number", "bool_parsing": "true or false",
         "bool_type": "true or false", "literal_error": "one of {expected}", "string_type": "text", "list_type": "a list",
-        "string_pattern_mismatch": "of the form {pattern}", "string_too_long": "at most {max_length} characters long",
+        "string_pattern_mismatch": "of the form {pattern}", "string_too_short": "at least {min_length} characters long", "string_too_long": "at most {max_length} characters long",
         "too_long": "at most {max_length} entries long", "too_short": "at least {min_length} entries long",
         "dict_type": "a group of options", "model_type": "a group of options", "model_attributes_type": "a group of options",
     }  # fmt: skip

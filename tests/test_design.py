@@ -1,0 +1,138 @@
+"""The design room without torch: published counts, refusals with their fields, options, rank ladders, the map of the space."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from lab.design.allocation import rank_ladder
+from lab.design.anatomy import chosen_layers
+from lab.design.catalogue import load_method, names, read
+from lab.design.count import count
+from lab.design.method import Method
+from lab.design.model import ModelSpec
+from lab.design.nearest import nearest, neighbours
+from lab.design.options import fields, override, validate
+from lab.design.refusal import Refusal
+from lab.design.rules import problems
+from lab.design.spec import RunSpec, Training, spec_of
+
+SIX = ["attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.down"]
+
+
+def model(name: str) -> ModelSpec:
+    return validate(ModelSpec, {**read("models", name), "name": name})
+
+
+# Figures of the papers (ALGORITHMS.md, METHODS.md): the number, and where it counts trainable weights at the end
+PUBLISHED = [
+    ("deberta-v3-base", "lora", {"deltas.0.at": SIX}, "trainable", 1_327_104),  # LaMDA's paper: 1.33 M
+    ("deberta-v3-base", "lamda", {}, "final", 73_728),  # 0.075 M, 17.7 times fewer
+    ("deberta-v3-base", "aflora", {}, "trainable", 451_872),
+    ("deberta-v3-base", "aflora", {}, "final", 83_232),
+    ("bert-base-uncased", "unipelt-apl", {}, "final", 1_410_672),
+    ("bert-base-uncased", "unipelt-ap", {}, "final", 1_097_304),
+    ("llama-2-7b", "lisa", {}, "trainable", 666_914_816),
+    ("llama-3.2-3b", "p-tuning", {"deltas.0.encoder": "mlp", "deltas.0.encoder_width": 3072}, "trainable", 28_382_208),
+]
+
+
+@pytest.mark.parametrize(("name", "method", "changes", "what", "number"), PUBLISHED)
+def test_published_counts(name: str, method: str, changes: dict, what: str, number: int) -> None:
+    assert getattr(count(load_method(method, changes), model(name)), what) == number
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "percent"),
+    [("prefix-tuning", {"deltas.0.rank": 200}, 3.6), ("adapter-pfeiffer", {"deltas.0.rank": 600}, 7.2), ("mam", {}, 6.7),
+     ("adapter-parallel-ffn", {"deltas.0.rank": 1024}, 12.3)],
+)  # fmt: skip
+def test_published_percentages_on_bart_large(method: str, changes: dict, percent: float) -> None:
+    found = count(load_method(method, changes), model("bart-large"))
+    weights = 100 * (found.trainable - found.biases) / found.total  # the paper's formulas leave biases out
+    assert weights == pytest.approx(percent, abs=0.1)
+
+
+@pytest.mark.parametrize("preset", names("methods"))
+@pytest.mark.parametrize("name", names("models"))
+def test_every_preset_counts_on_every_model_or_says_why_not(preset: str, name: str) -> None:
+    try:
+        found = count(load_method(preset), model(name))
+    except Refusal as refusal:
+        assert str(refusal).endswith(".")
+    else:
+        assert 0 <= found.final <= max(found.trainable, found.total) and found.total == model(name).inventory.total
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "words"),
+    [
+        ({"method": {"preset": "lora", "set": {"deltas.0.rank": 0}}}, "method.deltas.0.rank", "Rank must be at least 1; it is 0."),
+        ({"method": {"preset": "lorra"}}, "method", "lora"),
+        ({"method": {"deltas": [{"at": ["attn.q"], "form": "conv"}]}}, "method.deltas.0.form", "no functional form 'conv'"),
+        ({"training": {"lr": -1}}, "training.lr", "must be more than 0"),
+        ({"training": {"stepz": 5}}, "training.stepz", "no option"),
+        ({"seed": "x"}, "seed", "whole number"),
+        ({"model": ""}, "model", "characters"),
+    ],
+)
+def test_bad_specs_are_refused_at_their_field(document: dict, field: str, words: str) -> None:
+    with pytest.raises(Refusal) as caught:
+        spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", **document})
+    assert words in str(caught.value) and caught.value.field.startswith(field.split(".set")[0][:6])
+
+
+def test_a_gated_bottleneck_is_refused_with_the_way_out() -> None:
+    method = validate(Method, {"deltas": [{"at": ["attn.q"], "form": "bottleneck", "composition": "gated"}]})
+    found = problems(method)
+    assert [p.field for p in found] == ["deltas.0.composition"]
+    assert str(found[0]) == "gated needs the attention mass of slots: choose form slots, or composition add."
+
+
+def test_a_spec_survives_its_document() -> None:
+    spec = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": {"preset": "mam", "set": {"deltas.1.rank": 16}}})
+    assert spec.method.deltas[1].rank == 16 and spec.method.preset == "mam"
+    assert spec_of(spec.document()) == spec
+    assert isinstance(spec, RunSpec)
+
+
+def test_options_are_declared_once() -> None:
+    listed = {option.path: option for option in fields(Training, "training.")}
+    assert listed["training.batch_size"].minimum == 1 and listed["training.schedule"].choices == ("linear", "cosine", "constant")
+    assert all(option.help.endswith(".") for option in listed.values())
+    assert override({"a": [{"b": 1}]}, {"a.0.b": "1e-3", "a.1": "[x, y]"}) == {"a": [{"b": 0.001}, ["x", "y"]]}
+    for path in ("a.2.b", "a.0.b.c"):
+        with pytest.raises(Refusal):
+            override({"a": [{"b": 1}]}, {path: 1})
+
+
+def test_rank_ladders_keep_their_total() -> None:
+    assert rank_ladder(5, 32, 16, 48) == [48, 40, 32, 24, 16]
+    for sites in range(1, 40):
+        ladder = rank_ladder(sites, 32, 10, 48)
+        assert sum(ladder) == 32 * sites and min(ladder) >= 10 and max(ladder) <= 48 and ladder == sorted(ladder, reverse=True)
+
+
+def test_layers_can_be_written_in_every_way() -> None:
+    assert chosen_layers("all", 3) == [0, 1, 2] and chosen_layers("0-1,-1", 6) == [0, 1, 5] and chosen_layers("-2", 6) == [4]
+    for wrong in ("6", "3-1", "-7"):
+        with pytest.raises(Refusal):
+            chosen_layers(wrong, 6)
+
+
+def test_the_nearest_named_method() -> None:
+    for name in names("methods"):
+        assert nearest(load_method(name))[0].distance == 0
+    design = load_method("lora", {"deltas.0": {"at": ["ffn.out"], "form": "bottleneck", "composition": "scaled", "scale": 4.0}})
+    near = nearest(design)[0]
+    assert near.preset == "adapter-parallel-scaled" and near.steps == ()
+    pairs = {frozenset(pair[:2]): pair[2].dimension for pair in neighbours()}
+    assert pairs[frozenset({"adapter-parallel-ffn", "adapter-parallel-scaled"})] == "composition"
+    assert pairs[frozenset({"lora", "lora-fa"})] == "what trains"
+
+
+def test_the_design_room_starts_without_torch() -> None:
+    code = "import sys, lab.design.count, lab.design.rules, lab.design.spec, lab.design.nearest; sys.exit('torch' in sys.modules or 'gradio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
