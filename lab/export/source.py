@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,14 @@ def open_run(run_id: str, adapter: str = "best") -> Opened:
     from lab.models import load, load_tokenizer, resolve
     from lab.runs import default
     from lab.tasks import objective_of
-    from lab.tasks import resolve as resolve_task
 
     run = default().store.find(run_id)
     folder = adapter_folder(run.id, adapter)
     spec = spec_of(run.spec)
-    model_spec, task = resolve(spec.model), resolve_task(spec.task)
-    objective = objective_of(task, model_spec)
-    labels = len(task.labels) or None if objective == "classification" else None
+    facts = _facts(folder)
+    model_spec = resolve(spec.model)
+    objective = facts.get("objective") or objective_of(spec.task, model_spec)
+    labels = len(facts.get("labels") or ()) or None if objective == "classification" else None
     model = load(model_spec, objective=objective, num_labels=labels, seed=spec.seed)
     attached = attach(model, spec.method, seed=spec.seed, state=load_file(folder / "adapter.safetensors"))
     if (folder / "head.safetensors").is_file():
@@ -69,9 +70,21 @@ def open_run(run_id: str, adapter: str = "best") -> Opened:
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    metrics = run.result.get("best" if folder.name == "best" else "metrics") or {}
+    if labels:
+        names = [str(name) for name in facts["labels"]]
+        model.config.id2label, model.config.label2id = dict(enumerate(names)), {name: place for place, name in enumerate(names)}
+    metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
     return Opened(spec, model, attached, load_tokenizer(model_spec), objective, model_spec.source.hub or model_spec.source.folder or spec.model,
-                  run.id, "best" if folder.name == "best" else "final", metrics, run.result.get("trainable"), folder)  # fmt: skip
+                  run.id, "best" if folder.name == "best" else "final", metrics, facts.get("trainable"), folder)  # fmt: skip
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """method.json of an adapter's folder: objective, labels, the numbers of its evaluation; {} where it cannot be read."""
+    try:
+        document = json.loads((folder / "method.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def load_head(model: Any, state: dict[str, Any]) -> None:
