@@ -1,0 +1,167 @@
+"""The same method in peft: one function per peft type, which builds the peft model and pairs its tensors with ours.
+
+Each builder gets a copy of the model, our `Attached`, and returns (peft model, pairs), where a pair is (our tensor, peft's tensor)
+of one shape, or (our name, our tensor, peft's tensor, view) where peft keeps it in another one. Values are copied from peft to us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import peft
+import torch
+from torch import Tensor, nn
+
+from lab.engine import Attached
+
+
+@dataclass
+class Pair:
+    """One tensor on both sides. `ours` takes the view of the peft tensor that has our shape."""
+
+    name: str
+    mine: Tensor
+    theirs: Tensor
+    ours: Callable[[Tensor], Tensor] = lambda tensor: tensor
+
+
+def randomise(model: nn.Module, names: tuple[str, ...], seed: int = 7, size: float = 0.1) -> None:
+    """Draw every peft parameter and buffer whose name has one of `names` in it."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            if any(part in name for part in names):
+                tensor.copy_(size * torch.randn(tensor.shape, generator=generator) + (1.0 if "ia3" in name else 0.0))
+
+
+def sites(attached: Attached) -> list[tuple[str, str, nn.Module]]:
+    """(delta name, path of the module that it changes or whose input it scales, delta)."""
+    paths = {id(module): path for path, module in attached.model.named_modules()}
+    return [(name, paths[id(attached.binder.target(delta)[0].module)], delta) for name, delta in attached.deltas.items()]
+
+
+def _layer(model, path: str) -> nn.Module:
+    return model.get_base_model().get_submodule(path)
+
+
+def lora(model, attached: Attached):
+    places = sites(attached)
+    delta = attached.method.deltas[0]
+    config = peft.LoraConfig(r=delta.rank, lora_alpha=delta.alpha, target_modules=[path for _, path, _ in places], fan_in_fan_out=False)
+    theirs = peft.get_peft_model(model, config)
+    randomise(theirs, ("lora_",))
+    pairs = []
+    for name, path, mine in places:
+        layer = _layer(theirs, path)
+        a = layer.lora_A["default"].weight
+        a.requires_grad_(mine.A.requires_grad)  # LoRA-FA
+        pairs += [Pair(f"{name}.A", mine.A, a), Pair(f"{name}.B", mine.B, layer.lora_B["default"].weight)]
+    return theirs, pairs
+
+
+def adalora(model, attached: Attached, steps: int = 100, **options):
+    places = sites(attached)
+    delta = attached.method.deltas[0]
+    config = peft.AdaLoraConfig(
+        init_r=delta.rank, target_r=int(delta.schedule.target_rank), lora_alpha=16, total_step=steps, target_modules=[p for _, p, _ in places], **options
+    )  # fmt: skip
+    theirs = peft.get_peft_model(model, config)
+    randomise(theirs, ("lora_A", "lora_B", "lora_E"))
+    pairs = []
+    for name, path, mine in places:
+        layer = _layer(theirs, path)
+        pairs += [Pair(f"{name}.A", mine.A, layer.lora_A["default"]), Pair(f"{name}.B", mine.B, layer.lora_B["default"])]
+        pairs.append(Pair(f"{name}.core", mine.core, layer.lora_E["default"], lambda e: e[:, 0]))
+    return theirs, pairs
+
+
+def vera(model, attached: Attached):
+    places = sites(attached)
+    theirs = peft.get_peft_model(model, peft.VeraConfig(r=attached.method.deltas[0].rank, target_modules=[p for _, p, _ in places]))
+    randomise(theirs, ("vera_lambda",))
+    shared = attached.shared["deltas.0.shared"]
+    pairs = [Pair("A", shared["A"], theirs.base_model.vera_A["default"]), Pair("B", shared["B"], theirs.base_model.vera_B["default"])]
+    for name, path, mine in places:
+        layer = _layer(theirs, path)
+        pairs += [Pair(f"{name}.d", mine.d, layer.vera_lambda_d["default"]), Pair(f"{name}.b", mine.b, layer.vera_lambda_b["default"])]
+    return theirs, pairs
+
+
+def ia3(model, attached: Attached):
+    places = sites(attached)
+    feedforward = [path for _, path, mine in places if mine.site.representation == "ffn.act"]
+    config = peft.IA3Config(target_modules=[path for _, path, _ in places], feedforward_modules=feedforward)
+    theirs = peft.get_peft_model(model, config)
+    randomise(theirs, ("ia3_l",))
+    return theirs, [Pair(f"{name}.l", mine.l, _layer(theirs, path).ia3_l["default"], torch.flatten) for name, path, mine in places]
+
+
+def ln_tuning(model, attached: Attached):
+    inside = {id(p): name for name, p in attached.selected.items()}
+    norms = {path: module for path, module in attached.model.named_modules() if any(id(p) in inside for p in module.parameters(recurse=False))}
+    theirs = peft.get_peft_model(model, peft.LNTuningConfig(target_modules=list(norms)))
+    pairs = []
+    for path, mine in norms.items():
+        layer = _layer(theirs, path).ln_tuning_layers["default"]
+        with torch.no_grad():
+            layer.weight.add_(0.1 * torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(len(path))))
+        pairs += [Pair(f"{path}.{name}", parameter, getattr(layer, name)) for name, parameter in mine.named_parameters(recurse=False)]
+    return theirs, pairs
+
+
+def prefix(model, attached: Attached):
+    """Decoders only: peft passes the prefix as a filled cache."""
+    delta = attached.method.deltas[0]
+    config = peft.PrefixTuningConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=delta.rank, prefix_projection=delta.encoder == "mlp", encoder_hidden_size=delta.encoder_width
+    )
+    theirs = peft.get_peft_model(model, config)
+    randomise(theirs, ("prompt_encoder",))
+    encoder = theirs.prompt_encoder["default"]
+    if delta.encoder == "mlp":
+        network = attached.networks["deltas.0.decoder"]
+        mapped = [(network.embedding, encoder.embedding), (network.down, encoder.transform[0]), (network.up, encoder.transform[2])]
+        return theirs, _of_modules(mapped)
+    table, pairs = encoder.embedding.weight, []
+    for index, (name, mine) in enumerate(attached.deltas.items()):
+        width = mine.keys.shape[1]
+        for part, row in (("keys", 2 * index), ("values", 2 * index + 1)):
+            cut = slice(row * width, (row + 1) * width)
+            pairs.append(Pair(f"{name}.{part}", getattr(mine, part), table, lambda t, cut=cut: t[:, cut]))
+    return theirs, pairs
+
+
+TASKS = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", None: "FEATURE_EXTRACTION"}
+
+
+def prompt(model, attached: Attached, objective: str | None):
+    delta = attached.method.deltas[0]
+    config = peft.PromptTuningConfig(task_type=TASKS[objective], num_virtual_tokens=delta.rank, num_transformer_submodules=1)
+    theirs = peft.get_peft_model(model, config)
+    randomise(theirs, ("prompt_encoder",))
+    (tokens,) = attached.deltas.values()
+    return theirs, [Pair("tokens", tokens.tokens, theirs.prompt_encoder["default"].embedding.weight)]
+
+
+def p_tuning(model, attached: Attached, objective: str | None):
+    delta = attached.method.deltas[0]
+    network = attached.networks["deltas.0.tokens"]
+    lstm = delta.encoder == "lstm"
+    config = peft.PromptEncoderConfig(
+        task_type=TASKS[objective], num_virtual_tokens=delta.rank, num_transformer_submodules=1, encoder_dropout=0.0, encoder_num_layers=2,
+        encoder_reparameterization_type="LSTM" if lstm else "MLP", encoder_hidden_size=network.embedding.embedding_dim // 2 if lstm else delta.encoder_width,
+    )  # fmt: skip
+    theirs = peft.get_peft_model(model, config)
+    randomise(theirs, ("prompt_encoder",))
+    encoder = theirs.prompt_encoder["default"]
+    mapped = [(network.embedding, encoder.embedding), (network.mlp, encoder.mlp_head)]
+    return theirs, _of_modules([*mapped, (network.lstm, encoder.lstm_head)] if lstm else mapped)
+
+
+def _of_modules(mapped: list[tuple[nn.Module, nn.Module]]) -> list[Pair]:
+    pairs = []
+    for mine, theirs in mapped:
+        other = dict(theirs.named_parameters())
+        pairs += [Pair(f"{type(mine).__name__}.{name}", parameter, other[name]) for name, parameter in mine.named_parameters()]
+    return pairs

@@ -1,0 +1,163 @@
+"""Same weights, same inputs: same outputs and same gradients as peft, in fp32 on the CPU, to 1e-5 of their size.
+
+Compared are the logits, the gradient of every trained tensor and that of the input embeddings, under a random projection of the
+logits at real positions. What peft does otherwise, and is therefore not here:
+- its AdaLoRA has no layer for GPT-2's Conv1D; it divides by r + 1e-5, which alpha makes up for here;
+- its prefix for an encoder-decoder reaches the decoder's self-attention alone, and encoders of transformers 5 take no cache;
+- its classification pools the first virtual token, so prompts on BERT are compared by the hidden states of real tokens;
+- its LoRA-FA is an optimizer over LoRA: forward and gradients are LoRA's with A frozen.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import pytest
+import torch
+from oracles import peft_side
+from tiny import tiny, tiny_batch
+
+from lab.design.catalogue import load_method
+from lab.engine import attach
+
+pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore::UserWarning")]  # peft on Conv1D and on norms
+
+TOLERANCE = 1e-5
+OBJECTIVE = {"bert": "classification", "bart": "seq2seq", "t5": "seq2seq", "gpt2": "causal", "llama": "causal"}
+ALL_LINEAR = ["attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.down"]
+
+
+@functools.cache
+def pristine(architecture: str, objective: str | None):
+    return tiny(architecture, objective)
+
+
+def outputs(model, batch, first: int = 0) -> torch.Tensor:
+    """Logits, or hidden states of a model without a head; peft gives those of virtual tokens too, before position `first`."""
+    result = model(**batch)
+    values = result.logits if "logits" in result else result.last_hidden_state
+    return values[:, first:]
+
+
+def projected(values: torch.Tensor, batch) -> torch.Tensor:
+    """A random projection of the values at real positions: mean squares of normed outputs have no gradient."""
+    weights = torch.randn(values.shape, generator=torch.Generator().manual_seed(11))
+    if values.dim() == 3 and values.shape[1] == batch["attention_mask"].shape[1]:
+        weights = weights * batch["attention_mask"][..., None]
+    return (values * weights).sum()
+
+
+def close(name: str, mine: torch.Tensor, theirs: torch.Tensor) -> None:
+    assert mine is not None and theirs is not None, f"{name} has no gradient on one side"
+    assert mine.shape == theirs.shape, name
+    error, size = float((mine - theirs).abs().max()), max(1.0, float(theirs.abs().max()))
+    assert error <= TOLERANCE * size, f"{name}: {error:.1e} apart, of {size:.2g}"
+
+
+def compare(architecture: str, method, build, objective="of the architecture") -> None:
+    objective = OBJECTIVE[architecture] if objective == "of the architecture" else objective
+    ours = copy.deepcopy(pristine(architecture, objective))
+    attached = attach(ours, method, seed=1)
+    theirs, pairs = build(copy.deepcopy(pristine(architecture, objective)), attached)
+    with torch.no_grad():
+        for pair in pairs:
+            pair.mine.copy_(pair.ours(pair.theirs))
+    assert {id(p) for p in attached.trainable().values()} <= {id(pair.mine) for pair in pairs}, "a trained tensor has no partner"
+    batch = tiny_batch(ours, labels=objective == "seq2seq")
+    virtual = method.deltas[0].rank if method.deltas and method.deltas[0].form == "tokens" and objective != "seq2seq" else 0
+    tables = [model.get_input_embeddings().weight.requires_grad_(True) for model in (ours, theirs.get_base_model())]
+    mine, other = outputs(ours.eval(), batch), outputs(theirs.eval(), batch, virtual)
+    plain = outputs(pristine(architecture, objective), batch)
+    assert (mine - plain).abs().max() > 1e-3, "nothing would be compared"
+    close("logits", mine, other)
+    projected(mine, batch).backward()
+    projected(other, batch).backward()
+    close("input embeddings", tables[0].grad, tables[1].grad)
+    for pair in pairs:
+        if pair.mine.requires_grad:
+            close(pair.name, pair.mine.grad, pair.ours(pair.theirs.grad))
+
+
+@pytest.mark.parametrize("at", ["attention", "all"])
+@pytest.mark.parametrize("preset", ["lora", "lora-fa"])
+@pytest.mark.parametrize("architecture", OBJECTIVE)
+def test_lora(architecture: str, preset: str, at: str) -> None:
+    fused = architecture == "gpt2"
+    places = {"attention": ["attn.qkv"] if fused else ["attn.q", "attn.v"], "all": ["attn.qkv", "attn.out", "ffn.up", "ffn.down"] if fused else ALL_LINEAR}[at]
+    places = places + ["ffn.gate"] if architecture == "llama" and at == "all" else places
+    compare(architecture, load_method(preset, {"deltas.0.at": places, "deltas.0.rank": 5, "deltas.0.alpha": 12.0}), peft_side.lora)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "bart", "t5", "llama"])
+def test_adalora_forward(architecture: str) -> None:
+    alpha = 16 * 6 / (6 + 1e-5)
+    compare(architecture, load_method("adalora", {"deltas.0.rank": 6, "deltas.0.alpha": alpha, "deltas.0.schedule.target_rank": 3}), peft_side.adalora)
+
+
+@pytest.mark.parametrize("architecture", OBJECTIVE)
+def test_vera(architecture: str) -> None:
+    at = {"gpt2": ["attn.qkv", "ffn.up"], "llama": ["attn.q", "attn.v", "ffn.down"]}.get(architecture, ["attn.q", "ffn.up", "ffn.down"])
+    compare(architecture, load_method("vera", {"deltas.0.at": at, "deltas.0.rank": 9}), peft_side.vera)
+
+
+@pytest.mark.parametrize("architecture", OBJECTIVE)
+def test_ia3(architecture: str) -> None:
+    at = ["attn.qkv", "ffn.act"] if architecture == "gpt2" else ["attn.k", "attn.v", "ffn.act"]
+    compare(architecture, load_method("ia3", {"deltas.0.at": at}), peft_side.ia3)
+
+
+@pytest.mark.parametrize("architecture", OBJECTIVE)
+def test_ln_tuning(architecture: str) -> None:
+    compare(architecture, load_method("ln-tuning"), peft_side.ln_tuning)
+
+
+@pytest.mark.parametrize(("architecture", "preset"), [("gpt2", "prefix-tuning"), ("llama", "prefix-tuning"), ("gpt2", "prefix-tuning-mlp")])
+def test_prefix_tuning(architecture: str, preset: str) -> None:
+    options = {"deltas.0.rank": 4, "deltas.0.positions": "shift", "deltas.0.encoder_width": 13}
+    compare(architecture, load_method(preset, options), peft_side.prefix)
+
+
+PROMPTED = [("gpt2", "causal"), ("llama", "causal"), ("bart", "seq2seq"), ("t5", "seq2seq"), ("bert", None)]
+
+
+@pytest.mark.parametrize(("architecture", "objective"), PROMPTED)
+def test_prompt_tuning(architecture: str, objective: str | None) -> None:
+    compare(architecture, load_method("prompt-tuning", {"deltas.0.rank": 5}), functools.partial(peft_side.prompt, objective=objective), objective)
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "lstm"])
+@pytest.mark.parametrize(("architecture", "objective"), PROMPTED)
+def test_p_tuning(architecture: str, objective: str | None, encoder: str) -> None:
+    method = load_method("p-tuning", {"deltas.0.rank": 5, "deltas.0.encoder": encoder, "deltas.0.encoder_width": 13})
+    compare(architecture, method, functools.partial(peft_side.p_tuning, objective=objective), objective)
+
+
+def test_adalora_keeps_the_triplets_that_peft_keeps() -> None:
+    """The same gradients for 60 steps: Λ, the budget and the choice are the same after every step (peft's RankAllocator)."""
+    total, start, finish = 60, 6, 18
+    schedule = {"target_rank": 2, "start": start / total, "finish": finish / total, "every": 4}
+    method = load_method("adalora", {"deltas.0.rank": 5, **{f"deltas.0.schedule.{name}": value for name, value in schedule.items()}})
+    attached = attach(copy.deepcopy(pristine("bert", "classification")), method, seed=1)
+    theirs, pairs = peft_side.adalora(copy.deepcopy(pristine("bert", "classification")), attached, total, tinit=start, tfinal=finish, deltaT=4)
+    with torch.no_grad():
+        for pair in pairs:
+            pair.mine.copy_(pair.ours(pair.theirs))
+    allocator = theirs.base_model.rankallocator
+    attached.begin(total)
+    (mine,) = attached.schedules.values()
+    generator = torch.Generator().manual_seed(3)
+    for step in range(1, total + 1):
+        for pair in pairs:
+            pair.theirs.grad = torch.randn(pair.theirs.shape, generator=generator)
+            pair.mine.grad = pair.ours(pair.theirs.grad).clone()
+            with torch.no_grad():
+                pair.theirs -= 0.02 * pair.theirs.grad
+                pair.mine -= 0.02 * pair.mine.grad
+        attached.after_step(step)
+        budget, pattern = allocator.update_and_allocate(theirs.base_model.model, step)
+        assert mine.budget(step) == (budget, pattern is not None)
+        for pair in pairs:
+            close(f"{pair.name} after step {step}", pair.mine, pair.ours(pair.theirs))
+        if pattern is not None:
+            assert sum(int(kept.sum()) for kept in mine.kept.values()) == budget == sum(map(sum, pattern.values()))
