@@ -326,6 +326,18 @@ def test_slots_and_devices(monkeypatch):
             slots.slots()
 
 
+def test_the_verbs_of_the_default_lab(tmp_path, monkeypatch):
+    import lab
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LAB_SLOTS", "0")
+    run_id = lab.runs.launch({"steps": 1}, name="by the verbs")
+    assert lab.runs.launch.default() is lab.runs.default()
+    assert [run.name for run in lab.runs()] == ["by the verbs"] and lab.runs(states=["failed"]) == []
+    assert lab.runs.launch.stop(run_id) == "cancelled" and lab.runs.reconcile() == []
+    lab.runs.resume(run_id)
+    assert lab.runs.default().store.get(run_id).state == "queued"
+
+
 def test_importing_runs_stays_light():
     script = "import sys, lab.runs; print([m for m in sys.modules if m.split('.')[0] in ('torch', 'gradio', 'transformers')])"
     script += "; print([m for m in sys.modules if m.startswith(('lab.training', 'lab.engine', 'lab.tasks', 'lab.ui'))])"

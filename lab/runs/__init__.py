@@ -4,6 +4,10 @@
 """
 from __future__ import annotations
 
+import sys
+import types
+from typing import Any
+
 from lab.runs import launch
 from lab.runs.home import Home
 from lab.runs.launch import default, reconcile, resume, stop
@@ -15,3 +19,12 @@ from lab.runs.worker_link import WorkerLink
 __all__ = ["ACTIVE", "OVER", "RESUMABLE", "STATES", "Event", "Home", "Keeper", "Queue", "Run", "Store", "WorkerLink", "default",
            "launch", "reconcile", "resume", "stop"]
 
+
+class _Room(types.ModuleType):
+    """`lab.runs` is this module, and `lab.runs()` lists the runs (filters as `Store.list` takes them)."""
+
+    def __call__(self, **filters: Any) -> list[Run]:
+        return default().store.list(**filters)
+
+
+sys.modules[__name__].__class__ = _Room
