@@ -1,0 +1,126 @@
+"""A run put together: task, tokenizer, model, method, and which weights train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lab.design.refusal import Refusal
+from lab.design.spec import RunSpec
+from lab.engine import attach
+from lab.engine.attached import Attached
+from lab.engine.select import own_parameters
+from lab.models import config_of, load, load_tokenizer
+from lab.tasks import Prepared, prepare
+
+HEADED = ("classification", "regression")
+MATRIX_WORDS = 2  # dimensions from which weight decay applies
+
+
+@dataclass
+class Assembly:
+    """What the loop trains. `head` is a new task head, outside the base model, by parameter name; empty for language models."""
+
+    spec: RunSpec
+    task: Prepared
+    tokenizer: Any
+    model: nn.Module
+    attached: Attached
+    head: dict[str, nn.Parameter]
+    total: int  # weights of the pre-trained model
+    probe: Prepared | None = None
+    names: set[str] = field(default_factory=set)  # of the method's tensors, as they were last seen
+
+    @property
+    def objective(self) -> str:
+        """classification, regression, seq2seq or causal."""
+        return self.task.objective
+
+    @property
+    def trainable_head(self) -> int:
+        """Weights of the new task head."""
+        return sum(p.numel() for p in self.head.values())
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Every parameter that an optimizer may hold, by a name that a resumed run finds again."""
+        own = {f"adapter/{name}": t for name, t in self.attached.tensors().items() if isinstance(t, nn.Parameter)}
+        return own | {f"head/{name}": p for name, p in self.head.items()}
+
+    def training(self) -> list[nn.Parameter]:
+        """What trains now."""
+        return [*self.attached.trainable().values(), *self.head.values()]
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Optimizer groups: the method's, then the head's (vectors without weight decay)."""
+        spec, training = self.spec, self.spec.training
+        groups = self.attached.parameter_groups(spec.lr, spec.weight_decay, training.lr_ratio)
+        rate = training.head_lr or spec.lr
+        for decay, wanted in ((spec.weight_decay, True), (0.0, False)):
+            found = [p for p in self.head.values() if (p.dim() >= MATRIX_WORDS) is wanted]
+            groups.append({"params": found, "lr": rate, "weight_decay": decay, "constant": False})
+        return groups
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """What is saved: {"adapter": ..., "head": ...}, on the CPU."""
+        adapter = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in self.attached.tensors().items()}
+        head = {name: p.detach().to("cpu", copy=True).contiguous() for name, p in self.head.items()}
+        return {"adapter": adapter} | ({"head": head} if head else {})
+
+    @torch.no_grad()
+    def set_weights(self, weights: dict[str, dict[str, Tensor]]) -> None:
+        """Put back what `weights` gave in this very run (a fresh run gets them through `assemble(state=...)`)."""
+        mine = self.attached.tensors()
+        for name, tensor in weights["adapter"].items():
+            mine[name].copy_(tensor)
+        for name, tensor in weights.get("head", {}).items():
+            self.head[name].copy_(tensor)
+
+
+def head_of(model: nn.Module, objective: str) -> dict[str, nn.Parameter]:
+    """The parameters of a new task head: those of a classification or regression model that are not pre-trained ones."""
+    if objective not in HEADED:
+        return {}
+    own = {id(p) for p in own_parameters(model).values()} | {id(p) for p in model.base_model.parameters()}
+    return {name: p for name, p in model.named_parameters() if id(p) not in own}
+
+
+def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precision: str = "fp32",
+             state: dict[str, dict[str, Tensor]] | None = None) -> Assembly:  # fmt: skip
+    """Load and attach. `state` is what `Assembly.weights` gave, from a checkpoint. Raises Refusal for what cannot be."""
+    training = spec.training
+    tokenizer, config = load_tokenizer(spec.model), config_of(spec.model)
+    task = prepare(spec.task, tokenizer, config, max_length=training.max_length, cache_dir=cache, seed=spec.seed)
+    probe = _probe(spec, task, tokenizer, config, cache)
+    half = precision != "fp32" and spec.method.select is None
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision] if half else torch.float32
+    model = load(spec.model, objective=task.objective, num_labels=task.num_labels, dtype=dtype, seed=spec.seed)
+    head = head_of(model, task.objective)
+    for parameter in head.values():
+        parameter.data = parameter.data.float()
+    model.to(device)
+    total = sum(p.numel() for p in own_parameters(model).values())
+    attached = attach(model, spec.method, seed=spec.seed, tokenizer=tokenizer, state=state and state["adapter"], keep_originals=False)
+    taken = {id(p) for p in attached.may_train().values()}
+    head = {name: p for name, p in head.items() if id(p) not in taken}
+    for parameter in head.values():
+        parameter.requires_grad_(True)
+    assembly = Assembly(spec, task, tokenizer, model, attached, head, total, probe, set(attached.tensors()))
+    if state:
+        assembly.set_weights({"adapter": {}, "head": state.get("head", {})})
+    if training.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return assembly
+
+
+def _probe(spec: RunSpec, task: Prepared, tokenizer: Any, config: Any, cache: Path | None) -> Prepared | None:
+    """The second task of a forgetting probe. Refusal where this model, with the head of its own task, cannot be measured on it."""
+    if not spec.training.probe:
+        return None
+    probe = prepare(spec.training.probe, tokenizer, config, max_length=spec.training.max_length, cache_dir=cache)
+    if probe.objective != task.objective or probe.num_labels != task.num_labels:
+        raise Refusal(f"The probe '{spec.training.probe}' needs another head than the task; choose one with the same kind of answer.", "training.probe")
+    return probe

@@ -1,0 +1,128 @@
+"""Evaluation while a run trains: on which rows, which checkpoint is the best, and when there is nothing more to gain."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from lab.training.assembly import Assembly
+
+ROWS = 500  # of the validation split, where a run does not say
+LARGER = 4  # evaluation batches against training batches: nothing is kept for backward
+
+
+class Judge:
+    """The best evaluation so far by the task's metric, and how many there were since without gain."""
+
+    def __init__(self, metric: str, greater_is_better: bool, patience: int | None = None):
+        self.metric, self.sign, self.patience = metric, 1 if greater_is_better else -1, patience
+        self.best: dict[str, float] | None = None  # {"step", "loss", metric, ...}
+        self.stale = 0
+
+    def better(self, values: dict[str, float], than: dict[str, float] | None) -> bool:
+        """Whether these values beat those; a metric that is not a number never does."""
+        new = values.get(self.metric, math.nan)
+        if not math.isfinite(new):
+            return False
+        return than is None or self.sign * new > self.sign * than[self.metric]
+
+    def see(self, step: int, values: dict[str, float]) -> bool:
+        """Note an evaluation; whether it is the best so far."""
+        if self.better(values, self.best):
+            self.best, self.stale = {"step": step, **values}, 0
+            return True
+        self.stale += 1
+        return False
+
+    @property
+    def give_up(self) -> bool:
+        """Whether as many evaluations in a row as the run's patience brought no gain."""
+        return self.patience is not None and self.stale >= self.patience
+
+    def forget(self) -> None:
+        """Begin again: what was best belongs to another phase of the method."""
+        self.best, self.stale = None, 0
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"best": self.best, "stale": self.stale}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.best, self.stale = state["best"], state["stale"]
+
+
+class Evaluator:
+    """Runs the task's own evaluation. All processes of a run evaluate alike and then agree on the first one's numbers."""
+
+    def __init__(self, assembly: Assembly, accelerator: Accelerator):
+        self.assembly, self.accelerator = assembly, accelerator
+        training = assembly.spec.training
+        self.batch_size = training.batch_size * LARGER
+        self.all = assembly.task.validation
+        self.some = draw(self.all, training.evaluation_rows or ROWS)
+
+    def during(self, stopping: Callable[[], bool] | None = None) -> dict[str, float]:
+        """On the rows used during training. Raises lab.tasks.Stopped when `stopping()` turns true (one process only)."""
+        alone = self.accelerator.num_processes == 1
+        return self._run(self.assembly.task, self.some, stopping if alone else None)
+
+    def full(self) -> dict[str, float]:
+        """On the whole validation split."""
+        return self._run(self.assembly.task, self.all)
+
+    def probe(self) -> dict[str, float] | None:
+        """On the forgetting probe, if the run has one."""
+        task = self.assembly.probe
+        return None if task is None else self._run(task, draw(task.validation, self.assembly.spec.training.evaluation_rows or ROWS))
+
+    @property
+    def whole(self) -> bool:
+        """Whether the rows used during training are the whole split."""
+        return len(self.some) == len(self.all)
+
+    def _run(self, task: Any, rows: Any, stopping: Callable[[], bool] | None = None) -> dict[str, float]:
+        if not len(rows):
+            return {}
+        with self.accelerator.autocast():
+            values = task.evaluate(self.assembly.model, rows, batch_size=self.batch_size, device=self.accelerator.device, stopping=stopping)
+        values = {name: float(value) for name, value in values.items()}
+        return broadcast_object_list([values])[0] if self.accelerator.num_processes > 1 else values
+
+    def readings(self) -> dict[str, float]:
+        """‖Δh‖/‖h‖, gates and prefix λ by site, from one batch of the evaluation rows."""
+        attached, model = self.assembly.attached, self.assembly.model
+        if not attached.deltas or not len(self.some):
+            return {}
+        training = model.training
+        model.eval()
+        try:
+            with attached.measuring() as found:
+                self._forward(model)
+        finally:
+            model.train(training)
+        return dict(found)
+
+    def _forward(self, model: Any) -> None:
+        import torch
+
+        from lab.training.losses import inputs_of
+
+        rows = [self.some[i] for i in range(min(8, len(self.some)))]
+        batch = {name: tensor.to(self.accelerator.device) for name, tensor in self.assembly.task.collate(rows).items()}
+        if self.assembly.objective in ("seq2seq", "causal") and "labels" not in batch:
+            return
+        with torch.no_grad(), self.accelerator.autocast():
+            model(**inputs_of(batch, model, self.assembly.objective))
+
+
+def draw(rows: Any, most: int) -> Any:
+    """At most so many rows: the same ones for every seed, in their order."""
+    if len(rows) <= most:
+        return rows
+    return rows.subset(sorted(random.Random(0).sample(range(len(rows)), most)))

@@ -1,0 +1,307 @@
+"""The one training loop: forward, backward, the method's own rules, the optimizer, evaluations and checkpoints.
+
+A step: loss of all its passes over the number of targets in the whole step, plus the method's penalty → backward →
+`after_backward` → clip → optimizer → `after_step` (a schedule may change what trains) → zero gradients. Steps count from 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, wait_for_everyone
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lab.design.refusal import Refusal
+from lab.tasks import Stopped
+from lab.training import devices, optimizers
+from lab.training.assembly import Assembly
+from lab.training.batches import Position, Steps, split
+from lab.training.checkpoints import Checkpoint, Checkpoints
+from lab.training.judging import Evaluator, Judge
+from lab.training.losses import count_targets, count_tokens, inputs_of, loss_sum
+from lab.training.meters import Memory, Speed
+from lab.training.reporting import Reporter, seconds_in_words
+
+EPOCHS = 3.0  # where a run says neither steps nor epochs
+EVALUATIONS = 10
+LOGGED = 400  # at least so many points of a long run's curves
+MEASURED = 50
+
+
+class Diverged(ArithmeticError):
+    """The loss is not a number any more."""
+
+
+class Loop:
+    """A run in progress. `run()` trains to the end, or to the step after which the reporter says stop."""
+
+    def __init__(self, assembly: Assembly, accelerator: Accelerator, reporter: Reporter, run_dir: Path, say: Callable[[str], None],
+                 save_best: Callable[[dict[str, Any]], None]):  # fmt: skip
+        spec, training = assembly.spec, assembly.spec.training
+        self.assembly, self.accelerator, self.reporter, self.say, self.save_best = assembly, accelerator, reporter, say, save_best
+        self.training, self.attached, self.model, self.task = training, assembly.attached, assembly.model, assembly.task
+        self.processes, self.rank, self.device = accelerator.num_processes, accelerator.process_index, accelerator.device
+        self.steps = Steps(self.task.train.lengths, training.batch_size * training.accumulation * self.processes, spec.seed)
+        self.total = training.steps or max(1, math.ceil((training.epochs or EPOCHS) * self.steps.per_epoch))
+        self.evaluate_every = training.evaluate_every or max(1, self.total // EVALUATIONS)
+        self.checkpoint_every = training.checkpoint_every or self.evaluate_every
+        self.log_every = max(1, self.total // LOGGED)
+        self.measure_every = max(self.log_every, self.total // MEASURED)
+        self.optimizer = optimizers.make_optimizer(assembly.groups(), training, spec.lr, spec.weight_decay, self.device.type)
+        self.attached.begin(self.total, self.optimizer)
+        self.judge = Judge(self.task.metric, self.task.greater_is_better, training.early_stopping)
+        self.evaluator = Evaluator(assembly, accelerator)
+        self.checkpoints = Checkpoints(run_dir / "checkpoints", training.keep_checkpoints, say)
+        self.memory, self.speed = Memory(self.device), Speed()
+        self.step = 0
+        self.evaluated: dict[str, Any] = {"step": -1}
+        self.evaluation_seconds = 0.0
+        self.last_loss = math.nan
+        self.probed: dict[str, float] | None = None  # before training
+        self.trainable_at_start = self.attached.trainable_now
+        self._losses: list[Tensor] = []
+        self._stop = False
+        self.forward: nn.Module = self.model
+
+    # -- the whole run -----------------------------------------------------------------------------------------------------------
+
+    def run(self) -> str:
+        """succeeded, stopped early (also a success), or cancelled. Raises Diverged."""
+        self.model.train()
+        self.wrap()
+        self.reporter.progress(self.step, self.total)
+        if self.step == 0 and self.probed is None:
+            self.probed = self.evaluator.probe()
+        try:
+            if self._due(self.step) and self.evaluated["step"] != self.step:
+                self.evaluate()
+            while self.step < self.total and not self._asked_to_stop() and not self.judge.give_up:
+                with self.speed.step():
+                    norm, rate = self.train_step()
+                self.after_step(norm, rate)
+        except Stopped:
+            pass
+        if self.step < self.total and not self.judge.give_up:
+            self.checkpoint()
+            self.say(f"Stopped at step {self.step} of {self.total}; a checkpoint is kept.")
+            return "cancelled"
+        if self.step < self.total:
+            self.say(f"Stopped early at step {self.step}: no gain in {self.judge.stale} evaluations.")
+            return "stopped early"
+        return "succeeded"
+
+    def after_step(self, norm: Tensor, rate: float) -> None:
+        """Log, evaluate and save where it is due."""
+        evaluate = self._due(self.step)
+        if self.step % self.log_every == 0 or evaluate:
+            self.log(norm, rate, measure=self.step % self.measure_every == 0 or evaluate)
+        if self._asked_to_stop():
+            return
+        if evaluate:
+            self.evaluate()
+        if self.step % self.checkpoint_every == 0 or self.step == self.total:
+            self.checkpoint()
+
+    def _due(self, step: int) -> bool:
+        return step % self.evaluate_every == 0 or step == self.total
+
+    def _asked_to_stop(self) -> bool:
+        return self._stop if self.processes > 1 else self.reporter.stopping()
+
+    # -- one step ----------------------------------------------------------------------------------------------------------------
+
+    def train_step(self) -> tuple[Tensor, float]:
+        """One optimizer step; (gradient norm before clipping, learning rate)."""
+        passes, targets, tokens, rows = self._next_passes()
+        targets = self._agree(targets)
+        self.step += 1
+        rate = optimizers.set_lr(self.optimizer, optimizers.lr_factor(self.step - 1, self.total, self.training.warmup, self.training.schedule))
+        summed = torch.zeros((), device=self.device)
+        for number, (batch, weight) in enumerate(passes, 1):
+            summed += self._backward(batch, weight, targets, last=number == len(passes))
+        self._losses.append(summed)
+        norm = self._update()
+        self.speed.count(rows, tokens)
+        if self.device.type == "cuda" and self.step % self.log_every == 0:
+            torch.cuda.synchronize(self.device)  # so that the clock reads the work, not its queueing
+        return norm, rate
+
+    def _next_passes(self) -> tuple[list[tuple[dict[str, Tensor], float]], int, int, int]:
+        """This process's passes with their weights (0 for one that only keeps step with the others), targets, tokens and rows."""
+        whole = next(self.steps)
+        passes, targets, tokens, rows = [], 0, 0, 0
+        for numbers in split(whole, self.training.batch_size, self.processes, self.rank):
+            weight = 1.0 if len(numbers) else 0.0
+            chosen: np.ndarray = numbers if len(numbers) else whole[:1]
+            batch = self.task.collate([self.task.train[i] for i in chosen])
+            if weight:
+                targets += count_targets(batch, self.assembly.objective)
+                tokens += count_tokens(batch, self.assembly.objective)
+                rows += len(chosen)
+            passes.append((batch, weight))
+        return passes, targets, tokens, rows
+
+    def _agree(self, targets: int) -> int:
+        """Targets of the step over all processes; they also agree here whether this step is the last."""
+        if self.processes == 1:
+            return max(1, targets)
+        said = torch.tensor([targets, int(self.reporter.stopping())], device=self.device)
+        said = self.accelerator.reduce(said, "sum")
+        self._stop = bool(said[1])
+        return max(1, int(said[0]))
+
+    def _backward(self, batch: dict[str, Tensor], weight: float, targets: int, last: bool) -> Tensor:
+        """Forward and backward of one pass; its share of the step's mean loss. The penalty counts once per step."""
+        objective = self.assembly.objective
+        batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        together = contextlib.nullcontext() if last or self.processes == 1 else self.forward.no_sync()
+        with together:
+            with self.accelerator.autocast():
+                logits = self.forward(**inputs_of(batch, self.model, objective)).logits
+                loss = loss_sum(logits, batch["labels"], objective, self.training.label_smoothing) * (weight / targets)
+                shared = loss.detach()
+                loss = loss * self.processes  # DDP averages gradients over processes
+                penalty = self.attached.penalty() if last else None
+                if penalty is not None:
+                    loss = loss + penalty
+            self.accelerator.backward(loss)
+        return shared
+
+    def _update(self) -> Tensor:
+        """From gradients to new weights, in the order that schedules rely on; the gradient norm before clipping."""
+        scaler = self.accelerator.scaler
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        self.attached.after_backward(self.step)
+        trains = [p for p in self.assembly.training() if p.grad is not None]
+        norm = nn.utils.clip_grad_norm_(trains, self.assembly.spec.clip)
+        if scaler is not None:
+            scaler.step(self.optimizer)
+            scaler.update()
+        else:
+            self.optimizer.step()
+        changed = self.attached.after_step(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        if changed:
+            self.rearrange()
+        return norm
+
+    def rearrange(self) -> None:
+        """After a schedule changed what trains: forget parameters that are gone, wrap for the other processes again."""
+        optimizers.drop_gone(self.optimizer, {id(p) for p in self.assembly.parameters().values()})
+        names = set(self.attached.tensors())
+        if names != self.assembly.names:  # another phase of the method (diff pruning's fixed mask): its best is to come
+            self.assembly.names = names
+            self.judge.forget()
+        self.wrap()
+
+    def wrap(self) -> None:
+        """The model as the loop calls it: compiled where asked, and kept in step with other processes."""
+        self.forward = self.model
+        if self.training.compile:
+            self.forward = torch.compile(self.model, dynamic=True)
+        if self.processes > 1:
+            where = [self.device.index] if self.device.type == "cuda" else None
+            unused = self.assembly.spec.method.select is not None  # a pooler that nothing reads, layers that rest
+            self.forward = DistributedDataParallel(self.forward, device_ids=where, find_unused_parameters=unused, broadcast_buffers=False)
+
+    # -- what is told ------------------------------------------------------------------------------------------------------------
+
+    def log(self, norm: Tensor, rate: float, measure: bool) -> None:
+        """Write the curves' points of this step. Raises Diverged when the loss is no number."""
+        loss = torch.stack(self._losses).mean()
+        self._losses.clear()
+        loss = float(self.accelerator.reduce(loss, "sum") if self.processes > 1 else loss)
+        if not math.isfinite(loss):
+            raise Diverged(f"The loss is {loss} at step {self.step}: lower lr (it is {rate:.3g}), or add warmup.")
+        values = {"loss": loss, "lr": rate, "grad_norm": float(norm), "epoch": self.steps.epochs_done,
+                  "trainable": self.attached.trainable_now, "trainable_head": self.assembly.trainable_head,
+                  **self.speed.read(), **self.memory.read()}  # fmt: skip
+        left = self.seconds_left()
+        if left is not None:
+            values |= {"seconds_per_step": self.speed.step_seconds, "eta_seconds": left}
+        if measure:
+            values |= self.attached.measurements()
+        self.last_loss = loss
+        self.reporter.log(self.step, values, total_steps=self.total)
+
+    def seconds_left(self) -> float | None:
+        """About how long the run still takes, evaluations included."""
+        to_come = math.ceil((self.total - self.step) / self.evaluate_every)
+        return self.speed.left(self.total - self.step, to_come * self.evaluation_seconds)
+
+    def evaluate(self) -> None:
+        """Evaluate, keep the weights if they are the best so far, and say a line. Raises lab.tasks.Stopped."""
+        start = time.perf_counter()
+        values = self.evaluator.during(self.reporter.stopping)
+        readings = self.evaluator.readings()
+        self.evaluation_seconds = time.perf_counter() - start
+        self.evaluated = {"step": self.step, **values}
+        self.reporter.log(self.step, {f"eval_{name}": value for name, value in values.items()} | readings, total_steps=self.total)
+        if self.judge.see(self.step, values):
+            self.save_best({"step": self.step, **values})
+        self.say(self._line(values))
+
+    def _line(self, values: dict[str, float]) -> str:
+        """One line of the log: `step 75/150 · loss 0.512 · accuracy 0.771 (best 0.771) · eval loss 0.49 · 12 s left`."""
+        parts = [f"step {self.step}/{self.total}"]
+        if math.isfinite(self.last_loss):
+            parts.append(f"loss {self.last_loss:.4f}")
+        metric = self.task.metric
+        if metric in values and self.judge.best:
+            parts.append(f"{metric} {values[metric]:.4f} (best {self.judge.best[metric]:.4f} at step {self.judge.best['step']})")
+        if "loss" in values and metric != "loss":
+            parts.append(f"eval loss {values['loss']:.4f}")
+        left = self.seconds_left()
+        if left and self.step < self.total:
+            parts.append(f"about {seconds_in_words(left)} left")
+        return " · ".join(parts)
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """Write everything that a resumed run needs to go on exactly."""
+        states = gather_object([devices.random_states()])
+        if self.accelerator.is_main_process:
+            names = {id(p): name for name, p in self.assembly.parameters().items()}
+            scaler = self.accelerator.scaler
+            trainer = {
+                "total": self.total, "rows_per_step": self.steps.rows_per_step, "random": states,
+                "position": {"epoch": self.steps.position.epoch, "index": self.steps.position.index},
+                "optimizer": optimizers.pack(self.optimizer, names), "schedule": self.attached.schedule_state(),
+                "judge": self.judge.state(), "evaluated": self.evaluated, "scaler": scaler.state_dict() if scaler else None,
+                "losses": [loss.detach() for loss in self._losses], "speed": self.speed.state(), "probed": self.probed,
+                "trainable_at_start": self.trainable_at_start,
+            }  # fmt: skip
+            self.checkpoints.write(self.step, self.assembly.weights(), trainer)
+        if self.processes > 1:
+            wait_for_everyone()
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Go on from a checkpoint whose weights are in the model already (`assemble(state=...)`)."""
+        trainer = saved.trainer
+        if trainer["rows_per_step"] != self.steps.rows_per_step or trainer["total"] != self.total or len(trainer["random"]) != self.processes:
+            raise Refusal(f"The checkpoint was written with {len(trainer['random'])} processes of {trainer['rows_per_step']} rows per step in all; "
+                          f"resume it with as many.", "training")  # fmt: skip
+        self.step = saved.step
+        self.attached.load_schedule_state(trainer["schedule"])
+        optimizers.unpack(self.optimizer, trainer["optimizer"], self.assembly.parameters())
+        self.assembly.names = set(self.attached.tensors())
+        self.steps.position = Position(**trainer["position"])
+        self.judge.load(trainer["judge"])
+        self.evaluated, self.probed, self.trainable_at_start = trainer["evaluated"], trainer["probed"], trainer["trainable_at_start"]
+        self._losses = [loss.to(self.device) for loss in trainer["losses"]]
+        self.speed.load(trainer["speed"])
+        if trainer["scaler"] and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(trainer["scaler"])
+        devices.set_random_states(trainer["random"][self.rank])
+        self.say(f"Resumed at step {self.step} of {self.total}.")

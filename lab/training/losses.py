@@ -1,0 +1,53 @@
+"""The loss of a batch as a sum over its targets, so that passes of different sizes add up to the loss of one large batch.
+
+Averaging each pass and then the passes weighs a short answer's words more than a long one's; dividing the sums by the number
+of targets in the whole step does not. A target is a row (classification, regression) or a word that is not -100.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+IGNORED = -100
+
+
+def count_targets(batch: dict[str, Any], objective: str) -> int:
+    """Rows of a classification or regression batch; words of the answer otherwise (the first of a causal row has no prediction)."""
+    labels = batch["labels"]
+    if objective in ("classification", "regression"):
+        return labels.shape[0]
+    return int(((labels[:, 1:] if objective == "causal" else labels) != IGNORED).sum())
+
+
+def count_tokens(batch: dict[str, Any], objective: str) -> int:
+    """Tokens that are no padding, the decoder's own included."""
+    mask = batch.get("attention_mask")
+    tokens = int(mask.sum()) if mask is not None else batch["input_ids"].numel()
+    return tokens + (count_targets(batch, objective) if objective == "seq2seq" else 0)
+
+
+def inputs_of(batch: dict[str, Any], model: torch.nn.Module, objective: str) -> dict[str, Any]:
+    """What the model reads: the batch without labels, the decoder's input made from them, no cache of keys and values."""
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    if objective in ("seq2seq", "causal"):
+        inputs["use_cache"] = False
+    if objective == "seq2seq" and "decoder_input_ids" not in inputs:
+        inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(labels=batch["labels"])
+    return inputs
+
+
+def loss_sum(logits: torch.Tensor, labels: torch.Tensor, objective: str, smoothing: float = 0.0) -> torch.Tensor:
+    """Cross-entropy (squared error for regression) summed over targets, in fp32.
+
+    logits (batch, labels) or (batch, words, vocabulary); labels (batch,) or (batch, words). A causal model's word i is
+    predicted by position i-1.
+    """
+    if objective == "regression":
+        return F.mse_loss(logits.float().view(-1), labels.float().view(-1), reduction="sum")
+    if objective == "causal":
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    flat = logits.reshape(-1, logits.shape[-1]).float()
+    return F.cross_entropy(flat, labels.reshape(-1).long(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)

@@ -1,0 +1,56 @@
+"""Whom a run reports to. `lab.runs.WorkerLink` is one; `Record` keeps everything in memory, for notebooks and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+
+class Reporter(Protocol):
+    """Where metrics and progress go, and who may ask a run to stop."""
+
+    def log(self, step: int, values: Mapping[str, float], *, total_steps: int | None = None) -> None:
+        """Note metric values of a step."""
+
+    def progress(self, step: int, total_steps: int | None = None) -> None:
+        """Say where the run is."""
+
+    def stopping(self) -> bool:
+        """Whether to end soon."""
+
+
+class Record:
+    """A reporter in memory: `rows` as (step, name, value), `curve("loss")` as {step: value}. `stop_when(step)` may ask to stop."""
+
+    def __init__(self, stop_when: Callable[[int], bool] = lambda step: False):
+        self.rows: list[tuple[int, str, float]] = []
+        self.step = 0
+        self.total_steps: int | None = None
+        self.stop_when = stop_when
+
+    def log(self, step: int, values: Mapping[str, float], *, total_steps: int | None = None) -> None:
+        self.rows += [(step, name, value) for name, value in values.items()]
+        self.progress(step, total_steps)
+
+    def progress(self, step: int, total_steps: int | None = None) -> None:
+        self.step, self.total_steps = step, total_steps or self.total_steps
+
+    def stopping(self) -> bool:
+        return self.stop_when(self.step)
+
+    def curve(self, name: str) -> dict[int, float]:
+        """A metric by step; of a step that was logged twice, the later value."""
+        return {step: value for step, each, value in self.rows if each == name}
+
+
+def seconds_in_words(seconds: float) -> str:
+    """7.3 s, 4 min 10 s, 3 h 05 min."""
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def bytes_in_words(size: float) -> str:
+    """870 MB, 1.2 GB (powers of ten)."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

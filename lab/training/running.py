@@ -1,0 +1,146 @@
+"""train(spec, reporter, run_dir): one run, from its spec to its result document."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, wait_for_everyone
+
+from lab.design.spec import RunSpec
+from lab.training import artefacts, devices
+from lab.training.assembly import Assembly, assemble
+from lab.training.checkpoints import Checkpoints, write_json
+from lab.training.energy import Energy
+from lab.training.loop import Loop
+from lab.training.reporting import Record, Reporter, bytes_in_words, seconds_in_words
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path = ".", *, cache: str | Path | None = None, run_id: str = "",
+          say: Callable[[str], None] = _print) -> dict[str, Any]:  # fmt: skip
+    """Train, or go on from the newest whole checkpoint of `run_dir`, and give the result document.
+
+    {"run", "state": succeeded | cancelled, "trainable", "trainable_final", "trainable_head", "total", "percent", "metrics" and "best"
+    (numbers on the whole validation split; best with its step), "peak_bytes", "seconds", "tokens_per_second", "rows_per_second", "steps",
+    "total_steps", "stopped_early", "energy", "probe"}. `cache`: where tokenised data are kept. Raises Refusal, `loop.Diverged`.
+    """
+    began, run_dir = time.perf_counter(), Path(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    accelerator, precision, note = devices.make_accelerator(spec.training)
+    main = accelerator.is_main_process
+    say = say if main else lambda line: None
+    if main:
+        artefacts.write_spec(run_dir, spec)
+    devices.seed_everything(spec.seed)
+    saved = _latest(run_dir, spec, accelerator, say)
+    assembly = assemble(spec, cache=Path(cache) if cache else None, device=accelerator.device, precision=precision,
+                        state=saved.tensors if saved else None)  # fmt: skip
+    devices.seed_everything(spec.seed, accelerator.process_index)
+
+    def save_best(facts: dict[str, Any]) -> None:
+        if main:
+            artefacts.write_adapter(run_dir / "best", assembly, facts)
+
+    loop = Loop(assembly, accelerator, reporter or Record(), run_dir, say, save_best)
+    _introduce(loop, precision, note, say)
+    if saved:
+        loop.restore(saved)
+    earlier = saved.trainer["speed"].get("wall", 0.0) if saved else 0.0
+    loop.speed.wall_began = began - earlier
+    energy = Energy(spec.training.energy and main)
+    energy.start()
+    state = loop.run()
+    if state == "cancelled":
+        return _document(loop, run_id, "cancelled", {}, loop.judge.best)
+    metrics, best = _judge_at_the_end(loop, run_dir)
+    result = _document(loop, run_id, "succeeded", metrics, best)
+    result |= {"stopped_early": state == "stopped early", "energy": energy.finish() if main else {}}
+    if loop.probed is not None:
+        result["probe"] = {"task": spec.training.probe, "before": loop.probed, "after": loop.evaluator.probe()}
+    if main:
+        artefacts.write_predictions(run_dir, assembly, accelerator.device)
+        write_json(run_dir / "result.json", result)
+    _conclude(result, loop, say)
+    return result
+
+
+def _latest(run_dir: Path, spec: RunSpec, accelerator: Accelerator, say: Callable[[str], None]) -> Any:
+    """The checkpoint to go on from; the first process looks, the others read the same."""
+    checkpoints = Checkpoints(run_dir / "checkpoints", spec.training.keep_checkpoints, say)
+    if accelerator.num_processes == 1:
+        return checkpoints.latest()
+    saved = checkpoints.latest() if accelerator.is_main_process else None
+    step = broadcast_object_list([saved.step if saved else None])[0]
+    return saved if saved or step is None else checkpoints.read(step)
+
+
+def _judge_at_the_end(loop: Loop, run_dir: Path) -> tuple[dict[str, float], dict[str, float] | None]:
+    """(numbers of the last weights, of the best ones) on the whole validation split; leaves the best weights in the model.
+
+    The best were chosen on the rows used during training. Where the last ones beat them on the whole split, they are the best.
+    """
+    assembly, main = loop.assembly, loop.accelerator.is_main_process
+    last = {"step": loop.step}
+    if loop.evaluator.whole and loop.evaluated["step"] == loop.step:
+        last |= loop.evaluated
+    else:
+        last |= loop.evaluator.full()
+    if main:
+        artefacts.write_adapter(run_dir / "adapter", assembly, last)
+    metrics = {name: value for name, value in last.items() if name != "step"}
+    best = loop.judge.best
+    if loop.processes > 1:
+        wait_for_everyone()
+    if best is not None and best["step"] != loop.step:
+        final = assembly.weights()
+        assembly.set_weights(artefacts.read_adapter(run_dir / "best"))
+        if not loop.evaluator.whole:
+            best = {"step": best["step"], **loop.evaluator.full()}
+        if not loop.judge.better(metrics, best):
+            if main:
+                artefacts.write_adapter(run_dir / "best", assembly, best)
+            return metrics, best
+        assembly.set_weights(final)
+    if main:
+        artefacts.write_adapter(run_dir / "best", assembly, last)
+    return metrics, last
+
+
+def _document(loop: Loop, run_id: str, state: str, metrics: dict[str, float], best: dict[str, float] | None) -> dict[str, Any]:
+    assembly, speed, trained = loop.assembly, loop.speed, max(loop.speed.seconds, 1e-9)
+    return {
+        "run": run_id, "state": state, "trainable": loop.trainable_at_start, "trainable_final": loop.attached.trainable_now,
+        "trainable_head": assembly.trainable_head, "total": assembly.total, "percent": 100 * loop.trainable_at_start / assembly.total,
+        "metrics": metrics, "best": best or {}, "peak_bytes": int(loop.memory.read()["peak_bytes"]), "seconds": round(speed.wall(), 2),
+        "tokens_per_second": round(speed.tokens / trained, 1), "rows_per_second": round(speed.rows / trained, 2),
+        "steps": loop.step, "total_steps": loop.total,
+    }  # fmt: skip
+
+
+def _introduce(loop: Loop, precision: str, note: str, say: Callable[[str], None]) -> None:
+    """The first lines of a log: what runs, on what, how much trains."""
+    assembly: Assembly = loop.assembly
+    spec, trainable = assembly.spec, loop.trainable_at_start
+    say(f"{spec.name}: {spec.method.name} on {spec.model}, task {assembly.task.spec.name or assembly.task.spec.family}, seed {spec.seed}")
+    say(f"{trainable:,} of {assembly.total:,} weights train ({100 * trainable / assembly.total:.2f} %)"
+        + (f", and a new head of {assembly.trainable_head:,}" if assembly.head else ""))  # fmt: skip
+    say(f"{len(assembly.task.train):,} training rows, {len(loop.evaluator.all):,} for validation; {loop.total:,} steps of {loop.steps.rows_per_step} rows, "
+        f"peak lr {spec.lr:g} ({spec.training.schedule}), {precision} on {loop.device}"
+        + (f", {loop.processes} processes" if loop.processes > 1 else ""))  # fmt: skip
+    if note:
+        say(f"Note: {note}.")
+
+
+def _conclude(result: dict[str, Any], loop: Loop, say: Callable[[str], None]) -> None:
+    metric = loop.task.metric
+    numbers = f"{metric} {result['metrics'][metric]:.4f}" if metric in result["metrics"] else "no validation rows"
+    if metric in result["best"]:
+        numbers += f", best {result['best'][metric]:.4f} at step {result['best']['step']}"
+    say(f"Done in {seconds_in_words(result['seconds'])}: {numbers}; {result['tokens_per_second']:,.0f} tokens/s, peak memory {bytes_in_words(result['peak_bytes'])}")

@@ -1,0 +1,120 @@
+"""The worker process: `python -m lab.training.worker RUN`, started detached by lab.runs, or by torchrun for several processes.
+
+It claims the run, trains, and tells the end: exit code 0 for succeeded and for a stop that was asked for, 1 for a failure, with
+one sentence of advice in the store and the traceback in the log. SIGTERM ends it after the step in progress, with a checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab.design.refusal import Refusal
+from lab.runs import Home, Store, WorkerLink
+from lab.runs.records import CANCELLED, SUCCEEDED, Run
+
+PATIENCE = 60.0  # seconds that the other processes of a run wait for the first to claim it
+
+
+class Silent:
+    """The reporter of every process of a run but the first."""
+
+    def log(self, step: int, values: Mapping[str, float], *, total_steps: int | None = None) -> None:
+        """Nothing: the first process tells."""
+
+    def progress(self, step: int, total_steps: int | None = None) -> None:
+        """Nothing: the first process tells."""
+
+    def stopping(self) -> bool:
+        """Never: the first process hears, and all agree."""
+        return False
+
+
+class Heard:
+    """A WorkerLink that also hears SIGTERM when nobody but the system sends it."""
+
+    def __init__(self, link: WorkerLink):
+        self.link, self.log, self.progress = link, link.log, link.progress
+        self._signalled = False
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def stopping(self) -> bool:
+        """Whether somebody asked for a stop, or the system ends this process."""
+        return self._signalled or self.link.stopping()
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        self._signalled = True
+
+
+def main(run_id: str) -> int:
+    """Run one run to its end; the exit code."""
+    quiet()
+    if int(os.environ.get("RANK", "0")) > 0:
+        return follow(run_id)
+    try:
+        link = WorkerLink(run_id)
+    except Refusal as refusal:
+        print(refusal, file=sys.stderr)
+        return 2
+    try:
+        return lead(link)
+    except BaseException as error:  # whatever it is, the store must hear of it
+        traceback.print_exc()
+        advice = error.sentence if isinstance(error, Refusal) else str(error) if type(error).__name__ == "Diverged" else None
+        link.fail(error if isinstance(error, Exception) else f"{type(error).__name__}: {error}", advice=advice, exit_code=1)
+        return 1
+
+
+def lead(link: WorkerLink) -> int:
+    """Train as the first (or only) process of the run, and tell its end."""
+    heard = Heard(link)
+    result = _train(link.run, heard, link.run_dir, link.home)
+    state = CANCELLED if result["state"] == "cancelled" else SUCCEEDED
+    link.finish(state, result)
+    return 0
+
+
+def follow(run_id: str) -> int:
+    """Train as one of the other processes: read the run once the first has claimed it, and tell nothing."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first process decides when all stop
+    home = Home()
+    store, until = Store(home.database_url), time.monotonic() + PATIENCE
+    run = store.get(run_id)
+    while run.state not in ("running", "stopping") and time.monotonic() < until:
+        time.sleep(0.2)
+        run = store.get(run_id)
+    try:
+        _train(run, Silent(), home.run_dir(run_id), home)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _train(run: Run, reporter: object, run_dir: Path, home: Home) -> dict:
+    from lab.design.spec import spec_of
+    from lab.training.running import train
+
+    return train(spec_of(run.spec), reporter, run_dir, cache=home.cache, run_id=run.id)
+
+
+def quiet() -> None:
+    """A log that a person likes to read: no progress bars and no advice of libraries."""
+    for name, value in (("TOKENIZERS_PARALLELISM", "false"), ("TRANSFORMERS_VERBOSITY", "error"), ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+                        ("HF_DATASETS_DISABLE_PROGRESS_BARS", "1"), ("PYTHONWARNINGS", "ignore")):  # fmt: skip
+        os.environ.setdefault(name, value)
+    import warnings
+
+    warnings.simplefilter("ignore")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        print("usage: python -m lab.training.worker RUN", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(main(sys.argv[1]))
