@@ -1,0 +1,32 @@
+"""The web app: `python app.py [--host 127.0.0.1] [--port 7860] [--home FOLDER]`. Also what a hosted Space runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until interrupted. Exit status 2 with one sentence where the address or the folder cannot be used."""
+    parser = argparse.ArgumentParser(prog="app.py", description="Delta Lab: a bench for parameter-efficient fine-tuning, in the browser.")
+    parser.add_argument("--host", default=os.environ.get("LAB_HOST", "127.0.0.1"), help="address to listen on (default %(default)s: this machine only)")
+    parser.add_argument("--port", type=int, default=int(os.environ.get("LAB_PORT", "7860")), help="port to listen on (default %(default)s)")
+    parser.add_argument("--home", default=None, help="where runs are kept (default LAB_HOME, or ./lab-home)")
+    given = parser.parse_args(arguments)
+    from lab.design.refusal import Refusal
+
+    try:
+        from lab.ui.serving import serve
+
+        serve(given.host, given.port, given.home)
+    except Refusal as problem:
+        print(problem.sentence, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

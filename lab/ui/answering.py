@@ -1,0 +1,164 @@
+"""What the bench answers to a turned knob: count, problems, equation, figure. It asks the design room and puts the answers together."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from lab.design import catalogue, equation
+from lab.design.anatomy import Anatomy, anatomy
+from lab.design.catalogue import method_of
+from lab.design.count import Count, count_on
+from lab.design.method import Delta, Method
+from lab.design.options import validate
+from lab.design.refusal import Refusal
+from lab.design.rules import problems
+from lab.design.settling import with_composition, with_form
+from lab.design.space import COMPOSITIONS, REPRESENTATIONS
+from lab.design.spec import RunSpec, spec_of
+from lab.models import locate, resolve
+
+
+@dataclass
+class Answer:
+    """What is known about a draft. `errors` are (path in the draft, sentence)."""
+
+    draft: dict[str, Any]
+    document: dict[str, Any] | None = None  # the draft as the server changed it, None where it did not
+    method: Method | None = None
+    body: Anatomy | None = None
+    count: Count | None = None
+    place: str = ""
+    present: bool = True
+    modified: bool = False
+    errors: list[tuple[str, str]] = field(default_factory=list)
+    reasons: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def answer(draft: dict[str, Any]) -> Answer:
+    """Everything about a draft of the bench. Never raises for bad input: that is in `errors`."""
+    draft = {key: value for key, value in draft.items() if key != "seq"}
+    changed = str(draft.pop("changed", "") or "")
+    found = Answer(draft)
+    try:
+        found.document = _settled(draft, changed)
+        found.draft = found.document or draft
+        found.method = validate(Method, found.draft["method"], "method.")
+    except Refusal as problem:
+        found.errors.append((problem.field or "method", problem.sentence))
+    spec = _model(found)
+    if found.method:
+        found.modified = _modified(found.method)
+        found.errors += [("method." + problem.field, problem.sentence) for problem in problems(found.method, found.body)]
+        found.reasons = _reasons(found.method, found.draft["model"] if found.body else "")
+        if not found.errors and spec and spec.inventory:
+            found.count = count_on(found.method, found.body, spec.inventory)
+    _rest(found)
+    return found
+
+
+def _settled(draft: dict[str, Any], changed: str) -> dict[str, Any] | None:
+    """A preset's name becomes its document; a changed form or composition takes along what depends on it."""
+    method = draft.get("method")
+    if isinstance(method, str):
+        return {**draft, "method": method_of(method).document()}
+    parts = changed.split(".")
+    if parts[:2] == ["method", "deltas"] and len(parts) == 4 and parts[3] in ("form", "composition"):
+        deltas = list(method["deltas"])
+        delta = deltas[int(parts[2])]
+        settle = with_form if parts[3] == "form" else with_composition
+        deltas[int(parts[2])] = settle(delta, str(delta[parts[3]]))
+        return {**draft, "method": {**method, "deltas": deltas}}
+    return None
+
+
+def _model(found: Answer) -> Any:
+    try:
+        spec = resolve(str(found.draft.get("model", "")))
+        place = locate(spec)
+        found.place, found.present = place.words, place.kind not in ("absent", "hub")
+        found.body = anatomy(spec.config)
+        return spec
+    except Refusal as problem:
+        found.errors.append(("model", problem.sentence))
+        return None
+
+
+def _modified(method: Method) -> bool:
+    if not method.preset:
+        return True
+    try:
+        return _preset(method.preset) != method
+    except Refusal:
+        return True
+
+
+@functools.lru_cache(maxsize=128)
+def _preset(name: str) -> Method:
+    return method_of(name)
+
+
+def _rest(found: Answer) -> None:
+    """Task, training and seed, checked by the spec itself."""
+    try:
+        stand_in = found.method or _preset("lora")
+        spec_of({**{k: v for k, v in found.draft.items() if k in RunSpec.model_fields}, "method": stand_in})
+    except Refusal as problem:
+        found.errors.append((problem.field, problem.sentence))
+    task = found.draft.get("task")
+    if isinstance(task, str) and task not in catalogue.names("tasks") and "/" not in task:
+        try:
+            catalogue.read("tasks", task)
+        except Refusal as problem:
+            found.errors.append(("task", problem.sentence))
+
+
+def _reasons(method: Method, model: str) -> dict[str, dict[str, str]]:
+    """{path: {choice: why it cannot be chosen}} for every choice of every delta."""
+    found: dict[str, dict[str, str]] = {}
+    for index, delta in enumerate(method.deltas):
+        for name, choices in _delta_reasons(delta.model_dump_json(), model).items():
+            found[f"method.deltas.{index}.{name}"] = choices
+    return found
+
+
+@functools.lru_cache(maxsize=512)
+def _delta_reasons(delta_json: str, model: str) -> dict[str, dict[str, str]]:
+    delta = json.loads(delta_json)
+    body = anatomy(resolve(model).config) if model else None
+    candidates = {"composition": COMPOSITIONS, "norm": ("none", "in", "out"), "x": ("auto", "normed", "residual", "projection"),
+                  "insertion": ("parallel", "sequential"), "nonlinearity": get_args(Delta.model_fields["nonlinearity"].annotation)}  # fmt: skip
+    found: dict[str, dict[str, str]] = {}
+    for name, choices in candidates.items():
+        for choice in choices:
+            changed = with_composition(delta, choice) if name == "composition" else {**delta, name: choice}
+            if choice != delta[name] and (why := _objection(changed, name, body)):
+                found.setdefault(name, {})[choice] = why
+    for choice in REPRESENTATIONS:
+        if choice not in delta["at"] and (why := _objection({**delta, "at": [choice]}, "at", body)):
+            found.setdefault("at", {})[choice] = why
+    return found
+
+
+def _objection(delta: dict[str, Any], name: str, body: Anatomy | None) -> str:
+    try:
+        tried = Method(deltas=[Delta.model_validate(delta)])
+    except ValueError:
+        return ""
+    return next((problem.sentence for problem in problems(tried, body) if problem.field == f"deltas.0.{name}"), "")
+
+
+def equations(method: Method) -> str:
+    """The method's equations as Markdown with display LaTeX."""
+    return "\n\n".join(f"$${line}$$" for line in equation.latex(method))
+
+
+def launch_document(draft: dict[str, Any]) -> dict[str, Any]:
+    """The frozen spec of a draft. Raises the first `Refusal`, with its field as a path in the draft."""
+    found = answer(draft)
+    for path, sentence in found.errors:
+        raise Refusal(sentence, path)
+    kept = {key: value for key, value in found.draft.items() if key in RunSpec.model_fields}
+    return spec_of(kept).document()

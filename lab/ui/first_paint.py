@@ -1,0 +1,43 @@
+"""Our style sheet and scripts in the page as it is sent, before gradio's own: no flash of another look, and no race between scripts.
+
+Gradio adds what `launch(head=)` names only when its own program has started. This puts it into the HTML.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class FirstPaint:
+    """ASGI middleware that writes `head` into every HTML page, in front of </head>."""
+
+    def __init__(self, app: Any, head: str):
+        self.app = app
+        self.head = head.encode("utf-8")
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass everything on; hold back HTML until it is whole."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self.app(scope, receive, send)
+            return
+        begin: dict[str, Any] = {}
+        body = bytearray()
+
+        async def watch(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                headers = dict(message["headers"])
+                message = {**message, "headers": [*message["headers"], (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]}
+                if headers.get(b"content-type", b"").startswith(b"text/html") and b"content-encoding" not in headers and b"content-disposition" not in headers:
+                    begin.update(message)
+                    return
+            if not begin or message["type"] != "http.response.body":
+                await send(message)
+                return
+            body.extend(message.get("body", b""))
+            if not message.get("more_body"):
+                whole = bytes(body).replace(b"</head>", self.head + b"</head>", 1)
+                kept = [(key, value) for key, value in begin["headers"] if key != b"content-length"]
+                await send({**begin, "headers": [*kept, (b"content-length", str(len(whole)).encode())]})
+                await send({"type": "http.response.body", "body": whole})
+
+        await self.app(scope, receive, watch)

@@ -1,0 +1,66 @@
+"""Compare: pick runs, see their curves over each other, a table of results and one of what differs. The address keeps the choice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from lab.design.refusal import Refusal
+from lab.runs import Run, default
+from lab.ui import curves, reading, views_compare
+from lab.ui.markup import empty
+from lab.ui.words import language_of
+
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+MOST = 50
+
+
+def build(demo: gr.Blocks) -> None:
+    """Lay out the page and connect it."""
+    from lab.ui.serving import plotly_tag
+
+    picked = gr.HTML(html_template="", js_on_load="Lab.picked(element, props)", elem_classes="lab-unseen")
+    seen = gr.Textbox("", visible="hidden")
+    with gr.Row(elem_classes="lab-runs", equal_height=False):
+        with gr.Column(elem_classes="lab-side", min_width=0):
+            listing = gr.HTML(html_template="", js_on_load="Lab.picker(element, props, watch)", apply_default_css=False, elem_id="picker")
+        with gr.Column(elem_classes="lab-detail", min_width=0):
+            results = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="results")
+            charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch)", head=plotly_tag(), apply_default_css=False, elem_id="compare-charts")
+            settings = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="settings")
+    sight = [listing, results, charts, settings, seen]
+    picked.change(look_anew, [picked], sight, trigger_mode="always_last", **QUIET)
+    gr.Timer(1).tick(look, [picked, seen], sight, trigger_mode="once", **QUIET)
+
+
+def look_anew(picked: dict[str, Any] | None, request: gr.Request) -> list[Any]:
+    """Everything about the picked runs."""
+    return look(picked, "", request)
+
+
+def look(picked: dict[str, Any] | None, seen: str, request: gr.Request) -> list[Any]:
+    """What has changed since `seen`; nothing where the store's version is the same."""
+    version = str(default().store.store_version())
+    if seen.partition("/")[0] == version:
+        return [gr.skip()] * 5
+    language, found = language_of(request), _runs(picked)
+    listing = {"rows": reading.rows(), "picked": [run.id for run in found]}
+    mark = version + "/" + ",".join(f"{run.id}:{run.version}" for run in found)
+    if seen and seen.partition("/")[2] == mark.partition("/")[2]:
+        return [listing, *[gr.skip()] * 3, mark]
+    if not found:
+        return [listing, empty(language, "compare.empty" if listing["rows"] else "runs.empty"), None, "", mark]
+    return [listing, views_compare.results(found, language), curves.of_runs(found), views_compare.settings(found, language), mark]
+
+
+def _runs(picked: dict[str, Any] | None) -> list[Run]:
+    """The picked runs that there are, in the order in which they were picked."""
+    asked = (picked or {}).get("runs") if isinstance(picked, dict) else None
+    found = []
+    for run in list(dict.fromkeys(asked or []))[:MOST] if isinstance(asked, list) else []:
+        try:
+            found.append(default().store.get(run))
+        except Refusal:
+            continue
+    return found

@@ -1,0 +1,132 @@
+"""Runs: the list with states; one run live, with its own frozen spec. The store is polled; nothing lives in the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from lab.design.refusal import Refusal
+from lab.runs import Run, default
+from lab.ui import api, curves, reading, views_runs
+from lab.ui.markup import esc
+from lab.ui.words import language_of, say
+
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+LOG_LINES = 200
+
+
+def build(demo: gr.Blocks) -> None:
+    """Lay out the page and connect it."""
+    from lab.ui.serving import plotly_tag
+
+    native = gr.I18n()
+    chosen = gr.HTML(html_template="", js_on_load="Lab.chosen(element, props)", elem_classes="lab-unseen")
+    seen = gr.Textbox("", visible="hidden")
+    with gr.Row(elem_classes="lab-runs", equal_height=False):
+        with gr.Column(elem_classes="lab-side", min_width=0):
+            listing = gr.HTML(html_template="", js_on_load="Lab.list(element, props, watch)", apply_default_css=False, elem_id="runs")
+        with gr.Column(elem_classes="lab-detail", min_width=0):
+            head = gr.HTML(js_on_load="Lab.actions(element, trigger, ['stop', 'resume', 'remove'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
+            said = gr.HTML(apply_default_css=False, elem_id="run-said")
+            charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch)", head=plotly_tag(), apply_default_css=False, elem_id="run-charts")
+            with gr.Tabs(elem_id="run-tabs"):
+                with gr.Tab(native("native.spec")):
+                    spec = gr.HTML(js_on_load="Lab.actions(element, trigger)", apply_default_css=False, elem_id="run-spec")
+                with gr.Tab(native("native.log")):
+                    log = gr.HTML(html_template="", js_on_load="Lab.log(element, props, watch)", apply_default_css=False, elem_id="run-log")
+                with gr.Tab(native("native.export")):
+                    told = gr.HTML(apply_default_css=False, elem_id="export-said")
+                    button = gr.Button(native("native.export.peft"), elem_id="export-peft")
+                    packed = gr.File(label=native("native.export.file"), visible=False, interactive=False, elem_id="export-file")
+    leaving = gr.HTML(html_template="", js_on_load="Lab.leave(element, props, watch)", elem_classes="lab-unseen")
+    sight = [listing, head, charts, spec, log, told, seen]
+    chosen.change(look_anew, [chosen], sight, trigger_mode="always_last", **QUIET)
+    gr.Timer(1).tick(look, [chosen, seen], sight, trigger_mode="once", **QUIET)
+    for act, verb in (("stop", stop), ("resume", resume), ("remove", remove)):
+        getattr(head, act)(verb, [chosen], [said, leaving], trigger_mode="once", **QUIET).then(look_anew, [chosen], sight, **QUIET)
+    button.click(export_peft, [chosen], [packed, told], api_visibility="private", concurrency_limit=2)
+    chosen.change(lambda: ("", gr.File(value=None, visible=False)), None, [said, packed], **QUIET)
+
+
+def look_anew(chosen: dict[str, Any] | None, request: gr.Request) -> list[Any]:
+    """Everything about the chosen run."""
+    return look(chosen, "", request)
+
+
+def look(chosen: dict[str, Any] | None, seen: str, request: gr.Request) -> list[Any]:
+    """What has changed since `seen`; nothing where the store's version is the same."""
+    store, asked = default().store, _asked(chosen)
+    version = store.store_version()
+    before, _, known = (seen or "").partition("/")
+    if before == str(version):
+        return [gr.skip()] * 7
+    language = language_of(request)
+    run = reading.chosen(asked)
+    listing = {"rows": reading.rows(), "selected": run.id if run else ""}
+    mark = f"{version}/{run.id if run else ''}:{run.version if run else ''}"
+    if known and mark.partition("/")[2] == known:
+        return [listing, *[gr.skip()] * 5, mark]
+    return [listing, *_detail(run, asked, language, fresh=not known or not known.startswith(run.id if run else "-")), mark]
+
+
+def _asked(chosen: dict[str, Any] | None) -> str:
+    run = (chosen or {}).get("run") if isinstance(chosen, dict) else ""
+    return run if isinstance(run, str) else ""
+
+
+def _detail(run: Run | None, asked: str, language: str, fresh: bool) -> list[Any]:
+    if run is None:
+        return [views_runs.head(None, asked, None, {}, language), None, "", "", ""]
+    drawn, series = curves.of_run(run)
+    latest = {name: (int(steps[-1]), float(values[-1])) for name, (steps, values, _) in series.items()}
+    latest |= {name: (step, value) for name, (step, value, _) in default().store.latest(run.id, ["tokens_per_second"]).items()}
+    head = views_runs.head(run, asked, reading.eta(run, series), latest, language)
+    return [head, drawn, views_runs.spec(run, language) if fresh else gr.skip(), default().log_tail(run.id, LOG_LINES), _export_words(run, language)]
+
+
+def _export_words(run: Run, language: str) -> str:
+    ready = run.state == "succeeded" or bool(run.result.get("best"))
+    return f'<p class="lab-muted">{esc(say(language, "export.help" if ready else "export.later"))}</p>'
+
+
+def stop(chosen: dict[str, Any] | None, event: gr.EventData, request: gr.Request) -> list[Any]:
+    """Ask the run to end."""
+    return _tried(lambda run: default().stop(run, wait=False), "said.stop", event, request)
+
+
+def resume(chosen: dict[str, Any] | None, event: gr.EventData, request: gr.Request) -> list[Any]:
+    """Queue the run again from its last checkpoint."""
+    return _tried(default().resume, "said.resume", event, request)
+
+
+def remove(chosen: dict[str, Any] | None, event: gr.EventData, request: gr.Request) -> list[Any]:
+    """Delete the run with its files."""
+    def verb(run: str) -> None:
+        if default().store.get(run).state == "queued":
+            default().stop(run, wait=False)
+        default().delete(run)
+
+    words, left = _tried(verb, "said.delete", event, request)
+    return [words, {"run": ""} if "wrong" not in words else left]
+
+
+def _tried(verb: Any, key: str, event: gr.EventData, request: gr.Request) -> list[Any]:
+    try:
+        verb(str(event._data.get("run", "")))
+    except Refusal as problem:
+        return [f'<p class="lab-said wrong" role="alert">{esc(problem.sentence)}</p>', gr.skip()]
+    return [f'<p class="lab-said" role="status">{esc(say(language_of(request), key))}</p>', gr.skip()]
+
+
+def export_peft(chosen: dict[str, Any] | None, request: gr.Request) -> list[Any]:
+    """Pack the adapter as a PEFT checkpoint, to download."""
+    language = language_of(request)
+    run = reading.chosen(_asked(chosen))
+    try:
+        if run is None:
+            raise Refusal(say(language, "runs.none"), "run")
+        path = api.export_zip(run.id, "peft")
+    except Refusal as problem:
+        return [gr.File(visible=False), f'<p class="lab-said wrong" role="alert">{esc(problem.sentence)}</p>']
+    return [gr.File(value=str(path), visible=True), f'<p class="lab-said" role="status">{esc(say(language, "export.ready"))}</p>']

@@ -1,0 +1,146 @@
+"""What pages show of runs: rows of the list, curves, settings that differ. Reads the store and formats; changes nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import yaml
+
+from lab.design import numbers
+from lab.runs import Run, default
+
+COLOURS = 10  # --run-0 … --run-9 of lab.css, safe for colour-blind eyes, in a light and a dark version
+POINTS = 1200  # of one curve on a page
+LIST_LENGTH = 1000
+
+
+def colour(run: Run) -> str:
+    """A run's colour on every page, from its number."""
+    return f"var(--run-{run.number % COLOURS})"
+
+
+def model_of(run: Run) -> str:
+    """The model's short name."""
+    return str(run.spec.get("model", "")).rstrip("/").rsplit("/", 1)[-1]
+
+
+def task_of(run: Run) -> str:
+    """The task's name."""
+    task = run.spec.get("task", "")
+    return str(task.get("name") or task.get("title") or "own task") if isinstance(task, dict) else str(task)
+
+
+def method_of(run: Run) -> str:
+    """The method's name."""
+    method = run.spec.get("method") or {}
+    return str(method.get("name") or method.get("preset") or "") if isinstance(method, dict) else str(method)
+
+
+def best(run: Run) -> tuple[str, float] | None:
+    """(metric, value) that a run is judged by: from its result, None before it has one."""
+    found = run.result.get("best") if isinstance(run.result, dict) else None
+    if isinstance(found, dict):
+        for name, value in found.items():
+            if isinstance(value, (int, float)) and name not in ("step", "loss", "eval_loss", "epoch"):
+                return name.removeprefix("eval_"), float(value)
+    return None
+
+
+def row(run: Run, light: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A run as the list shows it."""
+    judged = best(run)
+    return {
+        "id": run.id, "name": run.name, "state": run.state, "colour": colour(run), "step": run.step, "total": run.total_steps or 0,
+        "created": run.created, "seconds": _seconds(run), "tags": run.tags,
+        "metric": numbers.number(judged[1]) if judged else "", "metric_name": judged[0] if judged else "",
+        "trainable": numbers.weights(run.result.get("trainable")) if run.result.get("trainable") else "",
+    }  # fmt: skip
+
+
+def _seconds(run: Run) -> float:
+    return max(0.0, (run.ended or run.heartbeat or run.started) - run.started) if run.started else 0.0
+
+
+def rows() -> list[dict[str, Any]]:
+    """All runs for the list, newest first; specs are left out."""
+    return [row(run) for run in default().store.list(specs=False, limit=LIST_LENGTH)]
+
+
+def chosen(run_id: str) -> Run | None:
+    """The run of that id, the newest one for an empty id, None where there is none."""
+    from lab.design.refusal import Refusal
+
+    store = default().store
+    try:
+        return store.get(run_id) if run_id else next(iter(store.list(limit=1)), None)
+    except Refusal:
+        return None
+
+
+def spec_yaml(run: Run) -> str:
+    """The frozen spec of a run as YAML, without what is at its default in a delta."""
+    return yaml.safe_dump(run.spec, sort_keys=False, allow_unicode=True, width=100)
+
+
+def eta(run: Run, series: dict[str, Any]) -> float | None:
+    """Seconds that a running run still needs, from the times of its last steps; None before there are enough."""
+    if run.state != "running" or not run.total_steps or "loss" not in series:
+        return None
+    steps, _, times = series["loss"]
+    if len(steps) < 3 or steps[-1] <= steps[0]:
+        return None
+    first = max(0, len(steps) - 40)
+    pace = (times[-1] - times[first]) / max(1, steps[-1] - steps[first])
+    return max(0.0, pace * (run.total_steps - run.step))
+
+
+def read_series(run: Run, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """The curves of a run, thinned for display."""
+    return default().store.series(run.id, names, points=POINTS)
+
+
+def metric_names(series: Iterable[str]) -> list[str]:
+    """The evaluation metrics among a run's curves, the loss left out."""
+    return [name for name in series if name.startswith("eval_") and name not in ("eval_loss", "eval_seconds", "eval_rows")]
+
+
+def plain(values: Any) -> list[Any]:
+    """A curve as JSON: six significant digits, None for what is no number."""
+    if values.dtype.kind == "i":
+        return values.tolist()
+    return [None if not math.isfinite(value) else float(f"{value:.6g}") for value in np.asarray(values).tolist()]
+
+
+def flat(document: Any, prefix: str = "") -> dict[str, Any]:
+    """A spec as {dotted path: value}."""
+    if isinstance(document, dict) and document:
+        return {path: value for key, item in document.items() for path, value in flat(item, f"{prefix}{key}.").items()}
+    if isinstance(document, list) and any(isinstance(item, dict) for item in document):
+        return {path: value for index, item in enumerate(document) for path, value in flat(item, f"{prefix}{index}.").items()}
+    return {prefix.rstrip("."): document}
+
+
+SAME_BY_NATURE = ("name", "method.name", "method.summary", "method.family", "method.deviations", "method.paper", "tags")
+
+
+def differences(found: list[Run]) -> list[tuple[str, list[Any]]]:
+    """[(setting, value per run)] for the settings in which the runs differ; a setting that a run has not is None."""
+    flats = [flat(run.spec) for run in found]
+    paths = dict.fromkeys(path for document in flats for path in document)
+    rows = []
+    for path in paths:
+        values = [document.get(path) for document in flats]
+        if any(value != values[0] for value in values) and not path.startswith(SAME_BY_NATURE):
+            rows.append((path, values))
+    return rows
+
+
+def outcome(run: Run) -> dict[str, float]:
+    """{metric: value} of a run's best evaluation, then what only the final one has; without step counts."""
+    best_ones, finals = run.result.get("best") or {}, run.result.get("metrics") or {}
+    merged = {f"final {name}": value for name, value in finals.items()} if isinstance(finals, dict) else {}
+    merged = {**(best_ones if isinstance(best_ones, dict) else {}), **merged}
+    return {name: float(value) for name, value in merged.items() if isinstance(value, (int, float)) and name not in ("step", "epoch", "final epoch")}

@@ -1,0 +1,101 @@
+"""What the bench's knobs are drawn from: the option declarations, the forms, the words of the dimensions, and the presets there are."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict
+from typing import Any, get_args
+
+from lab.design import catalogue
+from lab.design.forms import FORMS
+from lab.design.method import Delta
+from lab.design.options import OptionField, fields
+from lab.design.schedules import SelectAll, SelectBias, SelectLayers, SelectMasked, SelectNorm
+from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, StackName
+from lab.design.spec import RunSpec, Training
+from lab.ui.words import TABLE
+
+MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "alpha", "nonlinearity", "init")
+OWN = ("biases", "core", "vectors", "alpha", "encoder", "encoder_width", "positions", "text")  # only some forms understand these
+TRAINING_MAIN = ("steps", "lr", "batch_size")
+LOGARITHMIC = ("rank",)
+FAMILIES = ("additive", "reparameterised", "unified", "selective", "free")
+
+
+def start() -> dict[str, Any]:
+    """What the bench shows to somebody who comes for the first time."""
+    return {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 150}, "seed": 0, "name": "", "tags": []}
+
+
+@functools.lru_cache(maxsize=2)
+def schema(language: str = "en") -> dict[str, Any]:
+    """Everything that static/knobs.js needs to draw the form."""
+    said = functools.partial(_said, language)
+    return {
+        "start": start(),
+        "models": [_model(name, said) for name in catalogue.names("models")],
+        "tasks": sorted((_task(name, said) for name in catalogue.names("tasks")), key=lambda item: item["group"]),
+        "methods": sorted((_method(name, said) for name in catalogue.names("methods")), key=lambda item: FAMILIES.index(item["family"])),
+        "delta": [_field(field) for field in fields(Delta) if not field.path.startswith(("schedule", "allocation"))],
+        "training": [_field(field) for field in fields(Training)],
+        "identity": [_field(field) for field in fields(RunSpec) if field.path in ("seed", "name")],
+        "main": MAIN, "own": OWN, "training_main": TRAINING_MAIN,
+        "forms": {name: _form(form) for name, form in FORMS.items()},
+        "words": _dimension_words(),
+        "selections": {kind.model_fields["what"].default: {"fields": [_field(f) for f in fields(kind) if f.path != "what"]}
+                       for kind in (SelectAll, SelectBias, SelectNorm, SelectLayers, SelectMasked)},
+        "fresh": Delta(at=["ffn.out"], form="bottleneck", rank=16).model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def _said(language: str, key: str) -> str:
+    return TABLE[key][language == "zh"] if key in TABLE else key.rsplit(".", 1)[-1]
+
+
+def _field(field: OptionField) -> dict[str, Any]:
+    several = {"at": tuple(REPRESENTATIONS), "stacks": get_args(StackName)}.get(field.path, ())
+    help_zh = TABLE.get(f"help.{field.path}", ["", ""])[1]
+    return {
+        **asdict(field), "default": _plain(field.default), "choices": several or field.choices, "several": bool(several),
+        "log": field.path in LOGARITHMIC, "help_zh": help_zh or field.help,
+        "zh": field.zh or TABLE.get(f"label.{field.path}", ["", ""])[1],
+    }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else None
+
+
+def _form(form: Any) -> dict[str, Any]:
+    kept = ("label", "label_zh", "help", "rank_label", "rank_symbol", "compositions", "nonlinearities", "insertions", "inits", "options", "has_rank")
+    return {name: getattr(form, name) for name in kept}
+
+
+def _dimension_words() -> dict[str, dict[str, list[str]]]:
+    """{field: {value: [English, Chinese, help, Chinese help]}} for the values of the dimensions."""
+    groups = {"composition": COMPOSITIONS, "insertion": INSERTIONS, "at": REPRESENTATIONS}
+    words = {field: {} for field in (*groups, "stacks", "nonlinearity", "init")}
+    for field, group in groups.items():
+        for name, word in group.items():
+            shown = TABLE.get(f"{field}.{name}", [name, name])
+            words[field][name] = [shown[0], shown[1], word.help, word.help_zh or word.help]
+    for field in ("stacks", "nonlinearity"):
+        for key in (key for key in TABLE if key.startswith(f"{field}.")):
+            words[field][key.split(".", 1)[1]] = [*TABLE[key], "", ""]
+    return words
+
+
+def _model(name: str, said: Any) -> dict[str, str]:
+    document = catalogue.read("models", name)
+    return {"name": name, "title": document.get("title", name), "group": said(f"kind.{document['kind']}"), "help": document.get("description", "")}
+
+
+def _task(name: str, said: Any) -> dict[str, str]:
+    document = catalogue.read("tasks", name)
+    return {"name": name, "title": document.get("title") or name, "group": said(f"family.{document['family']}"), "help": document.get("description", "")}
+
+
+def _method(name: str, said: Any) -> dict[str, str]:
+    document = catalogue.read("methods", name)
+    family = document.get("family", "free")
+    return {"name": name, "title": document.get("name", name), "family": family, "group": said(f"method.{family}"), "help": document.get("summary", "")}

@@ -1,0 +1,100 @@
+"""Starting the web app: checks that give one sentence, gradio's settings, and the thread that keeps the queue going."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import socket
+import threading
+from pathlib import Path
+
+from lab.design.refusal import Refusal
+
+STATIC = Path(__file__).parent / "static"
+SCRIPTS = ("lab.js", "knobs.js", "bench.js", "charts.js", "runs.js", "compare.js")
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise `Refusal` where nothing can listen on that host and port."""
+    if not 0 < port < 65536:
+        raise Refusal(f"Port must be between 1 and 65535; it is {port}.", "port")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(found[0], socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[4])
+    except socket.gaierror:
+        raise Refusal(f"There is no address '{host}' on this machine; give --host 127.0.0.1 or --host 0.0.0.0.", "host") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Refusal(f"Port {port} on {host} is in use: another lab may be running there; give another one with --port.", "port") from None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise Refusal(f"Port {port} may not be used by this user; give one above 1023 with --port.", "port") from None
+        raise Refusal(f"The lab cannot listen on {host}:{port} ({error.strerror}); give another --host or --port.", "host") from None
+
+
+def plotly_folder() -> Path:
+    """Where the installed plotly wheel keeps plotly.min.js (found without importing plotly)."""
+    return Path(importlib.util.find_spec("plotly").submodule_search_locations[0]) / "package_data"
+
+
+def plotly_tag() -> str:
+    """The script element of the plotly.js that is installed here."""
+    return f'<script src="gradio_api/file={(plotly_folder() / "plotly.min.js").as_posix()}"></script>'
+
+
+def head() -> str:
+    """What goes into every page's head: our style sheet and scripts, and the table of words. All of it is served from here."""
+    from lab.ui import words
+
+    def tag(name: str) -> str:
+        path = STATIC / name
+        address = f"gradio_api/file={path.as_posix()}?v={path.stat().st_mtime_ns:x}"
+        return f'<link rel="stylesheet" href="{address}">' if name.endswith(".css") else f'<script src="{address}"></script>'
+
+    table = f"<script>window.LAB_WORDS={words.script_table()};</script>"
+    return "\n".join([table, tag("lab.css"), tag("pages.css"), *map(tag, SCRIPTS)])
+
+
+def settle_environment(home: str | os.PathLike | None) -> None:
+    """Fix LAB_HOME for this process and its workers, and keep gradio at home. Raises `Refusal` for a home that cannot be written."""
+    from lab.runs.home import Home
+
+    os.environ["LAB_HOME"] = str(Home(home).path)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def serve(host: str, port: int, home: str | os.PathLike | None = None, block: bool = True):
+    """Start the app; blocks until interrupted unless `block` is False, then returns the Blocks."""
+    check_address(host, port)
+    settle_environment(home)
+    import gradio as gr
+    from starlette.middleware import Middleware
+
+    from lab.runs import Keeper, default
+    from lab.ui.building import build, theme
+    from lab.ui.first_paint import FirstPaint
+    from lab.ui.words import gradio_table
+
+    default().reconcile()
+    keeper = Keeper(default())
+    gr.set_static_paths([STATIC, plotly_folder()])
+    demo = build()
+    try:
+        demo.launch(
+            server_name=host, server_port=port, theme=theme(), app_kwargs={"middleware": [Middleware(FirstPaint, head=head())]}, i18n=gradio_table(), ssr_mode=False, quiet=True,
+            footer_links=[], prevent_thread_lock=True, allowed_paths=[], show_error=True,
+        )  # fmt: skip
+    except OSError:
+        raise Refusal(f"Port {port} on {host} is in use: another lab may be running there; give another one with --port.", "port") from None
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    print(f"Delta Lab is at http://{shown}:{port}  (stop with Ctrl-C; runs go on)", flush=True)
+    if not block:
+        return demo
+    try:
+        threading.Event().wait()
+    finally:
+        keeper.close()
+        demo.close(verbose=False)

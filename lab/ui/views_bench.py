@@ -1,0 +1,97 @@
+"""What stands beside the knobs: what the method costs, how it reads in the paper's table, where it comes from."""
+
+from __future__ import annotations
+
+import math
+
+from lab.design import equation, numbers
+from lab.design.count import Count
+from lab.design.forms import FORMS
+from lab.design.method import Method
+from lab.ui.answering import Answer
+from lab.ui.markup import esc, percent, weights
+from lab.ui.words import TABLE, say
+
+
+def costs(found: Answer, language: str) -> str:
+    """Trainable weights with a bar against the whole model, where they are, and what is wrong."""
+    said = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
+    parts = [f'<h3>{said("costs.title")}</h3>']
+    if found.count:
+        parts += _counted(found.count, language)
+    elif not found.errors and found.method:
+        parts.append(f'<p class="lab-muted">{said("costs.unknown")}</p>')
+    else:
+        parts.append('<p class="lab-count">–</p>')
+    parts.append(_problems(found, language))
+    if found.place and not found.present:
+        parts.append(f'<p class="lab-note">{esc(found.place)}</p>')
+    return "".join(parts)
+
+
+def _counted(count: Count, language: str) -> list[str]:
+    said = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
+    share = min(100.0, 100 * count.trainable / max(1, count.total))
+    length = 100 * max(0.0, 1 + math.log10(max(share, 1e-5) / 100) / 5)  # 0.001 % … 100 % on a log axis
+    ticks = "".join(f'<span style="left:{20 * i}%">{label}</span>' for i, label in enumerate(("0.001 %", "0.01", "0.1", "1", "10", "100")) if i not in (0,))
+    parts = [
+        f'<p class="lab-count" data-trainable="{count.trainable}">{weights(count.trainable, "num big")} <span class="lab-share">{percent(count.percent)}</span></p>',
+        f'<p class="lab-muted">{said("costs.of", total=numbers.weights(count.total))}</p>',
+        f'<div class="lab-scale" role="img" aria-label="{said("costs.bar", percent=numbers.percent(count.percent))}"><i style="width:{length:.1f}%"></i></div>'
+        f'<div class="lab-ticks" aria-hidden="true">{ticks}</div>',
+    ]
+    if len(count.by_delta) > 1:
+        rows = "".join(f"<tr><td>{esc(_where(name))}</td><td>{weights(size)}</td></tr>" for name, size in count.by_delta.items())
+        parts.append(f'<table class="lab-table lab-where"><tbody>{rows}</tbody></table>')
+    facts = []
+    if count.biases:
+        facts.append(said("costs.biases", biases=numbers.weights(count.biases)))
+    if count.final != count.trainable:
+        facts.append(said("costs.final", final=numbers.weights(count.final)))
+    facts.append(said("costs.head"))
+    return [*parts, f'<p class="lab-muted">{" ".join(facts)}</p>']
+
+
+def _where(name: str) -> str:
+    index, _, rest = name.partition(" ")
+    return f"Δ{int(index) + 1} {rest}" if index.isdigit() else name
+
+
+def _problems(found: Answer, language: str) -> str:
+    if not found.errors:
+        return f'<p class="lab-fine">{esc(say(language, "costs.fine"))}</p>'
+    rows = "".join(f'<li data-field="{esc(path)}">{esc(sentence)}</li>' for path, sentence in found.errors[:6])
+    return f'<ul class="lab-problems" role="alert">{rows}</ul>'
+
+
+def table(method: Method, language: str) -> str:
+    """The method's rows of the unified view's Table 1, as Markdown with LaTeX."""
+    heads = [say(language, key) for key in ("table.method", "table.form", "table.insertion", "table.representation", "table.composition")]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for index, delta in enumerate(method.deltas):
+        row = equation.table_row(delta)
+        name = _cell(method.name) if index == 0 else ""
+        insertion = TABLE.get(f"insertion.{row['insertion']}", [row["insertion"]] * 2)[language == "zh"]
+        form = f"${row['form']}$" if FORMS[delta.form].name != "tokens" else _cell(FORMS[delta.form].label)
+        lines.append(f"| {name} | {form} | {insertion} | `{_cell(row['representation'])}` | ${row['composition']}$ |")
+    if method.select:
+        lines.append(f"| {_cell(method.name) if not method.deltas else ''} | – | – | {say(language, 'select.' + method.select.what)} | – |")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text that stays text inside a Markdown table."""
+    return "".join("\\" + letter if letter in "\\`*_{}[]()<>#+!|$~" else letter for letter in text.replace("\n", " "))
+
+
+def notes(method: Method, language: str) -> str:
+    """Summary, source and deviations of a method."""
+    parts = [f"<p>{esc(method.summary)}</p>"] if method.summary else []
+    if method.paper:
+        paper = method.paper
+        link = f' <a href="https://arxiv.org/abs/{esc(paper.arxiv)}" target="_blank" rel="noreferrer noopener">arXiv {esc(paper.arxiv)}</a>' if paper.arxiv else ""
+        parts.append(f'<p class="lab-muted">{esc(paper.cite)}. <cite>{esc(paper.title)}</cite>{". " if paper.title else ""}{esc(paper.venue)}.{link}</p>')
+    if method.deviations:
+        points = "".join(f"<li>{esc(text)}</li>" for text in method.deviations)
+        parts.append(f'<details><summary>{esc(say(language, "notes.deviations"))}</summary><ul>{points}</ul></details>')
+    return "".join(parts)

@@ -1,0 +1,83 @@
+"""Runs side by side as tables: what came out, with the best marked, and the settings in which they differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.design import numbers
+from lab.runs import Run
+from lab.ui import reading
+from lab.ui.markup import duration, esc, memory, number, percent, state_badge, weights
+from lab.ui.words import say
+
+LESS_IS_BETTER = ("loss", "perplexity")
+
+
+def _name(run: Run) -> str:
+    return f'<a href="runs?run={run.id}" class="lab-run-name"><span class="lab-dot" style="background:{reading.colour(run)}"></span>{esc(run.name or run.id)}</a>'
+
+
+def _marked(values: list[float | None], less: bool) -> set[int]:
+    """Where the best of a column stands; nowhere if there is nothing to compare."""
+    told = [value for value in values if value is not None]
+    if len(told) < 2:
+        return set()
+    best = min(told) if less else max(told)
+    return {index for index, value in enumerate(values) if value == best}
+
+
+def _columns(found: list[Run]) -> list[tuple[str, list[float | None], bool, Any]]:
+    """(heading key or metric, a value per run, whether less is better, how it is shown)."""
+    metrics = list(dict.fromkeys(name for run in found for name in reading.outcome(run)))
+    columns: list[tuple[str, list[float | None], bool, Any]] = []
+    for name in metrics:
+        columns.append((name, [reading.outcome(run).get(name) for run in found], name.endswith(LESS_IS_BETTER), number))
+    for key, field, shown in (("costs.title", "trainable", lambda v: weights(int(v))), ("fact.share", "percent", percent),
+                              ("fact.peak", "peak_bytes", memory), ("fact.time", "seconds", duration)):  # fmt: skip
+        columns.append((key, [_plain(run.result.get(field)) for run in found], True, shown))
+    return [column for column in columns if any(value is not None for value in column[1])]
+
+
+def _plain(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def results(found: list[Run], language: str) -> str:
+    """The table of results: best values of each run, the best of a column with a star."""
+    columns = _columns(found)
+    heads = "".join(f"<th scope='col' class='right'>{esc(_heading(key, language))}</th>" for key, *_ in columns)
+    marks = [_marked(values, less) for _, values, less, _ in columns]
+    rows = []
+    for index, run in enumerate(found):
+        cells = "".join(_cell(values[index], shown, index in mark, language) for (_, values, _, shown), mark in zip(columns, marks, strict=True))
+        rows.append(f"<tr><th scope='row'>{_name(run)}</th><td>{state_badge(run.state, language)}</td>{cells}</tr>")
+    return (f'<h3>{esc(say(language, "compare.results"))}</h3><div class="lab-scroll"><table class="lab-table lab-results"><thead><tr><th scope="col">'
+            f'{esc(say(language, "compare.run"))}</th><th scope="col">{esc(say(language, "compare.state"))}</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>')  # fmt: skip
+
+
+def _heading(key: str, language: str) -> str:
+    return say(language, key) if "." in key else key.replace("_", " ")
+
+
+def _cell(value: float | None, shown: Any, best: bool, language: str) -> str:
+    if value is None:
+        return f"<td class='right'>{numbers.UNKNOWN}</td>"
+    star = f' <span class="star" title="{esc(say(language, "compare.best"))}">★</span>' if best else ""
+    return f"<td class='right{' best' if best else ''}'>{shown(value)}{star}</td>"
+
+
+def settings(found: list[Run], language: str) -> str:
+    """The table of settings that differ, one row per setting."""
+    title = f'<h3>{esc(say(language, "compare.settings"))}</h3>'
+    rows = reading.differences(found)
+    if len(found) < 2 or not rows:
+        return title + f'<p class="lab-muted">{esc(say(language, "compare.same"))}</p>'
+    heads = "".join(f"<th scope='col'>{_name(run)}</th>" for run in found)
+    body = "".join(f"<tr><th scope='row'><code>{esc(path)}</code></th>" + "".join(f"<td>{esc(_told(value))}</td>" for value in values) + "</tr>" for path, values in rows)
+    return f'{title}<div class="lab-scroll"><table class="lab-table lab-differences"><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _told(value: Any) -> str:
+    if value is None:
+        return numbers.UNKNOWN
+    return ", ".join(map(str, value)) if isinstance(value, list) else numbers.number(value) if isinstance(value, float) else str(value)

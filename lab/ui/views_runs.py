@@ -1,0 +1,100 @@
+"""One run as HTML: what it is, how far it is, what came out, what went wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.design import numbers
+from lab.runs import RESUMABLE, Run
+from lab.ui import reading
+from lab.ui.markup import duration, empty, esc, exact, memory, number, percent, state_badge, weights
+from lab.ui.words import say
+
+
+def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any], language: str) -> str:
+    """Name, state, actions, progress, the numbers so far, and advice where it failed."""
+    if run is None:
+        return empty(language, "runs.gone" if asked else "runs.none")
+    facts = "".join(f"<div><dt>{esc(name)}</dt><dd>{value}</dd></div>" for name, value in _facts(run, latest, language))
+    return (
+        f'<div class="lab-title"><span class="lab-dot" style="background:{reading.colour(run)}"></span><h2 title="{esc(run.id)}">{esc(run.name or run.id)}</h2>'
+        f"{state_badge(run.state, language)}<span class='lab-gap'></span>{_actions(run, language)}</div>"
+        f"{_progress(run, eta, language)}{_trouble(run)}<dl class='lab-facts'>{facts}</dl>"
+    )
+
+
+def _actions(run: Run, language: str) -> str:
+    def button(act: str, key: str, css: str = "", sure: str = "") -> str:
+        more = f' data-sure="{esc(say(language, sure))}"' if sure else ""
+        return f'<button type="button" class="lab-button {css}" data-act="{act}" data-run="{run.id}"{more}>{esc(say(language, key))}</button>'
+
+    found = []
+    if run.state in ("queued", "starting", "running"):
+        found.append(button("stop", "act.stop", "warn"))
+    if run.state in RESUMABLE:
+        found.append(button("resume", "act.resume"))
+    found.append(f'<a class="lab-button" href="./?run={run.id}">{esc(say(language, "act.bench"))}</a>')
+    found.append(f'<a class="lab-button" href="compare?runs={run.id}">{esc(say(language, "page.compare"))}</a>')
+    if run.over or run.state == "queued":
+        found.append(button("remove", "act.delete", "warn", "act.delete.sure"))
+    return "".join(found)
+
+
+def _progress(run: Run, eta: float | None, language: str) -> str:
+    if run.state in ("queued", "succeeded") and not run.active:
+        return f'<p class="lab-muted">{esc(say(language, "runs.waiting"))}</p>' if run.state == "queued" else ""
+    share = 100 * (run.progress or 0.0)
+    told = say(language, "runs.step", step=f"{run.step:,}", total=f"{run.total_steps:,}" if run.total_steps else "–")
+    if run.state == "running":
+        left = say(language, "runs.eta", time=numbers.duration(eta)) if eta is not None else say(language, "runs.eta.unknown")
+        told += " · " + left
+    bar = f'<div class="lab-progress {run.state}" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100" aria-label="{esc(told)}"><i style="width:{share:.2f}%"></i></div>'
+    return f'{bar}<p class="lab-muted" id="progress-words">{esc(told)}</p>'
+
+
+def _trouble(run: Run) -> str:
+    if not run.error and not (run.advice and run.state in ("failed", "interrupted")):
+        return ""
+    parts = [f"<p><b>{esc(run.error or '')}</b></p>"] if run.error else []
+    if run.advice:
+        parts.append(f"<p>{esc(run.advice)}</p>")
+    return f'<div class="lab-trouble {run.state}" role="alert">{"".join(parts)}</div>'
+
+
+def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, str]]:
+    """(name, HTML) of the numbers that a run has so far."""
+    def now(name: str) -> float | None:
+        return latest[name][1] if name in latest else None
+
+    facts = [(say(language, "bench.model"), esc(reading.model_of(run))), (say(language, "bench.task"), esc(reading.task_of(run))),
+             (say(language, "bench.method"), esc(reading.method_of(run)))]  # fmt: skip
+    judged = reading.best(run)
+    if judged:
+        facts.append((say(language, "fact.best", metric=judged[0]), number(judged[1])))
+    else:
+        facts += [(name.removeprefix("eval_"), number(now(name))) for name in reading.metric_names(latest)[:1]]
+    facts.append((say(language, "chart.loss"), number(now("loss"))))
+    trainable = now("trainable") or run.result.get("trainable")
+    if trainable:
+        facts.append((say(language, "costs.title"), weights(int(trainable))))
+    if isinstance(run.result.get("percent"), (int, float)):
+        facts.append((say(language, "fact.share"), percent(run.result["percent"])))
+    peak = run.result.get("peak_bytes") or now("peak_bytes") or now("memory_bytes")
+    facts.append((say(language, "fact.peak"), memory(peak)))
+    speed = now("tokens_per_second")
+    if speed:
+        facts.append((say(language, "fact.speed"), exact(f"{numbers.number(float(f'{speed:.3g}'))} tok/s", speed)))
+    if run.started:
+        end = run.ended or run.heartbeat or run.started
+        facts.append((say(language, "fact.time"), duration(max(0.0, end - run.started))))
+    return facts
+
+
+def spec(run: Run | None, language: str) -> str:
+    """The frozen spec with its buttons."""
+    if run is None:
+        return ""
+    command = f"python -m lab show {run.id} --json"
+    return (f'<div class="lab-spec-bar"><span class="lab-muted">{esc(say(language, "runs.spec.help"))}</span><span class="lab-gap"></span>'
+            f'<button type="button" class="lab-button" data-act="copy" data-from="#spec-text">{esc(say(language, "copy"))}</button></div>'
+            f'<pre class="lab-code" id="spec-text" tabindex="0">{esc(reading.spec_yaml(run))}</pre><p class="lab-muted"><code>{esc(command)}</code></p>')  # fmt: skip

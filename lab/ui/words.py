@@ -1,0 +1,43 @@
+"""Every word that pages show, in English and Chinese. Scripts get the same table; gradio gets what its own controls need."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+import yaml
+
+from pathlib import Path
+
+LANGUAGES = ("en", "zh")
+TABLE: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / "words.yaml").read_text(encoding="utf-8"))
+
+
+def say(language: str, key: str, **values: Any) -> str:
+    """The words of a key in a language, with {name} filled in."""
+    text = TABLE[key][LANGUAGES.index(language)]
+    return text.format(**values) if values else text
+
+
+def language_of(request: gr.Request | None) -> str:
+    """The language of a page: the cookie that the switch sets, else what the browser asks for first."""
+    if request is None:
+        return "en"
+    chosen = (request.cookies or {}).get("lab_language", "")
+    if chosen in LANGUAGES:
+        return chosen
+    asked = str((request.headers or {}).get("accept-language", "")).strip().lower()
+    return "zh" if asked.startswith("zh") else "en"
+
+
+def script_table() -> str:
+    """The table as JSON that may stand inside a script element."""
+    return json.dumps({key: pair for key, pair in TABLE.items()}, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def gradio_table() -> gr.I18n:
+    """The keys `native.*` for labels of gradio's own controls."""
+    native = {key: pair for key, pair in TABLE.items() if key.startswith("native.")}
+    chinese = {key: pair[1] for key, pair in native.items()}
+    return gr.I18n(en={key: pair[0] for key, pair in native.items()}, zh=chinese, **{"zh-CN": chinese, "zh-TW": chinese})
