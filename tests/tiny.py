@@ -102,7 +102,8 @@ def tiny(model_type: str, objective: str | None = None, *, seed: int = 0, attn: 
         model = classes[objective].from_config(config, **({"attn_implementation": attn} if attn else {}))
         with torch.no_grad():
             for parameter in model.parameters():  # zero biases and unit norms would hide mistakes
-                parameter.add_(torch.randn_like(parameter) * 0.1)
+                if parameter.requires_grad:  # not sinusoidal positions, which are never saved
+                    parameter.add_(torch.randn_like(parameter) * 0.1)
             for module in model.modules():
                 if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
                     module.weight[module.padding_idx].zero_()
@@ -148,3 +149,28 @@ def tiny_batch(model: PreTrainedModel, *, batch: int = 3, length: int = 9, targe
 def _end_rows(ids: torch.Tensor, mask: torch.Tensor, end: int) -> torch.Tensor:
     last = (mask * torch.arange(mask.shape[1])).argmax(1)  # (batch,)
     return ids.scatter(1, last[:, None], end)
+
+
+TEXT = {"vocab_size": 260, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}  # overrides for models that read tiny_tokenizer's ids
+
+
+def tiny_tokenizer(kind: str = "decoder"):
+    """A tokenizer of single bytes: pad 0, start 1, end 2, unknown 3, bytes 4-259; build models with `**TEXT` to match.
+
+    kind: encoder (<s> a </s> b </s>), encoder-decoder (a </s>) or decoder (nothing added).
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {token: index for index, token in enumerate(special + alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    ends = [("<s>", 1), ("</s>", 2)]
+    if kind == "encoder":
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=ends)
+    elif kind == "encoder-decoder":
+        tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A $B </s>", special_tokens=ends)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>", padding_side="right")

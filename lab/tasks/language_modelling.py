@@ -1,6 +1,6 @@
 """Causal language modelling: WikiText-2, technical prose, or any text. Perplexity per token.
 
-Texts are joined, each closed by the end of text, and cut into blocks of the longest input; the first token of a block is
+Texts are joined with an empty line between them, as is usual for WikiText-2, and cut into blocks of the longest input; the first token of a block is
 context only, so b tokens give b - 1 predictions.
 """
 
@@ -36,7 +36,7 @@ class LanguageModelling(Family):
 
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
         texts = [example["text"] for example in examples if example["text"]]
-        stream = [token for ids in answers(texts, setting, end=True) for token in ids]
+        stream = [token for ids in answers([text + "\n\n" for text in texts], setting) for token in ids]
         blocks = [stream[start : start + setting.max_length] for start in range(0, len(stream), setting.max_length)]
         return [{"input_ids": block, "labels": block, "length": len(block)} for block in blocks if len(block) > 1]
 

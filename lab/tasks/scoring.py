@@ -133,22 +133,36 @@ def _cached(model: torch.nn.Module) -> Iterator[None]:
 def option_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) -> list[list[float]]:
     """Mean log-likelihood per token (nats) of every option after its prompt; rows have "options" as lists of token ids.
 
-    Options of one token are compared by their likelihood itself, since the mean over one token is just that.
+    Where every option of a decoder is one token, all are read off one pass over the prompt.
     """
-    flat = []
-    for index in range(len(rows)):
-        row = rows[index]
-        flat += [(index, place, _prompt(row), option) for place, option in enumerate(row["options"])]
-    scores: list[list[float]] = [[0.0] * len(rows[index]["options"]) for index in range(len(rows))]
+    every = [rows[index] for index in range(len(rows))]
+    one_pass = setting.decoder and all(len(option) == 1 for row in every for option in row["options"])
+    if one_pass:
+        flat = [(index, -1, _prompt(row), []) for index, row in enumerate(every)]
+    else:
+        flat = [(index, place, _prompt(row), option) for index, row in enumerate(every) for place, option in enumerate(row["options"])]
+    scores: list[list[float]] = [[0.0] * len(row["options"]) for row in every]
     lengths = [len(prompt) + len(option) for _, _, prompt, option in flat]
     vocab = getattr(setting.config.get_text_config(), "vocab_size", 32000)
     size = max(1, min(loop.batch_size, 250_000_000 // (vocab * max(lengths))))
     with judging(model):
         for indices, some in walk(flat, lengths, loop, size):
+            if one_pass:
+                for (index, *_), after in zip(some, _next_tokens(model, [each[2] for each in some], setting, loop.device), strict=True):
+                    scores[index] = [float(after[option[0]]) for option in every[index]["options"]]
+                continue
             values = _likelihood(model, [(prompt, option) for _, _, prompt, option in some], setting, loop.device)
             for i, score in zip(indices, values, strict=True):
                 scores[flat[i][0]][flat[i][1]] = score
     return scores
+
+
+def _next_tokens(model: torch.nn.Module, prompts: list[list[int]], setting: Setting, device: Any) -> torch.Tensor:
+    """Log-likelihood of every next token, (prompts, vocab)."""
+    batch = to(collate([{"input_ids": prompt} for prompt in prompts], setting), device)
+    last = batch["attention_mask"].sum(1) - 1  # (prompts,)
+    logits = model(**batch, use_cache=False).logits  # (prompts, length, vocab)
+    return logits[torch.arange(len(prompts), device=logits.device), last].float().log_softmax(-1).cpu()
 
 
 def _likelihood(model: torch.nn.Module, pairs: list[tuple[list[int], list[int]]], setting: Setting, device: Any) -> list[float]:
