@@ -51,6 +51,7 @@ def projected(values: torch.Tensor, batch) -> torch.Tensor:
 def close(name: str, mine: torch.Tensor, theirs: torch.Tensor) -> None:
     assert mine is not None and theirs is not None, f"{name} has no gradient on one side"
     assert mine.shape == theirs.shape, name
+    mine, theirs = mine.detach(), theirs.detach()
     error, size = float((mine - theirs).abs().max()), max(1.0, float(theirs.abs().max()))
     assert error <= TOLERANCE * size, f"{name}: {error:.1e} apart, of {size:.2g}"
 
