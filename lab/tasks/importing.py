@@ -22,6 +22,7 @@ from typing import Any
 import yaml
 
 from lab.design import catalogue
+from lab.design.documents import read
 from lab.design.options import validate
 from lab.design.refusal import Refusal
 from lab.design.task import COLUMNS, TaskSpec
@@ -101,7 +102,7 @@ def _guess_writing(table: Table, find: Any) -> tuple[str, dict[str, str]]:
 
 
 def _is_class(table: Table, column: str) -> bool:
-    values = {str(row[column]) for row in table.rows}
+    values = {str(row[column]) for row in table.rows if row[column] not in (None, "")}
     return _is_measure(table, column) or (2 <= len(values) <= min(MANY, max(2, len(table.rows) // 2)))
 
 
@@ -120,10 +121,10 @@ def _longest(table: Table, taken: Sequence[str]) -> str | None:
 
 
 def preview(path: str | Path, *, name: str = "", family: str = "", columns: Mapping[str, str] | None = None, labels: Sequence[str] = (),
-            max_length: int = 256, limit: int = LARGEST, examples: int = 5) -> Preview:  # fmt: skip
+            max_length: int = 256, limit: int = LARGEST, examples: int = 5, called: str = "") -> Preview:  # fmt: skip
     """Read the file, guess what is not given, check every row. Nothing is written. Raises `Refusal` that names row and column."""
     path = Path(path)
-    table = read_table(path, largest=limit)
+    table = read_table(path, largest=limit, called=called)
     spec = _spec(path, table, name, family, columns, labels, max_length)
     from lab.tasks import FAMILIES, sources
 
@@ -134,7 +135,7 @@ def preview(path: str | Path, *, name: str = "", family: str = "", columns: Mapp
     shown = [kind.format(row, spec, number) for number, row in enumerate(table.rows, 1)]
     splits = sources.split_by_hash(table.rows, spec.source.hash, lambda row: kind.key(row, spec), lambda row: kind.answer(row, spec))
     if not splits["train"]:
-        raise Refusal(f"{path.name} has too few distinct rows ({len(table.rows)}) to train on.", "file")
+        raise Refusal(f"{called or path.name} has too few distinct rows ({len(table.rows)}) to train on.", "file")
     lengths = [len(kind.key(row, spec).split()) for row in table.rows]
     cut = [length > max_length * 0.75 for length in lengths]
     balance = Counter(spec.labels[example["label"]] for example in shown) if spec.family == "classification" else {}
@@ -213,7 +214,7 @@ def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
         scratch = Path(tempfile.mkdtemp(prefix=".import-", dir=home()))
         copy = scratch / f"data{suffix}"
         shutil.copyfile(path, copy)
-        spec = preview(copy, name=name, **choices).spec  # of the copy: the file may change meanwhile
+        spec = preview(copy, name=name, called=path.name, **choices).spec  # of the copy: the file may change meanwhile
         with copy.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         source = spec.source.model_copy(update={"file": copy.name, "sha256": digest})
@@ -238,7 +239,10 @@ def load(name: str) -> TaskSpec:
     """An imported task, with the full path of its data. Raises `Refusal`."""
     if not NAME.fullmatch(name) or not (home() / name / "task.yaml").is_file():
         raise Refusal(f"There is no imported task '{name[:80]}'.", "task")
-    document = yaml.safe_load((home() / name / "task.yaml").read_text(encoding="utf-8"))
+    try:
+        document = read((home() / name / "task.yaml").read_text(encoding="utf-8"), f"The task.yaml of '{name}'", "task")
+    except (OSError, UnicodeDecodeError):
+        raise Refusal(f"The task.yaml of '{name}' cannot be read; import the task again.", "task") from None
     spec = validate(TaskSpec, document, "task.")
     return spec.model_copy(update={"source": spec.source.model_copy(update={"file": str(home() / name / Path(spec.source.file).name)})})
 

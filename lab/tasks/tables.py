@@ -26,27 +26,30 @@ class Table:
     rows: list[dict[str, Any]]
 
 
-def read_table(path: Path, *, largest: int = LARGEST) -> Table:
-    """The whole table. Raises `Refusal` with the row (and column) at fault; rows count from 1 and leave the header out."""
-    kind = kind_of(path)
+def read_table(path: Path, *, largest: int = LARGEST, called: str = "") -> Table:
+    """The whole table. Raises `Refusal` with the row (and column) at fault; rows count from 1 and leave the header out.
+
+    `called` is the file's name in those sentences, where it is not the path's own.
+    """
+    kind, called = kind_of(path), called or path.name
     if not path.is_file():
-        raise Refusal(f"There is no file {path.name}.", "file")
+        raise Refusal(f"There is no file {called}.", "file")
     if path.stat().st_size == 0:
-        raise Refusal(f"{path.name} is empty.", "file")
+        raise Refusal(f"{called} is empty.", "file")
     if path.stat().st_size > largest:
-        raise Refusal(f"{path.name} has {path.stat().st_size / 1e6:.0f} MB; at most {largest / 1e6:.0f} MB can be imported.", "file")
+        raise Refusal(f"{called} has {path.stat().st_size / 1e6:.0f} MB; at most {largest / 1e6:.0f} MB can be imported.", "file")
     if kind == "parquet":
-        rows = _parquet(path, largest)
+        rows = _parquet(path, largest, called)
     else:
-        text = _text(path, largest)
-        rows = list({"csv": _csv, "tsv": _csv, "json": _json, "jsonl": _jsonl}[kind](text, path.name))
+        text = _text(path, largest, called)
+        rows = list({"csv": _csv, "tsv": _csv, "json": _json, "jsonl": _jsonl}[kind](text, called))
     if not rows:
-        raise Refusal(f"{path.name} has no rows.", "file")
+        raise Refusal(f"{called} has no rows.", "file")
     columns = list(rows[0])
     for number, row in enumerate(rows, 1):
         missing = next((name for name in columns if name not in row), None)
         if missing is not None:
-            raise Refusal(f"Row {number} of {path.name} has no column '{missing}', which row 1 has.", "file")
+            raise Refusal(f"Row {number} of {called} has no column '{missing}', which row 1 has.", "file")
     return Table(columns, rows)
 
 
@@ -61,19 +64,19 @@ def kind_of(path: Path) -> str:
     return kind
 
 
-def _text(path: Path, largest: int) -> str:
+def _text(path: Path, largest: int, name: str) -> str:
     try:
         with (gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")) as file:
             data = file.read(largest + 1)
     except (OSError, EOFError) as error:
-        raise Refusal(f"{path.name} cannot be read: {error}.", "file") from None
+        raise Refusal(f"{name} cannot be read: {error}.", "file") from None
     if len(data) > largest:
-        raise Refusal(f"{path.name} unpacks to more than {largest / 1e6:.0f} MB, the most that can be imported.", "file")
+        raise Refusal(f"{name} unpacks to more than {largest / 1e6:.0f} MB, the most that can be imported.", "file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise Refusal(f"{path.name} is not UTF-8 (line {line}); save it as UTF-8.", "file") from None
+        raise Refusal(f"{name} is not UTF-8 (line {line}); save it as UTF-8.", "file") from None
 
 
 def _csv(text: str, name: str) -> Iterator[dict[str, Any]]:
@@ -145,7 +148,7 @@ def _object(row: Any, number: int, name: str) -> dict[str, Any]:
     return row
 
 
-def _parquet(path: Path, largest: int) -> list[dict[str, Any]]:
+def _parquet(path: Path, largest: int, name: str) -> list[dict[str, Any]]:
     import pyarrow
     from pyarrow import parquet
 
@@ -153,7 +156,7 @@ def _parquet(path: Path, largest: int) -> list[dict[str, Any]]:
         file = parquet.ParquetFile(path)
         size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
         if size > largest:
-            raise Refusal(f"{path.name} unpacks to more than {largest / 1e6:.0f} MB, the most that can be imported.", "file")
+            raise Refusal(f"{name} unpacks to more than {largest / 1e6:.0f} MB, the most that can be imported.", "file")
         return file.read().to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
-        raise Refusal(f"{path.name} cannot be read as Parquet: {str(error).splitlines()[0][:160]}", "file") from None
+        raise Refusal(f"{name} cannot be read as Parquet: {str(error).splitlines()[0][:160]}", "file") from None
