@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lab.design import catalogue
+from lab.design.documents import read
 from lab.design.options import override, parse_value
 from lab.design.refusal import Refusal
 from lab.design.spec import RunSpec, Training
@@ -36,11 +35,12 @@ def read_document(path: str) -> dict[str, Any]:
     try:
         if file.stat().st_size > FILE_BYTES:
             raise Refusal(f"{path} has more than {FILE_BYTES // 1024} KiB, which no method or spec needs.", "spec")
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise Refusal(f"{path} cannot be read ({error.strerror}).", "spec") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+    except ValueError:  # not UTF-8, or a NUL in the path
         raise Refusal(f"{path} is not YAML or JSON in UTF-8.", "spec") from None
+    document = read(text, path, "spec")
     if not isinstance(document, dict):
         raise Refusal(f"{path} must hold a group of options, such as model: minilm-l6.", "spec")
     return document
@@ -120,8 +120,8 @@ def points(over: Sequence[str] | None, listed: bool) -> list[dict[str, Any]]:
 
 def _values(path: str, text: str) -> list[Any]:
     try:
-        values = yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError:
+        values = read(f"[{text}]")
+    except Refusal:
         raise Refusal(f"The values of {path} must be a list such as 4,8,16; '{text[:80]}' is not.", "over") from None
     if not values:
         raise Refusal(f"--over {path} has no values; write --over {path}=v1,v2.", "over")

@@ -11,10 +11,10 @@ import types
 from dataclasses import dataclass
 from typing import Any, Iterator, Literal, Mapping, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticUndefined
 
+from lab.design.documents import read
 from lab.design.refusal import Refusal
 
 
@@ -172,8 +172,8 @@ def parse_value(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = read(text)
+    except Refusal:
         return text
     if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
         try:
