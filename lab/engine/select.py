@@ -113,8 +113,10 @@ class SparseDifference(nn.Module):
 
     def _gate(self, log_alpha: Tensor, salt: int, sampled: bool) -> Tensor:
         if sampled:
-            generator = torch.Generator(device=log_alpha.device)
-            generator.manual_seed(hash((self.seed, self.step, self.index, salt)) & 0x7FFFFFFF)
+            generator = None  # tensors without data (planning) draw nothing
+            if log_alpha.device.type != "meta":
+                generator = torch.Generator(device=log_alpha.device)
+                generator.manual_seed(hash((self.seed, self.step, self.index, salt)) & 0x7FFFFFFF)
             u = torch.empty_like(log_alpha).uniform_(self.SMALL, 1 - self.SMALL, generator=generator)
             s = torch.sigmoid(torch.log(u) - torch.log1p(-u) + log_alpha)
         else:

@@ -47,7 +47,7 @@ def loss_sum(logits: torch.Tensor, labels: torch.Tensor, objective: str, smoothi
     """
     if objective == "regression":
         return F.mse_loss(logits.float().view(-1), labels.float().view(-1), reduction="sum")
-    if objective == "causal":
-        logits, labels = logits[:, :-1], labels[:, 1:]
+    if objective == "causal":  # labels move, not logits: a slice of those would be copied (0.7 GB for 4 rows of 704 words of 128,256)
+        labels = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
     flat = logits.reshape(-1, logits.shape[-1]).float()
     return F.cross_entropy(flat, labels.reshape(-1).long(), ignore_index=IGNORED, reduction="sum", label_smoothing=smoothing)

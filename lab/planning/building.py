@@ -1,0 +1,156 @@
+"""The model of a plan: on the meta device, at full depth or cut to five layers per stack, with its method attached.
+
+A cut model stands for the deep one only where all layers of a stack are alike and the method treats them alike; `alike` says whether.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lab.design.anatomy import Anatomy, anatomy
+from lab.design.method import Method
+from lab.design.model import ModelSpec, Source
+from lab.engine import Attached, attach
+from lab.engine.select import own_parameters
+from lab.models import build_meta, config_of
+from lab.planning.log import TRACED
+
+HEADED = ("classification", "regression")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is planned: everything that the shape of a model with its method depends on."""
+
+    model: ModelSpec
+    method: Method
+    objective: str
+    num_labels: int
+    dtype: torch.dtype
+    adapter_dtype: torch.dtype
+    checkpointing: bool
+    autocast: bool = False
+    seed: int = 0
+
+
+@dataclass
+class Built:
+    """A model with its method, and whose layer each tensor belongs to."""
+
+    model: nn.Module
+    attached: Attached
+    head: dict[str, nn.Parameter]
+    stacks: dict[str, list[nn.Module]]
+    place: dict[int, tuple[str, int]]  # id of a parameter or buffer → stack, layer
+
+    def trained(self) -> list[nn.Parameter]:
+        """What has gradients now."""
+        return [p for p in (*self.attached.trainable().values(), *self.head.values()) if p.requires_grad]
+
+
+def facts_of(spec: ModelSpec) -> dict[str, Any]:
+    """The configuration as a plain document: the spec's own facts, or the files' where it has none."""
+    return dict(spec.config) if spec.config.get("model_type") else config_of(spec).to_dict()
+
+
+def depths(body: Anatomy) -> dict[str, int]:
+    """Layers per stack."""
+    return {stack.name: stack.layers for stack in body.stacks}
+
+
+def alike(subject: Subject, body: Anatomy) -> bool:
+    """Whether every layer of a stack costs the same, so that five stand for all."""
+    config = config_of(subject.model).to_dict()
+    lists = [value for value in config.values() if isinstance(value, (list, tuple)) and len(value) in depths(body).values()]
+    if any(len({str(item) for item in value}) > 1 for value in lists):
+        return False  # sliding and global attention, layers without rotation
+    method = subject.method
+    if method.select and method.select.what == "layers":
+        return False
+    return not any(d.layers != "all" or d.allocation or (d.form == "slots" and d.encoder != "none") for d in method.deltas)
+
+
+def cut(spec: ModelSpec, body: Anatomy, layers: Mapping[str, int]) -> ModelSpec:
+    """The same model with other depths."""
+    facts = facts_of(spec)
+    for stack, part in body.architecture.stacks.items():
+        key = (part.sizes.layers or body.architecture.sizes.layers).split("|")[0]
+        facts = {name: value[: layers[stack]] if isinstance(value, list) and len(value) == depths(body)[stack] else value for name, value in facts.items()}
+        facts[key] = layers[stack]
+    return spec.model_copy(update={"config": facts, "source": Source(), "inventory": None})
+
+
+def build(subject: Subject, layers: Mapping[str, int] | None = None) -> Built:
+    """Build and attach on meta. `layers`: depths of a cut model; None: as the configuration has them."""
+    spec = subject.model
+    body = anatomy(facts_of(spec))
+    if layers is not None:
+        spec = cut(spec, body, layers)
+    model = build_meta(spec, objective=subject.objective, num_labels=subject.num_labels)
+    return prepare(model, subject)
+
+
+def prepare(model: nn.Module, subject: Subject) -> Built:
+    """Put the method on a model and set types, as a run does: frozen weights in `dtype`, what trains in `adapter_dtype`."""
+    model.to(subject.dtype)
+    model.train()
+    attached = attach(model, subject.method, seed=subject.seed, keep_originals=False)
+    mine = {id(p) for p in attached.may_train().values()}
+    own = {id(p) for p in own_parameters(model).values()} | {id(p) for p in model.base_model.parameters()}
+    head = {n: p for n, p in model.named_parameters() if id(p) not in own and id(p) not in mine} if subject.objective in HEADED else {}
+    _set_types(model, attached, head, subject)
+    for parameter in head.values():
+        parameter.requires_grad_(True)
+    if subject.checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    stacks = {s.name: list(model.base_model.get_submodule(s.map.path)) for s in attached.body.stacks}
+    return Built(model, attached, head, stacks, _places(model, stacks))
+
+
+def _set_types(model: nn.Module, attached: Attached, head: dict[str, nn.Parameter], subject: Subject) -> None:
+    """The method's tensors in `adapter_dtype`; a new head too under autocast, else in the model's own type, which its input has.
+
+    Norms in a finer type than the model give their output in the model's type, as peft's do. Biases keep their projection's type.
+    """
+    select = subject.method.select
+    tensors = list(attached.tensors().values()) if select is None or select.what in ("all", "layers", "masked", "norm") else []
+    for tensor in (*tensors, *(head.values() if subject.autocast else ())):
+        if tensor.is_floating_point() and tensor.dtype != subject.adapter_dtype:
+            tensor.data = tensor.data.to(subject.adapter_dtype)
+    if select is not None and select.what == "norm" and subject.adapter_dtype != subject.dtype and not subject.autocast:
+        mine = {id(p) for p in attached.selected.values()}
+        for module in model.modules():
+            if any(id(p) in mine for p in module.parameters(recurse=False)):
+                module.register_forward_hook(lambda module, args, output: output.to(args[0].dtype))
+
+
+def _places(model: nn.Module, stacks: Mapping[str, Iterable[nn.Module]]) -> dict[int, tuple[str, int]]:
+    found: dict[int, tuple[str, int]] = {}
+    for stack, layers in stacks.items():
+        for index, layer in enumerate(layers):
+            for tensor in (*layer.parameters(), *layer.buffers()):
+                found.setdefault(id(tensor), (stack, index))
+    for layerless in (model.base_model, model):
+        for tensor in (*layerless.parameters(), *layerless.buffers()):
+            found.setdefault(id(tensor), ("", -1))
+    return found
+
+
+def traced_depths(body: Anatomy) -> dict[str, int]:
+    """Depths of the model that is traced in place of a deep one."""
+    return {stack: min(depth, TRACED) for stack, depth in depths(body).items()}
+
+
+def optimizer_state(parameters: Iterable[Tensor], optimizer: str) -> list[tuple[Tensor, list[Tensor]]]:
+    """(parameter, its state) after a first step: AdamW two moments and a counter on the device, SGD its momentum."""
+    found = []
+    for parameter in parameters:
+        state = [torch.empty_like(parameter)] if optimizer == "sgd" else [
+            torch.empty((), dtype=torch.float32, device=parameter.device), torch.empty_like(parameter), torch.empty_like(parameter)]  # fmt: skip
+        found.append((parameter, state))
+    return found

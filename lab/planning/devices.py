@@ -1,0 +1,38 @@
+"""How much memory this machine has to train in: the accelerator's by nvidia-smi, else the main memory. No torch."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+from typing import Any
+
+SECONDS = 5
+
+
+@functools.lru_cache(maxsize=1)
+def accelerators() -> tuple[dict[str, Any], ...]:
+    """[{"name", "total_bytes"}] of the NVIDIA devices here; empty where there are none or the driver does not answer."""
+    if shutil.which("nvidia-smi") is None:
+        return ()
+    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    rows = [line.rsplit(",", 1) for line in said.strip().splitlines() if "," in line]
+    return tuple({"name": name.strip(), "total_bytes": int(mib) * 1024**2} for name, mib in rows if mib.strip().isdigit())
+
+
+def memory() -> dict[str, Any]:
+    """{"kind": cuda or cpu, "name", "total_bytes", "free_bytes"} of what a run would train on: the first accelerator, or main memory.
+
+    Free bytes of an accelerator are not asked for (None): another run may hold them now and be over by then.
+    """
+    found = accelerators()
+    if found:
+        return {"kind": "cuda", "free_bytes": None, **found[0]}
+    import psutil
+
+    now = psutil.virtual_memory()
+    return {"kind": "cpu", "name": "main memory", "total_bytes": now.total, "free_bytes": now.available}

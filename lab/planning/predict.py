@@ -1,0 +1,159 @@
+"""plan(spec) and plan_shape(...): peak memory of a training step, without weights and without an accelerator.
+
+The model is built on meta with at most five layers per stack, a step is traced (trace.py), the log is unrolled to the real depth (log.py) and
+replayed (replay.py). Where layers differ, or the method treats them differently, the whole model is traced instead: as exact, slower.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from lab.design.anatomy import Anatomy, anatomy
+from lab.design.catalogue import method_of
+from lab.design.method import Method
+from lab.design.model import ModelSpec
+from lab.design.options import override
+from lab.design.refusal import Refusal
+from lab.design.rules import require
+from lab.design.spec import RunSpec, spec_of
+from lab.models import resolve
+from lab.planning.building import Built, Subject, alike, build, depths, facts_of, traced_depths
+from lab.planning.log import Log, NotAlike
+from lab.planning.plan import CATEGORIES, NOT_MODELLED, Plan
+from lab.planning.replay import Peaks, replay
+from lab.planning.trace import Trace, batch_of
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
+          "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # fmt: skip
+OBJECTIVES = {"encoder": "classification", "decoder": "causal", "encoder-decoder": "seq2seq"}
+LARGEST = 10_000_000  # rows or tokens
+
+
+def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens: int | None = None, target_tokens: int | None = None,
+         dtype: str | None = None, adapter_dtype: str | None = None, device: str | None = None) -> Plan:  # fmt: skip
+    """The memory of a run, every row as long as its task allows. What is given here wins over the spec.
+
+    `device`: whose kernels to model, cuda or cpu; None: the run's own, and for auto the one of this machine. Raises Refusal.
+    """
+    from lab.tasks import objective_of
+    from lab.tasks import resolve as task_of
+
+    spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
+    model, task, training = resolve(spec.model), task_of(spec.task), spec.training
+    where = device or _device_of(training.device)
+    precision = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "auto": "bfloat16"}[training.precision] if where == "cuda" else "float32"
+    half = precision != "float32"
+    return plan_shape(
+        model=model, method=spec.method, batch=batch or training.batch_size,
+        tokens=tokens or min(training.max_length or task.max_length, _positions(model)), target_tokens=target_tokens or task.target_length,
+        dtype=dtype or ("float32" if spec.method.select else precision), adapter_dtype=adapter_dtype or "float32",
+        optimizer=training.optimizer, checkpointing=training.gradient_checkpointing, accumulation=training.accumulation,
+        smoothing=training.label_smoothing, objective=objective_of(task, model), num_labels=len(task.labels) or None, seed=spec.seed,
+        device=where, autocast=precision if half and dtype is None else None,
+    )  # fmt: skip
+
+
+def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, Any], batch: int, tokens: int, target_tokens: int | None = None,
+               dtype: str = "float32", adapter_dtype: str | None = None, optimizer: str = "adamw", checkpointing: bool = False,
+               overrides: Mapping[str, Any] | None = None, objective: str | None = None, num_labels: int | None = None, accumulation: int = 1,
+               smoothing: float = 0.0, seed: int = 0, device: str = "cuda", autocast: str | None = None, whole: bool = False) -> Plan:  # fmt: skip
+    """The memory of a step of `batch` rows of `tokens` tokens (targets of `target_tokens`, on an encoder-decoder).
+
+    `dtype` is that of the frozen weights, `adapter_dtype` of what trains (None: the same); `autocast`: the type of mixed precision,
+    where it is on. `whole`: trace every layer. Raises Refusal for what cannot be combined or built.
+    """
+    start = time.perf_counter()
+    spec, chosen = resolve(model), method_of(method)
+    if overrides:
+        chosen = method_of(override(chosen.document(), dict(overrides)))
+    for name, number in (("batch", batch), ("tokens", tokens), ("target_tokens", target_tokens or tokens), ("accumulation", accumulation)):
+        if not isinstance(number, int) or not 1 <= number <= LARGEST:
+            raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
+    body = anatomy(facts_of(spec))
+    require(chosen, body)
+    subject = Subject(spec, chosen, objective or OBJECTIVES[spec.kind], num_labels or 2, _dtype(dtype, "dtype"),
+                      _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed)  # fmt: skip
+    shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens}
+    how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing}
+    peaks, trainable, head = _peaks(subject, body, shape, how, device, _dtype(autocast, "autocast") if autocast else None, whole)
+    peak = peaks.largest()
+    setting = {"model": spec.name, "method": chosen.preset or chosen.name, "batch": batch, "tokens": tokens, "target_tokens": shape["target_tokens"],
+               "dtype": dtype, "adapter_dtype": adapter_dtype or dtype, "optimizer": optimizer, "checkpointing": checkpointing,
+               "accumulation": accumulation, "objective": subject.objective, "device": device, "autocast": autocast}  # fmt: skip
+    return Plan(
+        peak_allocated_bytes=peak["total"], peak_reserved_bytes=peaks.reserved if device == "cuda" else peak["total"],
+        categories={name: peak[name] for name in CATEGORIES}, phases=peaks.phases, trainable=trainable, trainable_head=head,
+        seconds=round(time.perf_counter() - start, 3), setting=setting, not_modelled=_not_modelled(chosen, device),
+    )  # fmt: skip
+
+
+def _peaks(subject: Subject, body: Anatomy, shape: dict, how: dict, device: str, autocast: torch.dtype | None, whole: bool) -> tuple[Peaks, int, int]:
+    """(peaks, weights that the method trains, those of a task head)."""
+    deep = depths(body)
+    few = traced_depths(body)
+    if few != deep and not whole and alike(subject, body):
+        built = build(subject, few)
+        log = _traced(built, subject, shape, how, device, autocast)
+        try:
+            return replay(log.unroll(deep)), _trainable(built, deep, few), _head(built)
+        except NotAlike:
+            pass  # the layers did not do the same: trace them all
+    built = build(subject)
+    log = _traced(built, subject, shape, how, device, autocast)
+    return replay(log.plain()), built.attached.trainable_now, _head(built)
+
+
+def _traced(built: Built, subject: Subject, shape: dict, how: dict, device: str, autocast: torch.dtype | None) -> Log:
+    batch = batch_of(built.model, subject.objective, **shape)
+    try:
+        return Trace(built, device, autocast).run(batch, subject.objective, **how)
+    except (NotImplementedError, RuntimeError, ValueError, IndexError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise Refusal(f"The memory of {subject.model.name or 'this model'} cannot be predicted in this shape: {lines[0][:200]}") from error
+
+
+def _trainable(built: Built, deep: dict[str, int], few: dict[str, int]) -> int:
+    """Weights that the method trains on the deep model: every layer of a stack has as many as the middle one."""
+    total = built.attached.trainable_now
+    for parameter in built.attached.trainable().values():
+        stack, layer = built.place.get(id(parameter), ("", -1))
+        if layer == few.get(stack, 0) // 2 and layer >= 0:
+            total += parameter.numel() * (deep[stack] - few[stack])
+    return total
+
+
+def _head(built: Built) -> int:
+    return sum(p.numel() for p in built.head.values())
+
+
+def _dtype(name: str, field: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise Refusal(f"'{str(name)[:40]}' is no number type; there are float32, bfloat16 and float16.", field)
+    return DTYPES[name]
+
+
+def _device_of(asked: str) -> str:
+    from lab.planning.devices import memory
+
+    return ("cpu" if asked == "cpu" else "cuda") if asked != "auto" else memory()["kind"]
+
+
+def _positions(model: ModelSpec) -> int:
+    positions = model.inventory.positions if model.inventory else model.config.get("max_position_embeddings")
+    return positions or LARGEST
+
+
+def _not_modelled(method: Method, device: str) -> list[str]:
+    extra = []
+    if any(delta.schedule and delta.schedule.name != "adalora" for delta in method.deltas) or (method.select and method.select.what in ("layers", "masked")):
+        extra.append("what the schedule changes later: this is the beginning of the run")
+    if device == "cpu":
+        return ["the Python process and its libraries (0.4 to 0.8 GB)", "work buffers of single kernels", *NOT_MODELLED[4:], *extra]
+    return [*NOT_MODELLED, *extra]
+
+
+__all__ = ["Plan", "plan", "plan_shape"]

@@ -1,0 +1,131 @@
+"""One training step under the tracker, as the training loop does it, written into a log by layers."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lab.planning.building import Built, optimizer_state
+from lab.planning.kernels import ANSWERS, modelled
+from lab.planning.log import Log
+from lab.planning.tracker import Tracker, model_tensors
+from lab.training.losses import inputs_of, loss_sum
+
+
+def batch_of(model: nn.Module, objective: str, *, rows: int, tokens: int, target_tokens: int, device: str = "meta") -> dict[str, Tensor]:
+    """A batch of the given shape, rows of different lengths; its values do not matter."""
+    ids = torch.full((rows, tokens), 5, dtype=torch.long, device=device)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if objective == "classification":
+        batch["labels"] = torch.zeros(rows, dtype=torch.long, device=device)
+    elif objective == "regression":
+        batch["labels"] = torch.zeros(rows, dtype=torch.float32, device=device)
+    else:
+        batch["labels"] = torch.full((rows, target_tokens if objective == "seq2seq" else tokens), 5, dtype=torch.long, device=device)
+    return batch
+
+
+def step(built: Built, batch: dict[str, Tensor], objective: str, *, smoothing: float = 0.0, clip: float = 1.0) -> None:
+    """Forward, backward and clipping, as lab.training.loop does them: the logits stay until the backward pass is over."""
+    logits = built.model(**inputs_of(batch, built.model, objective)).logits
+    loss = loss_sum(logits, batch["labels"], objective, smoothing) * (1 / max(1, batch["labels"].shape[0]))
+    penalty = built.attached.penalty()
+    if penalty is not None:
+        loss = loss + penalty
+    loss.backward()
+    trained = [p for p in built.trained() if p.grad is not None]
+    nn.utils.clip_grad_norm_(trained, clip)
+
+
+class Trace:
+    """The log of a step of a built model on meta. `statics` are the events before it, `log` everything."""
+
+    def __init__(self, built: Built, device: str, autocast: torch.dtype | None = None):
+        self.built, self.device, self.autocast = built, device, autocast
+        self.log = Log()
+        self.tracker = Tracker(answers=ANSWERS, log=self.log)
+        self._held: list[Any] = []
+
+    def run(self, batch: dict[str, Tensor], objective: str, *, optimizer: str, accumulate: bool, smoothing: float) -> Log:
+        """Trace one step. `accumulate`: gradients of an earlier pass are there already."""
+        built, tracker = self.built, self.tracker
+        self._hold_by_layer([(t, [t]) for t in model_tensors(built.model)], "weights")
+        if accumulate:
+            for parameter in built.trained():
+                parameter.grad = torch.empty_like(parameter)
+            self._hold_by_layer([(p, [p.grad]) for p in built.trained()], "gradients")
+        self._held.append(optimizer_state(built.trained(), optimizer))
+        self._hold_by_layer(self._held[-1], "optimizer")
+        self.log.phase = "forward"
+        self.log.enter("batch")
+        tracker.hold(batch.values(), "activations")
+        enabled = gc.isenabled()
+        gc.collect(0)
+        gc.disable()  # a collection at a chance moment would free cycles at a chance moment
+        try:
+            with modelled(self.device, self.autocast), self._marking(), tracker.watching(built.model):
+                step(built, batch, objective, smoothing=smoothing)
+                if optimizer == "sgd":
+                    self._sgd(tracker)
+        finally:
+            self.log.closed = True
+            if enabled:
+                gc.enable()
+        return self.log
+
+    def _sgd(self, tracker: Tracker) -> None:
+        """SGD over lists of tensors adds weight decay into a copy of the gradients."""
+        tracker.begin("optimizer")
+        self._held.append(torch._foreach_add([p.grad for p in self.built.trained()], self.built.trained(), alpha=0.01))
+
+    def _hold_by_layer(self, owned: list[tuple[Tensor, list[Tensor]]], category: str) -> None:
+        groups: dict[tuple[str, int], list[Tensor]] = {("", -1): []}
+        for owner, tensors in owned:
+            groups.setdefault(self.built.place.get(id(owner), ("", -1)), []).extend(tensors)
+        for (stack, layer), tensors in groups.items():
+            self.log.enter(category, stack, layer)
+            self.tracker.hold(tensors, category)
+
+    @contextlib.contextmanager
+    def _marking(self) -> Iterator[None]:
+        """Open a segment wherever the forward or the backward pass comes to another layer."""
+        handles = []
+        for stack, layers in self.built.stacks.items():
+            last = len(layers) - 1
+            for index, layer in enumerate(layers):
+                handles.append(layer.register_forward_pre_hook(self._entering(stack, index), with_kwargs=True, prepend=True))
+            handles.append(layers[-1].register_forward_hook(self._leaving(stack, last)))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _entering(self, stack: str, index: int) -> Any:
+        def hook(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            self.log.enter("layer", stack, index)
+            self._mark_backward(args[0] if args else kwargs.get("hidden_states"), stack, index - 1)
+
+        return hook
+
+    def _leaving(self, stack: str, last: int) -> Any:
+        def hook(module: nn.Module, args: tuple, output: Any) -> None:
+            self.log.enter("after")
+            self._mark_backward(output[0] if isinstance(output, tuple) else output, stack, last)
+
+        return hook
+
+    def _mark_backward(self, hidden: Any, stack: str, index: int) -> None:
+        """When the gradient of a layer's output is there, that layer's backward pass begins."""
+
+        def reached(gradient: Tensor) -> None:
+            self.tracker.begin("backward")
+            self.log.enter("layer" if index >= 0 else "before", stack if index >= 0 else "", index)
+
+        if isinstance(hidden, Tensor) and hidden.requires_grad:
+            hidden.register_hook(reached)
