@@ -205,3 +205,36 @@ def test_sidecar_and_card_state_the_design(tmp_path):
     assert spec_of(document["spec"]) == opened.spec
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert text.startswith("---\nbase_model: ") and "accuracy: 0.75" in text and "attn.q, attn.v" in text
+
+
+def test_a_real_run_goes_home(lab_home, tmp_path):
+    """From the terminal: train a few steps, export, and load with peft: the same logits as `lab.load`, on the same sentences."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    import lab
+    from lab.models import load
+
+    def terminal(*arguments: str):
+        done = subprocess.run([sys.executable, "-m", "lab", *arguments, "--json"], capture_output=True, text=True, timeout=250,
+                              cwd=Path(__file__).resolve().parents[1])  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    found = terminal("run", "--model", "minilm-l6", "--task", "sentiment-rt", "--method", "lora", "--steps", "6", "--batch-size", "16",
+                     "--evaluate-every", "3", "--evaluation-rows", "32", "--no-energy", "--lr", "1e-2")  # fmt: skip
+    assert found["state"] == "succeeded" and found["trainable"] == 73_728 and 0 < found["best"]["accuracy"] <= 1 and found["peak_bytes"] > 0
+    offered = {row["format"] for row in terminal("export", found["run"], "--formats") if not row["refusal"]}
+    assert offered == set(FORMATS)
+    for format in FORMATS:
+        exported = terminal("export", found["run"], "--format", format, "--out", str(tmp_path / format))
+        assert {row["name"] for row in exported["files"]} == {path.name for path in (tmp_path / format).iterdir()}
+    model, tokenizer = lab.load(found["run"])
+    batch = tokenizer(["a moving and funny film", "dull from start to end"], return_tensors="pt", padding=True)
+    ours = logits(model, batch)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "merged", dtype=torch.float32).eval()
+    assert (ours - logits(plain, batch)).abs().max() <= 1e-5
+    peft = pytest.importorskip("peft")
+    base = load("minilm-l6", objective="classification", num_labels=2, seed=99)
+    assert (ours - logits(peft.PeftModel.from_pretrained(base, tmp_path / "peft").eval(), batch)).abs().max() <= 1e-5

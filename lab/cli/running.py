@@ -88,7 +88,7 @@ def _short(value: Any) -> str:
 
 
 def _sweep_text(document: dict[str, Any], arguments: Namespace) -> str:
-    rows = [[row.get("run", "–"), row.get("state", "not queued"), shorten(row["name"], 60), numbers.weights(row["trainable"])] for row in document["runs"]]
+    rows = [[row.get("run", "–"), row.get("state", "not queued"), shorten(row["name"], 100), numbers.weights(row["trainable"])] for row in document["runs"]]
     listing = table(("run", "state", "name", "trainable"), rows, right=("trainable",))
     if arguments.dry_run:
         return f"{listing}\n{document['count']} runs; nothing was queued."
