@@ -6,32 +6,45 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.design.forms import FORMS
-from lab.design.method import Delta
+from lab.design.method import Delta, Method
 from lab.design.options import validate
+from lab.design.rules import problems
 
-KEPT = ("insertion", "composition", "nonlinearity", "init")
 ALLOWED = {"insertion": "insertions", "composition": "compositions", "nonlinearity": "nonlinearities", "init": "inits"}
+GIVEN_UP = ((), ("init",), ("init", "nonlinearity"), ("init", "nonlinearity", "composition", "scale"),
+            ("init", "nonlinearity", "composition", "scale", "insertion"))  # in this order, until the delta has a meaning  # fmt: skip
 
 
 def with_form(delta: Mapping[str, Any], form: str) -> dict[str, Any]:
-    """The delta with another functional form: choices that the new form has stay, the others take its defaults.
+    """The delta with another functional form: as many of its other choices stay as still have a meaning.
 
     `delta` is a plain document; raises `Refusal` for an unknown form or a document that is not a delta.
     """
     kind = FORMS.get(form)
     if kind is None:
         return validate(Delta, {**delta, "form": form}).model_dump(mode="json")
-    kept = {name: delta[name] for name in ("rank", "layers", "stacks") if delta.get(name) is not None}
-    for name in KEPT:
-        if delta.get(name) in getattr(kind, ALLOWED[name]):
-            kept[name] = delta[name]
-        elif name not in kind.defaults and getattr(kind, ALLOWED[name]):
-            kept[name] = getattr(kind, ALLOWED[name])[0]
     at = [name for name in delta.get("at", ()) if not kind.representations or name in kind.representations]
-    kept["at"] = at or list(kind.representations) or ["ffn.out"]
-    if kept.get("composition", kind.defaults.get("composition")) == "scaled" and delta.get("scale") is not None:
+    places = [place for place in (at, list(kind.representations), ["ffn.out"]) if place]
+    settled = {}
+    for given_up in GIVEN_UP:
+        for place in places:
+            settled = _settled(delta, kind, place, given_up)
+            if not problems(Method(deltas=[settled])):
+                return settled
+    return settled
+
+
+def _settled(delta: Mapping[str, Any], kind: Any, at: list[str], given_up: tuple[str, ...]) -> dict[str, Any]:
+    kept = {name: delta[name] for name in ("rank", "layers", "stacks") if delta.get(name) is not None}
+    for name, options in ALLOWED.items():
+        allowed = getattr(kind, options)
+        if name not in given_up and delta.get(name) in allowed:
+            kept[name] = delta[name]
+        elif name not in kind.defaults and allowed:
+            kept[name] = allowed[0]
+    if kept.get("composition", kind.defaults.get("composition")) == "scaled" and delta.get("scale") is not None and "scale" not in given_up:
         kept["scale"] = delta["scale"]
-    return validate(Delta, {**kept, "form": form}).model_dump(mode="json")
+    return validate(Delta, {**kept, "at": at, "form": kind.name}).model_dump(mode="json")
 
 
 def with_composition(delta: Mapping[str, Any], composition: str) -> dict[str, Any]:

@@ -64,6 +64,8 @@ def _settled(draft: dict[str, Any], changed: str) -> dict[str, Any] | None:
     method = draft.get("method")
     if isinstance(method, str):
         return {**draft, "method": method_of(method).document()}
+    if changed == "run":
+        return dict(draft)
     parts = changed.split(".")
     if parts[:2] == ["method", "deltas"] and len(parts) == 4 and parts[3] in ("form", "composition"):
         deltas = list(method["deltas"])

@@ -51,9 +51,9 @@ def of_runs(runs: list[Run]) -> dict[str, Any]:
     """Charts of several runs overlaid: a colour for each run."""
     everything = {run.id: read_series(run, _wanted(run)) for run in runs}
     metrics = list(dict.fromkeys(name for series in everything.values() for name in metric_names(series)))
-    groups = [("loss", (("loss", TRAIN),), ".4~g", 6), ("eval_loss", (("eval_loss", EVALUATION),), ".4~g", 6),
-              *[(metric, ((metric, EVALUATION),), ".4~g", 6) for metric in metrics[:2]],
-              ("memory", (("memory_bytes", TRAIN),), ".3~s", 6), ("trainable", (("trainable", TRAIN),), ".4~s", 6)]  # fmt: skip
+    groups = [*[(metric, ((metric, EVALUATION),), ".4~g", 6) for metric in metrics[:1]], ("loss", (("loss", TRAIN),), ".4~g", 6),
+              ("eval_loss", (("eval_loss", EVALUATION),), ".4~g", 4), ("trainable", (("trainable", TRAIN),), ".4~s", 4),
+              ("memory", (("memory_bytes", TRAIN),), ".3~s", 4)]  # fmt: skip
     charts = []
     for name, curves, reads, wide in groups:
         traces = [trace(everything[run.id][curve], curve, kind, colour(run), run.name) for run in runs for curve, kind in curves if curve in everything[run.id]]

@@ -10,7 +10,7 @@ from lab.design import catalogue
 from lab.design.forms import FORMS
 from lab.design.method import Delta
 from lab.design.options import OptionField, fields
-from lab.design.schedules import SelectAll, SelectBias, SelectLayers, SelectMasked, SelectNorm
+from lab.design.schedules import Selection
 from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, StackName
 from lab.design.spec import RunSpec, Training
 from lab.ui.words import TABLE
@@ -43,7 +43,7 @@ def schema(language: str = "en") -> dict[str, Any]:
         "forms": {name: _form(form) for name, form in FORMS.items()},
         "words": _dimension_words(),
         "selections": {kind.model_fields["what"].default: {"fields": [_field(f) for f in fields(kind) if f.path != "what"]}
-                       for kind in (SelectAll, SelectBias, SelectNorm, SelectLayers, SelectMasked)},
+                       for kind in get_args(get_args(Selection)[0])},
         "fresh": Delta(at=["ffn.out"], form="bottleneck", rank=16).model_dump(mode="json"),
     }  # fmt: skip
 

@@ -20,7 +20,7 @@ def _name(run: Run) -> str:
 def _marked(values: list[float | None], less: bool) -> set[int]:
     """Where the best of a column stands; nowhere if there is nothing to compare."""
     told = [value for value in values if value is not None]
-    if len(told) < 2:
+    if len(told) < 2 or min(told) == max(told):
         return set()
     best = min(told) if less else max(told)
     return {index for index, value in enumerate(values) if value == best}

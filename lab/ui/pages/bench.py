@@ -48,12 +48,24 @@ def build(demo: gr.Blocks) -> None:
 def turn(draft: dict[str, Any] | None, request: gr.Request) -> list[Any]:
     """Everything beside the knobs, for a draft."""
     language = language_of(request)
-    found = answering.answer(draft or {})
+    found = answering.answer(_of_run(draft or {}))
     drawn: list[Any] = [gr.skip(), gr.skip(), gr.skip(), gr.skip()]
     if found.method:
         drawn = [figure(found.method, found.body, language), answering.equations(found.method),
                  views_bench.table(found.method, language), views_bench.notes(found.method, language)]  # fmt: skip
     return [*drawn, views_bench.costs(found, language), _told(found, draft)]
+
+
+def _of_run(draft: dict[str, Any]) -> dict[str, Any]:
+    """A draft that only names a run becomes that run's own spec (a link from its page)."""
+    if not draft.get("run"):
+        return draft
+    try:
+        spec = default().store.get(str(draft["run"])).spec
+    except Refusal:
+        spec = {}
+    kept = {key: spec[key] for key in ("model", "task", "method", "training", "seed", "tags") if key in spec}
+    return {**schema("en")["start"], **kept, "name": "", "seq": draft.get("seq", 0), "changed": "run"}
 
 
 def _told(found: answering.Answer, draft: dict[str, Any] | None) -> dict[str, Any]:

@@ -36,7 +36,7 @@
     const ink = style("--muted"), grid = style("--line");
     const axis = { gridcolor: grid, zeroline: false, linecolor: grid, tickfont: { size: 11, color: ink }, automargin: true, ticks: "" };
     return {
-      uirevision: key, height: chart.wide >= 6 ? 230 : 150, margin: { l: 46, r: 10, t: 6, b: 26 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      uirevision: key, height: chart.wide >= 6 ? 230 : chart.wide === 4 ? 180 : 150, margin: { l: 46, r: 10, t: 6, b: 26 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: style("--sans") || "sans-serif", size: 11, color: ink }, hovermode: "x unified", showlegend: false, dragmode: "zoom",
       hoverlabel: { bgcolor: style("--card"), bordercolor: style("--line-strong"), font: { color: style("--ink"), size: 12 } },
       xaxis: { ...axis, tickformat: "~s", nticks: chart.wide >= 6 ? 8 : 4 },

@@ -18,6 +18,8 @@
       const asked = new URL(location.href).searchParams, kept = Lab.kept(KEY);
       this.doc = kept && kept.method && kept.model ? kept : structuredClone(this.schema.start);
       for (const part of ["model", "task", "method"]) if (asked.get(part)) this.doc[part] = asked.get(part);
+      if (asked.get("run")) this.doc = { ...this.doc, run: asked.get("run") };
+      if ([...asked.keys()].some((key) => key !== "__theme")) Lab.setAddress({ run: "", model: "", task: "", method: "" });
       Lab.on("answer", (answer) => this.answered(answer));
       element.addEventListener("focusin", (event) => this.explain(event.target));
       element.addEventListener("mouseover", (event) => this.explain(event.target));

@@ -1,0 +1,157 @@
+"""The main path in a real Chromium, against the real app and real workers: open, turn, launch, watch, reload, stop, compare, export."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+
+import pytest
+from ui_support import Watched, chromium, serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
+LONG = 120_000  # ms that a worker may need to import torch, load the model and take its first steps on a busy machine
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("browser") / "home") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+def opened(browser, address, **options):
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US", **options)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    watched = Watched(page)
+    page.goto(address)
+    return watched
+
+
+def trainable(page, value):
+    page.wait_for_selector(f'#costs [data-trainable="{value}"]')
+
+
+def set_steps(page, steps):
+    """So many steps of few rows: the machine that tests run on is slow and shared."""
+    page.get_by_label("steps", exact=True).fill(str(steps))
+    page.get_by_label("batch size rows").fill("2")
+    training = page.locator(".lab-knobs > section").last
+    training.locator("details").evaluate("node => { node.open = true; }")
+    page.get_by_label("evaluation rows").fill("16")
+    page.get_by_label("longest input tokens").fill("16")
+    page.wait_for_timeout(400)
+
+
+def launch(page):
+    page.get_by_role("button", name="Launch", exact=True).click()
+    page.wait_for_url(re.compile(r"/runs\?run=[a-z0-9]{8}"))
+    return re.search(r"run=([a-z0-9]{8})", page.url).group(1)
+
+
+def points(page, chart, least, timeout=LONG):
+    page.wait_for_function(f"Number(document.querySelector('#run-charts [data-chart={chart}]')?.dataset.points || 0) >= {least}", timeout=timeout)
+
+
+def test_main_path(app, browser, tmp_path):
+    watched = opened(browser, app)
+    page = watched.page
+    trainable(page, 73_728)  # LoRA r=8 on query and value of MiniLM: 12 sites of 8·(384+384)
+    page.get_by_label("rank r").fill("16")
+    trainable(page, 147_456)
+    page.wait_for_selector("#figure svg")
+    assert page.locator("#equation .katex").count() >= 1
+    set_steps(page, 12)
+    first = launch(page)
+    points(page, "loss", 3)
+    page.reload()
+    points(page, "loss", 3)
+    assert page.locator(f'.lab-item[data-run="{first}"]').get_attribute("aria-selected") == "true"
+
+    page.goto(app)
+    trainable(page, 147_456)  # the draft is kept
+    set_steps(page, 5000)
+    second = launch(page)
+    page.wait_for_selector("#run-head .lab-state.running", timeout=LONG)
+    points(page, "loss", 2)
+    page.get_by_role("button", name="Stop").click()
+    page.wait_for_selector("#run-head .lab-state.cancelled", timeout=30_000)
+
+    page.locator(f'.lab-item[data-run="{first}"]').click()
+    page.wait_for_selector("#run-head .lab-state.succeeded", timeout=LONG)
+    export(page, tmp_path)
+
+    page.get_by_role("link", name="Compare").first.click()
+    page.locator(f'.lab-item[data-run="{first}"]').click()
+    page.locator(f'.lab-item[data-run="{second}"]').click()
+    page.wait_for_selector("#settings code:text('training.steps')")
+    assert page.locator("#results tbody tr").count() == 2
+    page.reload()  # the address reopens the comparison
+    page.wait_for_selector("#settings code:text('training.steps')")
+    assert page.locator("#results tbody tr").count() == 2
+    watched.clean()
+
+
+def export(page, folder):
+    page.get_by_role("tab", name="Export").click()
+    page.get_by_role("button", name="Make a PEFT checkpoint").click()
+    page.wait_for_selector("#export-said .lab-said", timeout=LONG)
+    assert "wrong" not in (page.locator("#export-said .lab-said").get_attribute("class") or ""), page.locator("#export-said").inner_text()
+    with page.expect_download() as waiting:
+        page.locator("#export-file a[download], #export-file a").first.click()
+    waiting.value.save_as(folder / "adapter.zip")
+    with zipfile.ZipFile(folder / "adapter.zip") as packed:
+        names = {name.rsplit("/", 1)[-1]: name for name in packed.namelist()}
+        assert "adapter_model.safetensors" in names
+        settings = json.loads(packed.read(names["adapter_config.json"]))
+    assert settings["peft_type"] == "LORA" and settings["r"] == 16
+
+
+def test_errors_stand_at_their_fields(app, browser):
+    watched = opened(browser, app)
+    page = watched.page
+    trainable(page, 73_728)
+    page.get_by_label("rank r").fill("0")
+    row = page.locator('[data-path="method.deltas.0.rank"]')
+    row.locator(".lab-wrong").wait_for()
+    assert "at least 1" in row.locator(".lab-wrong").inner_text()
+    page.get_by_role("button", name="Launch", exact=True).click()
+    page.locator("#advice .wrong").wait_for()
+    assert page.get_by_label("rank r").input_value() == "0" and "/runs" not in page.url
+    page.get_by_label("rank r").fill("4")
+    trainable(page, 36_864)
+    watched.clean()
+
+
+def test_the_form_takes_what_still_has_a_meaning(app, browser):
+    watched = opened(browser, app)
+    page = watched.page
+    trainable(page, 73_728)
+    page.get_by_label("method", exact=True).select_option("mam")
+    page.wait_for_selector(".lab-delta >> nth=1")
+    page.get_by_label("functional form").first.select_option("bottleneck")
+    page.wait_for_selector(".lab-modified:visible")
+    assert page.locator("#costs .lab-problems").count() == 0
+    page.get_by_label("composition").first.wait_for()
+    why = page.get_by_label("composition").first.locator('option[value="gated"]')
+    page.wait_for_function("document.querySelector('[data-path=\"method.deltas.0.composition\"] option[value=gated]').disabled")
+    assert "slots" in why.get_attribute("title")
+    watched.clean()
+
+
+def test_chinese(app, browser):
+    watched = opened(browser, app)
+    page = watched.page
+    page.get_by_role("button", name="中文").click()
+    page.get_by_role("button", name="启动", exact=True).wait_for()
+    page.get_by_text("可训练参数").first.wait_for()
+    page.get_by_label("秩 r").wait_for()
+    page.get_by_role("link", name="运行").click()
+    page.get_by_role("tab", name="日志").wait_for()
+    watched.clean()

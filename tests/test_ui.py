@@ -1,0 +1,171 @@
+"""The pages without a browser: no torch, quick answers, words in both languages, safe HTML, refusals in one sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+from pathlib import Path
+
+import pytest
+from ui_support import ROOT, environment
+
+from lab.design.catalogue import load_method, names
+from lab.design.figure import figure
+from lab.design.forms import FORMS
+from lab.design.method import Method
+from lab.design.refusal import Refusal
+from lab.design.rules import problems
+from lab.design.settling import with_composition, with_form
+from lab.ui import answering, schema, views_bench, words
+from lab.ui.api import export_zip
+
+STATIC = ROOT / "lab" / "ui" / "static"
+DRAFT = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 150}, "seed": 0, "name": "", "tags": []}
+
+
+def test_the_page_process_never_imports_torch(tmp_path):
+    script = "import sys; from lab.ui.building import build; build(); print([m for m in ('torch', 'transformers', 'peft', 'datasets', 'sklearn', 'plotly') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def refused(arguments, home):
+    done = subprocess.run([sys.executable, "app.py", *arguments], cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    return done.stderr
+
+
+def test_a_port_in_use_is_one_sentence(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert "in use" in refused(["--port", str(taken.getsockname()[1])], tmp_path)
+
+
+def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    assert "LAB_HOME" in refused(["--port", "7999", "--home", str(tmp_path / "file" / "home")], tmp_path)
+
+
+@pytest.mark.parametrize("arguments, said", [(["--port", "0"], "1 and 65535"), (["--host", "no.such.host.invalid"], "no address")])
+def test_an_address_that_there_is_not_is_one_sentence(tmp_path, arguments, said):
+    assert said in refused(arguments, tmp_path)
+
+
+@pytest.mark.parametrize("model", ["minilm-l6", "bart-large", "llama-2-7b"])
+@pytest.mark.parametrize("method", names("methods"))
+def test_every_preset_has_an_answer_and_a_figure(method, model):
+    found = answering.answer({**DRAFT, "model": model, "method": method})
+    assert found.method and not found.modified
+    drawn = figure(found.method, found.body)
+    xml.etree.ElementTree.fromstring(drawn)  # well-formed
+    for index, delta in enumerate(found.method.deltas):
+        if FORMS[delta.form].has_rank:
+            assert f"={delta.rank}</text>" in drawn, (index, delta.form)
+    assert views_bench.costs(found, "en") and views_bench.table(found.method, "zh") and answering.equations(found.method)
+
+
+def test_answers_come_at_once():
+    drafts = [{**DRAFT, "method": load_method(name, {}).document()} for name in names("methods")]
+    answering.answer(drafts[0])
+    for draft in drafts:
+        before = time.perf_counter()
+        found = answering.answer(draft)
+        figure(found.method, found.body)
+        assert time.perf_counter() - before < 0.15
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("method", [name for name in names("methods") if load_method(name).deltas])
+def test_another_form_always_gives_something_that_may_run(method, form):
+    for delta in load_method(method).deltas:
+        settled = with_form(delta.model_dump(mode="json"), form)
+        assert settled["form"] == form
+        wrong = [problem.sentence for problem in problems(Method(deltas=[settled]))]
+        assert wrong == [], wrong
+
+
+def test_another_composition_leaves_no_scale_behind():
+    delta = load_method("lora").deltas[0].model_dump(mode="json")
+    changed = with_composition({**delta, "alpha": None, "scale": 4.0}, "add")
+    assert changed["scale"] == 1.0 and problems(Method(deltas=[changed])) == []
+
+
+def test_errors_name_their_field():
+    document = load_method("lora").document()
+    document["deltas"][0]["rank"] = 0
+    found = answering.answer({**DRAFT, "method": document})
+    assert [path for path, _ in found.errors] == ["method.deltas.0.rank"]
+    assert [path for path, _ in answering.answer({**DRAFT, "training": {"lr": -1}}).errors] == ["training.lr"]
+    assert [path for path, _ in answering.answer({**DRAFT, "model": "nothing-like-it"}).errors] == ["model"]
+    assert [path for path, _ in answering.answer({**DRAFT, "task": "nothing-like-it"}).errors] == ["task"]
+    with pytest.raises(Refusal):
+        answering.launch_document({**DRAFT, "method": document})
+
+
+def test_choices_without_a_meaning_have_a_reason():
+    found = answering.answer({**DRAFT, "method": load_method("adapter-houlsby").document()})
+    assert "slots" in found.reasons["method.deltas.0.composition"]["gated"]
+    assert "add" not in found.reasons["method.deltas.0.composition"]
+
+
+def test_words_are_there_in_both_languages():
+    for key, pair in words.TABLE.items():
+        assert len(pair) == 2 and all(isinstance(text, str) and text for text in pair), key
+        assert re.findall(r"{\w+}", pair[0]) == re.findall(r"{\w+}", pair[1]) or set(re.findall(r"{\w+}", pair[0])) == set(re.findall(r"{\w+}", pair[1])), key
+
+
+def test_every_word_that_is_asked_for_is_there():
+    asked = set()
+    for path in [*(ROOT / "lab" / "ui").rglob("*.py"), *STATIC.glob("*.js")]:
+        text = path.read_text(encoding="utf-8")
+        asked |= set(re.findall(r'\bsay\((?:language, )?"([\w. -]+)"[,)]', text)) | set(re.findall(r'native\("([\w.]+)"\)', text))
+    assert len(asked) > 60
+    assert sorted(asked - set(words.TABLE)) == []
+
+
+def test_text_from_people_is_escaped():
+    nasty = "<img src=x onerror=alert(1)>"
+    method = Method(**{**load_method("lora").document(), "name": nasty, "summary": nasty, "deviations": [nasty]})
+    found = answering.answer({**DRAFT, "method": method.document(), "model": nasty})
+    for html in (views_bench.notes(method, "en"), views_bench.costs(found, "en"), figure(method, None)):
+        assert "<img" not in html
+    assert "<img" not in views_bench.table(method, "en").replace("\\<", "")
+    assert "<" not in words.script_table()
+
+
+def test_a_name_that_would_end_a_script_cannot():
+    assert json.loads(words.script_table())["page.bench"] == words.TABLE["page.bench"]
+
+
+@pytest.mark.parametrize("run, format", [("../../etc", "peft"), ("abcdefgh; rm", "peft"), ("k7qm2x9b", "../peft"), ("k7qm2x9b", "peft --out /")])
+def test_export_takes_only_ids_and_words(run, format):
+    with pytest.raises(Refusal):
+        export_zip(run, format)
+
+
+def test_every_option_is_a_knob():
+    drawn = schema.schema("en")
+    assert {"at", "form", "insertion", "composition", "rank", "scale"} <= {field["path"] for field in drawn["delta"]}
+    assert {"steps", "lr", "batch_size"} <= {field["path"] for field in drawn["training"]}
+    assert all(field["help"] for part in ("delta", "training", "identity") for field in drawn[part])
+
+
+def test_scripts_write_text_and_never_markup():
+    for path in STATIC.glob("*.js"):
+        text = path.read_text(encoding="utf-8")
+        assert "eval(" not in text and "document.write" not in text, path
+        assert text.count("innerHTML") <= (1 if path.name == "lab.js" else 0), path
+
+
+def test_static_files_fetch_nothing_from_outside():
+    for path in [*STATIC.iterdir(), *Path(ROOT / "lab" / "ui").rglob("*.py")]:
+        addresses = set(re.findall(r"https?://[\w./-]+", path.read_text(encoding="utf-8"))) - {"http://www.w3.org/2000/svg", "https://arxiv.org/abs/", "http://"}
+        assert addresses == set(), path

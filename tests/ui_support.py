@@ -1,0 +1,97 @@
+"""A real app on a free port with a home of its own, and a real Chromium that keeps count of errors and of requests that leave the machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+LOCAL = re.compile(r"(https?|wss?)://(127\.|localhost|\[::1\])|data:|blob:|about:")
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The environment of an app under test."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LAB_", "GRADIO_"))}
+    return {**kept, "LAB_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "LAB_SLOTS": "2", "PYTHONUNBUFFERED": "1"}
+
+
+@contextlib.contextmanager
+def serving(home: Path, seconds: float = 60.0) -> Iterator[str]:
+    """`python app.py` until the block ends; gives its address."""
+    port = free_port()
+    log = (home.parent / f"app-{port}.log").open("wb")
+    app = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment(home), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                urllib.request.urlopen(address, timeout=2).read(1)
+                break
+            except OSError:
+                assert app.poll() is None, Path(log.name).read_text(encoding="utf-8", errors="replace")[-2000:]
+                assert time.monotonic() < until, "the app was not up in time"
+                time.sleep(0.2)
+        yield address
+    finally:
+        app.terminate()
+        try:
+            app.wait(15)
+        except subprocess.TimeoutExpired:
+            app.kill()
+        log.close()
+        end_runs(home)
+
+
+def end_runs(home: Path) -> None:
+    """Workers outlive the app by design; a test's own must not."""
+    from lab.runs import Home, Queue
+
+    queue = Queue(Home(home))
+    for run in queue.store.list(["queued", "starting", "running", "stopping"]):
+        queue.stop(run.id)
+
+
+class Watched:
+    """A page whose console errors and outside requests are kept."""
+
+    def __init__(self, page):
+        self.page, self.errors, self.outside = page, [], []
+        page.on("console", lambda message: self.errors.append(message.text[:300]) if message.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)[:300]))
+        page.on("request", lambda request: None if LOCAL.match(request.url) else self.outside.append(request.url[:200]))
+
+    def clean(self) -> None:
+        """Nothing went wrong and nothing was fetched from elsewhere."""
+        assert self.errors == []
+        assert self.outside == []
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator:
+    """Debian's Chromium, headless; the test is skipped where there is none."""
+    import pytest
+
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if not Path("/usr/bin/chromium").exists():
+        pytest.skip("there is no /usr/bin/chromium")
+    with sync_api.sync_playwright() as player:
+        browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield browser
+        browser.close()
