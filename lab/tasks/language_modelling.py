@@ -22,6 +22,7 @@ class LanguageModelling(Family):
 
     name = "language_modelling"
     joins = True
+    version = 2
 
     def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
         if kind != "decoder":

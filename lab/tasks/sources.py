@@ -12,6 +12,7 @@ import gzip
 import hashlib
 import importlib.util
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
@@ -44,6 +45,8 @@ def fingerprint(source: DataSource) -> str:
     """Changes when the data may have changed: checksum of a user's file, size and time of others, name and revision on the hub."""
     if source.hub:
         return f"{source.hub}@{source.revision}/{source.config}"
+    if source.file:
+        _require_file(source.file)
     if source.sha256:
         return source.sha256
     paths = [package_file(source.package)] if source.package else [Path(source.file)] if source.file else sorted(_bundled(source.bundled).glob("*.gz"))
@@ -62,6 +65,15 @@ def _tables(source: DataSource) -> dict[str, list[Row]]:
     return {"train": read_table(Path(source.file)).rows}
 
 
+def _require_file(name: str) -> None:
+    try:
+        here = Path(name).is_file()
+    except (OSError, ValueError):  # too long, or with NUL
+        here = False
+    if not here:
+        raise Refusal(f"There is no file {name[:200]}.", "task")
+
+
 def _words(source: DataSource) -> str:
     return source.hub or source.package or source.bundled or source.file
 
@@ -73,6 +85,8 @@ def _matches(row: Row, where: dict[str, str]) -> bool:
 def package_file(address: str) -> Path:
     """The path of package/inside/file without importing the package. Raises `Refusal` when it is not installed."""
     package, _, inside = address.partition("/")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", package) or not inside or ".." in Path(inside).parts or "\0" in inside:
+        raise Refusal(f"'{address[:120]}' is not a file of an installed package; write package/folder/file.csv.", "task")
     found = importlib.util.find_spec(package)
     for root in (found.submodule_search_locations or []) if found else []:
         if (Path(root) / inside).is_file():
@@ -174,7 +188,7 @@ def text(row: Row, column: str, number: int | None = None) -> str:
     """A column's text, without space around it. Raises `Refusal` where it is empty or no text."""
     found = value(row, column, number)
     if isinstance(found, (int, float)) and not isinstance(found, bool):
-        found = str(found)
+        found = str(found) if math.isfinite(found) else None
     if not isinstance(found, str) or not found.strip():
         where = f"Row {number}" if number is not None else "A row"
         raise Refusal(f"{where} has no text in column '{column}'.", "task.columns")

@@ -115,6 +115,8 @@ def _check_header(header: list[str], name: str) -> None:
 def _json(text: str, name: str) -> Iterator[dict[str, Any]]:
     try:
         document = json.loads(text)
+    except RecursionError:
+        raise Refusal(f"{name} is nested too deeply to be a table.", "file") from None
     except ValueError as error:
         if text.lstrip().startswith("{") and "Extra data" in str(error):  # JSON Lines under another name
             yield from _jsonl(text, name)
@@ -137,7 +139,7 @@ def _jsonl(text: str, name: str) -> Iterator[dict[str, Any]]:
         number += 1
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Refusal(f"Row {number} of {name} (line {line_number}) is no JSON: {error}.", "file") from None
         yield _object(row, number, name)
 
