@@ -120,7 +120,10 @@ def _probe(spec: RunSpec, task: Prepared, tokenizer: Any, config: Any, cache: Pa
     """The second task of a forgetting probe. Refusal where this model, with the head of its own task, cannot be measured on it."""
     if not spec.training.probe:
         return None
-    probe = prepare(spec.training.probe, tokenizer, config, max_length=spec.training.max_length, cache_dir=cache)
+    try:
+        probe = prepare(spec.training.probe, tokenizer, config, max_length=spec.training.max_length, cache_dir=cache)
+    except Refusal as refusal:
+        raise Refusal(f"The probe '{spec.training.probe}' cannot be measured here: {refusal.sentence}", "training.probe") from None
     if probe.objective != task.objective or probe.num_labels != task.num_labels:
         raise Refusal(f"The probe '{spec.training.probe}' needs another head than the task; choose one with the same kind of answer.", "training.probe")
     return probe

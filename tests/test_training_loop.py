@@ -1,0 +1,274 @@
+"""Whole runs on tiny random models: learning, exact resumption, equal losses however a step is split, what a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from training_support import save_model, save_task, spec
+
+from lab.design.refusal import Refusal
+from lab.design.spec import spec_of
+from lab.training import Record, train
+from lab.training.loop import Diverged
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="module")
+def dropping(tmp_path_factory):
+    """A model whose forward draws random numbers, so that a resumed run needs the random state."""
+    return save_model(tmp_path_factory.mktemp("dropping"), hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return save_task(tmp_path_factory.mktemp("toy"))
+
+
+def weights(run_dir, which="adapter"):
+    return {f"{p.stem}/{k}": v for p in sorted((run_dir / which).glob("*.safetensors")) for k, v in load_file(p).items()}
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    return [name for name in one if not torch.equal(one[name], other[name])]
+
+
+def silent(line):
+    pass
+
+
+# -- learning and what is left behind ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_learns_and_leaves_everything(bert, toy, tmp_path):
+    record, lines = Record(), []
+    result = train(spec(bert, toy, lr=0.01, steps=60, evaluate_every=15), record, tmp_path, run_id="abc", say=lines.append)
+    loss = record.curve("loss")
+    assert list(loss) == list(range(1, 61)) and sum(list(loss.values())[-10:]) < sum(list(loss.values())[:10])
+    assert list(record.curve("eval_accuracy")) == [0, 15, 30, 45, 60] and record.total_steps == 60
+    for name in ("lr", "grad_norm", "tokens_per_second", "rows_per_second", "trainable", "memory_bytes", "peak_bytes", "epoch"):
+        assert len(record.curve(name)) == 60, name
+    assert [n for _, n, _ in record.rows if n.startswith("delta_norm/")]
+    assert result["state"] == "succeeded" and result["run"] == "abc" and result["steps"] == 60
+    assert result["best"]["accuracy"] >= result["metrics"]["accuracy"] and result["best"]["accuracy"] > 0.7
+    assert result["trainable"] == 2 * 2 * 8 * (32 + 32) == set(record.curve("trainable").values()).pop()
+    assert result["trainable_head"] == 2 * 32 + 2 and result["percent"] == pytest.approx(100 * result["trainable"] / result["total"])
+    for path in ("spec.yaml", "result.json", "predictions.json", "best/method.json", "best/head.safetensors", "adapter/adapter.safetensors"):
+        assert (tmp_path / path).is_file(), path
+    assert json.loads((tmp_path / "result.json").read_text())["metrics"] == result["metrics"]
+    assert spec_of(yaml.safe_load((tmp_path / "spec.yaml").read_text())) == spec(bert, toy, lr=0.01, steps=60, evaluate_every=15)
+    shown = json.loads((tmp_path / "predictions.json").read_text())
+    assert shown and {"input", "prediction", "reference"} <= set(shown[0])
+    assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("*.bin")) and not list(tmp_path.rglob("*.pkl"))
+    assert len([line for line in lines if line.startswith("step ")]) == 5
+
+
+def test_the_best_weights_give_the_best_number(bert, toy, tmp_path):
+    """A learning rate that is far too large late in the run must not cost the best checkpoint."""
+    result = train(spec(bert, toy, lr=0.05, steps=40, evaluate_every=4), Record(), tmp_path, say=silent)
+    from lab.engine import attach
+    from lab.export.source import load_head
+    from lab.models import load, load_tokenizer
+    from lab.tasks import prepare
+
+    run = spec(bert, toy)
+    tokenizer = load_tokenizer(bert)
+    model = load(bert, objective="classification", num_labels=2, seed=run.seed)
+    attach(model, run.method, seed=run.seed, state=load_file(tmp_path / "best" / "adapter.safetensors"))
+    load_head(model, load_file(tmp_path / "best" / "head.safetensors"))
+    ready = prepare(run.task, tokenizer, model.config)
+    values = ready.evaluate(model, ready.validation, batch_size=32)
+    assert values["accuracy"] == pytest.approx(result["best"]["accuracy"]) and values["loss"] == pytest.approx(result["best"]["loss"], abs=1e-5)
+
+
+def test_only_what_is_declared_trains(bert, toy, tmp_path):
+    from lab.models import load
+
+    before = load(bert, objective="classification", num_labels=2, seed=0).state_dict()
+    train(spec(bert, toy, method="bitfit", steps=3), Record(), tmp_path, say=silent)
+    after = weights(tmp_path)
+    changed = {name for name, tensor in after.items() if name.startswith("adapter/") and not torch.equal(
+        tensor, before["bert." + name.removeprefix("adapter/select.")])}  # fmt: skip
+    assert changed and all(name.endswith("bias") for name in changed)
+    assert not torch.equal(after["head/classifier.weight"], before["classifier.weight"])
+
+
+# -- the same whatever a step is split into --------------------------------------------------------------------------------------------
+
+
+def test_accumulation_equals_a_larger_batch(bert, toy, tmp_path):
+    curves = []
+    for name, batch, accumulation in (("one", 16, 1), ("two", 8, 2), ("many", 3, 6)):
+        record = Record()
+        given = spec(bert, toy, lr=0.01, steps=8, batch_size=batch, accumulation=accumulation)
+        train(given, record, tmp_path / name, say=silent)
+        curves.append((list(record.curve("loss").values()), weights(tmp_path / name)))
+    assert curves[0][0] == pytest.approx(curves[1][0], abs=1e-5)
+    assert max(float((curves[0][1][n] - curves[1][1][n]).abs().max()) for n in curves[0][1]) < 1e-4
+    assert len(curves[2][0]) == 8  # 18 rows a step: others, but as many steps
+
+
+def test_two_runs_of_a_seed_are_equal_and_another_seed_differs(dropping, toy, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(spec(dropping, toy, seed=seed, steps=5), Record(), tmp_path / name, say=silent)
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_gradient_checkpointing_changes_nothing(dropping, toy, tmp_path):
+    losses = []
+    for on in (False, True):
+        record = Record()
+        train(spec(dropping, toy, method="adapter-houlsby", steps=4, gradient_checkpointing=on), record, tmp_path / str(on), say=silent)
+        losses.append(list(record.curve("loss").values()))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+
+
+# -- resuming ----------------------------------------------------------------------------------------------------------------------------
+
+
+METHODS = ["lora", "full", "prefix-tuning", "adalora", "aflora", "lamda", "lisa", "diff-pruning", "unipelt-apl"]
+
+
+class Killed(BaseException):
+    pass
+
+
+class Deadly(Record):
+    """A reporter under which the process dies at a step, whatever it was doing."""
+
+    def __init__(self, at: int):
+        super().__init__()
+        self.at = at
+
+    def log(self, step, values, *, total_steps=None):
+        super().log(step, values, total_steps=total_steps)
+        if step == self.at and "loss" in values:
+            raise Killed
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_killed_run_resumes_to_the_same_weights(dropping, toy, tmp_path, method):
+    given = spec(dropping, toy, method={"preset": method, "set": SHORT.get(method, {})}, steps=12, checkpoint_every=2, evaluate_every=3, accumulation=2)
+    whole = Record()
+    train(given, whole, tmp_path / "whole", say=silent)
+    second = Record()
+    for at in (3, 6, 11):  # killed three times in one run
+        with pytest.raises(Killed):
+            train(given, Deadly(at), tmp_path / "killed", say=silent)
+    train(given, second, tmp_path / "killed", say=silent)
+    assert not same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+    assert not same(weights(tmp_path / "whole", "best"), weights(tmp_path / "killed", "best"))
+    assert list(second.curve("loss")) == [11, 12]
+    for name in ("loss", "grad_norm", "lr", "trainable"):
+        assert [second.curve(name)[s] for s in (11, 12)] == [whole.curve(name)[s] for s in (11, 12)], name
+
+
+SHORT = {
+    "lisa": {"select.every": 3, "select.active": 1},
+    "adalora": {"deltas.0.schedule.every": 2},
+    "aflora": {"deltas.0.schedule.every": 2, "deltas.0.schedule.finish": 0.3},
+    "lamda": {"deltas.0.rank": 6, "deltas.0.schedule.fraction": 0.7},
+}
+
+
+@pytest.mark.parametrize("at", range(1, 9))
+def test_a_stop_at_any_step_resumes_exactly(dropping, toy, tmp_path, at):
+    given = spec(dropping, toy, steps=9, evaluate_every=4, checkpoint_every=100)
+    train(given, Record(), tmp_path / "whole", say=silent)
+    stopped = train(given, Record(stop_when=lambda step: step >= at), tmp_path / "cut", say=silent)
+    assert stopped["state"] == "cancelled" and stopped["steps"] == at
+    record = Record()
+    assert train(given, record, tmp_path / "cut", say=silent)["state"] == "succeeded"
+    assert not same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert 4 in record.curve("eval_loss") or at > 4 or at == 0, "an evaluation that the stop cut short is made up for"
+
+
+def test_a_damaged_checkpoint_costs_only_time(dropping, toy, tmp_path):
+    given = spec(dropping, toy, steps=9, checkpoint_every=2)
+    train(given, Record(), tmp_path / "whole", say=silent)
+    with pytest.raises(Killed):
+        train(given, Deadly(7), tmp_path / "cut", say=silent)
+    last = tmp_path / "cut" / "checkpoints" / "step-000006" / "trainer.safetensors"
+    last.write_bytes(last.read_bytes()[:-1])
+    lines: list[str] = []
+    train(given, Record(), tmp_path / "cut", say=lines.append)
+    assert any("damaged" in line for line in lines) and "Resumed at step 4 of 9." in lines
+    assert not same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_a_schedule_changes_what_trains(bert, toy, tmp_path):
+    record = Record()
+    method = {"preset": "lamda", "set": {"deltas.0.rank": 6, "deltas.0.schedule.fraction": 0.5}}
+    result = train(spec(bert, toy, method=method, steps=12), record, tmp_path, say=silent)
+    curve = list(record.curve("trainable").values())
+    assert curve[0] > curve[2] > curve[-1] == result["trainable_final"] < result["trainable"]
+    assert curve == sorted(curve, reverse=True)
+
+
+# -- ends --------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_early_stopping(bert, toy, tmp_path):
+    lines: list[str] = []
+    result = train(spec(bert, toy, lr=1e-9, steps=50, evaluate_every=2, early_stopping=2), Record(), tmp_path, say=lines.append)
+    assert result["stopped_early"] and result["steps"] < 50 and result["state"] == "succeeded"
+    assert any("Stopped early" in line for line in lines)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(bert, toy, tmp_path, monkeypatch):
+    from lab.training import loop
+
+    right = loop.loss_sum
+    calls = []
+
+    def wrong(*args):
+        calls.append(1)
+        return right(*args) * (float("nan") if len(calls) == 5 else 1.0)
+
+    monkeypatch.setattr(loop, "loss_sum", wrong)
+    with pytest.raises(Diverged, match="The loss is nan at step 5: lower lr"):
+        train(spec(bert, toy, steps=9), Record(), tmp_path, say=silent)
+
+
+def test_a_probe_that_cannot_be_measured_is_refused_in_a_sentence(bert, toy, tmp_path):
+    with pytest.raises(Refusal, match="The probe 'text-lm' cannot be measured here: Language modelling needs a decoder"):
+        train(spec(bert, toy, probe="text-lm"), Record(), tmp_path, say=silent)
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5", "gpt2", "llama"])
+def test_other_objectives_train_and_forget(kind, tmp_path):
+    """Summaries on encoder-decoders, text on decoders: the loss falls; a probe is measured before and after."""
+    seq2seq = kind in ("bart", "t5")
+    depth = {"num_decoder_layers": 2} if kind == "t5" else {}  # transformers sizes the cache of generate() by the encoder
+    model = save_model(tmp_path / "model", kind, "seq2seq" if seq2seq else "causal", **depth)
+    file = tmp_path / "rows.jsonl"
+    rows = [{"source": "the film was fine " * 3, "target": "it was fine", "text": "the film was fine and warm " * 4} for _ in range(40)]
+    rows = [{k: f"{v} {['great', 'dull', 'warm', 'weak'][i % 4]} {['plot', 'cast'][i % 2]} {' '.join(['very'] * (i % 7))}"
+             for k, v in row.items()} for i, row in enumerate(rows)]  # fmt: skip
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    family = "summarization" if seq2seq else "language_modelling"
+    task = {"name": "toy", "family": family, "max_length": 24, "source": {"file": str(file), "hash": {"validation": 0.3, "test": 0.1}},
+            "generation": {"max_length": 6}}  # fmt: skip
+    record = Record()
+    result = train(spec(model, task, lr=0.02, steps=25, batch_size=4, evaluate_every=25, label_smoothing=0.05), record, tmp_path / "run", say=silent)
+    loss = list(record.curve("loss").values())
+    assert sum(loss[-5:]) < sum(loss[:5]) and result["state"] == "succeeded"
+    assert record.curve("eval_loss")[25] < record.curve("eval_loss")[0]
+
+
+def test_a_forgetting_probe_measures_before_and_after(bert, toy, tmp_path, monkeypatch):
+    from lab.training import assembly
+
+    prepare = assembly.prepare
+    monkeypatch.setattr(assembly, "prepare", lambda task, *a, **k: prepare(toy if task == "other" else task, *a, **k))
+    result = train(spec(bert, toy, probe="other", lr=0.02, steps=20), Record(), tmp_path, say=silent)
+    assert set(result["probe"]) == {"task", "before", "after"} and result["probe"]["before"]["loss"] != result["probe"]["after"]["loss"]

@@ -1,0 +1,137 @@
+"""The worker process: claimed from the queue, stopped, killed, resumed, failed; and several processes for one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_support import save_model, save_task, spec
+
+from lab.runs import Queue
+from lab.runs.home import Home
+from lab.training import Record, train
+
+WAIT = 150.0
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("bert"), hidden_dropout_prob=0.1)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return save_task(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture
+def queue(lab_home, monkeypatch):
+    monkeypatch.delenv("LAB_RUN_ID", raising=False)
+    return Queue(Home(lab_home))
+
+
+def until(queue, run_id, done):
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        queue.reconcile()
+        run = queue.store.get(run_id)
+        if done(run):
+            return run
+        time.sleep(0.1)
+    raise AssertionError(f"{run_id} is {run.state} at step {run.step} after {WAIT} s\n{queue.log_tail(run_id)}")
+
+
+def last_weights(folder):
+    return {p.stem + k: v for p in sorted(folder.glob("*.safetensors")) for k, v in load_file(p).items()}
+
+
+def test_a_worker_is_stopped_killed_and_resumed_and_ends_as_if_nothing_had_happened(queue, bert, toy, tmp_path):
+    given = spec(bert, toy, steps=300, evaluate_every=100, checkpoint_every=20, lr=0.003)
+    run_id = queue.launch(given.document(), "a run")
+    until(queue, run_id, lambda run: run.step >= 25)
+    queue.stop(run_id)
+    run = until(queue, run_id, lambda run: run.over)
+    assert run.state == "cancelled" and 25 <= run.step < 300 and run.exit_code == 0
+    stopped = run.step
+    assert queue.home.has_checkpoint(run_id)
+
+    queue.resume(run_id)
+    run = until(queue, run_id, lambda run: run.step >= stopped + 30)
+    os.kill(run.pid, signal.SIGKILL)
+    run = until(queue, run_id, lambda run: run.over)
+    assert run.state == "interrupted"
+
+    queue.resume(run_id)
+    run = until(queue, run_id, lambda run: run.over)
+    assert run.state == "succeeded" and run.step == run.total_steps == 300, queue.log_tail(run_id)
+    assert run.result["best"]["accuracy"] > 0.6 and run.result["run"] == run_id
+    curves = queue.store.series(run_id)
+    assert list(curves["loss"][0]) == list(range(1, 301)) and list(curves["eval_accuracy"][0]) == [0, 100, 200, 300]
+    folder = queue.home.run_dir(run_id)
+    log = (folder / "log.txt").read_text()
+    assert "Resumed at step" in log and "Traceback" not in log
+
+    train(given, Record(), tmp_path / "whole", say=lambda line: None)
+    mine, wanted = last_weights(folder / "adapter"), last_weights(tmp_path / "whole" / "adapter")
+    assert mine.keys() == wanted.keys() and all(torch.equal(mine[name], wanted[name]) for name in wanted)
+
+
+def test_a_failure_is_told_with_advice(queue, bert, toy):
+    damaged = {**toy, "columns": {"text": "review"}}
+    run_id = queue.launch(spec(bert, damaged).document(), "wrong column")
+    run = until(queue, run_id, lambda run: run.over)
+    assert run.state == "failed" and run.exit_code == 1
+    assert "review" in run.error and run.advice and "Traceback" not in run.advice
+    assert "Traceback" in queue.log_tail(run_id)
+
+
+def test_sigterm_from_the_system_leaves_a_checkpoint(queue, bert, toy):
+    run_id = queue.launch(spec(bert, toy, steps=2000, evaluate_every=1000, checkpoint_every=1000).document(), "long")
+    run = until(queue, run_id, lambda run: run.step >= 5)
+    os.kill(run.pid, signal.SIGTERM)
+    run = until(queue, run_id, lambda run: run.over)
+    assert run.state == "interrupted", "nobody asked for the stop"
+    assert queue.home.has_checkpoint(run_id)
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from lab.design.spec import spec_of
+from lab.training import Record, train
+from accelerate import PartialState
+folder = Path(sys.argv[1])
+record = Record()
+train(spec_of(json.loads((folder / 'spec.json').read_text())), record, folder / 'run', say=lambda line: None)
+state = PartialState()
+assert state.num_processes == int(sys.argv[2]), state.num_processes
+if state.is_main_process:
+    (folder / 'losses.json').write_text(json.dumps([record.curve(n) for n in ('loss', 'eval_loss', 'grad_norm')]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "bitfit", "aflora", "lisa"])
+def test_two_processes_equal_one_with_twice_the_batch(toy, tmp_path, method):
+    model = save_model(tmp_path / "model")  # no dropout: processes draw their own
+    changes = {"lisa": {"select.every": 3, "select.active": 1}, "aflora": {"deltas.0.schedule.every": 2}}.get(method, {})
+    curves = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        given = spec(model, toy, method={"preset": method, "set": changes}, steps=20, batch_size=16 // processes, accumulation=2, lr=0.01)
+        (folder / "spec.json").write_text(json.dumps(given.document()))
+        (folder / "script.py").write_text(SCRIPT)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else [sys.executable]
+        done = subprocess.run([*command, str(folder / "script.py"), str(folder), str(processes)], capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stderr[-3000:]
+        curves.append(json.loads((folder / "losses.json").read_text()))
+    for one, two in zip(*curves, strict=True):
+        assert one.keys() == two.keys() and list(one.values()) == pytest.approx(list(two.values()), abs=1e-4)
