@@ -20,7 +20,7 @@ MAY = {
     "engine": ("design",),
     "planning": ("design", "models", "tasks", "engine"),
     "export": ("design", "models", "tasks", "engine", "runs", ""),
-    "training": ("design", "models", "tasks", "engine", "runs", "planning"),
+    "training": ("design", "models", "tasks", "engine", "runs", "planning", ""),
     "verbs": ("design", "models", "tasks", "runs", "planning", "export"),
     "cli": ("design", "models", "tasks", "runs", "planning", "export", "verbs", "ui", ""),
     "ui": ("design", "models", "tasks", "engine", "runs", "planning", "export", "verbs", "cli", ""),
