@@ -101,6 +101,40 @@ def test_a_prefix_by_concatenation_is_the_gated_form(architecture: str, attn: st
     assert (ours - theirs).abs().max() <= 1e-5 * max(1.0, float(ours.abs().max()))
 
 
+def test_a_prefix_on_deberta_is_the_gated_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeBERTa computes attention itself: its scores are read where it takes their softmax, and its output is mixed by hand."""
+    model, attached = attached_to("deberta_v2", "prefix-tuning", rank=4)
+    batch = tiny_batch(model)
+    with torch.no_grad():
+        ours, plain = model(**batch).logits, _pristine("deberta_v2")(**batch).logits
+    by_hand = fresh("deberta_v2")
+    seen: list[torch.Tensor] = []
+    softmax = torch.nn.functional.softmax
+
+    def recording(scores, dim):
+        seen.append(scores)
+        return softmax(scores, dim=dim)
+
+    def mix(attention, args, output, delta):
+        heads = attention.num_attention_heads
+        query = attention.query_proj(args[0]).unflatten(-1, (heads, -1)).transpose(1, 2)
+        keys, values = (part.view(len(part), heads, -1).transpose(0, 1) for part in (delta.keys, delta.values))
+        slots = query @ keys.transpose(-1, -2) / (query.shape[-1] * (1 + len(attention.pos_att_type))) ** 0.5
+        mass, rest = slots.exp().sum(-1, keepdim=True), seen.pop().exp().sum(-1, keepdim=True)
+        gate = mass / (mass + rest)
+        change = softmax(slots, dim=-1) @ values
+        h = output[0].unflatten(-1, (heads, -1)).transpose(1, 2)
+        return ((1 - gate) * h + gate * change).transpose(1, 2).flatten(2), *output[1:]
+
+    for layer, delta in zip(by_hand.deberta.encoder.layer, attached.deltas.values(), strict=True):
+        layer.attention.self.register_forward_hook(functools.partial(mix, delta=delta))
+    monkeypatch.setattr(torch.nn.functional, "softmax", recording)
+    with torch.no_grad():
+        theirs = by_hand(**batch).logits
+    assert not seen and (ours - plain).abs().max() > 1e-2
+    assert (ours - theirs).abs().max() <= 1e-5
+
+
 @pytest.mark.parametrize("at", ["attn.q", "attn.v", "ffn.up", "ffn.down"])
 @pytest.mark.parametrize("architecture", ["bert", "deberta_v2", "bart", "t5", "gpt2", "llama"])
 def test_lora_is_a_linear_scaled_parallel_adapter_without_biases(architecture: str, at: str) -> None:
