@@ -30,10 +30,12 @@ def read(text: str, what: str = "The document", field: str = "") -> Any:
         if node is None:
             return None
         if _count(node, {}) > VALUES:
-            raise Refusal(f"{what} stands for more than {VALUES:,} values.", field)
+            raise _TooMany
         return loader.construct_document(node)
     except _TooDeep:
         raise Refusal(f"{what} has more than {DEPTH} levels.", field) from None
+    except _TooMany:
+        raise Refusal(f"{what} stands for more than {VALUES:,} values.", field) from None
     except _Endless:
         raise Refusal(f"{what} contains itself.", field) from None
     except Refusal:
@@ -41,7 +43,7 @@ def read(text: str, what: str = "The document", field: str = "") -> Any:
     except (yaml.YAMLError, ValueError, ArithmeticError, AttributeError, TypeError, LookupError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1}: {error.problem})" if mark is not None and getattr(error, "problem", None) else ""
-        raise Refusal(f"{what} is not plain YAML or JSON{_one_line(where)}.", field) from None
+        raise Refusal(f"{what} is not plain YAML or JSON{where}.", field) from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -51,19 +53,25 @@ class _TooDeep(Exception):
     pass
 
 
+class _TooMany(Exception):
+    pass
+
+
 class _Endless(Exception):
     pass
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which gives up at DEPTH levels (its own cost grows with the square of them)."""
+    """The safe loader, which gives up at DEPTH levels (its own cost grows with the square of them) and at VALUES values."""
 
-    depth = 0
+    depth = values = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        self.depth += 1
+        self.depth, self.values = self.depth + 1, self.values + 1
         if self.depth > DEPTH:
             raise _TooDeep
+        if self.values > VALUES:
+            raise _TooMany
         try:
             return super().compose_node(parent, index)
         finally:
@@ -83,7 +91,3 @@ def _count(node: yaml.Node, known: dict[int, int | None]) -> int:
     parts = [] if isinstance(node, yaml.ScalarNode) else [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
     known[id(node)] = total = 1 + sum(_count(part, known) for part in parts)
     return total
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:160]

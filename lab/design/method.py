@@ -31,7 +31,7 @@ class Delta(Options):
         "auto", label="input", symbol="x", help="What a parallel delta reads: the sublayer's input after its norm, before it, or the projection's input."
     )
     stacks: list[StackName] | None = option(None, min_length=1, label="stacks", zh="堆栈", help="Encoder, decoder, cross-attention; empty: all there are.")
-    layers: str = option("all", pattern=r"all|-?\d+(--?\d+)?(,-?\d+(--?\d+)?)*", label="layers", zh="层", help="all, or a list such as 0-5,8,-1.")
+    layers: str = option("all", pattern=r"^(all|-?[0-9]{1,5}(--?[0-9]{1,5})?(,-?[0-9]{1,5}(--?[0-9]{1,5})?)*)$", max_length=1000, label="layers", zh="层", help="all, or a list such as 0-5,8,-1.")
     trainable: list[str] | None = option(None, min_length=1, label="trained parts", help="Parts of the form that train; empty: all.")
     biases: bool = option(True, label="biases", help="Whether a bottleneck's two maps have biases.")
     core: Literal["none", "diagonal", "square"] = option("none", label="core", help="What stands between A and B: Λ (r) or S (r×r).")
@@ -49,7 +49,7 @@ class Delta(Options):
     @classmethod
     def _defaults_of_the_form(cls, data: Any) -> Any:
         """What a method leaves out, its form fills in."""
-        if isinstance(data, dict) and data.get("form") in FORMS:
+        if isinstance(data, dict) and isinstance(data.get("form"), str) and data["form"] in FORMS:
             return {**FORMS[data["form"]].defaults, **data}
         return data
 

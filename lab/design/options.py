@@ -21,7 +21,7 @@ from lab.design.refusal import Refusal
 class Options(BaseModel):
     """A group of options: unknown keys are refused, values are never changed in place."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 def option(default: Any = ..., *, help: str, label: str = "", symbol: str = "", unit: str = "", zh: str = "", **bounds: Any) -> Any:
@@ -162,7 +162,7 @@ def override(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[st
         *parents, last = path.split(".")
         for depth, part in enumerate(parents):
             follows = (*parents, last)[depth + 1]
-            target = _step(target, part, ".".join(parents[: depth + 1]), [] if follows.isdigit() else {})
+            target = _step(target, part, ".".join(parents[: depth + 1]), [] if _is_index(follows) else {})
         _assign(target, last, parse_value(value), path)
     return result
 
@@ -211,7 +211,11 @@ def _assign(target: Any, part: str, value: Any, path: str) -> None:
         raise Refusal(f"'{path}' goes through a plain value, so nothing can be set below it.", path)
 
 
+def _is_index(part: str) -> bool:
+    return part.isascii() and part.isdigit() and len(part) < 10
+
+
 def _index(target: list, part: str, path: str) -> int:
-    if not part.isdigit() or int(part) >= len(target):
+    if not _is_index(part) or int(part) >= len(target):
         raise Refusal(f"'{path}' does not exist: that list has {len(target)} entries, counted from 0.", path)
     return int(part)

@@ -1,6 +1,9 @@
 """The one way the lab says no: a sentence, and the field that it is about."""
 
 
+LETTERS = 600
+
+
 class Refusal(ValueError):
     """A request that cannot be met, said in one sentence that tells what to change.
 
@@ -8,9 +11,18 @@ class Refusal(ValueError):
     """
 
     def __init__(self, sentence: str, field: str = ""):
+        sentence = shown(sentence)
         super().__init__(sentence)
         self.sentence = sentence
-        self.field = field
+        self.field = shown(field, 200)
 
     def __str__(self) -> str:
         return self.sentence
+
+
+def shown(text: object, letters: int = LETTERS) -> str:
+    """A text that may quote what a stranger wrote, fit for a page and a terminal: one line, control characters written out, cut in its middle."""
+    text = str(text)
+    if len(text) > letters:
+        text = f"{text[: letters // 2]} … {text[-letters // 3 :]}"
+    return "".join(c if c.isprintable() else " " if c in "\n\t" else c.encode("unicode_escape").decode() for c in text).strip()

@@ -59,12 +59,19 @@ class RunSpec(Options):
     def _method(cls, value: Any) -> Method:
         return method_of(value)
 
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, name: str) -> str:
+        if not name.isprintable():
+            raise Refusal("A name must be one line without control characters.")
+        return name
+
     @field_validator("tags")
     @classmethod
     def _short_tags(cls, tags: list[str]) -> list[str]:
         for index, tag in enumerate(tags):
-            if not 0 < len(tag) <= 40:
-                raise Refusal("A tag is 1 to 40 characters long.", str(index))
+            if not 0 < len(tag) <= 40 or not tag.isprintable():
+                raise Refusal("A tag is 1 to 40 characters long, without control characters.", str(index))
         return tags
 
     @model_validator(mode="after")

@@ -136,11 +136,13 @@ class TaskSpec(Options):
 
     def _check_prompt(self) -> None:
         try:
-            fields = [field for _, field, _, _ in string.Formatter().parse(self.prompt) if field is not None]
+            parts = [part for part in string.Formatter().parse(self.prompt) if part[1] is not None]
         except ValueError as error:
             raise Refusal(f"The prompt cannot be read: {error}; write {{{{ and }}}} for braces.", "prompt") from None
         known = set(COLUMNS[self.family][0] + COLUMNS[self.family][1]) - {"label", "target", "answer", "output"}
-        for field in fields:
+        for _, field, form, conversion in parts:
+            if form or conversion:
+                raise Refusal(f"The prompt names {{{field}}} with a format; write {{{field}}} alone.", "prompt")
             if field not in known:
                 raise Refusal(f"The prompt names {{{field}}}; a {self.family} prompt may name {', '.join(sorted(known))}.", "prompt")
 

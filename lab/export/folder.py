@@ -20,16 +20,19 @@ def new_folder(out: str | Path) -> Iterator[Path]:
 
     Raises Refusal where it has files, is a file, or cannot be written.
     """
-    folder = Path(out).expanduser().absolute()
     try:
+        folder = Path(out).expanduser().absolute()
         existed = folder.exists()
         if existed and not folder.is_dir():
             raise Refusal(f"{out} is a file; give a folder that is new or empty.", "out")
         if existed and any(folder.iterdir()):
             raise Refusal(f"The folder {out} is not empty; give one that is new or empty, so that nothing is overwritten.", "out")
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refusal(f"The folder {out} cannot be written ({error.strerror}); give another one with --out.", "out") from None
+    except Refusal:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: NUL; RuntimeError: the home of nobody
+        reason = getattr(error, "strerror", None) or error
+        raise Refusal(f"The folder {out} cannot be written ({reason}); give another one with --out.", "out") from None
     try:
         yield folder
     except BaseException as error:

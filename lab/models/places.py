@@ -40,13 +40,22 @@ def resolve(name: str | ModelSpec) -> ModelSpec:
         return name
     if name in catalogue.names("models"):
         return validate(ModelSpec, {**catalogue.read("models", name), "name": name}, "model.")
-    folder = Path(name).expanduser()
-    if name.startswith((".", "/", "~")) or (folder / "config.json").is_file():
+    folder = _folder(name)
+    if folder is not None:
         return _from_folder(name, folder)
     if HUB_ID.fullmatch(name):
         return _from_hub(name)
     near = difflib.get_close_matches(name, catalogue.names("models"), n=3, cutoff=0.4) or catalogue.names("models")
     raise Refusal(f"There is no model '{name[:80]}': give a preset ({', '.join(near)}), a local folder, or a hub id owner/name.", "model")
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that a name means: one written as a path, or one that holds a model."""
+    try:
+        folder = Path(name).expanduser()
+        return folder if name.startswith((".", "/", "~")) or (folder / "config.json").is_file() else None
+    except (OSError, ValueError, RuntimeError):  # too long, with NUL, or the home of nobody
+        raise Refusal(f"There is no folder {name[:200]}.", "model") from None
 
 
 def locate(spec: ModelSpec, cache: Path | None = None) -> Place:
@@ -87,7 +96,11 @@ def _in_hub_cache(repository: str, revision: str) -> bool:
 
 
 def _from_folder(name: str, folder: Path) -> ModelSpec:
-    if not folder.is_dir():
+    try:
+        there = folder.is_dir()
+    except (OSError, ValueError):
+        there = False
+    if not there:
         raise Refusal(f"There is no folder {name[:200]}.", "model")
     if not (folder / "config.json").is_file():
         raise Refusal(f"The folder {name[:200]} has no config.json; give the folder that a model was saved to.", "model")
@@ -120,7 +133,7 @@ def hub_refusal(name: str, error: Exception) -> Refusal:
 def _from_config(name: str, path: Path, source: Source) -> ModelSpec:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise Refusal(f"The config.json of {name[:200]} cannot be read as JSON; save the model again.", "model") from None
     model_type = document.get("model_type") if isinstance(document, dict) else None
     if not isinstance(model_type, str):

@@ -75,6 +75,8 @@ class Store:
     def find(self, words: str) -> Run:
         """The run that `words` names: its id, the beginning of one (3 letters or more), or its whole name."""
         words = check_name(words)
+        if not words:
+            raise Refusal("Name a run by its id, the beginning of one, or its name.", "run")
         fits = [runs.c.id == words, runs.c.name == words]
         if len(words) > 2 and words.isalnum():
             fits.append(runs.c.id.startswith(words))
@@ -281,6 +283,8 @@ class Store:
     def reorder(self, run_id: str, place: int) -> None:
         """Make a queued run the `place`-th to start (0: next). Refusal when it is not queued."""
         check_id(run_id)
+        if isinstance(place, bool) or not isinstance(place, int):
+            raise Refusal("A place in the queue is a whole number, counted from 0.", "place")
 
         def work(connection: Connection) -> bool:
             version = take_ticket(connection)
@@ -290,7 +294,7 @@ class Store:
             if run_id not in order:
                 return False
             order.remove(run_id)
-            order.insert(max(0, int(place)), run_id)
+            order.insert(min(max(0, place), len(order)), run_id)
             first = min(row.position for row in queue)
             for position, (row, one) in enumerate(zip(queue, order), first):
                 if row.id != one or row.position != position:

@@ -192,4 +192,6 @@ def text(row: Row, column: str, number: int | None = None) -> str:
     if not isinstance(found, str) or not found.strip():
         where = f"Row {number}" if number is not None else "A row"
         raise Refusal(f"{where} has no text in column '{column}'.", "task.columns")
+    if not found.isascii() and any("\ud800" <= letter <= "\udfff" for letter in found):
+        raise Refusal(f"{f'Row {number}' if number is not None else 'A row'} has half a letter (a lone surrogate) in column '{column}'.", "task.columns")
     return found.strip()

@@ -24,7 +24,7 @@ def check_address(host: str, port: int) -> None:
         with socket.socket(found[0], socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(found[4])
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         raise Refusal(f"There is no address '{host}' on this machine; give --host 127.0.0.1 or --host 0.0.0.0.", "host") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
