@@ -1,0 +1,387 @@
+"""Hostile input, by the hundred: each is refused in one plain sentence, quickly, and nothing appears outside its place.
+
+Every case is a label and a call that must raise `Refusal` (the command line: exit status 2 with that sentence). The cases
+are made in families: what is wrong, times where it can be put. `guarded` also looks for files beside the lab's own folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import math
+import os
+import struct
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.cli import main
+from lab.design import catalogue, documents
+from lab.design.method import Delta
+from lab.design.options import fields
+from lab.design.refusal import Refusal
+from lab.design.spec import Training, spec_of
+from lab.design.task import TaskSpec
+from lab.runs import Home, Queue, Store
+from lab.tasks import importing
+from lab.verbs import check
+
+SECONDS = 5.0  # most that one refusal may take, on a busy machine
+SPEC = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora"}
+DELTA = {"at": ["attn.q"], "form": "lowrank"}
+Case = tuple[str, Callable[..., Any]]
+
+
+def bomb(levels: int = 12) -> str:
+    """Billion laughs: ten aliases of ten aliases of ... (10 ** levels values in a few hundred letters)."""
+    return "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, levels))
+
+
+def nested(levels: int, leaf: Any = 1) -> Any:
+    """{"d": {"d": ...}}."""
+    for _ in range(levels):
+        leaf = {"d": leaf}
+    return leaf
+
+
+PATHS = ["../x", "../../../../etc/passwd", "/etc/passwd", "a/../../x", "..", ".", "", "a//b", "nul\0", "x\n", "C:\\x", "..\\..\\x", "~/../..", "a:b",
+         "\u202ex", "\x1b[31m", "x/\x00/y", "a" * 5000 + "/..", "....//....//etc/passwd/..", "%2e%2e/..", "/proc/self/environ", "/dev/zero"]  # fmt: skip
+IDS = ["", ".", "..", "../etc", "a/b", "aaaaaaa", "aaaaaaaaa", "AAAAAAAA", "aaaa aaa", "aaaaaaa\n", "aaaaaaa\0", "%aaaaaaa", "-rf aaaa", "1aaaaaaa",
+       "aaaaaaé", "ａａａａａａａａ", None, 5, 1.5, True, ["a"], {"a": 1}, "'; DROP TABLE runs; --", "a" * 10_000, "con", "~root", b"aaaaaaaa"]  # fmt: skip
+LINES = ["x" * 200, "a\nb", "nul\0", "\x1b[31m", "\u202eevil\u202c", "\ud800", "\x07", "tab\tb", 5, None, b"x", ["x"], {"a": 1}]
+NUMBERS: list[Any] = [math.nan, math.inf, -math.inf, -1, -(10**30), 10**30, 1e308, "many", "", "1; rm -rf /", [], {}, [1], None, "0x10", "１２", "1e999", "nan", b"x"]
+GROUPS: list[Any] = ["x", 5, [], [1], True, math.nan]
+YAML = {
+    "a billion laughs": bomb(), "a list in itself": "a: &a [*a]", "a mapping in itself": "&a {b: *a}", "deep lists": "[" * 100_000,
+    "deep mappings": "{a: " * 5000, "deep dashes": "- " * 50_000, "deep questions": "? " * 50_000, "too long": "a: " + "x" * 300_000,
+    "too many values": "a: [" + "1," * 50_000 + "]", "a digit too many": "a: " + "9" * 5000, "a hexadecimal giant": "a: 0x" + "f" * 5000,
+    "a sexagesimal giant": "a: " + ":".join(["59"] * 3000), "a date that is none": "a: 2001-99-99", "an object": "!!python/object/apply:os.system ['true']",
+    "a name": "a: !!python/name:os.system", "a module": "!!python/module:os", "an object by its whole tag": "!<tag:yaml.org,2002:python/object/new:os.system> [true]",
+    "a tuple": "!!python/tuple [1]", "an unknown tag": "!nope 1", "merging a number": "<<: 5", "an alias of nothing": "a: *nope", "two documents": "--- 1\n--- 2",
+    "another YAML": "%YAML 9.9\n---\na: 1", "a key that is a mapping": "? {a: 1}\n: 2", "colons": "a: b: c", "no end": "a: [1", "a tab": "a:\n\t- b", "NUL": "a: \0",
+    "a lone surrogate": "a: \ud800", "no flag": "a: !!bool maybe", "no base64": "a: !!binary é", "no integer": "a: !!int abc", "an odd escape": 'a: "\\q"',
+    "beyond Unicode": 'a: "\\UFFFFFFFF"', "merges of merges": "a0: &a0 {k: v}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 10)}]}}\n" for i in range(1, 9)),
+}  # fmt: skip
+
+
+def yaml_cases() -> Iterator[Case]:
+    for label, text in YAML.items():
+        yield f"yaml: {label}", lambda text=text: documents.read(text)
+
+
+def changed(document: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with one value set, whatever it is."""
+    first, _, rest = path.partition(".")
+    return {**document, first: changed(document.get(first) or {}, rest, value) if rest else value}
+
+
+def may_be(field: Any, value: Any) -> bool:
+    """Whether a value is a good one for a field after all."""
+    if value is None:
+        return field.optional
+    if field.kind in ("number", "integer") and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        low, high = field.minimum, field.maximum
+        return (low is None or value >= low) and (high is None or value <= high) and (field.kind == "number" or value == int(value))
+    return False
+
+
+def spec_cases() -> Iterator[Case]:
+    for field in fields(Training):
+        values = NUMBERS if field.kind in ("number", "integer") else ["maybe", [], {}, 7, math.nan] if field.kind == "flag" else [[], {}, "zigzag" * 100]
+        for place, value in enumerate(values):
+            if not may_be(field, value):
+                yield f"spec: training.{field.path} #{place}", lambda f=field, v=value: check(changed(SPEC, f"training.{f.path}", v))
+    for key, values in {"model": ["", None, 5.5, [], {}, "x" * 501, "nul\0"], "task": [None, 5, [], {}, {"family": "x"}, "nope", "../x", "nul\0"],
+                        "method": [None, 5, [], "nope", "../x", {"preset": "nope"}, {"preset": "lora", "set": 5}, {"preset": "lora", "set": {"": 1}}],
+                        "seed": [-1, 2**32, 1.5, "x", None, [], math.nan, 10**400], "name": ["x" * 121, [], {}, None, "a\nb", "nul\0", "\x1b[2J", "\ud800"],
+                        "tags": ["x", 5, {}, None, ["x" * 41], [""], ["t"] * 21, [None], [[]], ["a\nb"], ["nul\0"]],
+                        "training": GROUPS, "nope": [1], "__class__": [1], "__init__": [1], "": [1], "model_config": [{}], "x" * 3000: [1]}.items():  # fmt: skip
+        for place, value in enumerate(values):
+            yield f"spec: {key[:20]} #{place}", lambda k=key, v=value: check({**SPEC, k: v})
+    for place, document in enumerate([None, [], "x", 5, {}, {"model": 1}, nested(500), nested(100_000), {1: 2}, {None: 1}, b"x"]):
+        yield f"spec: document #{place}", lambda d=document: spec_of(d)
+
+
+def method_cases() -> Iterator[Case]:
+    for field in fields(Delta):
+        if field.kind in ("number", "integer"):
+            for place, value in enumerate(NUMBERS):
+                if not may_be(field, value):
+                    yield f"method: {field.path} #{place}", lambda f=field, v=value: catalogue.method_of({"deltas": [{**DELTA, f.path: v}]})
+        else:
+            for place, value in enumerate([{}, 5.5, "nope" * 600, ["nope"]]):
+                if field.path not in ("text", "scale") or not isinstance(value, float):
+                    yield f"method: {field.path} #{place}", lambda f=field, v=value: check_on_model({**DELTA, f.path: v})
+    for place, value in enumerate([None, 5, "x", {}, [None], [5], [[]], [{}], [DELTA] * 17, [{**DELTA, "nope": 1}], [{**DELTA, "at": []}], [nested(2000)]]):
+        yield f"method: deltas #{place}", lambda v=value: catalogue.method_of({"deltas": v})
+    for place, layers in enumerate(["", "x", "0-", "-", "0--", "1,,2", "0-5-9", "all,1", "9" * 5000, "1;2", "0x1", "0\n", "٣", ",".join("0" * 9999)]):
+        yield f"method: layers #{place}", lambda v=layers: check_on_model({**DELTA, "layers": v})
+    for path in ["deltas.-1.rank", "deltas.99999999999999999999.rank", "deltas.x.rank", "deltas..rank", ".", "..", "", "__class__.x", "deltas.0.__class__",
+                 "deltas.0.rank.x", "deltas.0.at.5", "deltas.²", "deltas.0.at.0.x", "a." * 2000 + "b", "deltas.0.rank\0", "deltas.٣.rank", "preset.x"]:  # fmt: skip
+        yield f"method: set {path[:20]!r}", lambda p=path: catalogue.load_method("lora", {p: 4})
+    for name in [*PATHS, "LORA", "lora.yaml", "lora ", " lora"]:
+        for kind in ("methods", "models", "tasks", "papers"):
+            yield f"preset: {kind} {name[:20]!r}", lambda k=kind, n=name: catalogue.read(k, n)
+
+
+def check_on_model(delta: dict[str, Any]) -> None:
+    """A method that the rules see together with a model, as `count` and `run` do."""
+    from lab.verbs import count
+
+    count("minilm-l6", {"deltas": [delta]})
+
+
+TASK = {"family": "classification", "source": {"file": "x.csv"}, "labels": ["a", "b"]}
+
+
+def task_cases() -> Iterator[Case]:
+    from lab.design.options import validate
+
+    for field in fields(TaskSpec):
+        if field.kind in ("number", "integer"):
+            for place, value in enumerate(NUMBERS):
+                if not may_be(field, value):
+                    yield f"task: {field.path} #{place}", lambda f=field, v=value: validate(TaskSpec, changed(TASK, f.path, v))
+    for prompt in ["{", "}", "{0}", "{text.__class__}", "{text[0]}", "{nope}", "{label}", "{text!r:{nope}}", "{}", "{text:{text}}"]:
+        yield f"task: prompt {prompt}", lambda p=prompt: validate(TaskSpec, {**TASK, "prompt": p})
+    for place, source in enumerate([{}, {"file": "a", "hub": "b/c"}, {"nope": 1}, 5, "x", {"file": "a", "sha256": "x"}, {"file": "a", "splits": {"x": "y"}},
+                                    {"file": "a", "hash": {"test": 2}}, {"file": ["a"]}, {"file": None}]):  # fmt: skip
+        yield f"task: source #{place}", lambda s=source: validate(TaskSpec, {**TASK, "source": s})
+    for place, source in enumerate(PATHS):
+        for kind in ("bundled", "package", "file"):
+            yield f"task: {kind} {source[:20]!r}", lambda k=kind, s=source: read_source({**TASK, "source": {k: s}})
+
+
+def read_source(task: dict[str, Any]) -> None:
+    """Read a task's rows, as a worker would."""
+    from lab.tasks.prepared import raw_rows
+
+    from lab.tasks import resolve
+
+    raw_rows(resolve(task))
+
+
+def model_cases(tmp: Path) -> Iterator[Case]:
+    from lab.models import resolve
+
+    for name in [*PATHS, "a/b/c", "owner/", "/repo", "owner/../x", "https://example.org/x", "owner/na me", "-x/y", "x" * 3000, "~nobody-here/x"]:
+        yield f"model: {name[:20]!r}", lambda n=name: resolve(n)
+    configs = {"no JSON": "{", "a list": "[]", "a number": "5", "no type": "{}", "a number as type": '{"model_type": 5}', "remote code":
+               '{"model_type": "bert", "auto_map": {"AutoModel": "x.Y"}}', "deep": "[" * 50_000, "an unknown type": '{"model_type": "../../x"}',
+               "a huge number": '{"model_type": "bert", "hidden_size": ' + "9" * 5000 + "}"}  # fmt: skip
+    for label, text in configs.items():
+        folder = tmp / "models" / label
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(text, encoding="utf-8")
+        yield f"model: config is {label}", lambda f=folder: load_anatomy(str(f))
+
+
+def load_anatomy(name: str) -> None:
+    from lab.design.anatomy import anatomy
+    from lab.models import resolve
+
+    anatomy(resolve(name).config)
+
+
+def run_cases(tmp: Path) -> Iterator[Case]:
+    home = Home(tmp / "home")
+    store = Store(home.database_url)
+    queue = Queue(home, store, count=0)
+    good = store.create({})
+    verbs = {"run_dir": home.run_dir, "get": store.get, "delete": queue.delete, "stop": queue.stop, "resume": queue.resume, "duplicate": queue.duplicate,
+             "log_tail": queue.log_tail, "rename": lambda i: queue.rename(i, "x"), "reorder": lambda i: queue.reorder(i, 0)}  # fmt: skip
+    for (verb, act), bad in itertools.product(verbs.items(), IDS):
+        yield f"id: {verb} {str(bad)[:20]!r}", lambda act=act, bad=bad: act(bad)
+    for place, bad in enumerate(LINES):
+        yield f"name: #{place}", lambda b=bad: queue.rename(good, b)
+        yield f"tag: #{place}", lambda b=bad: queue.tag(good, [b])
+        yield f"launch named: #{place}", lambda b=bad: queue.launch({"name": 1}, b if b is not None else 1)
+    for place, bad in enumerate(["abc", [f"t{n}" for n in range(21)], 5, {"a": 1}]):
+        yield f"tags: #{place}", lambda b=bad: queue.tag(good, b)
+    for place, bad in enumerate(["x" * 20_001, "nul\0", 5, None, "\x1b[2J"]):
+        yield f"notes: #{place}", lambda b=bad: queue.annotate(good, b)
+    loop: dict = {}
+    loop["self"] = loop
+    for place, bad in enumerate([None, [], "x", 5, {"a": math.nan}, {"a": object()}, {"a": {1}}, {"a": b"x"}, loop, nested(100_000), {"a": "x" * 300_000},
+                                 {"a": [0] * 200_000}, {"name": 5}, {"tags": "x"}, {"name": ["x"]}]):  # fmt: skip
+        yield f"launch: #{place}", lambda b=bad: queue.launch(b)
+    for place, bad in enumerate(["x", None, 1.5, math.nan, [], True]):
+        yield f"reorder: #{place}", lambda b=bad: queue.reorder(good, b)
+    for bad in PATHS:
+        yield f"file: {bad[:20]!r}", lambda b=bad: home.file(good, b)
+    for bad in ["deleted", "", "QUEUED", 5, None, "queued'; --"]:
+        yield f"state: {bad!r}", lambda b=bad: store.list(states=[b])
+
+
+def xlsx() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("../../evil", "x")
+    return packed.getvalue()
+
+
+def export_cases(tmp: Path) -> Iterator[Case]:
+    from lab.export import export_run, formats
+
+    full = tmp / "full"
+    full.mkdir()
+    (full / "precious").write_text("x", encoding="utf-8")
+    (tmp / "file").write_text("x", encoding="utf-8")
+    lab = Queue(Home(tmp / "home"), count=0)
+    bare = lab.launch(spec_of(SPEC).document())
+    linked = lab.launch(spec_of(SPEC).document())
+    (lab.home.run_dir(linked) / "best").symlink_to(full)
+    for name in [*PATHS, "PEFT", "peft ", "pickle", "torch", "x" * 5000, "\u202epeft"]:
+        yield f"export: format {name[:20]!r}", lambda n=name: export_run(bare, n, tmp / "out")
+    for name in [*PATHS, "BEST", "last"]:
+        yield f"export: adapter {name[:20]!r}", lambda n=name: export_run(bare, "lab", tmp / "out", adapter=n)
+    for words in [i for i in IDS if isinstance(i, str)]:
+        yield f"export: run {words[:20]!r}", lambda w=words: export_run(w, "lab", tmp / "out")
+    for out in [full, tmp / "file", tmp / "file" / "x", "/proc/x", "/dev/null", "nul\0", "x" * 5000, "~nobody-here/x"]:
+        yield f"export: to {str(out)[-12:]!r}", lambda o=out: new(o)
+    yield "export: no adapter", lambda: export_run(bare, "lab", tmp / "out")
+    yield "export: adapter that leads out", lambda: export_run(linked, "lab", tmp / "out")
+    for place, spec in enumerate([{"method": 5}, {"model": "nope", "method": "lora"}, {"method": "lora"}]):
+        yield f"export: formats of #{place}", lambda s=spec: formats(s)
+
+
+def new(out: Any) -> None:
+    from lab.export.folder import new_folder
+
+    with new_folder(out):
+        pass
+
+
+UPLOADS: dict[str, bytes] = {
+    "empty.csv": b"", "header.csv": b"text,label\n", "blank.csv": b"\n\n\n", "nul.csv": b"\0" * 1000, "ragged.csv": b"text,label\na,b\nc\n", "quote.csv": b'text,label\n"a,b\n',
+    "twice.csv": b"text,text\na,b\n", "noname.csv": b"text,\na,b\n", "latin.csv": "text,label\ncafé,a\n".encode("latin-1"), "one.csv": b"text,label\na,x\nb,x\n",
+    "utf16.csv": "text,label\na,b\n".encode("utf-16"), "binary.csv": bytes(range(256)) * 20, "hollow.csv": b"text,label\n,a\n,b\n", "nolabel.csv": b"text,label\na,\nb,x\n",
+    "cell.csv": b"text,label\n" + b"x" * (17 * 1024 * 1024) + b",a\n", "list.json": b"[1, 2]", "deep.json": b"[" * 200_000, "half.json": b'[{"text": "a"', "number.json": b"5",
+    "giant.json": b'[{"text": ' + b"9" * 5000 + b', "label": 1}]', "uneven.json": b'[{"text": "a", "label": "b"}, {"text": "c"}]', "nan.json": b'[{"text": NaN, "label": "a"}, {"text": 1, "label": "b"}]',
+    "lines.jsonl": b'{"text": "a"}\nnope\n', "array.jsonl": b"[1]\n[2]\n", "deep.jsonl": b"[" * 200_000 + b"\n", "giant.jsonl": b'{"text": ' + b"9" * 5000 + b"}\n",
+    "surrogate.jsonl": b'{"text": "\\ud800", "label": "a"}\n{"text": "b", "label": "c"}\n' * 3, "keys.jsonl": b"{}\n{}\n", "no.parquet": b"PAR1 nothing PAR1", "short.parquet": b"PAR1",
+    "odd.parquet": b"PAR1" + struct.pack("<I", 2**31 - 1) + b"PAR1", "bomb.csv.gz": gzip.compress(b"a" * 30_000_000), "half.csv.gz": gzip.compress(b"text,label\na,b\n" * 99)[:-9],
+    "no.csv.gz": b"plain text", "sheet.xlsx": xlsx(), "code.py": b"import os", "weights.pkl": b"\x80\x04K\x01.", "weights.pt": b"PK", "page.html": b"<script>", "noending": b"x",
+    ".csv": b"text,label\na,b\n", "two.csv.zip": xlsx(), "tar.tar.gz": gzip.compress(b"x"),
+}  # fmt: skip
+
+
+def upload_cases(tmp: Path) -> Iterator[Case]:
+    folder = tmp / "uploads"
+    folder.mkdir()
+    for name, data in UPLOADS.items():
+        (folder / name).write_bytes(data)
+        yield f"upload: {name}", lambda n=name: importing.commit(folder / n, "mine", limit=20_000_000)
+    good = folder / "good.csv"
+    good.write_text("text,label\n" + "".join(f"text number {n},{'ab'[n % 2]}\n" for n in range(40)), encoding="utf-8")
+    for name in [*PATHS, "Mine", "a b", "-x", "é", "x" * 61, "sentiment-rt", "x.yaml", "x/y"]:
+        yield f"upload named {name[:20]!r}", lambda n=name: importing.commit(good, n)
+        yield f"task removed {name[:20]!r}", lambda n=name: importing.remove(n)
+    for place, choices in enumerate([{"columns": {"text": "nope"}}, {"columns": {"nope": "text"}}, {"family": "nope"}, {"columns": {"text": "{text.__class__}", "label": "label"}},
+                                     {"max_length": -1}, {"max_length": math.nan}, {"labels": ["a"]}, {"labels": "a"}, {"columns": {"text": ""}}, {"family": "instruction"},
+                                     {"columns": {"text": "text\0", "label": "label"}}, {"limit": 10}, {"family": "commonsense"}, {"family": "regression"}]):  # fmt: skip
+        yield f"upload with #{place}", lambda c=choices: importing.commit(good, "mine", **c)
+    for path in PATHS:
+        yield f"upload of {path[:20]!r}", lambda p=path: importing.commit(p, "mine")
+    (folder / "loop.csv").symlink_to(folder / "loop.csv")
+    os.mkfifo(folder / "pipe.csv")
+    for name in ("loop.csv", "pipe.csv"):
+        yield f"upload: {name}", lambda n=name: importing.commit(folder / n, "mine")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A scratch folder, with LAB_HOME inside it, and the working directory there."""
+    tmp = tmp_path_factory.mktemp("hostile")
+    before = {"LAB_HOME": os.environ.get("LAB_HOME"), "LAB_SLOTS": os.environ.get("LAB_SLOTS")}
+    here = os.getcwd()
+    os.environ |= {"LAB_HOME": str(tmp / "home"), "LAB_SLOTS": "0"}
+    os.chdir(tmp)
+    yield tmp
+    os.chdir(here)
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+
+
+FAMILIES = [yaml_cases, spec_cases, method_cases, task_cases, model_cases, run_cases, upload_cases, export_cases]
+
+
+def refused(act: Callable[[], Any]) -> str:
+    """What is wrong with how `act` says no, '' if nothing."""
+    began = time.monotonic()
+    try:
+        act()
+        return "was accepted"
+    except Refusal as refusal:
+        sentence = str(refusal)
+    except BaseException as error:  # noqa: BLE001
+        return f"raised {type(error).__name__}: {str(error)[:200]}"
+    took = time.monotonic() - began
+    if took > SECONDS:
+        return f"took {took:.1f} s"
+    if not sentence or not sentence.isprintable() or len(sentence) > 700 or "Traceback" in sentence or "pydantic" in sentence:
+        return f"said {sentence[:300]!r} ({len(sentence)} letters)"
+    return ""
+
+
+def cases(family: Callable, tmp: Path) -> list[Case]:
+    return list(family(tmp) if "tmp" in family.__code__.co_varnames[: family.__code__.co_argcount] else family())
+
+
+def tree(tmp: Path) -> set[str]:
+    """What is in the scratch folder outside the places where the lab may write."""
+    return {str(p.relative_to(tmp)) for p in tmp.rglob("*") if p.relative_to(tmp).parts[0] != "home"}
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
+def test_hostile_input_is_refused_in_one_sentence(family, place):
+    found = cases(family, place)
+    before = tree(place)
+    wrong = [f"{label}: {words}" for label, act in found if (words := refused(act))]
+    assert not wrong, f"{len(wrong)} of {len(found)}:\n" + "\n".join(wrong)
+    assert tree(place) == before, "nothing was written outside LAB_HOME"
+    assert not list((place / "home").glob("tasks/*")), "nothing half-imported is left"
+
+
+WORDS = ["", "\0", "\x1b[31m", "../../etc/passwd", "'; DROP TABLE runs; --", "$(touch pwned)", "`touch pwned`", "| touch pwned", "a" * 100_000, "-", "--", "\ud800", "%s%n"]
+COMMANDS = {
+    "count of a model": ["count", "--method", "lora", "--model"], "count of a method": ["count", "--model", "minilm-l6", "--method"],
+    "set": ["count", "--model", "minilm-l6", "--method", "lora", "--set"], "set a rank": ["count", "--model", "minilm-l6", "--method", "lora", "--set", "deltas.0.rank={}"],
+    "run a task": ["run", "--model", "minilm-l6", "--method", "lora", "--detach", "--task"], "run a spec": ["run", "--detach", "--spec"],
+    "steps": ["run", "--model", "minilm-l6", "--method", "lora", "--task", "sentiment-rt", "--detach", "--steps"],
+    "seed": ["run", "--model", "minilm-l6", "--method", "lora", "--task", "sentiment-rt", "--detach", "--seed"],
+    "over": ["sweep", "--model", "minilm-l6", "--method", "lora", "--task", "sentiment-rt", "--over"], "show": ["show"], "stop": ["stop"], "resume": ["resume"],
+    "compare": ["compare"], "export": ["export", "--out", "out", "--format", "lab"], "fetch": ["fetch"], "state": ["runs", "--state"], "limit": ["runs", "--limit"],
+    "port": ["serve", "--port"], "host": ["serve", "--port", "1", "--host"], "a verb": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_hostile_words_on_the_command_line(command, place, capsys):
+    before, wrong = tree(place), []
+    for word in WORDS:
+        arguments = COMMANDS[command]
+        if command == "steps" and not word:  # empty: as the epochs give
+            continue
+        arguments = [a.replace("{}", word) for a in arguments] if any("{}" in a for a in arguments) else [*arguments, word]
+        try:
+            status = main(arguments)
+        except BaseException as error:  # noqa: BLE001
+            status = repr(error)[:200]
+        said = capsys.readouterr()
+        if status != 2 or said.out or not said.err.rstrip("\n").isprintable() or not 5 < len(said.err) < 800 or "Traceback" in said.err:
+            wrong.append(f"{word[:20]!r}: {status} {said.err[:200]!r} {said.out[:80]!r}")
+    assert not wrong, "\n".join(wrong)
+    assert tree(place) == before
+
+
+def test_there_are_more_than_five_hundred(place, tmp_path):
+    """The number of inputs, printed."""
+    number = sum(len(cases(family, tmp_path / str(n))) for n, family in enumerate(FAMILIES) if not (tmp_path / str(n)).mkdir()) + len(WORDS) * len(COMMANDS)
+    print(f"{number} hostile inputs")
+    assert number >= 500
