@@ -159,9 +159,8 @@ def task_cases() -> Iterator[Case]:
 
 def read_source(task: dict[str, Any]) -> None:
     """Read a task's rows, as a worker would."""
-    from lab.tasks.prepared import raw_rows
-
     from lab.tasks import resolve
+    from lab.tasks.prepared import raw_rows
 
     raw_rows(resolve(task))
 
