@@ -24,7 +24,7 @@ from lab.engine import initial, reparameterise, select, spectral
 from lab.engine.attached import Attached
 from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interface
 from lab.engine.bind import Binder
-from lab.engine.delta import Context, DeltaModule, SlotsModule
+from lab.engine.delta import DeltaModule, SlotsModule
 from lab.engine.locate import embedding
 from lab.engine.positions import shift_positions
 from lab.engine.schedules import LISA, OF_DELTAS, DiffPruning

@@ -8,7 +8,7 @@ takes random orthonormal bases with the core that fits them best, S = Báµ€ W Aáµ
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lab.design.forms.lowrank import SPECTRAL
 from lab.engine.delta import DeltaModule

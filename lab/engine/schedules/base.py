@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
