@@ -9,13 +9,20 @@ import zipfile
 import pytest
 from ui_support import Watched, chromium, serving
 
+from lab.runs import Home, Queue
+
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 LONG = 120_000  # ms that a worker may need to import torch, load the model and take its first steps on a busy machine
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("browser") / "home") as address:
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("browser") / "home"
+
+
+@pytest.fixture(scope="module")
+def app(home):
+    with serving(home) as address:
         yield address
 
 
@@ -111,6 +118,28 @@ def export(page, folder):
         assert "adapter_model.safetensors" in names
         settings = json.loads(packed.read(names["adapter_config.json"]))
     assert settings["peft_type"] == "LORA" and settings["r"] == 16
+
+
+def test_quick_start_opens_both_runs_side_by_side(app, browser, home):
+    watched = opened(browser, app)
+    page = watched.page
+    trainable(page, 73_728)
+    page.get_by_role("button", name="Quick start").click()
+    page.wait_for_url(re.compile(r"/compare\?runs=[a-z0-9]{8},[a-z0-9]{8}"))
+    picked = re.search(r"runs=([a-z0-9,]+)", page.url).group(1).split(",")
+    queue = Queue(Home(home))
+    try:
+        for run in picked:
+            page.wait_for_selector(f'.lab-item[data-run="{run}"][aria-checked="true"]')
+        page.wait_for_function("document.querySelectorAll('#results tbody tr').length === 2")
+        specs = [queue.store.get(run).spec for run in picked]
+        assert [spec["method"]["preset"] for spec in specs] == ["lora", "adapter-parallel-scaled"]
+        assert {(spec["model"], spec["task"], spec["seed"], spec["training"]["steps"]) for spec in specs} == {("minilm-l6", "sentiment-rt", 0, 150)}
+        assert {queue.store.get(run).state for run in picked} <= {"queued", "starting", "running"}
+    finally:
+        for run in picked:
+            queue.stop(run, wait=False)
+    watched.clean()
 
 
 def test_errors_stand_at_their_fields(app, browser):

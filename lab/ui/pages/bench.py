@@ -94,7 +94,7 @@ def quick_start(request: gr.Request) -> list[Any]:
         runs = [default().launch(document) for document in documents]
     except Refusal as problem:
         return [gr.skip(), _advice(problem.sentence, "wrong")]
-    return [{"to": f"runs?run={runs[0]}"}, _advice(say(language_of(request), "launched"))]
+    return [{"to": "compare?runs=" + ",".join(runs)}, _advice(say(language_of(request), "launched"))]
 
 
 def explain(request: gr.Request) -> str:
