@@ -100,15 +100,18 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     return spec.model_copy(update=changes)
 
 
-def plan(spec: RunSpec | Mapping[str, Any], **setting: Any) -> dict[str, Any]:
-    """Peak memory of a run by category, predicted without weights or an accelerator. `setting` as lab.planning.plan takes it."""
-    try:
-        from lab.planning import plan as predict
-    except ModuleNotFoundError as error:
-        if error.name != "lab.planning":
-            raise
-        raise Refusal("This version of the lab cannot plan memory yet; `count` gives the trained weights.") from None
-    return predict(spec if isinstance(spec, RunSpec) else spec_of(dict(spec)), **setting)
+def plan(spec: RunSpec | Mapping[str, Any] | None = None, **setting: Any) -> dict[str, Any]:
+    """Peak memory by category, predicted without weights or an accelerator: a plan's document.
+
+    Of a run: `plan(spec)`, with batch, tokens, target_tokens, dtype, adapter_dtype or device given over it. Of a step of some shape:
+    `plan(model=..., method=..., batch=..., tokens=...)`, as lab.planning.plan_shape takes it. Raises Refusal.
+    """
+    from lab.planning import plan as of_run
+    from lab.planning import plan_shape
+
+    if spec is None:
+        return plan_shape(**setting).document()
+    return of_run(spec if isinstance(spec, RunSpec) else spec_of(dict(spec)), **setting).document()
 
 
 def runs(**filters: Any) -> list[Run]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 
 import pytest
@@ -17,8 +16,7 @@ from lab.design.refusal import Refusal
 from lab.design.rules import problems
 from lab.planning import predict
 from lab.planning.allocator import MIB, Allocator
-from lab.planning.building import Subject, build, prepare
-from lab.planning.log import Log
+from lab.planning.building import Subject, prepare
 from lab.planning.predict import plan_shape
 from lab.planning.trace import batch_of, step
 from lab.planning.tracker import Tracker, model_tensors
@@ -41,7 +39,9 @@ def method_of(name: str, changes: dict | None = None):
 
 
 def applies(method, architecture: str) -> bool:
-    if method.select and method.select.what == "bias" and architecture == "llama":
+    if method.select and method.select.what == "bias" and architecture in ("llama", "t5"):
+        return False
+    if method.preset == "head-only" and OBJECTIVE[architecture] != "classification":
         return False
     return not problems(method, anatomy(model_spec(architecture).config))
 
@@ -79,6 +79,12 @@ def measured(architecture: str, method, *, checkpointing: bool = False, granule:
     return tracker
 
 
+@pytest.fixture(autouse=True)
+def plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN's LSTM keeps buffers of its own (p-tuning); torch's plain one keeps what is planned."""
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+
+
 @pytest.mark.parametrize("architecture", ["bert", "bart", "llama"])
 @pytest.mark.parametrize("name", METHODS)
 def test_prediction_equals_the_tracker_on_real_tensors(name: str, architecture: str):
@@ -86,8 +92,130 @@ def test_prediction_equals_the_tracker_on_real_tensors(name: str, architecture: 
     if not applies(method, architecture):
         pytest.skip("refused on this architecture")
     real, plan = measured(architecture, method), predicted(architecture, method)
+    share = 0.01 if name == "lamda-plus-plus" else 0.005  # which site gets which rank is decided by weights, which a plan does not have
     for phase in ("forward", "backward"):
-        assert plan.phases[phase]["total"] == pytest.approx(real.peaks[phase]["total"], rel=0.005), phase
+        assert plan.phases[phase]["total"] == pytest.approx(real.peaks[phase]["total"], rel=share), phase
     assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005)
-    for category in plan.categories:
-        assert plan.categories[category] == pytest.approx(real.peak()[category], rel=0.01, abs=0.005 * plan.peak_allocated_bytes), category
+    for category, size in plan.categories.items():
+        assert size == pytest.approx(real.peak()[category], abs=share * plan.peak_allocated_bytes), category
+
+
+@pytest.mark.parametrize("architecture", ["bert", "bart", "llama"])
+def test_gradient_checkpointing_too(architecture: str):
+    method = method_of("lora")
+    real, plan = measured(architecture, method, checkpointing=True), predicted(architecture, method, checkpointing=True)
+    assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005)
+    assert plan.peak_allocated_bytes < predicted(architecture, method).peak_allocated_bytes
+
+
+@pytest.mark.parametrize("architecture", ["llama", "bart", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bert", "t5", "gpt2"))])
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("lora", {}), ("mam", {}), ("prompt-tuning", {}), ("full", {}), ("lora", {"checkpointing": True}), ("adapter-houlsby", {"accumulation": 4}),
+     ("vera", {}), ("bitfit", {"optimizer": "sgd"})],
+)  # fmt: skip
+def test_five_layers_stand_for_all(architecture: str, name: str, setting: dict):
+    method = method_of(name)
+    if not applies(method, architecture):
+        pytest.skip("refused on this architecture")
+    spec = model_spec(architecture, **DEEP[architecture])
+    shape = {"batch": 2, "tokens": 24, "target_tokens": 10, "objective": OBJECTIVE[architecture], **setting}
+    short, whole = (plan_shape(model=spec, method=method, whole=whole, **shape) for whole in (False, True))
+    assert short.trainable == whole.trainable
+    for phase in ("forward", "backward"):
+        assert short.phases[phase] == whole.phases[phase], phase
+    assert short.peak_reserved_bytes == whole.peak_reserved_bytes
+
+
+def test_what_layers_do_differently_is_traced_whole(monkeypatch: pytest.MonkeyPatch):
+    depths = []
+    build = predict.build
+    monkeypatch.setattr(predict, "build", lambda subject, layers=None: depths.append(layers) or build(subject, layers))
+    spec = model_spec("bert", **DEEP["bert"])
+    for method in (method_of("lora", {"deltas.0.layers": "0-2"}), method_of("lisa"), method_of("prefix-tuning-mlp"), method_of("lamda-plus-plus")):
+        plan_shape(model=spec, method=method, batch=2, tokens=16)
+    plan_shape(model=model_spec("gemma3"), method="lora", batch=2, tokens=16)
+    assert depths == [None] * 5
+    plan_shape(model=spec, method="lora", batch=2, tokens=16)
+    assert depths[-1] == {"encoder": 5}
+
+
+@pytest.mark.parametrize(("architecture", "name"), [("bert", "lora"), ("bart", "mam"), ("llama", "full"), ("llama", "adapter-pfeiffer")])
+def test_the_tracker_equals_the_profiler(architecture: str, name: str):
+    """Bytes of torch's own allocation log over one step, against the tracker without rounding; what one kernel holds inside is not seen."""
+    method = method_of(name)
+    tracker = measured(architecture, method, granule=1)
+    held = sum(tracker.peaks["forward"][c] for c in ("weights", "optimizer"))
+    logged = _profiled(architecture, method)
+    assert tracker.peak()["total"] - held == pytest.approx(logged, rel=0.005, abs=6144)
+
+
+def _profiled(architecture: str, method) -> int:
+    """The most bytes above those of the start that torch.profiler saw allocated during a second step."""
+    objective = OBJECTIVE[architecture]
+    model = tiny(architecture, objective)
+    built = prepare(model, Subject(model_spec(architecture), method, objective, 3, torch.float32, torch.float32, False))
+    batch = batch_of(model, objective, **SHAPE, device="cpu")
+    batch["attention_mask"][0, -1] = 0
+    optimizer = torch.optim.AdamW(built.trained(), lr=0.0, fused=True)
+    step(built, batch, objective)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    gc.collect()
+    gc.disable()
+    try:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+            step(built, batch, objective)
+            optimizer.step()
+    finally:
+        gc.enable()
+    now = most = 0
+    for event in sorted((e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most + sum(t.nbytes for t in batch.values())
+
+
+def test_the_caching_allocator():
+    allocator = Allocator()
+    allocator.allocate("small", 512)
+    assert allocator.reserved == 2 * MIB
+    allocator.allocate("large", 3 * MIB)
+    assert allocator.reserved == 22 * MIB
+    allocator.allocate("second", 5 * MIB)  # cut from the same 20 MiB
+    assert allocator.reserved == 22 * MIB
+    allocator.allocate("own", 11 * MIB + 512)  # 12 MiB would fit in what is left: 20 - 3 - 5
+    assert allocator.reserved == 22 * MIB
+    allocator.allocate("huge", 31 * MIB)
+    assert allocator.reserved == 22 * MIB + 32 * MIB
+    for name in ("large", "second", "own"):
+        allocator.release(name)
+    allocator.allocate("joined", 20 * MIB)
+    assert allocator.reserved == allocator.peak_reserved == 54 * MIB
+
+
+def test_anchor_published_maximum_on_an_l40s():
+    """Llama-3.2-3B, bf16, batch 4, LoRA r=32 on q and v in fp32: 22,292,725,760 bytes reserved at most, longest batch 704."""
+    plan = plan_shape(model="llama-3.2-3b", method="lora", batch=4, tokens=704, dtype="bfloat16", adapter_dtype="float32",
+                      overrides={"deltas.0.rank": 32, "deltas.0.alpha": 64})  # fmt: skip
+    assert plan.peak_reserved_bytes == pytest.approx(22_292_725_760, rel=0.02)
+    assert plan.trainable == 9_175_040
+    assert sum(plan.categories.values()) == plan.peak_allocated_bytes
+
+
+@pytest.mark.parametrize(("batch", "ratio"), [(4, 1.23), (32, 1.34)])
+def test_lamda_against_lora_on_bart_large(batch: int, ratio: float):
+    """MEMORY.md's ratios; ours are up to 0.03 lower, since the loop keeps logits, batches have padding, and B still trains at the start."""
+    changes = {"deltas.0.rank": 16, "deltas.0.at": ["attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.down"]}
+    peaks = [plan_shape(model="bart-large", method=method, batch=batch, tokens=512, target_tokens=128, overrides=changes).peak_allocated_bytes
+             for method in ("lora", "lamda")]  # fmt: skip
+    assert ratio - 0.035 < peaks[0] / peaks[1] < ratio + 0.01
+
+
+def test_unfit_shapes_are_refused():
+    for field, setting in (("batch", {"batch": 0}), ("tokens", {"tokens": -1}), ("dtype", {"dtype": "int7"})):
+        with pytest.raises(Refusal) as caught:
+            plan_shape(**{"model": "roberta-base", "method": "lora", "batch": 2, "tokens": 8, **setting})
+        assert caught.value.field == field
+    with pytest.raises(Refusal):
+        plan_shape(model="roberta-base", method="lora", batch=2, tokens=5000)  # more than the model has positions

@@ -86,21 +86,18 @@ def count(arguments: Namespace) -> Answer:
 
 
 def plan(arguments: Namespace) -> Answer:
-    """What lab.planning says of the spec, as one document."""
+    """What lab.planning says of a spec, or of a step of the given shape where there is no task, as one document."""
     document = document_of(arguments)
-    if arguments.model and "task" not in document:
-        if not (arguments.batch and arguments.tokens):
-            raise Refusal("Give --task, or --batch and --tokens, so that the size of a step is known.", "task")
-        document["task"] = "sentiment-rt"  # a spec has a task; with the shape of a step given, its data are not looked at
     training = dict(document.get("training") or {})
-    if arguments.batch:
-        training["batch_size"] = arguments.batch
+    setting: dict[str, Any] = {"batch": arguments.batch, "tokens": arguments.tokens, "target_tokens": arguments.target_tokens,
+                               "dtype": arguments.dtype, "adapter_dtype": arguments.adapter_dtype}  # fmt: skip
+    setting = {key: value for key, value in setting.items() if value is not None}
     if arguments.checkpointing:
         training["gradient_checkpointing"] = True
-    document["training"] = training
-    setting: dict[str, Any] = {"tokens": arguments.tokens, "target_tokens": arguments.target_tokens, "dtype": arguments.dtype,
-                               "adapter_dtype": arguments.adapter_dtype}  # fmt: skip
-    result = verbs.plan(spec_of(document), **{key: value for key, value in setting.items() if value is not None})
+    if "task" in document:
+        result = verbs.plan(spec_of({**document, "training": training}), **setting)
+    else:
+        result = verbs.plan(**_shape(document, training, setting))
 
     def text() -> str:
         categories = result.get("categories", {})
@@ -110,3 +107,16 @@ def plan(arguments: Namespace) -> Answer:
         return facts(lines)
 
     return Answer(result, text)
+
+
+def _shape(document: dict[str, Any], training: dict[str, Any], setting: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of plan_shape; --batch and --tokens stand for the task."""
+    for name in ("model", "method"):
+        if document.get(name) is None:
+            raise Refusal(f"'{name}' is missing: give --{name}.", name)
+    if "batch" not in setting or "tokens" not in setting:
+        raise Refusal("Give --task, or --batch and --tokens, so that the size of a step is known.", "task")
+    checked = spec_of({**document, "task": "sentiment-rt", "training": training})  # any task: its data are not looked at
+    return {"model": checked.model, "method": checked.method, "optimizer": checked.training.optimizer, "seed": checked.seed,
+            "checkpointing": checked.training.gradient_checkpointing, "accumulation": checked.training.accumulation,
+            "smoothing": checked.training.label_smoothing, "device": "cpu" if checked.training.device == "cpu" else "cuda", **setting}  # fmt: skip

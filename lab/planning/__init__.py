@@ -12,7 +12,7 @@ import importlib
 from typing import Any
 
 _NAMES = {
-    "Plan": "lab.planning.plan", "plan": "lab.planning.predict", "plan_shape": "lab.planning.predict", "advise": "lab.planning.advise",
+    "Plan": "lab.planning.result", "plan": "lab.planning.predict", "plan_shape": "lab.planning.predict", "advise": "lab.planning.advice",
     "Tracker": "lab.planning.tracker", "measure_step": "lab.planning.meter", "PlanClient": "lab.planning.client",
 }  # fmt: skip
 __all__ = sorted(_NAMES)

@@ -10,7 +10,7 @@ dropout keeps a mask as large as its input. Accelerators do neither. Inside `mod
 | dropout | native_dropout: output and a mask of 1 byte per element | as torch does it |
 
 The functions are replaced in `torch.nn.functional`, not by a TorchFunctionMode, which is inactive when gradient checkpointing recomputes.
-`ANSWERS` are for Python code that looks at data: a flag read from a tensor is False (the batch has padding).
+`ANSWERS` are for Python code that looks at data: the batch has padding, a mask of ones that a model makes for itself has none.
 """
 
 from __future__ import annotations
@@ -134,10 +134,32 @@ def _cpu(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal:
 
 
 def _scalar(tensor: Tensor) -> Any:
-    """What `tensor.item()` gives on meta: False, 0 or 0.0."""
+    """What `tensor.item()` gives on meta: whether all is known to be one, False otherwise, 0 or 0.0."""
     if tensor.device.type != "meta":
         return aten._local_scalar_dense.default(tensor)
-    return False if tensor.dtype == torch.bool else 0.0 if tensor.is_floating_point() else 0
+    return hasattr(tensor, ONES) if tensor.dtype == torch.bool else 0.0 if tensor.is_floating_point() else 0
+
+
+ONES = "_lab_all_ones"  # mark of a meta tensor that a model filled with ones itself: a mask without padding
+
+
+def _makes_ones(operator: Any) -> Any:
+    def make(*args: Any, **options: Any) -> Tensor:
+        out = operator(*args, **options)
+        setattr(out, ONES, True)
+        return out
+
+    return make
+
+
+def _keeps_ones(operator: Any) -> Any:
+    def keep(tensor: Tensor, *args: Any, **options: Any) -> Tensor:
+        out = operator(tensor, *args, **options)
+        if hasattr(tensor, ONES):
+            setattr(out, ONES, True)
+        return out
+
+    return keep
 
 
 def _nonzero(tensor: Tensor) -> Tensor:
@@ -154,4 +176,9 @@ def _unique(tensor: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Tensor,
     return one.to(tensor.dtype), one, one
 
 
-ANSWERS = {aten._local_scalar_dense.default: _scalar, aten.nonzero.default: _nonzero, aten.unique_consecutive.default: _unique}
+ANSWERS = {
+    aten._local_scalar_dense.default: _scalar, aten.nonzero.default: _nonzero, aten.unique_consecutive.default: _unique,
+    **{op: _makes_ones(op) for op in (aten.ones.default, aten.new_ones.default, aten.ones_like.default)},
+    **{op: _keeps_ones(op) for op in (aten.all.default, aten.sum.default, aten.eq.Scalar, aten._to_copy.default, aten.slice.Tensor, aten.unsqueeze.default,
+                                      aten.expand.default, aten.view.default, aten.alias.default, aten.detach.default)},
+}  # fmt: skip

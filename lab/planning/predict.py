@@ -6,11 +6,14 @@ replayed (replay.py). Where layers differ, or the method treats them differently
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+import transformers
 
 from lab.design.anatomy import Anatomy, anatomy
 from lab.design.catalogue import method_of
@@ -23,8 +26,8 @@ from lab.design.spec import RunSpec, spec_of
 from lab.models import resolve
 from lab.planning.building import Built, Subject, alike, build, depths, facts_of, traced_depths
 from lab.planning.log import Log, NotAlike
-from lab.planning.plan import CATEGORIES, NOT_MODELLED, Plan
 from lab.planning.replay import Peaks, replay
+from lab.planning.result import CATEGORIES, NOT_MODELLED, Plan
 from lab.planning.trace import Trace, batch_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
@@ -75,15 +78,18 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
             raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
     body = anatomy(facts_of(spec))
     require(chosen, body)
+    if max(tokens, target_tokens or 0) > _positions(spec):
+        raise Refusal(f"{spec.title or spec.name} reads at most {_positions(spec):,} tokens; {max(tokens, target_tokens or 0):,} are too many.", "tokens")
     subject = Subject(spec, chosen, objective or OBJECTIVES[spec.kind], num_labels or 2, _dtype(dtype, "dtype"),
                       _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed)  # fmt: skip
     shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens}
     how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing}
-    peaks, trainable, head = _peaks(subject, body, shape, how, device, _dtype(autocast, "autocast") if autocast else None, whole)
+    with _quiet():
+        peaks, trainable, head = _peaks(subject, body, shape, how, device, _dtype(autocast, "autocast") if autocast else None, whole)
     peak = peaks.largest()
     setting = {"model": spec.name, "method": chosen.preset or chosen.name, "batch": batch, "tokens": tokens, "target_tokens": shape["target_tokens"],
                "dtype": dtype, "adapter_dtype": adapter_dtype or dtype, "optimizer": optimizer, "checkpointing": checkpointing,
-               "accumulation": accumulation, "objective": subject.objective, "device": device, "autocast": autocast}  # fmt: skip
+               "accumulation": accumulation, "smoothing": smoothing, "objective": subject.objective, "num_labels": subject.num_labels, "device": device, "autocast": autocast}  # fmt: skip
     return Plan(
         peak_allocated_bytes=peak["total"], peak_reserved_bytes=peaks.reserved if device == "cuda" else peak["total"],
         categories={name: peak[name] for name in CATEGORIES}, phases=peaks.phases, trainable=trainable, trainable_head=head,
@@ -105,6 +111,19 @@ def _peaks(subject: Subject, body: Anatomy, shape: dict, how: dict, device: str,
     built = build(subject)
     log = _traced(built, subject, shape, how, device, autocast)
     return replay(log.plain()), built.attached.trainable_now, _head(built)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what transformers says of models in general."""
+    level = transformers.utils.logging.get_verbosity()
+    transformers.utils.logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers.utils.logging.set_verbosity(level)
 
 
 def _traced(built: Built, subject: Subject, shape: dict, how: dict, device: str, autocast: torch.dtype | None) -> Log:
@@ -143,8 +162,13 @@ def _device_of(asked: str) -> str:
 
 
 def _positions(model: ModelSpec) -> int:
-    positions = model.inventory.positions if model.inventory else model.config.get("max_position_embeddings")
-    return positions or LARGEST
+    """The longest input in tokens; RoBERTa counts positions from its padding id."""
+    facts = model.config
+    if facts.get("model_type") in ("t5", "mt5"):
+        return LARGEST
+    known = [facts.get(name) for name in ("max_position_embeddings", "n_positions")] + [model.inventory.positions if model.inventory else None]
+    positions = min((n for n in known if isinstance(n, int) and n > 0), default=LARGEST)
+    return positions - 2 if facts.get("model_type") in ("roberta", "xlm-roberta", "camembert") else positions
 
 
 def _not_modelled(method: Method, device: str) -> list[str]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from lab.planning.allocator import Allocator
 from lab.planning.log import BORN, DIED
-
-CATEGORIES = ("weights", "gradients", "optimizer", "activations", "temporary")
+from lab.planning.result import CATEGORIES
 
 
 @dataclass

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lab.planning.log import Log
+from lab.planning.result import CATEGORIES
 
-CATEGORIES = ("weights", "gradients", "optimizer", "activations", "temporary")
 PHASES = ("forward", "backward", "optimizer")
 
 

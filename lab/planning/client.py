@@ -1,0 +1,184 @@
+"""Plans for pages, without torch: one long-lived child process does the work, and answers are kept on disk.
+
+    client = PlanClient(home)                       # starts nothing yet
+    client.plan({"spec": document})                 # a plan's document; Refusal where it cannot be planned
+    client.plan(request, topic="tab-3")             # a newer request of the same topic makes an older waiting one give up (Superseded)
+    client.advise(request)                          # fits?, largest batch, which change saves most
+    client.close()
+
+The child is started with the first question that the cache cannot answer, and again if it has died.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+from lab.design.refusal import Refusal
+from lab.planning import advice, devices
+from lab.planning.request import check, key
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS, ANSWER_SECONDS = 120, 120
+
+
+class Superseded(Exception):
+    """A newer request of the same topic came in before this one was begun."""
+
+
+class PlanClient:
+    """Asks the planning service. Threads may share one; requests are answered one after another.
+
+    `home`: a lab.runs.home.Home or a folder, for the cache in its cache/plans.
+    """
+
+    def __init__(self, home: Any):
+        folder = Path(getattr(home, "cache", None) or Path(home) / "cache")
+        self.folder = folder / "plans"
+        self._lock, self._latest, self._number = threading.Lock(), {}, 0
+        self._latest_lock = threading.Lock()
+        self._child: subprocess.Popen | None = None
+        self._said: Queue[dict | None] = Queue()
+        atexit.register(self.close)
+
+    def plan(self, request: Mapping[str, Any], *, topic: str | None = None) -> dict[str, Any]:
+        """The document of a Plan. Raises Refusal, or Superseded (only where a topic is given)."""
+        asked = check(request)
+        name = key(asked)
+        found = self._read(name)
+        if found is not None:
+            return found
+        mine = self._announce(topic)
+        with self._lock:
+            if topic is not None and self._latest.get(topic) != mine:
+                raise Superseded
+            found = self._read(name)  # another thread may have asked the same
+            if found is not None:
+                return found
+            said = self._ask(asked)
+        if "refusal" in said:
+            raise Refusal(said["refusal"]["sentence"], said["refusal"]["field"])
+        self._write(name, said["plan"])
+        return said["plan"]
+
+    def advise(self, request: Mapping[str, Any], *, device: Mapping[str, Any] | None = None, topic: str | None = None) -> dict[str, Any]:
+        """What `lab.planning.advice.advise` says for a device ({"kind", "total_bytes"}; None: this machine's), with the plan and device."""
+        there = dict(device or devices.memory())
+        document = self.plan(request, topic=topic)
+        shape = shape_of(request, document)
+        said = advice.advise(shape, lambda changed: self.plan(changed, topic=topic), there["total_bytes"], there["kind"])
+        return {"plan": document, "device": there, **said}
+
+    def warm(self) -> None:
+        """Start the child in the background, so that the first question need not wait for torch."""
+        threading.Thread(target=self._warm, daemon=True).start()
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        child, self._child = self._child, None
+        if child is not None and child.poll() is None:
+            child.stdin.close()
+            try:
+                child.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+    # -- the cache ---------------------------------------------------------------------------------------------------------------------
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        try:
+            return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def _write(self, name: str, document: Mapping[str, Any]) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self.folder, delete=False, encoding="utf-8") as file:
+                json.dump(document, file)
+            os.replace(file.name, self.folder / f"{name}.json")
+        except OSError:
+            pass  # a full disk costs the cache, not the answer
+
+    # -- the child ---------------------------------------------------------------------------------------------------------------------
+
+    def _announce(self, topic: str | None) -> int:
+        with self._latest_lock:
+            self._number += 1
+            if topic is not None:
+                self._latest[topic] = self._number
+            return self._number
+
+    def _warm(self) -> None:
+        with self._lock:
+            try:
+                self._alive()
+            except Refusal:
+                pass
+
+    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """One question and its answer; a child that died is started again once."""
+        for last in (False, True):
+            try:
+                child = self._alive()
+                number = self._announce(None)
+                child.stdin.write(json.dumps({"id": number, "request": request}, default=str) + "\n")
+                child.stdin.flush()
+                return self._wait(number, ANSWER_SECONDS)
+            except (BrokenPipeError, EOFError, OSError):
+                self.close()
+                if last:
+                    break
+        raise Refusal("The planning process ended without an answer; the app's log says why.")
+
+    def _wait(self, number: int, seconds: float) -> dict[str, Any]:
+        while True:
+            try:
+                said = self._said.get(timeout=seconds)
+            except Empty:
+                self.close()
+                raise Refusal(f"The planner gave no answer in {seconds} s; try a smaller shape.") from None
+            if said is None:
+                raise EOFError
+            if said.get("id") == number:
+                return said
+
+    def _alive(self) -> subprocess.Popen:
+        if self._child is not None and self._child.poll() is None:
+            return self._child
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+        self._said = Queue()
+        self._child = subprocess.Popen([sys.executable, "-m", "lab.planning.serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                       encoding="utf-8", env=environment)  # fmt: skip
+        threading.Thread(target=_listen, args=(self._child, self._said), daemon=True).start()
+        self._wait(0, START_SECONDS)
+        return self._child
+
+
+def _listen(child: subprocess.Popen, said: Queue) -> None:
+    for line in child.stdout:
+        try:
+            said.put(json.loads(line))
+        except ValueError:
+            continue
+    said.put(None)
+
+
+def shape_of(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of plan_shape for a request whose plan is known: what `advise` changes one by one."""
+    setting = document["setting"]
+    if "spec" not in request:
+        return dict(check(request))
+    names = ("batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "optimizer", "checkpointing", "accumulation", "objective",
+             "num_labels", "smoothing", "device", "autocast")  # fmt: skip
+    spec = request["spec"]
+    return {"model": spec["model"], "method": spec["method"], **{name: setting[name] for name in names if setting.get(name) is not None}}

@@ -1,0 +1,126 @@
+"""The planning service and its client, advice, devices and the live meter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from laws import OBJECTIVE
+from test_planning import SHAPE, method_of, model_spec
+from tiny import tiny
+
+from lab.design.refusal import Refusal
+from lab.engine import attach
+from lab.planning import advice, devices
+from lab.planning.client import PlanClient, Superseded
+from lab.planning.meter import measure_step
+from lab.planning.predict import plan_shape
+from lab.planning.request import key
+from lab.planning.trace import batch_of
+from lab.training.losses import inputs_of, loss_sum
+
+ROBERTA = {"model": "roberta-base", "method": "lora", "batch": 8, "tokens": 128}
+
+
+def test_pages_need_no_torch_to_ask():
+    code = "import sys; from lab.planning.client import PlanClient; from lab.planning import devices; devices.memory(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    found = PlanClient(tmp_path_factory.mktemp("home"))
+    yield found
+    found.close()
+
+
+def test_client_asks_caches_and_survives(client: PlanClient):
+    first = client.plan(ROBERTA)
+    assert first["peak_allocated_bytes"] == plan_shape(**ROBERTA).peak_allocated_bytes
+    child = client._child
+    start = time.perf_counter()
+    assert client.plan(ROBERTA) == first and time.perf_counter() - start < 0.5  # from the disk
+    child.kill()
+    child.wait()
+    assert client.plan({**ROBERTA, "batch": 16})["peak_allocated_bytes"] > first["peak_allocated_bytes"]
+    assert client._child is not child
+    larger = client.plan({**ROBERTA, "overrides": {"deltas.0.rank": 256}})
+    assert larger["trainable"] == 32 * first["trainable"]
+    spec = {"model": "roberta-base", "method": {"preset": "lora"}, "task": "sentiment-rt", "training": {"batch_size": 4}, "name": "a"}
+    assert client.plan({"spec": spec, "device": "cuda"})["setting"]["batch"] == 4
+    assert key({"spec": spec}) == key({"spec": {**spec, "name": "b", "tags": ["c"]}}) != key({"spec": {**spec, "seed": 1}})
+
+
+def test_client_refuses_in_one_sentence(client: PlanClient):
+    for request in ({**ROBERTA, "method": "no-such"}, {**ROBERTA, "model": "no-such"}, {**ROBERTA, "batch": 0}, {**ROBERTA, "colour": 1}, {"model": "x"}):
+        with pytest.raises(Refusal):
+            client.plan(request)
+
+
+def test_newer_questions_of_a_topic_come_first(client: PlanClient):
+    """A slider that moves asks often: what waits behind a newer question is given up."""
+    said: dict[int, str] = {}
+
+    def ask(rank: int) -> None:
+        try:
+            client.plan({**ROBERTA, "overrides": {"deltas.0.rank": rank}}, topic="slider")
+            said[rank] = "answered"
+        except Superseded:
+            said[rank] = "superseded"
+
+    with client._lock:  # the service is busy
+        threads = [threading.Thread(target=ask, args=(rank,)) for rank in (33, 34, 35)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.2)
+    for thread in threads:
+        thread.join()
+    assert said == {33: "superseded", 34: "superseded", 35: "answered"}
+
+
+def test_advice(client: PlanClient):
+    request = {"model": "llama-3.2-3b", "method": "lora", "batch": 8, "tokens": 704, "dtype": "bfloat16", "adapter_dtype": "float32"}
+    said = client.advise(request, device={"kind": "cuda", "name": "a card", "total_bytes": 24 * 2**30})
+    assert not said["fits"] and said["over_bytes"] > 0
+    rows = said["largest_batch"]
+    needs = [client.plan({**request, "batch": n})["peak_reserved_bytes"] for n in (rows, rows + 1)]
+    assert needs[0] <= said["room_bytes"] < needs[1]
+    assert said["changes"][0]["change"] == "checkpointing" and said["changes"][0]["fits"]
+    assert {each["change"] for each in said["changes"]} >= {"checkpointing", "batch", "freeze_A"}
+
+
+def test_largest_batch_by_search():
+    for slope, base, room in ((10, 100, 1_000), (7, 0, 7), (3, 50, 40), (1, 0, 100_000), (13, 5, 999)):
+        found = advice.largest_batch({"batch": 8}, lambda r: {"peak_reserved_bytes": base + slope * r["batch"]}, room)
+        exact = max(0, (room - base) // slope)
+        assert found == (None if exact >= advice.MOST else exact)
+
+
+def test_device_memory():
+    found = devices.memory()
+    assert found["kind"] in ("cpu", "cuda") and found["total_bytes"] > 2**28
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_meter_agrees_with_the_plan(architecture: str):
+    objective, method = OBJECTIVE[architecture], method_of("lora")
+    model = tiny(architecture, objective).train()
+    attached = attach(model, method)
+    head = [p for n, p in model.named_parameters() if p.requires_grad and n.startswith("classifier")]
+    optimizer = torch.optim.AdamW([*attached.trainable().values(), *head], lr=0.0, fused=True)
+    batch = batch_of(model, objective, **SHAPE, device="cpu")
+    batch["attention_mask"][0, -1] = 0
+    for _ in range(2):
+        with measure_step(model, attached, optimizer) as measured:
+            logits = model(**inputs_of(batch, model, objective)).logits
+            loss_sum(logits, batch["labels"], objective).backward()
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    plan = plan_shape(model=model_spec(architecture), method=method, batch=SHAPE["rows"], tokens=SHAPE["tokens"], objective=objective, num_labels=3, device="cpu")
+    assert measured.peak_bytes == pytest.approx(plan.peak_allocated_bytes, rel=0.01)
+    assert set(measured.categories) == set(plan.categories)
+    assert not any(module._forward_pre_hooks for module in [model])
