@@ -21,7 +21,7 @@ run: setup
 test: $(VENV)/.ready-test $(VENV)/.ready-system
 	$(PYTEST) -m "not slow"
 
-test-all: $(VENV)/.ready-test $(VENV)/.ready-system
+test-all: $(VENV)/.ready-test $(VENV)/.ready-ray $(VENV)/.ready-system
 	@$(MAKE) --no-print-directory oracle || echo "The adapters library is not there: the tests that compare with it are skipped."
 	$(PYTEST) --hypothesis-profile=thorough
 
@@ -49,6 +49,11 @@ $(VENV)/.ready: requirements.txt | $(PY)
 $(VENV)/.ready-test: $(VENV)/.ready requirements-test.txt requirements-postgres.txt
 	@echo "Installing requirements-test.txt"
 	@$(PIP) -r requirements-test.txt
+	@touch $@
+
+$(VENV)/.ready-ray: $(VENV)/.ready requirements-ray.txt
+	@echo "Installing requirements-ray.txt"
+	@$(PIP) -r requirements-ray.txt
 	@touch $@
 
 # Chromium with fonts that have Latin and Chinese glyphs, and PostgreSQL for the store's tests.

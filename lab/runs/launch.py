@@ -18,6 +18,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from lab.design.refusal import Refusal
 from lab.runs.home import Home
 from lab.runs.processes import TOKEN, Identity, identity, token
 from lab.runs.records import Run
@@ -82,6 +83,17 @@ def exit_code_of(run: Run, seconds: float = 0.0) -> int | None:
             if (run_id, attempt) == (run.id, run.attempt):
                 return code
     return None
+
+
+def cluster():
+    """The Ray cluster that workers are started on, None where they are processes of this machine (LAB_LAUNCHER)."""
+    chosen = os.environ.get("LAB_LAUNCHER", "").strip()
+    if chosen in ("", "process"):
+        return None
+    if chosen != "ray":
+        raise Refusal(f"LAB_LAUNCHER must be process or ray, not {chosen[:40]!r}.", "LAB_LAUNCHER")
+    from lab.runs.ray_launcher import Cluster
+    return Cluster()
 
 
 @lru_cache(maxsize=8)

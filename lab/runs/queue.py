@@ -7,6 +7,7 @@ this process's own monotonic clock and never by comparing two clocks.
 """
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -24,6 +25,8 @@ from lab.runs.records import Run
 from lab.runs.store import Store
 from lab.runs.worker_link import read_receipt
 
+PATIENCE = 3.0  # seconds after which a cluster that was given a run must know of it
+AGAIN = "Lost by the cluster, queued again"
 GRACE = 6.0  # seconds between asking a worker to end and killing it
 SILENCE = 8.0  # seconds without a new heartbeat after which a worker on another machine is given up
 SILENCE_AT_START = 60.0  # the same before it has claimed its run
@@ -39,14 +42,17 @@ class Queue:
         self.store = store or Store(self.home.database_url)
         self._count = count
         self._command = list(command or launcher.COMMAND)
+        self._cluster = launcher.cluster()
         self._seen: dict[tuple, tuple[float | None, float]] = {}  # (run, attempt, pid) -> heartbeat, when it was new
         self._asked: dict[tuple, float] = {}  # (run, attempt) -> when it was first seen stopping
         self._lock = threading.RLock()
 
     @property
     def count(self) -> int:
-        """How many runs may train at once on this machine."""
-        return slots.slots() if self._count is None else self._count
+        """How many runs may train at once: on this machine, or with LAB_LAUNCHER=ray on the cluster."""
+        if self._count is not None:
+            return self._count
+        return self._cluster.slots if self._cluster and not os.environ.get("LAB_SLOTS") else slots.slots()
 
     # -- verbs
 
@@ -154,12 +160,15 @@ class Queue:
     def start_next(self) -> list[str]:
         """Start queued runs while slots are free; the ids of those started."""
         started = []
-        while run := self.store.claim_next(processes.identity(), self.count):
+        while run := self.store.claim_next(processes.identity(), self.count, everywhere=self._cluster is not None):
             started.append(run.id)
             if not run.spec:
                 self._bury(run, records.FAILED, "The stored specification is empty or damaged.", "Delete it and launch anew.")
                 continue
             try:
+                if self._cluster:
+                    self._cluster.start(self.home, run, self.store.url, self._command)
+                    continue
                 visible = slots.devices_of(run.slot or 0, max(1, self.count), slots.devices())
                 worker = launcher.start_worker(self.home, run, self.store.url, self._command, visible)
             except (OSError, Refusal) as error:
@@ -184,9 +193,12 @@ class Queue:
     def _look(self, run: Run) -> bool:
         here = run.place == processes.place()
         alive = processes.is_alive(run.pid, run.mark, run.pid_create_time) if here else self._heard(run)
+        if self._cluster and run.heartbeat is None:  # not claimed yet: the process in the store is the launcher's
+            since = self._seen.setdefault((run.id, run.attempt, None), (None, time.monotonic()))[1]
+            alive = time.monotonic() - since < PATIENCE or not self._cluster.gone(run)
         if not alive or launcher.exit_code_of(run) is not None:
             return self._mourn(run, here)
-        if run.state == records.STOPPING and here:
+        if run.state == records.STOPPING and (here or self._cluster):
             self._press(run)
         return False
 
@@ -206,15 +218,21 @@ class Queue:
         if key not in self._asked:
             self._asked[key] = now
             processes.send(token, signal.SIGTERM)
+            if self._cluster:
+                self._cluster.end(run)
         elif now - self._asked[key] > GRACE:
             processes.kill(token)
             launcher.reap()
+            if self._cluster:
+                self._cluster.end(run, force=True)
 
     def _mourn(self, run: Run, here: bool) -> bool:
         """Record the end of a worker that is gone; whether this call did."""
         if here:
             processes.kill(processes.token(run.id, run.attempt))  # what it left running would hold the accelerator
         code = self._exit_code(run) if here else None
+        if code is None and self._cluster:
+            code = self._cluster.exit_code(self.home.run_dir(run.id), run.attempt)
         receipt = read_receipt(self.home.run_dir(run.id), run.attempt)
         if receipt is not None:
             return self.store.finish(run.id, attempt=run.attempt, **receipt)
@@ -236,7 +254,16 @@ class Queue:
         if not self.home.has_checkpoint(run.id):
             again = "It had left no checkpoint yet: resume begins again."
         advice = " ".join(filter(None, (logs.advise(last[-2000:], code), again)))
-        return self._bury(run, records.INTERRUPTED, f"The worker {how}.", advice, **ended)
+        return self._bury(run, records.INTERRUPTED, f"The worker {how}.", advice, **ended) and self._again(run)
+
+    def _again(self, run: Run) -> bool:
+        """Queue a run that the cluster lost once more, unless that happened often enough. Always true: the run changed."""
+        if self._cluster:
+            before = sum(event.message.startswith(AGAIN) for event in self.store.events(run.id))
+            if before < self._cluster.retries:
+                with suppress(Refusal):  # somebody else was faster
+                    self.store.requeue(run.id, f"{AGAIN} ({before + 1} of {self._cluster.retries}).")
+        return True
 
     @staticmethod
     def _exit_code(run: Run) -> int | None:

@@ -174,15 +174,15 @@ class Store:
 
         return self.database.write(work, durable=True)
 
-    def claim_next(self, launcher: Identity, slots: int) -> Run | None:
+    def claim_next(self, launcher: Identity, slots: int, everywhere: bool = False) -> Run | None:
         """Take the first queued run for a worker that `launcher` is about to start on its host, if a slot is free there.
 
-        The run becomes 'starting' in its next attempt, with the lowest free slot (from 0) and the launcher as its process.
+        `everywhere`: slots are a cluster's, so that active runs on all hosts count. The run becomes 'starting' in its next attempt, with the lowest free slot (from 0) and the launcher as its process.
         """
         def work(connection: Connection) -> str | None:
             version = take_ticket(connection)
-            busy = connection.execute(
-                select(runs.c.slot).where(runs.c.state.in_(ACTIVE), runs.c.host == launcher.host)).scalars().all()
+            here = runs.c.state.in_(ACTIVE) if everywhere else runs.c.state.in_(ACTIVE) & (runs.c.host == launcher.host)
+            busy = connection.execute(select(runs.c.slot).where(here)).scalars().all()
             if len(busy) >= slots:
                 return None
             first = connection.execute(select(runs.c.id, runs.c.number).where(runs.c.state == QUEUED)
