@@ -13,8 +13,8 @@
   };
 
   class Knobs {
-    constructor(element, props, watch) {
-      Object.assign(this, { element, props, schema: props.schema, seq: 0, reasons: {}, errors: {}, opened: new Set() });
+    constructor(element, props, server) {
+      Object.assign(this, { element, props, server, schema: props.schema, seq: 0, reasons: {}, errors: {}, opened: new Set() });
       const asked = new URL(location.href).searchParams, kept = Lab.kept(KEY);
       this.doc = kept && kept.method && kept.model ? kept : structuredClone(this.schema.start);
       for (const part of ["model", "task", "method"]) if (asked.get(part)) this.doc[part] = asked.get(part);
@@ -27,10 +27,33 @@
       this.send("");
     }
 
+    // One question at a time: what is turned while it is under way goes into the next one.
     send(changed) {
       this.seq += 1;
+      this.hold();
+      this.changed = changed;
+      if (!this.asking) this.ask();
+    }
+
+    // kept over a reload, and what Launch reads
+    hold() {
       Lab.keep(KEY, this.doc);
-      this.props.value = { ...structuredClone(this.doc), seq: this.seq, changed };
+      this.props.value = structuredClone(this.doc);
+    }
+
+    async ask() {
+      this.asking = true;
+      let waits = true;
+      while (waits) {
+        const seq = this.seq, draft = structuredClone(this.doc);
+        try {
+          const answer = await this.server.turn({ draft, seq, changed: this.changed, language: Lab.language, have: Lab.have() });
+          Lab.emit("answer", answer);
+        } catch { this.element.querySelector(".lab-help").textContent = say("bench.lost"); }
+        waits = seq !== this.seq;
+      }
+      this.asking = false;
+      Lab.emit("settled", this.doc);
     }
 
     set(path, value, redraw = false) {
@@ -41,8 +64,8 @@
 
     // {seq, document?, reasons, errors: [[field, sentence]], modified, notes, hints}
     answered(answer) {
-      if (!answer || answer.seq < this.seq) return;
-      if (answer.document) { this.doc = answer.document; Lab.keep(KEY, this.doc); }
+      if (!answer || (answer.seq !== undefined && answer.seq < this.seq)) return;
+      if (answer.document) { this.doc = answer.document; this.hold(); }
       Object.assign(this, { reasons: answer.reasons || {}, errors: {}, hints: answer.hints || {} });
       for (const [field, sentence] of answer.errors) (this.errors[field] = this.errors[field] || []).push(sentence);
       this.modified = answer.modified;
@@ -277,5 +300,5 @@
     }
   }
 
-  Lab.knobs = (element, props, watch) => new Knobs(element, props, watch);
+  Lab.knobs = (element, props, server) => new Knobs(element, props, server);
 })();

@@ -86,9 +86,11 @@
       h("nav", { "aria-label": say("pages") }, PAGES.map(link)), h("span", { class: "lab-gap" }), language, theme));
   };
 
-  // A part whose value is HTML made by the server
+  // HTML made by the server (every text in it is escaped there); nothing else is ever read as HTML
+  Lab.fill = (element, html) => { element.innerHTML = html; };
+  // A part whose value is such HTML
   Lab.show = (element, props, watch) => {
-    const draw = () => { element.innerHTML = props.value || ""; Lab.emit("shown", element); };
+    const draw = () => { Lab.fill(element, props.value || ""); Lab.emit("shown", element); };
     watch("value", draw);
     draw();
   };

@@ -1,0 +1,71 @@
+"""How long the bench takes to answer a turned knob, from the input event to the page that shows it, in a real Chromium.
+
+    python benchmarks/knobs.py [--url http://127.0.0.1:7860] [--turns 20] [--method lora]
+
+Without --url an app of its own is started with a home that is thrown away. Each turn sets another rank and waits, inside the page,
+until count, figure and equation show it. Prints median, 90 % and worst in ms, and the machine's load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+TURN = """async ([rank, idle]) => {
+  const input = document.querySelector('#knob-method-deltas-0-rank');
+  const before = document.querySelector('#costs [data-trainable]').dataset.trainable;
+  const shown = () => document.querySelector('#costs [data-trainable]')?.dataset.trainable !== before
+    && [...document.querySelectorAll('#figure .rank')].some((node) => node.textContent.endsWith('=' + rank));
+  const start = performance.now();
+  input.value = String(rank);
+  input.dispatchEvent(new Event('input', { bubbles: true }));
+  while (!shown()) {
+    await new Promise((next) => setTimeout(next, 2));
+    if (performance.now() - start > 20000) return -1;
+  }
+  const took = performance.now() - start;
+  await new Promise((next) => setTimeout(next, idle));
+  return took;
+}"""
+
+
+def measure(url: str, turns: int, method: str) -> list[float]:
+    """The times of so many turns of the first delta's rank, in ms."""
+    from ui_support import chromium
+
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(f"{url}/?method={method}")
+        page.wait_for_selector("#costs [data-trainable]")
+        page.wait_for_timeout(2000)
+        return [page.evaluate(TURN, [10 + turn, 400]) for turn in range(turns)]
+
+
+def main() -> int:
+    """Measure and print."""
+    from ui_support import serving
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--url", help="of a running app")
+    parser.add_argument("--turns", type=int, default=20, help="how often the knob is turned (default %(default)s)")
+    parser.add_argument("--method", default="lora", help="preset to turn (default %(default)s)")
+    given = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        url = given.url or stack.enter_context(serving(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "home"))
+        times = sorted(measure(url.rstrip("/"), given.turns, given.method))
+    print(f"{given.turns} turns of {given.method}: median {statistics.median(times):.0f} ms, 90 % {times[int(0.9 * (len(times) - 1))]:.0f} ms, "
+          f"worst {times[-1]:.0f} ms; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")  # fmt: skip
+    print(" ".join(f"{took:.0f}" for took in times))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

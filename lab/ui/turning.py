@@ -1,0 +1,62 @@
+"""What goes back to the browser when a knob is turned: one document with only the parts that the page does not already show.
+
+The page says which parts it has by a short print of each, so turning the rank sends a count and a figure, but no table and no notes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from lab.design.figure import figure
+from lab.design.refusal import Refusal
+from lab.runs import default
+from lab.ui import answering, views_bench
+from lab.ui.schema import start
+from lab.ui.words import LANGUAGES
+
+KEPT = ("model", "task", "method", "training", "seed", "tags")
+
+
+def turn(asked: Any) -> dict[str, Any]:
+    """The answer to {"draft", "seq", "changed", "language", "have": {part: print}}: what `static/knobs.js` and `bench.js` put into the page.
+
+    Returns {"seq", "document" (where the server changed the draft), "errors", "reasons", "modified", "hints", "parts": {name: [print, HTML or Markdown]}}.
+    """
+    asked = asked if isinstance(asked, Mapping) else {}
+    draft = asked.get("draft") if isinstance(asked.get("draft"), Mapping) else {}
+    language = asked.get("language") if asked.get("language") in LANGUAGES else "en"
+    have = asked.get("have") if isinstance(asked.get("have"), Mapping) else {}
+    found = answering.answer({**of_run(draft), **({} if draft.get("run") else {"changed": asked.get("changed", "")})})
+    parts = {name: [_print(text), text] for name, text in _parts(found, language).items()}
+    return {**told(found), "seq": asked.get("seq", 0), "parts": {name: part for name, part in parts.items() if have.get(name) != part[0]}}
+
+
+def told(found: answering.Answer) -> dict[str, Any]:
+    """What the knobs themselves must know."""
+    hints = {"training.lr": f"{found.method.training.lr:g}"} if found.method else {}
+    return {"document": found.document, "errors": found.errors, "reasons": found.reasons, "modified": found.modified, "hints": hints}
+
+
+def of_run(draft: Mapping[str, Any]) -> dict[str, Any]:
+    """A draft that only names a run becomes that run's own spec (a link from its page)."""
+    if not draft.get("run"):
+        return dict(draft)
+    try:
+        spec = default().store.get(str(draft["run"])).spec
+    except Refusal:
+        spec = {}
+    return {**start(), **{key: spec[key] for key in KEPT if key in spec}, "name": "", "changed": "run"}
+
+
+def _parts(found: answering.Answer, language: str) -> dict[str, str]:
+    parts = {"costs": views_bench.costs(found, language)}
+    if found.method:
+        parts |= {"figure": figure(found.method, found.body, language), "equation": answering.equations(found.method),
+                  "table": views_bench.table(found.method, language), "notes": views_bench.notes(found.method, language)}  # fmt: skip
+    return parts
+
+
+def _print(text: str) -> str:
+    return f"{zlib.crc32(text.encode('utf-8', 'replace')):x}"
