@@ -132,6 +132,17 @@ def test_gradient_checkpointing_changes_nothing(dropping, toy, tmp_path):
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
 
 
+@pytest.mark.slow
+def test_a_compiled_model_trains_alike(bert, toy, tmp_path):
+    losses = []
+    for on in (False, True):
+        record = Record()
+        given = spec(bert, toy, method="adapter-parallel-scaled", steps=4, compile=on)
+        train(given, record, tmp_path / str(on), say=silent)
+        losses.append(list(record.curve("loss").values()))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
 # -- resuming ----------------------------------------------------------------------------------------------------------------------------
 
 

@@ -53,27 +53,27 @@ def last_weights(folder):
 
 
 def test_a_worker_is_stopped_killed_and_resumed_and_ends_as_if_nothing_had_happened(queue, bert, toy, tmp_path):
-    given = spec(bert, toy, steps=300, evaluate_every=100, checkpoint_every=20, lr=0.003)
+    given = spec(bert, toy, steps=160, evaluate_every=80, checkpoint_every=10, lr=0.003)
     run_id = queue.launch(given.document(), "a run")
-    until(queue, run_id, lambda run: run.step >= 25)
+    until(queue, run_id, lambda run: run.step >= 12)
     queue.stop(run_id)
     run = until(queue, run_id, lambda run: run.over)
-    assert run.state == "cancelled" and 25 <= run.step < 300 and run.exit_code == 0
+    assert run.state == "cancelled" and 12 <= run.step < 160 and run.exit_code == 0
     stopped = run.step
     assert queue.home.has_checkpoint(run_id)
 
     queue.resume(run_id)
-    run = until(queue, run_id, lambda run: run.step >= stopped + 30)
+    run = until(queue, run_id, lambda run: run.step >= stopped + 15)
     os.kill(run.pid, signal.SIGKILL)
     run = until(queue, run_id, lambda run: run.over)
     assert run.state == "interrupted"
 
     queue.resume(run_id)
     run = until(queue, run_id, lambda run: run.over)
-    assert run.state == "succeeded" and run.step == run.total_steps == 300, queue.log_tail(run_id)
+    assert run.state == "succeeded" and run.step == run.total_steps == 160, queue.log_tail(run_id)
     assert run.result["best"]["accuracy"] > 0.6 and run.result["run"] == run_id
     curves = queue.store.series(run_id)
-    assert list(curves["loss"][0]) == list(range(1, 301)) and list(curves["eval_accuracy"][0]) == [0, 100, 200, 300]
+    assert list(curves["loss"][0]) == list(range(1, 161)) and list(curves["eval_accuracy"][0]) == [0, 80, 160]
     folder = queue.home.run_dir(run_id)
     log = (folder / "log.txt").read_text()
     assert "Resumed at step" in log and "Traceback" not in log
@@ -99,6 +99,17 @@ def test_sigterm_from_the_system_leaves_a_checkpoint(queue, bert, toy):
     run = until(queue, run_id, lambda run: run.over)
     assert run.state == "interrupted", "nobody asked for the stop"
     assert queue.home.has_checkpoint(run_id)
+
+
+@pytest.mark.slow
+def test_several_processes_work_on_one_run_of_the_store(queue, bert, toy):
+    run_id = queue.store.create(spec(bert, toy, steps=10, evaluate_every=5).document(), "together")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "lab.training.worker", run_id]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env={**os.environ, "LAB_HOME": str(queue.home.path)})
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = queue.store.get(run_id)
+    assert run.state == "succeeded" and run.step == 10 and "2 processes" in done.stdout
+    assert list(queue.store.series(run_id, ["loss"])["loss"][0]) == list(range(1, 11))
 
 
 SCRIPT = """

@@ -15,7 +15,6 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-import lab
 from lab.design.spec import RunSpec
 from lab.training.assembly import Assembly
 from lab.training.checkpoints import replace_folder, write_json, write_tensors
@@ -31,14 +30,14 @@ def write_spec(run_dir: Path, spec: RunSpec) -> None:
 
 
 def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any]) -> None:
-    """A folder with the weights as they are now; `facts`: the step and the numbers of its evaluation. Replaces the old one whole."""
+    """A folder with the weights as they are now, replaced whole; `facts`: the step and the numbers of its evaluation."""
     weights = assembly.weights()
 
     def fill(part: Path) -> None:
         for name, tensors in weights.items():
             write_tensors(part / f"{name}.safetensors", tensors)
         write_json(part / "method.json", {
-            "lab": lab.__version__, **facts, "objective": assembly.objective, "labels": list(assembly.task.label_names),
+            **facts, "objective": assembly.objective, "labels": list(assembly.task.label_names),
             "trainable": assembly.attached.trainable_now, "trainable_head": assembly.trainable_head,
             "method": assembly.spec.method.document(), "spec": assembly.spec.document(),
         })  # fmt: skip

@@ -103,7 +103,8 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
         parameter.data = parameter.data.float()
     model.to(device)
     total = sum(p.numel() for p in own_parameters(model).values())
-    attached = attach(model, spec.method, seed=spec.seed, tokenizer=tokenizer, state=state and state["adapter"], keep_originals=False)
+    saved = state["adapter"] if state else None
+    attached = attach(model, spec.method, seed=spec.seed, tokenizer=tokenizer, state=saved, keep_originals=False)
     taken = {id(p) for p in attached.may_train().values()}
     head = {name: p for name, p in head.items() if id(p) not in taken}
     for parameter in head.values():
@@ -117,13 +118,14 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
 
 
 def _probe(spec: RunSpec, task: Prepared, tokenizer: Any, config: Any, cache: Path | None) -> Prepared | None:
-    """The second task of a forgetting probe. Refusal where this model, with the head of its own task, cannot be measured on it."""
+    """The second task of a forgetting probe. Refusal where the model with its own task's head cannot be measured on it."""
     if not spec.training.probe:
         return None
+    name = spec.training.probe
     try:
-        probe = prepare(spec.training.probe, tokenizer, config, max_length=spec.training.max_length, cache_dir=cache)
+        probe = prepare(name, tokenizer, config, max_length=spec.training.max_length, cache_dir=cache)
     except Refusal as refusal:
-        raise Refusal(f"The probe '{spec.training.probe}' cannot be measured here: {refusal.sentence}", "training.probe") from None
+        raise Refusal(f"The probe '{name}' cannot be measured here: {refusal.sentence}", "training.probe") from None
     if probe.objective != task.objective or probe.num_labels != task.num_labels:
-        raise Refusal(f"The probe '{spec.training.probe}' needs another head than the task; choose one with the same kind of answer.", "training.probe")
+        raise Refusal(f"The probe '{name}' needs another head than the task; choose one with the same kind of answer.", "training.probe")
     return probe

@@ -151,7 +151,8 @@ class Checkpoints:
             document = flatten(trainer, state)
             write_tensors(folder / "trainer.safetensors", state)
             write_json(folder / "trainer.json", document)
-            write_json(folder / "manifest.json", {"step": step, "files": {p.name: _fingerprint(p) for p in sorted(folder.iterdir())}})
+            files = {path.name: _fingerprint(path) for path in sorted(folder.iterdir())}
+            write_json(folder / "manifest.json", {"step": step, "files": files})
 
         replace_folder(self.path(step), fill)
         for old in [s for s in self.steps() if s != step][: -self.keep + 1 or None]:

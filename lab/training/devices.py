@@ -47,13 +47,13 @@ def precision_of(asked: str, device: str) -> tuple[str, str]:
 
 
 def make_accelerator(training: Training) -> tuple[Accelerator, str, str]:
-    """(accelerator, precision, sentence for the log or ""). Refusal for a device that is absent or sharding that is not supported."""
+    """(accelerator, precision, sentence for the log or ""). Refusal: the device is absent, or sharding is asked for."""
     device = device_type(training.device)
     precision, said = precision_of(training.precision, device)
     AcceleratorState._reset_state()  # a process may train several runs in different precisions; the process group stays
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        raise Refusal("Processes of one run share data (DDP); sharding by FSDP or DeepSpeed is not supported: change the accelerate config.")
+        raise Refusal("The processes of a run share its data (DDP); the lab does not shard by FSDP or DeepSpeed: change accelerate's config.")
     return accelerator, precision, said
 
 
@@ -67,10 +67,10 @@ def seed_everything(seed: int, rank: int = 0) -> None:
 
 def random_states() -> dict[str, Any]:
     """The random states of this process, plain values and tensors."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
+    generator = np.random.get_state(legacy=False)
     states: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": {"kind": kind, "keys": torch.from_numpy(keys.astype(np.int64)), "position": position, "has_gauss": has_gauss, "cached": cached},
+        "numpy": {**generator, "state": {**generator["state"], "key": generator["state"]["key"].astype(np.int64)}},
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available():
@@ -84,7 +84,7 @@ def set_random_states(states: dict[str, Any]) -> None:
     """Put back what `random_states` gave."""
     random.setstate(states["python"])
     numpy = states["numpy"]
-    np.random.set_state((numpy["kind"], numpy["keys"].numpy().astype(np.uint32), numpy["position"], numpy["has_gauss"], numpy["cached"]))
+    np.random.set_state({**numpy, "state": {**numpy["state"], "key": numpy["state"]["key"].astype(np.uint32)}})
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])

@@ -71,6 +71,7 @@ class Loop:
         self._losses: list[Tensor] = []
         self._stop = False
         self.forward: nn.Module = self.model
+        self.trains: list[nn.Parameter] = []
 
     # -- the whole run -----------------------------------------------------------------------------------------------------------
 
@@ -182,8 +183,7 @@ class Loop:
         if scaler is not None:
             scaler.unscale_(self.optimizer)
         self.attached.after_backward(self.step)
-        trains = [p for p in self.assembly.training() if p.grad is not None]
-        norm = nn.utils.clip_grad_norm_(trains, self.assembly.spec.clip)
+        norm = nn.utils.clip_grad_norm_([p for p in self.trains if p.grad is not None], self.assembly.spec.clip)
         if scaler is not None:
             scaler.step(self.optimizer)
             scaler.update()
@@ -206,6 +206,7 @@ class Loop:
 
     def wrap(self) -> None:
         """The model as the loop calls it: compiled where asked, and kept in step with other processes."""
+        self.trains = self.assembly.training()
         self.forward = self.model
         if self.training.compile:
             self.forward = torch.compile(self.model, dynamic=True)

@@ -65,7 +65,8 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     if loop.probed is not None:
         result["probe"] = {"task": spec.training.probe, "before": loop.probed, "after": loop.evaluator.probe()}
     if main:
-        artefacts.write_predictions(run_dir, assembly, accelerator.device)
+        with accelerator.autocast():
+            artefacts.write_predictions(run_dir, assembly, accelerator.device)
         write_json(run_dir / "result.json", result)
     _conclude(result, loop, say)
     return result

@@ -17,6 +17,7 @@ from pathlib import Path
 from lab.design.refusal import Refusal
 from lab.runs import Home, Store, WorkerLink
 from lab.runs.records import CANCELLED, SUCCEEDED, Run
+from lab.runs.slots import devices, slots
 
 PATIENCE = 60.0  # seconds that the other processes of a run wait for the first to claim it
 
@@ -96,10 +97,21 @@ def follow(run_id: str) -> int:
     return 0
 
 
+def share_cores() -> None:
+    """On a CPU that several runs share, take a fair part of its cores: two runs that each take all of them are ten times slower."""
+    import torch
+
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * max(1, slots())
+    if "OMP_NUM_THREADS" not in os.environ and sharing > 1 and not devices():
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // sharing))
+
+
 def _train(run: Run, reporter: object, run_dir: Path, home: Home) -> dict:
     from lab.design.spec import spec_of
     from lab.training.running import train
 
+    share_cores()
     return train(spec_of(run.spec), reporter, run_dir, cache=home.cache, run_id=run.id)
 
 
