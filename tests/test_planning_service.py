@@ -21,7 +21,7 @@ from lab.planning.meter import measure_step
 from lab.planning.predict import plan_shape
 from lab.planning.request import key
 from lab.planning.trace import batch_of
-from lab.training.losses import inputs_of, loss_sum
+from lab.tasks.losses import inputs_of, loss_sum
 
 ROBERTA = {"model": "roberta-base", "method": "lora", "batch": 8, "tokens": 128}
 

@@ -59,7 +59,7 @@ def code() -> str:
     root = Path(__file__).resolve().parents[1]
     files = sorted(file for room in ("planning", "engine", "design") for file in (root / room).rglob("*.py"))
     files += sorted((root.parent / "presets" / "models").glob("*.yaml")) + sorted((root.parent / "presets" / "architectures").glob("*.yaml"))
-    files.append(root / "training" / "losses.py")
+    files.append(root / "tasks" / "losses.py")
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

@@ -14,7 +14,7 @@ from lab.planning.building import Built, optimizer_state
 from lab.planning.kernels import ANSWERS, modelled
 from lab.planning.log import Log
 from lab.planning.tracker import Tracker, model_tensors
-from lab.training.losses import inputs_of, loss_sum
+from lab.tasks.losses import inputs_of, loss_sum
 
 
 def batch_of(model: nn.Module, objective: str, *, rows: int, tokens: int, target_tokens: int, device: str = "meta") -> dict[str, Tensor]:

@@ -111,7 +111,7 @@ class Evaluator:
     def _forward(self, model: Any) -> None:
         import torch
 
-        from lab.training.losses import inputs_of
+        from lab.tasks.losses import inputs_of
 
         rows = [self.some[i] for i in range(min(8, len(self.some)))]
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in self.assembly.task.collate(rows).items()}

@@ -22,12 +22,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lab.design.refusal import Refusal
 from lab.tasks import Stopped
+from lab.tasks.losses import count_targets, count_tokens, inputs_of, loss_sum
 from lab.training import devices, optimizers
 from lab.training.assembly import Assembly
 from lab.training.batches import Position, Steps, split
 from lab.training.checkpoints import Checkpoint, Checkpoints
 from lab.training.judging import Evaluator, Judge
-from lab.training.losses import count_targets, count_tokens, inputs_of, loss_sum
 from lab.training.meters import Memory, Speed
 from lab.training.reporting import Reporter, seconds_in_words
 
