@@ -12,7 +12,8 @@ from pathlib import Path
 from lab.design.refusal import Refusal
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("lab.js", "knobs.js", "bench.js", "charts.js", "runs.js", "compare.js")
+SCRIPTS = ("lab.js", "knobs.js", "bench.js", "charts.js", "runs.js", "compare.js", "library.js")
+STYLES = ("lab.css", "pages.css", "more.css")
 
 
 def check_address(host: str, port: int) -> None:
@@ -54,7 +55,7 @@ def head() -> str:
         return f'<link rel="stylesheet" href="{address}">' if name.endswith(".css") else f'<script src="{address}"></script>'
 
     table = f"<script>window.LAB_WORDS={words.script_table()};</script>"
-    return "\n".join([table, tag("lab.css"), tag("pages.css"), *map(tag, SCRIPTS)])
+    return "\n".join([table, *map(tag, STYLES), *map(tag, SCRIPTS)])
 
 
 def settle_environment(home: str | os.PathLike | None) -> None:
