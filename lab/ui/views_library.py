@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from itertools import groupby
 
 from lab.design import catalogue, equation, numbers
@@ -19,6 +20,7 @@ from lab.ui.schema import FAMILIES
 from lab.ui.words import say
 
 SHOWN_ON = "minilm-l6"  # the bundled model: its block is what the figures show
+DEFINITIONS = re.compile(r"<defs>.*?</defs>", re.DOTALL)
 
 
 @functools.cache
@@ -35,14 +37,20 @@ def gallery(language: str) -> str:
     for family, group in groupby(methods().items(), key=lambda item: item[1].family):
         cards = "".join(_card(name, method, language) for name, method in group)
         parts.append(f'<section class="lab-family"><h2 id="family-{esc(family)}">{esc(say(language, "method." + family))}</h2><div class="lab-gallery">{cards}</div></section>')
-    return f'<div class="lab-library">{"".join(parts)}</div>'.replace("\n", " ")
+    return f'<div class="lab-library">{_shared()}{"".join(parts)}</div>'.replace("\n", " ")
+
+
+def _shared() -> str:
+    """Arrow tips and patterns once for all figures: an id may stand in a page only once, and a hidden figure's cannot be used."""
+    found = DEFINITIONS.search(figure(methods()["lora"]))
+    return f'<svg class="lab-block" width="0" height="0" style="position:absolute" aria-hidden="true">{found.group() if found else ""}</svg>'
 
 
 def _card(name: str, method: Method, language: str) -> str:
     formulas = "".join(f'<div class="lab-formula">$${esc(line)}$$</div>' for line in equation.latex(method))
     words = " ".join([name, method.name, method.family, method.summary, method.paper.cite if method.paper else ""]).lower()
     body = anatomy(resolve(SHOWN_ON).config)
-    drawing = figure(method, body, language).replace('id="speckle"', f'id="speckle-{esc(name)}"')
+    drawing = DEFINITIONS.sub("", figure(method, body, language))
     return (
         f'<article class="lab-card lab-method" id="method-{esc(name)}" data-words="{esc(words)}"><header><h3>{esc(method.name)}</h3>'
         f'<span class="lab-gap"></span><a class="lab-button" href="./?method={esc(name)}">{esc(say(language, "library.open"))}</a></header>'
