@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from lab.design.refusal import Refusal
 from lab.design.spec import Training
-from lab.training import devices, losses, optimizers
+from lab.tasks import losses
+from lab.training import devices, optimizers
 from lab.training.batches import Position, Steps, padding_share, plan_epoch, split
 from lab.training.checkpoints import Checkpoints, flatten, replace_folder, restore, write_json
 from lab.training.judging import Judge
