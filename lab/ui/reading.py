@@ -57,6 +57,7 @@ def row(run: Run, light: dict[str, Any] | None = None) -> dict[str, Any]:
         "created": run.created, "seconds": _seconds(run), "tags": run.tags,
         "metric": numbers.number(judged[1]) if judged else "", "metric_name": judged[0] if judged else "",
         "trainable": numbers.weights(run.result.get("trainable")) if run.result.get("trainable") else "",
+        "value": judged[1] if judged and math.isfinite(judged[1]) else None, "weights": run.result.get("trainable") or None,
     }  # fmt: skip
 
 

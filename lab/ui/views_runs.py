@@ -16,9 +16,10 @@ def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any],
     if run is None:
         return empty(language, "runs.gone" if asked else "runs.none")
     facts = "".join(f"<div><dt>{esc(name)}</dt><dd>{value}</dd></div>" for name, value in _facts(run, latest, language))
+    tags = "".join(f'<span class="lab-tag">{esc(tag)}</span>' for tag in run.tags)
     return (
         f'<div class="lab-title"><span class="lab-dot" style="background:{reading.colour(run)}"></span><h2 title="{esc(run.id)}">{esc(run.name or run.id)}</h2>'
-        f"{state_badge(run.state, language)}<span class='lab-gap'></span>{_actions(run, language)}</div>"
+        f"{state_badge(run.state, language)}{tags}<span class='lab-gap'></span>{_actions(run, language)}</div>"
         f"{_progress(run, eta, language)}{_trouble(run)}<dl class='lab-facts'>{facts}</dl>"
     )
 
@@ -33,6 +34,9 @@ def _actions(run: Run, language: str) -> str:
         found.append(button("stop", "act.stop", "warn"))
     if run.state in RESUMABLE:
         found.append(button("resume", "act.resume"))
+    if run.state == "queued":
+        found += [button(act, "act." + act) for act in ("next", "sooner", "later")]
+    found.append(button("duplicate", "act.duplicate"))
     found.append(f'<a class="lab-button" href="./?run={run.id}">{esc(say(language, "act.bench"))}</a>')
     found.append(f'<a class="lab-button" href="compare?runs={run.id}">{esc(say(language, "page.compare"))}</a>')
     if run.over or run.state == "queued":

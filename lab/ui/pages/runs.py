@@ -8,7 +8,8 @@ import gradio as gr
 
 from lab.design.refusal import Refusal
 from lab.runs import Run, default
-from lab.ui import api, curves, reading, views_runs
+from lab.runs.records import check_name, check_notes, check_tags
+from lab.ui import api, curves, reading, views_readings, views_runs
 from lab.ui.markup import esc
 from lab.ui.words import language_of, say
 
@@ -27,10 +28,16 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-side", min_width=0):
             listing = gr.HTML(html_template="", js_on_load="Lab.list(element, props, watch)", apply_default_css=False, elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            head = gr.HTML(js_on_load="Lab.actions(element, trigger, ['stop', 'resume', 'remove'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
+            head = gr.HTML(js_on_load="Lab.actions(element, trigger, ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
             said = gr.HTML(apply_default_css=False, elem_id="run-said")
             charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch)", head=plotly_tag(), apply_default_css=False, elem_id="run-charts")
             with gr.Tabs(elem_id="run-tabs"):
+                with gr.Tab(native("native.readings")):
+                    maps = gr.HTML(apply_default_css=False, elem_id="run-maps")
+                with gr.Tab(native("native.predictions")):
+                    made = gr.HTML(apply_default_css=False, elem_id="run-predictions")
+                with gr.Tab(native("native.about")):
+                    about = gr.HTML(html_template="", js_on_load="Lab.about(element, props, watch, trigger)", apply_default_css=False, elem_id="run-about", elem_classes="lab-about")
                 with gr.Tab(native("native.spec")):
                     spec = gr.HTML(js_on_load="Lab.actions(element, trigger)", apply_default_css=False, elem_id="run-spec")
                 with gr.Tab(native("native.log")):
@@ -40,11 +47,13 @@ def build(demo: gr.Blocks) -> None:
                     button = gr.Button(native("native.export.peft"), elem_id="export-peft")
                     packed = gr.File(label=native("native.export.file"), visible=False, interactive=False, elem_id="export-file")
     leaving = gr.HTML(html_template="", js_on_load="Lab.leave(element, props, watch)", elem_classes="lab-unseen")
-    sight = [listing, head, charts, spec, log, told, seen]
+    sight = [listing, head, charts, spec, log, told, maps, made, about, seen]
     chosen.change(look_anew, [chosen], sight, trigger_mode="always_last", **QUIET)
     gr.Timer(1).tick(look, [chosen, seen], sight, trigger_mode="once", **QUIET)
-    for act, verb in (("stop", stop), ("resume", resume), ("remove", remove)):
+    for act, verb in (("stop", stop), ("resume", resume), ("remove", remove), ("duplicate", duplicate),
+                      ("next", to_front), ("sooner", sooner), ("later", later)):  # fmt: skip
         getattr(head, act)(verb, [chosen], [said, leaving], trigger_mode="once", **QUIET).then(look_anew, [chosen], sight, **QUIET)
+    about.keep(keep, [chosen], [said, leaving], trigger_mode="once", **QUIET).then(look_anew, [chosen], sight, **QUIET)
     button.click(export_peft, [chosen], [packed, told], api_visibility="private", concurrency_limit=2)
     chosen.change(lambda: ("", gr.File(value=None, visible=False)), None, [said, packed], **QUIET)
 
@@ -60,13 +69,13 @@ def look(chosen: dict[str, Any] | None, seen: str, request: gr.Request) -> list[
     version = store.store_version()
     before, _, known = (seen or "").partition("/")
     if before == str(version):
-        return [gr.skip()] * 7
+        return [gr.skip()] * 10
     language = language_of(request)
     run = reading.chosen(asked)
     listing = {"rows": reading.rows(), "selected": run.id if run else ""}
     mark = f"{version}/{run.id if run else ''}:{run.version if run else ''}"
     if known and mark.partition("/")[2] == known:
-        return [listing, *[gr.skip()] * 5, mark]
+        return [listing, *[gr.skip()] * 8, mark]
     return [listing, *_detail(run, asked, language, fresh=not known or not known.startswith(run.id if run else "-")), mark]
 
 
@@ -77,12 +86,14 @@ def _asked(chosen: dict[str, Any] | None) -> str:
 
 def _detail(run: Run | None, asked: str, language: str, fresh: bool) -> list[Any]:
     if run is None:
-        return [views_runs.head(None, asked, None, {}, language), None, "", "", ""]
+        return [views_runs.head(None, asked, None, {}, language), None, "", "", "", "", "", None]
     drawn, series = curves.of_run(run)
     latest = {name: (int(steps[-1]), float(values[-1])) for name, (steps, values, _) in series.items()}
     latest |= {name: (step, value) for name, (step, value, _) in default().store.latest(run.id, ["tokens_per_second"]).items()}
     head = views_runs.head(run, asked, reading.eta(run, series), latest, language)
-    return [head, drawn, views_runs.spec(run, language) if fresh else gr.skip(), default().log_tail(run.id, LOG_LINES), _export_words(run, language)]
+    return [head, drawn, views_runs.spec(run, language) if fresh else gr.skip(), default().log_tail(run.id, LOG_LINES), _export_words(run, language),
+            views_readings.maps(run, language), views_readings.predictions(run, language) if fresh or run.over else gr.skip(),
+            {"run": run.id, "name": run.name, "tags": run.tags, "notes": run.notes}]  # fmt: skip
 
 
 def _export_words(run: Run, language: str) -> str:
@@ -109,6 +120,48 @@ def remove(chosen: dict[str, Any] | None, event: gr.EventData, request: gr.Reque
 
     words, left = _tried(verb, "said.delete", event, request)
     return [words, {"run": ""} if "wrong" not in words else left]
+
+
+def duplicate(chosen: dict[str, Any] | None, event: gr.EventData, request: gr.Request) -> list[Any]:
+    """Queue a new run with the same spec and go to it."""
+    made: list[str] = []
+    words, left = _tried(lambda run: made.append(default().duplicate(run)), "said.duplicate", event, request)
+    return [words, {"run": made[0]} if made else left]
+
+
+def to_front(chosen: dict[str, Any] | None, event: gr.EventData, request: gr.Request) -> list[Any]:
+    """Make a queued run the next to start."""
+    return _tried(lambda run: default().reorder(run, 0), "said.moved", event, request)
+
+
+def sooner(chosen: dict[str, Any] | None, event: gr.EventData, request: gr.Request) -> list[Any]:
+    """One place forwards in the queue."""
+    return _tried(lambda run: _shift(run, -1), "said.moved", event, request)
+
+
+def later(chosen: dict[str, Any] | None, event: gr.EventData, request: gr.Request) -> list[Any]:
+    """One place backwards in the queue."""
+    return _tried(lambda run: _shift(run, 1), "said.moved", event, request)
+
+
+def _shift(run: str, by: int) -> None:
+    queue = [one.id for one in default().store.list(["queued"], specs=False)]
+    default().reorder(run, max(0, queue.index(run) + by) if run in queue else 0)
+
+
+def keep(chosen: dict[str, Any] | None, event: gr.EventData, request: gr.Request) -> list[Any]:
+    """Write name, tags and notes; nothing is written where one of them is wrong."""
+    told = event._data
+
+    def verb(run: str) -> None:
+        name, tags, notes = check_name(told.get("name")), check_tags(told.get("tags")), check_notes(told.get("notes"))
+        if not name:
+            raise Refusal(say(language_of(request), "about.name.empty"), "name")
+        default().rename(run, name)
+        default().tag(run, tags)
+        default().annotate(run, notes)
+
+    return _tried(verb, "said.kept", event, request)
 
 
 def _tried(verb: Any, key: str, event: gr.EventData, request: gr.Request) -> list[Any]:

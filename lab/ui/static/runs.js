@@ -29,19 +29,72 @@
       active && row.total ? h("span", { class: "lab-thin", style: `--part:${(100 * part).toFixed(1)}%` }) : null);
   };
 
+  // state, tag and order of a list of runs: a row of three small selects, and what they leave of the rows
+  const STATES = ["queued", "running", "succeeded", "failed", "cancelled", "interrupted"];
+  const ORDERS = { newest: null, name: (row) => row.name, metric: (row) => (row.value === null ? Infinity : -row.value), weights: (row) => row.weights ?? Infinity, time: (row) => row.seconds || Infinity };
+  Lab.sorting = (changed) => {
+    const select = (label, choices) => h("select", { "aria-label": say(label), onchange: changed }, choices.map(([value, text]) => h("option", { value }, text)));
+    const state = select("runs.by.state", [["", say("runs.all.states")], ...STATES.map((one) => [one, say("state." + one)])]);
+    const tag = select("runs.by.tag", [["", say("runs.all.tags")]]);
+    const order = select("runs.by.order", Object.keys(ORDERS).map((one) => [one, say("runs.order." + one)]));
+    let tags = "";
+    const pick = (rows) => {
+      const found = [...new Set(rows.flatMap((row) => row.tags))].sort();
+      if (found.join("\n") !== tags) {
+        const kept = tag.value;
+        tags = found.join("\n");
+        tag.replaceChildren(h("option", { value: "" }, say("runs.all.tags")), ...found.map((one) => h("option", { value: one }, one)));
+        tag.value = found.includes(kept) ? kept : "";
+      }
+      const left = rows.filter((row) => (!state.value || row.state === state.value || (state.value === "running" && ["starting", "stopping"].includes(row.state))) && (!tag.value || row.tags.includes(tag.value)));
+      const by = ORDERS[order.value];
+      return by ? [...left].sort((a, b) => (by(a) < by(b) ? -1 : by(a) > by(b) ? 1 : 0)) : left;
+    };
+    return { node: h("div", { class: "lab-sorting" }, state, tag, order), pick };
+  };
+
+  // name, tags and notes of the chosen run; what is being typed is never overwritten
+  Lab.about = (element, props, watch, trigger) => {
+    let told = null;
+    const name = h("input", { type: "text", id: "about-name", maxlength: 120, autocomplete: "off" });
+    const tags = h("input", { type: "text", id: "about-tags", autocomplete: "off" });
+    const notes = h("textarea", { id: "about-notes", rows: 5, maxlength: 20000 });
+    const split = () => tags.value.split(/[,，]/).map((tag) => tag.trim()).filter(Boolean);
+    const changed = () => told && (name.value !== told.name || split().join() !== told.tags.join() || notes.value !== told.notes);
+    const save = h("button", { type: "submit", class: "lab-button", disabled: true }, say("about.save"));
+    const field = (label, help, node) => h("div", { class: "lab-field" }, h("label", { for: node.id }, say(label)), node, h("small", {}, say(help)));
+    const form = h("form", { oninput: () => { save.disabled = !changed(); }, onsubmit: (event) => {
+      event.preventDefault();
+      trigger("keep", { run: told.run, name: name.value, tags: split(), notes: notes.value });
+    } }, field("about.name", "about.name.help", name), field("about.tags", "about.tags.help", tags), field("about.notes", "about.notes.help", notes), save);
+    element.replaceChildren(form);
+    const draw = () => {
+      const value = props.value;
+      form.hidden = !value;
+      if (!value || (told && told.run === value.run && changed() && JSON.stringify(told) === JSON.stringify(value))) return;
+      if (told && told.run === value.run && element.contains(document.activeElement) && changed() && value.notes !== notes.value) return;
+      told = value;
+      name.value = value.name; tags.value = value.tags.join(", "); notes.value = value.notes;
+      save.disabled = true;
+    };
+    watch("value", draw);
+    draw();
+  };
+
   Lab.list = (element, props, watch) => {
     const filter = h("input", { type: "search", placeholder: say("runs.filter"), "aria-label": say("runs.filter"), oninput: () => draw() });
     const box = h("div", { class: "lab-list", role: "listbox", "aria-label": say("page.runs") });
+    const tools = Lab.sorting(() => draw());
     const nothing = h("div", { class: "lab-empty" }, h("p", {}, say("runs.empty")), h("a", { href: "./", class: "lab-cta" }, say("runs.empty.go")));
-    element.replaceChildren(filter, box, nothing);
+    element.replaceChildren(filter, tools.node, box, nothing);
     const known = new Map();
     const draw = () => {
       const { rows = null, selected = "" } = props.value || {};
-      if (rows === null) { nothing.hidden = true; filter.hidden = true; return; }
+      if (rows === null) { nothing.hidden = true; filter.hidden = tools.node.hidden = true; return; }
       const words = filter.value.trim().toLowerCase();
-      const shown = rows.filter((row) => !words || [row.name, row.id, row.state, say("state." + row.state), ...row.tags].join(" ").toLowerCase().includes(words));
+      const shown = tools.pick(rows).filter((row) => !words || [row.name, row.id, row.state, say("state." + row.state), ...row.tags].join(" ").toLowerCase().includes(words));
       nothing.hidden = rows.length > 0;
-      filter.hidden = rows.length < 6;
+      filter.hidden = tools.node.hidden = rows.length < 6;
       const nodes = shown.map((row) => {
         const mark = JSON.stringify([row, row.id === selected, Math.floor(Date.now() / 60000)]), old = known.get(row.id);
         if (old && old.mark === mark) return old.node;
