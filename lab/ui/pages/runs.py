@@ -37,7 +37,7 @@ def build(demo: gr.Blocks) -> None:
                 with gr.Tab(native("native.predictions")):
                     made = gr.HTML(apply_default_css=False, elem_id="run-predictions")
                 with gr.Tab(native("native.about")):
-                    about = gr.HTML(html_template="", js_on_load="Lab.about(element, props, watch, trigger)", apply_default_css=False, elem_id="run-about", elem_classes="lab-about")
+                    about = gr.HTML(html_template="", js_on_load="Lab.about(element, props, watch, trigger, 'keep')", apply_default_css=False, elem_id="run-about", elem_classes="lab-about")
                 with gr.Tab(native("native.spec")):
                     spec = gr.HTML(js_on_load="Lab.actions(element, trigger)", apply_default_css=False, elem_id="run-spec")
                 with gr.Tab(native("native.log")):

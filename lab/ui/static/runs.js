@@ -54,7 +54,7 @@
   };
 
   // name, tags and notes of the chosen run; what is being typed is never overwritten
-  Lab.about = (element, props, watch, trigger) => {
+  Lab.about = (element, props, watch, trigger, event) => {
     let told = null;
     const name = h("input", { type: "text", id: "about-name", maxlength: 120, autocomplete: "off" });
     const tags = h("input", { type: "text", id: "about-tags", autocomplete: "off" });
@@ -63,9 +63,9 @@
     const changed = () => told && (name.value !== told.name || split().join() !== told.tags.join() || notes.value !== told.notes);
     const save = h("button", { type: "submit", class: "lab-button", disabled: true }, say("about.save"));
     const field = (label, help, node) => h("div", { class: "lab-field" }, h("label", { for: node.id }, say(label)), node, h("small", {}, say(help)));
-    const form = h("form", { oninput: () => { save.disabled = !changed(); }, onsubmit: (event) => {
-      event.preventDefault();
-      trigger("keep", { run: told.run, name: name.value, tags: split(), notes: notes.value });
+    const form = h("form", { oninput: () => { save.disabled = !changed(); }, onsubmit: (submit) => {
+      submit.preventDefault();
+      trigger(event, { run: told.run, name: name.value, tags: split(), notes: notes.value });
     } }, field("about.name", "about.name.help", name), field("about.tags", "about.tags.help", tags), field("about.notes", "about.notes.help", notes), save);
     element.replaceChildren(form);
     const draw = () => {
