@@ -1,7 +1,8 @@
 """Causal language modelling: WikiText-2, technical prose, or any text. Perplexity per token.
 
-Texts are joined with an empty line between them, as is usual for WikiText-2, and cut into blocks of the longest input; the first token of a block is
-context only, so b tokens give b - 1 predictions.
+Texts are joined with an empty line between them, as is usual for WikiText-2, and cut into blocks of the longest input; the
+first token of a block is context only, so b tokens give b - 1 predictions. The empty line is tokenised with the text after it, as it would be in one
+long text (byte-level tokenizers read "\\n\\n" at an end differently; SmolLM2's perplexity is 24.3 that way and 20.6 this way).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class LanguageModelling(Family):
 
     name = "language_modelling"
     joins = True
-    version = 2
+    version = 3
 
     def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
         if kind != "decoder":
@@ -37,7 +38,7 @@ class LanguageModelling(Family):
 
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
         texts = [example["text"] for example in examples if example["text"]]
-        stream = [token for ids in answers([text + "\n\n" for text in texts], setting) for token in ids]
+        stream = [token for ids in answers(["\n\n" * bool(i) + text for i, text in enumerate(texts)], setting) for token in ids]
         blocks = [stream[start : start + setting.max_length] for start in range(0, len(stream), setting.max_length)]
         return [{"input_ids": block, "labels": block, "length": len(block)} for block in blocks if len(block) > 1]
 
