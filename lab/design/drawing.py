@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
 def waist(rank: int) -> float:
     """Height in px of a bottleneck's waist on a log axis: r=1 gives 3, r=8 gives 9, r=512 gives 21."""
     return min(26.0, 3 + 2 * math.log2(max(1, rank)))
+
+
+@dataclass
+class Span:
+    """The y extent of a part of a picture, the path's own y = 0 in it."""
+
+    top: float = 0
+    bottom: float = 0
 
 
 @dataclass
@@ -22,11 +32,28 @@ class Canvas:
     right: float = 0
     top: float = 0
     bottom: float = 0
+    spans: list[Span] = field(default_factory=list)
 
     def reach(self, x: float, y: float) -> None:
         """Grow the picture so that the point is inside."""
         self.left, self.right = min(self.left, x), max(self.right, x)
         self.top, self.bottom = min(self.top, y), max(self.bottom, y)
+        for span in self.spans:
+            span.top, span.bottom = min(span.top, y), max(span.bottom, y)
+
+    @contextlib.contextmanager
+    def span(self) -> Iterator[Span]:
+        """How high and low goes what is drawn in the block of this `with`."""
+        span = Span()
+        self.spans.append(span)
+        yield span
+        self.spans.remove(span)
+
+    def place(self, other: Canvas, down: float) -> None:
+        """Put another canvas into this one, so many px lower."""
+        self.parts.append(f'<g transform="translate(0 {down:.1f})">{"".join(other.under)}{"".join(other.parts)}</g>')
+        self.reach(other.left, other.top + down)
+        self.reach(other.right, other.bottom + down)
 
     def line(self, points: list[tuple[float, float]], css: str = "path", arrow: bool = False) -> None:
         """A path with rounded corners through the points."""
@@ -77,7 +104,8 @@ class Canvas:
         tips = "".join(f'<marker id="{name}" class="{name}" viewBox="0 0 6 6" refX="5.2" refY="3" markerWidth="6" markerHeight="6" orient="auto">'
                        '<path d="M0 0L6 3L0 6Z"/></marker>' for name in ("tip", "tip-delta"))  # fmt: skip
         speckle = ('<pattern id="speckle" width="9" height="9" patternUnits="userSpaceOnUse"><rect class="ground" width="9" height="9"/>'
-                   '<circle cx="2" cy="3" r="1.1"/><circle cx="7" cy="7" r="1.1"/></pattern>')  # fmt: skip
+                   '<circle cx="2" cy="3" r="1.1"/><circle cx="7" cy="7" r="1.1"/></pattern>'
+                   '<pattern id="cooling" width="6" height="6" patternUnits="userSpaceOnUse"><rect width="6" height="6"/><path d="M4 0H6V6H4Z"/></pattern>')  # fmt: skip
         return (f'<svg class="lab-block" viewBox="{x:.0f} {y:.0f} {w:.0f} {h:.0f}" width="{w:.0f}" role="img" aria-label="{esc(title)}" '
                 f'xmlns="http://www.w3.org/2000/svg"><title>{esc(title)}</title><defs>{tips}{speckle}</defs>{"".join(self.under)}{"".join(self.parts)}</svg>')  # fmt: skip
 

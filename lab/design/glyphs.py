@@ -17,12 +17,39 @@ def glyph(canvas: Canvas, delta: Delta, x: float, y: float, index: int, small: b
     tip = f"Δ{index + 1}: {FORMS[delta.form].label} at {', '.join(delta.at)}, {delta.insertion}, {delta.composition}"
     tall = 20 if small else TALL
     canvas.add(f'<g class="trained"><title>{esc(tip)}</title>{draw(delta, x, y, tall)}</g>')
-    canvas.reach(x, y - tall / 2)
+    canvas.reach(x, y - tall / 2 - (14 if delta.form == "slots" else 12 if delta.nonlinearity != "none" else 0))
     canvas.reach(x + WIDTH, y + tall / 2)
     form = FORMS[delta.form]
     if form.has_rank:
-        below = y + tall / 2 + 11
-        canvas.text(x + WIDTH / 2, below, f"<tspan font-style='italic'>{form.rank_symbol}</tspan>={delta.rank}", "rank")
+        beside = delta.form == "tokens"
+        words = f"<tspan font-style='italic'>{form.rank_symbol}</tspan>={delta.rank}"
+        canvas.text(x + 28 if beside else x + WIDTH / 2, y + 4 if beside else y + tall / 2 + 11, words, "rank", "start" if beside else "middle")
+        if over := over_time(delta):
+            canvas.text(x + WIDTH / 2, y + tall / 2 + 22, over, "rank over")
+            canvas.reach(x, y + tall / 2 + 22)
+
+
+def over_time(delta: Delta) -> str:
+    """What the schedule or the allocation makes of the rank, as it stands under it."""
+    if delta.schedule and delta.schedule.name == "adalora":
+        return f"→ mean {delta.schedule.target_rank:g}"
+    if delta.allocation:
+        return f"{delta.allocation.rank_min} … {delta.allocation.rank_max}"
+    if delta.schedule and delta.schedule.name == "lamda" and delta.schedule.mode == "gradual":
+        return f"B ❄ {100 * delta.schedule.fraction:g} %"
+    if delta.schedule and delta.schedule.name == "aflora":
+        return f"❄ {100 * (1 - delta.schedule.finish):g} %"
+    return ""
+
+
+def _part(delta: Delta, part: str) -> str:
+    """The class of A or B: trained, still (frozen), or cooling (it freezes during the run)."""
+    schedule = delta.schedule.name if delta.schedule else ""
+    if delta.trainable is not None and part not in delta.trainable:
+        return "still"
+    if schedule == "lamda":
+        return "still" if part == "A" or delta.schedule.mode == "early" else "cooling" if delta.schedule.mode == "gradual" else ""
+    return "cooling" if schedule == "aflora" else ""
 
 
 def _bottleneck(delta: Delta, x: float, y: float, tall: float) -> str:
@@ -30,13 +57,17 @@ def _bottleneck(delta: Delta, x: float, y: float, tall: float) -> str:
     side, middle, high = 21, x + WIDTH / 2, tall / 2
     left = f"M{x} {y - high}L{x + side} {y - narrow}V{y + narrow}L{x} {y + high}Z"
     right = f"M{x + WIDTH} {y - high}L{x + WIDTH - side} {y - narrow}V{y + narrow}L{x + WIDTH} {y + high}Z"
-    frozen = delta.trainable is not None and delta.form == "lowrank" and "A" not in delta.trainable or bool(delta.schedule and delta.schedule.name == "lamda")
-    shapes = f'<path class="{"still" if frozen else ""}" d="{left}"/><path d="{right}"/>'
+    shapes = f'<path class="{_part(delta, "A")}" d="{left}"/><path class="{_part(delta, "B")}" d="{right}"/>'
     shapes += f'<path class="thin" d="M{x + side} {y}H{x + WIDTH - side}"/>'
     if delta.nonlinearity != "none":
         shapes += f'<text class="sigma" x="{middle}" y="{y - high - 3}" text-anchor="middle">{SIGMA[delta.nonlinearity]}</text>'
-    if delta.core != "none":
+    if delta.core == "square":
         shapes += f'<rect x="{middle - 3.5}" y="{y - 3.5}" width="7" height="7"/>'
+    if delta.core == "diagonal":
+        shapes += f'<path class="thin" d="M{middle - 4} {y - 4}L{middle + 4} {y + 4}"/>'
+    if delta.vectors:
+        shapes += (f'<rect x="{x + side + 1}" y="{y - max(narrow, 5)}" width="3" height="{2 * max(narrow, 5)}"/>'
+                   f'<rect x="{x + WIDTH + 2}" y="{y - high}" width="3" height="{2 * high}"/>')  # fmt: skip
     return shapes
 
 
@@ -49,8 +80,7 @@ def _slots(delta: Delta, x: float, y: float, tall: float) -> str:
         bars += [f'<rect x="{x + 2}" y="{top:.1f}" width="22" height="{step - 1.6:.1f}" rx="1"/>',
                  f'<rect x="{x + 28}" y="{top:.1f}" width="22" height="{step - 1.6:.1f}" rx="1"/>']  # fmt: skip
     if delta.form == "tokens":
-        bars = bars[::2]
-        return "".join(bars)
+        return "".join(bars[::2])
     names = '<text class="sigma" x="{}" y="{}" text-anchor="middle">P<tspan baseline-shift="sub" font-size="7">{}</tspan></text>'
     return "".join(bars) + names.format(x + 13, y - tall / 2 - 3, "k") + names.format(x + 39, y - tall / 2 - 3, "v")
 
