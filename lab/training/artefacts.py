@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,14 @@ def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any]) -> No
 def read_adapter(folder: Path) -> dict[str, dict[str, Tensor]]:
     """{"adapter": ..., "head": ...} of a folder that `write_adapter` made. OSError when it is not there."""
     return {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def step_of(folder: Path) -> int | None:
+    """The step of the weights in such a folder, None where it cannot be told."""
+    try:
+        return json.loads((folder / "method.json").read_text(encoding="utf-8"))["step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def write_predictions(run_dir: Path, assembly: Assembly, device: Any) -> None:

@@ -98,6 +98,7 @@ def sync(path: Path) -> None:
 def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
     """Make `target` what `fill(folder)` writes, all or nothing: a hidden folder beside it, synced, then renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    recover(target)
     part, old = target.with_name(f".part-{target.name}"), target.with_name(f".old-{target.name}")
     for leftover in (part, old):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -110,10 +111,16 @@ def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
         part.rename(target)
         sync(target.parent)
     finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
+        recover(target)
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(target: Path) -> None:
+    """Put the old folder back where a process was killed between the two renames of `replace_folder`."""
+    old = target.with_name(f".old-{target.name}")
+    if old.exists() and not target.exists():
+        old.rename(target)
 
 
 @dataclass(frozen=True)

@@ -283,6 +283,7 @@ class Loop:
                 "losses": [loss.detach() for loss in self._losses], "speed": self.speed.state(), "probed": self.probed,
                 "trainable_at_start": self.trainable_at_start,
             }  # fmt: skip
+            self.reporter.flush()
             self.checkpoints.write(self.step, self.assembly.weights(), trainer)
         if self.processes > 1:
             wait_for_everyone()

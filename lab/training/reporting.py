@@ -15,6 +15,9 @@ class Reporter(Protocol):
     def progress(self, step: int, total_steps: int | None = None) -> None:
         """Say where the run is."""
 
+    def flush(self) -> bool:
+        """Have everything noted so far written down: before a checkpoint counts, so that who resumes from it finds no gap before it."""
+
     def stopping(self) -> bool:
         """Whether to end soon."""
 
@@ -34,6 +37,9 @@ class Record:
 
     def progress(self, step: int, total_steps: int | None = None) -> None:
         self.step, self.total_steps = step, total_steps or self.total_steps
+
+    def flush(self) -> bool:
+        return True
 
     def stopping(self) -> bool:
         return self.stop_when(self.step)

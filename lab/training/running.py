@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list, wait_for_everyone
 from lab.design.spec import RunSpec
 from lab.training import artefacts, devices
 from lab.training.assembly import Assembly, assemble
-from lab.training.checkpoints import Checkpoints, write_json
+from lab.training.checkpoints import Checkpoints, recover, write_json
 from lab.training.energy import Energy
 from lab.training.loop import Loop
 from lab.training.reporting import Record, Reporter, bytes_in_words, seconds_in_words
@@ -38,6 +38,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     say = say if main else lambda line: None
     if main:
         artefacts.write_spec(run_dir, spec)
+        recover(run_dir / "best")
     devices.seed_everything(spec.seed)
     saved = _latest(run_dir, spec, accelerator, say)
     assembly = assemble(spec, cache=Path(cache) if cache else None, device=accelerator.device, precision=precision,
@@ -97,9 +98,10 @@ def _judge_at_the_end(loop: Loop, run_dir: Path) -> tuple[dict[str, float], dict
         artefacts.write_adapter(run_dir / "adapter", assembly, last)
     metrics = {name: value for name, value in last.items() if name != "step"}
     best = loop.judge.best
+    settled = artefacts.step_of(run_dir / "best") == loop.step  # by a worker that was killed after this point
     if loop.processes > 1:
         wait_for_everyone()
-    if best is not None and best["step"] != loop.step:
+    if best is not None and best["step"] != loop.step and not settled:
         final = assembly.weights()
         assembly.set_weights(artefacts.read_adapter(run_dir / "best"))
         if not loop.evaluator.whole:

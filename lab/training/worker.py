@@ -31,6 +31,10 @@ class Silent:
     def progress(self, step: int, total_steps: int | None = None) -> None:
         """Nothing: the first process tells."""
 
+    def flush(self) -> bool:
+        """Nothing: the first process tells."""
+        return True
+
     def stopping(self) -> bool:
         """Never: the first process hears, and all agree."""
         return False
@@ -40,7 +44,7 @@ class Heard:
     """A WorkerLink that also hears SIGTERM when nobody but the system sends it."""
 
     def __init__(self, link: WorkerLink):
-        self.link, self.log, self.progress = link, link.log, link.progress
+        self.link, self.log, self.progress, self.flush = link, link.log, link.progress, link.flush
         self._signalled = False
         signal.signal(signal.SIGTERM, self._on_signal)
 
