@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree
 
+import numpy as np
 import pytest
 
 from lab.design import catalogue
 from lab.design.nearest import neighbours
+from lab.runs import Home, Queue
+from lab.ui import comparing, published, report, views_library, views_readings
 from lab.ui import map as space
-from lab.ui import published, views_library
 
+SPEC = {"model": "minilm-l6", "task": "sst2", "method": {"name": "LoRA", "preset": "lora", "deltas": [{"rank": 8}]}, "seed": 0}
 NASTY = "<img src=x onerror=alert(1)>"
 
 
@@ -42,3 +45,82 @@ def test_the_map_has_every_step(language):
     assert len(boxes) == len({name for one, other, _ in neighbours() for name in (one, other)})
     for i, (x, y) in enumerate(boxes):
         assert all(abs(x - u) >= space.BOX or abs(y - v) >= space.TALL for u, v in boxes[:i]), "boxes overlap"
+
+
+@pytest.fixture
+def store(lab_home, monkeypatch):
+    """A fresh lab whose queue starts nothing, as the pages' own."""
+    queue = Queue(Home(lab_home), count=0)
+    for module in (views_readings,):
+        monkeypatch.setattr(module, "default", lambda: queue)
+    return queue
+
+
+def finished(queue, name="a run", spec=None, rows=(), **result):
+    """A run that is over, with curves and a result."""
+    from lab.runs import processes
+
+    run = queue.store.create(spec or SPEC, name)
+    queue.store.claim(run, processes.identity())
+    queue.store.log(run, list(rows), step=3, total_steps=3)
+    queue.store.finish(run, "succeeded", result=result)
+    return queue.store.get(run)
+
+
+def test_readings_become_maps_of_layer_and_site(store):
+    rows = [(3, f"delta_norm/encoder.{layer}.attn.q", 0.1 * layer) for layer in range(4)] + [(3, "gate/encoder.1.ffn.out", 0.5), (3, "loss", 1.0)]
+    shown = views_readings.maps(finished(store, rows=rows), "en")
+    assert shown.count("<figure") == 2 and 'data-quantity="gate"' in shown
+    assert len(re.findall(r"<td style", shown)) == 5
+    assert views_readings.placed("decoder.11.attn.v") == ("decoder attn.v", 11) and views_readings.placed("layer.3") == ("layer", 3)
+    assert "no readings" in views_readings.maps(finished(store), "en")
+
+
+def test_predictions_are_text(store):
+    run = finished(store)
+    folder = store.home.run_dir(run.id, create=True)
+    (folder / "predictions.json").write_text(f'[{{"input": "{NASTY}", "prediction": "b", "reference": "c", "right": false, "probability": NaN}}, 3]', encoding="utf-8")
+    shown = views_readings.predictions(run, "en")
+    assert "&lt;img" in shown and "<img" not in shown and "wrong-one" in shown
+    (folder / "predictions.json").write_text("{", encoding="utf-8")
+    assert "lab-table" not in views_readings.predictions(run, "en")
+
+
+def curve(*values):
+    return np.arange(1, len(values) + 1), np.array(values, float), 100.0 + 2 * np.arange(len(values))
+
+
+def test_curves_have_other_axes():
+    series = {"loss": curve(3, 2, 1), "epoch": curve(0.5, 1.0, 1.5), "tokens_per_second": curve(10, 10, 10)}
+    along = {kind: comparing.axis(series, kind)(series["loss"]).tolist() for kind in comparing.AXES}
+    assert along == {"step": [1, 2, 3], "epoch": [0.5, 1.0, 1.5], "tokens": [0, 20, 40], "time": [0, 2, 4]}
+
+
+def test_seeds_of_one_setting_are_one_curve(store):
+    runs = [finished(store, f"lora · seed {seed}", {**SPEC, "seed": seed}) for seed in range(3)] + [finished(store, "other", {**SPEC, "model": "x"})]
+    everything = {run.id: {"loss": curve(3, 2, 1 + number)} for number, run in enumerate(runs)}
+    grouped = comparing.traces(runs, everything, "loss", "train", "step", True)
+    assert [trace["label"] for trace in grouped] == ["lora (n=3)", "other"]
+    assert grouped[0]["y"] == [3, 2, 2] and grouped[0]["high"] == [3, 2, 3] and grouped[0]["low"] == [3, 2, 1]
+    assert len(comparing.traces(runs, everything, "loss", "train", "step", False)) == 4
+
+
+def test_the_front_holds_what_nothing_beats():
+    points = [{"x": x, "y": y} for x, y in ((1, 0.5), (2, 0.4), (3, 0.9), (4, 0.9), (3, 0.7))]
+    assert comparing.front(points, False) == [[1, 0.5], [3, 0.9]]
+    assert comparing.front(points, True) == [[1, 0.5], [2, 0.4]]
+
+
+def test_papers_stand_behind_runs_of_their_task(store):
+    runs = [finished(store, best={"accuracy": value}, percent=share) for value, share in ((0.9, 0.5), (0.92, 1.0))]
+    (chart,) = comparing.fronts(runs)
+    assert {"label": "mam , He et al. 2022", "x": 0.5, "y": pytest.approx(0.942)} in chart["papers"]
+    assert comparing.fronts(runs, backdrop=False)[0]["papers"] == []
+
+
+def test_what_is_taken_away_is_safe(store):
+    runs = [finished(store, name, {**SPEC, "seed": seed}, best={"accuracy": 0.5}) for seed, name in enumerate(("=1+1", NASTY))]
+    lines = comparing.as_csv(runs).splitlines()
+    assert lines[0].startswith("run,name,state") and "'=1+1" in lines[1] and len(lines) == 3
+    page = report.report(runs, [], "en", "now")
+    assert "<img" not in page and "<script" not in page and "http" not in page

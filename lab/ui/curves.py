@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lab.runs import Run
+from lab.ui import comparing
 from lab.ui.reading import colour, metric_names, plain, read_series
 
 TRAIN, EVALUATION = "train", "eval"  # solid and dashed
@@ -47,16 +48,16 @@ def trace(series: Any, name: str, kind: str, tint: str, label: str = "") -> dict
     return {"name": name, "label": label, "x": plain(steps), "y": plain(values), "kind": kind, "colour": tint}
 
 
-def of_runs(runs: list[Run]) -> dict[str, Any]:
-    """Charts of several runs overlaid: a colour for each run."""
-    everything = {run.id: read_series(run, _wanted(run)) for run in runs}
+def of_runs(runs: list[Run], along: str = "step", grouped: bool = False, backdrop: bool = True) -> dict[str, Any]:
+    """Charts of several runs overlaid: a colour for each run or group, the x axis as asked, and the Pareto fronts."""
+    everything = {run.id: read_series(run, [*_wanted(run), "epoch", "tokens_per_second"]) for run in runs}
     metrics = list(dict.fromkeys(name for series in everything.values() for name in metric_names(series)))
-    groups = [*[(metric, ((metric, EVALUATION),), ".4~g", 6) for metric in metrics[:1]], ("loss", (("loss", TRAIN),), ".4~g", 6),
-              ("eval_loss", (("eval_loss", EVALUATION),), ".4~g", 4), ("trainable", (("trainable", TRAIN),), ".4~s", 4),
-              ("memory", (("memory_bytes", TRAIN),), ".3~s", 4)]  # fmt: skip
+    groups = [*[(metric, metric, EVALUATION, ".4~g", 6) for metric in metrics[:1]], ("loss", "loss", TRAIN, ".4~g", 6),
+              ("eval_loss", "eval_loss", EVALUATION, ".4~g", 4), ("trainable", "trainable", TRAIN, ".4~s", 4), ("memory", "memory_bytes", TRAIN, ".3~s", 4)]  # fmt: skip
     charts = []
-    for name, curves, reads, wide in groups:
-        traces = [trace(everything[run.id][curve], curve, kind, colour(run), run.name) for run in runs for curve, kind in curves if curve in everything[run.id]]
-        if traces:
-            charts.append(_chart(name, reads, wide, traces))
-    return {"key": ",".join(run.id for run in runs), "charts": charts}
+    for name, curve, kind, reads, wide in groups:
+        found = comparing.traces(runs, everything, curve, kind, along, grouped)
+        if found:
+            charts.append(_chart(name, reads, wide, found))
+    key = ",".join(run.id for run in runs) + f"/{along}/{grouped}"
+    return {"key": key, "along": along, "charts": charts + comparing.fronts(runs, backdrop)}

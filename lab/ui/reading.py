@@ -127,14 +127,14 @@ def flat(document: Any, prefix: str = "") -> dict[str, Any]:
 SAME_BY_NATURE = ("name", "method.name", "method.summary", "method.family", "method.deviations", "method.paper", "tags")
 
 
-def differences(found: list[Run]) -> list[tuple[str, list[Any]]]:
-    """[(setting, value per run)] for the settings in which the runs differ; a setting that a run has not is None."""
+def differences(found: list[Run], everything: bool = False) -> list[tuple[str, list[Any]]]:
+    """[(setting, value per run)] for the settings in which the runs differ; a setting that a run has not is None. `everything`: all settings."""
     flats = [flat(run.spec) for run in found]
     paths = dict.fromkeys(path for document in flats for path in document)
     rows = []
     for path in paths:
         values = [document.get(path) for document in flats]
-        if any(value != values[0] for value in values) and not path.startswith(SAME_BY_NATURE):
+        if (everything or any(value != values[0] for value in values)) and not path.startswith(SAME_BY_NATURE):
             rows.append((path, values))
     return rows
 

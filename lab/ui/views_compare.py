@@ -66,10 +66,10 @@ def _cell(value: float | None, shown: Any, best: bool, language: str) -> str:
     return f"<td class='right{' best' if best else ''}'>{shown(value)}{star}</td>"
 
 
-def settings(found: list[Run], language: str) -> str:
-    """The table of settings that differ, one row per setting."""
-    title = f'<h3>{esc(say(language, "compare.settings"))}</h3>'
-    rows = reading.differences(found)
+def settings(found: list[Run], language: str, everything: bool = False) -> str:
+    """The table of settings, one row per setting: those that differ, or all."""
+    title = f'<h3>{esc(say(language, "compare.settings.all" if everything else "compare.settings"))}</h3>'
+    rows = reading.differences(found, everything)
     if len(found) < 2 or not rows:
         return title + f'<p class="lab-muted">{esc(say(language, "compare.same"))}</p>'
     heads = "".join(f"<th scope='col'>{_name(run)}</th>" for run in found)

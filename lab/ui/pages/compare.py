@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import gradio as gr
 
 from lab.design.refusal import Refusal
 from lab.runs import Run, default
-from lab.ui import curves, reading, views_compare
+from lab.ui import comparing, curves, reading, report, views_compare
 from lab.ui.markup import empty
 from lab.ui.words import language_of
 
@@ -26,10 +27,14 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-side", min_width=0):
             listing = gr.HTML(html_template="", js_on_load="Lab.picker(element, props, watch)", apply_default_css=False, elem_id="picker")
         with gr.Column(elem_classes="lab-detail", min_width=0):
+            tools = gr.HTML(html_template="", js_on_load="Lab.comparing(element, trigger, ['csv', 'report'])", apply_default_css=False, elem_classes="lab-tools", elem_id="compare-tools")
             results = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="results")
             charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch)", head=plotly_tag(), apply_default_css=False, elem_id="compare-charts")
             settings = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="settings")
     sight = [listing, results, charts, settings, seen]
+    saving = gr.HTML(html_template="", js_on_load="Lab.saving(element, props, watch)", elem_classes="lab-unseen")
+    tools.csv(take_csv, [picked], [saving], **QUIET)
+    tools.report(take_report, [picked], [saving], **QUIET)
     picked.change(look_anew, [picked], sight, trigger_mode="always_last", **QUIET)
     gr.Timer(1).tick(look, [picked, seen], sight, trigger_mode="once", **QUIET)
 
@@ -51,7 +56,30 @@ def look(picked: dict[str, Any] | None, seen: str, request: gr.Request) -> list[
         return [listing, *[gr.skip()] * 3, mark]
     if not found:
         return [listing, empty(language, "compare.empty" if listing["rows"] else "runs.empty"), None, "", mark]
-    return [listing, views_compare.results(found, language), curves.of_runs(found), views_compare.settings(found, language), mark]
+    return [listing, views_compare.results(found, language), _charts(found, picked),
+            views_compare.settings(found, language, _option(picked, "settings", ("differing", "all")) == "all"), mark]  # fmt: skip
+
+
+def _option(picked: dict[str, Any] | None, name: str, choices: tuple[str, ...]) -> str:
+    asked = picked.get(name) if isinstance(picked, dict) else None
+    return asked if asked in choices else choices[0]
+
+
+def _charts(found: list[Run], picked: dict[str, Any] | None) -> dict[str, Any]:
+    return curves.of_runs(found, _option(picked, "along", comparing.AXES), _option(picked, "group", ("no", "yes")) == "yes",
+                          _option(picked, "papers", ("yes", "no")) == "yes")  # fmt: skip
+
+
+def take_csv(picked: dict[str, Any] | None) -> dict[str, Any]:
+    """The table as a file."""
+    return {"name": "comparison.csv", "type": "text/csv", "text": comparing.as_csv(_runs(picked)), "again": time.time()}
+
+
+def take_report(picked: dict[str, Any] | None, request: gr.Request) -> dict[str, Any]:
+    """The comparison as one HTML file."""
+    found = _runs(picked)
+    made = time.strftime("%Y-%m-%d %H:%M")
+    return {"name": "comparison.html", "type": "text/html", "text": report.report(found, _charts(found, picked)["charts"], language_of(request), made), "again": time.time()}
 
 
 def _runs(picked: dict[str, Any] | None) -> list[Run]:

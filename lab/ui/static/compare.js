@@ -2,11 +2,42 @@
 (function () {
   const Lab = (window.Lab = window.Lab || {});
   const { h, say } = Lab;
+  // what the comparison looks like, kept in the address: [name, the choices, the first one being usual]
+  const OPTIONS = [["along", ["step", "epoch", "tokens", "time"]], ["group", ["no", "yes"]], ["settings", ["differing", "all"]], ["papers", ["yes", "no"]]];
+  const params = new URL(location.href).searchParams;
+  Lab.compared = Object.fromEntries(OPTIONS.map(([name, choices]) => [name, choices.includes(params.get(name)) ? params.get(name) : choices[0]]));
+
+  Lab.comparing = (element, trigger, events) => {
+    const control = ([name, choices]) => h("label", {}, say("compare." + name), h("select", { value: Lab.compared[name], onchange: (event) => {
+      Lab.compared[name] = event.target.value;
+      Lab.setAddress({ [name]: event.target.value === choices[0] ? "" : event.target.value });
+      Lab.emit("compared");
+    } }, choices.map((choice) => h("option", { value: choice, selected: Lab.compared[name] === choice }, say(`compare.${name}.${choice}`)))));
+    const take = (event) => h("button", { type: "button", class: "lab-button", onclick: () => trigger(event, {}) }, say("compare.take." + event));
+    element.replaceChildren(...OPTIONS.map(control), h("span", { class: "lab-gap" }), ...events.map(take));
+    const seen = (runs) => { element.hidden = !runs.length; };
+    Lab.on("pick", seen);
+    seen(params.get("runs") ? [1] : []);
+  };
+
+  // a file made by the server, saved by the browser
+  Lab.saving = (element, props, watch) => {
+    watch("value", () => {
+      const { name, type, text } = props.value || {};
+      if (!text) return;
+      const link = h("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+      document.body.append(link); link.click(); link.remove();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    });
+  };
+
   Lab.picked = (element, props) => {
     const asked = (new URL(location.href).searchParams.get("runs") || "").split(",").filter((id) => /^[a-z][a-z0-9]{7}$/.test(id));
-    const pick = (runs) => { Lab.setAddress({ runs: runs.join(",") }); props.value = { runs, again: Date.now() }; };
-    Lab.on("pick", pick);
-    props.value = { runs: asked, again: Date.now() };
+    let runs = asked;
+    const tell = () => { props.value = { runs, ...Lab.compared, again: Date.now() }; };
+    Lab.on("pick", (picked) => { runs = picked; Lab.setAddress({ runs: runs.join(",") }); tell(); });
+    Lab.on("compared", tell);
+    tell();
   };
 
   Lab.picker = (element, props, watch) => {
