@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -11,16 +10,13 @@ from typing import TYPE_CHECKING, Any
 from lab import verbs
 from lab.cli.answer import Answer, shorten, table
 from lab.cli.reading import result_of, result_text
-from lab.cli.request import document_of, points
+from lab.cli.request import document_of
 from lab.design import numbers
+from lab.design import sweep as sweeping
 from lab.design.refusal import Refusal
-from lab.design.spec import RunSpec, spec_of
-from lab.runs.home import LETTERS
 
 if TYPE_CHECKING:
     from lab.runs import Run
-
-LARGEST_SWEEP = 1000
 
 
 def run(arguments: Namespace) -> Answer:
@@ -51,11 +47,10 @@ def stop(arguments: Namespace) -> Answer:
 
 def sweep(arguments: Namespace) -> Answer:
     """Queue every point of a grid: all of them are checked before the first is queued."""
-    chosen = points(arguments.over, arguments.list)
-    if len(chosen) > LARGEST_SWEEP:
-        raise Refusal(f"This sweep has {len(chosen):,} runs; the queue takes {LARGEST_SWEEP:,}, so take fewer values.", "over")
-    label = "sweep-" + "".join(secrets.choice(LETTERS) for _ in range(4))
-    specs = [_point(arguments, point, label) for point in chosen]
+    chosen, label = sweeping.points(arguments.over, arguments.list), sweeping.label()
+    if len(chosen) > sweeping.LARGEST_SWEEP:
+        raise Refusal(f"This sweep has {len(chosen):,} runs; the queue takes {sweeping.LARGEST_SWEEP:,}, so take fewer values.", "over")
+    specs = [verbs.check(sweeping.spec_at(document_of(arguments, point), point, label)) for point in chosen]
     rows: list[dict[str, Any]] = [{"name": spec.name, "set": point, "trainable": verbs.count(spec.model, spec.method)["trainable"]}
                                   for spec, point in zip(specs, chosen, strict=True)]  # fmt: skip
     if not arguments.dry_run:
@@ -70,21 +65,6 @@ def sweep(arguments: Namespace) -> Answer:
                 row["state"] = lab.store.get(row["run"]).state
     document = {"tag": label, "count": len(rows), "runs": rows}
     return Answer(document, lambda: _sweep_text(document, arguments), ok=all(row.get("state") not in ("failed", "interrupted") for row in rows))
-
-
-def _point(arguments: Namespace, point: dict[str, Any], label: str) -> RunSpec:
-    document = document_of(arguments, point)
-    document["tags"] = [*(document.get("tags") or ()), label]
-    spec = spec_of(document)
-    if not document.get("name"):
-        varied = ", ".join(f"{path.removeprefix('training.').rsplit('.', 1)[-1]} {_short(value)}" for path, value in point.items()
-                           if path not in ("method", "model"))  # fmt: skip
-        spec = spec.model_copy(update={"name": f"{spec.name}{' · ' if varied else ''}{varied}"[:120]})
-    return verbs.check(spec)
-
-
-def _short(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _sweep_text(document: dict[str, Any], arguments: Namespace) -> str:
