@@ -1,35 +1,36 @@
-"""The presets: YAML files under presets/, read by name. An unknown name is refused with the nearest ones there are."""
+"""The presets: YAML files under presets/, and the lab's own (lab.design.own), read by name. An unknown name is refused with the nearest ones there are."""
 
 from __future__ import annotations
 
 import difflib
 import functools
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lab.design import own
 from lab.design.method import Method
 from lab.design.options import override, validate
 from lab.design.refusal import Refusal
 
 PRESETS = Path(__file__).resolve().parents[2] / "presets"
 KINDS = ("architectures", "methods", "models", "tasks", "recipes", "papers")
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 
 
 @functools.cache
 def names(kind: str) -> tuple[str, ...]:
-    """The presets of a kind, sorted by name."""
+    """The built-in presets of a kind, sorted by name."""
     return tuple(sorted(path.stem for path in (PRESETS / kind).glob("*.yaml")))
 
 
 def read(kind: str, name: str) -> dict[str, Any]:
-    """A preset as a plain document. Raises `Refusal` for a name that there is not."""
+    """A preset as a plain document: a built-in one, else one of the lab's own. Raises `Refusal` for a name that there is not."""
     if name not in names(kind):
-        near = difflib.get_close_matches(name, names(kind), n=3, cutoff=0.5) or names(kind)
+        if name in (saved := own.names(kind)):
+            return own.read(kind, name)
+        near = difflib.get_close_matches(name, (*names(kind), *saved), n=3, cutoff=0.5) or names(kind)
         raise Refusal(f"There is no {kind[:-1]} preset '{name[:80]}'; there are {', '.join(near)}.", kind[:-1])
     return _parse(PRESETS / kind / f"{name}.yaml", (PRESETS / kind / f"{name}.yaml").stat().st_mtime_ns)
 

@@ -55,3 +55,16 @@ def with_composition(delta: Mapping[str, Any], composition: str) -> dict[str, An
     if composition not in ("scaled", "learned-gate"):
         changed["alpha"] = None
     return changed
+
+
+def with_group(delta: Mapping[str, Any], field: str, name: str) -> dict[str, Any]:
+    """The delta with another schedule or allocation ("" takes it away), its numbers such that they fit the delta's rank."""
+    if not name:
+        return {**delta, field: None}
+    rank = int(delta.get("rank") or 8)
+    numbers: dict[str, Any] = {}
+    if name == "adalora":
+        numbers = {"target_rank": max(1, rank / 2)}
+    elif name == "energy":
+        numbers = {"rank_min": max(1, rank // 2), "rank_max": rank + rank // 2}
+    return {**delta, field: {"name": name, **numbers}}
