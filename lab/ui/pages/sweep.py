@@ -1,0 +1,87 @@
+"""Sweep: values for a few options give a grid or a list of runs; their results fill a matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from lab.design.catalogue import method_of
+from lab.design.options import fields
+from lab.design.refusal import Refusal
+from lab.design.spec import RunSpec
+from lab.runs import default
+from lab.ui import views_sweep
+from lab.ui.markup import empty, esc
+from lab.ui.schema import start
+from lab.ui.words import language_of, say
+
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+FIRST = ("deltas.0.rank", "training.lr", "seed", "deltas.0.at", "deltas.0.composition", "method", "task", "model")
+
+
+def build(demo: gr.Blocks) -> None:
+    """Lay out the page and connect it."""
+    with gr.Row(elem_classes="lab-pair", equal_height=False):
+        with gr.Column(elem_classes="lab-narrow", min_width=0):
+            form = gr.HTML(html_template="", js_on_load="Lab.sweep(element, props, watch)", start=start(), paths=paths(), apply_default_css=False,
+                           elem_classes="lab-card lab-form", elem_id="sweep-form")  # fmt: skip
+            told = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="sweep-told")
+            launch = gr.Button(gr.I18n()("native.sweep"), variant="primary", elem_id="sweep-launch", interactive=False)
+        with gr.Column(elem_classes="lab-detail", min_width=0):
+            said = gr.HTML(apply_default_css=False, elem_id="sweep-said")
+            view = gr.HTML(html_template="", js_on_load="Lab.matrix(element, props, watch)", apply_default_css=False, elem_classes="lab-tools", elem_id="sweep-view")
+            shown = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="matrix")
+    chosen = gr.HTML(html_template="", js_on_load="Lab.matrixChosen(element, props, watch)", elem_classes="lab-unseen")
+    seen = gr.Textbox("", visible="hidden")
+    form.change(check, [form], [told, launch], trigger_mode="always_last", **QUIET)
+    launch.click(start_all, [form], [said, chosen], trigger_mode="once", **QUIET)
+    chosen.change(look_anew, [chosen], [view, shown, seen], trigger_mode="always_last", **QUIET)
+    gr.Timer(1).tick(look, [chosen, seen], [view, shown, seen], trigger_mode="once", **QUIET)
+
+
+def paths() -> list[str]:
+    """Options that a sweep may vary, the usual ones first."""
+    known = [field.path for field in fields(RunSpec) if field.path.startswith("training.") or field.path == "seed"]
+    return list(dict.fromkeys([*FIRST, *known, *[f"deltas.0.{name}" for name in method_of("lora").deltas[0].model_dump()]]))
+
+
+def check(asked: dict[str, Any] | None, request: gr.Request) -> list[Any]:
+    """How many runs the form makes, or what is wrong with it."""
+    words, fine = views_sweep.before(asked or {}, language_of(request))
+    return [words, gr.Button(interactive=fine)]
+
+
+def start_all(asked: dict[str, Any] | None, request: gr.Request) -> list[Any]:
+    """Queue every run of the sweep and show its matrix."""
+    try:
+        specs = views_sweep.specs_of(asked or {})
+        for spec in specs:
+            default().launch(spec.document(), spec.name, spec.tags)
+    except Refusal as problem:
+        return [f'<p class="lab-said wrong" role="alert">{esc(problem.sentence)}</p>', gr.skip()]
+    tag = specs[0].tags[-1]
+    return [f'<p class="lab-said" role="status">{esc(say(language_of(request), "sweep.launched", n=len(specs), tag=tag))}</p>', {"tag": tag, "row": "", "column": ""}]
+
+
+def look_anew(chosen: dict[str, Any] | None, request: gr.Request) -> list[Any]:
+    """The matrix of the chosen tag."""
+    return look(chosen, "", request)
+
+
+def look(chosen: dict[str, Any] | None, seen: str, request: gr.Request) -> list[Any]:
+    """The matrix where the store has changed since `seen`."""
+    version = str(default().store.store_version())
+    if seen == version:
+        return [gr.skip()] * 3
+    language, asked = language_of(request), chosen if isinstance(chosen, dict) else {}
+    tags = views_sweep.tags()
+    tag = asked.get("tag") if isinstance(asked.get("tag"), str) and asked.get("tag") else next(iter(tags), "")
+    runs = default().store.list(tag=tag, limit=1000) if tag else []
+    if not runs:
+        return [{"tags": tags, "tag": tag, "axes": [], "row": "", "column": ""}, empty(language, "sweep.empty"), version]
+    axes = list(views_sweep.axes(runs)) or [""]
+    row = asked.get("row") if asked.get("row") in axes else axes[0]
+    others = [axis for axis in axes if axis != row]
+    column = asked.get("column") if asked.get("column") in others else next((axis for axis in others if axis != "seed"), next(iter(others), ""))
+    return [{"tags": tags, "tag": tag, "axes": axes, "row": row, "column": column}, views_sweep.matrix(runs, row, column, language), version]

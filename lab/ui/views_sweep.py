@@ -1,0 +1,134 @@
+"""A sweep before its launch, in words; and after it, as a matrix of two of its axes."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from lab import verbs
+from lab.design import numbers, sweep
+from lab.design.refusal import Refusal
+from lab.design.spec import RunSpec
+from lab.runs import Run, default
+from lab.ui import comparing, reading
+from lab.ui.markup import esc
+from lab.ui.words import say
+
+TAGS, PREVIEW, COUNTED = 60, 8, 200
+TWO_AT_MOST = 40  # values of an axis that a matrix shows
+
+
+def specs_of(asked: dict[str, Any]) -> list[RunSpec]:
+    """The specs of what the form says, each checked as a whole. Raises Refusal with the axis as its field."""
+    base = asked.get("base")
+    if not isinstance(base, dict):
+        raise Refusal("A sweep starts from a model, a task and a method.", "base")
+    axes = [axis for axis in asked.get("axes") or () if isinstance(axis, dict) and str(axis.get("path", "")).strip()]
+    texts = [f"{str(axis['path']).strip()}={axis.get('values', '')}" for axis in axes]
+    doubled = [axis["path"] for index, axis in enumerate(axes) if axis["path"] in [one["path"] for one in axes[:index]]]
+    if doubled:
+        raise Refusal(f"{doubled[0]} stands twice; write all its values in one line.", "over")
+    document = {key: value for key, value in base.items() if key in RunSpec.model_fields and key != "name"}
+    found = sweep.specs(document, sweep.points(texts, bool(asked.get("list"))), sweep.label())
+    return [verbs.check(spec) for spec in found]
+
+
+def before(asked: dict[str, Any], language: str) -> tuple[str, bool]:
+    """(how many runs and what they train, whether they can be launched)."""
+    try:
+        found = specs_of(asked)
+    except Refusal as problem:
+        return f'<p class="lab-said wrong" role="alert">{esc(problem.sentence)}</p>', False
+    counts = [_weights(spec) for spec in found[:COUNTED]]
+    told = [count for count in counts if count is not None]
+    steps = sum(spec.training.steps or 0 for spec in found)
+    span = " … ".join(dict.fromkeys(numbers.weights(value) for value in (min(told), max(told)))) if told else numbers.UNKNOWN
+    rows = "".join(f"<tr><td>{esc(spec.name)}</td><td class='right'>{esc(numbers.weights(count) if count is not None else numbers.UNKNOWN)}</td></tr>"
+                   for spec, count in zip(found[:PREVIEW], counts, strict=False))  # fmt: skip
+    more = f'<p class="lab-muted">{esc(say(language, "sweep.more", n=len(found) - PREVIEW))}</p>' if len(found) > PREVIEW else ""
+    return (f'<p class="lab-count" data-runs="{len(found)}">{esc(say(language, "sweep.runs", n=f"{len(found):,}"))}</p>'
+            f'<p class="lab-muted">{esc(say(language, "sweep.each", span=span))}{" " + esc(say(language, "sweep.steps", n=f"{steps:,}")) if steps else ""}</p>'
+            f'<table class="lab-table">{rows}</table>{more}'), True  # fmt: skip
+
+
+def _weights(spec: RunSpec) -> int | None:
+    from lab.design.anatomy import anatomy
+    from lab.design.count import count_on
+    from lab.models import resolve
+
+    model = resolve(spec.model)
+    return count_on(spec.method, anatomy(model.config), model.inventory).trainable if model.inventory else None
+
+
+def tags() -> list[str]:
+    """Tags that two or more runs have in common, those of sweeps first, then by their newest run."""
+    seen: dict[str, int] = {}
+    for run in default().store.list(specs=False, limit=reading.LIST_LENGTH):
+        for tag in run.tags:
+            seen[tag] = seen.get(tag, 0) + 1
+    return sorted((tag for tag, count in seen.items() if count > 1), key=lambda tag: not tag.startswith("sweep-"))[:TAGS]
+
+
+def axes(runs: list[Run]) -> dict[str, list[Any]]:
+    """{setting: value per run} of the settings that vary; where methods differ, 'method' stands for what they bring along."""
+    rows = {path: values for path, values in reading.differences(runs) if path != "seed"}
+    methods = [reading.method_of(run) for run in runs]
+    found: dict[str, list[Any]] = {}
+    if len(set(methods)) > 1:
+        found["method"] = methods
+        rows = {path: values for path, values in rows.items() if not path.startswith("method.")}
+    found |= rows
+    seeds = [run.spec.get("seed") for run in runs]
+    return {**found, "seed": seeds} if len(set(seeds)) > 1 else found
+
+
+def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
+    """Best metric by two axes, the mean over the rest; cells fill as runs finish."""
+    found, metric = axes(runs), comparing.metric_of(runs)
+    across, down = found.get(columns, [""] * len(runs)), found.get(rows, [""] * len(runs))
+    heads, sides = _values(across), _values(down)
+    cells: dict[tuple[str, str], list[Run]] = {}
+    for run, x, y in zip(runs, across, down, strict=True):
+        cells.setdefault((_said(y), _said(x)), []).append(run)
+    means = {place: statistics.fmean(values) for place, members in cells.items() if (values := _judged(members, metric))}
+    low, high = min(means.values(), default=0.0), max(means.values(), default=1.0)
+    best = (low if comparing.less(metric) else high) if len(means) > 1 and low != high else None
+    body = "".join(
+        f"<tr><th scope='row'>{esc(side)}</th>{''.join(_cell(cells.get((side, head), []), means.get((side, head)), best, (low, high), metric, language) for head in heads)}</tr>"
+        for side in sides
+    )
+    over = sum(run.over for run in runs)
+    caption = esc(say(language, "sweep.caption", metric=metric or say(language, "chart.metric"), done=over, all=len(runs)))
+    titles = "".join(f"<th scope='col'>{esc(head)}</th>" for head in heads)
+    return (f'<p class="lab-muted">{caption}</p><div class="lab-scroll"><table class="lab-matrix"><thead><tr><th>{esc(rows)} \\ {esc(columns)}</th>{titles}</tr></thead>'
+            f"<tbody>{body}</tbody></table></div>")  # fmt: skip
+
+
+def _values(values: list[Any]) -> list[str]:
+    ordered = sorted(values, key=lambda v: (0, v, "") if isinstance(v, (int, float)) and not isinstance(v, bool) else (1, 0, _said(v)))
+    return list(dict.fromkeys(map(_said, ordered)))[:TWO_AT_MOST]
+
+
+def _said(value: Any) -> str:
+    return numbers.UNKNOWN if value is None else ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _judged(members: list[Run], metric: str) -> list[float]:
+    return [found[1] for run in members if (found := reading.best(run)) and found[0] == metric]
+
+
+def _cell(members: list[Run], mean: float | None, best: float | None, span: tuple[float, float], metric: str, language: str) -> str:
+    if not members:
+        return '<td class="none"></td>'
+    link = f"runs?run={members[0].id}" if len(members) == 1 else "compare?runs=" + ",".join(run.id for run in members[:50])
+    if mean is None:
+        states = ", ".join(dict.fromkeys(say(language, "state." + run.state) for run in members))
+        return f'<td><a href="{link}" class="lab-muted">{esc(states)}</a></td>'
+    values = _judged(members, metric)
+    share = (mean - span[0]) / (span[1] - span[0]) if span[1] > span[0] else 0.5
+    share = 1 - share if comparing.less(metric) else share
+    spread = f" ± {numbers.number(statistics.stdev(values), 2)}" if len(values) > 1 else ""
+    waiting = f' <small>{len(values)}/{len(members)}</small>' if len(values) < len(members) else ""
+    star = f' <span class="star" title="{esc(say(language, "compare.best"))}">★</span>' if mean == best else ""
+    return (f'<td style="--v:{8 + 52 * share:.0f}%" class="told"><a href="{link}" title="{esc(repr(mean))}">{esc(numbers.number(mean))}'
+            f"<small>{esc(spread)}</small>{star}{waiting}</a></td>")  # fmt: skip
