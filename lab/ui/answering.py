@@ -12,13 +12,18 @@ from lab.design.anatomy import Anatomy, anatomy
 from lab.design.catalogue import method_of
 from lab.design.count import Count, count_on
 from lab.design.method import Delta, Method
+from lab.design.nearest import nearest
 from lab.design.options import validate
 from lab.design.refusal import Refusal
 from lab.design.rules import problems
-from lab.design.settling import with_composition, with_form
+from lab.design.settling import with_composition, with_form, with_group
 from lab.design.space import COMPOSITIONS, REPRESENTATIONS
 from lab.design.spec import RunSpec, spec_of
 from lab.models import locate, resolve
+from lab.ui.words import TABLE, say
+from lab.verbs import check
+
+GROUPS = {"schedule": ("adalora", "aflora", "lamda"), "allocation": ("energy",)}
 
 
 @dataclass
@@ -67,11 +72,13 @@ def _settled(draft: dict[str, Any], changed: str) -> dict[str, Any] | None:
     if changed == "run":
         return dict(draft)
     parts = changed.split(".")
-    if parts[:2] == ["method", "deltas"] and len(parts) == 4 and parts[3] in ("form", "composition"):
+    if parts[:2] == ["method", "deltas"] and len(parts) == 4 and parts[3] in ("form", "composition", "schedule", "allocation"):
         deltas = list(method["deltas"])
-        delta = deltas[int(parts[2])]
-        settle = with_form if parts[3] == "form" else with_composition
-        deltas[int(parts[2])] = settle(delta, str(delta[parts[3]]))
+        delta, field = deltas[int(parts[2])], parts[3]
+        if field in ("form", "composition"):
+            deltas[int(parts[2])] = (with_form if field == "form" else with_composition)(delta, str(delta[field]))
+        else:
+            deltas[int(parts[2])] = with_group(delta, field, str((delta.get(field) or {}).get("name", "")))
         return {**draft, "method": {**method, "deltas": deltas}}
     return None
 
@@ -92,7 +99,7 @@ def _modified(method: Method) -> bool:
     if not method.preset:
         return True
     try:
-        return _preset(method.preset) != method
+        return (_preset if method.preset in catalogue.names("methods") else method_of)(method.preset) != method
     except Refusal:
         return True
 
@@ -138,6 +145,10 @@ def _delta_reasons(delta_json: str, model: str) -> dict[str, dict[str, str]]:
             changed = with_composition(delta, choice) if name == "composition" else {**delta, name: choice}
             if choice != delta[name] and (why := _objection(changed, name, body)):
                 found.setdefault(name, {})[choice] = why
+    for name, kinds in GROUPS.items():
+        for choice in kinds:
+            if choice != (delta[name] or {}).get("name") and (why := _objection(with_group(delta, name, choice), name, body)):
+                found.setdefault(name, {})[choice] = why
     for choice in REPRESENTATIONS:
         if choice not in delta["at"] and (why := _objection({**delta, "at": [choice]}, "at", body)):
             found.setdefault("at", {})[choice] = why
@@ -157,10 +168,27 @@ def equations(method: Method) -> str:
     return "\n\n".join(f"$${line}$$" for line in equation.latex(method))
 
 
-def launch_document(draft: dict[str, Any]) -> dict[str, Any]:
-    """The frozen spec of a draft. Raises the first `Refusal`, with its field as a path in the draft."""
+def near(method: Method, language: str) -> str:
+    """A sentence on the named method that is nearest, and the step that leads there."""
+    found = nearest(method)[0]
+    if not found.steps:
+        return say(language, "near.same", name=found.name)
+    words = [TABLE.get(f"dimension.{step.dimension}", [step.dimension] * 2)[language == "zh"] for step in found.steps]
+    if len(found.steps) == 1 and found.steps[0].before and found.steps[0].after:
+        return say(language, "near.step", name=found.name, dimension=words[0], before=found.steps[0].before, after=found.steps[0].after)
+    joined = ("、" if language == "zh" else ", ").join(dict.fromkeys(words))
+    return say(language, "near.steps", name=found.name, count=len(words), dimensions=joined)
+
+
+def spec_for(draft: dict[str, Any]) -> RunSpec:
+    """The spec of a draft. Raises the first `Refusal`, with its field as a path in the draft."""
     found = answer(draft)
     for path, sentence in found.errors:
         raise Refusal(sentence, path)
     kept = {key: value for key, value in found.draft.items() if key in RunSpec.model_fields}
-    return spec_of(kept).document()
+    return check(kept)
+
+
+def launch_document(draft: dict[str, Any]) -> dict[str, Any]:
+    """The frozen spec of a draft, as it is launched. Raises as `spec_for`."""
+    return spec_for(draft).document()

@@ -6,11 +6,12 @@ import functools
 from dataclasses import asdict
 from typing import Any, get_args
 
-from lab.design import catalogue
+from lab.design import catalogue, own
 from lab.design.forms import FORMS
 from lab.design.method import Delta
 from lab.design.options import OptionField, fields
-from lab.design.schedules import Selection
+from lab.design.refusal import Refusal
+from lab.design.schedules import EnergyAllocation, Schedule, Selection
 from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, StackName
 from lab.design.spec import RunSpec, Training
 from lab.ui.words import TABLE
@@ -19,6 +20,7 @@ MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "alpha", "non
 OWN = ("biases", "core", "vectors", "alpha", "encoder", "encoder_width", "positions", "text")  # only some forms understand these
 TRAINING_MAIN = ("steps", "lr", "batch_size")
 LOGARITHMIC = ("rank",)
+GROUPS = {"schedule": get_args(get_args(Schedule)[0]), "allocation": (EnergyAllocation,)}
 FAMILIES = ("additive", "reparameterised", "unified", "selective", "free")
 
 
@@ -44,6 +46,8 @@ def schema(language: str = "en") -> dict[str, Any]:
         "words": _dimension_words(),
         "selections": {kind.model_fields["what"].default: {"fields": [_field(f) for f in fields(kind) if f.path != "what"]}
                        for kind in get_args(get_args(Selection)[0])},
+        "groups": {name: {one.model_fields["name"].default: {"label": TABLE[f"group.{one.model_fields['name'].default}"], "fields": [_field(f) for f in fields(one) if f.path != "name"]}
+                          for one in kinds} for name, kinds in GROUPS.items()},
         "fresh": Delta(at=["ffn.out"], form="bottleneck", rank=16).model_dump(mode="json"),
     }  # fmt: skip
 
@@ -93,6 +97,17 @@ def _model(name: str, said: Any) -> dict[str, str]:
 def _task(name: str, said: Any) -> dict[str, str]:
     document = catalogue.read("tasks", name)
     return {"name": name, "title": document.get("title") or name, "group": said(f"family.{document['family']}"), "help": document.get("description", "")}
+
+
+def own_methods(language: str) -> list[dict[str, str]]:
+    """The lab's own presets, as the picker shows them; a file that cannot be read is left out."""
+    said, found = functools.partial(_said, language), []
+    for name in own.names("methods"):
+        try:
+            found.append({**_method(name, said), "group": said("method.own")})
+        except (Refusal, AttributeError):
+            continue
+    return found
 
 
 def _method(name: str, said: Any) -> dict[str, str]:

@@ -5,6 +5,7 @@ The page says which parts it has by a short print of each, so turning the rank s
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from lab.design.figure import figure
 from lab.design.refusal import Refusal
 from lab.runs import default
 from lab.ui import answering, views_bench
-from lab.ui.schema import start
+from lab.ui.schema import own_methods, start
 from lab.ui.words import LANGUAGES
 
 KEPT = ("model", "task", "method", "training", "seed", "tags")
@@ -22,7 +23,8 @@ KEPT = ("model", "task", "method", "training", "seed", "tags")
 def turn(asked: Any) -> dict[str, Any]:
     """The answer to {"draft", "seq", "changed", "language", "have": {part: print}}: what `static/knobs.js` and `bench.js` put into the page.
 
-    Returns {"seq", "document" (where the server changed the draft), "errors", "reasons", "modified", "hints", "parts": {name: [print, HTML or Markdown]}}.
+    Returns {"seq", "document" (where the server changed the draft), "errors", "reasons", "modified", "near", "hints",
+    "parts": {name: [print, HTML, Markdown, or the list of own presets]}}.
     """
     asked = asked if isinstance(asked, Mapping) else {}
     draft = asked.get("draft") if isinstance(asked.get("draft"), Mapping) else {}
@@ -30,13 +32,16 @@ def turn(asked: Any) -> dict[str, Any]:
     have = asked.get("have") if isinstance(asked.get("have"), Mapping) else {}
     found = answering.answer({**of_run(draft), **({} if draft.get("run") else {"changed": asked.get("changed", "")})})
     parts = {name: [_print(text), text] for name, text in _parts(found, language).items()}
-    return {**told(found), "seq": asked.get("seq", 0), "parts": {name: part for name, part in parts.items() if have.get(name) != part[0]}}
+    parts["own"] = [_print(json.dumps(mine := own_methods(language))), mine]
+    return {**told(found, language), "seq": asked.get("seq", 0), "parts": {name: part for name, part in parts.items() if have.get(name) != part[0]}}
 
 
-def told(found: answering.Answer) -> dict[str, Any]:
+def told(found: answering.Answer, language: str) -> dict[str, Any]:
     """What the knobs themselves must know."""
+    near = answering.near(found.method, language) if found.method and found.modified else ""
     hints = {"training.lr": f"{found.method.training.lr:g}"} if found.method else {}
-    return {"document": found.document, "errors": found.errors, "reasons": found.reasons, "modified": found.modified, "hints": hints}
+    return {"document": found.document, "errors": found.errors, "reasons": found.reasons, "modified": found.modified,
+            "near": near, "hints": hints}  # fmt: skip
 
 
 def of_run(draft: Mapping[str, Any]) -> dict[str, Any]:

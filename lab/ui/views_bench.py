@@ -34,8 +34,9 @@ def _counted(count: Count, language: str) -> list[str]:
     share = min(100.0, 100 * count.trainable / max(1, count.total))
     length = 100 * max(0.0, 1 + math.log10(max(share, 1e-5) / 100) / 5)  # 0.001 % … 100 % on a log axis
     ticks = "".join(f'<span style="left:{20 * i}%">{label}</span>' for i, label in enumerate(("0.001 %", "0.01", "0.1", "1", "10", "100")) if i not in (0,))
+    after = f' <span class="lab-after">→ {weights(count.final)}</span>' if count.final != count.trainable else ""
     parts = [
-        f'<p class="lab-count" data-trainable="{count.trainable}">{weights(count.trainable, "num big")} <span class="lab-share">{percent(count.percent)}</span></p>',
+        f'<p class="lab-count" data-trainable="{count.trainable}">{weights(count.trainable, "num big")}{after} <span class="lab-share">{percent(count.percent)}</span></p>',
         f'<p class="lab-muted">{said("costs.of", total=numbers.weights(count.total))}</p>',
         f'<div class="lab-scale" role="img" aria-label="{said("costs.bar", percent=numbers.percent(count.percent))}"><i style="width:{length:.1f}%"></i></div>'
         f'<div class="lab-ticks" aria-hidden="true">{ticks}</div>',
@@ -47,7 +48,7 @@ def _counted(count: Count, language: str) -> list[str]:
     if count.biases:
         facts.append(said("costs.biases", biases=numbers.weights(count.biases)))
     if count.final != count.trainable:
-        facts.append(said("costs.final", final=numbers.weights(count.final)))
+        facts.append(said("costs.final", final=f"{numbers.weights(count.final)} ({numbers.percent(100 * count.final / count.total)})"))
     facts.append(said("costs.head"))
     return [*parts, f'<p class="lab-muted">{" ".join(facts)}</p>']
 

@@ -10,6 +10,7 @@ from lab.design.refusal import Refusal
 from lab.runs import default
 from lab.ui import answering
 from lab.ui.schema import schema
+from lab.ui.taking import save, write
 from lab.ui.turning import told, turn
 from lab.ui.words import language_of, say
 
@@ -35,6 +36,7 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-right", min_width=0):
             part("costs", "lab-card lab-costs")
             launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch")
+            gr.HTML(html_template="", js_on_load="Lab.tools(element, server)", server_functions=[write, save], elem_id="tools", apply_default_css=False)
             quick = gr.Button(gr.I18n()("native.quick"), elem_id="quick")
             advice = gr.HTML(elem_classes="lab-advice", elem_id="advice", apply_default_css=False)
     answers = gr.HTML(html_template="", js_on_load="Lab.answers(element, props, watch)", elem_classes="lab-unseen")
@@ -59,7 +61,7 @@ def launch_draft(draft: dict[str, Any] | None, request: gr.Request) -> list[Any]
         found = answering.answer(draft or {})
         if not found.errors:
             found.errors.append((problem.field, problem.sentence))
-        return [gr.skip(), _advice(problem.sentence, "wrong"), {**told(found), "again": id(problem)}]
+        return [gr.skip(), _advice(problem.sentence, "wrong"), {**told(found, language_of(request)), "again": id(problem)}]
     return [{"to": f"runs?run={run}"}, _advice(say(language_of(request), "launched")), gr.skip()]
 
 

@@ -3,6 +3,7 @@
   const Lab = (window.Lab = window.Lab || {});
   const have = {}; // part: print of what it shows
   const TEXT = ["equation", "table"]; // drawn by gradio's Markdown, which has KaTeX
+  Lab.haveAlready = (name, print) => (have[name] = print);
   Lab.have = () => ({ ...have });
 
   Lab.part = (element, name) => {
@@ -20,6 +21,32 @@
       for (const name of TEXT.filter((one) => parts[one])) [have[name], texts[name]] = parts[name];
       props.value = texts;
     });
+  };
+  // take the design away: as text, or as a preset of one's own
+  Lab.tools = (element, server) => {
+    const { h, say } = Lab, said = h("p", { class: "lab-muted", role: "status" });
+    const tell = (text, wrong = false) => { said.textContent = text; said.classList.toggle("wrong", wrong); };
+    const copy = (kind) => {
+      const button = h("button", { type: "button", class: "lab-quiet", title: say("bench.copy.help"), onclick: async () => {
+        const found = await server.write({ draft: Lab.draft() });
+        tell(found.wrong || "", true);
+        if (!found.wrong) Lab.copy(found[kind], button);
+      } }, say("bench.copy." + kind));
+      return button;
+    };
+    const name = h("input", { type: "text", "aria-label": say("bench.save.name"), placeholder: say("bench.save.name"), maxlength: 80, spellcheck: "false" });
+    const keep = async (event) => {
+      event.preventDefault();
+      const found = await server.save({ draft: Lab.draft(), name: name.value.trim() });
+      tell(found.wrong || say("bench.saved", { name: found.saved }), Boolean(found.wrong));
+      if (found.wrong) return name.focus();
+      form.hidden = true;
+      Lab.emit("preset", found.saved);
+    };
+    const form = h("form", { class: "lab-save", onsubmit: keep }, name, h("button", { type: "submit", class: "lab-quiet" }, say("bench.save.go")));
+    form.hidden = true;
+    const open = h("button", { type: "button", class: "lab-quiet", onclick: () => { form.hidden = !form.hidden; if (!form.hidden) name.focus(); } }, say("bench.save"));
+    element.replaceChildren(h("div", { class: "lab-tools" }, h("span", { class: "lab-muted" }, say("bench.copy")), ["yaml", "command", "python"].map(copy), open), form, said);
   };
   Lab.answers = (element, props, watch) => watch("value", () => props.value && Lab.emit("answer", props.value));
   Lab.going = (element, props, watch) => {

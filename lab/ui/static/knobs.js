@@ -23,6 +23,8 @@
       Lab.on("answer", (answer) => this.answered(answer));
       element.addEventListener("focusin", (event) => this.explain(event.target));
       element.addEventListener("mouseover", (event) => this.explain(event.target));
+      Lab.draft = () => structuredClone(this.doc);
+      Lab.on("preset", (name) => this.set("method", name));
       this.draw();
       this.send("");
     }
@@ -68,7 +70,13 @@
       if (answer.document) { this.doc = answer.document; this.hold(); }
       Object.assign(this, { reasons: answer.reasons || {}, errors: {}, hints: answer.hints || {} });
       for (const [field, sentence] of answer.errors) (this.errors[field] = this.errors[field] || []).push(sentence);
-      this.modified = answer.modified;
+      Object.assign(this, { modified: answer.modified, near: answer.near || "" });
+      const own = (answer.parts || {}).own;
+      if (own) {
+        Lab.haveAlready("own", own[0]);
+        this.schema.methods = [...this.schema.methods.filter((one) => !one.own), ...own[1].map((one) => ({ ...one, own: true }))];
+        this.draw();
+      }
       if (answer.document) this.draw();
       else this.mark();
     }
@@ -94,6 +102,8 @@
       }
       const badge = this.element.querySelector(".lab-modified");
       if (badge) badge.hidden = !this.modified;
+      const near = this.element.querySelector(".lab-near");
+      if (near) near.textContent = this.near || "";
     }
 
     explain(target) {
@@ -124,7 +134,7 @@
       return [
         this.grouped("model", this.schema.models, this.doc.model, say("bench.model"), say("bench.model.help"), true),
         this.grouped("task", this.schema.tasks, this.doc.task, say("bench.task"), say("bench.task.help"), true),
-        this.grouped("method", this.schema.methods, method, say("bench.method"), say("bench.method.help"), false), badge,
+        this.grouped("method", this.schema.methods, method, say("bench.method"), say("bench.method.help"), false), badge, h("p", { class: "lab-near", "aria-live": "polite" }, this.near || ""),
       ];
     }
 
@@ -164,15 +174,24 @@
           h("button", { type: "button", class: "lab-icon", title: say("bench.duplicate"), "aria-label": say("bench.duplicate"), onclick: () => this.restack((d) => d.splice(index + 1, 0, structuredClone(d[index]))) }, Lab.icon("copy")),
           h("button", { type: "button", class: "lab-icon", title: say("bench.remove"), "aria-label": say("bench.remove"), onclick: () => this.restack((d) => d.splice(index, 1)) }, Lab.icon("close"))),
         main.map(row),
-        this.chips(delta),
-        h("details", { open, ontoggle: (event) => (event.target.open ? this.opened.add(index) : this.opened.delete(index)) }, h("summary", {}, say("bench.more")), more.map(row)));
+        this.groups(delta, base),
+        h("details", { open, ontoggle: (event) => (event.target.open ? this.opened.add(index) : this.opened.delete(index)) }, h("summary", {}, say("bench.more")), more.map(row),
+          Object.keys(this.schema.groups).filter((name) => !delta[name] && delta.form === "lowrank").map((name) => this.group(name, delta, base))));
     }
 
-    chips(delta) {
-      const told = [];
-      for (const name of ["schedule", "allocation"]) if (delta[name]) told.push([name, delta[name]]);
-      return told.map(([name, group]) => h("p", { class: "lab-told", title: JSON.stringify(group) }, h("b", {}, say("bench." + name)), " ",
-        Object.entries(group).filter(([, v]) => !Array.isArray(v) && v !== null).slice(0, 5).map(([k, v]) => (k === "name" ? v : `${k} ${v}`)).join(" · ")));
+    // schedule and allocation: which, and its numbers; a form that cannot have one does not offer it
+    groups(delta, base) {
+      const shown = Object.keys(this.schema.groups).filter((name) => delta[name]);
+      return shown.map((name) => h("div", { class: "lab-group" }, this.group(name, delta, base),
+        ((this.schema.groups[name][delta[name].name] || {}).fields || []).map((field) => this.row(field, `${base}${name}.${field.path}`, delta[name], {}))));
+    }
+
+    group(name, delta, base) {
+      const path = base + name, id = "knob-" + path.replace(/\W/g, "-"), now = (delta[name] || {}).name || "";
+      return h("div", { class: "lab-row", "data-path": path, "data-help": say("bench." + name + ".help") }, h("label", { for: id }, say("bench." + name)),
+        h("select", { id, onchange: (event) => this.set(path, event.target.value ? { name: event.target.value } : null) },
+          h("option", { value: "", selected: !now }, say("bench.group.none")),
+          Object.entries(this.schema.groups[name]).map(([one, { label }]) => h("option", { value: one, selected: one === now }, pick(...label)))));
     }
 
     fits(field, delta, form) {
@@ -192,6 +211,9 @@
       const group = this.schema.selections[select.what] || { fields: [] };
       return h("section", { class: "lab-card lab-delta" }, h("h3", {}, h("span", { class: "lab-swatch" }), say("bench.select"), " ", h("span", { class: "lab-form" }, say("select." + select.what)), h("span", { class: "lab-gap" }),
         h("button", { type: "button", class: "lab-icon", title: say("bench.remove"), "aria-label": say("bench.remove"), onclick: () => this.set("method.select", null, true) }, Lab.icon("close"))),
+        h("div", { class: "lab-row", "data-path": "method.select", "data-help": say("select." + select.what + ".help") }, h("label", { for: "knob-select" }, say("bench.select.what")),
+          h("select", { id: "knob-select", onchange: (event) => this.set("method.select", { what: event.target.value }, true) },
+            Object.keys(this.schema.selections).map((what) => h("option", { value: what, selected: what === select.what }, say("select." + what))))),
         h("p", { class: "lab-told" }, say("select." + select.what + ".help")),
         group.fields.map((field) => this.row(field, "method.select." + field.path, select, {})));
     }
@@ -199,7 +221,8 @@
     adders(method) {
       if (!method) return null;
       return h("div", { class: "lab-adders" },
-        h("button", { type: "button", class: "lab-add", onclick: () => this.restack((d) => d.push(structuredClone(this.schema.fresh))) }, "+ " + say("bench.add")));
+        h("button", { type: "button", class: "lab-add", onclick: () => this.restack((d) => d.push(structuredClone(this.schema.fresh))) }, "+ " + say("bench.add")),
+        method.select ? null : h("button", { type: "button", class: "lab-add", onclick: () => this.set("method.select", { what: "bias" }, true) }, "+ " + say("bench.select.add")));
     }
 
     restack(change) {
@@ -215,7 +238,7 @@
       const label = rank ? pick(form.rank_label, form.rank_label === "rank" ? field.zh : say("zh." + form.rank_label)) : pick(field.label, field.zh);
       const symbol = rank ? form.rank_symbol : field.symbol;
       return h("div", { class: "lab-row lab-kind-" + field.kind, "data-path": path, "data-help": pick(field.help, field.help_zh) },
-        h("label", { for: id }, label, symbol ? h("i", {}, " " + symbol) : null, field.unit ? h("small", {}, " " + field.unit) : null), this.control(field, path, id, value, form));
+        h("label", { for: id }, label, symbol ? h("i", {}, " " + symbol.split("_")[0], symbol.includes("_") ? h("sub", {}, symbol.split("_")[1]) : null) : null, field.unit ? h("small", {}, " " + field.unit) : null), this.control(field, path, id, value, form));
     }
 
     control(field, path, id, value, form) {
@@ -246,7 +269,7 @@
       const clean = text.trim();
       if (clean === "" && field.optional) return null;
       if (field.path === "scale" && clean !== "" && isFinite(Number(clean))) return Number(clean);
-      if (field.kind === "list") return clean ? clean.split(/[\s,]+/) : null;
+      if (field.kind === "list") return clean ? clean.split(/[\s,]+/) : field.optional ? null : [];
       return clean;
     }
 
