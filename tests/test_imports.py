@@ -21,9 +21,10 @@ MAY = {
     "planning": ("design", "models", "tasks", "engine"),
     "export": ("design", "models", "tasks", "engine", "runs", ""),
     "training": ("design", "models", "tasks", "engine", "runs", "planning", ""),
+    "trying": ("design", "models", "tasks", "engine", "runs", "export", ""),
     "verbs": ("design", "models", "tasks", "runs", "planning", "export"),
     "cli": ("design", "models", "tasks", "runs", "planning", "export", "verbs", "ui", ""),
-    "ui": ("design", "models", "tasks", "engine", "runs", "planning", "export", "verbs", "cli", ""),
+    "ui": ("design", "models", "tasks", "engine", "runs", "planning", "export", "trying", "verbs", "cli", ""),
     "__init__": (),
     "__main__": ("cli",),
 }

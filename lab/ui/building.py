@@ -5,10 +5,12 @@ from __future__ import annotations
 import gradio as gr
 
 from lab.ui import api
-from lab.ui.pages import bench, compare, library, runs, sweep
+from lab.ui.pages import bench, compare, library, runs, sweep, tryit
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
+
+PAGES = (("Library", "library", library), ("Runs", "runs", runs), ("Compare", "compare", compare), ("Sweep", "sweep", sweep), ("Try it", "tryit", tryit))
 
 
 def theme() -> gr.themes.Base:
@@ -22,7 +24,7 @@ def build() -> gr.Blocks:
         page_head("bench")
         bench.build(demo)
         api.expose()
-    for name, title, page in (("Library", "library", library), ("Runs", "runs", runs), ("Compare", "compare", compare), ("Sweep", "sweep", sweep)):
+    for name, title, page in PAGES:
         with demo.route(name, title):
             page_head(title)
             page.build(demo)

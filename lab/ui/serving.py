@@ -12,7 +12,7 @@ from pathlib import Path
 from lab.design.refusal import Refusal
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("lab.js", "knobs.js", "bench.js", "charts.js", "runs.js", "compare.js", "library.js", "sweep.js")
+SCRIPTS = ("lab.js", "knobs.js", "bench.js", "charts.js", "runs.js", "compare.js", "library.js", "sweep.js", "tryit.js")
 STYLES = ("lab.css", "pages.css", "more.css")
 
 

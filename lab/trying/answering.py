@@ -1,0 +1,98 @@
+"""A run's model on one text, with Δ and without. Runs in the child process of `lab.trying.serve`; needs torch."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from lab.design.refusal import Refusal
+from lab.design.task import COLUMNS
+from lab.export.source import Opened, adapter_folder, open_run
+from lab.tasks import prepare
+from lab.tasks.rows import Rows
+
+KEPT = 3  # models in memory
+LETTERS = 20_000
+NEW_TOKENS = 60
+NOT_HERE = ("commonsense",)
+_opened: OrderedDict[tuple[str, int], tuple[Opened, Any]] = OrderedDict()
+
+
+def answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """{"kind": labels | number | text, "on": ..., "off": ...} of {"run", "text", "pair"}. Raises Refusal.
+
+    labels: [[name, probability], ...], likeliest first; number: a float; text: what was generated. "off" is the model without its
+    method: for a new task head, the base model under this run's head.
+    """
+    opened, prepared = _get(str(request.get("run", "")))
+    rows = None if prepared.spec.family == "language_modelling" else _rows(prepared, request)
+    kind, on = _once(opened, prepared, rows, request)
+    with opened.attached.disabled():
+        _, off = _once(opened, prepared, rows, request)
+    return {"kind": kind, "on": on, "off": off}
+
+
+def _get(run: str) -> tuple[Opened, Any]:
+    key = (run, adapter_folder(run).stat().st_mtime_ns)  # a run that still trains may have a better adapter by now
+    if key not in _opened:
+        opened = open_run(run)
+        prepared = prepare(opened.spec.task, opened.tokenizer, opened.model.config, max_length=opened.spec.training.max_length)
+        if prepared.spec.family in NOT_HERE:
+            raise Refusal("A task that chooses among options cannot be tried with a text alone.", "run")
+        _opened[key] = opened, prepared
+    _opened.move_to_end(key)
+    while len(_opened) > KEPT:
+        _opened.popitem(last=False)
+    return _opened[key]
+
+
+def _rows(prepared: Any, request: Mapping[str, Any]) -> Rows:
+    """The text as a row of the task, tokenised; the answer's column holds something of the right kind that nobody reads."""
+    spec, text, pair = prepared.spec, _text(request.get("text"), "text"), str(request.get("pair") or "").strip()
+    needed, allowed = COLUMNS[spec.family]
+    values = {"text": text, "source": text, "instruction": text, "input": "", "output": "-", "target": "-", "text_pair": pair,
+              "label": spec.labels[0] if spec.labels else 0.0, "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "-"}]}  # fmt: skip
+    if "text_pair" in spec.columns and not pair:
+        raise Refusal("This run's task compares two texts: write the second one too.", "pair")
+    row = {spec.column(role): values[role] for role in (*needed, *allowed) if role in values and (role in needed or role in spec.columns)}
+    return Rows.of(prepared.family.encode([prepared.family.format(row, spec)], prepared.setting, False))
+
+
+def _text(value: Any, field: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise Refusal("Write a text to try.", field)
+    if len(value) > LETTERS:
+        raise Refusal(f"A text to try may have {LETTERS:,} letters, not {len(value):,}.", field)
+    return value
+
+
+def _once(opened: Opened, prepared: Any, rows: Rows | None, request: Mapping[str, Any]) -> tuple[str, Any]:
+    import torch
+
+    if rows is None:
+        return "text", _continued(opened, _text(request.get("text"), "text"))
+    if prepared.objective in ("classification", "regression"):
+        batch = {name: tensor for name, tensor in prepared.collate([rows[0]]).items() if name != "labels"}
+        with torch.no_grad():
+            scores = opened.model(**batch).logits[0].float()
+        if prepared.objective == "regression":
+            return "number", float(scores[0])
+        shares = scores.softmax(0).tolist()
+        return "labels", sorted(([name, share] for name, share in zip(prepared.label_names, shares, strict=True)), key=lambda pair: -pair[1])
+    made = prepared.predictions(opened.model, 1, rows=rows)[0]
+    if "probability" in made and isinstance(made["probability"], float):
+        return "labels", [[str(made["prediction"]), made["probability"]]]
+    return "text", str(made["prediction"])
+
+
+def _continued(opened: Opened, text: str) -> str:
+    """How a language model goes on."""
+    import torch
+
+    tokens = opened.tokenizer(text, return_tensors="pt", truncation=True, max_length=512)
+    gated = any(delta.composition == "learned-gate" for delta in opened.spec.method.deltas)
+    with torch.no_grad():
+        made = opened.model.generate(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], max_new_tokens=NEW_TOKENS, do_sample=False,
+                                     use_cache=not gated, pad_token_id=opened.tokenizer.pad_token_id)  # fmt: skip
+    return opened.tokenizer.decode(made[0][tokens["input_ids"].shape[1] :], skip_special_tokens=True).strip()

@@ -1,0 +1,63 @@
+"""What models made of a text, run by run, with Δ and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lab.design import numbers
+from lab.design.refusal import Refusal
+from lab.runs import Run, default
+from lab.ui import reading
+from lab.ui.markup import esc
+from lab.ui.words import say
+
+LISTED = 200
+SHOWN_LABELS = 8
+
+
+def rows() -> list[dict[str, Any]]:
+    """The runs that have an adapter to try, newest first."""
+    found = []
+    for run in default().store.list(limit=LISTED):
+        if run.state != "queued" and _has_adapter(run):
+            found.append({"id": run.id, "name": run.name or run.id, "colour": reading.colour(run), "model": reading.model_of(run), "task": reading.task_of(run),
+                          "metric": reading.row(run)["metric"], "metric_name": reading.row(run)["metric_name"]})  # fmt: skip
+    return found
+
+
+def _has_adapter(run: Run) -> bool:
+    try:
+        folder = default().home.run_dir(run.id)
+    except Refusal:
+        return False
+    return any(Path(folder, name, "adapter.safetensors").is_file() for name in ("best", "adapter"))
+
+
+def card(run: Run, said: dict[str, Any] | None, problem: str, language: str) -> str:
+    """One run's answers: what it said, what is wrong, or that it is being asked."""
+    head = (f'<header><span class="lab-dot" style="background:{reading.colour(run)}"></span><h3><a href="runs?run={run.id}">{esc(run.name or run.id)}</a></h3></header>'
+            f'<p class="lab-muted">{esc(reading.model_of(run))} · {esc(reading.task_of(run))} · {esc(reading.method_of(run))}</p>')  # fmt: skip
+    if problem:
+        body = f'<p class="lab-said wrong" role="alert">{esc(problem)}</p>'
+    elif said is None:
+        body = f'<p class="lab-muted lab-asking">{esc(say(language, "try.asking"))}</p>'
+    else:
+        body = _side("try.on", "on", said, language) + _side("try.off", "off", said, language)
+    return f'<article class="lab-card lab-tried" data-run="{run.id}">{head}{body}</article>'
+
+
+def _side(title: str, side: str, said: dict[str, Any], language: str) -> str:
+    return f'<section class="{side}"><h4>{esc(say(language, title))}</h4>{_answer(said["kind"], said[side], language)}</section>'
+
+
+def _answer(kind: str, value: Any, language: str) -> str:
+    if kind == "labels":
+        bars = "".join(
+            f'<tr><th scope="row">{esc(name)}</th><td><span class="lab-share-bar"><i style="width:{100 * share:.1f}%"></i></span></td><td class="right num" title="{share!r}">{100 * share:.1f} %</td></tr>'
+            for name, share in value[:SHOWN_LABELS]
+        )
+        return f'<table class="lab-labels"><tbody>{bars}</tbody></table>'
+    if kind == "number":
+        return f'<p class="lab-count">{esc(numbers.number(float(value), 4))}</p>'
+    return f"<blockquote>{esc(value)}</blockquote>" if value else f'<p class="lab-muted">{esc(say(language, "try.nothing"))}</p>'
