@@ -79,7 +79,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     Relative paths in it become absolute, since workers run elsewhere. Raises Refusal with one sentence and its field.
     """
     from lab.models import locate, resolve
-    from lab.tasks import objective_of
+    from lab.tasks import objective_of, sources
     from lab.tasks import resolve as resolve_task
 
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
@@ -92,10 +92,10 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     changes: dict[str, Any] = {}
     if model.source.folder and spec.model not in models():
         changes["model"] = model.source.folder
+    if not isinstance(spec.task, str) and not task.source.hub:
+        sources.fingerprint(task.source)  # refuses what is not there, or not to be read by this process
     if task.source.file and not isinstance(spec.task, str):
         file = Path(task.source.file).expanduser().resolve()
-        if not file.is_file():
-            raise Refusal(f"There is no file {task.source.file}.", "task.source.file")
         changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": str(file)})})
     return spec.model_copy(update=changes)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from lab.design import catalogue
+from lab.design.boundary import require_inside
 from lab.design.model import ModelSpec, Source, architecture_of, kind_of
 from lab.design.options import validate
 from lab.design.refusal import Refusal
@@ -96,6 +97,7 @@ def _in_hub_cache(repository: str, revision: str) -> bool:
 
 
 def _from_folder(name: str, folder: Path) -> ModelSpec:
+    require_inside(folder, "model")
     try:
         there = folder.is_dir()
     except (OSError, ValueError):

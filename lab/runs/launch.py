@@ -42,6 +42,7 @@ def start_worker(home: Home, run: Run, database_url: str, command: Sequence[str]
     environment = {**os.environ, "LAB_HOME": str(home.path), "LAB_DATABASE_URL": database_url, "LAB_RUN_ID": run.id,
                    "LAB_RUN_ATTEMPT": str(run.attempt), TOKEN: token(run.id, run.attempt),
                    "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    environment.pop("LAB_PATHS", None)  # what a run may read was settled when it was launched
     paths = [str(ROOT), *(os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p)]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     if devices:

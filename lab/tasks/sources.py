@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from lab.design.boundary import require_inside
 from lab.design.catalogue import PRESETS
 from lab.design.refusal import Refusal
 from lab.design.task import DataSource, HashSplit, TaskSpec
@@ -62,10 +63,12 @@ def _tables(source: DataSource) -> dict[str, list[Row]]:
         return _hub_tables(source)
     from lab.tasks.importing import read_table
 
+    _require_file(source.file)
     return {"train": read_table(Path(source.file)).rows}
 
 
 def _require_file(name: str) -> None:
+    require_inside(name, "task.source.file")
     try:
         here = Path(name).is_file()
     except (OSError, ValueError):  # too long, or with NUL

@@ -7,16 +7,13 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
-from lab.design.catalogue import method_of
 from lab.design.refusal import Refusal
-from lab.design.rules import require
-from lab.design.spec import spec_of
 from lab.runs import Run, default
 from lab.runs.home import check_id
+from lab.verbs import check
 
 EXPORT_SECONDS = 600
 
@@ -34,19 +31,11 @@ def launch(spec: dict) -> dict:
     `method` is a preset's name, {"preset": name, "set": {"deltas.0.rank": 16}}, or a whole method.
     """
     try:
-        checked = spec_of(spec)
-        require(method_of(checked.method), _body(checked.model))
+        checked = check(spec)
         run = default().launch(checked.document())
         return {"run": run, "state": default().store.get(run).state}
     except Refusal as problem:
         raise gr.Error(problem.sentence, print_exception=False) from None
-
-
-def _body(model: str) -> Any:
-    from lab.design.anatomy import anatomy
-    from lab.models import resolve
-
-    return anatomy(resolve(model).config)
 
 
 def status(run: str) -> dict:

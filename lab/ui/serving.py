@@ -9,8 +9,11 @@ import socket
 import threading
 from pathlib import Path
 
+from lab.design.boundary import CLOSED, VARIABLE
 from lab.design.refusal import Refusal
 
+LARGEST_UPLOAD = "512mb"  # as lab.tasks.tables.LARGEST
+SHORTEST_PASSWORD = 8
 STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("lab.js", "knobs.js", "bench.js", "charts.js", "runs.js", "compare.js", "library.js", "sweep.js", "tryit.js")
 STYLES = ("lab.css", "pages.css", "more.css")
@@ -67,10 +70,29 @@ def settle_environment(home: str | os.PathLike | None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
-def serve(host: str, port: int, home: str | os.PathLike | None = None, block: bool = True):
-    """Start the app; blocks until interrupted unless `block` is False, then returns the Blocks."""
+def check_door(auth: str, share: bool, open_paths: bool) -> tuple[str, str] | None:
+    """(user, password) of `user:password`, None without. Raises `Refusal` for what would let strangers in, or let them read local files."""
+    user, colon, password = auth.partition(":")
+    if auth and not (user and colon and len(password) >= SHORTEST_PASSWORD):
+        raise Refusal(f"Give --auth as user:password, with a password of at least {SHORTEST_PASSWORD} letters.", "auth")
+    if open_paths and (auth or share):
+        raise Refusal("--open-paths lets everybody who reaches the app read files of this machine, so it goes together with neither --auth nor --share.", "open_paths")
+    if share and not auth:
+        raise Refusal("--share gives the app an address on the internet, so it needs --auth user:password.", "share")
+    return (user, password) if auth else None
+
+
+def serve(host: str, port: int, home: str | os.PathLike | None = None, block: bool = True, *, auth: str = "", share: bool = False,
+          open_paths: bool = False):  # fmt: skip
+    """Start the app; blocks until interrupted unless `block` is False, then returns the Blocks.
+
+    `auth`: user:password; `share`: an address on the internet through gradio's relay; `open_paths`: models and data from anywhere on
+    this machine, not only from LAB_HOME and LAB_DATA.
+    """
+    door = check_door(auth, share, open_paths)
     check_address(host, port)
     settle_environment(home)
+    os.environ.pop(VARIABLE, None) if open_paths else os.environ.__setitem__(VARIABLE, CLOSED)
     import gradio as gr
     from starlette.middleware import Middleware
 
@@ -87,6 +109,7 @@ def serve(host: str, port: int, home: str | os.PathLike | None = None, block: bo
         demo.launch(
             server_name=host, server_port=port, theme=theme(), app_kwargs={"middleware": [Middleware(FirstPaint, head=head())]}, i18n=gradio_table(), ssr_mode=False, quiet=True,
             footer_links=[], prevent_thread_lock=True, allowed_paths=[], show_error=True,
+            max_file_size=LARGEST_UPLOAD, auth=door, share=share,
         )  # fmt: skip
     except OSError:
         raise Refusal(f"Port {port} on {host} is in use: another lab may be running there; give another one with --port.", "port") from None
