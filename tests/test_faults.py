@@ -115,7 +115,7 @@ class Killer:
             if self.tally.kills >= self.budget or self.count[run.id] >= PER_RUN:
                 return
             kind = self.dice.choice(["clock", "step", "step", "end"])
-            self.plans[key] = (kind, self.dice.uniform(0, self.life) if kind == "clock" else self.dice.randint(run.step + 1, STEPS) if kind == "step"
+            self.plans[key] = (kind, self.dice.uniform(0, self.life) if kind == "clock" else self.dice.randint(min(run.step, STEPS - 1) + 1, STEPS) if kind == "step"
                                else self.dice.uniform(0, 0.6))
             self.began[key] = now
         kind, when = self.plans[key]

