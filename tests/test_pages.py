@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import time
 import xml.etree.ElementTree
 
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 
 from lab.design import catalogue
 from lab.design.nearest import neighbours
+from lab.design.refusal import Refusal
 from lab.runs import Home, Queue
-from lab.ui import comparing, published, report, views_library, views_readings
+from lab.trying.client import TryClient
+from lab.ui import comparing, published, report, views_library, views_readings, views_sweep, views_tryit
 from lab.ui import map as space
 
 SPEC = {"model": "minilm-l6", "task": "sst2", "method": {"name": "LoRA", "preset": "lora", "deltas": [{"rank": 8}]}, "seed": 0}
@@ -51,7 +55,7 @@ def test_the_map_has_every_step(language):
 def store(lab_home, monkeypatch):
     """A fresh lab whose queue starts nothing, as the pages' own."""
     queue = Queue(Home(lab_home), count=0)
-    for module in (views_readings,):
+    for module in (views_readings, views_sweep, views_tryit):
         monkeypatch.setattr(module, "default", lambda: queue)
     return queue
 
@@ -124,3 +128,100 @@ def test_what_is_taken_away_is_safe(store):
     assert lines[0].startswith("run,name,state") and "'=1+1" in lines[1] and len(lines) == 3
     page = report.report(runs, [], "en", "now")
     assert "<img" not in page and "<script" not in page and "http" not in page
+
+
+BASE = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 10}, "seed": 0, "name": "kept out", "seq": 3}
+
+
+def test_a_sweep_says_its_runs_before_launch():
+    asked = {"base": BASE, "axes": [{"path": "deltas.0.rank", "values": "4, 8"}, {"path": "seed", "values": "0, 1, 2"}]}
+    specs = views_sweep.specs_of(asked)
+    assert len(specs) == 6 and len({spec.name for spec in specs}) == 6 and len({spec.tags[-1] for spec in specs}) == 1
+    words, fine = views_sweep.before(asked, "en")
+    assert fine and 'data-runs="6"' in words and "36.9 k" in words and "73.7 k" in words and "60 steps" in words
+    assert len(views_sweep.specs_of({**asked, "axes": asked["axes"][:1], "list": True})) == 2
+
+
+@pytest.mark.parametrize("axes, said", [
+    ([], "at least one"), ([{"path": "deltas.0.rank", "values": "0"}], "at least 1"), ([{"path": "deltas.0.rnk", "values": "1"}], "rnk"),
+    ([{"path": "seed", "values": ""}], "no values"), ([{"path": "seed", "values": "1"}, {"path": "seed", "values": "2"}], "twice"),
+    ([{"path": "seed", "values": ",".join(map(str, range(1001)))}], "1,001"), ([{"path": NASTY, "values": "1"}], "&lt;img"), ("text", "at least one"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_sweep_is_one_sentence(axes, said):
+    words, fine = views_sweep.before({"base": BASE, "axes": axes if isinstance(axes, list) else []}, "en")
+    assert not fine and said in words and "<img" not in words
+
+
+def test_a_matrix_fills_as_runs_finish(store):
+    def spec(rank, seed):
+        return {**SPEC, "method": {**SPEC["method"], "deltas": [{"rank": rank}]}, "seed": seed}
+
+    for rank, seed, value in ((4, 0, 0.7), (4, 1, 0.8), (16, 0, 0.9)):
+        finished(store, spec=spec(rank, seed), best={"accuracy": value})
+    store.store.create(spec(16, 1), "waits")
+    runs = store.store.list()
+    assert list(views_sweep.axes(runs)) == ["method.deltas.0.rank", "seed"]
+    shown = views_sweep.matrix(runs, "method.deltas.0.rank", "seed", "en")
+    assert shown.count('class="told"') == 3 and "queued" in shown and "3 of 4" in shown
+    assert "0.9" in shown.split("★")[0].rsplit("<a ", 1)[1]
+    means = views_sweep.matrix(runs, "method.deltas.0.rank", "", "en")
+    assert "0.75" in means and "± 0.071" in means
+
+
+CHILD = """
+import json, os, sys, time
+print(json.dumps({"id": 0}), flush=True)
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["text"] == "die" or (asked["text"] == "die once" and not os.path.exists(sys.argv[1])):
+        open(sys.argv[1], "w").close(); os._exit(9)
+    if asked["text"] == "sleep": time.sleep(60)
+    if asked["text"] == "no": print(json.dumps({"id": asked["id"], "refusal": {"sentence": "No.", "field": "text"}}), flush=True)
+    else: print("noise"); print(json.dumps({"id": asked["id"], "kind": "text", "on": str(os.getpid()), "off": ""}), flush=True)
+"""
+
+
+@pytest.fixture
+def client(tmp_path):
+    found = TryClient([sys.executable, "-c", CHILD, str(tmp_path / "died")], idle=60)
+    yield found
+    found.close()
+
+
+def test_the_models_process_starts_late_and_comes_back(client):
+    assert not client.running
+    first = client.ask({"run": "x", "text": "hello"})["on"]
+    assert client.ask({"run": "x", "text": "again"})["on"] == first, "one process answers all"
+    assert client.ask({"run": "x", "text": "die once"})["on"] != first
+    with pytest.raises(Refusal, match="No."):
+        client.ask({"run": "x", "text": "no"})
+    with pytest.raises(Refusal, match="twice"):
+        client.ask({"run": "x", "text": "die"})
+    with pytest.raises(Refusal, match="no answer in"):
+        client.ask({"run": "x", "text": "sleep"}, seconds=0.3)
+    assert client.ask({"run": "x", "text": "still here"})["kind"] == "text"
+
+
+def test_the_models_process_goes_when_nobody_asks(client):
+    client.idle = 0.1
+    client.ask({"run": "x", "text": "hello"})
+    until = time.monotonic() + 10
+    while client.running and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not client.running
+
+
+@pytest.mark.parametrize("kind, value", [("labels", [[NASTY, 0.75], ["b", 0.25]]), ("text", NASTY), ("text", ""), ("number", 3.25)])
+def test_answers_are_text(store, kind, value):
+    shown = views_tryit.card(finished(store, NASTY), {"kind": kind, "on": value, "off": value}, "", "zh")
+    assert "<img" not in shown and shown.count("<section") == 2
+    assert "<img" not in views_tryit.card(finished(store), None, NASTY, "en")
+
+
+def test_only_runs_with_an_adapter_can_be_tried(store):
+    finished(store, "none yet")
+    run = finished(store, "has one")
+    folder = store.home.run_dir(run.id, create=True) / "best"
+    folder.mkdir()
+    (folder / "adapter.safetensors").write_bytes(b"")
+    assert [row["id"] for row in views_tryit.rows()] == [run.id]

@@ -100,7 +100,7 @@ def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
     over = sum(run.over for run in runs)
     caption = esc(say(language, "sweep.caption", metric=metric or say(language, "chart.metric"), done=over, all=len(runs)))
     titles = "".join(f"<th scope='col'>{esc(head)}</th>" for head in heads)
-    return (f'<p class="lab-muted">{caption}</p><div class="lab-scroll"><table class="lab-matrix"><thead><tr><th>{esc(rows)} \\ {esc(columns)}</th>{titles}</tr></thead>'
+    return (f'<p class="lab-muted">{caption}</p><div class="lab-scroll"><table class="lab-matrix"><thead><tr><th>{esc(rows.removeprefix("method."))} \\ {esc(columns.removeprefix("method."))}</th>{titles}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>")  # fmt: skip
 
 

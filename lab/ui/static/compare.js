@@ -8,7 +8,7 @@
   Lab.compared = Object.fromEntries(OPTIONS.map(([name, choices]) => [name, choices.includes(params.get(name)) ? params.get(name) : choices[0]]));
 
   Lab.comparing = (element, trigger, events) => {
-    const control = ([name, choices]) => h("label", {}, say("compare." + name), h("select", { value: Lab.compared[name], onchange: (event) => {
+    const control = ([name, choices]) => h("label", {}, say("compare.option." + name), h("select", { value: Lab.compared[name], onchange: (event) => {
       Lab.compared[name] = event.target.value;
       Lab.setAddress({ [name]: event.target.value === choices[0] ? "" : event.target.value });
       Lab.emit("compared");
