@@ -5,6 +5,7 @@ Torch-free until something needs a model: `methods`, `count` of a preset, `check
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,7 +124,25 @@ def queue() -> Queue:
     """The queue, with its store and home, of LAB_HOME and LAB_DATABASE_URL. Raises Refusal where they cannot be opened."""
     from lab.runs import default
 
-    return default()
+    found = default()
+    found.estimate = peak_bytes
+    return found
+
+
+def peak_bytes(document: Mapping[str, Any]) -> int | None:
+    """What a plan says that a run needs, in bytes; None where it cannot be planned (the run itself will say why)."""
+    from lab.planning import PlanClient
+    from lab.runs import default
+
+    try:
+        return _planner(PlanClient, str(default().home.path)).plan({"spec": dict(document)})["peak_reserved_bytes"]
+    except Refusal:
+        return None
+
+
+@functools.lru_cache(maxsize=2)
+def _planner(client: Any, home: str) -> Any:
+    return client(home)
 
 
 def run(spec: RunSpec | Mapping[str, Any], *, wait: bool = True, progress: Callable[[Run], None] | None = None) -> Run:

@@ -349,3 +349,32 @@ def test_the_receipt_is_plain_json(tmp_path):
     for damage in ("", "{", "[]", "null", '{"attempt": 1}', json.dumps({"attempt": 1, "state": "queued"})):
         Path(tmp_path / worker_link.RECEIPT).write_text(damage, encoding="utf-8")
         assert read_receipt(tmp_path, 1) is None
+
+
+@pytest.mark.parametrize("policy", ["ignore", "wait", "refuse"])
+def test_runs_that_do_not_fit_wait_or_are_refused_by_choice(lab, monkeypatch, policy):
+    monkeypatch.setenv("LAB_MEMORY_POLICY", policy)
+    memory = [(100 * 2**30, 50 * 2**30)]
+    monkeypatch.setattr(slots, "memory", lambda: memory[0])
+    lab.estimate, lab._count = lambda document: document.get("gib", 0) * 2**30, 2
+    large = {"steps": 5, "gib": 200}
+    if policy == "refuse":
+        with pytest.raises(Refusal, match="needs 200.0 GiB at its peak; there are 100.0 GiB here"):
+            lab.launch(large)
+    else:
+        assert lab.watch(lab.launch(large), seconds=1 if policy == "wait" else 30).state == ("queued" if policy == "wait" else "succeeded")
+    if policy == "ignore":
+        return
+    first, second, small = lab.launch({**LONG, "gib": 40}), lab.launch({"steps": 5, "gib": 70}), lab.launch({"steps": 5, "gib": 10})
+    assert lab.watch(small, seconds=30).state == "succeeded", "what fits passes by"
+    assert state(lab, second) == "queued" and "70.0 GiB" in lab.store.events(second)[0].message and lab.store.get(first).active
+    memory[0] = (100 * 2**30, 90 * 2**30)
+    assert state(lab, second) == "queued", "what the first was promised is set aside"
+    lab.stop(first)
+    assert lab.watch(second, seconds=30).state == "succeeded"
+
+
+def test_an_unknown_memory_policy_is_refused(lab, monkeypatch):
+    monkeypatch.setenv("LAB_MEMORY_POLICY", "hope")
+    with pytest.raises(Refusal, match="ignore, wait or refuse"):
+        lab.launch({"steps": 1})

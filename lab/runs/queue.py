@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import yaml
@@ -43,6 +43,7 @@ class Queue:
         self._count = count
         self._command = list(command or launcher.COMMAND)
         self._cluster = launcher.cluster()
+        self.estimate: Callable[[dict], int | None] | None = None  # a spec's bytes at its peak; set by rooms that can plan
         self._seen: dict[tuple, tuple[float | None, float]] = {}  # (run, attempt, pid) -> heartbeat, when it was new
         self._asked: dict[tuple, float] = {}  # (run, attempt) -> when it was first seen stopping
         self._lock = threading.RLock()
@@ -66,7 +67,8 @@ class Queue:
         run_id = new_id()
         name = document.get("name") or "" if name is None else name
         tags = document.get("tags") or [] if tags is None else tags
-        self.store.create(document, name, tags, notes=notes, run_id=run_id, parent=parent)
+        needs, message = self._needs(document)
+        self.store.create(document, name, tags, notes=notes, run_id=run_id, parent=parent, needs=needs, message=message)
         try:
             path = self.home.run_dir(run_id, create=True) / "spec.yaml"
             path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -74,6 +76,28 @@ class Queue:
             pass  # a copy for people; the store's own is what counts, and the launcher will say what is wrong with the disk
         self.start_next()
         return run_id
+
+    def _needs(self, document: dict) -> tuple[int | None, str]:
+        """(bytes that the plan says, a sentence where they are not free now), as LAB_MEMORY_POLICY wants. Refusal: more than there is."""
+        policy = slots.policy()
+        needs = self.estimate(document) if self.estimate and policy != "ignore" else None
+        if needs is None:
+            return None, ""
+        total, _ = slots.memory()
+        words = f"The plan says that this run needs {needs / 2**30:.1f} GiB at its peak"
+        if needs > total and policy == "refuse":
+            raise Refusal(f"{words}; there are {total / 2**30:.1f} GiB here, so lower batch_size or max_length, or choose a smaller model.", "training")
+        return needs, f"{words}; it waits until so much is free." if needs > (self._room() or needs) else ""
+
+    def _room(self) -> int | None:
+        """Bytes that a run may need to start now; None: any. What active runs on the processor will still take is set aside."""
+        if slots.policy() == "ignore" or self._cluster:
+            return None
+        total, free = slots.memory()
+        if slots.devices():
+            return free
+        promised = sum(run.needs or 0 for run in self.store.active() if run.host == processes.identity().host)
+        return max(0, min(free, total - promised))
 
     def stop(self, run_id: str, wait: bool = True) -> str:
         """End a run, its whole process tree and nothing else; the state it is in then.
@@ -160,7 +184,7 @@ class Queue:
     def start_next(self) -> list[str]:
         """Start queued runs while slots are free; the ids of those started."""
         started = []
-        while run := self.store.claim_next(processes.identity(), self.count, everywhere=self._cluster is not None):
+        while run := self.store.claim_next(processes.identity(), self.count, everywhere=self._cluster is not None, room=self._room()):
             started.append(run.id)
             if not run.spec:
                 self._bury(run, records.FAILED, "The stored specification is empty or damaged.", "Delete it and launch anew.")

@@ -59,6 +59,7 @@ class Run:
     log_tail: str | None
     exit_code: int | None
     result: dict[str, Any]
+    needs: int | None = None  # bytes at its peak, as its plan says
 
     @property
     def active(self) -> bool:

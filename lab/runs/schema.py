@@ -41,6 +41,7 @@ runs = Table(
     Column("log_tail", Text),
     Column("exit_code", BigInteger),
     Column("result", Text),  # JSON
+    Column("needs", BigInteger),  # bytes at the peak, as the plan says
 )
 
 metrics = Table(

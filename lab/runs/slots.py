@@ -5,6 +5,8 @@ import os
 import subprocess
 from functools import lru_cache
 
+import psutil
+
 from lab.design.refusal import Refusal
 
 
@@ -34,6 +36,30 @@ def slots() -> int:
     if not (said.isascii() and said.isdigit() and int(said) <= 1000):
         raise Refusal(f"LAB_SLOTS must be a whole number from 0 to 1000, not {said[:20]!r}.", "LAB_SLOTS")
     return int(said)
+
+
+def policy() -> str:
+    """LAB_MEMORY_POLICY: ignore (the default), wait or refuse. Refusal: anything else."""
+    said = os.environ.get("LAB_MEMORY_POLICY", "").strip() or "ignore"
+    if said not in ("ignore", "wait", "refuse"):
+        raise Refusal(f"LAB_MEMORY_POLICY must be ignore, wait or refuse, not {said[:20]!r}.", "LAB_MEMORY_POLICY")
+    return said
+
+
+def memory() -> tuple[int, int]:
+    """(total, free) bytes for one run: of the accelerator with most free, else of main memory."""
+    chosen = devices()
+    try:
+        said = subprocess.run(["nvidia-smi", "--query-gpu=index,memory.total,memory.free", "--format=csv,noheader,nounits"], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=10, check=True).stdout if chosen else ""
+        rows = [[part.strip() for part in line.split(",")] for line in said.splitlines()]
+        found = [(int(total) * 2**20, int(free) * 2**20) for index, total, free in rows if index in chosen]
+    except (OSError, subprocess.SubprocessError, ValueError):
+        found = []
+    if found:
+        return max(total for total, _ in found), max(free for _, free in found)
+    now = psutil.virtual_memory()
+    return now.total, now.available
 
 
 def devices_of(slot: int, count: int, found: list[str]) -> list[str]:

@@ -134,11 +134,11 @@ class Store:
     # -- states
 
     def create(self, spec: dict[str, Any], name: str = "", tags: Sequence[str] = (), *, notes: str = "",
-               run_id: str | None = None, parent: str | None = None, message: str = "") -> str:
+               run_id: str | None = None, parent: str | None = None, message: str = "", needs: int | None = None) -> str:
         """A new queued run, last in the queue; its id. Refusal: spec too large or no JSON, bad name or tag, full queue."""
         values = {"id": check_id(run_id or new_id()), "name": check_name(name), "state": QUEUED, "spec": spec_text(spec),
                   "tags": json.dumps(check_tags(tags)), "notes": check_notes(notes), "parent": parent and check_id(parent),
-                  "attempt": 0, "created": time.time(), "step": 0}
+                  "attempt": 0, "created": time.time(), "step": 0, "needs": needs}
 
         def work(connection: Connection) -> None:
             version = take_ticket(connection)
@@ -174,10 +174,11 @@ class Store:
 
         return self.database.write(work, durable=True)
 
-    def claim_next(self, launcher: Identity, slots: int, everywhere: bool = False) -> Run | None:
+    def claim_next(self, launcher: Identity, slots: int, everywhere: bool = False, room: int | None = None) -> Run | None:
         """Take the first queued run for a worker that `launcher` is about to start on its host, if a slot is free there.
 
-        `everywhere`: slots are a cluster's, so that active runs on all hosts count. The run becomes 'starting' in its next attempt, with the lowest free slot (from 0) and the launcher as its process.
+        `everywhere`: slots are a cluster's, so that active runs on all hosts count. `room`: bytes of memory; runs that
+        need more are passed over. The run becomes 'starting' in its next attempt, with the lowest free slot (from 0) and the launcher as its process.
         """
         def work(connection: Connection) -> str | None:
             version = take_ticket(connection)
@@ -185,7 +186,8 @@ class Store:
             busy = connection.execute(select(runs.c.slot).where(here)).scalars().all()
             if len(busy) >= slots:
                 return None
-            first = connection.execute(select(runs.c.id, runs.c.number).where(runs.c.state == QUEUED)
+            fits = True if room is None else or_(runs.c.needs.is_(None), runs.c.needs <= room)
+            first = connection.execute(select(runs.c.id, runs.c.number).where(runs.c.state == QUEUED, fits)
                                        .order_by(runs.c.position, runs.c.number).limit(1)).first()
             if first is None:
                 return None

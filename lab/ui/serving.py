@@ -100,8 +100,9 @@ def serve(host: str, port: int, home: str | os.PathLike | None = None, block: bo
     from lab.ui.building import build, theme
     from lab.ui.first_paint import FirstPaint
     from lab.ui.words import gradio_table
+    from lab.verbs import queue
 
-    default().reconcile()
+    queue().reconcile()
     keeper = Keeper(default())
     gr.set_static_paths([STATIC, plotly_folder()])
     demo = build()
