@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lab.design import equation, numbers
-from lab.design.count import Count
+from lab.design.count import LABELS, Count
 from lab.design.forms import FORMS
 from lab.design.method import Method
 from lab.ui.answering import Answer
@@ -42,7 +42,7 @@ def _counted(count: Count, language: str) -> list[str]:
         f'<div class="lab-ticks" aria-hidden="true">{ticks}</div>',
     ]
     if len(count.by_delta) > 1:
-        rows = "".join(f"<tr><td>{esc(_where(name))}</td><td>{weights(size)}</td></tr>" for name, size in count.by_delta.items())
+        rows = "".join(f"<tr><td>{esc(_where(name, language))}</td><td>{weights(size)}</td></tr>" for name, size in count.by_delta.items())
         parts.append(f'<table class="lab-table lab-where"><tbody>{rows}</tbody></table>')
     facts = []
     if count.biases:
@@ -53,9 +53,15 @@ def _counted(count: Count, language: str) -> list[str]:
     return [*parts, f'<p class="lab-muted">{" ".join(facts)}</p>']
 
 
-def _where(name: str) -> str:
+def _where(name: str, language: str) -> str:
+    """A key of `Count.by_delta` in words: 'Δ1 slots at attn.heads', or what is selected."""
     index, _, rest = name.partition(" ")
-    return f"Δ{int(index) + 1} {rest}" if index.isdigit() else name
+    if not index.isdigit():
+        kind = next((what for what, label in LABELS.items() if label == name), "")
+        return say(language, f"select.{kind}") if kind else name
+    form, _, places = rest.partition(" at ")
+    shown = FORMS[form].label_zh if language == "zh" and form in FORMS else f"{form} at"
+    return f"Δ{int(index) + 1} {shown} {places}"
 
 
 def _problems(found: Answer, language: str) -> str:

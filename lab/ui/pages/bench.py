@@ -9,6 +9,7 @@ import gradio as gr
 from lab.design.refusal import Refusal
 from lab.runs import default
 from lab.ui import answering
+from lab.ui.planning import plan
 from lab.ui.schema import schema
 from lab.ui.taking import save, write
 from lab.ui.turning import told, turn
@@ -35,6 +36,7 @@ def build(demo: gr.Blocks) -> None:
             part("notes", "lab-card lab-notes")
         with gr.Column(elem_classes="lab-right", min_width=0):
             part("costs", "lab-card lab-costs")
+            gr.HTML(html_template="", js_on_load="Lab.memory(element, server)", server_functions=[plan], elem_classes="lab-card lab-memory", elem_id="memory", apply_default_css=False)
             launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch")
             gr.HTML(html_template="", js_on_load="Lab.tools(element, server)", server_functions=[write, save], elem_id="tools", apply_default_css=False)
             quick = gr.Button(gr.I18n()("native.quick"), elem_id="quick")

@@ -48,6 +48,28 @@
     const open = h("button", { type: "button", class: "lab-quiet", onclick: () => { form.hidden = !form.hidden; if (!form.hidden) name.focus(); } }, say("bench.save"));
     element.replaceChildren(h("div", { class: "lab-tools" }, h("span", { class: "lab-muted" }, say("bench.copy")), ["yaml", "command", "python"].map(copy), open), form, said);
   };
+  // the memory plan: asked when the knobs have rested, first the plan, then the largest batch
+  Lab.memory = (element, server) => {
+    const REST = 700, topic = Math.random().toString(36).slice(2);
+    let asked = "", timer = 0;
+    const ask = async () => {
+      const draft = Lab.draft(), mark = JSON.stringify([draft.model, draft.task, draft.method, draft.training]);
+      if (mark === asked) return;
+      asked = mark;
+      if (!element.firstChild) Lab.fill(element, "<p class='lab-muted'></p>");
+      if (!element.querySelector("[data-peak]")) element.firstChild.textContent = Lab.say("plan.asking");
+      element.classList.add("stale");
+      for (const advise of [false, true]) {
+        let found;
+        try { found = await server.plan({ draft, language: Lab.language, topic, advise }); } catch { found = { html: "" }; }
+        if (asked !== mark || found.superseded) return;
+        Lab.fill(element, found.html);
+        element.classList.remove("stale");
+        if (!found.html) return;
+      }
+    };
+    Lab.on("settled", () => { clearTimeout(timer); timer = setTimeout(ask, REST); });
+  };
   Lab.answers = (element, props, watch) => watch("value", () => props.value && Lab.emit("answer", props.value));
   Lab.going = (element, props, watch) => {
     watch("value", () => { if (props.value && props.value.to) location.href = props.value.to; });
