@@ -203,6 +203,30 @@ def test_a_stop_at_any_step_resumes_exactly(dropping, toy, tmp_path, at):
     assert 4 in record.curve("eval_loss") or at > 4 or at == 0, "an evaluation that the stop cut short is made up for"
 
 
+class Impatient(Record):
+    """Asks to stop at the n-th time of asking, which may be in the midst of a step or of an evaluation."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.n = n
+
+    def stopping(self):
+        self.n -= 1
+        return self.n < 0
+
+
+@pytest.mark.parametrize("method", ["lora", "diff-pruning"])
+def test_a_stop_in_the_midst_of_a_step_loses_nothing(dropping, toy, tmp_path, method):
+    given = spec(dropping, toy, method=method, steps=6, evaluate_every=3, checkpoint_every=100, accumulation=2)
+    train(given, Record(), tmp_path / "whole", say=silent)
+    ends = []
+    for n in (3, 5, 6, 7, 8, 9, 10, 11, 12):
+        ends.append(train(given, Impatient(n), tmp_path / "cut", say=silent))
+    assert ends[0]["steps"] < ends[-1]["steps"] and ends[0]["state"] == "cancelled"
+    train(given, Record(), tmp_path / "cut", say=silent)
+    assert not same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
 def test_a_damaged_checkpoint_costs_only_time(dropping, toy, tmp_path):
     given = spec(dropping, toy, steps=9, checkpoint_every=2)
     train(given, Record(), tmp_path / "whole", say=silent)

@@ -121,14 +121,26 @@ class Loop:
     # -- one step ----------------------------------------------------------------------------------------------------------------
 
     def train_step(self) -> tuple[Tensor, float]:
-        """One optimizer step; (gradient norm before clipping, learning rate)."""
+        """One optimizer step; (gradient norm before clipping, learning rate).
+
+        Raises lab.tasks.Stopped, with everything as it was before the step, when a stop is asked for in its midst: a stopped
+        worker has seconds, and a step may take minutes. (Processes of one run finish the step together.)
+        """
+        position, random = self.steps.position, devices.random_states() if self.processes == 1 else {}
         passes, targets, tokens, rows = self._next_passes()
         targets = self._agree(targets)
-        self.step += 1
-        rate = optimizers.set_lr(self.optimizer, optimizers.lr_factor(self.step - 1, self.total, self.training.warmup, self.training.schedule))
+        factor = optimizers.lr_factor(self.step, self.total, self.training.warmup, self.training.schedule)
+        rate = optimizers.set_lr(self.optimizer, factor)
         summed = torch.zeros((), device=self.device)
-        for number, (batch, weight) in enumerate(passes, 1):
-            summed += self._backward(batch, weight, targets, last=number == len(passes))
+        try:
+            for number, (batch, weight) in enumerate(passes, 1):
+                summed += self._backward(batch, weight, targets, last=number == len(passes))
+        except Stopped:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.steps.position = position
+            devices.set_random_states(random)
+            raise
+        self.step += 1
         self._losses.append(summed)
         norm = self._update()
         self.speed.count(rows, tokens)
@@ -174,8 +186,14 @@ class Loop:
                 penalty = self.attached.penalty() if last else None
                 if penalty is not None:
                     loss = loss + penalty
+            self._heed()
             self.accelerator.backward(loss)
+            self._heed()
         return shared
+
+    def _heed(self) -> None:
+        if self.processes == 1 and self.reporter.stopping():
+            raise Stopped
 
     def _update(self) -> Tensor:
         """From gradients to new weights, in the order that schedules rely on; the gradient norm before clipping."""
