@@ -32,11 +32,11 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving(home: Path, seconds: float = 60.0) -> Iterator[str]:
-    """`python app.py` until the block ends; gives its address."""
+def serving(home: Path, seconds: float = 60.0, **more: str) -> Iterator[str]:
+    """`python app.py` until the block ends; gives its address. `more`: environment variables."""
     port = free_port()
     log = (home.parent / f"app-{port}.log").open("wb")
-    app = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment(home), stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    app = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env={**environment(home), **more}, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
         until = time.monotonic() + seconds

@@ -1,0 +1,178 @@
+"""Library, Sweep, Try it, Runs and Compare in a real Chromium, over a lab whose runs are already there. Nothing trains here."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from ui_support import Watched, chromium, serving
+
+from lab.design import catalogue
+from lab.design.spec import spec_of
+from lab.runs import Home, Queue, processes
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
+LONG = 120_000
+
+
+def spec(rank=8, seed=0):
+    return spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": {"preset": "lora", "set": {"deltas.0.rank": rank}}, "seed": seed,
+                    "training": {"steps": 10}, "name": f"rank {rank}, seed {seed}", "tags": ["grid"]}).document()  # fmt: skip
+
+
+def finished(queue, rank, seed, value):
+    """A run that is over, with the curves and the result of a real one."""
+    document = spec(rank, seed)
+    run = queue.store.create(document, document["name"], document["tags"])
+    queue.store.claim(run, processes.identity())
+    rows = [(step, name, number) for step in range(1, 11) for name, number in (("loss", 1 / step), ("epoch", step / 10), ("tokens_per_second", 900.0))]
+    rows += [(10, f"delta_norm/encoder.{layer}.attn.q", 0.01 * layer) for layer in range(6)] + [(10, "eval_accuracy", value), (10, "eval_loss", 0.5)]
+    queue.store.log(run, rows, step=10, total_steps=10)
+    queue.store.finish(run, "succeeded", result={"best": {"step": 10, "accuracy": value}, "trainable": 9216 * rank, "percent": 0.04 * rank, "peak_bytes": 1e9 + rank, "seconds": 60.0 + rank})
+    folder = queue.home.run_dir(run, create=True)
+    (folder / "predictions.json").write_text(json.dumps([{"input": "<b>fine</b>", "prediction": "positive", "reference": "negative", "right": False}]), encoding="utf-8")
+    return run
+
+
+def give_adapter(queue, run):
+    """An untrained adapter where a run keeps its best one."""
+    from safetensors.torch import save_file
+
+    from lab.engine import attach
+    from lab.models import load
+
+    document = spec_of(queue.store.get(run).spec)
+    attached = attach(load("minilm-l6", objective="classification", num_labels=2), document.method)
+    folder = queue.home.run_dir(run, create=True) / "best"
+    folder.mkdir()
+    save_file({name: tensor.contiguous() for name, tensor in attached.state_dict().items()}, folder / "adapter.safetensors")
+    (folder / "method.json").write_text(json.dumps({"objective": "classification", "labels": ["negative", "positive"]}), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """(address, {(rank, seed): run}, a queued run)."""
+    home = tmp_path_factory.mktemp("pages") / "home"
+    queue = Queue(Home(home), count=0)
+    runs = {(rank, seed): finished(queue, rank, seed, 0.7 + rank / 100 + seed / 100) for rank in (4, 16) for seed in (0, 1)}
+    give_adapter(queue, runs[4, 0])
+    waiting = queue.store.create(spec(32), "waits", ["grid"])
+    with serving(home, LAB_SLOTS="0") as address:
+        yield address, runs, waiting
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+def opened(browser, address):
+    page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US", accept_downloads=True).new_page()
+    page.set_default_timeout(20_000)
+    watched = Watched(page)
+    page.goto(address)
+    return watched
+
+
+def test_library(lab, browser):
+    watched = opened(browser, lab[0] + "/library")
+    page = watched.page
+    page.wait_for_selector("#method-mam .katex")
+    assert page.locator(".lab-method").count() == len(catalogue.names("methods")) == page.locator(".lab-method .lab-thumb svg").count()
+    page.get_by_label("Filter by name").fill("prefix gating")
+    page.wait_for_function("document.querySelectorAll('.lab-method:not([hidden])').length === 1")
+    page.get_by_label("Filter by name").fill("")
+    page.locator("#method-adapter-houlsby").get_by_role("link", name="Open on the bench").click()
+    page.wait_for_function("document.querySelector('#equation')?.innerText.includes('GELU')")
+    watched.clean()
+
+
+def test_runs_are_described_sorted_and_moved(lab, browser):
+    address, runs, waiting = lab
+    watched = opened(browser, f"{address}/runs?run={runs[4, 0]}")
+    page = watched.page
+    page.wait_for_selector("#run-maps .delta_norm td")
+    assert page.locator("#run-maps .delta_norm td").count() == 6
+    page.get_by_role("tab", name="Predictions").click()
+    page.get_by_text("<b>fine</b>").wait_for()
+    page.get_by_role("tab", name="Name and notes").click()
+    page.get_by_label("Notes").fill("keep this one")
+    page.get_by_label("Tags").fill("grid, mine")
+    page.get_by_role("button", name="Save").click()
+    page.locator("#run-head .lab-tag", has_text="mine").wait_for()
+    page.reload()
+    page.get_by_role("tab", name="Name and notes").click()
+    page.wait_for_function("document.querySelector('#about-notes').value === 'keep this one'")
+    page.get_by_role("button", name="Duplicate").click()
+    page.wait_for_selector("#run-head .lab-state.queued")
+    assert page.locator("#runs .lab-item").first.get_attribute("data-run") == waiting
+    page.get_by_role("button", name="Start next").click()
+    page.wait_for_function(f"document.querySelector('#runs .lab-item').dataset.run !== '{waiting}'")
+    page.get_by_label("Order").select_option("metric")
+    page.wait_for_function("document.querySelector('#runs .lab-name').textContent === 'rank 16, seed 1'")
+    page.get_by_label("Tag", exact=True).select_option("mine")
+    page.wait_for_function("document.querySelectorAll('#runs .lab-item').length === 2")
+    watched.clean()
+
+
+def test_compare_takes_other_views_home(lab, browser, tmp_path):
+    address, runs, _ = lab
+    watched = opened(browser, f"{address}/compare?runs={','.join(runs.values())}")
+    page = watched.page
+    page.wait_for_selector("[data-chart=pareto_percent][data-points='4']")
+    page.get_by_label("x axis").select_option("epoch")
+    page.get_by_label("curves").select_option("yes")
+    page.wait_for_function("document.querySelector('[data-chart=loss] .lab-plot').data?.some((trace) => /n=2/.test(trace.name))")
+    longest = page.evaluate("Math.max(...document.querySelector('[data-chart=loss] .lab-plot').data[0].x)")
+    assert longest == 1 and "along=epoch" in page.url and "group=yes" in page.url
+    for button, name in (("CSV", "comparison.csv"), ("HTML report", "comparison.html")):
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=button).click()
+        waiting.value.save_as(tmp_path / name)
+    rows = list(csv.DictReader((tmp_path / "comparison.csv").open(encoding="utf-8")))
+    assert {row["run"] for row in rows} == set(runs.values()) and rows[0]["method.deltas.0.rank"] == "4"
+    report = (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert "<svg" in report and "<script" not in report
+    watched.clean()
+
+
+def test_sweep(lab, browser):
+    watched = opened(browser, lab[0] + "/sweep?tag=grid&row=method.deltas.0.rank&column=seed")
+    page = watched.page
+    page.wait_for_selector("#matrix td.told >> nth=3")
+    page.wait_for_selector('#sweep-told [data-runs="6"]')
+    page.get_by_label("values of option 1").fill("0, 4")
+    page.get_by_text("at least 1").wait_for()
+    assert page.locator("#sweep-launch").is_disabled()
+    page.get_by_label("values of option 1").fill("2, 4")
+    page.wait_for_selector('#sweep-told [data-runs="4"]')
+    page.get_by_role("button", name="Queue all runs").click()
+    page.get_by_text("4 runs are queued").wait_for()
+    page.wait_for_function("document.querySelectorAll('#matrix td a').length === 4 && document.querySelector('#matrix').innerText.includes('queued')")
+    watched.clean()
+
+
+def test_try_it(lab, browser):
+    address, runs, _ = lab
+    watched = opened(browser, address + "/tryit")
+    page = watched.page
+    page.locator(f'.lab-item[data-run="{runs[4, 0]}"][aria-checked="true"]').wait_for()
+    assert page.locator("#try-form .lab-item").count() == 1, "only runs with an adapter"
+    page.get_by_label("Text", exact=True).fill("a gorgeous, witty, seductive movie")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_selector("#answers .on .lab-labels", timeout=LONG)
+    assert page.locator("#answers .off .lab-labels tr").count() == 2
+    watched.clean()
+
+
+def test_chinese(lab, browser):
+    watched = opened(browser, lab[0] + "/library")
+    page = watched.page
+    page.get_by_role("button", name="中文").click()
+    page.get_by_text("设计空间地图").first.wait_for()
+    for path, words in (("runs", "全部状态"), ("compare", "选择要对比的运行"), ("sweep", "变化的选项"), ("tryit", "适配器")):
+        page.goto(f"{lab[0]}/{path}")
+        page.get_by_text(words).or_(page.get_by_label(words)).first.wait_for(state="attached")
+    watched.clean()
