@@ -98,7 +98,7 @@ def _published(name: str, language: str) -> str:
     for (cite, table, setting, percent), group in groupby(found, key=lambda point: (point.cite, point.table, point.setting, point.percent)):
         told = " · ".join(f"{esc(point.task)} {esc(point.metric)} {point.value:g}" for point in group if point.value is not None) or numbers.UNKNOWN
         share = numbers.percent(percent) if percent is not None else numbers.UNKNOWN
-        rows.append(f"<tr><td>{esc(cite)}, {esc(table)}</td><td>{esc(setting)}</td><td class='right'>{esc(share)}</td><td>{told}</td></tr>")
+        rows.append(f"<tr><td>{esc(cite)}, {esc(say(language, 'library.table', n=table) if table.isdigit() else table)}</td><td>{esc(setting)}</td><td class='right'>{esc(share)}</td><td>{told}</td></tr>")
     heads = "".join(f"<th>{esc(say(language, key))}</th>" for key in ("library.source", "library.setting", "library.share", "library.values"))
     return (f'<details class="lab-published"><summary>{esc(say(language, "library.published", n=len(rows)))}</summary><div class="lab-scroll">'
             f'<table class="lab-table"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div></details>')  # fmt: skip
