@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from ui_support import ROOT, environment
 
+from lab.design import writing
 from lab.design.catalogue import load_method, names
 from lab.design.figure import figure
 from lab.design.forms import FORMS
@@ -21,7 +22,7 @@ from lab.design.method import Method
 from lab.design.refusal import Refusal
 from lab.design.rules import problems
 from lab.design.settling import with_composition, with_form
-from lab.ui import answering, schema, views_bench, words
+from lab.ui import answering, schema, taking, turning, views_bench, words
 from lab.ui.api import export_zip
 
 STATIC = ROOT / "lab" / "ui" / "static"
@@ -169,3 +170,61 @@ def test_static_files_fetch_nothing_from_outside():
     for path in [*STATIC.iterdir(), *Path(ROOT / "lab" / "ui").rglob("*.py")]:
         addresses = set(re.findall(r"https?://[\w./-]+", path.read_text(encoding="utf-8"))) - {"http://www.w3.org/2000/svg", "https://arxiv.org/abs/", "http://"}
         assert addresses == set(), path
+
+
+def test_every_knob_has_chinese_words():
+    drawn = schema.schema("zh")
+    groups = [part["fields"] for kinds in drawn["groups"].values() for part in kinds.values()] + [part["fields"] for part in drawn["selections"].values()]
+    for field in (field for part in (drawn["delta"], drawn["training"], drawn["identity"], *groups) for field in part):
+        assert field["zh"], field["path"]
+        assert field["help_zh"] != field["help"], field["path"]
+
+
+@pytest.mark.parametrize("method", names("methods"))
+def test_a_design_is_written_so_that_it_gives_the_same_run(method):
+    import shlex
+
+    import yaml
+
+    from lab.cli.parser import parser
+    from lab.cli.request import document_of
+    from lab.design.spec import spec_of
+
+    turned = load_method(method).document()
+    if turned["deltas"]:
+        turned["deltas"][0]["rank"] = 7
+        turned["deltas"].append(dict(turned["deltas"][0]))
+    for document in (method, turned):
+        spec = spec_of({**DRAFT, "method": document})
+        assert spec_of(yaml.safe_load(writing.as_yaml(spec))) == spec
+        given = parser().parse_args(shlex.split(writing.as_command(spec))[3:])
+        assert spec_of(document_of(given)) == spec
+
+
+def test_presets_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_HOME", str(tmp_path))
+    draft = {**DRAFT, "method": load_method("lamda-plus-plus", {"deltas.0.rank": 24}).document()}
+    assert "built" not in taking.save({"draft": draft, "name": "../x"}).get("saved", "")
+    assert "small letters" in taking.save({"draft": draft, "name": "../x"})["wrong"]
+    assert "already" in taking.save({"draft": draft, "name": "lora"})["wrong"]
+    assert taking.save({"draft": draft, "name": "mine"}) == {"saved": "mine"}
+    assert load_method("mine").deltas == load_method("lamda-plus-plus", {"deltas.0.rank": 24}).deltas
+    assert [item["name"] for item in schema.own_methods("en")] == ["mine"]
+    assert "already" in taking.save({"draft": draft, "name": "mine"})["wrong"]
+    assert taking.save({"draft": {**DRAFT, "method": load_method("mine", {"deltas.0.rank": 20}).document()}, "name": "mine"}) == {"saved": "mine"}
+    (tmp_path / "presets" / "methods" / "bad.yaml").write_text("- 1\n", encoding="utf-8")
+    assert [item["name"] for item in schema.own_methods("en")] == ["mine"]
+
+
+def test_only_what_the_page_lacks_is_sent():
+    first = turning.turn({"draft": DRAFT, "seq": 1, "language": "en", "have": {}})
+    have = {name: part[0] for name, part in first["parts"].items()}
+    again = turning.turn({"draft": {**DRAFT, "method": load_method("lora", {"deltas.0.rank": 16}).document()}, "seq": 2, "language": "en", "have": have})
+    assert {"costs", "figure"} <= set(again["parts"]) and "notes" not in again["parts"]
+    assert again["modified"] and "LoRA" in again["near"]
+    assert turning.turn(None)["errors"] and turning.turn({"draft": [], "have": 3})["errors"]
+
+
+def test_a_schedule_says_where_it_starts_and_ends():
+    found = answering.answer({**DRAFT, "method": "diff-pruning"})
+    assert "lab-after" in views_bench.costs(found, "en") and found.count.final < found.count.trainable

@@ -50,9 +50,11 @@ def answer(draft: dict[str, Any]) -> Answer:
     try:
         found.document = _settled(draft, changed)
         found.draft = found.document or draft
-        found.method = validate(Method, found.draft["method"], "method.")
+        found.method = validate(Method, found.draft.get("method"), "method.")
     except Refusal as problem:
         found.errors.append((problem.field or "method", problem.sentence))
+    except (LookupError, TypeError, ValueError, AttributeError):  # a draft that no knob of ours could have made
+        found.errors.append(("method", "This is not a design: choose a method to start from."))
     spec = _model(found)
     if found.method:
         found.modified = _modified(found.method)

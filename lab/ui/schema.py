@@ -44,9 +44,9 @@ def schema(language: str = "en") -> dict[str, Any]:
         "main": MAIN, "own": OWN, "training_main": TRAINING_MAIN,
         "forms": {name: _form(form) for name, form in FORMS.items()},
         "words": _dimension_words(),
-        "selections": {kind.model_fields["what"].default: {"fields": [_field(f) for f in fields(kind) if f.path != "what"]}
+        "selections": {kind.model_fields["what"].default: {"fields": [_field(f, kind.model_fields["what"].default) for f in fields(kind) if f.path != "what"]}
                        for kind in get_args(get_args(Selection)[0])},
-        "groups": {name: {one.model_fields["name"].default: {"label": TABLE[f"group.{one.model_fields['name'].default}"], "fields": [_field(f) for f in fields(one) if f.path != "name"]}
+        "groups": {name: {one.model_fields["name"].default: {"label": TABLE[f"group.{one.model_fields['name'].default}"], "fields": [_field(f, one.model_fields["name"].default) for f in fields(one) if f.path != "name"]}
                           for one in kinds} for name, kinds in GROUPS.items()},
         "fresh": Delta(at=["ffn.out"], form="bottleneck", rank=16).model_dump(mode="json"),
     }  # fmt: skip
@@ -56,13 +56,14 @@ def _said(language: str, key: str) -> str:
     return TABLE[key][language == "zh"] if key in TABLE else key.rsplit(".", 1)[-1]
 
 
-def _field(field: OptionField) -> dict[str, Any]:
+def _field(field: OptionField, group: str = "") -> dict[str, Any]:
+    """A field with its Chinese words: those of its own group first (`help.adalora.start`), else those of its path."""
     several = {"at": tuple(REPRESENTATIONS), "stacks": get_args(StackName)}.get(field.path, ())
-    help_zh = TABLE.get(f"help.{field.path}", ["", ""])[1]
+    chinese = lambda what: TABLE.get(f"{what}.{group}.{field.path}", TABLE.get(f"{what}.{field.path}", ["", ""]))[1]  # noqa: E731
     return {
         **asdict(field), "default": _plain(field.default), "choices": several or field.choices, "several": bool(several),
-        "log": field.path in LOGARITHMIC, "help_zh": help_zh or field.help,
-        "zh": field.zh or TABLE.get(f"label.{field.path}", ["", ""])[1],
+        "log": field.path in LOGARITHMIC, "help_zh": chinese("help") or field.help,
+        "zh": field.zh or chinese("label"),
     }  # fmt: skip
 
 
