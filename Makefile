@@ -1,4 +1,4 @@
-# make setup | run | test | test-all | oracle | lint | clean. Stamps make a second call instant.
+# make setup | run | test | test-all | oracle | screenshots | lint | clean. Stamps make a second call instant.
 PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -9,7 +9,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: setup run test test-all oracle lint clean
+.PHONY: setup run test test-all oracle screenshots lint clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.ready
@@ -28,6 +28,10 @@ test-all: $(VENV)/.ready-test $(VENV)/.ready-ray $(VENV)/.ready-system
 # The adapters library pins an older transformers, so the tests that compare with it need an environment of their own.
 oracle:
 	@tests/oracles/adapters_env.sh $(PYTHON)
+
+# Pictures of the docs, from the real app, with a pair of runs trained for them.
+screenshots: $(VENV)/.ready-test $(VENV)/.ready-system
+	$(PY) docs/screenshots.py --run
 
 lint: $(VENV)/.ready-test
 	$(PY) -m ruff check .

@@ -32,7 +32,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving(home: Path, seconds: float = 60.0, **more: str) -> Iterator[str]:
+def serving(home: Path, seconds: float = 150.0, **more: str) -> Iterator[str]:
     """`python app.py` until the block ends; gives its address. `more`: environment variables."""
     port = free_port()
     log = (home.parent / f"app-{port}.log").open("wb")
