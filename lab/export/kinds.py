@@ -57,7 +57,7 @@ def lora_type(method: Method, body: Anatomy, objective: str) -> str:
 
 
 def _selected(method: Method) -> str:
-    words = {"all": "all weights", "bias": "biases", "norm": "norms together with deltas", "layers": "whole layers", "masked": "a sparse difference"}
+    words = {"all": "all weights", "head": "the task head alone", "bias": "biases", "norm": "norms together with deltas", "layers": "whole layers", "masked": "a sparse difference"}
     return words[method.select.what]
 
 
