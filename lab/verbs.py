@@ -83,7 +83,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     from lab.tasks import objective_of, sources
     from lab.tasks import resolve as resolve_task
 
-    spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
+    spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec) if isinstance(spec, Mapping) else spec)
     model, task = resolve(spec.model), resolve_task(spec.task)
     require(spec.method, anatomy(model.config))
     objective_of(task, model)

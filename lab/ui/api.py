@@ -58,6 +58,8 @@ def compare(runs: list[str]) -> dict:
     from lab.ui.reading import differences
 
     try:
+        if not isinstance(runs, list):
+            raise Refusal("Give a list of run ids to compare.", "runs")
         found = [default().store.get(check_id(run)) for run in runs[:50]]
     except Refusal as problem:
         raise gr.Error(problem.sentence, print_exception=False) from None
