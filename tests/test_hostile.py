@@ -470,3 +470,14 @@ def test_hostile_requests_to_the_app(tmp_path):
     ours = [line for line in log.splitlines() if f'File "{ROOT / "lab"}' in line and "first_paint" not in line]  # gradio's own proxy stumbles over NUL
     assert not ours, "\n".join(ours)
     print(f"{number} hostile requests to the app")
+
+
+@pytest.mark.parametrize("auth, share, open_paths, words", [
+    ("me:12345678", False, True, "neither"), ("", True, True, "neither"), ("", True, False, "needs --auth"), ("me", False, False, "user:password"),
+    (":12345678", False, False, "user:password"), ("me:short", False, False, "at least 8"), ("me:", True, False, "user:password")])  # fmt: skip
+def test_doors_that_would_let_strangers_in_are_refused(auth, share, open_paths, words):
+    from lab.ui.serving import check_door
+
+    with pytest.raises(Refusal, match=words):
+        check_door(auth, share, open_paths)
+    assert check_door("me:with:colons", False, False) == ("me", "with:colons") and check_door("", False, True) is None
