@@ -105,6 +105,7 @@ class SelectMasked(Options):
     density: float = option(0.005, gt=0, le=1, label="density", help="Share of the weights that may differ at the end.")
     l0: float = option(1.25e-7, ge=0, label="L0 weight", symbol="λ", help="Weight of the expected number of open gates in the loss.")
     projection: float = option(0.5, gt=0, lt=1, label="projection", help="Fraction of the run after which the mask is fixed.")
+    finish_ratio: float = option(5.0, gt=0, label="finish ratio", help="Learning rate after the projection over that before (the paper: 5e-5 over 1e-5).")
     gate_lr: float = option(0.1, gt=0, label="gate learning rate", help="Learning rate of the gates' log α; constant.")
     start: float = option(5.0, label="initial log α", help="log α of every gate at the start: open, mostly.")
     structured: bool = option(True, label="structured", help="Also one gate per tensor, multiplied with the element's own.")

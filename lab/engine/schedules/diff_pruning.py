@@ -57,6 +57,11 @@ class DiffPruning(Schedule):
                 parameter.grad = None
             difference.fix(threshold)
         self.fixed = True
+        own = {id(difference.w) for difference in self.differences.values()}
+        for group in self.optimizer.param_groups if self.optimizer else ():
+            if any(id(parameter) in own for parameter in group["params"]):
+                for rate in {"lr", "peak_lr"} & set(group):  # the loop keeps a group's peak beside its present rate
+                    group[rate] *= self.options.finish_ratio
 
     def threshold(self) -> float:
         """Bisection on |θ − θ0| for the largest threshold that leaves at least density × weights."""
