@@ -11,7 +11,7 @@ from ui_support import Watched, chromium, serving
 
 from lab.runs import Home, Queue
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 LONG = 120_000  # ms that a worker may need to import torch, load the model and take its first steps on a busy machine
 
 
@@ -35,7 +35,7 @@ def browser():
 def opened(browser, address, **options):
     context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US", **options)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     watched = Watched(page)
     page.goto(address)
     return watched
@@ -88,7 +88,7 @@ def test_main_path(app, browser, tmp_path):
     page.wait_for_selector("#run-head .lab-state.running", timeout=LONG)
     points(page, "loss", 2)
     page.get_by_role("button", name="Stop").click()
-    page.wait_for_selector("#run-head .lab-state.cancelled", timeout=30_000)
+    page.wait_for_selector("#run-head .lab-state.cancelled", timeout=60_000)
 
     page.locator(f'.lab-item[data-run="{first}"]').click()
     page.wait_for_selector("#run-head .lab-state.succeeded", timeout=LONG)

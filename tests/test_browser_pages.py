@@ -12,7 +12,7 @@ from lab.design import catalogue
 from lab.design.spec import spec_of
 from lab.runs import Home, Queue, processes
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 LONG = 120_000
 
 
@@ -70,7 +70,7 @@ def browser():
 
 def opened(browser, address):
     page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US", accept_downloads=True).new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(60_000)
     watched = Watched(page)
     page.goto(address)
     return watched
