@@ -43,6 +43,18 @@ def tasks() -> tuple[str, ...]:
     return names()
 
 
+def remove_task(name: str) -> None:
+    """Delete an imported task. Raises Refusal where there is none, or where a run that is not over needs it."""
+    from lab.runs import default
+    from lab.tasks import importing
+
+    importing.load(name)
+    waiting = [run.id for run in default().store.list(["queued", "starting", "running", "stopping"]) if run.spec.get("task") == name]
+    if waiting:
+        raise Refusal(f"The task '{name}' is needed by run {waiting[0]}{f' and {len(waiting) - 1} more' if len(waiting) > 1 else ''}: stop it first.", "task")
+    importing.remove(name)
+
+
 def method_of(method: str | Method | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Method:
     """A Method from a preset's name, a document or a Method, with options changed by path. Raises Refusal."""
     if isinstance(method, str):

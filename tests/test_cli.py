@@ -17,6 +17,7 @@ from lab.cli import main
 from lab.cli.answer import table
 from lab.design import numbers
 from lab.design.differences import differences
+from lab.design.refusal import Refusal
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = (sys.executable, str(ROOT / "tests" / "cli_worker.py"))
@@ -76,6 +77,10 @@ REFUSALS = {
     "huge sweep": (["sweep", *RUN[1:], "--over", "seed=" + ",".join(map(str, range(1001)))], "1,001"),
     "a point of a sweep": (["sweep", *RUN[1:], "--over", "deltas.0.rank=4,0"], "at least 1"),
     "bad state": (["runs", "--state", "asleep"], "not a state"),
+    "import without a name": (["import", "x.csv"], "--name"),
+    "import of what is not there": (["import", "nowhere.csv", "--name", "mine"], "There is no file nowhere.csv"),
+    "import as a bundled task": (["import", "x.csv", "--name", "sst2"], "already"),
+    "a column without its role": (["import", "x.csv", "--dry-run", "--column", "review"], "role=column"),
     "bad port": (["serve", "--port", "70000"], "between 1 and 65535"),
 }  # fmt: skip
 
@@ -117,6 +122,36 @@ def test_methods_models_tasks(capsys):
     assert {"sentiment-rt", "sentiment-imdb"} <= {row["preset"] for row in answer(capsys, "tasks")}
     for verb in ("methods", "models", "tasks"):
         assert len(words(capsys, verb).splitlines()) > 2
+
+
+def test_data_of_ones_own_become_a_task(fake, tmp_path, capsys):
+    data = tmp_path / "films.csv"
+    data.write_text("remark,mood\n" + "\n".join(f"a film number {i},{['dull', 'fine'][i % 2]}" for i in range(40)), encoding="utf-8")
+    looked = answer(capsys, "import", str(data), "--dry-run", "--measure", "minilm-l6", "--max-length", "6")
+    assert looked["task"] == "" and looked["columns"] == {"text": "remark", "label": "mood"} and looked["balance"] == {"dull": 20, "fine": 20}
+    assert looked["lengths"]["unit"] == "tokens" and looked["lengths"]["median"] == looked["lengths"]["limit"] == 6 and looked["lengths"]["cut"] == 0
+    assert looked["examples"][0]["reads"] == {"prompt": "a film number 0\nLabel:", "answer": " dull"}
+    assert answer(capsys, "import", str(data), "--name", "films", "--label", "fine", "--label", "dull")["balance"] == {"fine": 20, "dull": 20}
+    own = [row for row in answer(capsys, "tasks") if row["own"]]
+    assert [row["preset"] for row in own] == ["films"] and sum(own[0]["rows"].values()) == 40
+    found = answer(capsys, "run", "--model", "minilm-l6", "--task", "films", "--method", "lora", "--steps", "10", "--set", "task.max_length=16")
+    shown = answer(capsys, "show", found["run"])["spec"]["task"]
+    assert shown["labels"] == ["fine", "dull"] and shown["max_length"] == 16 and shown["source"]["file"] == str(fake / "tasks" / "films" / "data.csv")
+    assert answer(capsys, "tasks", "--remove", "films") == {"removed": "films"} and not (fake / "tasks" / "films").exists()
+
+
+def test_a_task_that_a_run_waits_for_stays(lab_home, tmp_path):
+    from lab import verbs
+    from lab.runs import Home, Queue
+    from lab.tasks import importing
+
+    data = tmp_path / "films.csv"
+    data.write_text("text,label\n" + "\n".join(f"a film number {i},{i % 2}" for i in range(40)), encoding="utf-8")
+    importing.commit(data, "films")
+    run = Queue(Home(lab_home), count=0).launch(verbs.check({"model": "minilm-l6", "task": "films", "method": "lora"}).document())
+    with pytest.raises(Refusal, match=f"needed by run {run}: stop it first"):
+        verbs.remove_task("films")
+    assert importing.names() == ("films",)
 
 
 def test_count_prints_what_the_design_says(capsys):

@@ -293,6 +293,54 @@ def upload_cases(tmp: Path) -> Iterator[Case]:
         yield f"upload: {name}", lambda n=name: importing.commit(folder / n, "mine")
 
 
+def page_cases(tmp: Path) -> Iterator[Case]:
+    """What the Data page may be sent: tokens that are none, paths of other files as if they were uploads, questions of the wrong shape."""
+    from gradio.utils import get_upload_folder
+
+    from lab.ui import own_data
+
+    uploads = Path(get_upload_folder()) / "hostile"
+    uploads.mkdir(parents=True, exist_ok=True)
+    for name, target in {"link.csv": "/etc/passwd", "home.csv": str(tmp)}.items():
+        (uploads / name).unlink(missing_ok=True)
+        (uploads / name).symlink_to(target)
+    (uploads / "fine.exe").write_bytes(b"MZ")
+    secret = tmp / "secret.csv"
+    secret.write_text("text,label\n" + "".join(f"secret {n},{'ab'[n % 2]}\n" for n in range(40)), encoding="utf-8")
+    for bad in [*IDS, *PATHS, "0" * 32, "f" * 31, "../" + "0" * 32]:
+        yield f"upload: token {str(bad)[:20]!r}", lambda b=bad: importing.staged(b)
+    for bad in [*PATHS, str(secret), str(tmp), "/etc/passwd", uploads / "link.csv", uploads / "home.csv", uploads, uploads / "fine.exe", uploads / ".." / ".." / ".." / "etc" / "passwd"]:
+        yield f"upload: taken from {str(bad)[-20:]!r}", lambda b=bad: own_data.take(b)
+    asked = [None, 5, "x", [], {}, {"upload": 5}, {"upload": ["a"]}, {"path": 5}, {"path": ""}, {"path": "nul\0"}, {"path": "~nobody-here/x.csv"}, {"upload": "0" * 32, "path": str(secret)},
+             *({"path": p} for p in ("/etc/passwd", "/proc/self/environ", "/dev/zero", str(tmp), "../x.csv", "x" * 5000 + ".csv"))]  # fmt: skip
+    for place, one in enumerate(asked):
+        yield f"page: look #{place}", lambda o=one: said(own_data.look(o))
+        yield f"page: keep #{place}", lambda o=one: said(own_data.keep({**o, "name": "mine"} if isinstance(o, dict) else o))
+        yield f"page: remove #{place}", lambda o=one: said(own_data.remove(o))
+    for place, more in enumerate([{"family": "nope"}, {"family": ["x"]}, {"columns": {"text": "nope"}}, {"columns": {"nope": "text"}}, {"columns": {"__class__": "text"}}, {"max_length": "many"}, {"max_length": -1},
+                                  {"max_length": [1]}, {"max_length": 10**30}, {"prompt": "{text.__class__}"}, {"prompt": "x" * 30_000}, {"measure": "../x"}, {"measure": "llama-2-7b"}, {"name": "../x"}, {"name": ["x"]}]):  # fmt: skip
+        yield f"page: look with #{place}", lambda m=more: said(own_data.look({"path": str(secret), **m}))
+        yield f"page: keep with #{place}", lambda m=more: said(own_data.keep({"path": str(secret), "name": "mine", **m}))
+    for path in (secret, "/etc/hostname.csv", tmp / "home" / ".." / "secret.csv"):
+        yield f"page: closed to {str(path)[-12:]!r}", lambda p=path: closed(lambda: said(own_data.look({"path": str(p)})))
+        yield f"page: closed import of {str(path)[-12:]!r}", lambda p=path: closed(lambda: importing.commit(p, "mine"))
+
+
+def said(answer: dict[str, Any]) -> None:
+    """Raises what a page would show at a field."""
+    if answer.get("errors"):
+        raise Refusal(answer["errors"][0][1], answer["errors"][0][0])
+
+
+def closed(act: Callable[[], Any]) -> None:
+    """As in the app, which reads only what is under LAB_HOME and LAB_DATA."""
+    os.environ["LAB_PATHS"] = "closed"
+    try:
+        act()
+    finally:
+        del os.environ["LAB_PATHS"]
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A scratch folder, with LAB_HOME inside it, and the working directory there."""
@@ -307,7 +355,7 @@ def place(tmp_path_factory):
         os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
-FAMILIES = [yaml_cases, spec_cases, method_cases, task_cases, model_cases, run_cases, upload_cases, export_cases]
+FAMILIES = [yaml_cases, spec_cases, method_cases, task_cases, model_cases, run_cases, upload_cases, page_cases, export_cases]
 
 
 def refused(act: Callable[[], Any]) -> str:
@@ -355,7 +403,7 @@ COMMANDS = {
     "steps": ["run", "--model", "minilm-l6", "--method", "lora", "--task", "sentiment-rt", "--detach", "--steps"],
     "seed": ["run", "--model", "minilm-l6", "--method", "lora", "--task", "sentiment-rt", "--detach", "--seed"],
     "over": ["sweep", "--model", "minilm-l6", "--method", "lora", "--task", "sentiment-rt", "--over"], "show": ["show"], "stop": ["stop"], "resume": ["resume"],
-    "compare": ["compare"], "export": ["export", "--out", "out", "--format", "lab"], "fetch": ["fetch"], "state": ["runs", "--state"], "limit": ["runs", "--limit"],
+    "compare": ["compare"], "export": ["export", "--out", "out", "--format", "lab"], "fetch": ["fetch"], "import": ["import", "--name", "mine"], "column": ["import", "x.csv", "--dry-run", "--column"], "forget": ["tasks", "--remove"], "state": ["runs", "--state"], "limit": ["runs", "--limit"],
     "port": ["serve", "--port"], "host": ["serve", "--port", "1", "--host"], "a verb": [],
 }  # fmt: skip
 

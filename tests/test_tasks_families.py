@@ -178,6 +178,11 @@ def test_hash_splits_are_fixed_and_share_no_text(name, sizes):
 def test_every_preset_is_read_and_described(name):
     spec = resolve(name)
     shown = describe(name, 2)
+    if shown["available"]:
+        from lab.tasks.prepared import raw_rows
+
+        assert spec.rows == {split: len(rows) for split, rows in raw_rows(spec).items()}
+    assert spec.rows["train"] and spec.licence
     assert shown["metric"] in shown["metrics"] and (shown["available"] or "hub" in shown["unavailable"])
     assert objective_of(name, model_of("smollm2-135m")) in ("causal", "regression")
     assert spec.title and spec.description

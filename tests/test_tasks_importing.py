@@ -141,3 +141,59 @@ def test_limits_names_and_paths(tmp_path, home):
     with pytest.raises(Refusal, match="There is no column 'nope'; there are review, stars"):
         importing.preview(path, family="classification", columns={"text": "nope", "label": "stars"})
     assert [entry.name for entry in (home / "tasks").iterdir()] == ["films"]
+
+
+def test_lengths_are_those_of_the_models_tokenizer_and_examples_are_cut_there(tmp_path):
+    from lab.models import load_tokenizer
+
+    texts = [" ".join(f"word{j} is tokenised" for j in range(1 + i % 7)) for i in range(60)]
+    path = tmp_path / "x.jsonl"
+    path.write_text("\n".join(json.dumps({"premise": t, "hypothesis": f"short {i}", "label": ["no", "yes"][i % 2]}) for i, t in enumerate(texts)), encoding="utf-8")
+    look = importing.preview(path, measure="minilm-l6", max_length=20)
+    tokenizer = load_tokenizer("minilm-l6")
+    lengths = [len(tokenizer(f"{t} short {i}")["input_ids"]) for i, t in enumerate(texts)]
+    assert look.lengths["unit"] == "tokens" and look.lengths["longest"] == max(lengths) and look.lengths["measured"] == 60
+    assert look.lengths["cut"] == sum(length > 20 for length in lengths) > 0
+    example = next(example for example in look.examples if example["cut"])
+    assert texts[look.examples.index(example)] == example["text"] + example["lost"]["text"] and "text_pair" not in example["lost"], "the longer one is cut"
+    kept = tokenizer(example["text"], add_special_tokens=False)["input_ids"] + tokenizer(example["text_pair"], add_special_tokens=False)["input_ids"]
+    assert len(kept) == 20 - 2 and example["reads"]["prompt"].startswith(example["text"])
+    with pytest.raises(Refusal, match="tokenizer of llama-2-7b is not on this machine"):
+        importing.preview(path, measure="llama-2-7b")
+
+
+def test_errors_stand_at_the_role_whose_column_is_at_fault(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("a,b,c\n" + "\n".join(f"text {i},{i},{'' if i == 7 else i % 2}" for i in range(30)), encoding="utf-8")
+    for columns, family, field, words in [
+        ({"text": "c", "label": "b"}, "regression", "columns.text", "Row 8 has no text in column 'c'"),
+        ({"text": "a", "label": "c"}, "regression", "columns.label", "Row 8 has '' in column 'c', which is no number"),
+        ({"text": "a", "label": "c"}, "classification", "columns.label", "Row 8 has no label"),
+        ({"source": "a"}, "translation", "columns.target", "Say which column is the target"),
+        ({"question": "a", "options": "a|c", "answer": "b"}, "commonsense", "columns.answer", "Row 3 has '2' in column 'b'"),
+        ({"instruction": "a"}, "instruction", "columns.output", "Say which column is the output"),
+        ({"text": "a", "label": "c.d"}, "classification", "columns.label", "There is no column 'c.d'"),
+    ]:  # fmt: skip
+        with pytest.raises(Refusal, match=words) as refused:
+            importing.preview(path, family=family, columns=columns)
+        assert refused.value.field == field, columns
+
+
+def test_an_upload_waits_under_its_token_and_goes_after_a_day(tmp_path, home):
+    import os
+    import time
+
+    paths = [tmp_path / name for name in ("one.csv", "two.csv", "three.exe")]
+    for path in paths:
+        path.write_text("text,label\n", encoding="utf-8")
+    first = importing.stage(paths[0])
+    assert importing.staged(first).name == "one.csv" and not paths[0].exists()
+    os.utime(importing.staged(first).parent, (0, time.time() - 25 * 3600))
+    second = importing.stage(paths[1])
+    with pytest.raises(Refusal, match="choose the file again"):
+        importing.staged(first)
+    with pytest.raises(Refusal, match="no known format"):
+        importing.stage(paths[2])
+    assert not paths[2].exists() and [folder.name for folder in (home / "cache" / "uploads").iterdir()] == [second]
+    importing.unstage(second)
+    assert not list((home / "cache" / "uploads").iterdir())

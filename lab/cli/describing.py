@@ -50,18 +50,21 @@ def models(arguments: Namespace) -> Answer:
 
 
 def tasks(arguments: Namespace) -> Answer:
-    """[{"preset", "title", "family", "metric", "description", "source"}]."""
-    from lab.design.options import validate
-    from lab.design.task import TaskSpec
+    """[{"preset", "title", "family", "metric", "description", "source", "rows", "licence", "own"}]; with --remove {"removed"}."""
+    from lab.tasks import importing, resolve
 
-    found = []
-    for preset in verbs.tasks():
-        task = validate(TaskSpec, catalogue.read("tasks", preset))
+    if arguments.remove is not None:
+        verbs.remove_task(arguments.remove)
+        return Answer({"removed": arguments.remove}, lambda: f"Removed {arguments.remove}.")
+    found, own = [], importing.names()
+    for name in verbs.tasks():
+        task = resolve(name)
         source = next((f"{kind} {value}" for kind in ("package", "bundled", "hub", "file") if (value := getattr(task.source, kind))), "")
-        found.append({"preset": preset, "title": task.title, "family": task.family, "metric": task.main_metric,
-                      "description": task.description, "source": source})  # fmt: skip
+        found.append({"preset": name, "title": task.title, "family": task.family, "metric": task.main_metric, "description": task.description,
+                      "source": source, "rows": task.rows, "licence": task.licence, "own": name in own})  # fmt: skip
     return Answer(found, lambda: table(
-        ("preset", "family", "metric", "source"), [(row["preset"], row["family"], row["metric"], row["source"]) for row in found]))  # fmt: skip
+        ("preset", "family", "metric", "rows", "source"),
+        [(row["preset"], row["family"], row["metric"], f"{row['rows'].get('train', 0):,}", shorten(row["source"], 60)) for row in found], right=("rows",)))  # fmt: skip
 
 
 def count(arguments: Namespace) -> Answer:

@@ -11,6 +11,7 @@ from lab.cli.request import TRAINING
 from lab.design.options import OptionField, fields
 from lab.design.refusal import Refusal
 from lab.design.spec import Training
+from lab.design.task import COLUMNS
 
 SETTING = "change one option by its path: deltas.0.rank=16, training.checkpoint_every=10, task.train_rows=500"
 
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of `python -m lab`; parsed arguments carry `work`, the function that does the verb."""
     top = _Parser(prog="python -m lab", description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
-    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _compare, _export, _fetch, _serve):
+    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _compare, _export, _import, _fetch, _serve):
         add(verbs)
     return top
 
@@ -49,7 +50,8 @@ def _models(verbs: Any) -> None:
 
 
 def _tasks(verbs: Any) -> None:
-    _verb(verbs, "tasks", describing.tasks, "list the task presets")
+    added = _verb(verbs, "tasks", describing.tasks, "list the task presets and the tasks that were imported")
+    added.add_argument("--remove", metavar="NAME", help="delete an imported task and its copy of the data")
 
 
 def _count(verbs: Any) -> None:
@@ -153,6 +155,19 @@ def _export(verbs: Any) -> None:
     added.add_argument("--out", metavar="DIR", help="a folder that is new or empty")
     added.add_argument("--adapter", choices=("best", "final"), default="best", help="the best one by the task's metric, or the last (default best)")
     added.add_argument("--formats", action="store_true", help="list the formats, and with RUN which of them it can be written in")
+
+
+def _import(verbs: Any) -> None:
+    added = _verb(verbs, "import", taking.import_, "make a task of your own data: CSV, TSV, JSON, JSON Lines or Parquet, gzip allowed")
+    added.add_argument("file", metavar="FILE", help="the data; every row is checked before anything is kept")
+    added.add_argument("--name", help="what the task is called from then on: a-z, 0-9 and - (not needed with --dry-run)")
+    added.add_argument("--family", choices=tuple(COLUMNS), metavar="FAMILY", default="", help=f"{', '.join(COLUMNS)} (default: guessed)")
+    added.add_argument("--column", action="append", default=[], metavar="ROLE=COLUMN", help="which column is what: --column text=review --column label=stars (default: guessed)")
+    added.add_argument("--label", action="append", default=[], help="the labels in the order of their numbers, one flag each (default: as they are found)")
+    added.add_argument("--max-length", type=int, default=256, metavar="TOKENS", help="longer inputs are cut (default 256)")
+    added.add_argument("--prompt", default="", help="what a decoder reads, with {text} or {source} where the input goes (default: the family's own)")
+    added.add_argument("--measure", default="", metavar="MODEL", help="count lengths in the tokens of this model, which must be here (default: words)")
+    added.add_argument("--dry-run", action="store_true", help="say what would be imported, and keep nothing")
 
 
 def _fetch(verbs: Any) -> None:

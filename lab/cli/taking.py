@@ -1,4 +1,4 @@
-"""export, fetch, serve: what takes things home, brings them here, or opens the door."""
+"""export, import, fetch, serve: what takes things home, brings them here, or opens the door."""
 
 from __future__ import annotations
 
@@ -27,6 +27,45 @@ def export(arguments: Namespace) -> Answer:
     files = [{"name": str(path.relative_to(folder)), "bytes": path.stat().st_size} for path in sorted(folder.rglob("*")) if path.is_file()]
     document = {"run": run.id, "format": arguments.format, "folder": str(folder), "files": files}
     return Answer(document, lambda: f"{folder}\n" + facts([("  " + row["name"], numbers.memory(row["bytes"])) for row in files]))
+
+
+def import_(arguments: Namespace) -> Answer:
+    """{"task", "family", "columns", "rows", "splits", "dropped", "balance", "lengths", "examples"}; task is "" where nothing was kept."""
+    from lab.tasks import importing
+
+    columns = dict(_pair(text) for text in arguments.column)
+    choices = {"family": arguments.family, "columns": columns, "labels": arguments.label, "max_length": arguments.max_length, "prompt": arguments.prompt,
+               "measure": arguments.measure}  # fmt: skip
+    if not arguments.dry_run and not arguments.name:
+        raise Refusal("Give the task a name: --name my-reviews, or --dry-run to look first.", "name")
+    if arguments.name:
+        importing.check_name(arguments.name)
+    look = importing.preview(arguments.file, **choices)
+    if not arguments.dry_run:
+        importing.commit(arguments.file, arguments.name, **choices)
+    document = {"task": "" if arguments.dry_run else arguments.name, "family": look.spec.family, "columns": dict(look.spec.columns), "rows": look.rows,
+                "splits": look.splits, "dropped": look.dropped, "balance": look.balance, "lengths": look.lengths, "examples": look.examples}  # fmt: skip
+    return Answer(document, lambda: _imported(document, look.spec.max_length))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    role, mark, column = text.partition("=")
+    if not (mark and role.strip() and column.strip()):
+        raise Refusal(f"'{text[:80]}' is not of the form role=column, as in text=review.", "column")
+    return role.strip(), column.strip()
+
+
+def _imported(document: dict, max_length: int) -> str:
+    lengths, splits = document["lengths"], document["splits"]
+    lines = [
+        ("family", document["family"]), ("columns", ", ".join(f"{role} = {column}" for role, column in document["columns"].items())),
+        ("rows", f"{document['rows']:,}; {', '.join(f'{split} {count:,}' for split, count in splits.items())}"),
+        ("dropped", f"{document['dropped']:,} duplicates" if document["dropped"] else ""),
+        ("labels", ", ".join(f"{label} {count:,}" for label, count in list(document["balance"].items())[:12])),
+        ("length", f"median {lengths['median']:,}, longest {lengths['longest']:,} {lengths['unit']}; {lengths['cut']:,} of {lengths['measured']:,} are cut at {max_length:,} tokens"),
+    ]  # fmt: skip
+    said = f"Imported as {document['task']}: python -m lab run --task {document['task']} ..." if document["task"] else "Nothing was kept."
+    return f"{facts(lines)}\n{said}"
 
 
 def fetch(arguments: Namespace) -> Answer:

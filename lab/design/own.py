@@ -1,4 +1,8 @@
-"""Presets of one's own: YAML files under LAB_HOME/presets/<kind>, found by name after the built-in ones."""
+"""What a lab has of its own, found by name after the built-in presets: methods that were saved, tasks that were imported.
+
+    LAB_HOME/presets/methods/<name>.yaml
+    LAB_HOME/tasks/<name>/task.yaml, data.csv     written by lab.tasks.importing
+"""
 
 from __future__ import annotations
 
@@ -14,30 +18,37 @@ import yaml
 from lab.design.documents import read as read_yaml
 from lab.design.refusal import Refusal
 
-KINDS = ("methods",)
+KINDS = ("methods", "tasks")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
+TASK = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 
 
 def folder(kind: str) -> Path:
     """Where a lab keeps its own presets of a kind; it need not exist."""
-    return Path(os.environ.get("LAB_HOME") or "lab-home").expanduser() / "presets" / kind
+    home = Path(os.environ.get("LAB_HOME") or "lab-home").expanduser()
+    return home.resolve() / "tasks" if kind == "tasks" else home / "presets" / kind
 
 
 def names(kind: str) -> tuple[str, ...]:
     """Own presets, sorted by name; files whose name could not have been given are left out."""
+    if kind == "tasks":
+        return tuple(sorted(path.parent.name for path in folder(kind).glob("*/task.yaml") if TASK.fullmatch(path.parent.name) and path.is_file()))
     found = folder(kind).glob("*.yaml") if kind in KINDS else ()
     return tuple(sorted(path.stem for path in found if NAME.fullmatch(path.stem) and path.is_file()))
 
 
 def read(kind: str, name: str) -> dict[str, Any]:
-    """An own preset as a plain document. Raises Refusal where the file is not plain YAML with a group of options."""
-    path = folder(kind) / f"{name}.yaml"
+    """An own preset as a plain document, a task with the whole path of its data. Raises Refusal where it is not plain YAML with a group of options."""
+    path = folder(kind) / name / "task.yaml" if kind == "tasks" else folder(kind) / f"{name}.yaml"
     try:
-        document = read_yaml(path.read_text(encoding="utf-8"), f"{name}.yaml", kind[:-1])
+        document = read_yaml(path.read_text(encoding="utf-8"), f"The task.yaml of '{name}'" if kind == "tasks" else path.name, kind[:-1])
     except (OSError, ValueError) as error:
         raise error if isinstance(error, Refusal) else Refusal(f"{path} cannot be read.", kind[:-1]) from None
     if not isinstance(document, dict):
         raise Refusal(f"{path} must hold a group of options.", kind[:-1])
+    if kind == "tasks" and isinstance(document.get("source"), dict) and isinstance(document["source"].get("file"), str):
+        file = str(path.parent / Path(document["source"]["file"]).name)  # the data lie beside it, wherever LAB_HOME is now
+        document = {**document, "source": {**document["source"], "file": file}}
     return document
 
 

@@ -47,7 +47,7 @@ def apply(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         else:
             of_method[path] = value
     if any(path.startswith("task.") for path in inside) and isinstance(document.get("task"), str):
-        document["task"] = catalogue.read("tasks", document["task"])
+        document["task"] = {**catalogue.read("tasks", document["task"]), "name": document["task"]}
     if of_method:
         document["method"] = _changed_method(document.get("method"), of_method)
     return override(document, inside)

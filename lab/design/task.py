@@ -114,7 +114,9 @@ class TaskSpec(Options):
     max_length: int = option(256, ge=4, le=1_000_000, label="longest input", zh="最大长度", unit="tokens", help="Longer inputs are cut.")
     target_length: int = option(128, ge=1, le=100_000, label="longest target", unit="tokens", help="Longer targets are cut in training.")
     train_rows: int | None = option(None, ge=1, label="training rows", zh="训练样本数", help="Use so many rows, drawn by the run's seed; empty: all.")
+    validation_rows: int | None = option(None, ge=1, label="validation rows", zh="验证样本数", help="Judge by so many rows, the same ones for every seed; empty: all.")
     generation: Generation = option(default_factory=Generation, help="How answers are generated in evaluation.")
+    rows: dict[str, int] = option(default_factory=dict, help="Rows of each split, for the list of tasks; those of hub sets as published.")
     licence: str = option("", help="Licence of the data, or where to find it.")
     paper: str = option("", help="The paper that introduced or used it.")
 

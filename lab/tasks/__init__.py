@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.design import catalogue
+from lab.design import catalogue, own
 from lab.design.model import ModelSpec, kind_of
 from lab.design.options import validate
 from lab.design.refusal import Refusal
@@ -38,9 +38,7 @@ __all__ = ["FAMILIES", "Prepared", "Stopped", "TaskSpec", "describe", "names", "
 
 def names() -> tuple[str, ...]:
     """The task presets and the user's own tasks, each sorted."""
-    from lab.tasks import importing
-
-    return (*catalogue.names("tasks"), *importing.names())
+    return (*catalogue.names("tasks"), *own.names("tasks"))
 
 
 def resolve(task: str | Mapping[str, Any] | TaskSpec) -> TaskSpec:
@@ -49,10 +47,6 @@ def resolve(task: str | Mapping[str, Any] | TaskSpec) -> TaskSpec:
         return task
     if isinstance(task, Mapping):
         return validate(TaskSpec, task, "task.")
-    from lab.tasks import importing
-
-    if task not in catalogue.names("tasks") and task in importing.names():
-        return importing.load(task)
     return validate(TaskSpec, {**catalogue.read("tasks", task), "name": task}, "task.")
 
 
@@ -107,7 +101,7 @@ def describe(task: str | TaskSpec, n: int = 5) -> dict[str, Any]:
         "metric": spec.main_metric, "metrics": list(spec.all_metrics), "greater_is_better": spec.greater_is_better,
         "labels": list(spec.labels), "max_length": spec.max_length, "licence": spec.licence, "paper": spec.paper,
         "source": spec.source.hub or spec.source.package or spec.source.bundled or spec.source.file,
-        "available": False, "unavailable": "", "splits": {}, "balance": {}, "examples": [],
+        "available": False, "unavailable": "", "splits": dict(spec.rows), "balance": {}, "examples": [],
     }  # fmt: skip
     if spec.source.hub:
         return {**facts, "unavailable": f"Comes from the hub ({spec.source.hub}); it is downloaded when a run needs it."}

@@ -83,6 +83,10 @@ class Classification(Family):
         template = spec.prompt or (self.pair_prompt if "text_pair" in example else self.prompt)
         return example["text"], fill(template, {**example, "text": "\0"})
 
+    def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
+        text, frame = self._asked(example, spec)
+        return frame.replace("\0", text), f" {(spec.verbalisers or spec.labels)[example['label']]}"
+
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
         predictions, references, loss, _ = self._judge(model, rows, setting, loop)
         return {"loss": loss, **label_metrics(setting.spec.all_metrics, predictions, references, len(setting.labels))}
@@ -131,6 +135,9 @@ class Regression(Classification):
 
     def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
         return ()
+
+    def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
+        return " ".join(example[role] for role in ("text", "text_pair") if role in example), str(example["label"])  # a head gives the number
 
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
         predictions, references, loss = self._numbers(model, rows, setting, loop)

@@ -67,6 +67,9 @@ class Commonsense(Family):
         prompts = [(example["question"], fill(frame, {"question": "\0"})) for example in examples]
         return choices.encode(prompts, [e["options"] for e in examples], [e["answer"] for e in examples], setting, train)
 
+    def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
+        return fill(spec.prompt or self.prompt, {"question": example["question"]}), f" {example['options'][example['answer']]}"
+
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
         chosen, right, loss, _ = choices.judge(model, rows, setting, loop)
         return {"loss": loss, **label_metrics(("accuracy",), chosen, right)}

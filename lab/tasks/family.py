@@ -5,6 +5,7 @@
     encode(examples, setting, train)   tokenised rows, each with "input_ids" and "length"
     evaluate(model, rows, setting, loop)  {"loss": ..., metric: ...}
     predict(model, rows, setting, loop)   what a page shows of each row
+    reads(example, spec)               what a decoder reads and answers, as text
 Nothing in a family imports torch at the top; `batches` and `scoring` do, and are imported on use.
 """
 
@@ -112,6 +113,10 @@ class Family(abc.ABC):
     def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
         """Names of the classes, for families that have them."""
         return ()
+
+    def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
+        """(what a decoder reads, what it is to answer) as text; ("", text) where it learns all of it."""
+        return "", " ".join(str(value) for value in example.values())
 
     def show(self, example: Example, spec: TaskSpec) -> dict[str, Any]:
         """An example as a page shows it."""

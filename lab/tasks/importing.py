@@ -1,18 +1,23 @@
-"""The user's own data: guess what the columns mean, show what would be imported, import it at once or not at all. Torch-free.
+"""The user's own data: show what would be imported, import it at once or not at all. Torch-free.
 
     look = preview(path)                       # guessed family and columns, sizes, lengths, balance, examples
     look = preview(path, family="classification", columns={"text": "review", "label": "stars"})
     spec = commit(path, "my-reviews")          # copied into LAB_HOME/tasks/my-reviews/, with task.yaml; a TaskSpec
     lab.tasks.prepare("my-reviews", ...)
+
+A page's upload is staged first: moved into LAB_HOME/cache/uploads under a random name that only who uploaded it knows.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,31 +26,30 @@ from typing import Any
 
 import yaml
 
-from lab.design import catalogue
-from lab.design.documents import read
+from lab.design import catalogue, own
+from lab.design.boundary import require_inside
 from lab.design.options import validate
 from lab.design.refusal import Refusal
 from lab.design.task import COLUMNS, TaskSpec
+from lab.tasks import sources
+from lab.tasks.guessing import guess, labels_of
+from lab.tasks.measuring import histogram, measure_of, sample, shares
 from lab.tasks.tables import LARGEST, Table, kind_of, read_table
 
-__all__ = ["LARGEST", "Preview", "commit", "guess", "load", "names", "preview", "read_table", "remove"]
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
-HINTS = {
-    "text_pair": ("text_pair", "sentence2", "text2", "hypothesis", "question2"),
-    "text": ("text", "sentence", "sentence1", "text1", "review", "content", "body", "comment", "tweet", "premise", "question1"),
-    "label": ("label", "labels", "class", "category", "sentiment", "target", "score", "rating", "stars", "y"),
-    "source": ("source", "document", "article", "src", "input", "question", "english", "en", "text", "description"),
-    "target": ("target", "summary", "highlights", "translation", "tgt", "answer", "output", "title", "ro", "de", "fr", "es", "zh"),
-    "question": ("question", "query", "prompt"), "options": ("options", "choices", "endings"), "answer": ("answer", "label", "answerkey"),
-    "instruction": ("instruction", "prompt"), "input": ("input", "context"), "output": ("output", "response", "completion", "answer"),
-    "messages": ("messages", "conversations", "conversation"),
-}  # fmt: skip
-MANY = 200  # labels beyond which a column is no class
+__all__ = ["LARGEST", "Preview", "commit", "guess", "load", "names", "outline", "preview", "read_table", "remove", "stage", "staged", "unstage"]
+TOKEN = re.compile(r"[0-9a-f]{32}")
+KEPT_SECONDS = 24 * 3600  # that an upload waits for its import
+REMEMBERED = 32 * 1024 * 1024  # bytes of the largest file whose rows are kept in memory between two previews
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What would be imported. Lengths are in words, since the model is not known yet (a token is about 3/4 of a word)."""
+    """What would be imported.
+
+    `lengths`: {"unit": tokens or words, "measured": rows, "median", "longest", "edges", "counts", "limit", "cut"}, of all rows or of a fixed sample.
+    `examples`: each the roles of its family, its input cut as it would be, with "cut" (bool), "lost" {role: what is cut off} and "reads":
+    {"prompt", "answer"}, what a decoder gets.
+    """
 
     spec: TaskSpec
     columns: list[str]
@@ -54,157 +58,184 @@ class Preview:
     splits: dict[str, int]
     dropped: int  # duplicates, and texts whose duplicates disagree
     balance: dict[str, int]
-    lengths: dict[str, Any]  # {"median", "longest", "edges": [...], "counts": [...], "cut": rows longer than max_length}
-    examples: list[dict[str, Any]]  # inputs cut as they would be; "cut": True where words are lost
-
-
-def guess(table: Table) -> tuple[str, dict[str, str]]:
-    """The family and columns that a table most likely means."""
-    names = {column.casefold(): column for column in table.columns}
-
-    def find(role: str, taken: Sequence[str] = ()) -> str | None:
-        return next((names[hint] for hint in HINTS[role] if hint in names and names[hint] not in taken), None)
-
-    if found := find("messages"):
-        return "instruction", {"messages": found}
-    if "instruction" in names and (output := find("output")):
-        given = {"instruction": names["instruction"], "output": output}
-        return "instruction", {**given, "input": names["input"]} if "input" in names else given
-    options, answer = find("options"), find("answer")
-    if options and answer and isinstance(table.rows[0][options], list) and (question := find("question", (options, answer))):
-        return "commonsense", {"question": question, "options": options, "answer": answer}
-    label = find("label")
-    if label and _is_class(table, label):
-        text = find("text", (label,)) or _longest(table, (label,))
-        columns = {"text": text, "label": label} if text else {}
-        pair = find("text_pair", (label, text or ""))
-        columns = {**columns, "text_pair": pair} if pair and columns else columns
-        if columns:
-            return ("regression" if _is_measure(table, label) else "classification"), columns
-    return _guess_writing(table, find)
-
-
-def _guess_writing(table: Table, find: Any) -> tuple[str, dict[str, str]]:
-    target = find("target")
-    source = find("source", (target,)) if target else None
-    if source and target:
-        family = "math_reasoning" if all("####" in str(row[target]) for row in table.rows[:20]) else "summarization"
-        ratio = sum(len(str(row[target])) for row in table.rows[:200]) / max(1, sum(len(str(row[source])) for row in table.rows[:200]))
-        return ("translation" if family == "summarization" and ratio > 0.6 else family), {"source": source, "target": target}
-    texts = [column for column in table.columns if isinstance(table.rows[0][column], str)]
-    rest = [column for column in texts if _is_class(table, column)]
-    if len(texts) >= 2 and rest and (text := _longest(table, (rest[0],))):
-        return "classification", {"text": text, "label": rest[0]}
-    text = find("text") or _longest(table, ())
-    if text is None:
-        raise Refusal(f"No column of text was found among {', '.join(table.columns)[:200]}; say which column is what.", "columns")
-    return "language_modelling", {"text": text}
-
-
-def _is_class(table: Table, column: str) -> bool:
-    values = {str(row[column]) for row in table.rows if row[column] not in (None, "")}
-    return _is_measure(table, column) or (2 <= len(values) <= min(MANY, max(2, len(table.rows) // 2)))
-
-
-def _is_measure(table: Table, column: str) -> bool:
-    """Whether a column holds measured numbers: all numbers, some with a fraction."""
-    try:
-        numbers = [float(row[column]) for row in table.rows]
-    except (TypeError, ValueError):
-        return False
-    return any(number != int(number) for number in numbers if abs(number) < 1e15)
-
-
-def _longest(table: Table, taken: Sequence[str]) -> str | None:
-    texts = [column for column in table.columns if column not in taken and isinstance(table.rows[0][column], str)]
-    return max(texts, key=lambda column: sum(len(str(row[column])) for row in table.rows[:200]), default=None)
+    lengths: dict[str, Any]
+    examples: list[dict[str, Any]]
 
 
 def preview(path: str | Path, *, name: str = "", family: str = "", columns: Mapping[str, str] | None = None, labels: Sequence[str] = (),
-            max_length: int = 256, limit: int = LARGEST, examples: int = 5, called: str = "") -> Preview:  # fmt: skip
-    """Read the file, guess what is not given, check every row. Nothing is written. Raises `Refusal` that names row and column."""
+            max_length: int = 256, prompt: str = "", measure: str = "", limit: int = LARGEST, examples: int = 5, called: str = "") -> Preview:  # fmt: skip
+    """Read the file, guess what is not given, check every row. Nothing is written. Raises `Refusal` that names row and column.
+
+    `measure`: a model preset whose tokenizer counts the lengths; "": words. `called`: the file's name in sentences.
+    """
+    require_inside(path, "file")
     path = Path(path)
-    table = read_table(path, largest=limit, called=called)
-    spec = _spec(path, table, name, family, columns, labels, max_length)
-    from lab.tasks import FAMILIES, sources
+    table = _table(path, limit, called)
+    spec = _spec(path, table, name, family, columns, labels, max_length, prompt)
+    from lab.tasks import FAMILIES
 
     kind = FAMILIES[spec.family]()
-    for column in spec.columns.values():
-        for part in column.split("|"):
-            sources.value(table.rows[0], part, 1)
-    shown = [kind.format(row, spec, number) for number, row in enumerate(table.rows, 1)]
+    shown = _checked(kind, table, spec)
     splits = sources.split_by_hash(table.rows, spec.source.hash, lambda row: kind.key(row, spec), lambda row: kind.answer(row, spec))
     if not splits["train"]:
         raise Refusal(f"{called or path.name} has too few distinct rows ({len(table.rows)}) to train on.", "file")
-    lengths = [len(kind.key(row, spec).split()) for row in table.rows]
-    cut = [length > max_length * 0.75 for length in lengths]
+    ruler = measure_of(measure)
+    texts = [" ".join(kind.key(row, spec).split("\x1f")) for row in table.rows]
+    places = sample(texts)
+    lengths = ruler.lengths([texts[place] for place in places])
     balance = Counter(spec.labels[example["label"]] for example in shown) if spec.family == "classification" else {}
     return Preview(
         spec=spec, columns=table.columns, rows=len(table.rows), bytes=path.stat().st_size,
         splits={split: len(rows) for split, rows in splits.items()}, dropped=len(table.rows) - sum(map(len, splits.values())),
-        balance={label: balance.get(label, 0) for label in spec.labels} if balance else {}, lengths=_histogram(lengths, cut),
-        examples=[{**_shortened(kind.show(example, spec), max_length), "cut": lost} for example, lost in zip(shown[:examples], cut, strict=False)],
+        balance={label: balance.get(label, 0) for label in spec.labels} if balance else {},
+        lengths={"unit": ruler.unit, "measured": len(places), **histogram(lengths, ruler.limit(spec.max_length))},
+        examples=[_example(kind, example, spec, ruler) for example in shown[:examples]],
     )  # fmt: skip
 
 
-def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str, str] | None, labels: Sequence[str], max_length: int) -> TaskSpec:
-    if not family or not columns:
-        guessed, found = guess(table)
-        family = family or guessed
-        if not columns:
-            columns = found if guessed == family else {role: role for role in COLUMNS[family][0]} if family in COLUMNS else {}
+def _table(path: Path, limit: int, called: str) -> Table:
+    """The rows of a file; those of a small one are remembered, since every corrected column asks for them again."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):  # absent, too long, or with NUL: the reader says so
+        return read_table(path, largest=limit, called=called)
+    if facts.st_size > REMEMBERED:
+        return read_table(path, largest=limit, called=called)
+    return _remembered(path, limit, called, facts.st_size, facts.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=2)
+def _remembered(path: Path, limit: int, called: str, _size: int, _changed: int) -> Table:
+    return read_table(path, largest=limit, called=called)
+
+
+def _checked(kind: Any, table: Table, spec: TaskSpec) -> list[dict[str, Any]]:
+    """Every row formatted. A refusal stands at the role whose column is at fault."""
+    try:
+        for column in spec.columns.values():
+            for part in column.split("|"):
+                sources.value(table.rows[0], part, 1)
+        return [kind.format(row, spec, number) for number, row in enumerate(table.rows, 1)]
+    except Refusal as problem:
+        role = next((role for role, column in spec.columns.items() if f"column '{column}'" in problem.sentence), "")
+        raise Refusal(problem.sentence, f"columns.{role}" if role else problem.field.removeprefix("task.")) from None
+
+
+def outline(path: str | Path, family: str = "", columns: Mapping[str, str] | None = None, *, limit: int = LARGEST, called: str = "") -> tuple[list[str], str, dict[str, str]]:
+    """(the file's columns, family, columns of its roles), guessed where they are not given; nothing but the file itself is checked. Raises `Refusal`."""
+    require_inside(path, "file")
+    table = _table(Path(path), limit, called)
+    try:
+        return table.columns, *_chosen(table, family, columns)
+    except Refusal:  # no text was found
+        return table.columns, family or "classification", dict(columns or {})
+
+
+def _chosen(table: Table, family: str, columns: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:
+    if family and columns:
+        return family, dict(columns)
+    guessed, found = guess(table) if not family else _guessed_for(table, family)
+    return family or guessed, dict(columns or found)
+
+
+def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str, str] | None, labels: Sequence[str], max_length: int, prompt: str) -> TaskSpec:
+    family, columns = _chosen(table, family, columns)
     for role, column in columns.items():
         if column not in table.columns and "{" not in column and "|" not in column and "." not in column:
             raise Refusal(f"There is no column '{column[:80]}'; there are {', '.join(table.columns)[:300]}.", f"columns.{role}")
     if family == "classification" and not labels and columns.get("label"):
-        labels = _labels(table, columns["label"])
+        labels = labels_of(table, columns["label"])
     document = {"name": name, "title": name or path.stem, "family": family, "columns": dict(columns), "labels": list(labels), "max_length": max_length,
-                "description": f"Imported from {path.name}.", "source": {"file": str(path), "hash": {"validation": 0.1, "test": 0.1}}}  # fmt: skip
+                "prompt": prompt, "description": f"Imported from {path.name}.", "source": {"file": str(path), "hash": {"validation": 0.1, "test": 0.1}}}  # fmt: skip
     spec = validate(TaskSpec, document)
     missing = [role for role in COLUMNS[spec.family][0] if role not in spec.columns]
-    if missing or (spec.family == "instruction" and not spec.columns):
-        raise Refusal(f"Say which column is the {missing[0] if missing else 'instruction'}; there are {', '.join(table.columns)[:300]}.", "columns")
+    if spec.family == "instruction" and not ({"messages"} <= set(columns) or {"instruction", "output"} <= set(columns)):
+        missing = [role for role in ("instruction", "output") if role not in columns]
+    if missing:
+        raise Refusal(f"Say which column is the {missing[0]}; there are {', '.join(table.columns)[:300]}.", f"columns.{missing[0]}")
     return spec
 
 
-def _labels(table: Table, column: str) -> list[str]:
-    for number, row in enumerate(table.rows, 1):
-        if row[column] is None or not str(row[column]).strip():
-            raise Refusal(f"Row {number} has no label in column '{column}'.", "columns.label")
-    found = {str(row[column]).strip() for row in table.rows}
-    if len(found) < 2:
-        raise Refusal(f"The column '{column}' has only one label ('{found.pop()[:60]}'); two or more are needed.", "columns.label")
-    if len(found) > MANY:
-        raise Refusal(f"The column '{column}' has {len(found)} different values; a class column has at most {MANY}.", "columns.label")
-    return sorted(found, key=lambda label: (0, float(label), label) if re.fullmatch(r"-?\d+(\.\d+)?", label) else (1, 0.0, label))
+def _guessed_for(table: Table, family: str) -> tuple[str, dict[str, str]]:
+    """Columns for a family that is given: as guessed where the guess is that family, else those of the roles' own names."""
+    try:
+        guessed, found = guess(table)
+    except Refusal:
+        guessed, found = "", {}
+    needed = COLUMNS.get(family, ((), ()))
+    return family, found if guessed == family else {role: role for role in (*needed[0], *needed[1]) if role in table.columns}
 
 
-def _histogram(lengths: list[int], cut: list[bool], bins: int = 20) -> dict[str, Any]:
-    ordered = sorted(lengths)
-    top = max(1, ordered[-1])
-    width = max(1, -(-top // bins))
-    counts = [0] * bins
-    for length in lengths:
-        counts[min(bins - 1, max(0, length - 1) // width)] += 1
-    return {"median": ordered[len(ordered) // 2], "longest": top, "edges": [width * i for i in range(bins + 1)], "counts": counts, "cut": sum(cut)}
-
-
-def _shortened(example: dict[str, Any], max_length: int) -> dict[str, Any]:
-    words = int(max_length * 0.75)
-    return {role: " ".join(text.split()[:words]) + " …" if isinstance(text, str) and len(text.split()) > words else text for role, text in example.items()}
+def _example(kind: Any, example: dict[str, Any], spec: TaskSpec, ruler: Any) -> dict[str, Any]:
+    roles = [role for role in kind.inputs(spec) if isinstance(example.get(role), str)]
+    kept = shares([len(ruler.ends(example[role])) for role in roles], ruler.room(spec.max_length))
+    pieces = {role: ruler.cut(example[role], units) for role, units in zip(roles, kept, strict=True)}
+    short = {**example, **{role: piece for role, (piece, _) in pieces.items()}}
+    prompt, answer = kind.reads(short, spec)
+    lost = {role: rest for role, (_, rest) in pieces.items() if rest}
+    return {**kind.show(short, spec), "cut": bool(lost), "lost": lost, "reads": {"prompt": prompt, "answer": answer}}
 
 
 def home() -> Path:
     """LAB_HOME/tasks, where imported tasks are kept."""
-    return Path(os.environ.get("LAB_HOME") or "lab-home").expanduser().resolve() / "tasks"
+    return own.folder("tasks")
+
+
+def stage(path: str | Path) -> str:
+    """Move an uploaded file to where only its token leads; the token. Raises `Refusal` for a format that cannot be imported, and removes the file."""
+    path = Path(path)
+    try:
+        kind_of(path)
+        _sweep()
+        token = secrets.token_hex(16)
+        folder = _uploads() / token
+        folder.mkdir(parents=True)
+        shutil.move(path, folder / path.name)
+    except OSError as error:
+        raise Refusal(f"The upload could not be kept in {_uploads()}: {error.strerror or error}.", "file") from None
+    finally:
+        path.unlink(missing_ok=True)
+    return token
+
+
+def staged(token: object) -> Path:
+    """The file of a token. Raises `Refusal` where there is none any more."""
+    folder = _uploads() / token if isinstance(token, str) and TOKEN.fullmatch(token) else None
+    found = [path for path in folder.iterdir() if path.is_file()] if folder is not None and folder.is_dir() else []
+    if len(found) != 1:
+        raise Refusal("The upload is not here any more: choose the file again.", "file")
+    return found[0]
+
+
+def unstage(token: str) -> None:
+    """Delete an upload; nothing where there is none."""
+    if TOKEN.fullmatch(token):
+        shutil.rmtree(_uploads() / token, ignore_errors=True)
+
+
+def _uploads() -> Path:
+    return home().parent / "cache" / "uploads"
+
+
+def _sweep() -> None:
+    """Delete uploads that nobody imported for a day."""
+    for folder in _uploads().glob("*"):
+        if folder.stat().st_mtime < time.time() - KEPT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_name(name: str) -> None:
+    """Raises `Refusal` for a name that cannot be a task's, or that is taken."""
+    if not own.TASK.fullmatch(name):
+        raise Refusal("A task's name has 1 to 60 characters of a-z, 0-9 and -, and starts with a letter or digit.", "name")
+    if name in catalogue.names("tasks") or name in names():
+        raise Refusal(f"There is a task '{name}' already; choose another name.", "name")
 
 
 def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
     """Import a file as the task `name` (a-z, 0-9, -); `choices` are those of `preview`. Atomic: a bad file changes nothing."""
-    if not NAME.fullmatch(name):
-        raise Refusal("A task's name has 1 to 60 characters of a-z, 0-9 and -, and starts with a letter or digit.", "name")
-    if name in catalogue.names("tasks") or name in names():
-        raise Refusal(f"There is a task '{name}' already; choose another name.", "name")
+    check_name(name)
+    require_inside(path, "file")
     path = Path(path)
     suffix = {"csv": ".csv", "tsv": ".tsv", "json": ".json", "jsonl": ".jsonl", "parquet": ".parquet"}[kind_of(path)]
     suffix += ".gz" if path.suffix.lower() == ".gz" else ""
@@ -214,11 +245,11 @@ def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
         scratch = Path(tempfile.mkdtemp(prefix=".import-", dir=home()))
         copy = scratch / f"data{suffix}"
         shutil.copyfile(path, copy)
-        spec = preview(copy, name=name, called=path.name, **choices).spec  # of the copy: the file may change meanwhile
+        look = preview(copy, name=name, called=path.name, **choices)  # of the copy: the file may change meanwhile
         with copy.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        source = spec.source.model_copy(update={"file": copy.name, "sha256": digest})
-        stored = spec.model_copy(update={"source": source, "description": f"Imported from {path.name[:200]}."})
+        source = look.spec.source.model_copy(update={"file": copy.name, "sha256": digest})
+        stored = look.spec.model_copy(update={"source": source, "rows": look.splits, "description": f"Imported from {path.name[:200]}."})
         text = yaml.safe_dump(stored.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
         (scratch / "task.yaml").write_text(text, encoding="utf-8")
         os.rename(scratch, home() / name)
@@ -232,22 +263,19 @@ def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
 
 def names() -> tuple[str, ...]:
     """The imported tasks, sorted."""
-    return tuple(sorted(found.parent.name for found in home().glob("*/task.yaml") if NAME.fullmatch(found.parent.name)))
+    return own.names("tasks")
 
 
 def load(name: str) -> TaskSpec:
     """An imported task, with the full path of its data. Raises `Refusal`."""
-    if not NAME.fullmatch(name) or not (home() / name / "task.yaml").is_file():
+    if name not in names():
         raise Refusal(f"There is no imported task '{name[:80]}'.", "task")
-    try:
-        document = read((home() / name / "task.yaml").read_text(encoding="utf-8"), f"The task.yaml of '{name}'", "task")
-    except (OSError, UnicodeDecodeError):
-        raise Refusal(f"The task.yaml of '{name}' cannot be read; import the task again.", "task") from None
-    spec = validate(TaskSpec, document, "task.")
-    return spec.model_copy(update={"source": spec.source.model_copy(update={"file": str(home() / name / Path(spec.source.file).name)})})
+    return validate(TaskSpec, own.read("tasks", name), "task.")
 
 
 def remove(name: str) -> None:
-    """Delete an imported task and its copy of the data. Raises `Refusal` where there is none."""
+    """Delete an imported task and its copy of the data, at once or not at all. Raises `Refusal` where there is none."""
     load(name)
-    shutil.rmtree(home() / name)
+    aside = home() / f".deleted-{name}-{secrets.token_hex(4)}"
+    os.rename(home() / name, aside)
+    shutil.rmtree(aside, ignore_errors=True)

@@ -41,6 +41,9 @@ class Instruction(Writing):
             raise Refusal(f"{where} of '{spec.column('messages')}' is no conversation: give a list of role and content that ends with the assistant.", "task.columns")
         return {"messages": [{"role": role, "content": content} for role, content in turns[:-1]], "target": turns[-1][1]}
 
+    def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
+        return "\n".join(f"{turn['role']}: {turn['content']}" for turn in example["messages"]), example["target"]
+
     def key(self, row: sources.Row, spec: TaskSpec) -> str:
         roles = ("messages",) if "messages" in spec.columns else ("instruction", "input")
         return "\x1f".join(str(sources.value(row, spec.column(role))) for role in roles if role in spec.columns or role == "instruction")

@@ -54,8 +54,8 @@ class Prepared:
 
     @functools.cached_property
     def validation(self) -> Rows:
-        """Validation rows, at most `evaluation_rows`: the same ones for every seed."""
-        return self._split("validation", self._cap, 0)
+        """Validation rows, at most `evaluation_rows` or the spec's `validation_rows`: the same ones for every seed."""
+        return self._split("validation", self._cap or self.spec.validation_rows, 0)
 
     @functools.cached_property
     def test(self) -> Rows:
@@ -86,7 +86,7 @@ class Prepared:
 
     def _key(self, split: str, rows: int | None, seed: int) -> str:
         """What tokenised rows depend on: the task's facts, its data, the tokenizer, lengths, and how many rows."""
-        shown = {"title", "description", "metric", "metrics", "generation", "licence", "paper"}
+        shown = {"title", "description", "metric", "metrics", "generation", "licence", "paper", "rows", "train_rows", "validation_rows"}  # how many rows: `drawn`
         facts = self.spec.model_dump(mode="json", exclude=shown)
         drawn = (rows, seed) if rows is not None else None
         kinds = getattr(self.setting.config, "type_vocab_size", None)

@@ -32,8 +32,12 @@ def read_table(path: Path, *, largest: int = LARGEST, called: str = "") -> Table
     `called` is the file's name in those sentences, where it is not the path's own.
     """
     kind, called = kind_of(path), called or path.name
-    if not path.is_file():
-        raise Refusal(f"There is no file {called}.", "file")
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # too long, or with NUL
+        there = False
+    if not there:
+        raise Refusal(f"There is no file {called[:200]}.", "file")
     if path.stat().st_size == 0:
         raise Refusal(f"{called} is empty.", "file")
     if path.stat().st_size > largest:

@@ -56,6 +56,9 @@ class Writing(Family):
         targets = answers([" " + example["target"] for example in examples], setting, end=True)
         return [answer_row(*each, setting, train) for each in zip(prompts, targets, [e["target"] for e in examples], strict=True)]
 
+    def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
+        return fill(spec.prompt or self.prompt, {"source": example["source"]}), f" {example['target']}"
+
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
         from lab.tasks import scoring
 

@@ -20,6 +20,7 @@ from lab.design.settling import with_composition, with_form, with_group
 from lab.design.space import COMPOSITIONS, REPRESENTATIONS
 from lab.design.spec import RunSpec, spec_of
 from lab.models import locate, resolve
+from lab.tasks import resolve as resolve_task
 from lab.ui.words import TABLE, say
 from lab.verbs import check
 
@@ -119,9 +120,9 @@ def _rest(found: Answer) -> None:
     except Refusal as problem:
         found.errors.append((problem.field, problem.sentence))
     task = found.draft.get("task")
-    if isinstance(task, str) and task not in catalogue.names("tasks") and "/" not in task:
+    if isinstance(task, str) and task not in catalogue.names("tasks"):
         try:
-            catalogue.read("tasks", task)
+            resolve_task(task)
         except Refusal as problem:
             found.errors.append(("task", problem.sentence))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gradio as gr
 
 from lab.ui import api
-from lab.ui.pages import bench, compare, library, runs, sweep, tryit
+from lab.ui.pages import bench, compare, data, library, runs, sweep, tryit
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
-PAGES = (("Library", "library", library), ("Runs", "runs", runs), ("Compare", "compare", compare), ("Sweep", "sweep", sweep), ("Try it", "tryit", tryit))
+PAGES = (("Library", "library", library), ("Data", "data", data), ("Runs", "runs", runs), ("Compare", "compare", compare), ("Sweep", "sweep", sweep),
+         ("Try it", "tryit", tryit))  # fmt: skip
 
 
 def theme() -> gr.themes.Base:

@@ -111,6 +111,17 @@ def own_methods(language: str) -> list[dict[str, str]]:
     return found
 
 
+def own_tasks(language: str) -> list[dict[str, str]]:
+    """The imported tasks, as the picker shows them; one that cannot be read is left out."""
+    said, found = functools.partial(_said, language), []
+    for name in own.names("tasks"):
+        try:
+            found.append({**_task(name, said), "group": said("task.own")})
+        except (Refusal, LookupError, AttributeError):
+            continue
+    return found
+
+
 def _method(name: str, said: Any) -> dict[str, str]:
     document = catalogue.read("methods", name)
     family = document.get("family", "free")

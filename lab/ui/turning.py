@@ -14,7 +14,7 @@ from lab.design.figure import figure
 from lab.design.refusal import Refusal
 from lab.runs import default
 from lab.ui import answering, views_bench
-from lab.ui.schema import own_methods, start
+from lab.ui.schema import own_methods, own_tasks, start
 from lab.ui.words import LANGUAGES
 
 KEPT = ("model", "task", "method", "training", "seed", "tags")
@@ -24,7 +24,7 @@ def turn(asked: Any) -> dict[str, Any]:
     """The answer to {"draft", "seq", "changed", "language", "have": {part: print}}: what `static/knobs.js` and `bench.js` put into the page.
 
     Returns {"seq", "document" (where the server changed the draft), "errors", "reasons", "modified", "near", "hints",
-    "parts": {name: [print, HTML, Markdown, or the list of own presets]}}.
+    "parts": {name: [print, HTML, Markdown, or the lab's own methods and tasks]}}.
     """
     asked = asked if isinstance(asked, Mapping) else {}
     draft = asked.get("draft") if isinstance(asked.get("draft"), Mapping) else {}
@@ -32,7 +32,8 @@ def turn(asked: Any) -> dict[str, Any]:
     have = asked.get("have") if isinstance(asked.get("have"), Mapping) else {}
     found = answering.answer({**of_run(draft), **({} if draft.get("run") else {"changed": asked.get("changed", "")})})
     parts = {name: [_print(text), text] for name, text in _parts(found, language).items()}
-    parts["own"] = [_print(json.dumps(mine := own_methods(language))), mine]
+    mine = {"methods": own_methods(language), "tasks": own_tasks(language)}
+    parts["own"] = [_print(json.dumps(mine)), mine]
     return {**told(found, language), "seq": asked.get("seq", 0), "parts": {name: part for name, part in parts.items() if have.get(name) != part[0]}}
 
 

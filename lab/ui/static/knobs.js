@@ -74,7 +74,7 @@
       const own = (answer.parts || {}).own;
       if (own) {
         Lab.haveAlready("own", own[0]);
-        this.schema.methods = [...this.schema.methods.filter((one) => !one.own), ...own[1].map((one) => ({ ...one, own: true }))];
+        for (const kind of ["methods", "tasks"]) this.schema[kind] = [...this.schema[kind].filter((one) => !one.own), ...own[1][kind].map((one) => ({ ...one, own: true }))];
         this.draw();
       }
       if (answer.document) this.draw();

@@ -65,7 +65,7 @@
   const themeChanged = () => { if (wasDark !== Lab.dark()) { wasDark = Lab.dark(); Lab.emit("theme", wasDark); } };
   document.addEventListener("DOMContentLoaded", () => new MutationObserver(themeChanged).observe(document.body, { attributes: true, attributeFilter: ["class"] }));
 
-  const PAGES = [["bench", "./"], ["library", "library"], ["runs", "runs"], ["compare", "compare"], ["sweep", "sweep"], ["tryit", "tryit"]];
+  const PAGES = [["bench", "./"], ["library", "library"], ["data", "data"], ["runs", "runs"], ["compare", "compare"], ["sweep", "sweep"], ["tryit", "tryit"]];
   Lab.header = (element, page) => {
     const { h, say } = Lab;
     document.title = "Delta Lab · " + say("page." + page);

@@ -1,0 +1,100 @@
+"""What the columns of a table most likely mean: the family, and which column is what. Torch-free."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lab.design.refusal import Refusal
+from lab.tasks import sources
+from lab.tasks.tables import Table
+
+HINTS = {
+    "text_pair": ("text_pair", "sentence2", "text2", "hypothesis", "question2"),
+    "text": ("text", "sentence", "sentence1", "text1", "review", "content", "body", "comment", "tweet", "premise", "question1"),
+    "label": ("label", "labels", "class", "category", "sentiment", "target", "score", "rating", "stars", "y"),
+    "source": ("source", "document", "article", "src", "input", "question", "english", "en", "text", "description"),
+    "target": ("target", "summary", "highlights", "translation", "tgt", "answer", "output", "title", "ro", "de", "fr", "es", "zh"),
+    "question": ("question", "query", "prompt"), "options": ("options", "choices", "endings"), "answer": ("answer", "label", "answerkey"),
+    "instruction": ("instruction", "prompt"), "input": ("input", "context"), "output": ("output", "response", "completion", "answer"),
+    "messages": ("messages", "conversations", "conversation"),
+}  # fmt: skip
+MANY = 200  # labels beyond which a column is no class
+
+
+def guess(table: Table) -> tuple[str, dict[str, str]]:
+    """The family and columns that a table most likely means."""
+    names = {column.casefold(): column for column in table.columns}
+
+    def find(role: str, taken: Sequence[str] = ()) -> str | None:
+        return next((names[hint] for hint in HINTS[role] if hint in names and names[hint] not in taken), None)
+
+    if found := find("messages"):
+        return "instruction", {"messages": found}
+    if "instruction" in names and (output := find("output")):
+        given = {"instruction": names["instruction"], "output": output}
+        return "instruction", {**given, "input": names["input"]} if "input" in names else given
+    options, answer = find("options"), find("answer")
+    if options and answer and isinstance(table.rows[0][options], list) and (question := find("question", (options, answer))):
+        return "commonsense", {"question": question, "options": options, "answer": answer}
+    label = find("label")
+    if label and _is_class(table, label):
+        text = find("text", (label,)) or _longest(table, (label,))
+        columns = {"text": text, "label": label} if text else {}
+        pair = find("text_pair", (label, text or ""))
+        columns = {**columns, "text_pair": pair} if pair and columns else columns
+        if columns:
+            return ("regression" if _is_measure(table, label) else "classification"), columns
+    return _guess_writing(table, find)
+
+
+def _guess_writing(table: Table, find: Any) -> tuple[str, dict[str, str]]:
+    target = find("target")
+    source = find("source", (target,)) if target else None
+    if source and target:
+        family = "math_reasoning" if all("####" in str(row[target]) for row in table.rows[:20]) else "summarization"
+        ratio = sum(len(str(row[target])) for row in table.rows[:200]) / max(1, sum(len(str(row[source])) for row in table.rows[:200]))
+        return ("translation" if family == "summarization" and ratio > 0.6 else family), {"source": source, "target": target}
+    texts = [column for column in table.columns if isinstance(table.rows[0][column], str)]
+    rest = [column for column in texts if _is_class(table, column)]
+    if len(texts) >= 2 and rest and (text := _longest(table, (rest[0],))):
+        return "classification", {"text": text, "label": rest[0]}
+    text = find("text") or _longest(table, ())
+    if text is None:
+        raise Refusal(f"No column of text was found among {', '.join(table.columns)[:200]}; say which column is what.", "columns")
+    return "language_modelling", {"text": text}
+
+
+def _is_class(table: Table, column: str) -> bool:
+    values = {str(row[column]) for row in table.rows if row[column] not in (None, "")}
+    return _is_measure(table, column) or (2 <= len(values) <= min(MANY, max(2, len(table.rows) // 2)))
+
+
+def _is_measure(table: Table, column: str) -> bool:
+    """Whether a column holds measured numbers: all numbers, some with a fraction."""
+    try:
+        numbers = [float(row[column]) for row in table.rows]
+    except (TypeError, ValueError):
+        return False
+    return any(number != int(number) for number in numbers if abs(number) < 1e15)
+
+
+def _longest(table: Table, taken: Sequence[str]) -> str | None:
+    texts = [column for column in table.columns if column not in taken and isinstance(table.rows[0][column], str)]
+    return max(texts, key=lambda column: sum(len(str(row[column])) for row in table.rows[:200]), default=None)
+
+
+def labels_of(table: Table, column: str) -> list[str]:
+    """The labels that a column holds, numbers in their order. Raises `Refusal` where a row has none, or there are too few or too many."""
+    found = set()
+    for number, row in enumerate(table.rows, 1):
+        label = sources.value(row, column, number)
+        if label is None or not str(label).strip():
+            raise Refusal(f"Row {number} has no label in column '{column}'.", "columns.label")
+        found.add(str(label).strip())
+    if len(found) < 2:
+        raise Refusal(f"The column '{column}' has only one label ('{found.pop()[:60]}'); two or more are needed.", "columns.label")
+    if len(found) > MANY:
+        raise Refusal(f"The column '{column}' has {len(found)} different values; a class column has at most {MANY}.", "columns.label")
+    return sorted(found, key=lambda label: (0, float(label), label) if re.fullmatch(r"-?\d+(\.\d+)?", label) else (1, 0.0, label))

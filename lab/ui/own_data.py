@@ -1,0 +1,137 @@
+"""What the Data page asks: take an upload, look at a file, import it, list and delete tasks. It decides nothing: lab.tasks.importing does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from gradio.utils import get_upload_folder
+
+from lab import verbs
+from lab.design import catalogue
+from lab.design.refusal import Refusal
+from lab.design.task import COLUMNS, Family
+from lab.tasks import FAMILIES, importing, resolve
+from lab.tasks.measuring import models
+from lab.ui import views_data
+from lab.ui.words import LANGUAGES, say
+
+TEXTS = ("family", "prompt", "measure")
+
+
+def take(path: object) -> str:
+    """Move gradio's copy of an upload into the lab; its token. Raises `Refusal` for any path but a plain file in gradio's own upload folder."""
+    found, folder = Path(str(path)), Path(get_upload_folder()).resolve()
+    try:
+        upload = not found.is_symlink() and found.is_file() and found.resolve().is_relative_to(folder)
+    except (OSError, ValueError):  # too long, or with NUL
+        upload = False
+    if not upload:
+        raise Refusal("That is no upload: choose the file again.", "file")
+    return importing.stage(found.resolve())
+
+
+def look(asked: Any) -> dict[str, Any]:
+    """What {"upload" or "path", "family", "columns", "max_length", "prompt", "measure", "name", "language"} would import.
+
+    Returns {"form": what the fields show, None where the file cannot be read, "html": the preview, "errors": [[field, sentence]]}.
+    """
+    asked, language = _plain(asked)
+    try:
+        path, choices = _source(asked), _choices(asked)
+        columns, family, chosen = importing.outline(path, choices["family"], choices["columns"])
+    except Refusal as problem:
+        return {"form": None, "html": "", "errors": [[problem.field or "file", problem.sentence]]}
+    form = {"file": path.name, "bytes": path.stat().st_size, "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
+            "prompt": getattr(FAMILIES.get(family), "prompt", ""), "roles": _roles(family)}  # fmt: skip
+    errors: list[list[str]] = []
+    html = ""
+    try:
+        html = views_data.preview(importing.preview(path, **choices), language)
+    except Refusal as problem:
+        errors.append([problem.field, problem.sentence])
+    try:
+        if asked.get("name"):
+            importing.check_name(str(asked["name"]))
+    except Refusal as problem:
+        errors.append([problem.field, problem.sentence])
+    return {"form": form, "html": html, "errors": errors}
+
+
+def keep(asked: Any) -> dict[str, Any]:
+    """Import what `look` showed: {"kept": name, "html": a sentence with a link} or {"errors": [[field, sentence]]}."""
+    asked, language = _plain(asked)
+    try:
+        path = _source(asked)
+        spec = importing.commit(path, str(asked.get("name") or ""), **_choices(asked))
+    except Refusal as problem:
+        return {"errors": [[problem.field or "file", problem.sentence]]}
+    importing.unstage(str(asked.get("upload") or ""))
+    return {"kept": spec.name, "html": views_data.kept(spec, language)}
+
+
+def remove(asked: Any) -> dict[str, Any]:
+    """Delete an imported task: {"removed": name} or {"errors": [[field, sentence]]}."""
+    asked, _ = _plain(asked)
+    try:
+        verbs.remove_task(str(asked.get("name") or ""))
+    except Refusal as problem:
+        return {"errors": [[problem.field, problem.sentence]]}
+    return {"removed": str(asked["name"])}
+
+
+def listing(asked: Any) -> dict[str, Any]:
+    """{"own": the imported tasks, newest last, "html": a table of those that come with the lab}."""
+    _, language = _plain(asked)
+    own = []
+    for name in importing.names():
+        try:
+            own.append(views_data.row(resolve(name), language))
+        except Refusal as problem:
+            own.append({"name": name, "wrong": problem.sentence})
+    return {"own": own, "html": views_data.presets([resolve(name) for name in catalogue.names("tasks")], language)}
+
+
+def choices(language: str) -> dict[str, Any]:
+    """What the form offers: [name, title] of families and of measures."""
+    return {"families": [[name, say(language, f"family.{name}")] for name in get_args(Family)],
+            "measures": [*([name, name] for name in models()), ["", say(language, "data.words")]]}  # fmt: skip
+
+
+def _plain(asked: Any) -> tuple[dict[str, Any], str]:
+    asked = dict(asked) if isinstance(asked, Mapping) else {}
+    return asked, asked["language"] if asked.get("language") in LANGUAGES else "en"
+
+
+def _source(asked: Mapping[str, Any]) -> Path:
+    """The file that is asked about: an upload by its token, or a path, which the reader checks against the folders that pages may read."""
+    if asked.get("upload"):
+        return importing.staged(asked["upload"])
+    given = asked.get("path")
+    if not isinstance(given, str) or not given.strip() or "\0" in given:
+        raise Refusal("Choose a file, or write the path of one.", "file")
+    try:
+        return Path(given.strip()).expanduser()
+    except RuntimeError:  # the home of nobody
+        raise Refusal(f"There is no file {given[:200]}.", "file") from None
+
+
+def _choices(asked: Mapping[str, Any]) -> dict[str, Any]:
+    columns = asked.get("columns") if isinstance(asked.get("columns"), Mapping) else {}
+    return {**{name: str(asked.get(name) or "") for name in TEXTS}, "max_length": asked.get("max_length") or 256,
+            "columns": {str(role): str(column) for role, column in columns.items() if column}}  # fmt: skip
+
+
+def _roles(family: str) -> list[list[Any]]:
+    """[role, whether it must be there]."""
+    needed, allowed = COLUMNS.get(family, ((), ()))
+    return [*([role, True] for role in needed), *([role, False] for role in allowed)]
+
+
+def _free_name(file: str) -> str:
+    """A name for a task, from the file's: small letters, digits and dashes, one that is not taken."""
+    stem = re.sub(r"[^a-z0-9]+", "-", file.split(".")[0].casefold()).strip("-")[:50] or "my-data"
+    taken = {*catalogue.names("tasks"), *importing.names()}
+    return next(name for name in (stem, *(f"{stem}-{n}" for n in range(2, 10_000))) if name not in taken)

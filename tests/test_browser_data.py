@@ -1,0 +1,66 @@
+"""The Data page in a real Chromium: upload, correct, look, switch the language, import, go to the bench, delete; a bad file says where it is bad."""
+
+from __future__ import annotations
+
+import pytest
+from ui_support import Watched, chromium, serving
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+def test_a_file_becomes_a_task(tmp_path):
+    home, data, bad = tmp_path / "home", tmp_path / "Film reviews.csv", tmp_path / "bad.csv"
+    rows = [f'"{"a long film of much feeling and little sense, number " * (1 + i % 9)}{i}","another text {i}",{["dull", "fine"][i % 2]}' for i in range(240)]
+    data.write_text("review,remark,mood\n" + "\n".join(rows), encoding="utf-8")
+    bad.write_text("review,mood\nfine,1\nshort\n", encoding="utf-8")
+    with serving(home) as address, chromium() as browser:
+        page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US").new_page()
+        page.set_default_timeout(60_000)
+        watched = Watched(page)
+        page.goto(address + "/data")
+        page.wait_for_selector('#data-tasks [data-task="sentiment-rt"]')
+
+        def upload(path):
+            page.set_input_files("#data-file input[type=file]", str(path))
+
+        upload(bad)
+        page.locator('[data-field="file"] .lab-wrong').wait_for()
+        assert "Row 2 of bad.csv (line 3) has 1 cells; the header has 2." in page.locator('[data-field="file"] .lab-wrong').inner_text()
+        upload(data)
+        page.wait_for_selector("#data-preview .lab-facts")
+        assert page.input_value("#data-family") == "classification" and page.input_value("#data-column-text") == "review" and page.input_value("#data-name") == "film-reviews"
+        assert page.locator("#data-preview .lab-labels tr").count() == 2 and page.locator("#data-preview [data-cut]").get_attribute("data-cut") == "0"
+        page.fill("#data-length", "40")
+        page.wait_for_function("Number(document.querySelector('#data-preview [data-cut]').dataset.cut) > 0")
+        assert page.locator("#data-preview s").count() > 0, "what is cut off is shown"
+        page.select_option("#data-column-text", "remark")
+        page.wait_for_function("document.querySelector('#data-preview [data-cut]').dataset.cut === '0'")
+        page.select_option("#data-column-label", "review")
+        page.locator('[data-field="columns.label"] .lab-wrong').wait_for()
+        assert page.locator("#data-import").is_disabled()
+        page.select_option("#data-column-label", "mood")
+        page.wait_for_selector("#data-preview .lab-facts")
+
+        page.get_by_role("button", name="中文").click()
+        page.wait_for_selector("#data-preview .lab-facts")
+        assert page.input_value("#data-column-text") == "remark", "the language switch loses nothing"
+        page.fill("#data-name", "films")
+        page.get_by_role("button", name="导入", exact=True).click()
+        page.locator("#data-form .lab-said a").wait_for()
+        page.get_by_role("button", name="English").click()
+        page.wait_for_selector('.lab-own-task[data-task="films"]')
+        assert sorted(path.name for path in (home / "tasks" / "films").iterdir()) == ["data.csv", "task.yaml"] and not list((home / "cache" / "uploads").glob("*/Film*"))
+
+        page.locator('.lab-own-task[data-task="films"] a').click()
+        page.wait_for_selector("#costs [data-trainable]")
+        assert page.input_value("#knob-task") == "films" and page.locator("#costs .lab-problems").count() == 0
+        assert page.locator("#knob-task option:checked").inner_text() == "films"
+
+        page.goto(address + "/data")
+        delete = page.locator('.lab-own-task[data-task="films"] button')
+        delete.click()
+        assert (home / "tasks" / "films").exists(), "the first press only asks"
+        delete.click()
+        page.wait_for_selector('.lab-own-task[data-task="films"]', state="detached")
+        assert not (home / "tasks" / "films").exists()
+        watched.clean()
