@@ -89,7 +89,10 @@ def labels_of(table: Table, column: str) -> list[str]:
     """The labels that a column holds, numbers in their order. Raises `Refusal` where a row has none, or there are too few or too many."""
     found = set()
     for number, row in enumerate(table.rows, 1):
-        label = sources.value(row, column, number)
+        try:
+            label = sources.value(row, column, number)
+        except Refusal as problem:
+            raise Refusal(problem.sentence, "columns.label") from None
         if label is None or not str(label).strip():
             raise Refusal(f"Row {number} has no label in column '{column}'.", "columns.label")
         found.add(str(label).strip())
