@@ -7,7 +7,7 @@ import functools
 from typing import Any
 
 import torch
-from tiny import tiny, tiny_batch
+from tiny import ARCHITECTURES, DECODERS, ENCODERS, tiny, tiny_batch
 
 from lab.design.count import count_on
 from lab.design.method import Method
@@ -17,7 +17,8 @@ from lab.design.refusal import Refusal
 from lab.engine import attach, body_of
 from lab.models.inventory import measure_model
 
-OBJECTIVE = {"bert": "classification", "deberta_v2": "classification", "bart": "seq2seq", "t5": "seq2seq", "gpt2": "causal", "llama": "causal"}
+OBJECTIVES = {name: "classification" if name in ENCODERS else "causal" if name in DECODERS else "seq2seq" for name in ARCHITECTURES}
+SIX = ("bert", "deberta_v2", "bart", "t5", "gpt2", "llama")  # of the default run: both norms, both attentions, fused or not, with and without biases
 SMALL: dict[str, dict[str, Any]] = {  # tiny models are 32 wide
     "vera": {"deltas.0.rank": 8}, "lamda": {"deltas.0.rank": 6}, "adapter-houlsby": {"deltas.0.rank": 5},
     "lamda-plus-plus": {"deltas.0.rank": 6, "deltas.0.allocation.rank_min": 2, "deltas.0.allocation.rank_max": 10},
@@ -28,7 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {  # tiny models are 32 wide
 
 @functools.cache
 def _pristine(architecture: str):
-    return tiny(architecture, OBJECTIVE[architecture])
+    return tiny(architecture, OBJECTIVES[architecture])
 
 
 def fresh(architecture: str):
@@ -55,6 +56,12 @@ def snapshot(model) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
+def as_it_was(model, architecture: str) -> bool:
+    """No hook is left, and what trained before `attach` trains again (sinusoidal positions never do)."""
+    required = {name: p.requires_grad for name, p in _pristine(architecture).named_parameters()}
+    return hooks(model) == 0 and required == {name: p.requires_grad for name, p in model.named_parameters()}
+
+
 def hooks(model) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
@@ -68,7 +75,7 @@ def shake(attached, seed: int = 3) -> None:
             parameter.add_(size * torch.randn(parameter.shape, generator=generator))
 
 
-def check_refusal_touches_nothing(model, method: Method, before: dict[str, torch.Tensor]) -> str:
+def check_refusal_touches_nothing(model, architecture: str, method: Method, before: dict[str, torch.Tensor]) -> str:
     """Law 7: refused with one sentence, the model untouched. Returns the sentence; raises AssertionError if it is accepted."""
     try:
         attach(model, method)
@@ -77,7 +84,7 @@ def check_refusal_touches_nothing(model, method: Method, before: dict[str, torch
         assert sentence.endswith(".") and len(sentence) > 20 and "\n" not in sentence, sentence
         after = model.state_dict()
         assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
-        assert hooks(model) == 0 and all(p.requires_grad for p in model.parameters())
+        assert as_it_was(model, architecture)
         return sentence
     raise AssertionError("accepted")
 
@@ -97,7 +104,7 @@ def check_laws(architecture: str, method: Method, steps: int = 4) -> None:
     attached.detach()
     after = snapshot(model)
     assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before), "detach() changed the model"
-    assert hooks(model) == 0 and all(p.requires_grad for p in model.parameters())
+    assert as_it_was(model, architecture)
     assert torch.equal(logits(model, architecture), plain)
 
 

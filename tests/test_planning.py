@@ -6,7 +6,7 @@ import gc
 
 import pytest
 import torch
-from laws import OBJECTIVE, SMALL
+from laws import OBJECTIVES, SMALL
 from tiny import tiny, tiny_config
 
 from lab.design import catalogue
@@ -41,19 +41,19 @@ def method_of(name: str, changes: dict | None = None):
 def applies(method, architecture: str) -> bool:
     if method.select and method.select.what == "bias" and architecture in ("llama", "t5"):
         return False
-    if method.preset == "head-only" and OBJECTIVE[architecture] != "classification":
+    if method.preset == "head-only" and OBJECTIVES[architecture] != "classification":
         return False
     return not problems(method, anatomy(model_spec(architecture).config))
 
 
 def predicted(architecture: str, method, **setting):
     return plan_shape(model=model_spec(architecture), method=method, batch=SHAPE["rows"], tokens=SHAPE["tokens"], target_tokens=SHAPE["target_tokens"],
-                      objective=OBJECTIVE[architecture], num_labels=3, device="cpu", **setting)  # fmt: skip
+                      objective=OBJECTIVES[architecture], num_labels=3, device="cpu", **setting)  # fmt: skip
 
 
 def measured(architecture: str, method, *, checkpointing: bool = False, granule: int = 512, optimizer: bool = True, model=None) -> Tracker:
     """The tracker over a second step of a real model, the first having made the optimizer's state."""
-    objective = OBJECTIVE[architecture]
+    objective = OBJECTIVES[architecture]
     model = model or tiny(architecture, objective)
     subject = Subject(model_spec(architecture), method, objective, 3, torch.float32, torch.float32, checkpointing)
     built = prepare(model, subject)
@@ -119,7 +119,7 @@ def test_five_layers_stand_for_all(architecture: str, name: str, setting: dict):
     if not applies(method, architecture):
         pytest.skip("refused on this architecture")
     spec = model_spec(architecture, **DEEP[architecture])
-    shape = {"batch": 2, "tokens": 24, "target_tokens": 10, "objective": OBJECTIVE[architecture], **setting}
+    shape = {"batch": 2, "tokens": 24, "target_tokens": 10, "objective": OBJECTIVES[architecture], **setting}
     short, whole = (plan_shape(model=spec, method=method, whole=whole, **shape) for whole in (False, True))
     assert short.trainable == whole.trainable
     for phase in ("forward", "backward"):
@@ -152,7 +152,7 @@ def test_the_tracker_equals_the_profiler(architecture: str, name: str):
 
 def _profiled(architecture: str, method) -> int:
     """The most bytes above those of the start that torch.profiler saw allocated during a second step."""
-    objective = OBJECTIVE[architecture]
+    objective = OBJECTIVES[architecture]
     model = tiny(architecture, objective)
     built = prepare(model, Subject(model_spec(architecture), method, objective, 3, torch.float32, torch.float32, False))
     batch = batch_of(model, objective, **SHAPE, device="cpu")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 import torch
-from laws import OBJECTIVE
+from laws import OBJECTIVES
 from test_planning import SHAPE, method_of, model_spec
 from tiny import tiny
 
@@ -107,7 +107,7 @@ def test_device_memory():
 
 @pytest.mark.parametrize("architecture", ["bert", "llama"])
 def test_meter_agrees_with_the_plan(architecture: str):
-    objective, method = OBJECTIVE[architecture], method_of("lora")
+    objective, method = OBJECTIVES[architecture], method_of("lora")
     model = tiny(architecture, objective).train()
     attached = attach(model, method)
     head = [p for n, p in model.named_parameters() if p.requires_grad and n.startswith("classifier")]

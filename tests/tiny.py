@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-ENCODERS = ("bert", "roberta", "electra", "distilbert", "deberta_v2", "modernbert")
+ENCODERS = ("bert", "roberta", "xlm_roberta", "electra", "distilbert", "deberta_v2", "modernbert")
 ENCODER_DECODERS = ("bart", "mbart", "marian", "pegasus", "t5")
 DECODERS = ("gpt2", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3", "gemma3", "phi3", "smollm3")
 ARCHITECTURES = ENCODERS + ENCODER_DECODERS + DECODERS
@@ -74,13 +74,14 @@ CONFIGS: dict[str, dict] = {
     "phi3": {**_LLAMA, "resid_pdrop": 0.0, "embd_pdrop": 0.0},
     "smollm3": {**_LLAMA, "no_rope_layers": [1, 0, 1], "use_sliding_window": False},
 }  # fmt: skip
+CONFIGS["xlm_roberta"] = CONFIGS["roberta"]
 CONFIGS["gemma3"] = {**CONFIGS["gemma3"], "num_hidden_layers": 3, "layer_types": CONFIGS["gemma3"]["layer_types"][:3]}
-_TYPES = {"deberta_v2": "deberta-v2", "gemma3": "gemma3_text"}
+_TYPES = {"deberta_v2": "deberta-v2", "gemma3": "gemma3_text", "xlm_roberta": "xlm-roberta"}
 
 
 def tiny_config(model_type: str, objective: str | None = None, **overrides):
     """The configuration `tiny` builds from; `model_type` may be written deberta_v2 or deberta-v2, gemma3 or gemma3_text."""
-    name = {"deberta-v2": "deberta_v2", "gemma3_text": "gemma3"}.get(model_type, model_type)
+    name = {written: ours for ours, written in _TYPES.items()}.get(model_type, model_type)
     options = {"vocab_size": VOCAB, **CONFIGS[name], **overrides}
     if objective == "classification":
         options = {"num_labels": 3, "problem_type": "single_label_classification", **options}

@@ -86,6 +86,7 @@ class MethodTraining(Options):
     """What a method's own runs used: these fill in what a run leaves open."""
 
     lr: float = option(1e-3, gt=0, label="learning rate", help="Learning rate of a run that gives none.")
+    head_lr: float | None = option(None, gt=0, label="head learning rate", help="Learning rate of a new task head, of a run that gives none. Empty: as the rest.")
     weight_decay: float = option(0.0, ge=0, label="weight decay", help="Weight decay of a run that gives none.")
     clip: float = option(1.0, gt=0, label="gradient clipping", help="Largest gradient norm of a run that gives none.")
 

@@ -21,7 +21,7 @@ class Training(Options):
     batch_size: int = option(32, ge=1, le=65536, label="batch size", zh="批大小", unit="rows", help="Rows per forward pass on each device.")
     accumulation: int = option(1, ge=1, le=65536, label="gradient accumulation", zh="梯度累积", help="Forward passes per optimizer step.")
     lr: float | None = option(None, gt=0, le=100, label="learning rate", zh="学习率", help="Peak learning rate. Empty: the method's own.")
-    head_lr: float | None = option(None, gt=0, le=100, label="head learning rate", help="Learning rate of a new task head. Empty: as the rest.")
+    head_lr: float | None = option(None, gt=0, le=100, label="head learning rate", help="Learning rate of a new task head. Empty: the method's own, or as the rest.")
     lr_ratio: float = option(1.0, gt=0, le=1000, label="LoRA+ ratio", help="Learning rate of the second map (B, up) over that of the first.")
     schedule: Literal["linear", "cosine", "constant"] = option("linear", label="decay", zh="衰减", help="How the learning rate falls after warmup.")
     warmup: float = option(0.06, ge=0, le=1, label="warmup", zh="预热", help="Fraction of the steps in which the learning rate rises.")
@@ -83,6 +83,12 @@ class RunSpec(Options):
     @property
     def lr(self) -> float:
         return self.training.lr if self.training.lr is not None else self.method.training.lr
+
+    @property
+    def head_lr(self) -> float:
+        """Of a new task head: the run's, else (where the run gives no lr either) the method's own, else as the rest."""
+        own = self.method.training.head_lr if self.training.lr is None else None
+        return self.training.head_lr or own or self.lr
 
     @property
     def weight_decay(self) -> float:

@@ -34,6 +34,7 @@ def measure_model(model: torch.nn.Module) -> Inventory:
     everything = {**{name: p for name, p in base.named_parameters()}, **({"lm_head.weight": head} if head is not None else {})}
     extra = [name for name, p in model.named_parameters() if name.endswith("lm_head.bias")]  # phi and the like
     everything.update({name: model.get_parameter(name) for name in extra})
+    everything = {name: p for name, p in everything.items() if p.requires_grad}  # sinusoidal positions are computed, not weights
     embedding = base.get_input_embeddings().weight
     stacks = _stacks(base)
     inside = {id(p) for _, layers in stacks.values() for layer in layers for p in layer.parameters()}

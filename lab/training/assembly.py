@@ -58,10 +58,9 @@ class Assembly:
         """Optimizer groups: the method's, then the head's (vectors without weight decay)."""
         spec, training = self.spec, self.spec.training
         groups = self.attached.parameter_groups(spec.lr, spec.weight_decay, training.lr_ratio)
-        rate = training.head_lr or spec.lr
         for decay, wanted in ((spec.weight_decay, True), (0.0, False)):
             found = [p for p in self.head.values() if (p.dim() >= MATRIX_WORDS) is wanted]
-            groups.append({"params": found, "lr": rate, "weight_decay": decay, "constant": False})
+            groups.append({"params": found, "lr": spec.head_lr, "weight_decay": decay, "constant": False})
         return groups
 
     def weights(self) -> dict[str, dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from lab.runs import Run, default
 from lab.ui.markup import esc
 from lab.ui.words import TABLE, say
 
-QUANTITIES = ("delta_norm", "gate", "lambda", "rank", "scale", "trains", "frozen_columns")
+QUANTITIES = ("delta_norm", "gate", "lambda", "rank", "energy", "scale", "trains", "frozen_columns")
 PREDICTION_BYTES, PREDICTIONS, LETTERS = 512 * 1024, 12, 700
 
 
