@@ -81,6 +81,9 @@ REFUSALS = {
     "import of what is not there": (["import", "nowhere.csv", "--name", "mine"], "There is no file nowhere.csv"),
     "import as a bundled task": (["import", "x.csv", "--name", "sst2"], "already"),
     "a column without its role": (["import", "x.csv", "--dry-run", "--column", "review"], "role=column"),
+    "edit nothing": (["edit", "zzzzzzzz"], "no run"),
+    "duplicate nothing": (["duplicate", "zzzzzzzz"], "no run"),
+    "delete nothing": (["delete", "zzzzzzzz", "--yes"], "no run"),
     "bad port": (["serve", "--port", "70000"], "between 1 and 65535"),
 }  # fmt: skip
 
@@ -239,6 +242,23 @@ def test_sweep_and_compare(fake, capsys):
     text = words(capsys, "compare", *ids)
     assert "0.716 *" in text and "method.deltas.0.rank" in text and "812 MB" in text
     assert "succeeded" in words(capsys, "runs") and "147 k" in words(capsys, "runs")
+
+
+def test_edit_duplicate_delete(fake, capsys, monkeypatch):
+    first = answer(capsys, *RUN, "--tag", "old")["run"]
+    assert answer(capsys, "edit", first, "--name", "mine", "--tag", "a", "--tag", "b", "--notes", "of note") == {
+        "run": first, "name": "mine", "tags": ["a", "b"], "notes": "of note", "state": "succeeded"}  # fmt: skip
+    for bad, said in ((["--name", "x" * 200, "--notes", "lost"], "letters"), (["--place", "1"], "succeeded"), (["--place", "0"], "at least 1"), ([], "Say what")):
+        assert main(["edit", first, *bad]) == 2 and said in capsys.readouterr().err
+    assert answer(capsys, "edit", first, "--tag", "")["tags"] == [] and answer(capsys, "show", first)["notes"] == "of note"
+    monkeypatch.setenv("LAB_SLOTS", "0")  # copies wait
+    copies = [answer(capsys, "duplicate", "mine", "--name", f"copy {number}")["run"] for number in (1, 2)]
+    assert answer(capsys, "show", copies[0])["spec"] == answer(capsys, "show", first)["spec"]
+    answer(capsys, "edit", copies[1], "--place", "1")
+    assert [row["run"] for row in answer(capsys, "runs", "--state", "queued")] == copies[::-1]
+    assert main(["delete", first]) == 2 and "--yes" in capsys.readouterr().err and (fake / "runs" / first).is_dir()
+    assert answer(capsys, "delete", first, copies[0], first, "--yes") == [{"run": first, "deleted": True}, {"run": copies[0], "deleted": True}]
+    assert [row["run"] for row in answer(capsys, "runs")] == [copies[1]] and not (fake / "runs" / first).exists()
 
 
 def test_dry_sweep_queues_nothing(fake, capsys):

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from lab.cli import describing, reading, running, taking
+from lab.cli import changing, describing, reading, running, taking
 from lab.cli.request import TRAINING
 from lab.design.options import OptionField, fields
 from lab.design.refusal import Refusal
@@ -28,7 +28,8 @@ def parser() -> argparse.ArgumentParser:
     """The parser of `python -m lab`; parsed arguments carry `work`, the function that does the verb."""
     top = _Parser(prog="python -m lab", description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
-    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _compare, _export, _import, _fetch, _serve):
+    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _compare,
+                _export, _import, _fetch, _serve):  # fmt: skip
         add(verbs)
     return top
 
@@ -141,6 +142,27 @@ def _resume(verbs: Any) -> None:
     added = _verb(verbs, "resume", running.resume, "continue a run from its last checkpoint and wait for it")
     added.add_argument("run", metavar="RUN", help="a failed, cancelled or interrupted run")
     added.add_argument("--detach", action="store_true", help="return at once")
+
+
+def _edit(verbs: Any) -> None:
+    added = _verb(verbs, "edit", changing.edit, "rename a run, change its tags or notes, or its place in the queue; its spec never changes")
+    added.add_argument("run", metavar="RUN", help="a run")
+    added.add_argument("--name", help="another name")
+    added.add_argument("--tag", action="append", help="replace its tags; may be given several times, and '' takes them all away")
+    added.add_argument("--notes", help="replace its notes")
+    added.add_argument("--place", type=int, help="start as the first (1), second (2), ... of the queued runs")
+
+
+def _duplicate(verbs: Any) -> None:
+    added = _verb(verbs, "duplicate", changing.duplicate, "queue a new run with the same specification")
+    added.add_argument("run", metavar="RUN", help="a run in any state")
+    added.add_argument("--name", help="a name for the copy (default: the same)")
+
+
+def _delete(verbs: Any) -> None:
+    added = _verb(verbs, "delete", changing.delete, "delete runs that are not active, with their metrics and files, for good")
+    added.add_argument("run", metavar="RUN", nargs="+", help="runs")
+    added.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _compare(verbs: Any) -> None:

@@ -1,0 +1,64 @@
+"""edit, duplicate, delete: what changes the list of runs but nothing that a run did."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+
+from lab import verbs
+from lab.cli.answer import Answer, facts
+from lab.design.refusal import Refusal
+
+
+def edit(arguments: Namespace) -> Answer:
+    """{"run", "name", "tags", "notes", "state"}, as they are now. Everything is checked before anything changes."""
+    from lab.runs.records import check_name, check_notes, check_tags
+
+    lab = verbs.queue()
+    run = lab.store.find(arguments.run)
+    name, notes, place = arguments.name, arguments.notes, arguments.place
+    if name is None and arguments.tag is None and notes is None and place is None:
+        raise Refusal("Say what to change: --name, --tag, --notes or --place.", "run")
+    tags = None if arguments.tag is None else check_tags(arguments.tag)
+    name, notes = name if name is None else check_name(name), notes if notes is None else check_notes(notes)
+    if place is not None:
+        if place < 1:
+            raise Refusal(f"Place must be at least 1; it is {place}.", "place")
+        lab.reorder(run.id, place - 1)  # first: it alone may be refused, where the run waits no more
+    for change, value in ((lab.rename, name), (lab.tag, tags), (lab.annotate, notes)):
+        if value is not None:
+            change(run.id, value)
+    now = lab.store.get(run.id)
+    document = {"run": now.id, "name": now.name, "tags": now.tags, "notes": now.notes, "state": now.state}
+    return Answer(document, lambda: facts([("run", f"{now.id}  {now.name}"), ("tags", ", ".join(now.tags)), ("notes", now.notes), ("state", now.state)]))
+
+
+def duplicate(arguments: Namespace) -> Answer:
+    """{"run", "state"} of the copy."""
+    lab = verbs.queue()
+    copy = lab.store.get(lab.duplicate(lab.store.find(arguments.run).id, arguments.name))
+    return Answer({"run": copy.id, "state": copy.state}, lambda: f"{copy.id}  {copy.state}  {copy.name}")
+
+
+def delete(arguments: Namespace) -> Answer:
+    """[{"run", "deleted": true}]. Asks first where somebody can answer; elsewhere `--yes` is needed."""
+    lab = verbs.queue()
+    lab.reconcile()
+    found = list({run.id: run for run in (lab.store.find(words) for words in arguments.run)}.values())
+    for run in found:
+        if run.active:
+            raise Refusal(f"Run {run.id} is {run.state}: stop it before you delete it.", "run")
+    if not arguments.yes:
+        _ask(", ".join(f"{run.id} ({run.name})" for run in found))
+    for run in found:
+        lab.delete(run.id)
+    return Answer([{"run": run.id, "deleted": True} for run in found], lambda: "\n".join(f"{run.id}  deleted" for run in found))
+
+
+def _ask(what: str) -> None:
+    """Refusal unless somebody at the terminal says yes."""
+    if not sys.stdin or not sys.stdin.isatty():
+        raise Refusal("Deleting is for good, metrics and files included: say --yes.", "yes")
+    print(f"Delete {what}, with metrics and files, for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refusal("Nothing was deleted.", "yes")
