@@ -95,6 +95,7 @@ def test_main_path(app, browser, tmp_path):
     export(page, tmp_path)
 
     page.get_by_role("link", name="Compare").first.click()
+    page.wait_for_url(re.compile("/compare"))
     page.locator(f'.lab-item[data-run="{first}"]').click()
     page.locator(f'.lab-item[data-run="{second}"]').click()
     page.wait_for_selector("#settings code:text('training.steps')")
@@ -106,12 +107,14 @@ def test_main_path(app, browser, tmp_path):
 
 
 def export(page, folder):
-    page.get_by_role("tab", name="Export").click()
-    page.get_by_role("button", name="Make a PEFT checkpoint").click()
-    page.wait_for_selector("#export-said .lab-said", timeout=LONG)
-    assert "wrong" not in (page.locator("#export-said .lab-said").get_attribute("class") or ""), page.locator("#export-said").inner_text()
+    page.locator("#run-head").get_by_role("link", name="Export").click()
+    page.get_by_role("radio", name=re.compile("^peft ")).click()
+    page.get_by_role("tab", name=re.compile("adapter_config.json")).click(timeout=LONG)
+    assert '"peft_type": "LORA"' in page.locator("#export-files pre").inner_text()
+    page.get_by_role("tab", name=re.compile("adapter_model.safetensors")).click()
+    assert "lora_A.weight" in page.locator("#export-files pre").inner_text()
     with page.expect_download() as waiting:
-        page.locator("#export-file a[download], #export-file a").first.click()
+        page.locator("#export-take").click()
     waiting.value.save_as(folder / "adapter.zip")
     with zipfile.ZipFile(folder / "adapter.zip") as packed:
         names = {name.rsplit("/", 1)[-1]: name for name in packed.namelist()}

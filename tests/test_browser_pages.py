@@ -10,6 +10,7 @@ from ui_support import Watched, chromium, serving
 
 from lab.design import catalogue
 from lab.design.spec import spec_of
+from lab.export import FORMATS
 from lab.runs import Home, Queue, processes
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -27,7 +28,8 @@ def finished(queue, rank, seed, value):
     run = queue.store.create(document, document["name"], document["tags"])
     queue.store.claim(run, processes.identity())
     rows = [(step, name, number) for step in range(1, 11) for name, number in (("loss", 1 / step), ("epoch", step / 10), ("tokens_per_second", 900.0))]
-    rows += [(10, f"delta_norm/encoder.{layer}.attn.q", 0.01 * layer) for layer in range(6)] + [(10, "eval_accuracy", value), (10, "eval_loss", 0.5)]
+    rows += [(step, f"delta_norm/encoder.{layer}.attn.q", 0.001 * step * layer) for step in (5, 10) for layer in range(6)]
+    rows += [(10, "eval_accuracy", value), (10, "eval_f1", 0.7), (10, "eval_loss", 0.5)]
     queue.store.log(run, rows, step=10, total_steps=10)
     queue.store.finish(run, "succeeded", result={"best": {"step": 10, "accuracy": value}, "trainable": 9216 * rank, "percent": 0.04 * rank, "peak_bytes": 1e9 + rank, "seconds": 60.0 + rank})
     folder = queue.home.run_dir(run, create=True)
@@ -95,6 +97,13 @@ def test_runs_are_described_sorted_and_moved(lab, browser):
     page = watched.page
     page.wait_for_selector("#run-maps .delta_norm td")
     assert page.locator("#run-maps .delta_norm td").count() == 6
+    assert page.locator("#run-charts [data-chart=metric] .lab-curve").all_inner_texts() == ["accuracy 0.74", "F1 0.7"]
+    assert page.locator("#run-charts [data-chart=throughput]").get_attribute("data-points") == "10"
+    page.get_by_label("Read at").press("Home")
+    page.wait_for_function("document.querySelectorAll('#run-maps .delta_norm td')[5].textContent === '0.025'")
+    page.locator("#run-maps .delta_norm td button").nth(5).click()
+    page.get_by_text("encoder attn.q of layer 5 over time").wait_for()
+    assert page.evaluate("document.querySelector('#run-maps .delta_norm .lab-plot').data.map((trace) => trace.y)") == [[0.025, 0.05]]
     page.get_by_role("tab", name="Predictions").click()
     page.get_by_text("<b>fine</b>").wait_for()
     page.get_by_role("tab", name="Name and notes").click()
@@ -105,7 +114,7 @@ def test_runs_are_described_sorted_and_moved(lab, browser):
     page.reload()
     page.get_by_role("tab", name="Name and notes").click()
     page.wait_for_function("document.querySelector('#about-notes').value === 'keep this one'")
-    page.get_by_role("button", name="Duplicate").click()
+    page.get_by_role("button", name="Queue a copy").click()
     page.wait_for_selector("#run-head .lab-state.queued")
     assert page.locator("#runs .lab-item").first.get_attribute("data-run") == waiting
     page.get_by_role("button", name="Start next").click()
@@ -135,6 +144,81 @@ def test_compare_takes_other_views_home(lab, browser, tmp_path):
     assert {row["run"] for row in rows} == set(runs.values()) and rows[0]["method.deltas.0.rank"] == "4"
     report = (tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert "<svg" in report and "<script" not in report
+    page.reload()  # the address keeps the options
+    page.wait_for_function("document.querySelector('[data-chart=loss] .lab-plot')?.data?.some((trace) => /n=2/.test(trace.name))")
+    assert page.get_by_label("x axis").input_value() == "epoch" and page.get_by_label("curves").input_value() == "yes"
+    page.locator("[data-chart=loss]").hover()
+    for format, begins in (("svg", b"<svg"), ("png", b"\x89PNG")):
+        with page.expect_download() as waiting:
+            page.locator("[data-chart=loss]").get_by_role("button", name=f"Download this chart as {format.upper()}").click()
+        waiting.value.save_as(tmp_path / f"loss.{format}")
+        assert waiting.value.suggested_filename == f"loss.{format}" and (tmp_path / f"loss.{format}").read_bytes().startswith(begins)
+    page.locator("#results").get_by_role("button", name="accuracy", exact=True).click()
+    assert page.locator("#results tbody th").first.inner_text() == "rank 16, seed 1"
+    watched.clean()
+
+
+def test_parallel_coordinates_choose_runs(lab, browser, tmp_path):
+    address, runs, _ = lab
+    watched = opened(browser, f"{address}/compare?runs={','.join(runs.values())}")
+    page = watched.page
+    axes = page.locator("#parallel .axis")
+    axes.first.wait_for()
+    assert axes.evaluate_all("axes => axes.map((axis) => axis.dataset.axis)") == ["method.deltas.0.rank", "seed", "trainable", "peak_bytes", "seconds", "metric"]
+    assert page.locator("#parallel .line").count() == 4
+    hit = axes.last.locator(".hit")
+    hit.scroll_into_view_if_needed()
+    box = hit.bounding_box()
+    page.mouse.move(box["x"] + 16, box["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 16, box["y"] + 0.4 * box["height"], steps=3)
+    page.mouse.up()
+    page.get_by_text("2 of 4 runs").wait_for()
+    axes.nth(1).focus()
+    page.keyboard.press("ArrowUp")
+    page.get_by_text("1 of 4 runs").wait_for()
+    assert "seed: runs from 1 to 1" in axes.nth(1).get_attribute("aria-label")
+    page.keyboard.press("Delete")
+    page.get_by_text("2 of 4 runs").wait_for()
+    with page.expect_download() as waiting:
+        page.locator("#parallel").get_by_role("button", name="Download this chart as SVG").click()
+    waiting.value.save_as(tmp_path / "lines.svg")
+    drawn = (tmp_path / "lines.svg").read_text(encoding="utf-8")
+    assert "var(" not in drawn and drawn.count('class="line') == 4
+    page.get_by_role("button", name="Compare only these").click()
+    page.wait_for_function("document.querySelectorAll('#results tbody tr').length === 2")
+    assert page.url.split("runs=")[1].split("&")[0].replace("%2C", ",") == f"{runs[16, 0]},{runs[16, 1]}"
+    watched.clean()
+
+
+def test_a_first_comparison_is_one_click_away(lab, browser):
+    watched = opened(browser, lab[0] + "/compare")
+    page = watched.page
+    page.get_by_role("button", name="Compare the newest runs").click()
+    page.wait_for_function("document.querySelectorAll('#results tbody tr').length === 4")
+    page.get_by_role("button", name="Clear").first.click()
+    page.get_by_role("button", name="Compare the newest runs").wait_for()
+    watched.clean()
+
+
+def test_export_shows_files_before_they_are_taken(lab, browser, tmp_path):
+    address, runs, waiting = lab
+    watched = opened(browser, f"{address}/export?run={runs[4, 0]}")
+    page = watched.page
+    page.locator(".lab-format").first.wait_for()
+    assert [button.get_attribute("data-format") for button in page.locator(".lab-format").all()] == list(FORMATS)
+    page.locator('[data-format="lab"]').click()
+    page.get_by_role("tab", name="adapter.safetensors").click(timeout=LONG)
+    assert "lab_" in page.locator("#export-files pre").inner_text() or "encoder" in page.locator("#export-files pre").inner_text()
+    page.locator(f'.lab-item[data-run="{waiting}"]').click()
+    page.get_by_text("no adapter yet").first.wait_for()
+    assert page.locator('[data-format="peft"]').is_disabled() and page.locator("#export-take").count() == 0
+    page.locator('[data-format="config"]').press("Enter")
+    page.get_by_role("tab", name="adapter_config.json").click(timeout=LONG)
+    assert '"r": 32' in page.locator("#export-files pre").inner_text()
+    with page.expect_download() as taken:
+        page.locator("#export-take").click()
+    assert taken.value.suggested_filename == f"{waiting}-config.zip"
     watched.clean()
 
 
@@ -172,7 +256,7 @@ def test_chinese(lab, browser):
     page = watched.page
     page.get_by_role("button", name="中文").click()
     page.get_by_text("设计空间地图").first.wait_for()
-    for path, words in (("runs", "全部状态"), ("compare", "选择要对比的运行"), ("sweep", "变化的选项"), ("tryit", "适配器")):
+    for path, words in (("runs", "全部状态"), ("compare", "选择要对比的运行"), ("sweep", "变化的选项"), ("tryit", "适配器"), ("export", "仅配置")):
         page.goto(f"{lab[0]}/{path}")
         page.get_by_text(words).or_(page.get_by_label(words)).first.wait_for(state="attached")
     watched.clean()

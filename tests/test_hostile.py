@@ -466,7 +466,7 @@ def call(address: str, verb: str, argument: Any) -> bytes:
     """What the app's API says to one call: the stream of its events."""
     import json
 
-    data = json.dumps({"data": [argument, "peft"] if verb == "export" else [argument]}).encode()
+    data = json.dumps({"data": [argument, "peft", "best"] if verb == "export" else [argument]}).encode()
     status, said = ask(f"{address}/gradio_api/call/{verb}", data)
     if status != 200:
         return said

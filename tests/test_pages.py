@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import re
 import sys
 import time
@@ -15,8 +17,9 @@ from lab.design.nearest import neighbours
 from lab.design.refusal import Refusal
 from lab.runs import Home, Queue
 from lab.trying.client import TryClient
-from lab.ui import comparing, published, report, views_library, views_readings, views_sweep, views_tryit
+from lab.ui import comparing, curves, published, reading, report, views_library, views_readings, views_sweep, views_tryit
 from lab.ui import map as space
+from lab.ui.following import Follower
 
 SPEC = {"model": "minilm-l6", "task": "sst2", "method": {"name": "LoRA", "preset": "lora", "deltas": [{"rank": 8}]}, "seed": 0}
 NASTY = "<img src=x onerror=alert(1)>"
@@ -55,7 +58,7 @@ def test_the_map_has_every_step(language):
 def store(lab_home, monkeypatch):
     """A fresh lab whose queue starts nothing, as the pages' own."""
     queue = Queue(Home(lab_home), count=0)
-    for module in (views_readings, views_sweep, views_tryit):
+    for module in (views_readings, views_sweep, views_tryit, curves, reading):
         monkeypatch.setattr(module, "default", lambda: queue)
     return queue
 
@@ -71,13 +74,75 @@ def finished(queue, name="a run", spec=None, rows=(), **result):
     return queue.store.get(run)
 
 
-def test_readings_become_maps_of_layer_and_site(store):
-    rows = [(3, f"delta_norm/encoder.{layer}.attn.q", 0.1 * layer) for layer in range(4)] + [(3, "gate/encoder.1.ffn.out", 0.5), (3, "loss", 1.0)]
-    shown = views_readings.maps(finished(store, rows=rows), "en")
-    assert shown.count("<figure") == 2 and 'data-quantity="gate"' in shown
-    assert len(re.findall(r"<td style", shown)) == 5
+def test_readings_are_curves_by_site_and_layer(store):
+    rows = [(step, f"delta_norm/encoder.{layer}.attn.q", 0.1 * layer * step) for layer in range(4) for step in (0, 1, 3)]
+    rows += [(3, "gate/encoder.1.ffn.out", 0.5), (3, "loss", 1.0), (1, "delta_norm/encoder.2.attn.v", math.nan), (3, "delta_norm/encoder.2.attn.v", 2.0)]
+    run = finished(store, rows=rows)
+    found = views_readings.readings(run, views_readings.names(run))
+    moved, gates = found["quantities"]
+    assert (moved["id"], moved["rows"], moved["columns"], moved["steps"]) == ("delta_norm", ["encoder attn.q", "encoder attn.v"], [0, 1, 2, 3], [0, 1, 3])
+    assert moved["values"][0][2] == pytest.approx([0, 0.2, 0.6]) and moved["values"][1] == [None, None, [None, None, 2.0], None]
+    assert gates["values"] == [[[0.5]]] and found["steps"] == [0, 1, 3] and views_readings.newest(run, views_readings.names(run)) == 3
     assert views_readings.placed("decoder.11.attn.v") == ("decoder attn.v", 11) and views_readings.placed("layer.3") == ("layer", 3)
-    assert "no readings" in views_readings.maps(finished(store), "en")
+    empty = finished(store)
+    assert views_readings.readings(empty, views_readings.names(empty))["quantities"] == [] and views_readings.newest(empty, []) == -1
+
+
+def test_many_readings_are_thinned_to_the_same_steps(store):
+    run = finished(store, rows=[(step, f"rank/encoder.{layer}.attn.q", step + layer) for step in range(500) for layer in range(2)])
+    steps, values = store.store.readings(run.id, views_readings.names(run), most=20)
+    assert len(steps) == 20 and steps[0] == 0 and steps[-1] == 499
+    assert (values["rank/encoder.1.attn.q"] == steps + 1).all()
+
+
+def test_a_followed_curve_is_the_curve(store):
+    """Read once and then by what is new, a long curve keeps its ends, its extremes and a bounded number of points; another attempt starts anew."""
+    queue, follower = store.store, Follower()
+    run = queue.create(SPEC, "long")
+    values = np.random.default_rng(0).normal(size=30_000)
+    values[7_777], values[23_456] = 90.0, -90.0
+    for first in range(0, 30_000, 3_000):
+        queue.log(run, [(step, "loss", values[step]) for step in range(first, first + 3_000)])
+        steps, seen, _ = follower.read(queue, queue.get(run), ["loss", "none"])["loss"]
+        assert (steps[0], steps[-1]) == (0, first + 2_999) and len(steps) <= 1250 + 2 and (np.diff(steps) > 0).all()
+        assert seen.max() == values[: first + 3_000].max() and seen.min() == values[: first + 3_000].min()
+        assert (seen == values[steps]).all()
+    queue.log(run, [(5, "none", 1.0)])
+    assert follower.read(queue, queue.get(run), ["none"])["none"][1].tolist() == [1.0]
+    queue.log(run, [(29_999, "loss", 123.0)])
+    again = dataclasses.replace(queue.get(run), attempt=7)
+    assert follower.read(queue, again, ["loss"])["loss"][1][-1] == 123.0
+
+
+def test_several_metrics_have_a_colour_each(store):
+    run = finished(store, rows=[(step, name, 0.5) for step in (1, 2) for name in ("loss", "eval_loss", "eval_accuracy", "eval_f1", "tokens_per_second")])
+    charts = {chart["id"]: chart for chart in curves.of_run(run)[0]["charts"]}
+    assert [trace["name"] for trace in charts["metric"]["traces"]] == ["eval_accuracy", "eval_f1"]
+    assert len({trace["colour"] for trace in charts["metric"]["traces"]}) == 2 and len({trace["colour"] for trace in charts["loss"]["traces"]}) == 1
+    assert charts["throughput"]["traces"][0]["y"] == [0.5, 0.5]
+
+
+def test_a_zoom_gets_what_the_thinned_curve_leaves_out(store):
+    run = finished(store, rows=[(step, name, float(step % 10)) for step in range(1, 20_001) for name in ("loss",)])
+    (told,) = curves.detail({"run": run.id, "chart": "loss", "first": 1000.4, "last": 1500})["traces"]
+    assert told["x"][0] <= 1000 and told["x"][-1] >= 1500 and len(told["x"]) > 490
+    for wrong in (None, {}, {"run": run.id, "chart": "x", "first": 1, "last": 2}, {"run": 3, "chart": "loss", "first": 1, "last": 2}, {"run": run.id, "chart": "loss", "first": "1", "last": 2}, {"run": run.id, "chart": "loss", "first": math.nan, "last": 2}):
+        assert curves.detail(wrong) == {"traces": []}
+
+
+def test_parallel_coordinates_have_what_varies_and_what_came_out(store):
+    def spec(method, rank, seed):
+        return {**SPEC, "method": {"name": method, "deltas": [{"rank": rank, "form": method}]}, "seed": seed}
+
+    runs = [finished(store, f"{method} {rank}", spec(method, rank, 0), best={"accuracy": value}, trainable=weights, seconds=9.0)
+            for method, rank, value, weights in (("a", 4, 0.7, 100), ("a", 16, 0.8, 400), ("b", 8, 0.9, 90_000))]  # fmt: skip
+    runs.append(finished(store, "nothing yet", spec("b", 8, 1)))
+    found = comparing.parallel(runs, "en")
+    axes = {axis["id"]: axis for axis in found["axes"]}
+    assert list(axes) == ["method", "method.deltas.0.rank", "seed", "trainable", "seconds", "metric"], "the form is the method's own"
+    assert axes["method"]["kind"] == "category" and axes["method"]["choices"] == ["a", "b"] and axes["method.deltas.0.rank"]["title"] == "deltas.0.rank"
+    assert axes["trainable"]["log"] and not axes["metric"]["log"] and axes["metric"]["values"] == [0.7, 0.8, 0.9, None]
+    assert (axes["metric"]["good"], axes["trainable"]["good"]) == ("high", "low") and [line["label"] for line in found["lines"]][-1] == "nothing yet"
 
 
 def test_predictions_are_text(store):
@@ -118,7 +183,7 @@ def test_the_front_holds_what_nothing_beats():
 def test_papers_stand_behind_runs_of_their_task(store):
     runs = [finished(store, best={"accuracy": value}, percent=share) for value, share in ((0.9, 0.5), (0.92, 1.0))]
     (chart,) = comparing.fronts(runs)
-    assert {"label": "mam , He et al. 2022", "x": 0.5, "y": pytest.approx(0.942)} in chart["papers"]
+    assert {"label": "mam, He et al. 2022", "method": "mam", "x": 0.5, "y": pytest.approx(0.942)} in chart["papers"]
     assert comparing.fronts(runs, backdrop=False)[0]["papers"] == []
 
 
@@ -126,8 +191,12 @@ def test_what_is_taken_away_is_safe(store):
     runs = [finished(store, name, {**SPEC, "seed": seed}, best={"accuracy": 0.5}) for seed, name in enumerate(("=1+1", NASTY))]
     lines = comparing.as_csv(runs).splitlines()
     assert lines[0].startswith("run,name,state") and "'=1+1" in lines[1] and len(lines) == 3
-    page = report.report(runs, [], "en", "now")
+    page = report.report(runs, curves.of_runs(runs)["charts"], "en", "now")
     assert "<img" not in page and "<script" not in page and "http" not in page
+
+
+def test_the_ticks_of_a_report_are_round():
+    assert report.ticks(-4.96, 156) == [0, 50, 100, 150] and report.ticks(0.577, 0.862) == [0.6, 0.7, 0.8] and report.ticks(1.8e7, 2.61e7) == [1.8e7, 2e7, 2.2e7, 2.4e7, 2.6e7]
 
 
 BASE = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 10}, "seed": 0, "name": "kept out", "seq": 3}

@@ -23,7 +23,7 @@ from lab.design.refusal import Refusal
 from lab.design.rules import problems
 from lab.design.settling import with_composition, with_form
 from lab.ui import answering, schema, taking, turning, views_bench, words
-from lab.ui.api import export_zip
+from lab.ui.packing import PACKER
 
 STATIC = ROOT / "lab" / "ui" / "static"
 DRAFT = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 150}, "seed": 0, "name": "", "tags": []}
@@ -149,7 +149,7 @@ def test_a_name_that_would_end_a_script_cannot():
 @pytest.mark.parametrize("run, format", [("../../etc", "peft"), ("abcdefgh; rm", "peft"), ("k7qm2x9b", "../peft"), ("k7qm2x9b", "peft --out /")])
 def test_export_takes_only_ids_and_words(run, format):
     with pytest.raises(Refusal):
-        export_zip(run, format)
+        PACKER.make(run, format)
 
 
 def test_every_option_is_a_knob():

@@ -4,7 +4,7 @@
     formats(run.spec)                              # what there is, and why a format does not hold this method
 
 A format is one object: a name, one line of help, `refusal(facts)` that says from the design alone why a method has no place in it, and
-`write(opened, folder)`. A new format is one file and one line in FORMATS.
+`write(opened, folder)`; `weights` says whether it holds any. A new format is one file and one line in FORMATS.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *
     """Write a run's adapter (`best` by the task's metric, or `final`) into a new or empty folder; the folder.
 
     Raises Refusal before anything is written: an unknown format, one without a place for the method (it names those that work),
-    a run without an adapter, a folder that has files.
+    a run without an adapter (for a format that holds weights), a folder that has files.
     """
     from lab.export.source import adapter_folder, open_run
     from lab.runs import default
@@ -42,9 +42,10 @@ def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *
     run = default().store.find(run_id)
     chosen, facts = _format(format), Facts.of(run.spec)
     _require(chosen, facts)
-    adapter_folder(run.id, adapter)
+    if chosen.weights:
+        adapter_folder(run.id, adapter)
     with new_folder(out) as folder:
-        chosen.write(open_run(run.id, adapter), folder)
+        chosen.write(open_run(run.id, adapter, weights=chosen.weights), folder)
     return folder
 
 

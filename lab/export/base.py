@@ -36,6 +36,7 @@ class Format(Protocol):
 
     name: str
     help: str
+    weights: bool  # whether it holds any: without, a run needs no adapter yet
 
     def require(self, facts: Facts) -> None:
         """Raise a `Refusal`, without a full stop, that says why the format has no place for this method."""

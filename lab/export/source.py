@@ -47,8 +47,11 @@ def adapter_folder(run_id: str, adapter: str = "best") -> Path:
     raise Refusal(f"Run {run_id} has no {adapter} adapter yet: {how}.", "run")
 
 
-def open_run(run_id: str, adapter: str = "best") -> Opened:
-    """Load a run's base model and attach its adapter, in eval mode on the CPU. Raises Refusal."""
+def open_run(run_id: str, adapter: str = "best", *, weights: bool = True) -> Opened:
+    """Load a run's base model and attach its adapter, in eval mode on the CPU. Raises Refusal.
+
+    `weights=False`: the method as it starts, for what asks only how it is attached; then a run needs no adapter.
+    """
     from safetensors.torch import load_file
 
     from lab.engine import attach
@@ -57,15 +60,15 @@ def open_run(run_id: str, adapter: str = "best") -> Opened:
     from lab.tasks import objective_of
 
     run = default().store.find(run_id)
-    folder = adapter_folder(run.id, adapter)
+    folder = adapter_folder(run.id, adapter) if weights else None
     spec = spec_of(run.spec)
-    facts = _facts(folder)
+    facts = _facts(folder) if folder else {}
     model_spec = resolve(spec.model)
     objective = facts.get("objective") or objective_of(spec.task, model_spec)
     labels = len(facts.get("labels") or ()) or None if objective == "classification" else None
     model = load(model_spec, objective=objective, num_labels=labels, seed=spec.seed)
-    attached = attach(model, spec.method, seed=spec.seed, state=load_file(folder / "adapter.safetensors"))
-    if (folder / "head.safetensors").is_file():
+    attached = attach(model, spec.method, seed=spec.seed, state=load_file(folder / "adapter.safetensors") if folder else None)
+    if folder and (folder / "head.safetensors").is_file():
         load_head(model, load_file(folder / "head.safetensors"))
     model.eval()
     for parameter in model.parameters():
@@ -75,7 +78,7 @@ def open_run(run_id: str, adapter: str = "best") -> Opened:
         model.config.id2label, model.config.label2id = dict(enumerate(names)), {name: place for place, name in enumerate(names)}
     metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
     return Opened(spec, model, attached, load_tokenizer(model_spec), objective, model_spec.source.hub or model_spec.source.folder or spec.model,
-                  run.id, "best" if folder.name == "best" else "final", metrics, facts.get("trainable"), folder)  # fmt: skip
+                  run.id, "final" if folder and folder.name == "adapter" else "best", metrics, facts.get("trainable"), folder)  # fmt: skip
 
 
 def _facts(folder: Path) -> dict[str, Any]:

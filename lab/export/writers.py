@@ -34,6 +34,8 @@ AUTO = {"classification": "AutoModelForSequenceClassification", "regression": "A
 class Peft:
     """A PEFT checkpoint: the type made for the method, or (`peft-lora`) a plain LORA of the same change of weights."""
 
+    weights = True
+
     def __init__(self, name: str):
         self.name, self._as_lora = name, name == "peft-lora"
         self.help = (
@@ -68,6 +70,7 @@ class Merged:
     """The whole model with the method folded into its weights."""
 
     name = "merged"
+    weights = True
     help = "the whole model in safetensors with its tokenizer, the method folded into its weights"
 
     def require(self, facts: Facts) -> None:
@@ -93,6 +96,7 @@ class Lab:
     """The adapter as the lab keeps it: every method has this format."""
 
     name = "lab"
+    weights = True
     help = "the adapter as the lab keeps it (adapter.safetensors, head.safetensors, spec.yaml); holds every method"
 
     def require(self, facts: Facts) -> None:
@@ -116,6 +120,7 @@ class Config:
     """The settings alone, without weights."""
 
     name = "config"
+    weights = False
     help = "the settings alone: method.yaml and spec.yaml, and PEFT's adapter_config.json where it has the type"
 
     def require(self, facts: Facts) -> None:

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from lab.runs.records import METRIC_LETTERS
 
+FAR = 2**62  # beyond every step
 Series = tuple[np.ndarray, np.ndarray, np.ndarray]  # steps int64, values float64, times float64 (s since 1970), each (points,)
 
 _UPSERT = text("""INSERT INTO metrics (run, name, step, value, time) VALUES (:run, :name, :step, :value, :time)
@@ -30,13 +31,16 @@ _NAMES = text("""WITH RECURSIVE known(name) AS (
     SELECT name FROM known WHERE name IS NOT NULL""")
 
 _LAST = text("SELECT step, value, time FROM metrics WHERE run = :run AND name = :name ORDER BY step DESC LIMIT 1")
-_ALL = text("SELECT step, value, time FROM metrics WHERE run = :run AND name = :name AND step > :after ORDER BY step")
-_SPAN = text("""SELECT (SELECT min(step) FROM metrics WHERE run = :run AND name = :name AND step > :after),
-    (SELECT max(step) FROM metrics WHERE run = :run AND name = :name AND step > :after)""")
+_ALL = text("SELECT step, value, time FROM metrics WHERE run = :run AND name = :name AND step > :after AND step <= :until ORDER BY step")
+_SPAN = text("""SELECT (SELECT min(step) FROM metrics WHERE run = :run AND name = :name AND step > :after AND step <= :until),
+    (SELECT max(step) FROM metrics WHERE run = :run AND name = :name AND step > :after AND step <= :until)""")
+_STEPS = text("SELECT step FROM metrics WHERE run = :run AND name = :name ORDER BY step")
+_CELLS = text("SELECT name, step, value FROM metrics WHERE run = :run AND name IN :names AND step IN :steps").bindparams(
+    bindparam("names", expanding=True), bindparam("steps", expanding=True))
 _ENDS = text("SELECT step, value, time FROM metrics WHERE run = :run AND name = :name AND step IN (:first, :last)")
 _THIN = text("""WITH buckets AS (
         SELECT (step - :first) / :width AS bucket, min(value) AS low, max(value) AS high, min(step) AS head, max(step) AS tail
-        FROM metrics WHERE run = :run AND name = :name AND step >= :first GROUP BY (step - :first) / :width)
+        FROM metrics WHERE run = :run AND name = :name AND step BETWEEN :first AND :last GROUP BY (step - :first) / :width)
     SELECT min(m.step), m.value, min(m.time) FROM buckets b CROSS JOIN metrics m
     WHERE m.run = :run AND m.name = :name AND m.step BETWEEN b.head AND b.tail AND (m.value = b.low OR m.value = b.high)
     GROUP BY b.bucket, m.value""")
@@ -80,15 +84,44 @@ def latest(connection: Connection, number: int, wanted: Iterable[str] | None) ->
 
 
 def read(connection: Connection, number: int, wanted: Iterable[str] | None, after: int | Mapping[str, int] | None,
-         points: int | None) -> dict[str, Series]:
-    """{name: (steps, values, times)}, sorted by step. `after`: only later steps, one bound for all or one per name."""
+         points: int | None, until: int | None = None) -> dict[str, Series]:
+    """{name: (steps, values, times)}, sorted by step. `after`: only later steps, one bound for all or one per name; `until`: none later."""
     found = {}
     for name in names(connection, number) if wanted is None else wanted:
         bound = after.get(name) if isinstance(after, Mapping) else after
-        series = _curve(connection, {"run": number, "name": name, "after": -(2**62) if bound is None else int(bound)}, points)
+        key = {"run": number, "name": name, "after": -FAR if bound is None else int(bound), "until": FAR if until is None else int(until)}
+        series = _curve(connection, key, points)
         if len(series[0]):
             found[name] = series
     return found
+
+
+def table(connection: Connection, number: int, wanted: Sequence[str], most: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(steps (s,), {name: values (s,)}) of curves that are written together, at no more than `most` of the first one's steps, the last among
+    them; not-a-number where a curve has none."""
+    if not wanted:
+        return np.zeros(0, np.int64), {}
+    steps = np.array(connection.execute(_STEPS, {"run": number, "name": wanted[0]}).scalars().all(), np.int64)
+    if len(steps) > most:
+        steps = steps[np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))]
+    place = {step: index for index, step in enumerate(steps.tolist())}
+    found = {name: np.full(len(steps), np.nan) for name in wanted}
+    for name, step, value in connection.execute(_CELLS, {"run": number, "names": list(wanted), "steps": list(place)}):
+        found[name][place[step]] = math.nan if value is None else value
+    return steps, found
+
+
+def thinned(series: Series, points: int) -> Series:
+    """A curve in memory thinned like one in the database: each bucket's extremes, the first and the last point."""
+    steps, values, _ = series
+    if len(steps) <= points:
+        return series
+    bucket = (steps - steps[0]) // max(1, -(-(int(steps[-1] - steps[0]) + 1) // max(1, points // 2)))
+    rising = np.lexsort((values, bucket))  # not-a-number sorts last
+    falling = np.lexsort((-values, bucket))
+    heads = np.flatnonzero(np.diff(bucket, prepend=-1))
+    kept = np.unique(np.concatenate([rising[heads], falling[heads], [0, len(steps) - 1]]))
+    return steps[kept], values[kept], series[2][kept]
 
 
 def _curve(connection: Connection, key: dict[str, Any], points: int | None) -> Series:
@@ -100,9 +133,9 @@ def _curve(connection: Connection, key: dict[str, Any], points: int | None) -> S
     points = max(4, int(points))
     if last - first < points:
         return _arrays(connection.execute(_ALL, key).fetchall())
-    span = {"run": key["run"], "name": key["name"], "first": first}
+    span = {"run": key["run"], "name": key["name"], "first": first, "last": last}
     kept = connection.execute(_THIN, {**span, "width": -(-(last - first + 1) // (points // 2))}).fetchall()
-    ends = connection.execute(_ENDS, {**span, "last": last}).fetchall()
+    ends = connection.execute(_ENDS, span).fetchall()
     return _arrays(sorted({row[0]: tuple(row) for row in (*kept, *ends)}.values()))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection, case, delete, func, insert, or_, select, text, update
 
 from lab.design.refusal import Refusal
@@ -350,13 +351,17 @@ class Store:
         return self.database.write(work, patience=patience)
 
     def series(self, run_id: str, names: Iterable[str] | None = None, after: int | Mapping[str, int] | None = None,
-               points: int | None = None) -> dict[str, series.Series]:
+               points: int | None = None, until: int | None = None) -> dict[str, series.Series]:
         """{name: (steps, values, times)} as numpy arrays, sorted by step; curves without points are left out.
 
-        `names`: which, all if None. `after`: only later steps (one bound, or one per name). `points`: thin each to about so
-        many, keeping every extreme (see series.py).
+        `names`: which, all if None. `after`: only later steps (one bound, or one per name); `until`: none later than this. `points`: thin
+        each to about so many, keeping every extreme (see series.py).
         """
-        return self._of(run_id, lambda c, number: series.read(c, number, names, after, points), {})
+        return self._of(run_id, lambda c, number: series.read(c, number, names, after, points, until), {})
+
+    def readings(self, run_id: str, names: Sequence[str], most: int = 60) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """(steps, {name: values}) of curves that are written together, such as one quantity at every site; at most so many of their steps."""
+        return self._of(run_id, lambda c, number: series.table(c, number, names, most), (np.zeros(0, np.int64), {}))
 
     def metric_names(self, run_id: str) -> list[str]:
         """The names of a run's metrics, sorted."""

@@ -1,27 +1,27 @@
-"""The named verbs of the app's API, for gradio_client and other programs. Everything else is private to the pages."""
+"""The named verbs of the app's API, for gradio_client and other programs; docs/api.md describes them. Everything else is private to the pages."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
-import zipfile
-from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from lab.design.refusal import Refusal
 from lab.runs import Run, default
 from lab.runs.home import check_id
+from lab.ui import packing
 from lab.verbs import check
 
-EXPORT_SECONDS = 600
+MOST = 50  # runs side by side
 
 
 def expose() -> None:
     """Name the verbs: /launch, /status, /compare, /export."""
-    for verb in (launch, status, compare, export):
+    for verb in (launch, status, compare):
         gr.api(verb, api_name=verb.__name__, concurrency_limit=4)
+    with gr.Row(visible=False):  # a file travels only as a component's value
+        asked = [gr.Textbox(label=name, value=usual) for name, usual in (("run", ""), ("format", "peft"), ("adapter", "best"))]
+        gr.Button().click(export, asked, gr.File(label="archive"), api_name="export", concurrency_limit=2)
 
 
 def launch(spec: dict) -> dict:
@@ -54,46 +54,26 @@ def summary(run: Run) -> dict:
 
 
 def compare(runs: list[str]) -> dict:
-    """Runs side by side: {"runs": [as in status], "differences": {setting: [value per run]}}."""
+    """Up to 50 runs side by side: {"runs": [as in status], "differences": {setting: [value per run]}}."""
     from lab.ui.reading import differences
 
     try:
         if not isinstance(runs, list):
             raise Refusal("Give a list of run ids to compare.", "runs")
-        found = [default().store.get(check_id(run)) for run in runs[:50]]
+        if len(runs) > MOST:
+            raise Refusal(f"At most {MOST} runs can be compared; {len(runs)} are given.", "runs")
+        found = [default().store.get(check_id(run)) for run in runs]
     except Refusal as problem:
         raise gr.Error(problem.sentence, print_exception=False) from None
     return {"runs": [summary(run) for run in found], "differences": dict(differences(found))}
 
 
-def export(run: str, format: str = "peft") -> str:
-    """Export a finished run's adapter (format "peft") and return a zip file of it to download."""
+def export(run: Any, format: Any = "peft", adapter: Any = "best") -> str:
+    """Export a run's adapter in a format of the export room; a zip file of it, which clients download.
+
+    format: peft, peft-lora, merged, lab, config, ...; adapter: best or final.
+    """
     try:
-        return str(export_zip(run, format))
+        return str(packing.PACKER.make(run, format or "peft", adapter or "best").zip())
     except Refusal as problem:
         raise gr.Error(problem.sentence, print_exception=False) from None
-
-
-def export_zip(run: str, format: str) -> Path:
-    """Export in a process of its own (it needs torch), and pack the folder. Raises `Refusal` with that process's sentence."""
-    if not (isinstance(format, str) and format.replace("-", "").isalnum() and len(format) < 40):
-        raise Refusal("A format is a short word such as peft.", "format")
-    found = default().store.get(check_id(run))
-    folder = Path(tempfile.mkdtemp(prefix="lab-export-"))
-    out = folder / f"{found.id}-{format}"
-    command = [sys.executable, "-m", "lab", "export", found.id, "--format", format, "--out", str(out), "--json"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=EXPORT_SECONDS, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired:
-        raise Refusal("The export took too long and was ended.", "format") from None
-    if done.returncode != 0:
-        last = [line for line in done.stderr.strip().splitlines() if line.strip()][-1:] or ["The export failed without a word."]
-        raise Refusal(last[0][:500], "format")
-    archive = folder / f"{out.name}.zip"
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-        for path in sorted(out.rglob("*")):
-            if path.is_file() and not path.is_symlink():
-                packed.write(path, path.relative_to(out.parent))
-    return archive
-
-

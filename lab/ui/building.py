@@ -5,13 +5,13 @@ from __future__ import annotations
 import gradio as gr
 
 from lab.ui import api
-from lab.ui.pages import bench, compare, data, library, runs, sweep, tryit
+from lab.ui.pages import bench, compare, data, export, library, runs, sweep, tryit
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
 PAGES = (("Library", "library", library), ("Data", "data", data), ("Runs", "runs", runs), ("Compare", "compare", compare), ("Sweep", "sweep", sweep),
-         ("Try it", "tryit", tryit))  # fmt: skip
+         ("Try it", "tryit", tryit), ("Export", "export", export))  # fmt: skip
 
 
 def theme() -> gr.themes.Base:
@@ -21,7 +21,7 @@ def theme() -> gr.themes.Base:
 
 def build() -> gr.Blocks:
     """All pages. Nothing is read from the store before somebody opens one."""
-    with gr.Blocks(title="Delta Lab · Bench", analytics_enabled=False, fill_width=True) as demo:
+    with gr.Blocks(title="Delta Lab · Bench", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as demo:
         page_head("bench")
         bench.build(demo)
         api.expose()

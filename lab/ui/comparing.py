@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from lab.design import numbers
 from lab.runs import Run
 from lab.ui import published, reading
 from lab.ui.reading import colour, plain
+from lab.ui.words import say
 
 AXES = ("step", "epoch", "tokens", "time")
-NEEDED = ("epoch", "tokens_per_second", "loss")  # curves that the axes are made of
 LESS_IS_BETTER = ("loss", "perplexity")
 Series = dict[str, Any]
 
@@ -102,7 +104,7 @@ def fronts(runs: list[Run], backdrop: bool = True) -> list[dict[str, Any]]:
                   for run, value in judged if isinstance(run.result.get(field), (int, float)) and run.result[field] > 0]  # fmt: skip
         if len(points) > 1:
             papers = papers_of(runs, metric) if backdrop and field == "percent" else []
-            charts.append({"id": "pareto_" + field, "scatter": True, "wide": 4, "reads": ".4~s" if field != "percent" else ".3~g", "metric": metric,
+            charts.append({"id": "pareto_" + field, "scatter": True, "wide": 4, "reads": {"percent": ".3~g", "peak_bytes": ".4~s", "seconds": ".4~r"}[field], "metric": metric,
                            "unit": {"percent": " %", "peak_bytes": "B", "seconds": " s"}[field], "points": points, "front": front(points, less(metric)),
                            "papers": papers, "traces": []})  # fmt: skip
     return charts
@@ -126,8 +128,57 @@ def papers_of(runs: list[Run], metric: str) -> list[dict[str, Any]]:
     """The papers' points of the runs' task in the same metric; fractions where ours are fractions."""
     tasks = {reading.task_of(run) for run in runs}
     scale = 0.01 if metric in ("accuracy", "f1", "exact_match") else 1.0
-    return [{"label": f"{point.method} {point.setting}, {point.cite}", "x": point.percent, "y": point.value * scale}
+    return [{"label": f"{point.method} {point.setting}".strip() + f", {point.cite}", "method": point.method, "x": point.percent, "y": point.value * scale}
             for point in published.points() if point.task in tasks and point.metric == metric and point.value is not None and point.percent]  # fmt: skip
+
+
+def varying(runs: list[Run]) -> dict[str, list[Any]]:
+    """{setting: value per run} of the settings that vary; where methods differ, 'method' stands for what they bring along, and of their
+    own settings only those are left that also vary between runs of one method."""
+    rows = {path: values for path, values in reading.differences(runs) if path != "seed"}
+    methods = [reading.method_of(run) for run in runs]
+    found: dict[str, list[Any]] = {}
+    if len(set(methods)) > 1:
+        found["method"] = methods
+        alike = [[index for index, one in enumerate(methods) if one == method] for method in dict.fromkeys(methods)]
+        turned = lambda values: any(values[index] != values[group[0]] for group in alike for index in group)  # noqa: E731
+        rows = {path: values for path, values in rows.items() if not path.startswith("method.") or turned(values)}
+    found |= rows
+    seeds = [run.spec.get("seed") for run in runs]
+    return {**found, "seed": seeds} if len(set(seeds)) > 1 else found
+
+
+OUTCOMES = (("trainable", "costs.title", ""), ("peak_bytes", "fact.peak", "B"), ("seconds", "fact.time", " s"))  # of a result, its words, its unit
+MOST_AXES = 8  # of settings
+
+
+def parallel(runs: list[Run], language: str) -> dict[str, Any]:
+    """Parallel coordinates: {"axes": [settings that vary, then outcomes], "lines": [{"id", "label", "colour"}]}, values in the runs' order.
+
+    A number's axis is logarithmic where its values span a factor of 20 or more; None where a run has no value.
+    """
+    axes = [_axis(path, path.removeprefix("method.").removeprefix("training."), values) for path, values in list(varying(runs).items())[:MOST_AXES]]
+    for field, words, unit in OUTCOMES:
+        axes.append(_axis(field, say(language, words), [run.result.get(field) for run in runs], unit, "low"))
+    metric = metric_of(runs)
+    judged = [found[1] if (found := reading.best(run)) and found[0] == metric else None for run in runs]
+    axes.append(_axis("metric", metric, judged, "", "low" if less(metric) else "high"))
+    lines = [{"id": run.id, "label": run.name or run.id, "colour": colour(run)} for run in runs]
+    return {"axes": [axis for axis in axes if any(value is not None for value in axis["values"])], "lines": lines}
+
+
+def _axis(name: str, title: str, values: list[Any], unit: str = "", good: str = "") -> dict[str, Any]:
+    about = {"id": name, "title": title, "unit": unit, "outcome": bool(good), "good": good}
+    told = [value for value in values if value is not None]
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) for value in told):
+        log = bool(told) and min(told) > 0 and max(told) >= 20 * min(told)
+        return {**about, "kind": "number", "log": log, "whole": name == "seed", "values": values}
+    words = [_words(value) for value in values]
+    return {**about, "kind": "category", "log": False, "whole": False, "values": words, "choices": list(dict.fromkeys(words))}
+
+
+def _words(value: Any) -> str:
+    return numbers.UNKNOWN if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def table(runs: list[Run]) -> list[list[Any]]:

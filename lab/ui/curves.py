@@ -2,42 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from lab.runs import Run
+from lab.runs import Run, default
+from lab.runs.series import thinned
 from lab.ui import comparing
+from lab.ui.following import POINTS
 from lab.ui.reading import colour, metric_names, plain, read_series
 
 TRAIN, EVALUATION = "train", "eval"  # solid and dashed
 SINGLE = (  # id, curves, number format of d3, width in twelfths
     ("loss", (("loss", TRAIN), ("eval_loss", EVALUATION)), ".4~g", 6),
     ("metric", (), ".4~g", 6),
-    ("trainable", (("trainable", TRAIN),), ".4~s", 3),
-    ("memory", (("memory_bytes", TRAIN), ("peak_bytes", EVALUATION)), ".3~s", 3),
-    ("lr", (("lr", TRAIN),), ".2~g", 3),
-    ("grad_norm", (("grad_norm", TRAIN),), ".3~g", 3),
+    ("trainable", (("trainable", TRAIN),), ".4~s", 4),
+    ("memory", (("memory_bytes", TRAIN), ("peak_bytes", EVALUATION)), ".3~s", 4),
+    ("throughput", (("tokens_per_second", TRAIN),), ".3~s", 4),
+    ("lr", (("lr", TRAIN),), ".2~g", 4),
+    ("grad_norm", (("grad_norm", TRAIN),), ".3~g", 4),
 )
+FROM_ZERO = ("memory", "trainable", "lr", "throughput")
+UNITS = {"memory": "B", "throughput": " tok/s"}
+DETAIL = 1200  # points of a curve between the ends of a zoom
+FEWER = 400  # points of a curve on a small chart
+NEXT = 3  # colours between two metrics of one run: neighbours are not alike
 
 
 def of_run(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """(charts of one run, its series)."""
-    series = read_series(run, None if run.step < 1 else _wanted(run))
-    charts = []
-    for name, curves, reads, wide in SINGLE:
-        curves = curves or tuple((metric, EVALUATION) for metric in metric_names(series))
-        traces = [trace(series[curve], curve, kind, colour(run)) for curve, kind in curves if curve in series]
-        title = curves[0][0].removeprefix("eval_") if name == "metric" and curves else ""
-        charts.append(_chart(name, reads, wide, traces, title))
-    return {"key": run.id, "charts": charts}, series
+    series = read_series(run, _wanted(run))
+    return {"key": run.id, "along": "step", "charts": [_single(run, name, series) for name, *_ in SINGLE]}, series
 
 
-def _chart(name: str, reads: str, wide: int, traces: list[dict[str, Any]], title: str = "") -> dict[str, Any]:
-    return {"id": name, "reads": reads, "wide": wide, "traces": traces, "steps": name == "trainable", "title": title, "unit": "B" if name == "memory" else ""}
+def detail(asked: Any) -> dict[str, Any]:
+    """The curves of {"run", "chart", "first", "last"} between two steps, with what a thinned curve leaves out: {"traces": [...]}."""
+    asked = asked if isinstance(asked, Mapping) else {}
+    ends = [asked.get(name) for name in ("first", "last")]
+    run = _run(asked.get("run"))
+    if run is None or asked.get("chart") not in [name for name, *_ in SINGLE] or not all(isinstance(end, (int, float)) and abs(end) < 2**53 for end in ends):
+        return {"traces": []}
+    curves = _curves_of(asked["chart"], _wanted(run))
+    found = default().store.series(run.id, [curve for curve, _ in curves], after=int(ends[0]) - 2, until=int(ends[1]) + 2, points=DETAIL)
+    return {"traces": _single(run, asked["chart"], found, _wanted(run))["traces"]}
+
+
+def _run(asked: Any) -> Run | None:
+    from lab.design.refusal import Refusal
+
+    try:
+        return default().store.get(asked)
+    except Refusal:
+        return None
+
+
+def _curves_of(chart: str, names: Any) -> list[tuple[str, str]]:
+    """[(curve, train or eval)] of a chart; those of `metric` are what the run is judged by."""
+    (curves,) = (curves for name, curves, *_ in SINGLE if name == chart)
+    return list(curves) or [(metric, EVALUATION) for metric in metric_names(names)]
+
+
+def _single(run: Run, name: str, series: Mapping[str, Any], names: Any = None) -> dict[str, Any]:
+    """One chart of one run. Several metrics have a colour each, the first one the run's."""
+    (reads, wide) = next((reads, wide) for chart, _, reads, wide in SINGLE if chart == name)
+    curves = _curves_of(name, names or series)
+    tints = [colour(run, NEXT * index if name == "metric" else 0) for index in range(len(curves))]
+    traces = [trace(thinned(series[curve], FEWER if wide < 6 else POINTS), curve, kind, tint) for (curve, kind), tint in zip(curves, tints, strict=True) if curve in series]
+    return _chart(name, reads, wide, traces)
+
+
+def _chart(name: str, reads: str, wide: int, traces: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"id": name, "reads": reads, "wide": wide, "traces": traces, "steps": name == "trainable", "zero": name in FROM_ZERO, "unit": UNITS.get(name, "")}
 
 
 def _wanted(run: Run) -> list[str]:
-    from lab.runs import default
-
     named = [curve for _, curves, _, _ in SINGLE for curve, _ in curves]
     return named + metric_names(default().store.metric_names(run.id))
 
@@ -50,7 +87,7 @@ def trace(series: Any, name: str, kind: str, tint: str, label: str = "") -> dict
 
 def of_runs(runs: list[Run], along: str = "step", grouped: bool = False, backdrop: bool = True) -> dict[str, Any]:
     """Charts of several runs overlaid: a colour for each run or group, the x axis as asked, and the Pareto fronts."""
-    everything = {run.id: read_series(run, [*_wanted(run), "epoch", "tokens_per_second"]) for run in runs}
+    everything = {run.id: read_series(run, [*_wanted(run), "epoch"]) for run in runs}
     metrics = list(dict.fromkeys(name for series in everything.values() for name in metric_names(series)))
     groups = [*[(metric, metric, EVALUATION, ".4~g", 6) for metric in metrics[:1]], ("loss", "loss", TRAIN, ".4~g", 6),
               ("eval_loss", "eval_loss", EVALUATION, ".4~g", 4), ("trainable", "trainable", TRAIN, ".4~s", 4), ("memory", "memory_bytes", TRAIN, ".3~s", 4)]  # fmt: skip
@@ -60,4 +97,4 @@ def of_runs(runs: list[Run], along: str = "step", grouped: bool = False, backdro
         if found:
             charts.append(_chart(name, reads, wide, found))
     key = ",".join(run.id for run in runs) + f"/{along}/{grouped}"
-    return {"key": key, "along": along, "charts": charts + comparing.fronts(runs, backdrop)}
+    return {"key": key, "along": along, "charts": charts + comparing.fronts(runs, backdrop), "grouped": grouped}

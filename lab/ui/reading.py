@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -10,16 +11,18 @@ import numpy as np
 import yaml
 
 from lab.design import numbers
+from lab.design.refusal import Refusal
 from lab.runs import Run, default
+from lab.ui.following import Follower
 
 COLOURS = 10  # --run-0 … --run-9 of lab.css, safe for colour-blind eyes, in a light and a dark version
-POINTS = 1200  # of one curve on a page
+FOLLOWER = Follower()
 LIST_LENGTH = 1000
 
 
-def colour(run: Run) -> str:
-    """A run's colour on every page, from its number."""
-    return f"var(--run-{run.number % COLOURS})"
+def colour(run: Run, further: int = 0) -> str:
+    """A run's colour on every page, from its number; `further`: another one, so many on."""
+    return f"var(--run-{(run.number + further) % COLOURS})"
 
 
 def model_of(run: Run) -> str:
@@ -72,13 +75,25 @@ def rows() -> list[dict[str, Any]]:
 
 def chosen(run_id: str) -> Run | None:
     """The run of that id, the newest one for an empty id, None where there is none."""
-    from lab.design.refusal import Refusal
-
     store = default().store
     try:
         return store.get(run_id) if run_id else next(iter(store.list(limit=1)), None)
     except Refusal:
         return None
+
+
+def adapters(run: Run) -> list[str]:
+    """Which adapters a run has by now: best, final."""
+    try:
+        folder = default().home.run_dir(run.id)
+    except Refusal:
+        return []
+    return [name for name, kept in (("best", "best"), ("final", "adapter")) if (folder / kept / "adapter.safetensors").is_file()]
+
+
+def has_adapter(run: Run) -> bool:
+    """Whether there is an adapter to try or to export."""
+    return bool(adapters(run))
 
 
 def spec_yaml(run: Run) -> str:
@@ -98,9 +113,9 @@ def eta(run: Run, series: dict[str, Any]) -> float | None:
     return max(0.0, pace * (run.total_steps - run.step))
 
 
-def read_series(run: Run, names: Iterable[str] | None = None) -> dict[str, Any]:
+def read_series(run: Run, names: Iterable[str]) -> dict[str, Any]:
     """The curves of a run, thinned for display."""
-    return default().store.series(run.id, names, points=POINTS)
+    return FOLLOWER.read(default().store, run, names)
 
 
 def metric_names(series: Iterable[str]) -> list[str]:
@@ -113,6 +128,11 @@ def plain(values: Any) -> list[Any]:
     if values.dtype.kind == "i":
         return values.tolist()
     return [None if not math.isfinite(value) else float(f"{value:.6g}") for value in np.asarray(values).tolist()]
+
+
+def text(document: Any) -> str:
+    """What a script of a page is told, as JSON text: gradio walks through every number of anything else, which takes longer than drawing it."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
 
 def flat(document: Any, prefix: str = "") -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 from lab.design import numbers
 from lab.runs import Run
 from lab.ui import reading
-from lab.ui.markup import duration, esc, memory, number, percent, state_badge, weights
-from lab.ui.words import say
+from lab.ui.markup import duration, empty, esc, memory, number, percent, state_badge, weights
+from lab.ui.words import TABLE, say
 
 LESS_IS_BETTER = ("loss", "perplexity")
 
@@ -42,28 +42,42 @@ def _plain(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
+def nothing(language: str, rows: list[dict[str, Any]]) -> str:
+    """What stands there before runs are picked: what to do, and a button that does it."""
+    if not rows:
+        return empty(language, "runs.empty")
+    button = f'<button type="button" class="lab-cta" data-emit="pick-newest">{esc(say(language, "compare.pick.newest"))}</button>'
+    usable = sum(row["state"] == "succeeded" for row in rows) > 1
+    return f'<div class="lab-empty"><p>{esc(say(language, "compare.empty"))}</p>{button if usable else ""}</div>'
+
+
 def results(found: list[Run], language: str) -> str:
     """The table of results: best values of each run, the best of a column with a star."""
     columns = _columns(found)
-    heads = "".join(f"<th scope='col' class='right'>{esc(_heading(key, language))}</th>" for key, *_ in columns)
+    heads = "".join(f"<th scope='col' class='right'>{_sorter(_heading(key, language), index + 2)}</th>" for index, (key, *_) in enumerate(columns))
     marks = [_marked(values, less) for _, values, less, _ in columns]
     rows = []
     for index, run in enumerate(found):
         cells = "".join(_cell(values[index], shown, index in mark, language) for (_, values, _, shown), mark in zip(columns, marks, strict=True))
         rows.append(f"<tr><th scope='row'>{_name(run)}</th><td>{state_badge(run.state, language)}</td>{cells}</tr>")
     return (f'<h3>{esc(say(language, "compare.results"))}</h3><div class="lab-scroll"><table class="lab-table lab-results"><thead><tr><th scope="col">'
-            f'{esc(say(language, "compare.run"))}</th><th scope="col">{esc(say(language, "compare.state"))}</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>')  # fmt: skip
+            f'{_sorter(say(language, "compare.run"), 0)}</th><th scope="col">{_sorter(say(language, "compare.state"), 1)}</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>')  # fmt: skip
+
+
+def _sorter(text: str, column: int) -> str:
+    return f'<button type="button" data-sort="{column}">{esc(text)}</button>'
 
 
 def _heading(key: str, language: str) -> str:
-    return say(language, key) if "." in key else key.replace("_", " ")
+    known = next((name for name in (key, f"curve.eval_{key}") if name in TABLE), "")
+    return say(language, known) if known else key.replace("_", " ")
 
 
 def _cell(value: float | None, shown: Any, best: bool, language: str) -> str:
     if value is None:
         return f"<td class='right'>{numbers.UNKNOWN}</td>"
     star = f' <span class="star" title="{esc(say(language, "compare.best"))}">★</span>' if best else ""
-    return f"<td class='right{' best' if best else ''}'>{shown(value)}{star}</td>"
+    return f"<td class='right{' best' if best else ''}' data-value='{value!r}'>{shown(value)}{star}</td>"
 
 
 def settings(found: list[Run], language: str, everything: bool = False) -> str:

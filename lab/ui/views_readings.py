@@ -1,4 +1,4 @@
-"""What a run measured at its sites, as maps of layer × site, and what it made of a few held-out rows."""
+"""What a run measured at its sites, by layer and over time, and what it made of a few held-out rows."""
 
 from __future__ import annotations
 
@@ -6,28 +6,41 @@ import json
 import math
 from typing import Any
 
-from lab.design import numbers
 from lab.runs import Run, default
+from lab.ui import reading
 from lab.ui.markup import esc
-from lab.ui.words import TABLE, say
+from lab.ui.words import say
 
 QUANTITIES = ("delta_norm", "gate", "lambda", "rank", "energy", "scale", "trains", "frozen_columns")
 PREDICTION_BYTES, PREDICTIONS, LETTERS = 512 * 1024, 12, 700
 
 
-def maps(run: Run, language: str) -> str:
-    """One map for every quantity that the run has, from the newest reading of each site."""
-    wanted = [name for name in default().store.metric_names(run.id) if name.partition("/")[0] in QUANTITIES and "/" in name]
-    found: dict[str, dict[str, float]] = {}
-    step = 0
-    for name, (at, value, _) in default().store.latest(run.id, wanted).items():
-        quantity, _, site = name.partition("/")
-        found.setdefault(quantity, {})[site] = value
-        step = max(step, at)
-    drawn = "".join(_map(quantity, found[quantity], language) for quantity in QUANTITIES if quantity in found)
-    if not drawn:
-        return f'<p class="lab-muted">{esc(say(language, "readings.none"))}</p>'
-    return f'<p class="lab-muted">{esc(say(language, "readings.step", step=f"{step:,}"))}</p><div class="lab-heats">{drawn}</div>'
+def names(run: Run) -> list[str]:
+    """The run's metrics that were read at a site: 'gate/encoder.1.ffn.out'."""
+    return [name for name in default().store.metric_names(run.id) if name.partition("/")[0] in QUANTITIES and "/" in name]
+
+
+def newest(run: Run, found: list[str]) -> int:
+    """The step of the last reading, -1 before there is one."""
+    return max((step for step, *_ in default().store.latest(run.id, found[:1]).values()), default=-1)
+
+
+def readings(run: Run, found: list[str]) -> dict[str, Any]:
+    """{"run", "steps", "quantities": [{"id", "rows", "columns", "steps", "values"}]} for static/readings.js.
+
+    `values[row][column]` is that site's curve over `steps`, None where there is no such site; a row is a stack and a site, a column a layer.
+    """
+    quantities = [_quantity(quantity, run, [name for name in found if name.startswith(quantity + "/")]) for quantity in QUANTITIES]
+    quantities = [quantity for quantity in quantities if quantity["steps"]]
+    steps = max((quantity["steps"] for quantity in quantities), key=len, default=[])
+    return {"run": run.id, "steps": steps, "quantities": quantities}
+
+
+def _quantity(quantity: str, run: Run, found: list[str]) -> dict[str, Any]:
+    steps, values = default().store.readings(run.id, found)
+    cells = {placed(name.partition("/")[2]): reading.plain(curve) for name, curve in values.items()}
+    rows, columns = list(dict.fromkeys(row for row, _ in cells)), sorted({column for _, column in cells})
+    return {"id": quantity, "rows": rows, "columns": columns, "steps": steps.tolist(), "values": [[cells.get((row, column)) for column in columns] for row in rows]}
 
 
 def placed(site: str) -> tuple[str, int]:
@@ -37,30 +50,6 @@ def placed(site: str) -> tuple[str, int]:
     if layer is None:
         return site, 0
     return " ".join(filter(None, (".".join(parts[:layer]), ".".join(parts[layer + 1 :])))), int(parts[layer])
-
-
-def _map(quantity: str, sites: dict[str, float], language: str) -> str:
-    cells = {placed(site): value for site, value in sites.items()}
-    rows, columns = list(dict.fromkeys(row for row, _ in cells)), sorted({column for _, column in cells})
-    told = [value for value in cells.values() if math.isfinite(value)]
-    most = 1.0 if quantity in ("gate", "lambda", "trains") else max(map(abs, told), default=0.0) or 1.0
-    heads = "".join(f"<th scope='col'>{column}</th>" for column in columns)
-    body = "".join(
-        f"<tr><th scope='row'>{esc(row)}</th>{''.join(_cell(cells.get((row, column)), most, row, column) for column in columns)}</tr>" for row in rows
-    )
-    help_key = f"reading.{quantity}.help"
-    about = f'<p class="lab-muted">{esc(say(language, help_key))}</p>' if help_key in TABLE else ""
-    return (f'<figure class="lab-heat {esc(quantity)}" data-quantity="{esc(quantity)}"><figcaption>{esc(say(language, "reading." + quantity))}'
-            f' <span class="lab-muted">{esc(numbers.number(min(told, default=0.0), 3))} … {esc(numbers.number(max(told, default=0.0), 3))}</span></figcaption>{about}'
-            f'<div class="lab-scroll"><table><thead><tr><th>{esc(say(language, "reading.layer"))}</th>{heads}</tr></thead><tbody>{body}</tbody></table></div></figure>')  # fmt: skip
-
-
-def _cell(value: float | None, most: float, row: str, column: int) -> str:
-    if value is None:
-        return '<td class="none"></td>'
-    share = min(1.0, abs(value) / most) if math.isfinite(value) else 0.0
-    shown = esc(numbers.number(value, 2))
-    return f'<td style="--v:{100 * share:.0f}%" class="{"strong" if share > 0.62 else ""}" title="{esc(row)}, {column}: {esc(repr(value))}">{shown}</td>'
 
 
 def predictions(run: Run, language: str) -> str:

@@ -27,7 +27,10 @@ def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any],
 def _actions(run: Run, language: str) -> str:
     def button(act: str, key: str, css: str = "", sure: str = "") -> str:
         more = f' data-sure="{esc(say(language, sure))}"' if sure else ""
-        return f'<button type="button" class="lab-button {css}" data-act="{act}" data-run="{run.id}"{more}>{esc(say(language, key))}</button>'
+        return f'<button type="button" class="lab-button {css}" data-act="{act}" data-run="{run.id}" title="{esc(say(language, key + ".help"))}"{more}>{esc(say(language, key))}</button>'
+
+    def link(to: str, key: str, about: str) -> str:
+        return f'<a class="lab-button" href="{to}={run.id}" title="{esc(say(language, about))}">{esc(say(language, key))}</a>'
 
     found = []
     if run.state in ("queued", "starting", "running"):
@@ -36,9 +39,10 @@ def _actions(run: Run, language: str) -> str:
         found.append(button("resume", "act.resume"))
     if run.state == "queued":
         found += [button(act, "act." + act) for act in ("next", "sooner", "later")]
-    found.append(button("duplicate", "act.duplicate"))
-    found.append(f'<a class="lab-button" href="./?run={run.id}">{esc(say(language, "act.bench"))}</a>')
-    found.append(f'<a class="lab-button" href="compare?runs={run.id}">{esc(say(language, "page.compare"))}</a>')
+    found += [button("duplicate", "act.duplicate"), link("./?run", "act.bench", "act.bench.help"), link("compare?runs", "page.compare", "act.compare.help")]
+    if reading.has_adapter(run):
+        found.append(link("tryit?runs", "page.tryit", "act.try.help"))
+    found.append(link("export?run", "page.export", "act.export.help"))
     if run.over or run.state == "queued":
         found.append(button("remove", "act.delete", "warn", "act.delete.sure"))
     return "".join(found)

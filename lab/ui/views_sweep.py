@@ -11,6 +11,7 @@ from lab.design.refusal import Refusal
 from lab.design.spec import RunSpec
 from lab.runs import Run, default
 from lab.ui import comparing, reading
+from lab.ui.comparing import varying as axes
 from lab.ui.markup import esc
 from lab.ui.words import say
 
@@ -67,19 +68,6 @@ def tags() -> list[str]:
         for tag in run.tags:
             seen[tag] = seen.get(tag, 0) + 1
     return sorted((tag for tag, count in seen.items() if count > 1), key=lambda tag: not tag.startswith("sweep-"))[:TAGS]
-
-
-def axes(runs: list[Run]) -> dict[str, list[Any]]:
-    """{setting: value per run} of the settings that vary; where methods differ, 'method' stands for what they bring along."""
-    rows = {path: values for path, values in reading.differences(runs) if path != "seed"}
-    methods = [reading.method_of(run) for run in runs]
-    found: dict[str, list[Any]] = {}
-    if len(set(methods)) > 1:
-        found["method"] = methods
-        rows = {path: values for path, values in rows.items() if not path.startswith("method.")}
-    found |= rows
-    seeds = [run.spec.get("seed") for run in runs]
-    return {**found, "seed": seeds} if len(set(seeds)) > 1 else found
 
 
 def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from lab.design import numbers
-from lab.design.refusal import Refusal
 from lab.runs import Run, default
 from lab.ui import reading
 from lab.ui.markup import esc
@@ -20,18 +18,10 @@ def rows() -> list[dict[str, Any]]:
     """The runs that have an adapter to try, newest first."""
     found = []
     for run in default().store.list(limit=LISTED):
-        if run.state != "queued" and _has_adapter(run):
+        if run.state != "queued" and reading.has_adapter(run):
             found.append({"id": run.id, "name": run.name or run.id, "colour": reading.colour(run), "model": reading.model_of(run), "task": reading.task_of(run),
                           "metric": reading.row(run)["metric"], "metric_name": reading.row(run)["metric_name"]})  # fmt: skip
     return found
-
-
-def _has_adapter(run: Run) -> bool:
-    try:
-        folder = default().home.run_dir(run.id)
-    except Refusal:
-        return False
-    return any(Path(folder, name, "adapter.safetensors").is_file() for name in ("best", "adapter"))
 
 
 def card(run: Run, said: dict[str, Any] | None, problem: str, language: str) -> str:

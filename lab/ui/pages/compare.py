@@ -10,7 +10,6 @@ import gradio as gr
 from lab.design.refusal import Refusal
 from lab.runs import Run, default
 from lab.ui import comparing, curves, reading, report, views_compare
-from lab.ui.markup import empty
 from lab.ui.words import language_of
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -28,10 +27,11 @@ def build(demo: gr.Blocks) -> None:
             listing = gr.HTML(html_template="", js_on_load="Lab.picker(element, props, watch)", apply_default_css=False, elem_id="picker")
         with gr.Column(elem_classes="lab-detail", min_width=0):
             tools = gr.HTML(html_template="", js_on_load="Lab.comparing(element, trigger, ['csv', 'report'])", apply_default_css=False, elem_classes="lab-tools", elem_id="compare-tools")
-            results = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="results")
+            results = gr.HTML(js_on_load="Lab.emitting(element); Lab.sortable(element, watch)", apply_default_css=False, elem_classes="lab-card", elem_id="results")
             charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch)", head=plotly_tag(), apply_default_css=False, elem_id="compare-charts")
+            lines = gr.HTML(html_template="", js_on_load="Lab.parallel(element, props, watch)", apply_default_css=False, elem_classes="lab-card", elem_id="parallel")
             settings = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="settings")
-    sight = [listing, results, charts, settings, seen]
+    sight = [listing, results, charts, lines, settings, seen]
     saving = gr.HTML(html_template="", js_on_load="Lab.saving(element, props, watch)", elem_classes="lab-unseen")
     tools.csv(take_csv, [picked], [saving], **QUIET)
     tools.report(take_report, [picked], [saving], **QUIET)
@@ -48,15 +48,16 @@ def look(picked: dict[str, Any] | None, seen: str, request: gr.Request) -> list[
     """What has changed since `seen`; nothing where the store's version is the same."""
     version = str(default().store.store_version())
     if seen.partition("/")[0] == version:
-        return [gr.skip()] * 5
+        return [gr.skip()] * 6
     language, found = language_of(request), _runs(picked)
-    listing = {"rows": reading.rows(), "picked": [run.id for run in found]}
+    rows = reading.rows()
+    listing = reading.text({"rows": rows, "picked": [run.id for run in found]})
     mark = version + "/" + ",".join(f"{run.id}:{run.version}" for run in found)
     if seen and seen.partition("/")[2] == mark.partition("/")[2]:
-        return [listing, *[gr.skip()] * 3, mark]
+        return [listing, *[gr.skip()] * 4, mark]
     if not found:
-        return [listing, empty(language, "compare.empty" if listing["rows"] else "runs.empty"), None, "", mark]
-    return [listing, views_compare.results(found, language), _charts(found, picked),
+        return [listing, views_compare.nothing(language, rows), None, None, "", mark]
+    return [listing, views_compare.results(found, language), reading.text(_charts(found, picked)), reading.text(comparing.parallel(found, language)),
             views_compare.settings(found, language, _option(picked, "settings", ("differing", "all")) == "all"), mark]  # fmt: skip
 
 

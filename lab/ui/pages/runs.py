@@ -9,7 +9,7 @@ import gradio as gr
 from lab.design.refusal import Refusal
 from lab.runs import Run, default
 from lab.runs.records import check_name, check_notes, check_tags
-from lab.ui import api, curves, reading, views_readings, views_runs
+from lab.ui import curves, reading, views_readings, views_runs
 from lab.ui.markup import esc
 from lab.ui.words import language_of, say
 
@@ -30,10 +30,10 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-detail", min_width=0):
             head = gr.HTML(js_on_load="Lab.actions(element, trigger, ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
             said = gr.HTML(apply_default_css=False, elem_id="run-said")
-            charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch)", head=plotly_tag(), apply_default_css=False, elem_id="run-charts")
+            charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch, server)", server_functions=[curves.detail], head=plotly_tag(), apply_default_css=False, elem_id="run-charts")
             with gr.Tabs(elem_id="run-tabs"):
                 with gr.Tab(native("native.readings")):
-                    maps = gr.HTML(apply_default_css=False, elem_id="run-maps")
+                    maps = gr.HTML(html_template="", js_on_load="Lab.readings(element, props, watch)", apply_default_css=False, elem_id="run-maps")
                 with gr.Tab(native("native.predictions")):
                     made = gr.HTML(apply_default_css=False, elem_id="run-predictions")
                 with gr.Tab(native("native.about")):
@@ -42,20 +42,15 @@ def build(demo: gr.Blocks) -> None:
                     spec = gr.HTML(js_on_load="Lab.actions(element, trigger)", apply_default_css=False, elem_id="run-spec")
                 with gr.Tab(native("native.log")):
                     log = gr.HTML(html_template="", js_on_load="Lab.log(element, props, watch)", apply_default_css=False, elem_id="run-log")
-                with gr.Tab(native("native.export")):
-                    told = gr.HTML(apply_default_css=False, elem_id="export-said")
-                    button = gr.Button(native("native.export.peft"), elem_id="export-peft")
-                    packed = gr.File(label=native("native.export.file"), visible=False, interactive=False, elem_id="export-file")
     leaving = gr.HTML(html_template="", js_on_load="Lab.leave(element, props, watch)", elem_classes="lab-unseen")
-    sight = [listing, head, charts, spec, log, told, maps, made, about, seen]
+    sight = [listing, head, charts, spec, log, maps, made, about, seen]
     chosen.change(look_anew, [chosen], sight, trigger_mode="always_last", **QUIET)
     gr.Timer(1).tick(look, [chosen, seen], sight, trigger_mode="once", **QUIET)
     for act, verb in (("stop", stop), ("resume", resume), ("remove", remove), ("duplicate", duplicate),
                       ("next", to_front), ("sooner", sooner), ("later", later)):  # fmt: skip
         getattr(head, act)(verb, [chosen], [said, leaving], trigger_mode="once", **QUIET).then(look_anew, [chosen], sight, **QUIET)
     about.keep(keep, [chosen], [said, leaving], trigger_mode="once", **QUIET).then(look_anew, [chosen], sight, **QUIET)
-    button.click(export_peft, [chosen], [packed, told], api_visibility="private", concurrency_limit=2)
-    chosen.change(lambda: ("", gr.File(value=None, visible=False)), None, [said, packed], **QUIET)
+    chosen.change(lambda: "", None, [said], **QUIET)
 
 
 def look_anew(chosen: dict[str, Any] | None, request: gr.Request) -> list[Any]:
@@ -64,19 +59,24 @@ def look_anew(chosen: dict[str, Any] | None, request: gr.Request) -> list[Any]:
 
 
 def look(chosen: dict[str, Any] | None, seen: str, request: gr.Request) -> list[Any]:
-    """What has changed since `seen`; nothing where the store's version is the same."""
+    """What has changed since `seen`, "store version/run:run version:step of the newest reading"; nothing where that is the same."""
     store, asked = default().store, _asked(chosen)
     version = store.store_version()
     before, _, known = (seen or "").partition("/")
     if before == str(version):
-        return [gr.skip()] * 10
+        return [gr.skip()] * 9
     language = language_of(request)
     run = reading.chosen(asked)
-    listing = {"rows": reading.rows(), "selected": run.id if run else ""}
-    mark = f"{version}/{run.id if run else ''}:{run.version if run else ''}"
-    if known and mark.partition("/")[2] == known:
-        return [listing, *[gr.skip()] * 8, mark]
-    return [listing, *_detail(run, asked, language, fresh=not known or not known.startswith(run.id if run else "-")), mark]
+    listing = reading.text({"rows": reading.rows(), "selected": run.id if run else ""})
+    if run is None:
+        return [listing, views_runs.head(None, asked, None, {}, language), None, "", "", None, "", None, f"{version}/"]
+    old, state, read = (known.split(":") + ["", ""])[:3] if known.startswith(run.id) else ("", "", "")
+    if state == str(run.version):
+        return [listing, *[gr.skip()] * 7, f"{version}/{known}"]
+    found = views_readings.names(run)
+    newest = str(views_readings.newest(run, found))
+    maps = gr.skip() if old and read == newest else reading.text(views_readings.readings(run, found))
+    return [listing, *_detail(run, language, maps, fresh=not old), f"{version}/{run.id}:{run.version}:{newest}"]
 
 
 def _asked(chosen: dict[str, Any] | None) -> str:
@@ -84,21 +84,13 @@ def _asked(chosen: dict[str, Any] | None) -> str:
     return run if isinstance(run, str) else ""
 
 
-def _detail(run: Run | None, asked: str, language: str, fresh: bool) -> list[Any]:
-    if run is None:
-        return [views_runs.head(None, asked, None, {}, language), None, "", "", "", "", "", None]
+def _detail(run: Run, language: str, maps: Any, fresh: bool) -> list[Any]:
     drawn, series = curves.of_run(run)
     latest = {name: (int(steps[-1]), float(values[-1])) for name, (steps, values, _) in series.items()}
-    latest |= {name: (step, value) for name, (step, value, _) in default().store.latest(run.id, ["tokens_per_second"]).items()}
-    head = views_runs.head(run, asked, reading.eta(run, series), latest, language)
-    return [head, drawn, views_runs.spec(run, language) if fresh else gr.skip(), default().log_tail(run.id, LOG_LINES), _export_words(run, language),
-            views_readings.maps(run, language), views_readings.predictions(run, language) if fresh or run.over else gr.skip(),
+    head = views_runs.head(run, run.id, reading.eta(run, series), latest, language)
+    return [head, reading.text(drawn), views_runs.spec(run, language) if fresh else gr.skip(), default().log_tail(run.id, LOG_LINES), maps,
+            views_readings.predictions(run, language) if fresh or run.over else gr.skip(),
             {"run": run.id, "name": run.name, "tags": run.tags, "notes": run.notes}]  # fmt: skip
-
-
-def _export_words(run: Run, language: str) -> str:
-    ready = run.state == "succeeded" or bool(run.result.get("best"))
-    return f'<p class="lab-muted">{esc(say(language, "export.help" if ready else "export.later"))}</p>'
 
 
 def stop(chosen: dict[str, Any] | None, event: gr.EventData, request: gr.Request) -> list[Any]:
@@ -170,16 +162,3 @@ def _tried(verb: Any, key: str, event: gr.EventData, request: gr.Request) -> lis
     except Refusal as problem:
         return [f'<p class="lab-said wrong" role="alert">{esc(problem.sentence)}</p>', gr.skip()]
     return [f'<p class="lab-said" role="status">{esc(say(language_of(request), key))}</p>', gr.skip()]
-
-
-def export_peft(chosen: dict[str, Any] | None, request: gr.Request) -> list[Any]:
-    """Pack the adapter as a PEFT checkpoint, to download."""
-    language = language_of(request)
-    run = reading.chosen(_asked(chosen))
-    try:
-        if run is None:
-            raise Refusal(say(language, "runs.none"), "run")
-        path = api.export_zip(run.id, "peft")
-    except Refusal as problem:
-        return [gr.File(visible=False), f'<p class="lab-said wrong" role="alert">{esc(problem.sentence)}</p>']
-    return [gr.File(value=str(path), visible=True), f'<p class="lab-said" role="status">{esc(say(language, "export.ready"))}</p>']

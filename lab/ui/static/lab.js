@@ -49,6 +49,8 @@
     for (const [key, value] of Object.entries(changes)) value ? url.searchParams.set(key, value) : url.searchParams.delete(key);
     history.replaceState(history.state, "", url);
   };
+  // a value that the server sends as JSON text: gradio walks through every number of anything else, which takes longer than drawing it
+  Lab.parsed = (value) => { if (typeof value !== "string") return value; try { return JSON.parse(value); } catch { return null; } };
   Lab.keep = (key, value) => { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, JSON.stringify(value)); } catch {} };
   Lab.kept = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
 
@@ -65,7 +67,7 @@
   const themeChanged = () => { if (wasDark !== Lab.dark()) { wasDark = Lab.dark(); Lab.emit("theme", wasDark); } };
   document.addEventListener("DOMContentLoaded", () => new MutationObserver(themeChanged).observe(document.body, { attributes: true, attributeFilter: ["class"] }));
 
-  const PAGES = [["bench", "./"], ["library", "library"], ["data", "data"], ["runs", "runs"], ["compare", "compare"], ["sweep", "sweep"], ["tryit", "tryit"]];
+  const PAGES = [["bench", "./"], ["library", "library"], ["data", "data"], ["runs", "runs"], ["compare", "compare"], ["sweep", "sweep"], ["tryit", "tryit"], ["export", "export"]];
   Lab.header = (element, page) => {
     const { h, say } = Lab;
     document.title = "Delta Lab · " + say("page." + page);
@@ -85,6 +87,12 @@
     element.replaceChildren(h("header", { class: "lab-bar" }, h("a", { href: "./", class: "lab-brand" }, mark, "Delta Lab"),
       h("nav", { "aria-label": say("pages") }, PAGES.map(link)), h("span", { class: "lab-gap" }), language, theme));
   };
+
+  // buttons inside HTML from the server that are heard by another part of the page
+  Lab.emitting = (element) => element.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-emit]");
+    if (button) Lab.emit(button.dataset.emit);
+  });
 
   // HTML made by the server (every text in it is escaped there); nothing else is ever read as HTML
   Lab.fill = (element, html) => { element.innerHTML = html; };

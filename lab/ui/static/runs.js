@@ -88,8 +88,8 @@
     const nothing = h("div", { class: "lab-empty" }, h("p", {}, say("runs.empty")), h("a", { href: "./", class: "lab-cta" }, say("runs.empty.go")));
     element.replaceChildren(filter, tools.node, box, nothing);
     const known = new Map();
+    let rows = null, selected = "", seen = "";
     const draw = () => {
-      const { rows = null, selected = "" } = props.value || {};
       if (rows === null) { nothing.hidden = true; filter.hidden = tools.node.hidden = true; return; }
       const words = filter.value.trim().toLowerCase();
       const shown = tools.pick(rows).filter((row) => !words || [row.name, row.id, row.state, say("state." + row.state), ...row.tags].join(" ").toLowerCase().includes(words));
@@ -104,6 +104,7 @@
         return node;
       });
       if (nodes.length !== box.children.length || nodes.some((node, index) => box.children[index] !== node)) box.replaceChildren(...nodes);
+      if (selected && selected !== seen) { const at = box.querySelector('[aria-selected="true"]'); if (at) { seen = selected; if (at.offsetTop + at.offsetHeight > box.offsetTop + box.clientHeight) box.scrollTop = at.offsetTop - box.offsetTop - 60; } }
     };
     box.addEventListener("keydown", (event) => {
       if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
@@ -111,8 +112,9 @@
       const next = event.key === "ArrowDown" ? document.activeElement.nextElementSibling : document.activeElement.previousElementSibling;
       if (next) next.focus();
     });
-    watch("value", draw);
-    draw();
+    const take = () => { ({ rows = null, selected = "" } = Lab.parsed(props.value) || {}); draw(); };
+    watch("value", take);
+    take();
   };
 
   // buttons inside HTML from the server: data-act names the event; data-sure asks once more

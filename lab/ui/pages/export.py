@@ -1,0 +1,89 @@
+"""Export: a run's adapter in every format that the export room has, its files shown before they are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from lab.design import numbers
+from lab.design.refusal import Refusal
+from lab.export import FORMATS, formats
+from lab.runs import Run, default
+from lab.ui import packing, reading
+from lab.ui.words import TABLE, language_of, say
+
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def build(demo: gr.Blocks) -> None:
+    """Lay out the page and connect it."""
+    chosen = gr.HTML(html_template="", js_on_load="Lab.chosen(element, props)", elem_classes="lab-unseen")
+    seen = gr.Textbox("", visible="hidden")
+    with gr.Row(elem_classes="lab-runs", equal_height=False):
+        with gr.Column(elem_classes="lab-side", min_width=0):
+            listing = gr.HTML(html_template="", js_on_load="Lab.list(element, props, watch)", apply_default_css=False, elem_id="runs")
+        with gr.Column(elem_classes="lab-detail", min_width=0):
+            form = gr.HTML(html_template="", js_on_load="Lab.exporting(element, props, watch, trigger, 'make')", apply_default_css=False,
+                           elem_classes="lab-card lab-form", elem_id="export-form")  # fmt: skip
+            take = gr.DownloadButton(gr.I18n()("native.export.download"), visible=False, variant="primary", elem_id="export-take")
+            made = gr.HTML(html_template="", js_on_load="Lab.exported(element, props, watch)", apply_default_css=False, elem_id="export-files")
+    sight = [listing, form, seen]
+    chosen.change(look_anew, [chosen], sight, trigger_mode="always_last", **QUIET)
+    chosen.change(lambda: [None, gr.DownloadButton(visible=False)], None, [made, take], **QUIET)
+    form.make(make, None, [made, take], trigger_mode="always_last", concurrency_limit=2, show_progress="hidden", api_visibility="private")
+    gr.Timer(1).tick(look, [chosen, seen], sight, trigger_mode="once", **QUIET)
+
+
+def look_anew(chosen: dict[str, Any] | None, request: gr.Request) -> list[Any]:
+    """The list, and what the chosen run can be exported as."""
+    return look(chosen, "", request)
+
+
+def look(chosen: dict[str, Any] | None, seen: str, request: gr.Request) -> list[Any]:
+    """The same where the store has changed since `seen`; the form only where another run is chosen or it has got another adapter."""
+    version = str(default().store.store_version())
+    before, _, known = (seen or "").partition("/")
+    if before == version:
+        return [gr.skip()] * 3
+    asked = chosen.get("run") if isinstance(chosen, dict) else ""
+    run = reading.chosen(asked) if isinstance(asked, str) and asked else _newest()
+    listing = reading.text({"rows": reading.rows(), "selected": run.id if run else ""})
+    mark = f"{run.id}:{run.state}:{run.name}:{','.join(reading.adapters(run))}" if run else ""
+    return [listing, gr.skip() if known and known == mark else options(run, language_of(request)), f"{version}/{mark}"]
+
+
+def _newest() -> Run | None:
+    """The newest run that has an adapter, else the newest."""
+    runs = default().store.list(limit=50)
+    return next((run for run in runs if reading.has_adapter(run)), next(iter(runs), None))
+
+
+def options(run: Run | None, language: str) -> dict[str, Any] | None:
+    """What static/export.js draws the form from: the run, its adapters, and every format with the reason where it has none for the method."""
+    if run is None:
+        return None
+    try:
+        found = formats(run.spec)
+    except Refusal as problem:  # its model or task is not known here any more
+        found = [{"format": name, "help": known.help, "refusal": problem.sentence.rstrip(".")} for name, known in FORMATS.items()]
+    kept, judged = reading.adapters(run), reading.best(run)
+    for each in found:
+        each["help"] = say(language, "format." + each["format"]) if "format." + each["format"] in TABLE else each["help"]
+        each["waits"] = FORMATS[each["format"]].weights and not kept
+    about = [reading.model_of(run), reading.task_of(run), reading.method_of(run), f"{judged[0]} {numbers.number(judged[1])}" if judged else ""]
+    return {"run": run.id, "name": run.name or run.id, "state": run.state, "colour": reading.colour(run), "about": " · ".join(filter(None, about)), "adapters": kept, "formats": found}
+
+
+def make(event: gr.EventData) -> Iterator[list[Any]]:
+    """Write the export and show its files; the download stands beside them."""
+    asked = event._data if isinstance(event._data, dict) else {}
+    told = {name: str(asked.get(name, "")) for name in ("run", "format", "adapter")}
+    yield [{**told, "state": "making"}, gr.DownloadButton(visible=False)]
+    try:
+        packed = packing.PACKER.make(told["run"], told["format"], told["adapter"] or "best")
+        files = packed.files()
+        yield [{**told, "state": "made", "files": files, "size": numbers.memory(sum(file["bytes"] for file in files))}, gr.DownloadButton(value=str(packed.zip()), visible=True)]
+    except Refusal as problem:
+        yield [{**told, "state": "wrong", "sentence": problem.sentence}, gr.DownloadButton(visible=False)]
