@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from training_support import save_model, save_task, spec
+from training_support import PLAIN, save_model, save_task, spec
 
 from lab.design.refusal import Refusal
 from lab.design.spec import spec_of
+from lab.models import resolve
 from lab.training import Record, train
 from lab.training.loop import Diverged
 
@@ -307,3 +309,43 @@ def test_a_forgetting_probe_measures_before_and_after(bert, toy, tmp_path, monke
     monkeypatch.setattr(assembly, "prepare", lambda task, *a, **k: prepare(toy if task == "other" else task, *a, **k))
     result = train(spec(bert, toy, probe="other", lr=0.02, steps=20), Record(), tmp_path, say=silent)
     assert set(result["probe"]) == {"task", "before", "after"} and result["probe"]["before"]["loss"] != result["probe"]["after"]["loss"]
+
+
+# -- inputs as long as the model's positions -----------------------------------------------------------------------------------------------
+
+
+SHIFTED = {"preset": "prefix-tuning", "set": {"deltas.0.positions": "shift", "deltas.0.rank": 12}}
+VIRTUAL = {"preset": "prompt-tuning", "set": {"deltas.0.rank": 12}}
+
+
+@pytest.mark.parametrize(("kind", "family", "method", "longest"), [
+    ("bert", "classification", VIRTUAL, 52), ("roberta", "classification", VIRTUAL, 52), ("bart", "summarization", VIRTUAL, 52), ("t5", "summarization", VIRTUAL, 90),
+    ("gpt2", "language_modelling", VIRTUAL, 52), ("gpt2", "language_modelling", SHIFTED, 52), ("gpt2", "language_modelling", "prefix-tuning", 64),
+    ("gpt2", "summarization", SHIFTED, 52), ("gpt2", "summarization", VIRTUAL, 52),
+])  # fmt: skip
+def test_virtual_tokens_and_shifted_prefixes_shorten_the_longest_input(kind, family, method, longest, tmp_path):
+    """Rows far longer than the model's 64 positions: without the cut the position table would be read past its end."""
+    objective = {"classification": None, "language_modelling": "causal", "summarization": "seq2seq" if kind != "gpt2" else "causal"}[family]
+    model = save_model(tmp_path / "model", kind, objective, **({"num_decoder_layers": 2} if kind == "t5" else {}))
+    draw = random.Random(0)
+    rows = [{"text": " ".join(draw.choices(PLAIN, k=120)), "source": " ".join(draw.choices(PLAIN, k=120)), "target": "it was a story", "label": i % 2} for i in range(30)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    task = {"name": "long", "family": family, "max_length": 90, "labels": ["0", "1"] if family == "classification" else [], "target_length": 10,
+            "generation": {"max_length": 40, "beams": 2}, "source": {"file": str(file), "hash": {"validation": 0.3, "test": 0.1}}}  # fmt: skip
+    record = Record()
+    given = spec(model, task, method=method, steps=2, batch_size=4, evaluate_every=2)
+    result = train(given, record, tmp_path / "run", say=silent)
+    assert result["state"] == "succeeded" and (tmp_path / "run" / "predictions.json").is_file()
+    from lab.models import config_of, load_tokenizer
+    from lab.tasks import prepare
+
+    ready = prepare(given.task, load_tokenizer(model), config_of(resolve(model)), taken=given.method.positions_taken)
+    assert ready.max_length == longest
+    assert longest - 12 <= ready.train.lengths.max() <= longest  # a decoder's prompt leaves room for the answer
+    assert given.method.positions_taken == (0 if method == "prefix-tuning" else 12)
+
+
+def test_more_virtual_tokens_than_positions_are_refused(bert, toy, tmp_path):
+    with pytest.raises(Refusal, match="takes 62 of the model's 64 positions"):
+        train(spec(bert, toy, method={"preset": "prompt-tuning", "set": {"deltas.0.rank": 62}}), Record(), tmp_path, say=silent)

@@ -109,6 +109,11 @@ class Method(Options):
     def _short_selection(cls, select: Any) -> Any:
         return {"what": select} if isinstance(select, str) else select
 
+    @property
+    def positions_taken(self) -> int:
+        """Positions of the model that inputs cannot have: virtual tokens stand before them, slots with `positions: shift` push them on."""
+        return sum(delta.rank for delta in self.deltas if delta.form == "tokens" or delta.positions == "shift")
+
     def document(self) -> dict[str, Any]:
         """The plain form: what is written to YAML and frozen with a run."""
         return self.model_dump(mode="json")

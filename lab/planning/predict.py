@@ -52,7 +52,7 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
     half = precision != "float32"
     return plan_shape(
         model=model, method=spec.method, batch=batch or training.batch_size,
-        tokens=tokens or min(training.max_length or task.max_length, _positions(model)), target_tokens=target_tokens or task.target_length,
+        tokens=tokens or min(training.max_length or task.max_length, _positions(model) - spec.method.positions_taken), target_tokens=target_tokens or task.target_length,
         dtype=dtype or ("float32" if spec.method.select else precision), adapter_dtype=adapter_dtype or "float32",
         optimizer=training.optimizer, checkpointing=training.gradient_checkpointing, accumulation=training.accumulation,
         smoothing=training.label_smoothing, objective=objective_of(task, model), num_labels=len(task.labels) or None, seed=spec.seed,

@@ -33,6 +33,7 @@ FAMILIES: dict[str, type[Family]] = {
     family.name: family
     for family in (Classification, Regression, Summarization, Translation, LanguageModelling, MathReasoning, Commonsense, Instruction)
 }  # fmt: skip
+SHORTEST = 4  # tokens of the longest input, at least
 __all__ = ["FAMILIES", "Prepared", "Stopped", "TaskSpec", "describe", "names", "objective_of", "prepare", "resolve"]
 
 
@@ -57,10 +58,11 @@ def objective_of(task: str | TaskSpec, model: ModelSpec) -> str:
 
 
 def prepare(task: TaskSpec | str, tokenizer: Any, model_config: Any, *, max_length: int | None = None, cache_dir: str | Path | None = None,
-            seed: int = 0, evaluation_rows: int | None = None) -> Prepared:  # fmt: skip
+            seed: int = 0, evaluation_rows: int | None = None, taken: int = 0) -> Prepared:  # fmt: skip
     """A task made ready for one model.
 
-    `max_length`: tokens of an input, None: the task's own; never more than the model's positions. `evaluation_rows` caps the
+    `max_length`: tokens of an input, None: the task's own; never more than the model's positions, less those `taken` by the method
+    (`Method.positions_taken`: l virtual tokens leave l fewer). `evaluation_rows` caps the
     validation split (a fixed draw). `seed` draws `train_rows`. Raises `Refusal` where the model cannot do the task or the data
     are not here.
     """
@@ -68,10 +70,13 @@ def prepare(task: TaskSpec | str, tokenizer: Any, model_config: Any, *, max_leng
     family = FAMILIES[spec.family]()
     facts = {"is_encoder_decoder": model_config.is_encoder_decoder, "architectures": model_config.architectures}
     objective = family.objective(spec, kind_of(model_config.model_type, facts), model_config.model_type)
-    longest = min(max_length or spec.max_length, _positions(tokenizer, model_config))
+    positions = _positions(tokenizer, model_config) - taken
+    if positions < SHORTEST:
+        raise Refusal(f"The method takes {taken} of the model's {positions + taken} positions, which leaves no room for an input; make its rank smaller.", "method")
+    longest = min(max_length or spec.max_length, positions)
     if spec.languages and hasattr(tokenizer, "src_lang"):
         tokenizer.src_lang, tokenizer.tgt_lang = spec.languages
-    setting = Setting(spec=spec, tokenizer=tokenizer, config=model_config, objective=objective, max_length=longest)
+    setting = Setting(spec=spec, tokenizer=tokenizer, config=model_config, objective=objective, max_length=longest, positions=positions)
     setting = Setting(**{**vars(setting), "labels": family.labels(spec, ())})
     return Prepared(family, setting, cache_dir=Path(cache_dir) if cache_dir else None, seed=seed, evaluation_rows=evaluation_rows)
 

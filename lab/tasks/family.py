@@ -37,6 +37,7 @@ class Setting:
     objective: str
     max_length: int  # tokens of an input; on decoders of input and answer together
     labels: tuple[str, ...] = ()
+    positions: int = 1_000_000  # that the model has for an input and, on decoders, its answer
 
     @property
     def decoder(self) -> bool:

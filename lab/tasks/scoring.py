@@ -93,8 +93,10 @@ def generate(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) ->
             side = "left" if setting.decoder else "right"
             batch = {"input_ids": pad(some, setting.pad, side), "attention_mask": pad([[1] * len(each) for each in some], 0, side)}
             batch = to(batch, loop.device)
+            room = max(1, setting.positions - len(some[0])) if setting.decoder else setting.positions  # learned positions end there
+            longest = min(options.max_length, room)
             out = model.generate(
-                **batch, num_beams=options.beams, do_sample=False, min_new_tokens=options.min_length or None, max_new_tokens=options.max_length,
+                **batch, num_beams=options.beams, do_sample=False, min_new_tokens=min(options.min_length, longest) or None, max_new_tokens=longest,
                 length_penalty=options.length_penalty if options.beams > 1 else None, early_stopping=options.beams > 1,
                 no_repeat_ngram_size=options.no_repeat_ngram or None, use_cache=True, pad_token_id=setting.pad, **special,
             )  # fmt: skip

@@ -92,7 +92,7 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     """Load and attach. `state` is what `Assembly.weights` gave, from a checkpoint. Raises Refusal for what cannot be."""
     training = spec.training
     tokenizer, config = load_tokenizer(spec.model), config_of(spec.model)
-    task = prepare(spec.task, tokenizer, config, max_length=training.max_length, cache_dir=cache, seed=spec.seed)
+    task = prepare(spec.task, tokenizer, config, max_length=training.max_length, cache_dir=cache, seed=spec.seed, taken=spec.method.positions_taken)
     probe = _probe(spec, task, tokenizer, config, cache)
     half = precision != "fp32" and spec.method.select is None
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision] if half else torch.float32
@@ -122,7 +122,7 @@ def _probe(spec: RunSpec, task: Prepared, tokenizer: Any, config: Any, cache: Pa
         return None
     name = spec.training.probe
     try:
-        probe = prepare(name, tokenizer, config, max_length=spec.training.max_length, cache_dir=cache)
+        probe = prepare(name, tokenizer, config, max_length=spec.training.max_length, cache_dir=cache, taken=spec.method.positions_taken)
     except Refusal as refusal:
         raise Refusal(f"The probe '{name}' cannot be measured here: {refusal.sentence}", "training.probe") from None
     if probe.objective != task.objective or probe.num_labels != task.num_labels:

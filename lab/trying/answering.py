@@ -37,7 +37,8 @@ def _get(run: str) -> tuple[Opened, Any]:
     key = (run, adapter_folder(run).stat().st_mtime_ns)  # a run that still trains may have a better adapter by now
     if key not in _opened:
         opened = open_run(run)
-        prepared = prepare(opened.spec.task, opened.tokenizer, opened.model.config, max_length=opened.spec.training.max_length)
+        prepared = prepare(opened.spec.task, opened.tokenizer, opened.model.config, max_length=opened.spec.training.max_length,
+                           taken=opened.spec.method.positions_taken)  # fmt: skip
         if prepared.spec.family in NOT_HERE:
             raise Refusal("A task that chooses among options cannot be tried with a text alone.", "run")
         _opened[key] = opened, prepared
