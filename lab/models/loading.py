@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from lab.design.model import ModelSpec
 from lab.design.refusal import Refusal
 from lab.models.places import hub_refusal, locate
 
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else transformers asks a service of the hub to convert what is only a pickle
 HEADS = {"classification": AutoModelForSequenceClassification, "regression": AutoModelForSequenceClassification,
          "seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}  # fmt: skip
 PRETRAINED = {"encoder": AutoModel, "encoder-decoder": AutoModelForSeq2SeqLM, "decoder": AutoModelForCausalLM}

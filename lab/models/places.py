@@ -122,14 +122,27 @@ def _from_hub(name: str) -> ModelSpec:
 
 def hub_refusal(name: str, error: Exception) -> Refusal:
     """One sentence on why a hub repository could not be read, and what to do."""
-    kind, text = type(error).__name__, str(error)
-    if "Gated" in kind or "gated repo" in text:
+    kinds, text = _kinds(error), str(error)
+    if "GatedRepoError" in kinds or "a gated repo" in text:  # of what is not there the hub says 'a private or gated repo'
         return Refusal(f"{name} asks for its licence to be accepted: accept it on huggingface.co, then run 'hf auth login'.", "model")
-    if "RepositoryNotFound" in kind or "is not a valid model identifier" in text and "offline" not in text.lower():
+    if "RepositoryNotFoundError" in kinds or "is not a valid model identifier" in text and "offline" not in text.lower():
         return Refusal(f"The hub has no model {name}, or it is private: check the name, or run 'hf auth login'.", "model")
-    if "EntryNotFound" in kind and "Local" not in kind:
+    if "RevisionNotFoundError" in kinds or "is not a valid git identifier" in text:
+        return Refusal(f"The hub repository {name} has no such revision: check it, or leave it out for the newest.", "model")
+    if "EntryNotFoundError" in kinds and "LocalEntryNotFoundError" not in kinds:
         return Refusal(f"The hub repository {name} has no config.json, so it is not a transformers model.", "model")
     return Refusal(f"{name} is not on this machine and the hub cannot be reached: go online once, or give a local folder.", "model")
+
+
+def _kinds(error: BaseException | None) -> set[str]:
+    """Names of the classes of an error and of what caused it."""
+    found: set[str] = set()
+    for _ in range(10):
+        if error is None:
+            break
+        found |= {kind.__name__ for kind in type(error).__mro__}
+        error = error.__cause__ or error.__context__
+    return found
 
 
 def _from_config(name: str, path: Path, source: Source) -> ModelSpec:

@@ -136,11 +136,20 @@ def _hub_tables(source: DataSource) -> dict[str, list[Row]]:
 
 
 def _hub_refusal(source: DataSource, error: Exception) -> Refusal:
-    kind, text = type(error).__name__, str(error)
-    if "Gated" in kind or "gated" in text:
+    kinds, text = {kind.__name__ for kind in type(error).__mro__}, str(error)
+    first = text.strip().splitlines()[0][:160].rstrip(".") if text.strip() else type(error).__name__
+    if "GatedRepoError" in kinds or "is a gated dataset" in text:
         return Refusal(f"{source.hub} asks for its terms to be accepted: accept them on huggingface.co, then run 'hf auth login'.", "task")
+    if "DatasetNotFoundError" in kinds and text.startswith("Revision"):
+        return Refusal(f"The data set {source.hub} has no revision '{source.revision}' on the hub: check it, or leave it out for the newest.", "task")
+    if "DatasetNotFoundError" in kinds and "cannot be accessed" in text:
+        return Refusal(f"The hub has no data set {source.hub}, or it is private: check the name, or run 'hf auth login'.", "task")
+    if "EmptyDatasetError" in kinds or "DataFilesNotFoundError" in kinds:
+        return Refusal(f"The data set {source.hub} has no data files that can be read without code of its own.", "task")
+    if isinstance(error, ValueError) and "BuilderConfig" in text:
+        return Refusal(f"The data set {source.hub} has no configuration '{source.config}': {first}.", "task")
     if isinstance(error, ValueError) and "split" in text.lower():
-        return Refusal(f"{source.hub} has no such split: {text.splitlines()[0][:160]}", "task")
+        return Refusal(f"{source.hub} has no such split: {first}.", "task")
     if "scripts are no longer supported" in text:
         return Refusal(f"{source.hub} needs code of its own, which the lab never runs; give the revision refs/convert/parquet.", "task")
     return Refusal(f"{source.hub} is not on this machine and the hub cannot be reached: go online once, or choose a bundled task.", "task")

@@ -1,0 +1,145 @@
+"""Models and data of the hub by the real clients, against a small hub on 127.0.0.1: what loads, and one sentence for each way it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow
+import pytest
+from fake_hub import Repo, hub
+from pyarrow import parquet
+from training_support import save_model
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAD = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+from lab.design.model import Source
+from lab.design.refusal import Refusal
+from lab.models import load, resolve
+from lab.tasks import resolve as task_of
+from lab.tasks.prepared import raw_rows
+from lab.tasks.sources import DataSource
+
+def model(name, revision=""):
+    spec = resolve(name)
+    return spec.model_copy(update={"source": Source(hub=name, revision=revision)})
+
+def task(**source):
+    return task_of({"family": "classification", "labels": ["dull", "fine"], "columns": {"text": "sentence"}, "max_length": 24, "name": "hubbed",
+                    "source": {"splits": {"train": "train", "validation": "validation"}, **source}})
+
+def tried(act):
+    try:
+        return act()
+    except Refusal as refusal:
+        return str(refusal)
+
+told = {}
+"""
+GOOD = """
+first = load("acme/tiny", objective="classification", num_labels=2)
+pinned = load(model("acme/tiny", "v1"), objective="classification", num_labels=2)
+told["kind"], told["hub"] = resolve("acme/tiny").kind, resolve("acme/tiny").source.hub
+told["weights"] = [float(m.bert.embeddings.word_embeddings.weight.sum()) for m in (first, pinned)]
+told["rows"] = [{split: len(rows) for split, rows in raw_rows(task(hub="acme/reviews", **more)).items()}
+                for more in ({"revision": "refs/convert/parquet"}, {}, {"splits": {"train": "train[:75%]", "validation": "train[75%:]"}})]
+from lab.design.spec import spec_of
+from lab.training import Record, train
+run = spec_of({"model": "acme/tiny", "task": task(hub="acme/reviews"), "method": "lora", "training": {"steps": 3, "batch_size": 4, "energy": False, "device": "cpu"}})
+told["trained"] = train(run, Record(), sys.argv[1], say=lambda line: None)["state"]
+"""
+BAD = """
+for name in ("acme/none", "acme/closed", "acme/bare", "acme/pickle"):
+    told[name] = tried(lambda: load(name, objective="classification"))
+told["acme/tiny@nope"] = tried(lambda: load(model("acme/tiny", "nope"), objective="classification"))
+for key, more in {"none": {"hub": "acme/none"}, "closed": {"hub": "acme/terms"}, "script": {"hub": "acme/script"}, "empty": {"hub": "acme/empty"},
+                  "revision": {"hub": "acme/reviews", "revision": "nope"}, "config": {"hub": "acme/reviews", "config": "nope"},
+                  "split": {"hub": "acme/reviews", "splits": {"train": "nope"}}}.items():
+    told["data " + key] = tried(lambda: raw_rows(task(**more)))
+"""
+ABSENT = """
+told["model"], told["data"] = tried(lambda: load("acme/tiny", objective="classification")), tried(lambda: raw_rows(task(hub="acme/reviews")))
+"""
+END = "\nprint(json.dumps(told))\n"
+SENTENCES = {
+    "acme/none": "The hub has no model acme/none, or it is private: check the name, or run 'hf auth login'.",
+    "acme/closed": "acme/closed asks for its licence to be accepted: accept it on huggingface.co, then run 'hf auth login'.",
+    "acme/bare": "The hub repository acme/bare has no config.json, so it is not a transformers model.",
+    "acme/pickle": "acme/pickle has no safetensors weights, and the lab reads no pickles; save it with save_pretrained first.",
+    "acme/tiny@nope": "The hub repository acme/tiny has no such revision: check it, or leave it out for the newest.",
+    "data none": "The hub has no data set acme/none, or it is private: check the name, or run 'hf auth login'.",
+    "data closed": "acme/terms asks for its terms to be accepted: accept them on huggingface.co, then run 'hf auth login'.",
+    "data script": "acme/script needs code of its own, which the lab never runs; give the revision refs/convert/parquet.",
+    "data empty": "The data set acme/empty has no data files that can be read without code of its own.",
+    "data revision": "The data set acme/reviews has no revision 'nope' on the hub: check it, or leave it out for the newest.",
+    "data config": "The data set acme/reviews has no configuration 'nope': BuilderConfig 'nope' not found. Available: ['default'].",
+    "data split": "acme/reviews has no such split: Unknown split \"nope\". Should be one of ['train', 'validation'].",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """(address, requests, scratch folder) of a hub with models and data sets, good and bad."""
+    tmp = tmp_path_factory.mktemp("hub")
+    for name, seed in (("main", 0), ("v1", 1)):
+        save_model(tmp / "tiny" / name, seed=seed)
+    for name, count in (("main", 40), ("parquet", 24)):
+        rows = [{"sentence": f"the film was {['dull', 'fine'][i % 2]} {' '.join(['very'] * (i % 5))} story {i}", "label": i % 2} for i in range(count)]
+        folder = tmp / "reviews" / name / "data"
+        folder.mkdir(parents=True)
+        parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train-00000-of-00001.parquet")
+        parquet.write_table(pyarrow.Table.from_pylist(rows[:10]), folder / "validation-00000-of-00001.parquet")
+    for name, files in {"bare": {"README.md": "x"}, "script": {"script.py": "raise SystemExit('code of a stranger ran')"},
+                        "pickle": {"config.json": (tmp / "tiny" / "main" / "config.json").read_text(), "pytorch_model.bin": "x"}}.items():  # fmt: skip
+        (tmp / name).mkdir()
+        for file, text in files.items():
+            (tmp / name / file).write_text(text, encoding="utf-8")
+    tiny, reviews = tmp / "tiny" / "main", tmp / "reviews" / "main"
+    repos = {"acme/tiny": Repo("models", tiny, {"v1": tmp / "tiny" / "v1"}), "acme/closed": Repo("models", tiny, gated=True), "acme/bare": Repo("models", tmp / "bare"),
+             "acme/pickle": Repo("models", tmp / "pickle"), "acme/reviews": Repo("datasets", reviews, {"refs/convert/parquet": tmp / "reviews" / "parquet"}),
+             "acme/terms": Repo("datasets", reviews, gated=True), "acme/script": Repo("datasets", tmp / "script"), "acme/empty": Repo("datasets", tmp / "bare")}  # fmt: skip
+    with hub(repos) as (address, asked):
+        yield address, asked, tmp
+
+
+def told(code: str, address: str, tmp: Path, cache: str, offline: str = "0", *arguments: str) -> dict:
+    """What a fresh process with this hub prints."""
+    online = {"HF_ENDPOINT": address, "HF_HOME": str(tmp / cache), "LAB_HOME": str(tmp / "home"), "HF_HUB_OFFLINE": offline, "TRANSFORMERS_OFFLINE": offline,
+              "HF_DATASETS_OFFLINE": offline, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", HEAD + code + END, *arguments], env={**os.environ, **online}, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_hub_as_it_is_and_as_it_is_not(served):
+    """A model and a data set, each also at a pinned revision, load and train; each way a repository cannot be read is one sentence."""
+    address, asked, tmp = served
+    found = told(GOOD + BAD, address, tmp, "good", "0", str(tmp / "run"))
+    assert found["kind"] == "encoder" and found["hub"] == "acme/tiny" and found["trained"] == "succeeded"
+    assert found["weights"][0] != found["weights"][1], "a pinned revision has its own weights"
+    assert found["rows"] == [{"train": 24, "validation": 10, "test": 0}, {"train": 40, "validation": 10, "test": 0}, {"train": 30, "validation": 10, "test": 0}]
+    assert {key: found[key] for key in SENTENCES} == SENTENCES
+    assert not [request for request in asked if request.startswith("GET") and request.endswith((".bin", ".pkl"))], "no pickle is downloaded"
+    assert not [request for request in asked if "/commits/" in request or "discussions" in request], "nothing is asked to be converted"
+
+
+@pytest.mark.slow
+def test_what_was_loaded_once_needs_no_hub(served):
+    """Offline, `datasets` gives the version that it cached last, whatever the revision: so only that one is compared."""
+    address, asked, tmp = served
+    found, before = told(GOOD, address, tmp, "again", "0", str(tmp / "first")), len(asked)
+    later = told(GOOD, address, tmp, "again", "1", str(tmp / "second"))
+    assert {**found, "rows": found["rows"][1:]} == {**later, "rows": later["rows"][1:]} and len(asked) == before
+
+
+@pytest.mark.slow
+def test_no_network_is_one_sentence(tmp_path):
+    for offline in ("0", "1"):
+        found = told(ABSENT, "http://127.0.0.1:9", tmp_path, f"cache{offline}", offline)
+        assert found == {"model": "acme/tiny is not on this machine and the hub cannot be reached: go online once, or give a local folder.",
+                         "data": "acme/reviews is not on this machine and the hub cannot be reached: go online once, or choose a bundled task."}  # fmt: skip
