@@ -75,6 +75,11 @@ class Anatomy:
         return str(self.config["model_type"])
 
     @property
+    def rms(self) -> bool:
+        """Whether its norms divide by the root mean square alone, as Llama's and T5's do, instead of centring first."""
+        return "rms_norm_eps" in self.config or self.model_type in ("t5", "mt5", "umt5")
+
+    @property
     def encoder_decoder(self) -> bool:
         return len(self.stacks) > 1
 

@@ -16,9 +16,9 @@ LABELS = {"attn": ("self-attention", "自注意力"), "cross": ("cross-attention
 class Block(Wiring):
     """`draw()` once; then `canvas`, its `left` and `right` edge, and `memory`: where the encoder's output comes in (None without)."""
 
-    def __init__(self, method: Method, stack: Stack | None, language: str, *, post: bool, first: bool):
-        super().__init__(method, Canvas(), stack.name if stack else "")
-        self.stack, self.language, self.post, self.first = stack, language, post, first
+    def __init__(self, method: Method, stack: Stack | None, language: str, *, post: bool, first: bool, rms: bool = False):
+        super().__init__(method, Canvas(), stack.name if stack else "", language)
+        self.stack, self.post, self.first, self.rms = stack, post, first, rms
         self.left = self.right = self.start = 0.0
         self.memory: tuple[float, float] | None = None
         self.gaps: list[tuple[float, float]] = []  # where the path does not run along y = 0
@@ -47,7 +47,7 @@ class Block(Wiring):
         self.left, self.right = start - 8, self.x + 36
         self._frame(start - 8, self.x + 8)
         if self.method.select and self.method.select.what == "head":
-            canvas.box(self.right + 8, 0, 40, 34, "head", "head", "the task head: the only part that trains")
+            canvas.box(self.right + 8, 0, 40, 34, "head", "head", self.said("the task head: the only part that trains", "任务头：唯一参与训练的部分"))
 
     def _tokens(self) -> None:
         """Virtual tokens stand before the input's own."""
@@ -111,8 +111,9 @@ class Block(Wiring):
             self.series(index, delta)
 
     def _norm(self) -> None:
-        self.canvas.box(self.x, 0, 26, 38, "LN", "norm " + self.css("norm"), "layer norm")
-        self.x += 26 + GAP
+        wide = 32 if self.rms else 26
+        self.canvas.box(self.x, 0, wide, 38, "RMS" if self.rms else "LN", "norm " + self.css("norm"), self.said("RMS norm", "RMS 归一化") if self.rms else self.said("layer norm", "层归一化"))
+        self.x += wide + GAP
 
     # -- the modules
 
@@ -120,7 +121,7 @@ class Block(Wiring):
         canvas, start, cross = self.canvas, self.x, self.where == "cross"
         fused = bool(self.at("attn.qkv"))
         names = ("qkv",) if fused else ("k", "v", "q") if cross else ("q", "k", "v")
-        row = 66 + max(self.below(f"attn.{name}") for name in names)
+        row = 66 + max(self.below(f"attn.{name}") for name in names) + 10 * any(delta.form == "slots" for _, delta in self.at("attn.heads"))
         x = start + (20 if cross else 16)
         after = x + max(self.width(f"attn.{name}", 36) for name in names) + 6
         for place, name in enumerate(names):
@@ -135,7 +136,7 @@ class Block(Wiring):
             self.memory = (start + 12, -row - 26)
             self.gaps.append((start + 4, x))
         heads = after + 12
-        canvas.box(heads, 0, 54, 46, "heads", "frozen" if self.css("other") != "chosen" else "chosen", "softmax(QKᵀ)V, head by head")
+        canvas.box(heads, 0, 54, 46, "heads", "frozen", self.said("softmax(QKᵀ)V, head by head; it has no weights", "逐头计算 softmax(QKᵀ)V，没有权重"))
         self.x = heads + 54
         self._at_heads(start, heads, after, row if cross else -row)
         self.x += GAP
@@ -171,7 +172,7 @@ class Block(Wiring):
                 canvas.line([(x + 42, y), (after, y), (after, 0), (after + 10, 0)])
         else:
             self.projection("ffn.up", "up", x, 0, 42)
-        self.canvas.box(after + 8, 0, 30, 28, "σ⊙" if gated else "σ", "frozen", "activation")
+        self.canvas.box(after + 8, 0, 30, 28, "σ⊙" if gated else "σ", "frozen", self.said("activation, times the up projection", "激活，再与上投影相乘") if gated else self.said("activation", "激活"))
         self.x = after + 38
         for index, delta in self.at("ffn.act"):
             if delta.insertion == "sequential" or self.vector(delta):

@@ -97,8 +97,8 @@ class Canvas:
         self.parts.append(f'<g class="gate"><title>(1−λ)h + λΔh</title><circle cx="{x}" cy="{y}" r="9"/><path class="track" d="M{x - 5} {y + 4}H{x + 5}"/>'
                           f'<circle class="knob" cx="{x + 1}" cy="{y + 4}" r="2"/><text x="{x}" y="{y + 1}" text-anchor="middle">λ</text></g>')  # fmt: skip
 
-    def svg(self, title: str, margin: float = 10) -> str:
-        """The whole picture."""
+    def svg(self, title: str, margin: float = 10, css: str = "") -> str:
+        """The whole picture; `css`: a class beside lab-block."""
         x, y = self.left - margin, self.top - margin
         w, h = self.right - x + margin, self.bottom - y + margin
         tips = "".join(f'<marker id="{name}" class="{name}" viewBox="0 0 6 6" refX="5.2" refY="3" markerWidth="6" markerHeight="6" orient="auto">'
@@ -106,7 +106,7 @@ class Canvas:
         speckle = ('<pattern id="speckle" width="9" height="9" patternUnits="userSpaceOnUse"><rect class="ground" width="9" height="9"/>'
                    '<circle cx="2" cy="3" r="1.1"/><circle cx="7" cy="7" r="1.1"/></pattern>'
                    '<pattern id="cooling" width="6" height="6" patternUnits="userSpaceOnUse"><rect width="6" height="6"/><path d="M4 0H6V6H4Z"/></pattern>')  # fmt: skip
-        return (f'<svg class="lab-block" viewBox="{x:.0f} {y:.0f} {w:.0f} {h:.0f}" width="{w:.0f}" role="img" aria-label="{esc(title)}" '
+        return (f'<svg class="lab-block{css and " " + css}" viewBox="{x:.0f} {y:.0f} {w:.0f} {h:.0f}" width="{w:.0f}" role="img" aria-label="{esc(title)}" '
                 f'xmlns="http://www.w3.org/2000/svg"><title>{esc(title)}</title><defs>{tips}{speckle}</defs>{"".join(self.under)}{"".join(self.parts)}</svg>')  # fmt: skip
 
 

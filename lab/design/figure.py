@@ -21,7 +21,7 @@ def figure(method: Method, body: Anatomy | None = None, language: str = "en") ->
     canvas, bottom = Canvas(), None
     memory: tuple[float, float] | None = None  # where the encoder's output ends
     for place, stack in enumerate(body.stacks if body else (None,)):
-        block = Block(method, stack, language, post=body.post_norm if body else True, first=place == 0)
+        block = Block(method, stack, language, post=body.post_norm if body else True, first=place == 0, rms=bool(body and body.rms))
         block.draw()
         if stack is not None:
             _layers(block, stack, method, language)
@@ -34,7 +34,8 @@ def figure(method: Method, body: Anatomy | None = None, language: str = "en") ->
         canvas.place(block.canvas, down)
         bottom = canvas.bottom
     name = body.architecture.name if body else "transformer"
-    return canvas.svg(f"{method.name}: one layer of {name}")
+    title = f"{method.name}：{name} 的一层" if language == "zh" else f"{method.name}: one layer of {name}"
+    return canvas.svg(title, css="two" if body and len(body.stacks) > 1 else "")
 
 
 def _layers(block: Block, stack: Stack, method: Method, language: str) -> None:

@@ -8,31 +8,52 @@ from lab.design.method import Delta
 
 WIDTH = 52  # px that a glyph takes on its path
 TALL = 34
-SIGMA = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "tanh", "sigmoid": "sigm", "softmax": "soft", "none": ""}
+SIGMA = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "tanh", "sigmoid": "sigm", "softmax": "softmax", "none": ""}
+NORMS = {"in": "LN", "out": "LN Δh"}
 
 
-def glyph(canvas: Canvas, delta: Delta, x: float, y: float, index: int, small: bool = False) -> None:
+def glyph(canvas: Canvas, delta: Delta, x: float, y: float, index: int, small: bool = False, language: str = "en") -> None:
     """Draw the form of a delta with its left end at (x, y)."""
     draw = {"bottleneck": _bottleneck, "lowrank": _bottleneck, "slots": _slots, "tokens": _slots, "scale": _vector, "bias": _vector}.get(delta.form, _bottleneck)
-    tip = f"Δ{index + 1}: {FORMS[delta.form].label} at {', '.join(delta.at)}, {delta.insertion}, {delta.composition}"
+    where = ", ".join(delta.at)
+    tip = f"Δ{index + 1}：{FORMS[delta.form].label_zh}（{where}）" if language == "zh" else f"Δ{index + 1}: {FORMS[delta.form].label} at {where}, {delta.insertion}, {delta.composition}"
     tall = 20 if small else TALL
     canvas.add(f'<g class="trained"><title>{esc(tip)}</title>{draw(delta, x, y, tall)}</g>')
-    canvas.reach(x, y - tall / 2 - (14 if delta.form == "slots" else 12 if delta.nonlinearity != "none" else 0))
+    canvas.reach(x, y - tall / 2 - (14 if delta.form == "slots" else 12 if above(delta) else 0))
     canvas.reach(x + WIDTH, y + tall / 2)
     form = FORMS[delta.form]
     if form.has_rank:
         beside = delta.form == "tokens"
         words = f"<tspan font-style='italic'>{form.rank_symbol}</tspan>={delta.rank}"
         canvas.text(x + 28 if beside else x + WIDTH / 2, y + 4 if beside else y + tall / 2 + 11, words, "rank", "start" if beside else "middle")
-        if over := over_time(delta):
-            canvas.text(x + WIDTH / 2, y + tall / 2 + 22, over, "rank over")
+        if under := (above(delta) if delta.form == "slots" else over_time(delta, language)):
+            canvas.text(x + WIDTH / 2, y + tall / 2 + 22, under, "rank over")
             canvas.reach(x, y + tall / 2 + 22)
+    if delta.encoder != "none":
+        _encoder(canvas, delta, x, y - tall / 2 - (16 if delta.form == "slots" else 4), language)
 
 
-def over_time(delta: Delta) -> str:
-    """What the schedule or the allocation makes of the rank, as it stands under it."""
+def _encoder(canvas: Canvas, delta: Delta, x: float, bottom: float, language: str) -> None:
+    """The network that makes the slots while training: dashed, since it is dropped when the slots are folded."""
+    wide, left = (46.0, x + 3) if delta.form == "slots" else (40.0, x - 7)
+    title = {"en": "{} of width {}, dropped after training", "zh": "宽度为 {1} 的 {0}，训练后丢弃"}[language].format(delta.encoder.upper(), delta.encoder_width)
+    canvas.add(f'<g class="encoder"><title>{esc(title)}</title><rect x="{left:.1f}" y="{bottom - 15:.1f}" width="{wide:.1f}" height="14" rx="3"/>'
+               f'<text class="sigma" x="{left + wide / 2:.1f}" y="{bottom - 4.5:.1f}" text-anchor="middle">{esc(delta.encoder.upper())}</text></g>')  # fmt: skip
+    canvas.reach(left, bottom - 17)
+
+
+def above(delta: Delta) -> str:
+    """What stands over a bottleneck and under slots: its own layer norm before σ, after it one on Δh."""
+    words = (NORMS["in"] if delta.norm == "in" else "", SIGMA[delta.nonlinearity], NORMS["out"] if delta.norm == "out" else "")
+    return " · ".join(filter(None, words))
+
+
+def over_time(delta: Delta, language: str = "en") -> str:
+    """What stands under the rank: what the schedule or the allocation makes of it, or that all sites share the maps."""
+    if delta.shared:
+        return {"en": "shared", "zh": "共用"}[language]
     if delta.schedule and delta.schedule.name == "adalora":
-        return f"→ mean {delta.schedule.target_rank:g}"
+        return f"→ {'平均' if language == 'zh' else 'mean'} {delta.schedule.target_rank:g}"
     if delta.allocation:
         return f"{delta.allocation.rank_min} … {delta.allocation.rank_max}"
     if delta.schedule and delta.schedule.name == "lamda" and delta.schedule.mode == "gradual":
@@ -59,8 +80,8 @@ def _bottleneck(delta: Delta, x: float, y: float, tall: float) -> str:
     right = f"M{x + WIDTH} {y - high}L{x + WIDTH - side} {y - narrow}V{y + narrow}L{x + WIDTH} {y + high}Z"
     shapes = f'<path class="{_part(delta, "A")}" d="{left}"/><path class="{_part(delta, "B")}" d="{right}"/>'
     shapes += f'<path class="thin" d="M{x + side} {y}H{x + WIDTH - side}"/>'
-    if delta.nonlinearity != "none":
-        shapes += f'<text class="sigma" x="{middle}" y="{y - high - 3}" text-anchor="middle">{SIGMA[delta.nonlinearity]}</text>'
+    if over := above(delta):
+        shapes += f'<text class="sigma" x="{middle}" y="{y - high - 3}" text-anchor="middle">{over}</text>'
     if delta.core == "square":
         shapes += f'<rect x="{middle - 3.5}" y="{y - 3.5}" width="7" height="7"/>'
     if delta.core == "diagonal":
@@ -88,4 +109,4 @@ def _slots(delta: Delta, x: float, y: float, tall: float) -> str:
 def _vector(delta: Delta, x: float, y: float, tall: float) -> str:
     name = "l" if delta.form == "scale" else "b"
     return (f'<rect x="{x + WIDTH / 2 - 4}" y="{y - tall / 2}" width="8" height="{tall}" rx="2"/>'
-            f'<text class="sigma" x="{x + WIDTH / 2}" y="{y - tall / 2 - 3}" text-anchor="middle" font-style="italic">{name}</text>')  # fmt: skip
+            f'<text class="sigma" x="{x + WIDTH / 2 + 8}" y="{y + 4}" font-style="italic">{name}</text>')  # fmt: skip

@@ -11,11 +11,18 @@ GAP = 11.0
 AROUND_OUT = ("attn.out", "ffn.out")  # h of a module's output projection: a delta may go around it or around the module
 
 
+def scale_of(delta: Delta) -> str:
+    """The fixed s of a scaled composition as it stands beside its node; empty where there is none, it is 1, or it is learned."""
+    if delta.composition != "scaled" or delta.strength in (1, "learned"):
+        return ""
+    return f"{delta.strength:.3g}"
+
+
 class Wiring:
     """A canvas, the present x on the path, and the stack (or cross) that is being drawn."""
 
-    def __init__(self, method: Method, canvas: Canvas, where: str):
-        self.method, self.canvas, self.where = method, canvas, where
+    def __init__(self, method: Method, canvas: Canvas, where: str, language: str = "en"):
+        self.method, self.canvas, self.where, self.language = method, canvas, where, language
         self.x = 0.0
 
     # -- what is where
@@ -53,7 +60,7 @@ class Wiring:
     def below(self, representation: str) -> float:
         """Room in px that the deltas under a projection take beyond one without a second line."""
         found = [d for _, d in self._beside(representation) if not self.vector(d) and d.insertion == "parallel"]
-        return 46.0 * max(0, len(found) - 1) + 11 * sum(bool(over_time(d)) for d in found)
+        return 46.0 * max(0, len(found) - 1) + 14 * sum(bool(over_time(d)) for d in found)
 
     def width(self, representation: str, box: float, also: str = "") -> float:
         """Room that a projection takes with what is around it."""
@@ -62,9 +69,9 @@ class Wiring:
 
     @staticmethod
     def _room(delta: Delta) -> float:
-        label = 26 if delta.composition == "scaled" and delta.strength != 1 else 8
+        label = 8 + 6 * (2 + len(told)) if (told := scale_of(delta)) else 8
         if delta.form in ("scale", "bias"):
-            return 20.0
+            return 26.0
         return (WIDTH + 30 if delta.insertion == "sequential" else 28) + label
 
     def projection(self, representation: str, label: str, x: float, y: float, w: float, also: str = "") -> float:
@@ -75,9 +82,11 @@ class Wiring:
             if self.vector(delta):
                 end += 14
                 self.join(delta, end, y)
-                self.canvas.add(f'<g class="trained"><rect x="{end - 3:.1f}" y="{y + 11:.1f}" width="6" height="14" rx="2"/></g>')
+                name = "l" if delta.form == "scale" else "b"
+                self.canvas.add(f'<g class="trained"><rect x="{end - 3:.1f}" y="{y + 11:.1f}" width="6" height="14" rx="2"/>'
+                                f'<text class="sigma" x="{end + 6:.1f}" y="{y + 22:.1f}" font-style="italic">{name}</text></g>')  # fmt: skip
                 self.canvas.reach(end, y + 26)
-                end += 6
+                end += 12
             elif delta.insertion == "sequential":
                 end = self._short_series(index, delta, end + 6, y)
             else:
@@ -86,7 +95,7 @@ class Wiring:
                 self.canvas.line([(x - 4 + WIDTH, level), (end, level), (end, y + 9)], "path-delta", arrow=True)
                 self.glyph(index, delta, x - 4, level, small=True)
                 self.join(delta, end, y, low=level)
-                end, level = end + self._room(delta) - 22, level + 46 + 11 * bool(over_time(delta))
+                end, level = end + self._room(delta) - 22, level + 46 + 14 * bool(over_time(delta))
         return end
 
     def _short_series(self, index: int, delta: Delta, x: float, y: float) -> float:
@@ -113,7 +122,7 @@ class Wiring:
         canvas.line([(x - 4, 0), (node - 8, 0)], "path-delta")
         canvas.line([(x - 5, 0), (x - 5, -32), (node, -32), (node, -9)], "path thin", arrow=True)
         self.join(delta, node, 0, gate=(x + WIDTH + 14, 0.0) if gate else None)
-        self.x = node + 14 + (14 if delta.composition == "scaled" else 0)
+        self.x = node + 14 + 6 * len(scale_of(delta))
 
     def bypass(self, index: int, delta: Delta, begin: float, level: float) -> None:
         """A parallel delta around a module: out of the path at `begin`, joined behind the present x."""
@@ -123,10 +132,14 @@ class Wiring:
         self.canvas.line([(middle + WIDTH, level), (node, level), (node, 9)], "path-delta", arrow=True)
         self.glyph(index, delta, middle, level)
         self.join(delta, node, 0, low=level)
-        self.x = node + (26 if delta.composition == "scaled" else 12)
+        self.x = node + 12 + (8 + 6 * len(told) if (told := scale_of(delta)) else 0)
 
     def glyph(self, index: int, delta: Delta, x: float, y: float, small: bool = False) -> None:
-        glyph(self.canvas, delta, x, y, index, small)
+        glyph(self.canvas, delta, x, y, index, small, self.language)
+
+    def said(self, english: str, chinese: str) -> str:
+        """What a part says when it is pointed at."""
+        return chinese if self.language == "zh" else english
 
     def join(self, delta: Delta, x: float, y: float, low: float | None = None, gate: tuple[float, float] | None = None) -> None:
         """The composition's node, with s beside it, a slider for λ, a diamond for what is learned (on Δh's own path)."""
@@ -137,12 +150,12 @@ class Wiring:
         canvas.node(x, y, "×" if delta.composition == "rescale" else "+", "node on-delta")
         on_path = gate or (x, y + (24 if low is None or low - y > 40 else low - y))
         if delta.composition == "learned-gate":
-            canvas.diamond(*on_path, "σ", "g(x): a sigmoid of x, averaged over the sequence")
+            canvas.diamond(*on_path, "σ", self.said("g(x): a sigmoid of x, averaged over the sequence", "g(x)：x 的 sigmoid 在序列上取平均"))
         elif delta.composition == "scaled" and delta.strength == "learned":
-            canvas.diamond(*on_path, "s", "s is learned")
-        elif delta.composition == "scaled" and delta.strength != 1:
-            canvas.text(x + 6, y + 20, f"<tspan font-style='italic'>s</tspan>={delta.strength:g}", "scale", "start")
-            canvas.reach(x + 30, y + 20)
+            canvas.diamond(*on_path, "s", self.said("s is learned", "s 可学习"))
+        elif told := scale_of(delta):
+            canvas.text(x + 6, y + 20, f"<tspan font-style='italic'>s</tspan>={told}", "scale", "start")
+            canvas.reach(x + 18 + 6 * len(told), y + 20)
 
     def enclose(self, left: float, right: float, top: float, bottom: float) -> None:
         """The ground of a module."""
