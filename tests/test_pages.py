@@ -17,7 +17,7 @@ from lab.design.nearest import neighbours
 from lab.design.refusal import Refusal
 from lab.runs import Home, Queue
 from lab.trying.client import TryClient
-from lab.ui import comparing, curves, published, reading, report, views_library, views_readings, views_sweep, views_tryit
+from lab.ui import comparing, curves, published, reading, report, sweeping, views_library, views_readings, views_sweep, views_tryit
 from lab.ui import map as space
 from lab.ui.following import Follower
 
@@ -204,11 +204,11 @@ BASE = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "trainin
 
 def test_a_sweep_says_its_runs_before_launch():
     asked = {"base": BASE, "axes": [{"path": "deltas.0.rank", "values": "4, 8"}, {"path": "seed", "values": "0, 1, 2"}]}
-    specs = views_sweep.specs_of(asked)
+    specs = sweeping.specs_of(asked)
     assert len(specs) == 6 and len({spec.name for spec in specs}) == 6 and len({spec.tags[-1] for spec in specs}) == 1
     words, fine = views_sweep.before(asked, "en")
     assert fine and 'data-runs="6"' in words and "36.9 k" in words and "73.7 k" in words and "60 steps" in words
-    assert len(views_sweep.specs_of({**asked, "axes": asked["axes"][:1], "list": True})) == 2
+    assert len(sweeping.specs_of({**asked, "axes": asked["axes"][:1], "list": True})) == 2
 
 
 @pytest.mark.parametrize("axes, said", [

@@ -16,7 +16,7 @@ from lab.design.options import override, validate
 from lab.design.refusal import Refusal
 
 PRESETS = Path(__file__).resolve().parents[2] / "presets"
-KINDS = ("architectures", "methods", "models", "tasks", "recipes", "papers")
+KINDS = ("architectures", "methods", "models", "tasks", "recipes", "papers", "sweeps")
 
 
 @functools.cache

@@ -106,9 +106,12 @@ def spec_at(document: Mapping[str, Any], point: Mapping[str, Any], tag: str) -> 
     spec = spec_of(document)
     if document.get("name"):
         return spec
-    varied = ", ".join(f"{path.removeprefix('training.').rsplit('.', 1)[-1]} {_short(value)}" for path, value in point.items()
-                       if path not in ("method", "model"))  # fmt: skip
-    return spec.model_copy(update={"name": f"{spec.name}{' · ' if varied else ''}{varied}"[:120]})
+    return spec.model_copy(update={"name": f"{spec.name}{' · ' if (told := varied(point)) else ''}{told}"[:120]})
+
+
+def varied(point: Mapping[str, Any]) -> str:
+    """What a point has of its own, in words: `rank 8, seed 1`. Its method and model are left to the name of the run."""
+    return ", ".join(f"{path.removeprefix('training.').rsplit('.', 1)[-1]} {_short(value)}" for path, value in point.items() if path not in ("method", "model"))
 
 
 def _short(value: Any) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from lab.design import catalogue
+from lab.design import catalogue, tables
+from lab.runs import Run
 
 ABOUT = ("table", "method", "setting", "percent", "weights")
+MAIN = {"xsum": "rouge2", "cnn-dailymail": "rouge2"}  # the metric that stands for a task; elsewhere its first one
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,28 @@ def points() -> tuple[Point, ...]:
 def of_method(preset: str) -> list[Point]:
     """The published numbers of a method preset."""
     return [point for point in points() if point.method == preset]
+
+
+def main(found: list[Point]) -> dict[tuple[str, str], list[Point]]:
+    """{(task, metric): points} with one metric per task, in the papers' order."""
+    metrics: dict[str, str] = {}
+    for point in found:
+        if point.value is not None:
+            metrics.setdefault(point.task, MAIN.get(point.task, point.metric))
+    return {(task, metric): [point for point in found if (point.task, point.metric) == (task, metric)] for task, metric in metrics.items()}
+
+
+def of_row(table: tables.Table, row: tables.Row) -> list[Point]:
+    """The numbers that were published for a row of a paper's table."""
+    cite = catalogue.read("papers", table.paper).get("cite", table.paper)
+    wanted = (cite, table.table, row.published.method, row.published.setting)
+    return [point for point in points() if (point.cite, point.table, point.method, point.setting) == wanted]
+
+
+def beside(run: Run) -> list[Point]:
+    """What stands beside a run: its row of a paper's table, where it comes from one; else its method's results on the same task."""
+    method, task = run.spec.get("method") or {}, run.spec.get("task")
+    for tag in run.tags:
+        if tag in tables.names() and (row := (table := tables.load(tag)).row(str(method.get("name", "")))):
+            return of_row(table, row)
+    return [point for point in of_method(str(method.get("preset", ""))) if point.task == task]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from lab import verbs
-from lab.design import numbers, sweep
+from lab.design import numbers, tables
 from lab.design.refusal import Refusal
-from lab.design.spec import RunSpec
 from lab.runs import Run, default
-from lab.ui import comparing, reading
+from lab.ui import comparing, published, reading, sweeping
 from lab.ui.comparing import varying as axes
 from lab.ui.markup import esc
 from lab.ui.words import say
@@ -19,28 +17,13 @@ TAGS, PREVIEW, COUNTED = 60, 8, 200
 TWO_AT_MOST = 40  # values of an axis that a matrix shows
 
 
-def specs_of(asked: dict[str, Any]) -> list[RunSpec]:
-    """The specs of what the form says, each checked as a whole. Raises Refusal with the axis as its field."""
-    base = asked.get("base")
-    if not isinstance(base, dict):
-        raise Refusal("A sweep starts from a model, a task and a method.", "base")
-    axes = [axis for axis in asked.get("axes") or () if isinstance(axis, dict) and str(axis.get("path", "")).strip()]
-    texts = [f"{str(axis['path']).strip()}={axis.get('values', '')}" for axis in axes]
-    doubled = [axis["path"] for index, axis in enumerate(axes) if axis["path"] in [one["path"] for one in axes[:index]]]
-    if doubled:
-        raise Refusal(f"{doubled[0]} stands twice; write all its values in one line.", "over")
-    document = {key: value for key, value in base.items() if key in RunSpec.model_fields and key != "name"}
-    found = sweep.specs(document, sweep.points(texts, bool(asked.get("list"))), sweep.label())
-    return [verbs.check(spec) for spec in found]
-
-
 def before(asked: dict[str, Any], language: str) -> tuple[str, bool]:
     """(how many runs and what they train, whether they can be launched)."""
     try:
-        found = specs_of(asked)
+        found = sweeping.specs_of(asked)
     except Refusal as problem:
-        return f'<p class="lab-said wrong" role="alert">{esc(problem.sentence)}</p>', False
-    counts = [_weights(spec) for spec in found[:COUNTED]]
+        return f'<p class="lab-said wrong" role="alert" data-field="{esc(problem.field)}">{esc(problem.sentence)}</p>', False
+    counts = [sweeping.weights(spec) for spec in found[:COUNTED]]
     told = [count for count in counts if count is not None]
     steps = sum(spec.training.steps or 0 for spec in found)
     span = " … ".join(dict.fromkeys(numbers.weights(value) for value in (min(told), max(told)))) if told else numbers.UNKNOWN
@@ -49,16 +32,7 @@ def before(asked: dict[str, Any], language: str) -> tuple[str, bool]:
     more = f'<p class="lab-muted">{esc(say(language, "sweep.more", n=len(found) - PREVIEW))}</p>' if len(found) > PREVIEW else ""
     return (f'<p class="lab-count" data-runs="{len(found)}">{esc(say(language, "sweep.runs", n=f"{len(found):,}"))}</p>'
             f'<p class="lab-muted">{esc(say(language, "sweep.each", span=span))}{" " + esc(say(language, "sweep.steps", n=f"{steps:,}")) if steps else ""}</p>'
-            f'<table class="lab-table">{rows}</table>{more}'), True  # fmt: skip
-
-
-def _weights(spec: RunSpec) -> int | None:
-    from lab.design.anatomy import anatomy
-    from lab.design.count import count_on
-    from lab.models import resolve
-
-    model = resolve(spec.model)
-    return count_on(spec.method, anatomy(model.config), model.inventory).trainable if model.inventory else None
+            f'<details><summary>{esc(say(language, "sweep.list.runs"))}</summary><table class="lab-table">{rows}</table>{more}</details>'), True  # fmt: skip
 
 
 def tags() -> list[str]:
@@ -67,7 +41,7 @@ def tags() -> list[str]:
     for run in default().store.list(specs=False, limit=reading.LIST_LENGTH):
         for tag in run.tags:
             seen[tag] = seen.get(tag, 0) + 1
-    return sorted((tag for tag, count in seen.items() if count > 1), key=lambda tag: not tag.startswith("sweep-"))[:TAGS]
+    return sorted((tag for tag, count in seen.items() if count > 1), key=lambda tag: (not tag.startswith("sweep-"), tag not in tables.names()))[:TAGS]
 
 
 def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
@@ -81,15 +55,41 @@ def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
     means = {place: statistics.fmean(values) for place, members in cells.items() if (values := _judged(members, metric))}
     low, high = min(means.values(), default=0.0), max(means.values(), default=1.0)
     best = (low if comparing.less(metric) else high) if len(means) > 1 and low != high else None
+    papers = _published({side: [run for (row, _), members in cells.items() if row == side for run in members] for side in sides}) if rows == "method" else {}
     body = "".join(
-        f"<tr><th scope='row'>{esc(side)}</th>{''.join(_cell(cells.get((side, head), []), means.get((side, head)), best, (low, high), metric, language) for head in heads)}</tr>"
+        f"<tr><th scope='row'>{esc(side)}</th>{''.join(_cell(cells.get((side, head), []), means.get((side, head)), best, (low, high), metric, language) for head in heads)}"
+        f"{''.join(_said_by(papers[key].get(side, [])) for key in papers)}</tr>"
         for side in sides
     )
     over = sum(run.over for run in runs)
     caption = esc(say(language, "sweep.caption", metric=metric or say(language, "chart.metric"), done=over, all=len(runs)))
     titles = "".join(f"<th scope='col'>{esc(head)}</th>" for head in heads)
+    titles += "".join(f"<th scope='col' class='paper'>{esc(cite)}<small>{esc(_short(task))} {esc(unit)}</small></th>" for cite, task, unit in papers)
     return (f'<p class="lab-muted">{caption}</p><div class="lab-scroll"><table class="lab-matrix"><thead><tr><th>{esc(rows.removeprefix("method."))} \\ {esc(columns.removeprefix("method."))}</th>{titles}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>")  # fmt: skip
+
+
+def _published(members: dict[str, list[Run]]) -> dict[tuple[str, str, str], dict[str, list[published.Point]]]:
+    """{(paper, task or '', metric or 'trained'): {side: points}}: what the papers have for the methods at the side, and how much those train."""
+    found: dict[tuple[str, str, str], dict[str, list[published.Point]]] = {}
+    for side, runs in members.items():
+        points = published.beside(runs[0]) if runs else []
+        for (task, metric), group in published.main(points).items():
+            found.setdefault((group[0].cite, task, metric), {})[side] = group
+    return found
+
+
+def _said_by(points: list[published.Point]) -> str:
+    """A cell of published numbers, with their setting and what they trained on hover."""
+    if not points:
+        return '<td class="paper none"></td>'
+    tip = "; ".join(" · ".join(filter(None, (point.method, point.setting, numbers.percent(point.percent) if point.percent is not None else "", point.model))) for point in points)
+    share = f"<small>{esc(numbers.percent(points[0].percent))}</small>" if points[0].percent is not None else ""
+    return f'<td class="paper" title="{esc(tip)}">{esc(" / ".join(f"{point.value:g}" for point in points if point.value is not None))}{share}</td>'
+
+
+def _short(task: str) -> str:
+    return {"wmt16-en-ro": "en-ro", "xsum": "XSum", "mnli": "MNLI", "sst2": "SST-2"}.get(task, task)
 
 
 def _values(values: list[Any]) -> list[str]:

@@ -11,12 +11,13 @@ from lab.design.options import fields
 from lab.design.refusal import Refusal
 from lab.design.spec import RunSpec
 from lab.runs import default
-from lab.ui import views_sweep
+from lab.ui import sweeping, views_sweep
 from lab.ui.markup import empty, esc
 from lab.ui.schema import start
-from lab.ui.words import language_of, say
+from lab.ui.words import LANGUAGES, language_of, say
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+FIRST_TABLE = "he-2022-table-5"
 FIRST = ("deltas.0.rank", "training.lr", "seed", "deltas.0.at", "deltas.0.composition", "method", "task", "model")
 
 
@@ -24,14 +25,16 @@ def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
     with gr.Row(elem_classes="lab-pair", equal_height=False):
         with gr.Column(elem_classes="lab-narrow", min_width=0):
-            form = gr.HTML(html_template="", js_on_load="Lab.sweep(element, props, watch)", start=start(), paths=paths(), apply_default_css=False,
+            form = gr.HTML(html_template="", js_on_load="Lab.sweep(element, props, watch)", start=start(), paths=paths(),
+                           tables={one: sweeping.choices(one) for one in LANGUAGES}, apply_default_css=False,
                            elem_classes="lab-card lab-form", elem_id="sweep-form")  # fmt: skip
-            told = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="sweep-told")
+            told = gr.HTML(html_template="", js_on_load="Lab.show(element, props, watch)", apply_default_css=False, elem_classes="lab-card", elem_id="sweep-told")
+            gr.HTML(html_template="", js_on_load="Lab.forecast(element, server)", server_functions=[sweeping.forecast], apply_default_css=False, elem_classes="lab-card lab-memory", elem_id="sweep-costs")
             launch = gr.Button(gr.I18n()("native.sweep"), variant="primary", elem_id="sweep-launch", interactive=False)
         with gr.Column(elem_classes="lab-detail", min_width=0):
             said = gr.HTML(apply_default_css=False, elem_id="sweep-said")
             view = gr.HTML(html_template="", js_on_load="Lab.matrix(element, props, watch)", apply_default_css=False, elem_classes="lab-tools", elem_id="sweep-view")
-            shown = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="matrix")
+            shown = gr.HTML(js_on_load="Lab.begin(element)", apply_default_css=False, elem_classes="lab-card", elem_id="matrix")
     chosen = gr.HTML(html_template="", js_on_load="Lab.matrixChosen(element, props, watch)", elem_classes="lab-unseen")
     seen = gr.Textbox("", visible="hidden")
     form.change(check, [form], [told, launch], trigger_mode="always_last", **QUIET)
@@ -55,7 +58,7 @@ def check(asked: dict[str, Any] | None, request: gr.Request) -> list[Any]:
 def start_all(asked: dict[str, Any] | None, request: gr.Request) -> list[Any]:
     """Queue every run of the sweep and show its matrix."""
     try:
-        specs = views_sweep.specs_of(asked or {})
+        specs = sweeping.specs_of(asked or {})
         for spec in specs:
             default().launch(spec.document(), spec.name, spec.tags)
     except Refusal as problem:
@@ -79,9 +82,14 @@ def look(chosen: dict[str, Any] | None, seen: str, request: gr.Request) -> list[
     tag = asked.get("tag") if isinstance(asked.get("tag"), str) and asked.get("tag") else next(iter(tags), "")
     runs = default().store.list(tag=tag, limit=1000) if tag else []
     if not runs:
-        return [{"tags": tags, "tag": tag, "axes": [], "row": "", "column": ""}, empty(language, "sweep.empty"), version]
+        return [{"tags": tags, "tag": tag, "axes": [], "row": "", "column": ""}, empty(language, "sweep.empty") + _start(language), version]
     axes = list(views_sweep.axes(runs)) or [""]
     row = asked.get("row") if asked.get("row") in axes else axes[0]
     others = [axis for axis in axes if axis != row]
     column = asked.get("column") if asked.get("column") in others else next((axis for axis in others if axis != "seed"), next(iter(others), ""))
     return [{"tags": tags, "tag": tag, "axes": axes, "row": row, "column": column}, views_sweep.matrix(runs, row, column, language), version]
+
+
+def _start(language: str) -> str:
+    """The button of an empty page: a paper's table to begin with."""
+    return f'<p class="lab-begin"><button type="button" class="lab-cta" data-table="{FIRST_TABLE}">{esc(say(language, "sweep.begin"))}</button></p>'

@@ -5,34 +5,97 @@
   const KEY = "lab_sweep_1";
   Lab.sweep = (element, props) => {
     const draft = Lab.kept("lab_bench_draft_1"), base = draft && draft.model && draft.method ? draft : props.start;
-    const kept = Lab.kept(KEY) || {};
+    const kept = Lab.kept(KEY) || {}, tables = props.tables[Lab.language];
     let axes = Array.isArray(kept.axes) && kept.axes.length ? kept.axes : [{ path: "deltas.0.rank", values: "4, 8, 16" }, { path: "seed", values: "0, 1" }];
-    let list = Boolean(kept.list), waiting = null;
+    let list = Boolean(kept.list), table = tables.some((one) => one.name === kept.table) ? kept.table : "", without = kept.without || [], on = kept.on ?? "bench", waiting = null;
     const tell = () => {
-      Lab.keep(KEY, { axes, list });
+      Lab.keep(KEY, { axes, list, table, without, on });
       clearTimeout(waiting);
-      waiting = setTimeout(() => { props.value = { base, axes: structuredClone(axes), list, again: Date.now() }; }, 200);
+      waiting = setTimeout(() => {
+        props.value = { base, axes: structuredClone(axes), list, table, without: [...without], on, again: Date.now() };
+        Lab.emit("sweep", props.value);
+      }, 200);
     };
-    const method = typeof base.method === "string" ? base.method : base.method.name, task = typeof base.task === "string" ? base.task : base.task.name || "";
-    const words = [method, base.model, task, base.training && base.training.steps ? say("sweep.base.steps", { n: base.training.steps }) : ""].filter(Boolean).join(" · ");
-    const lines = h("div", { class: "lab-axes" });
-    const draw = () => lines.replaceChildren(...axes.map((axis, index) => h("div", { class: "lab-axis" },
-      h("input", { type: "text", value: axis.path, list: "sweep-paths", "aria-label": say("sweep.path", { n: index + 1 }), autocomplete: "off", spellcheck: "false", oninput: (event) => { axis.path = event.target.value; tell(); } }),
-      h("input", { type: "text", value: axis.values, "aria-label": say("sweep.values", { n: index + 1 }), autocomplete: "off", spellcheck: "false", oninput: (event) => { axis.values = event.target.value; tell(); } }),
-      h("button", { type: "button", class: "lab-icon", "aria-label": say("bench.remove"), title: say("bench.remove"), disabled: axes.length < 2, onclick: () => { axes.splice(index, 1); draw(); tell(); } }, Lab.icon("close")))));
+    const name = (one) => (typeof one === "string" ? one : (one && one.name) || "");
+    const steps = base.training && base.training.steps ? say("sweep.base.steps", { n: base.training.steps }) : "";
+    const words = () => [table ? "" : name(base.method), base.model, name(base.task), steps].filter(Boolean).join(" · ");
+    const lines = h("div", { class: "lab-axes" }), rows = h("fieldset", { class: "lab-rows" });
+    const draw = () => lines.replaceChildren(...axes.map((axis, index) => h("div", { class: "lab-axis", "data-axis": axis.path },
+      h("input", { type: "text", value: axis.path, list: "sweep-paths", "aria-label": say("sweep.path", { n: index + 1 }), placeholder: say("sweep.path.what"), autocomplete: "off", spellcheck: "false",
+        oninput: (event) => { axis.path = event.target.value; event.target.parentNode.dataset.axis = axis.path; tell(); } }),
+      h("input", { type: "text", value: axis.values, "aria-label": say("sweep.values", { n: index + 1 }), placeholder: say("sweep.values.what"), autocomplete: "off", spellcheck: "false", oninput: (event) => { axis.values = event.target.value; tell(); } }),
+      h("button", { type: "button", class: "lab-icon", "aria-label": say("bench.remove"), title: say("bench.remove"), disabled: axes.length < 2 && !table, onclick: () => { axes.splice(index, 1); draw(); tell(); } }, Lab.icon("close")))));
     const mode = (value, label) => h("button", { type: "button", "aria-pressed": String(list === value), onclick: (event) => {
       list = value;
       event.target.parentNode.querySelectorAll("button").forEach((one) => one.setAttribute("aria-pressed", String(one === event.target)));
       tell();
     } }, label);
-    element.replaceChildren(h("h3", {}, say("sweep.title")), h("p", { class: "lab-muted" }, words, " ", h("a", { href: "./" }, say("sweep.base"))),
+    // the rows of a paper's table, and where they run
+    const pick = h("select", { id: "sweep-table", onchange: (event) => choose(event.target.value) }, h("option", { value: "" }, say("sweep.table.none")), tables.map((one) => h("option", { value: one.name }, one.title)));
+    const drawTable = () => {
+      const found = tables.find((one) => one.name === table);
+      pick.value = table;
+      about.textContent = words() + " ";
+      rows.hidden = !found;
+      if (!found) return rows.replaceChildren();
+      const where = h("select", { id: "sweep-on", onchange: (event) => { on = event.target.value === "bench" ? "bench" : Number(event.target.value); tell(); } },
+        h("option", { value: "bench", selected: on === "bench" }, say("sweep.on.bench", { base: words() })), found.bases.map((one, place) => h("option", { value: place, selected: on === place }, say("sweep.on.paper", { base: one }))));
+      rows.replaceChildren(h("legend", {}, say("sweep.rows"), h("small", {}, found.heads)), ...found.rows.map((row, place) => h("label", { class: "lab-tick" },
+        h("input", { type: "checkbox", checked: !without.includes(place), onchange: (event) => { without = event.target.checked ? without.filter((one) => one !== place) : [...without, place]; tell(); } }),
+        h("span", {}, row.label), h("small", { title: say("sweep.rows.help") }, row.told))),
+        h("label", { class: "lab-on", for: "sweep-on" }, say("sweep.on")), where, ...(found.notes ? [h("p", { class: "lab-muted" }, found.notes)] : []));
+    };
+    const choose = (wanted) => {
+      table = wanted; without = []; on = "bench"; list = false;
+      axes = wanted ? [{ path: "seed", values: "0, 1, 2" }] : [{ path: "deltas.0.rank", values: "4, 8, 16" }, { path: "seed", values: "0, 1" }];
+      drawTable(); draw(); tell();
+    };
+    Lab.on("table", (wanted) => { choose(wanted); pick.focus(); });
+    // what is wrong stands in the card below; here the option that it is about is marked
+    Lab.on("shown", (part) => {
+      const wrong = part.id === "sweep-told" && part.querySelector(".wrong"), field = wrong ? wrong.dataset.field || "" : "";
+      for (const line of lines.children) line.classList.toggle("wrong", Boolean(wrong && line.dataset.axis && (field.endsWith(line.dataset.axis) || wrong.textContent.includes(line.dataset.axis))));
+    });
+    const about = h("span", {});
+    element.replaceChildren(h("h3", {}, say("sweep.title")), h("p", { class: "lab-muted" }, about, h("a", { href: "./" }, say("sweep.base"))),
+      h("label", { class: "lab-on", for: "sweep-table" }, say("sweep.table")), pick, rows,
       h("div", { class: "lab-segments", role: "group", "aria-label": say("sweep.mode") }, mode(false, say("sweep.grid")), mode(true, say("sweep.list"))),
       h("p", { class: "lab-muted" }, say("sweep.help")), lines,
-      h("button", { type: "button", class: "lab-add", onclick: () => { axes.push({ path: "", values: "" }); draw(); tell(); } }, say("sweep.add")),
+      h("button", { type: "button", class: "lab-add", onclick: () => { axes.push({ path: "", values: "" }); draw(); lines.lastChild.querySelector("input").focus(); } }, "+ " + say("sweep.add")),
       h("datalist", { id: "sweep-paths" }, props.paths.map((path) => h("option", { value: path }))));
+    drawTable();
     draw();
     tell();
   };
+
+  // memory and time of the sweep: one more shape is planned per question, so a form that changes waits for nothing old
+  Lab.forecast = (element, server) => {
+    const topic = "sweep-" + Math.random().toString(36).slice(2);
+    let now = 0, timer = 0;
+    const ask = async (form, mine) => {
+      if (!element.querySelector("[data-peak]")) Lab.fill(element, "<p class='lab-muted'></p>"), (element.firstChild.textContent = say("plan.asking"));
+      for (let done = 0, more = true; more; ) {
+        let found;
+        try { found = await server.forecast({ form, language: Lab.language, topic, done }); } catch { return; }
+        if (mine !== now || found.superseded) return;
+        Lab.fill(element, found.html);
+        element.hidden = !found.html;
+        element.classList.toggle("stale", found.more);
+        ({ done, more } = found);
+      }
+    };
+    Lab.on("sweep", (form) => {
+      const mine = ++now;
+      clearTimeout(timer);
+      element.classList.add("stale");
+      timer = setTimeout(() => ask(form, mine), 500);
+    });
+  };
+
+  Lab.begin = (element) => element.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-table]");
+    if (button) Lab.emit("table", button.dataset.table);
+  });
 
   Lab.matrixChosen = (element, props, watch) => {
     const params = new URL(location.href).searchParams;
