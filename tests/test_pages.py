@@ -12,12 +12,23 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
-from lab.design import catalogue
+from lab.design import catalogue, tables
 from lab.design.nearest import neighbours
 from lab.design.refusal import Refusal
-from lab.runs import Home, Queue
+from lab.runs import Home, Queue, processes
 from lab.trying.client import TryClient
-from lab.ui import comparing, curves, published, reading, report, sweeping, views_library, views_readings, views_sweep, views_tryit
+from lab.ui import (
+    comparing,
+    curves,
+    published,
+    reading,
+    report,
+    sweeping,
+    views_library,
+    views_readings,
+    views_sweep,
+    views_tryit,
+)
 from lab.ui import map as space
 from lab.ui.following import Follower
 
@@ -235,6 +246,62 @@ def test_a_matrix_fills_as_runs_finish(store):
     assert "0.9" in shown.split("★")[0].rsplit("<a ", 1)[1]
     means = views_sweep.matrix(runs, "method.deltas.0.rank", "", "en")
     assert "0.75" in means and "± 0.071" in means
+
+
+@pytest.mark.parametrize("name", tables.names())
+def test_every_row_of_a_papers_table_runs_and_has_its_published_numbers(name):
+    table = tables.load(name)
+    asked = {"base": BASE, "table": name, "axes": [{"path": "seed", "values": "0, 1"}]}
+    specs = sweeping.specs_of(asked)
+    assert [spec.method.name for spec in specs[::2]] == [row.label for row in table.rows] and {spec.seed for spec in specs} == {0, 1}
+    assert len({spec.name for spec in specs}) == len(specs) and all(spec.tags[0] == name and spec.tags[-1].startswith("sweep-") for spec in specs)
+    assert len(sweeping.specs_of({**asked, "without": [0]})) == len(specs) - 2
+    for row in table.rows:
+        found = published.of_row(table, row)
+        assert found and all(point.value is not None for point in found)
+        assert len({(point.task, point.metric) for point in found}) == len(found), "one row of the paper, not several"
+    for place, base in enumerate(table.bases):
+        there = sweeping.specs_of({**asked, "on": place})
+        assert {(spec.model, spec.task, spec.lr) for spec in there} == {(base.model, base.task, base.training["lr"])}
+        assert base.task in {point.task for row in table.rows for point in published.of_row(table, row)}
+
+
+@pytest.mark.parametrize("asked, said", [({"table": "no-such"}, "no-such"), ({"table": "he-2022-table-5", "without": [0, 1, 2, 3, 4]}, "at least one row"),
+                                         ({"table": "he-2022-table-5", "axes": [{"path": "method", "values": "lora"}]}, "take 'method' out")])  # fmt: skip
+def test_what_is_wrong_with_a_table_is_one_sentence(asked, said):
+    with pytest.raises(Refusal, match=said):
+        sweeping.specs_of({"base": BASE, "axes": [], **asked})
+
+
+def test_a_matrix_of_a_papers_table_stands_beside_its_numbers(store):
+    table = tables.load("he-2022-table-5")
+    for row, value in zip(table.rows, (0.7, 0.6, 0.8, 0.9, 0.85), strict=True):
+        run = store.store.create({**SPEC, "method": {**row.document()["set"], "preset": row.method}}, row.label, ["he-2022-table-5"])
+        store.store.claim(run, processes.identity())
+        store.store.finish(run, "succeeded", result={"best": {"accuracy": value}})
+    shown = views_sweep.matrix(store.store.list(), "method", "", "en")
+    cells = re.findall(r'<th scope=.row.>([^<]+)</th>.*?<td class="paper"[^>]*>([\d.]+)<small>([^<]+)', shown)
+    assert cells == [(row.label, f"{point.value:g}", "6.1 %") for row in sorted(table.rows, key=lambda one: one.label)
+                     for point in published.of_row(table, row) if point.metric == "rouge2"]  # fmt: skip
+
+
+def test_memory_of_a_sweep_is_planned_shape_by_shape(monkeypatch):
+    planned = []
+
+    class Planner:
+        def plan(self, request, topic):
+            planned.append(request["spec"])
+            return {"peak_reserved_bytes": 10**6 * request["spec"]["method"]["deltas"][0]["rank"]}
+
+    monkeypatch.setattr(sweeping, "client", Planner)
+    form = {"base": BASE, "axes": [{"path": "deltas.0.rank", "values": ",".join(map(str, range(1, 21)))}, {"path": "seed", "values": "0, 1"}, {"path": "training.lr", "values": "0.1, 0.2"}]}
+    said, done = sweeping.forecast({"form": form, "language": "en", "topic": "t", "done": 0}), 1
+    assert 'data-peak="20000000"' in said["html"] and len(planned) == 1, "the largest is planned first, and seeds and learning rates are one shape"
+    while said["more"]:
+        said = sweeping.forecast({"form": form, "language": "zh", "topic": "t", "done": said["done"]})
+        done += 1
+    assert done == sweeping.MOST_PLANS and 'data-peak="20000000"' in said["html"]
+    assert sweeping.forecast({"form": {"base": BASE, "axes": []}})["html"] == "" and sweeping.forecast(None)["html"] == ""
 
 
 CHILD = """
