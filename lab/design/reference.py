@@ -52,7 +52,8 @@ def _method(method: Method) -> list[str]:
     if method.select:
         options = ", ".join(f"{key} {value}" for key, value in method.select.model_dump().items() if key != "what")
         lines += [f"Selection: {method.select.what}{' (' + options + ')' if options else ''}.", ""]
-    lines += [f"Default learning rate {method.training.lr:g}.", ""]
+    head = f", of a new task head {method.training.head_lr:g}" if method.training.head_lr else ""
+    lines += [f"Default learning rate {method.training.lr:g}{head}.", ""]
     if method.deviations:
         lines += ["Deviations from the paper:", "", *(f"- {text}" for text in method.deviations), ""]
     return lines

@@ -40,7 +40,8 @@ def turn(asked: Any) -> dict[str, Any]:
 def told(found: answering.Answer, language: str) -> dict[str, Any]:
     """What the knobs themselves must know."""
     near = answering.near(found.method, language) if found.method and found.modified else ""
-    hints = {"training.lr": f"{found.method.training.lr:g}"} if found.method else {}
+    own = found.method.training if found.method else ()  # what a run takes where a field is left empty
+    hints = {f"training.{name}": f"{value:g}" for name, value in own if value is not None}
     return {"document": found.document, "errors": found.errors, "reasons": found.reasons, "modified": found.modified,
             "near": near, "hints": hints}  # fmt: skip
 
