@@ -130,6 +130,27 @@ def test_generation_does_not_depend_on_its_batch_or_cache(kind, tmp_path):
     assert together == alone and len(together) == len(task.validation)
 
 
+@pytest.mark.parametrize("kind", ["encoder-decoder", "decoder"])
+@pytest.mark.parametrize("preset", catalogue.names("methods"))
+def test_generation_keeps_its_cache_with_every_method_that_allows_one(preset, kind, tmp_path):
+    """After the first pass a decoder reads one token at a time; a learned gate, which averages over the sequence, reads it whole."""
+    from lab.engine import attach
+
+    task = ready("translation", kind, tmp_path)
+    model = tiny(MODELS[kind][0], task.objective, **TEXT, **MODELS[kind][1])
+    try:
+        attached = attach(model, catalogue.load_method(preset), seed=0)
+    except Refusal:
+        return
+    stack, read = model.get_decoder(), []
+    stack.register_forward_pre_hook(lambda module, args, given: read.append((given.get("input_ids") if given.get("input_ids") is not None else given["inputs_embeds"]).shape[1]), with_kwargs=True)
+    texts = generate(model, task.validation[:4], task.setting, Loop(batch_size=8))
+    assert len(texts) == 4 and len(read) > 1
+    gated = any(delta.composition == "learned-gate" for delta in attached.method.deltas)
+    assert attached.caches is not gated
+    assert read[1:] == list(range(read[0] + 1, read[0] + len(read))) if gated else set(read[1:]) == {1}, read
+
+
 def test_chat_templates_are_used_and_only_the_last_turn_is_learned(tmp_path):
     task = ready("instruction", "decoder", tmp_path, max_length=200)
     tokenizer = task.setting.tokenizer

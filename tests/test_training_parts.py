@@ -319,6 +319,7 @@ def test_the_judge_keeps_the_best_and_gives_up(greater, values, best):
     again = Judge("metric", greater, patience=2)
     again.load(json.loads(json.dumps(judge.state())))
     assert again.give_up and again.best == judge.best
+    assert again.see(7, {"metric": values[best - 1], "loss": 0.5}) and again.best["step"] == 7, "of equal metrics the smaller loss is better"
     again.forget()
     assert not again.give_up and again.see(9, {"metric": values[0]})
 

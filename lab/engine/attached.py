@@ -64,7 +64,7 @@ class Attached:
 
     def bind_context(self) -> None:
         """The hooks that every forward pass begins with, and those of DeBERTa's slots, which must come after all others."""
-        gated = any(delta.composition == "learned-gate" for delta in self.method.deltas)
+        gated = not self.caches
         if gated or self.context.reparameterisations:
             entry = backbone(self.model.base_model, self.body)
             self.handles.append(entry.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True))
@@ -76,7 +76,7 @@ class Attached:
 
     def _bind_encoder_of_generate(self) -> None:
         """generate() calls the encoder by itself, before the base model: produce its slots and note its mask there too."""
-        if self.body.encoder_decoder and (self.context.reparameterisations or any(d.composition == "learned-gate" for d in self.method.deltas)):
+        if self.body.encoder_decoder and (self.context.reparameterisations or not self.caches):
             encoder = self.model.base_model.get_submodule("encoder")
             self.handles.append(encoder.register_forward_pre_hook(self._begin_encoder, with_kwargs=True, prepend=True))
 
@@ -105,7 +105,7 @@ class Attached:
     def _refuse_gates_under_cache(self, given: Mapping[str, Any]) -> None:
         cache = given.get("past_key_values")
         length = cache.get_seq_length() if cache is not None else 0
-        if length and any(d.composition == "learned-gate" for d in self.method.deltas):
+        if length and not self.caches:
             raise Refusal("A learned gate averages over the whole sequence, which a cache hides: generate with use_cache=False.", "method")
 
     def detach(self) -> nn.Module:
@@ -138,6 +138,11 @@ class Attached:
             parameter.grad = None
         del self.model.lab_attached
         return self.model
+
+    @property
+    def caches(self) -> bool:
+        """Whether generation may keep keys and values: a learned gate averages over the whole sequence, which a cache hides."""
+        return not any(delta.composition == "learned-gate" for delta in self.method.deltas)
 
     # -- parameters --------------------------------------------------------------------------------------------------------------
 

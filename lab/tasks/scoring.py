@@ -82,10 +82,10 @@ def _rows_that_fit(rows: Any, setting: Setting, loop: Loop) -> int:
 
 
 def generate(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) -> list[str]:
-    """The answer to each row, with the KV cache and the task's beam settings; decoders are padded on the left."""
+    """The answer to each row, with the task's beam settings and the KV cache, unless the method has switched that off; decoders are padded on the left."""
     options = setting.spec.generation
     answers = [""] * len(rows)
-    special = _generation_tokens(model, setting)
+    special = {**_generation_tokens(model, setting), "use_cache": model.generation_config.use_cache is not False}
     prompts = [_prompt(rows[i]) for i in range(len(rows))]
     size = max(1, loop.batch_size // options.beams)
     with judging(model), _cached(model):
@@ -98,7 +98,7 @@ def generate(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) ->
             out = model.generate(
                 **batch, num_beams=options.beams, do_sample=False, min_new_tokens=min(options.min_length, longest) or None, max_new_tokens=longest,
                 length_penalty=options.length_penalty if options.beams > 1 else None, early_stopping=options.beams > 1,
-                no_repeat_ngram_size=options.no_repeat_ngram or None, use_cache=True, pad_token_id=setting.pad, **special,
+                no_repeat_ngram_size=options.no_repeat_ngram or None, pad_token_id=setting.pad, **special,
             )  # fmt: skip
             if setting.decoder:
                 out = out[:, batch["input_ids"].shape[1] :]

@@ -25,11 +25,13 @@ class Judge:
         self.stale = 0
 
     def better(self, values: dict[str, float], than: dict[str, float] | None) -> bool:
-        """Whether these values beat those; a metric that is not a number never does."""
+        """Whether these values beat those: by the metric, and by the loss where that is equal (BLEU stays at 0 for a while). No number never does."""
         new = values.get(self.metric, math.nan)
         if not math.isfinite(new):
             return False
-        return than is None or self.sign * new > self.sign * than[self.metric]
+        if than is None or new != than[self.metric]:
+            return than is None or self.sign * new > self.sign * than[self.metric]
+        return values.get("loss", math.inf) < than.get("loss", -math.inf)
 
     def see(self, step: int, values: dict[str, float]) -> bool:
         """Note an evaluation; whether it is the best so far."""
