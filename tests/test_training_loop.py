@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from training_support import PLAIN, save_model, save_task, spec
+from training_support import GOOD, PLAIN, save_model, save_task, spec
 
 from lab.design.refusal import Refusal
 from lab.design.spec import spec_of
@@ -309,6 +310,23 @@ def test_a_forgetting_probe_measures_before_and_after(bert, toy, tmp_path, monke
     monkeypatch.setattr(assembly, "prepare", lambda task, *a, **k: prepare(toy if task == "other" else task, *a, **k))
     result = train(spec(bert, toy, probe="other", lr=0.02, steps=20), Record(), tmp_path, say=silent)
     assert set(result["probe"]) == {"task", "before", "after"} and result["probe"]["before"]["loss"] != result["probe"]["after"]["loss"]
+
+
+def test_a_probe_of_held_out_perplexity(tmp_path, lab_home):
+    """A decoder that learns to summarise is measured on prose of its own, an imported task, before and after."""
+    from lab.tasks import importing
+
+    draw = random.Random(1)
+    model = save_model(tmp_path / "model", "gpt2", "causal")
+    prose, pairs = tmp_path / "prose.jsonl", tmp_path / "pairs.jsonl"
+    prose.write_text("\n".join(json.dumps({"body": " ".join(draw.choices(PLAIN, k=12))}) for _ in range(60)), encoding="utf-8")
+    pairs.write_text("\n".join(json.dumps({"document": " ".join(draw.choices(GOOD, k=12)), "summary": f"fine {draw.choice(GOOD)}"}) for _ in range(60)), encoding="utf-8")
+    importing.commit(prose, "prose", family="language_modelling", columns={"text": "body"})
+    importing.commit(pairs, "pairs", family="summarization", columns={"source": "document", "target": "summary"}, max_length=32)
+    result = train(spec(model, "pairs", probe="prose", lr=0.02, steps=20, batch_size=4, evaluate_every=20), Record(), tmp_path / "run", say=silent)
+    probe = result["probe"]
+    assert probe["task"] == "prose" and probe["before"]["perplexity"] == pytest.approx(math.exp(probe["before"]["loss"]))
+    assert probe["after"]["perplexity"] > probe["before"]["perplexity"], "what it learned costs it the prose"
 
 
 # -- inputs as long as the model's positions -----------------------------------------------------------------------------------------------

@@ -327,3 +327,25 @@ def test_the_judge_keeps_the_best_and_gives_up(greater, values, best):
 def test_words():
     assert [seconds_in_words(s) for s in (7.26, 42, 250, 11100)] == ["7.3 s", "42 s", "4 min 10 s", "3 h 05 min"]
     assert [bytes_in_words(b) for b in (870e6, 1.23e9)] == ["870 MB", "1.2 GB"]
+
+
+def test_lora_plus_moves_the_second_map_so_many_times_faster():
+    """Hayou et al. 2024: B learns at ratio times A's rate. With SGD the step of each is its own rate times its gradient."""
+    from tiny import tiny, tiny_batch
+
+    from lab.design.catalogue import load_method
+    from lab.engine import attach
+
+    model = tiny("bert", "classification")
+    attached = attach(model, load_method("lora"), seed=0)
+    groups = attached.parameter_groups(0.01, 0.1, 16.0)
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    trained = attached.trainable()
+    assert {name.rsplit(".", 1)[-1]: rates[id(p)] for name, p in trained.items()} == {"A": 0.01, "B": pytest.approx(0.16)}
+    optimizer = torch.optim.SGD([{"params": g["params"], "lr": g["lr"]} for g in groups])
+    model(**tiny_batch(model)).loss.backward()
+    before = {name: (p.detach().clone(), p.grad.clone()) for name, p in trained.items()}
+    optimizer.step()
+    for name, p in trained.items():
+        old, gradient = before[name]
+        assert torch.allclose(p, old - (0.16 if name.endswith(".B") else 0.01) * gradient, atol=1e-7), name
