@@ -1,7 +1,7 @@
 """The live meter: one real step of a run under the same tracker that predicts, so that both have the same categories.
 
-    with measure_step(model, attached, optimizer) as measured:
-        loop.train_step()
+    with measure_step(model, optimizer=optimizer, batches=[batch]) as measured:
+        loss = ...; loss.backward(); optimizer.step()
     measured.categories        # {"weights": bytes, "gradients": ..., "optimizer": ..., "activations": ..., "temporary": ...}
 
 It costs one slow step: Python looks at every operation of it. On an accelerator the sizes are those of the storages, as the device's
@@ -11,12 +11,12 @@ allocator rounds them; its own peaks and, on a CPU, the resident bytes of the pr
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lab.planning.tracker import Tracker, model_tensors, state_tensors
 
@@ -35,11 +35,12 @@ class Measured:
 
 
 @contextlib.contextmanager
-def measure_step(model: nn.Module, attached: Any = None, optimizer: torch.optim.Optimizer | None = None) -> Iterator[Measured]:
+def measure_step(model: nn.Module, attached: Any = None, optimizer: torch.optim.Optimizer | None = None,
+                 batches: Sequence[Mapping[str, Tensor]] = ()) -> Iterator[Measured]:  # fmt: skip
     """Watch one whole step (forward passes, backward passes, optimizer) of a model; gradients must be cleared before it.
 
     State that the optimizer makes in its first step counts as optimizer state. `attached` is what the method put on the model; its
-    tensors are part of the model, so it may be left out.
+    tensors are part of the model, so it may be left out. `batches`: what the step reads, counted where it lies on the model's device.
     """
     tracker, measured = Tracker(), Measured()
     tracker.hold(model_tensors(model), "weights")
@@ -47,6 +48,8 @@ def measure_step(model: nn.Module, attached: Any = None, optimizer: torch.optim.
         tracker.hold(attached.tensors().values(), "weights")
     tracker.hold((p.grad for p in model.parameters() if p.grad is not None), "gradients")
     tracker.hold(state_tensors(optimizer), "optimizer")
+    device = next(model.parameters()).device
+    tracker.hold((t for batch in batches for t in batch.values() if t.device == device), "activations")
     handle = None
     if optimizer is not None:
         optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps it

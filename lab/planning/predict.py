@@ -52,7 +52,8 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
     half = precision != "float32"
     return plan_shape(
         model=model, method=spec.method, batch=batch or training.batch_size,
-        tokens=tokens or min(training.max_length or task.max_length, _positions(model) - spec.method.positions_taken), target_tokens=target_tokens or task.target_length,
+        tokens=tokens or min(training.max_length or task.max_length, _positions(model) - spec.method.positions_taken),
+        target_tokens=target_tokens or min(task.target_length, _positions(model)),
         dtype=dtype or ("float32" if spec.method.select else precision), adapter_dtype=adapter_dtype or "float32",
         optimizer=training.optimizer, checkpointing=training.gradient_checkpointing, accumulation=training.accumulation,
         smoothing=training.label_smoothing, objective=objective_of(task, model), num_labels=len(task.labels) or None, seed=spec.seed,
@@ -73,6 +74,9 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     spec, chosen = resolve(model), method_of(method)
     if overrides:
         chosen = method_of(override(chosen.document(), dict(overrides)))
+    objective = objective or OBJECTIVES[spec.kind]
+    if objective != "seq2seq":
+        target_tokens = None
     for name, number in (("batch", batch), ("tokens", tokens), ("target_tokens", target_tokens or tokens), ("accumulation", accumulation)):
         if not isinstance(number, int) or not 1 <= number <= LARGEST:
             raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
@@ -80,7 +84,7 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     require(chosen, body)
     if max(tokens, target_tokens or 0) > _positions(spec):
         raise Refusal(f"{spec.title or spec.name} reads at most {_positions(spec):,} tokens; {max(tokens, target_tokens or 0):,} are too many.", "tokens")
-    subject = Subject(spec, chosen, objective or OBJECTIVES[spec.kind], num_labels or 2, _dtype(dtype, "dtype"),
+    subject = Subject(spec, chosen, objective, num_labels or 2, _dtype(dtype, "dtype"),
                       _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed)  # fmt: skip
     shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens}
     how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing}

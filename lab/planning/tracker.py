@@ -48,7 +48,9 @@ class Tracker(TorchDispatchMode):
     # -- storages ------------------------------------------------------------------------------------------------------------------
 
     def register(self, tensor: Tensor, category: str = "temporary") -> None:
-        """Count a tensor's storage, unless it is counted already."""
+        """Count a tensor's storage, unless it is counted already; a tensor without one (sparse, opaque) is not counted."""
+        if tensor.layout is not torch.strided:
+            return
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self.live:
@@ -64,6 +66,8 @@ class Tracker(TorchDispatchMode):
 
     def label(self, tensor: Tensor, category: str) -> None:
         """Say what a counted storage is; one that is not counted yet is counted."""
+        if tensor.layout is not torch.strided:
+            return
         entry = self.live.get(tensor.untyped_storage()._cdata)
         if entry is None:
             self.register(tensor, category)
@@ -127,6 +131,8 @@ class Tracker(TorchDispatchMode):
         return out
 
     def _saved(self, tensor: Tensor) -> Tensor:
+        if tensor.layout is not torch.strided:
+            return tensor
         entry = self.live.get(tensor.untyped_storage()._cdata)
         if entry is not None and entry[1] == "temporary":
             self._relabel(entry, "activations")

@@ -28,6 +28,7 @@ from lab.training.assembly import Assembly
 from lab.training.batches import Position, Steps, split
 from lab.training.checkpoints import Checkpoint, Checkpoints
 from lab.training.judging import Evaluator, Judge
+from lab.training.metering import Metering
 from lab.training.meters import Memory, Speed
 from lab.training.reporting import Reporter, seconds_in_words
 
@@ -62,6 +63,8 @@ class Loop:
         self.evaluator = Evaluator(assembly, accelerator)
         self.checkpoints = Checkpoints(run_dir / "checkpoints", training.keep_checkpoints, say)
         self.memory, self.speed = Memory(self.device), Speed()
+        self.metering = Metering(self.model, self.optimizer, self.total, wanted=self.processes == 1 and not training.compile)
+        self.process_bytes = 0  # resident before the model was loaded, on a CPU
         self.step = 0
         self.evaluated: dict[str, Any] = {"step": -1}
         self.evaluation_seconds = 0.0
@@ -79,6 +82,7 @@ class Loop:
         """succeeded, stopped early (also a success), or cancelled. Raises Diverged."""
         self.model.train()
         self.wrap()
+        self.metering.begin(self.step)
         self.reporter.progress(self.step, self.total)
         if self.step == 0 and self.probed is None:
             self.probed = self.evaluator.probe()
@@ -103,6 +107,10 @@ class Loop:
     def after_step(self, norm: Tensor, rate: float) -> None:
         """Log, evaluate and save where it is due."""
         evaluate = self._due(self.step)
+        if measured := self.metering.values():
+            if self.device.type == "cpu" and self.process_bytes:
+                measured["process_bytes"] = self.process_bytes
+            self.reporter.log(self.step, measured, total_steps=self.total)
         if self.step % self.log_every == 0 or evaluate:
             self.log(norm, rate, measure=self.step % self.measure_every == 0 or evaluate)
         if self._asked_to_stop():
@@ -131,22 +139,27 @@ class Loop:
         targets = self._agree(targets)
         factor = optimizers.lr_factor(self.step, self.total, self.training.warmup, self.training.schedule)
         rate = optimizers.set_lr(self.optimizer, factor)
-        summed = torch.zeros((), device=self.device)
         try:
-            for number, (batch, weight) in enumerate(passes, 1):
-                summed += self._backward(batch, weight, targets, last=number == len(passes))
+            with self.metering.watching(self.step + 1, [batch for batch, _ in passes]):
+                norm = self._learn(passes, targets)
         except Stopped:
             self.optimizer.zero_grad(set_to_none=True)
             self.steps.position = position
             devices.set_random_states(random)
             raise
-        self.step += 1
-        self._losses.append(summed)
-        norm = self._update()
         self.speed.count(rows, tokens)
         if self.device.type == "cuda" and self.step % self.log_every == 0:
             torch.cuda.synchronize(self.device)  # so that the clock reads the work, not its queueing
         return norm, rate
+
+    def _learn(self, passes: list[tuple[dict[str, Tensor], float]], targets: int) -> Tensor:
+        """All passes of a step and its update; the gradient norm before clipping. Raises Stopped before anything has changed."""
+        summed = torch.zeros((), device=self.device)
+        for number, (batch, weight) in enumerate(passes, 1):
+            summed += self._backward(batch, weight, targets, last=number == len(passes))
+        self.step += 1
+        self._losses.append(summed)
+        return self._update()
 
     def _next_passes(self) -> tuple[list[tuple[dict[str, Tensor], float]], int, int, int]:
         """This process's passes with their weights (0 for one that only keeps step with the others), targets, tokens and rows."""
@@ -211,6 +224,7 @@ class Loop:
         self.optimizer.zero_grad(set_to_none=True)
         if changed:
             self.rearrange()
+            self.metering.changed(self.step)
         return norm
 
     def rearrange(self) -> None:

@@ -38,6 +38,11 @@ class Memory:
         return {"memory_bytes": now, "peak_bytes": self._most}
 
 
+def resident() -> int:
+    """Resident bytes of this process now."""
+    return psutil.Process().memory_info().rss
+
+
 def resident_peak() -> int:
     """The most resident bytes of this process since it began, 0 where the system does not say."""
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lab.runs import Run, default
 from lab.runs.series import thinned
-from lab.ui import comparing
+from lab.ui import comparing, memory
 from lab.ui.following import POINTS
 from lab.ui.reading import colour, metric_names, plain, read_series
 
@@ -15,11 +15,10 @@ TRAIN, EVALUATION = "train", "eval"  # solid and dashed
 SINGLE = (  # id, curves, number format of d3, width in twelfths
     ("loss", (("loss", TRAIN), ("eval_loss", EVALUATION)), ".4~g", 6),
     ("metric", (), ".4~g", 6),
-    ("trainable", (("trainable", TRAIN),), ".4~s", 4),
-    ("memory", (("memory_bytes", TRAIN), ("peak_bytes", EVALUATION)), ".3~s", 4),
-    ("throughput", (("tokens_per_second", TRAIN),), ".3~s", 4),
-    ("lr", (("lr", TRAIN),), ".2~g", 4),
-    ("grad_norm", (("grad_norm", TRAIN),), ".3~g", 4),
+    ("trainable", (("trainable", TRAIN),), ".4~s", 3),
+    ("throughput", (("tokens_per_second", TRAIN),), ".3~s", 3),
+    ("lr", (("lr", TRAIN),), ".2~g", 3),
+    ("grad_norm", (("grad_norm", TRAIN),), ".3~g", 3),
 )
 FROM_ZERO = ("memory", "trainable", "lr", "throughput")
 UNITS = {"memory": "B", "throughput": " tok/s"}
@@ -30,7 +29,7 @@ NEXT = 3  # colours between two metrics of one run: neighbours are not alike
 
 def of_run(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """(charts of one run, its series)."""
-    series = read_series(run, _wanted(run))
+    series = read_series(run, [*_wanted(run), *memory.CURVES])
     return {"key": run.id, "along": "step", "charts": [_single(run, name, series) for name, *_ in SINGLE]}, series
 
 

@@ -15,7 +15,7 @@ from lab.design.refusal import Refusal
 LARGEST_UPLOAD = "512mb"  # as lab.tasks.tables.LARGEST
 SHORTEST_PASSWORD = 8
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("lab.js", "knobs.js", "bench.js", "charts.js", "readings.js", "runs.js", "compare.js", "parallel.js", "export.js", "library.js", "data.js", "sweep.js", "tryit.js")
+SCRIPTS = ("lab.js", "knobs.js", "bench.js", "charts.js", "memory.js", "readings.js", "runs.js", "compare.js", "parallel.js", "export.js", "library.js", "data.js", "sweep.js", "tryit.js")
 STYLES = ("lab.css", "pages.css", "more.css", "data.css")
 
 

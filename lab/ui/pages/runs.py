@@ -9,7 +9,7 @@ import gradio as gr
 from lab.design.refusal import Refusal
 from lab.runs import Run, default
 from lab.runs.records import check_name, check_notes, check_tags
-from lab.ui import curves, reading, views_readings, views_runs
+from lab.ui import curves, memory, reading, views_readings, views_runs
 from lab.ui.markup import esc
 from lab.ui.words import language_of, say
 
@@ -31,6 +31,7 @@ def build(demo: gr.Blocks) -> None:
             head = gr.HTML(js_on_load="Lab.actions(element, trigger, ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
             said = gr.HTML(apply_default_css=False, elem_id="run-said")
             charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch, server)", server_functions=[curves.detail], head=plotly_tag(), apply_default_css=False, elem_id="run-charts")
+            peaks = gr.HTML(html_template="", js_on_load="Lab.runMemory(element, props, watch, server)", server_functions=[memory.predict], apply_default_css=False, elem_id="run-memory")
             with gr.Tabs(elem_id="run-tabs"):
                 with gr.Tab(native("native.readings")):
                     maps = gr.HTML(html_template="", js_on_load="Lab.readings(element, props, watch)", apply_default_css=False, elem_id="run-maps")
@@ -43,7 +44,7 @@ def build(demo: gr.Blocks) -> None:
                 with gr.Tab(native("native.log")):
                     log = gr.HTML(html_template="", js_on_load="Lab.log(element, props, watch)", apply_default_css=False, elem_id="run-log")
     leaving = gr.HTML(html_template="", js_on_load="Lab.leave(element, props, watch)", elem_classes="lab-unseen")
-    sight = [listing, head, charts, spec, log, maps, made, about, seen]
+    sight = [listing, head, charts, peaks, spec, log, maps, made, about, seen]
     chosen.change(look_anew, [chosen], sight, trigger_mode="always_last", **QUIET)
     gr.Timer(1).tick(look, [chosen, seen], sight, trigger_mode="once", **QUIET)
     for act, verb in (("stop", stop), ("resume", resume), ("remove", remove), ("duplicate", duplicate),
@@ -64,15 +65,15 @@ def look(chosen: dict[str, Any] | None, seen: str, request: gr.Request) -> list[
     version = store.store_version()
     before, _, known = (seen or "").partition("/")
     if before == str(version):
-        return [gr.skip()] * 9
+        return [gr.skip()] * 10
     language = language_of(request)
     run = reading.chosen(asked)
     listing = reading.text({"rows": reading.rows(), "selected": run.id if run else ""})
     if run is None:
-        return [listing, views_runs.head(None, asked, None, {}, language), None, "", "", None, "", None, f"{version}/"]
+        return [listing, views_runs.head(None, asked, None, {}, language), None, None, "", "", None, "", None, f"{version}/"]
     old, state, read = (known.split(":") + ["", ""])[:3] if known.startswith(run.id) else ("", "", "")
     if state == str(run.version):
-        return [listing, *[gr.skip()] * 7, f"{version}/{known}"]
+        return [listing, *[gr.skip()] * 8, f"{version}/{known}"]
     found = views_readings.names(run)
     newest = str(views_readings.newest(run, found))
     maps = gr.skip() if old and read == newest else reading.text(views_readings.readings(run, found))
@@ -88,7 +89,7 @@ def _detail(run: Run, language: str, maps: Any, fresh: bool) -> list[Any]:
     drawn, series = curves.of_run(run)
     latest = {name: (int(steps[-1]), float(values[-1])) for name, (steps, values, _) in series.items()}
     head = views_runs.head(run, run.id, reading.eta(run, series), latest, language)
-    return [head, reading.text(drawn), views_runs.spec(run, language) if fresh else gr.skip(), default().log_tail(run.id, LOG_LINES), maps,
+    return [head, reading.text(drawn), memory.of_run(run, series), views_runs.spec(run, language) if fresh else gr.skip(), default().log_tail(run.id, LOG_LINES), maps,
             views_readings.predictions(run, language) if fresh or run.over else gr.skip(),
             {"run": run.id, "name": run.name, "tags": run.tags, "notes": run.notes}]  # fmt: skip
 

@@ -1,0 +1,57 @@
+"""What the live meter costs: `python benchmarks/meter.py`. Processor time of metered steps beyond the steps around them, over the whole training.
+
+Runs of 200 steps on the bundled encoder: LoRA, which is metered once, and LISA, whose trained layers change so often that it is metered as often
+as a run of this length may. Evaluation and loading are left out of both sides, so the share is the largest there can be.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lab.design.spec import spec_of  # noqa: E402
+from lab.training import Record, train  # noqa: E402
+from lab.training.loop import Loop  # noqa: E402
+
+STEPS = 200
+
+
+def share(method: str) -> None:
+    """Train, and print the meter's share of the processor time that steps took."""
+    took: list[float] = []
+    step = Loop.train_step
+
+    def timed(self: Loop) -> tuple:
+        start = time.process_time()
+        found = step(self)
+        took.append(time.process_time() - start)
+        return found
+
+    Loop.train_step = timed
+    try:
+        spec = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": method, "seed": 0,
+                        "training": {"steps": STEPS, "batch_size": 8, "evaluate_every": STEPS, "evaluation_rows": 8, "energy": False, "device": "cpu"}})  # fmt: skip
+        record = Record()
+        with tempfile.TemporaryDirectory() as folder:
+            train(spec, record, folder, say=lambda line: None)
+    finally:
+        Loop.train_step = step
+    metered = sorted({number for number, name, _ in record.rows if name.startswith("measured/")})
+    extra, ratios = 0.0, []
+    for number in metered:
+        around = [took[i - 1] for i in range(max(1, number - 8), min(STEPS, number + 8) + 1) if i not in metered]
+        usual = statistics.median(around)
+        extra += took[number - 1] - usual
+        ratios.append(took[number - 1] / usual)
+    print(f"{method}: steps {metered} metered, at {', '.join(f'{ratio:.2f}' for ratio in ratios)} times a usual step; "
+          f"{100 * extra / sum(took):.2f} % of the training", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    for each in sys.argv[1:] or ("lora", "lisa"):
+        share(each)
