@@ -21,7 +21,14 @@ from lab.training.loop import Loop  # noqa: E402
 STEPS = 200
 
 
-def share(method: str) -> None:
+def small_task(folder: Path) -> dict:
+    """Rows of 10 to 50 words in a file, few of them for validation."""
+    rows = [f"row {number} {' '.join(['film', 'plot', 'warm', 'dull', 'story'] * (2 + number % 9))},{number % 2}" for number in range(400)]
+    (folder / "rows.csv").write_text("text,label\n" + "\n".join(rows), encoding="utf-8")
+    return {"name": "rows", "family": "classification", "labels": ["0", "1"], "source": {"file": str(folder / "rows.csv"), "hash": {"validation": 0.03, "test": 0.03}}}
+
+
+def share(method: str, task: dict) -> None:
     """Train, and print the meter's share of the processor time that steps took."""
     took: list[float] = []
     step = Loop.train_step
@@ -34,8 +41,8 @@ def share(method: str) -> None:
 
     Loop.train_step = timed
     try:
-        spec = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": method, "seed": 0,
-                        "training": {"steps": STEPS, "batch_size": 8, "evaluate_every": STEPS, "evaluation_rows": 8, "energy": False, "device": "cpu"}})  # fmt: skip
+        spec = spec_of({"model": "minilm-l6", "task": task, "method": method, "seed": 0,
+                        "training": {"steps": STEPS, "batch_size": 8, "evaluate_every": STEPS, "energy": False, "device": "cpu"}})  # fmt: skip
         record = Record()
         with tempfile.TemporaryDirectory() as folder:
             train(spec, record, folder, say=lambda line: None)
@@ -53,5 +60,7 @@ def share(method: str) -> None:
 
 
 if __name__ == "__main__":
-    for each in sys.argv[1:] or ("lora", "lisa"):
-        share(each)
+    with tempfile.TemporaryDirectory() as data:
+        rows = small_task(Path(data))
+        for each in sys.argv[1:] or ("lora", "lisa"):
+            share(each, rows)

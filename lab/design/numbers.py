@@ -34,6 +34,21 @@ def memory(count: float | None) -> str:
     return f"{count:.0f} B" if abs(count) < 999.5 else f"{_prefixed(count)}B"
 
 
+def energy(joules: float | None) -> str:
+    """Joules: 812 J, 1.24 kJ, 3.60 MJ."""
+    if _missing(joules):
+        return UNKNOWN
+    return f"{joules:.0f} J" if abs(joules) < 999.5 else f"{_prefixed(joules)}J"
+
+
+def mass(kilograms: float | None) -> str:
+    """A mass in grams: 0.12 g, 41.2 g, 3.40 kg."""
+    if _missing(kilograms):
+        return UNKNOWN
+    grams = kilograms * 1000
+    return f"{_prefixed(grams)}g" if grams >= 999.5 else f"{_plain(grams, 2) if 0 < grams < 1 else _three(grams)} g"
+
+
 def duration(seconds: float | None) -> str:
     """A time span: 0.8 s, 42 s, 4 min 12 s, 1 h 03 min, 2 d 4 h."""
     if _missing(seconds):

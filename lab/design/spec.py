@@ -13,6 +13,9 @@ from lab.design.refusal import Refusal
 from lab.design.task import TaskSpec
 
 
+EPOCHS, EVALUATIONS = 3.0, 10  # of a run that does not say how many
+
+
 class Training(Options):
     """How a run trains. What is left empty (None) takes the method's or the task's own default."""
 

@@ -31,6 +31,11 @@ def device_type(asked: str) -> str:
     return asked
 
 
+def device_name(device: torch.device) -> str:
+    """cpu, mps, or the accelerator's own name, as nvidia-smi gives it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def precision_of(asked: str, device: str) -> tuple[str, str]:
     """(fp32, bf16 or fp16, a sentence for the log or "")."""
     if device == "cpu":

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lab.design.refusal import Refusal
+from lab.design.spec import EPOCHS, EVALUATIONS
 from lab.tasks import Stopped
 from lab.tasks.losses import count_targets, count_tokens, inputs_of, loss_sum
 from lab.training import devices, optimizers
@@ -32,8 +33,6 @@ from lab.training.metering import Metering
 from lab.training.meters import Memory, Speed
 from lab.training.reporting import Reporter, seconds_in_words
 
-EPOCHS = 3.0  # where a run says neither steps nor epochs
-EVALUATIONS = 10
 LOGGED = 400  # at least so many points of a long run's curves
 MEASURED = 50
 

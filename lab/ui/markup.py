@@ -45,6 +45,11 @@ def duration(seconds: float | None) -> str:
     return exact(numbers.duration(seconds), round(float(seconds), 3)) if seconds is not None else numbers.UNKNOWN
 
 
+def energy(joules: float | None) -> str:
+    """Joules: 1.24 kJ."""
+    return exact(numbers.energy(joules), round(float(joules), 1)) if joules is not None else numbers.UNKNOWN
+
+
 def state_badge(state: str, language: str) -> str:
     """The state of a run as a coloured badge that always has the word."""
     return f'<span class="lab-state {esc(state)}">{esc(say(language, "state." + state))}</span>'

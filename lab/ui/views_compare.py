@@ -7,7 +7,7 @@ from typing import Any
 from lab.design import numbers
 from lab.runs import Run
 from lab.ui import reading
-from lab.ui.markup import duration, empty, esc, memory, number, percent, state_badge, weights
+from lab.ui.markup import duration, empty, energy, esc, memory, number, percent, state_badge, weights
 from lab.ui.words import TABLE, say
 
 LESS_IS_BETTER = ("loss", "perplexity")
@@ -35,6 +35,9 @@ def _columns(found: list[Run]) -> list[tuple[str, list[float | None], bool, Any]
     for key, field, shown in (("costs.title", "trainable", lambda v: weights(int(v))), ("fact.share", "percent", percent),
                               ("fact.peak", "peak_bytes", memory), ("fact.time", "seconds", duration)):  # fmt: skip
         columns.append((key, [_plain(run.result.get(field)) for run in found], True, shown))
+    used = [run.result.get("energy") if isinstance(run.result.get("energy"), dict) else {} for run in found]
+    estimated = any(one.get("modelled", True) for one in used if one.get("joules"))
+    columns.append(("fact.energy.estimated" if estimated else "fact.energy", [_plain(one.get("joules")) for one in used], True, energy))
     return [column for column in columns if any(value is not None for value in column[1])]
 
 

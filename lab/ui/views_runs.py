@@ -7,7 +7,7 @@ from typing import Any
 from lab.design import numbers
 from lab.runs import RESUMABLE, Run
 from lab.ui import reading
-from lab.ui.markup import duration, empty, esc, exact, memory, number, percent, state_badge, weights
+from lab.ui.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
 from lab.ui.words import say
 
 
@@ -95,6 +95,10 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
     if run.started:
         end = run.ended or run.heartbeat or run.started
         facts.append((say(language, "fact.time"), duration(max(0.0, end - run.started))))
+    used = run.result.get("energy") if isinstance(run.result.get("energy"), dict) else {}
+    if used.get("joules"):
+        estimated = f' <span class="lab-muted">{esc(say(language, "fact.estimated"))}</span>' if used.get("modelled", True) else ""
+        facts.append((say(language, "fact.energy"), f"{energy(used['joules'])} · {esc(numbers.mass(used.get('co2eq_kg')))} CO₂e{estimated}"))
     return facts
 
 

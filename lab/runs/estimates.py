@@ -1,0 +1,98 @@
+"""How long a run will take, from runs that are over: before it starts nothing else is known. Torch-free.
+
+Only runs of the same model and task on the same device count, with the same length of input, precision and checkpointing. Of those the
+nearest are taken: the same kind of method and batch, else the same kind with other batches, else any method. Their rows per second give
+the time of the steps; what they took beside their steps (evaluations, loading), shared out over their evaluations, gives the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from lab.design.spec import EPOCHS, EVALUATIONS
+from lab.runs.records import SUCCEEDED, Run
+
+NEWEST = 10  # runs that count
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of a whole run; `low` and `high` are those by the fastest and the slowest of the `runs` runs; `alike`: method, kind or task."""
+
+    seconds: float
+    low: float
+    high: float
+    runs: int
+    alike: str
+
+
+def estimate(document: Mapping[str, Any], runs: Iterable[Run], device: str, host: str) -> Estimate | None:
+    """The time of a run with this spec, None where no run that is over says anything.
+
+    `device`: cpu or an accelerator's name, as results have it; processors of another `host` do not count. `runs`: newest first.
+    """
+    known = [run for run in runs if run.state == SUCCEEDED and _measured(run) and _place(run, host) == (device, host if device == "cpu" else "")
+             and _setting(run.spec) == _setting(document)]  # fmt: skip
+    for alike, same in (("method", lambda run: _kind(run.spec) == _kind(document) and _batch(run.spec) == _batch(document)),
+                        ("kind", lambda run: _kind(run.spec) == _kind(document)), ("task", lambda run: True)):  # fmt: skip
+        found = [run for run in known if same(run)][:NEWEST]
+        if found:
+            times = [_seconds(document, run) for run in found]
+            return Estimate(median(times), min(times), max(times), len(found), alike)
+    return None
+
+
+def _measured(run: Run) -> bool:
+    numbers = [run.result.get(name) for name in ("seconds", "training_seconds", "rows_per_second", "train_rows", "steps")]
+    return all(isinstance(n, (int, float)) and n > 0 for n in numbers)
+
+
+def _place(run: Run, host: str) -> tuple[str, str]:
+    device = str(run.result.get("device", ""))
+    return device, (run.host or "") if device == "cpu" else ""
+
+
+def _setting(document: Mapping[str, Any]) -> str:
+    training = document.get("training") or {}
+    return json.dumps([document.get("model"), document.get("task"), *(training.get(name) for name in ("max_length", "precision", "gradient_checkpointing", "compile"))],
+                      sort_keys=True)  # fmt: skip
+
+
+def _kind(document: Mapping[str, Any]) -> str:
+    """What decides over the cost of a method's step: its forms and where they stand, or what it selects; not its ranks."""
+    method = document.get("method") or {}
+    deltas = [(d.get("form"), d.get("composition"), sorted(d.get("at") or ()), d.get("trainable")) for d in method.get("deltas") or ()]
+    return json.dumps([deltas, method.get("select")], sort_keys=True)
+
+
+def _batch(document: Mapping[str, Any]) -> int:
+    training = document.get("training") or {}
+    return int(training.get("batch_size") or 32)
+
+
+def _seconds(document: Mapping[str, Any], run: Run) -> float:
+    """The time of `document` at the pace of `run`."""
+    steps, rows = _steps(document, run.result["train_rows"])
+    theirs = _evaluations(run.spec, run.result["steps"])
+    beside = max(0.0, run.result["seconds"] - run.result["training_seconds"]) / theirs
+    return steps * rows / run.result["rows_per_second"] + beside * _evaluations(document, steps)
+
+
+def _steps(document: Mapping[str, Any], train_rows: int) -> tuple[int, int]:
+    """(optimizer steps, rows in each)."""
+    training = document.get("training") or {}
+    rows = _batch(document) * int(training.get("accumulation") or 1)
+    if training.get("steps"):
+        return int(training["steps"]), rows
+    return max(1, math.ceil((training.get("epochs") or EPOCHS) * math.ceil(train_rows / rows))), rows
+
+
+def _evaluations(document: Mapping[str, Any], steps: int) -> int:
+    """Evaluations during a run, and what its beginning and end take counted as one more."""
+    every = (document.get("training") or {}).get("evaluate_every") or max(1, steps // EVALUATIONS)
+    return 1 + math.ceil(steps / every)
