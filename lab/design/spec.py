@@ -12,7 +12,6 @@ from lab.design.options import Options, option, validate
 from lab.design.refusal import Refusal
 from lab.design.task import TaskSpec
 
-
 EPOCHS, EVALUATIONS = 3.0, 10  # of a run that does not say how many
 
 
