@@ -49,9 +49,9 @@ class Job:
 def jobs(quick: bool) -> list[Job]:
     """Every family, and two that a decoder does in another way. `quick`: a few steps of each, enough to see the whole path work."""
     encoder = {"steps": 20 if quick else 80, "batch_size": 16}
-    decoder = {"steps": 4 if quick else 16, "batch_size": 4, "max_length": 64 if quick else 96}
+    decoder = {"steps": 6 if quick else 24, "batch_size": 2 if quick else 4, "max_length": 64 if quick else 96}
     writer = {"steps": 40 if quick else 200, "batch_size": 8, "max_length": 96, "lr": 1e-2}
-    few, brief = {"validation_rows": 12 if quick else 32}, {"max_length": 24}
+    few, brief = {"validation_rows": 8 if quick else 32}, {"max_length": 16 if quick else 24}
     some = {"validation_rows": 60 if quick else 300}
     return [
         Job("classification", "minilm-l6", "sentiment-rt", "lora", "bundled", some, encoder),
@@ -59,7 +59,7 @@ def jobs(quick: bool) -> list[Job]:
         Job("summarization", "tiny bart", "summarization-deb", "full", "bundled", {**few, "generation": {**brief, "beams": 4}, "target_length": 24}, writer),
         Job("translation", "tiny t5", "translation-deb", "full", "bundled", {**few, "generation": {**brief, "beams": 5}, "target_length": 24}, writer),
         Job("language_modelling", DECODER, "text-lm", "lora", "bundled", few, decoder),
-        Job("math_reasoning", DECODER, "problems", "lora", "imported JSON Lines", {**few, "generation": {"max_length": 40}}, decoder),
+        Job("math_reasoning", DECODER, "problems", "lora", "imported JSON Lines", {**few, "generation": {"max_length": 20 if quick else 60}}, decoder),
         Job("commonsense", DECODER, "synopses", "lora", "imported JSON; by option likelihood", few, decoder),
         Job("instruction", DECODER, "instruction-deb", "lora", "bundled; in the model's chat format", few, decoder),
         Job("classification", DECODER, "sentiment-rt", "lora", "bundled; by label likelihood", few, decoder),

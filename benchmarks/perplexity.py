@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--lr", type=float, help="instead of each preset's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", type=Path, default=Path("lab-home/cache/perplexity.json"), help="where results are kept as they come")
+    parser.add_argument("--kept", action="store_true", help="put all results that were kept into the table, also those of other settings")
     parser.add_argument("--write", type=Path, help="a Markdown file for the table")
     given = parser.parse_args()
     for method in (ZERO, *given.methods):
@@ -47,12 +48,13 @@ def main() -> int:
             given.results.parent.mkdir(parents=True, exist_ok=True)
             given.results.write_text(json.dumps({**kept(given.results), key: result}, indent=1), encoding="utf-8")
     found = kept(given.results)
-    rows = {method: found[key_of(given, method)] for method in (ZERO, *given.methods)}
-    text = table(given, rows)
+    asked = [key_of(given, method) for method in given.methods]
+    rows = [row | {"zero": found[row["zero"]]["perplexity"]} for key, row in found.items() if "method" in row and (given.kept or key in asked)]
+    text = table(given, rows, found)
     print(text)
     if given.write:
         given.write.write_text(text, encoding="utf-8")
-    return int(any(row["perplexity"] >= rows[ZERO]["perplexity"] for method, row in rows.items() if method != ZERO))
+    return int(any(row["perplexity"] >= row["zero"] for row in rows))
 
 
 def kept(path: Path) -> dict[str, Any]:
@@ -94,25 +96,26 @@ def tuned(given: argparse.Namespace, method: str) -> dict[str, Any]:
     run, record = spec(given, method), Record()
     with tempfile.TemporaryDirectory(prefix="lab-perplexity-") as folder:
         result = train(run, record, folder, cache=given.results.parent, say=lambda line: print(f"  {line}", file=sys.stderr, flush=True))
-    return {"perplexity": result["metrics"]["perplexity"], "start": record.curve("eval_perplexity")[0], "lr": run.lr, "trainable": result["trainable"],
+    return {"method": method, "zero": key_of(given, ZERO), "steps": given.steps, "batch": given.batch, "length": given.length, "seed": given.seed,
+            "perplexity": result["metrics"]["perplexity"], "start": record.curve("eval_perplexity")[0], "lr": run.lr, "trainable": result["trainable"],
             "percent": result["percent"], "seconds": result["seconds"]}  # fmt: skip
 
 
-def table(given: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> str:
-    """The table as Markdown."""
-    zero = rows[ZERO]
+def table(given: argparse.Namespace, rows: list[dict[str, Any]], found: dict[str, dict[str, Any]]) -> str:
+    """The table as Markdown, the largest gain first."""
+    judged = sorted({row["tokens"] for row in found.values() if "tokens" in row})
     lines = [
         "# Perplexity on held-out text", "",
-        f"{given.model} on {given.task}: {given.steps} steps of {given.batch} rows of {given.length} tokens, seed {given.seed}, on a CPU; judged by "
-        f"{zero['tokens']:,} tokens of the validation split.",
-        f"Written by `python benchmarks/perplexity.py --steps {given.steps} --rows {given.rows} --write docs/perplexity.md`.", "",
-        "| method | perplexity | against zero-shot | before the first step | trained weights | of the model | learning rate |", "|---|---|---|---|---|---|---|",
-        f"| zero-shot | {zero['perplexity']:.2f} | | | | | |",
+        f"{given.model} on {given.task}, on a CPU, each method with the learning rate of its preset unless another is shown; judged by "
+        f"{' or '.join(f'{n:,}' for n in judged)} tokens of the validation split.",
+        "Written by `python benchmarks/perplexity.py --write docs/perplexity.md`. Short runs of one seed: they show that the perplexity falls, not which",
+        "method is best.", "",
+        "| method | zero-shot | before the first step | after | against zero-shot | steps × rows × tokens | trained weights | of the model | learning rate |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for method, row in rows.items():
-        if method != ZERO:
-            lines.append(f"| {method} | {row['perplexity']:.2f} | {100 * (row['perplexity'] / zero['perplexity'] - 1):+.1f} % | {row['start']:.2f} "
-                         f"| {weights(row['trainable'])} | {percent(row['percent'])} | {row['lr']:g} |")  # fmt: skip
+    for row in sorted(rows, key=lambda row: row["perplexity"] / row["zero"]):
+        lines.append(f"| {row['method']} | {row['zero']:.2f} | {row['start']:.2f} | {row['perplexity']:.2f} | {100 * (row['perplexity'] / row['zero'] - 1):+.1f} % "
+                     f"| {row['steps']} × {row['batch']} × {row['length']} | {weights(row['trainable'])} | {percent(row['percent'])} | {row['lr']:g} |")  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
