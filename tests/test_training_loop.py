@@ -92,6 +92,47 @@ def test_the_best_weights_give_the_best_number(bert, toy, tmp_path):
     assert values["accuracy"] == pytest.approx(result["best"]["accuracy"]) and values["loss"] == pytest.approx(result["best"]["loss"], abs=1e-5)
 
 
+def test_the_test_split_is_judged_once_by_the_best_weights(bert, toy, tmp_path):
+    lines: list[str] = []
+    given = spec(bert, toy, lr=0.05, steps=20, evaluate_every=4, test=True)
+    result = train(given, Record(), tmp_path, say=lines.append)
+    from lab.engine import attach
+    from lab.export.source import load_head
+    from lab.models import load, load_tokenizer
+    from lab.tasks import prepare
+
+    model = load(bert, objective="classification", num_labels=2, seed=0)
+    attach(model, given.method, seed=0, state=load_file(tmp_path / "best" / "adapter.safetensors"))
+    load_head(model, load_file(tmp_path / "best" / "head.safetensors"))
+    ready = prepare(given.task, load_tokenizer(bert), model.config)
+    assert len(ready.test) and result["test"] == pytest.approx(ready.evaluate(model, ready.test), abs=1e-5)
+    assert json.loads((tmp_path / "result.json").read_text())["test"] == result["test"] and any(line.startswith("Test split: loss") for line in lines)
+
+
+def test_a_half_precision_model_has_full_precision_adapters(bert, toy):
+    """As on an accelerator, here under the CPU's autocast: frozen weights in bf16; adapters, head, their gradients and AdamW's state in fp32."""
+    from lab.tasks.losses import inputs_of, loss_sum
+    from lab.training.assembly import assemble
+    from lab.training.optimizers import make_optimizer
+
+    given = spec(bert, toy, method="adapter-houlsby")
+    assembly = assemble(given, cache=None, precision="bf16")
+    trained = assembly.parameters()
+    assert {p.dtype for p in trained.values()} == {torch.float32}
+    own = {id(p) for p in trained.values()}
+    assert {p.dtype for p in assembly.model.parameters() if id(p) not in own} == {torch.bfloat16}
+    optimizer = make_optimizer(assembly.groups(), given.training, 1e-3, 0.0, "cpu")
+    batch = assembly.task.collate([assembly.task.train[i] for i in range(8)])
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = assembly.model(**inputs_of(batch, assembly.model, "classification")).logits
+        loss = loss_sum(logits, batch["labels"], "classification") / 8
+    loss.backward()
+    optimizer.step()
+    assert loss.dtype == torch.float32 and torch.isfinite(loss)
+    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in trained.values()) and any(p.grad is not None and p.grad.abs().sum() > 0 for p in trained.values())
+    assert {value.dtype for state in optimizer.state.values() for value in state.values()} == {torch.float32}
+
+
 def test_only_what_is_declared_trains(bert, toy, tmp_path):
     from lab.models import load
 

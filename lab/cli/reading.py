@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def result_of(run: Run) -> dict[str, Any]:
-    """How a run ended: {"run", "state", "trainable", "metrics", "best", "peak_bytes", "seconds"}, and "error", "advice" where it failed."""
+    """How a run ended: {"run", "state", "trainable", "metrics", "best", "peak_bytes", "seconds"}, and "test", "error", "advice" where there is such."""
     result = run.result
     document = {
         "run": run.id, "state": run.state, "trainable": result.get("trainable"), "metrics": result.get("metrics") or {},
         "best": result.get("best") or {}, "peak_bytes": result.get("peak_bytes"), "seconds": result.get("seconds"),
     }  # fmt: skip
-    return {**document, **{key: value for key, value in (("error", run.error), ("advice", run.advice)) if value}}
+    return {**document, **{key: value for key, value in (("test", result.get("test")), ("error", run.error), ("advice", run.advice)) if value}}
 
 
 def result_text(run: Run) -> str:
@@ -40,6 +40,7 @@ def result_text(run: Run) -> str:
         ("advice", run.advice or ""),
         ("best", _metrics(best) + where if best else ""),
         ("final", _metrics(result["metrics"])),
+        ("test", _metrics(result.get("test", {}))),
         ("trainable", f"{result['trainable']:,}" if result["trainable"] else ""),
         ("peak memory", numbers.memory(result["peak_bytes"]) if result["peak_bytes"] else ""),
         ("time", numbers.duration(result["seconds"]) if result["seconds"] else ""),

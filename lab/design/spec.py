@@ -42,6 +42,7 @@ class Training(Options):
     compile: bool = option(False, label="torch.compile", help="Compile the model; worth it on accelerators only.")
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", label="device", zh="设备", help="Where to train; auto takes what there is.")
     probe: str = option("", max_length=200, label="forgetting probe", zh="遗忘", help="A second task measured before and after training.")
+    test: bool = option(False, label="test split", zh="测试集", help="Judge the best weights by the test split too, once, at the end.")
     energy: bool = option(True, label="energy", zh="能耗", help="Estimate joules and CO2-equivalent with codecarbon, offline.")
 
 

@@ -78,6 +78,10 @@ class Evaluator:
         """On the whole validation split."""
         return self._run(self.assembly.task, self.all)
 
+    def test(self) -> dict[str, float]:
+        """On the whole test split; empty where the task has none with labels."""
+        return self._run(self.assembly.task, self.assembly.task.test)
+
     def probe(self) -> dict[str, float] | None:
         """On the forgetting probe, if the run has one."""
         task = self.assembly.probe

@@ -66,6 +66,9 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     metrics, best = _judge_at_the_end(loop, run_dir)
     result = _document(loop, run_id, "succeeded", metrics, best)
     result |= {"stopped_early": state == "stopped early", "energy": energy.finish() if main else {}}
+    if spec.training.test:
+        result["test"] = loop.evaluator.test()
+        say("Test split: " + (", ".join(f"{name} {value:.4f}" for name, value in result["test"].items()) or "this task has none with labels") + ".")
     if loop.probed is not None:
         result["probe"] = {"task": spec.training.probe, "before": loop.probed, "after": loop.evaluator.probe()}
     if main:

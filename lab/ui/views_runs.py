@@ -79,6 +79,8 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
     judged = reading.best(run)
     if judged:
         facts.append((say(language, "fact.best", metric=judged[0]), number(judged[1])))
+        tested = (run.result.get("test") or {}).get(judged[0])
+        facts += [(say(language, "fact.test", metric=judged[0]), number(tested))] if isinstance(tested, (int, float)) else []
     else:
         facts += [(name.removeprefix("eval_"), number(now(name))) for name in reading.metric_names(latest)[:1]]
     facts.append((say(language, "chart.loss"), number(now("loss"))))
