@@ -96,6 +96,7 @@ def table(given: argparse.Namespace, found: dict[str, dict[str, Any]]) -> str:
         f"{given.model} on {given.task}: {given.steps} steps of 32 rows, seed {given.seed}, each with its own default settings, on a CPU.",
         f"Written by `python benchmarks/presets.py --steps {given.steps} --write docs/results.md`. One seed and one short run each: it shows",
         "that every method learns, not which is best; that needs several seeds and a search for each one's learning rate.",
+        f"Trained between {min(row['on'] for row in found.values())} and {max(row['on'] for row in found.values())}; a row is trained again when its preset changes.",
         "",
         "| method | accuracy | over the frozen model with a trained head | trained weights | at the end | of the model | learning rate |",
         "|---|---|---|---|---|---|---|",
