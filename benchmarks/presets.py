@@ -70,9 +70,9 @@ def spec_for(given: argparse.Namespace, name: str) -> RunSpec:
 
 
 def fingerprint(spec: RunSpec) -> str:
-    """Of what decides over a result: words about the method do not."""
-    document = spec.document()
-    method = {key: document["method"][key] for key in ("deltas", "select", "training")}
+    """Of what decides over a result: words about the method do not, and an option that came later counts only where it is used."""
+    document = spec.model_dump(mode="json", exclude_defaults=True)
+    method = {key: document["method"].get(key) for key in ("deltas", "select", "training")}
     text = json.dumps([document["model"], document["task"], document["training"], spec.seed, method], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
