@@ -49,7 +49,7 @@ class Job:
 def jobs(quick: bool) -> list[Job]:
     """Every family, and two that a decoder does in another way. `quick`: a few steps of each, enough to see the whole path work."""
     encoder = {"steps": 20 if quick else 80, "batch_size": 16}
-    decoder = {"steps": 6 if quick else 24, "batch_size": 2 if quick else 4, "max_length": 64 if quick else 96}
+    decoder = {"steps": 5 if quick else 24, "batch_size": 2 if quick else 4, "max_length": 48 if quick else 96}
     writer = {"steps": 40 if quick else 200, "batch_size": 8, "max_length": 96, "lr": 1e-2}
     few, brief = {"validation_rows": 8 if quick else 32}, {"max_length": 16 if quick else 24}
     some = {"validation_rows": 60 if quick else 300}
