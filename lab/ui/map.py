@@ -9,7 +9,7 @@ from lab.design.nearest import Step, neighbours
 from lab.ui.markup import esc
 from lab.ui.words import say
 
-BOX, TALL, COLUMN, LINE, GAP = 206, 30, 366, 58, 34
+BOX, TALL, COLUMN, LINE, GAP, BEND = 196, 30, 384, 54, 30, 52
 DIMENSIONS = {"functional form": "form", "modified representation": "at", "insertion form": "insertion", "composition": "composition",
               "what trains": "trains", "schedule": "schedule", "rank allocation": "allocation", "reparameterisation": "reparameterised"}  # fmt: skip
 
@@ -58,7 +58,7 @@ def _placed() -> tuple[dict[str, tuple[float, float]], float, float]:
 def svg(names: dict[str, str], language: str) -> str:
     """The map; `names`: {preset: name to show}. Every method is a link to its card."""
     at, width, height = _placed()
-    lines = "".join(_step(at[one], at[other], step) for one, other, step in neighbours())
+    lines = "".join(_step(at[one], at[other], step, language) for one, other, step in neighbours())
     boxes = "".join(
         f'<a href="#method-{esc(name)}"><rect class="spot" x="{x:.0f}" y="{y:.0f}" width="{BOX}" height="{TALL}" rx="6"/>'
         f'<text x="{x + BOX / 2:.0f}" y="{y + 19:.0f}" text-anchor="middle">{esc(_short(names.get(name, name)))}</text></a>'
@@ -68,7 +68,7 @@ def svg(names: dict[str, str], language: str) -> str:
     return f'<svg class="lab-map" viewBox="-4 -4 {width + 8:.0f} {height + 8:.0f}" width="{width + 8:.0f}" role="img" aria-label="{title}">{lines}{boxes}</svg>'
 
 
-def _step(one: tuple[float, float], other: tuple[float, float], step: Step) -> str:
+def _step(one: tuple[float, float], other: tuple[float, float], step: Step, language: str) -> str:
     (left, ly), (right, ry) = sorted((one, other))
     forwards = one <= other
     before, after = (step.before, step.after) if forwards else (step.after, step.before)
@@ -79,11 +79,12 @@ def _step(one: tuple[float, float], other: tuple[float, float], step: Step) -> s
         anchor = "start"
     else:
         x1, x2, y1, y2 = left + BOX, right, ly + TALL / 2, ry + TALL / 2
-        middle = (x1 + x2) / 2
-        path = f"M{x1:.0f} {y1:.0f}C{middle:.0f} {y1:.0f} {middle:.0f} {y2:.0f} {x2:.0f} {y2:.0f}"
+        bend = x1 + BEND if x2 - x1 < COLUMN else x2 - COLUMN + BOX + BEND  # the label stands over the straight part
+        middle = bend - BEND / 2
+        path = f"M{x1:.0f} {y1:.0f}C{middle:.0f} {y1:.0f} {middle:.0f} {y2:.0f} {bend:.0f} {y2:.0f}H{x2:.0f}"
         x, y, anchor = x2 - 8, y2 - 6, "end"
-    words = f"{before} → {after}"
-    return (f'<g class="way {kind}"><title>{esc(step.dimension)}: {esc(words)}</title><path d="{path}"/>'
+    words, dimension = f"{before} → {after}", say(language, f"dimension.{kind}")
+    return (f'<g class="way {kind}"><title>{esc(dimension)}: {esc(words)}</title><path d="{path}"/>'
             f'<text class="step" x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{esc(_tight(words))}</text></g>')  # fmt: skip
 
 

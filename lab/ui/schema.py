@@ -16,7 +16,7 @@ from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, StackNam
 from lab.design.spec import RunSpec, Training
 from lab.ui.words import TABLE
 
-MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "alpha", "nonlinearity", "init")
+MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "alpha", "nonlinearity", "init", "layers", "stacks")
 OWN = ("biases", "core", "vectors", "alpha", "encoder", "encoder_width", "positions", "text")  # only some forms understand these
 TRAINING_MAIN = ("steps", "lr", "batch_size")
 LOGARITHMIC = ("rank",)
@@ -92,7 +92,7 @@ def _dimension_words() -> dict[str, dict[str, list[str]]]:
 
 def _model(name: str, said: Any) -> dict[str, str]:
     document = catalogue.read("models", name)
-    return {"name": name, "title": document.get("title", name), "group": said(f"kind.{document['kind']}"), "help": document.get("description", "")}
+    return {"name": name, "title": document.get("title", name), "kind": document["kind"], "group": said(f"kind.{document['kind']}"), "help": document.get("description", "")}
 
 
 def _task(name: str, said: Any) -> dict[str, str]:

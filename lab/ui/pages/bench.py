@@ -9,6 +9,7 @@ import gradio as gr
 from lab.design.refusal import Refusal
 from lab.runs import default
 from lab.ui import answering
+from lab.ui.markup import esc
 from lab.ui.planning import plan
 from lab.ui.schema import schema
 from lab.ui.taking import save, write
@@ -37,7 +38,9 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-right", min_width=0):
             part("costs", "lab-card lab-costs")
             gr.HTML(html_template="", js_on_load="Lab.memory(element, server)", server_functions=[plan], elem_classes="lab-card lab-memory", elem_id="memory", apply_default_css=False)
-            launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch")
+            with gr.Row(elem_classes="lab-launch", equal_height=True):
+                launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch", min_width=0)
+                enqueue = gr.Button(gr.I18n()("native.enqueue"), elem_id="enqueue", min_width=0)
             gr.HTML(html_template="", js_on_load="Lab.tools(element, server)", server_functions=[write, save], elem_id="tools", apply_default_css=False)
             quick = gr.Button(gr.I18n()("native.quick"), elem_id="quick")
             advice = gr.HTML(elem_classes="lab-advice", elem_id="advice", apply_default_css=False)
@@ -46,6 +49,7 @@ def build(demo: gr.Blocks) -> None:
     texts = gr.HTML(html_template="", js_on_load="Lab.formulas(element, props)", elem_classes="lab-unseen")
     texts.change(None, [texts], [formula, row], js="(texts) => [texts.equation || '', texts.table || '']", **QUIET)
     launch.click(launch_draft, [knobs], [going, advice, answers], trigger_mode="once", **QUIET)
+    enqueue.click(enqueue_draft, [knobs], [advice, answers], trigger_mode="once", **QUIET)
     quick.click(quick_start, None, [going, advice], trigger_mode="once", **QUIET)
     demo.load(explain, None, [advice], **QUIET)
 
@@ -60,11 +64,27 @@ def launch_draft(draft: dict[str, Any] | None, request: gr.Request) -> list[Any]
     try:
         run = default().launch(answering.launch_document(draft or {}))
     except Refusal as problem:
-        found = answering.answer(draft or {})
-        if not found.errors:
-            found.errors.append((problem.field, problem.sentence))
-        return [gr.skip(), _advice(problem.sentence, "wrong"), {**told(found, language_of(request)), "again": id(problem)}]
+        return [gr.skip(), *_refused(draft or {}, problem, request)]
     return [{"to": f"runs?run={run}"}, _advice(say(language_of(request), "launched")), gr.skip()]
+
+
+def enqueue_draft(draft: dict[str, Any] | None, request: gr.Request) -> list[Any]:
+    """Queue what the knobs say and stay here, to turn them on and queue the next."""
+    try:
+        run = default().store.get(default().launch(answering.launch_document(draft or {})))
+    except Refusal as problem:
+        return _refused(draft or {}, problem, request)
+    language, waiting = language_of(request), len(default().store.list(["queued"], specs=False))
+    link = f'<a href="runs?run={esc(run.id)}">{esc(run.name)}</a>'
+    return [f'<p role="status">{esc(say(language, "bench.queued", n=waiting)).replace("{name}", link)}</p>', gr.skip()]
+
+
+def _refused(draft: dict[str, Any], problem: Refusal, request: gr.Request) -> list[Any]:
+    """The sentence beside the buttons and at its field."""
+    found = answering.answer(draft)
+    if not found.errors:
+        found.errors.append((problem.field, problem.sentence))
+    return [_advice(problem.sentence, "wrong"), {**told(found, language_of(request)), "again": id(problem)}]
 
 
 def quick_start(request: gr.Request) -> list[Any]:
@@ -84,6 +104,4 @@ def explain(request: gr.Request) -> str:
 
 
 def _advice(sentence: str, css: str = "") -> str:
-    from lab.ui.markup import esc
-
     return f'<p class="{css}" role="status">{esc(sentence)}</p>'

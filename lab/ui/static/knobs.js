@@ -94,7 +94,9 @@
         row.querySelectorAll("option").forEach((o) => { o.disabled = o.value in reasons && !o.selected; o.title = reasons[o.value] || ""; });
         row.querySelectorAll("[data-choice]").forEach((chip) => {
           const why = reasons[chip.dataset.choice];
-          chip.classList.toggle("unfit", Boolean(why) && chip.getAttribute("aria-pressed") !== "true");
+          const unfit = Boolean(why) && chip.getAttribute("aria-pressed") !== "true";
+          chip.classList.toggle("unfit", unfit);
+          chip.setAttribute("aria-disabled", String(unfit));
           chip.title = why || chip.dataset.help || "";
         });
         const input = row.querySelector("input"), hint = (this.hints || {})[path];
@@ -109,7 +111,10 @@
     explain(target) {
       const row = target.closest && target.closest("[data-help]");
       const line = this.element.querySelector(".lab-help");
-      if (line && row) line.textContent = row.title || row.dataset.help;
+      if (!line || !row) return;
+      const reasons = this.reasons[(row.closest("[data-path]") || row).dataset.path] || {}, choice = row.dataset.choice;
+      const why = choice ? [reasons[choice]] : [...new Set(Object.values(reasons))].slice(0, 2);
+      line.replaceChildren(row.dataset.help, ...why.filter(Boolean).map((text) => h("span", { class: "lab-why" }, text)));
     }
 
     draw() {
@@ -202,6 +207,7 @@
       if (name === "insertion") return (form.insertions || []).length > 1;
       if (name === "scale") return delta.composition === "scaled" && delta.alpha === null;
       if (name === "x") return delta.insertion === "parallel";
+      if (name === "stacks") return Boolean(delta.stacks) || !["encoder", "decoder"].includes((this.schema.models.find((model) => model.name === this.doc.model) || {}).kind);
       return true;
     }
 
@@ -300,18 +306,36 @@
 
     segments(choices, path, value, id) {
       return h("span", { class: "lab-segments", role: "group", id }, choices.map(([name, title, help]) => h("button", { type: "button", "data-choice": name, "data-help": help,
-        "aria-pressed": String(name === String(value)), onclick: () => this.set(path, name, true) }, title)));
+        "aria-pressed": String(name === String(value)), onclick: (event) => this.may(event) && this.set(path, name, true) }, title)));
     }
 
+    // a choice that cannot be combined says why and does nothing
+    may(event) {
+      if (event.currentTarget.getAttribute("aria-disabled") !== "true") return true;
+      this.explain(event.currentTarget);
+      return false;
+    }
+
+    // representations stand in one line per sublayer, under their short names
     several(choices, path, value, optional, id) {
-      const chosen = new Set(value || []);
-      return h("span", { class: "lab-chips", role: "group", id }, choices.map(([name, title, help]) => h("button", { type: "button", "data-choice": name, "data-help": help, "aria-pressed": String(chosen.has(name)),
+      const chosen = new Set(value || []), lines = new Map();
+      for (const choice of choices) {
+        const sublayer = (choice[0].match(/^(attn|ffn)\./) || [])[1] || "";
+        lines.set(sublayer, [...(lines.get(sublayer) || []), choice]);
+      }
+      return h("span", { class: "lab-chips" + (lines.size > 1 ? " by-line" : ""), role: "group", id }, [...lines].map(([sublayer, members]) => h("span", {}, sublayer ? h("i", {}, sublayer) : null,
+        members.map((choice) => this.chip(choice, sublayer, chosen, choices, path, optional)))));
+    }
+
+    chip([name, title, help], sublayer, chosen, choices, path, optional) {
+      return h("button", { type: "button", "data-choice": name, "data-help": `${name}: ${help}`, "aria-label": title, "aria-pressed": String(chosen.has(name)),
         onclick: (event) => {
+          if (!this.may(event)) return;
           chosen.has(name) ? chosen.delete(name) : chosen.add(name);
           event.currentTarget.setAttribute("aria-pressed", String(chosen.has(name)));
           const list = choices.map(([one]) => one).filter((one) => chosen.has(one));
           this.set(path, list.length || !optional ? list : null);
-        } }, title)));
+        } }, sublayer ? title.slice(sublayer.length + 1) : title);
     }
 
     training() {
