@@ -180,6 +180,14 @@ def test_every_knob_has_chinese_words():
         assert field["help_zh"] != field["help"], field["path"]
 
 
+@pytest.mark.parametrize("kind", ["methods", "tasks", "models"])
+def test_every_preset_says_what_it_is_in_chinese(kind):
+    assert set(words.PRESETS[kind]) == set(names(kind))
+    assert all(re.search("[\u4e00-\u9fff]", told) for told in words.PRESETS[kind].values())
+    shown = {item["name"]: item["help"] for item in schema.schema("zh")[kind]}
+    assert all(shown[name] == told for name, told in words.PRESETS[kind].items())
+
+
 @pytest.mark.parametrize("method", names("methods"))
 def test_a_design_is_written_so_that_it_gives_the_same_run(method):
     import shlex

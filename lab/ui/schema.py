@@ -14,7 +14,7 @@ from lab.design.refusal import Refusal
 from lab.design.schedules import EnergyAllocation, Schedule, Selection
 from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, StackName
 from lab.design.spec import RunSpec, Training
-from lab.ui.words import TABLE
+from lab.ui.words import TABLE, of_preset
 
 MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "alpha", "nonlinearity", "init", "layers", "stacks")
 OWN = ("biases", "core", "vectors", "alpha", "encoder", "encoder_width", "positions", "text")  # only some forms understand these
@@ -32,12 +32,11 @@ def start() -> dict[str, Any]:
 @functools.lru_cache(maxsize=2)
 def schema(language: str = "en") -> dict[str, Any]:
     """Everything that static/knobs.js needs to draw the form."""
-    said = functools.partial(_said, language)
     return {
         "start": start(),
-        "models": [_model(name, said) for name in catalogue.names("models")],
-        "tasks": sorted((_task(name, said) for name in catalogue.names("tasks")), key=lambda item: item["group"]),
-        "methods": sorted((_method(name, said) for name in catalogue.names("methods")), key=lambda item: FAMILIES.index(item["family"])),
+        "models": [_model(name, language) for name in catalogue.names("models")],
+        "tasks": sorted((_task(name, language) for name in catalogue.names("tasks")), key=lambda item: item["group"]),
+        "methods": sorted((_method(name, language) for name in catalogue.names("methods")), key=lambda item: FAMILIES.index(item["family"])),
         "delta": [_field(field) for field in fields(Delta) if not field.path.startswith(("schedule", "allocation"))],
         "training": [_field(field) for field in fields(Training)],
         "identity": [_field(field) for field in fields(RunSpec) if field.path in ("seed", "name")],
@@ -90,22 +89,22 @@ def _dimension_words() -> dict[str, dict[str, list[str]]]:
     return words
 
 
-def _model(name: str, said: Any) -> dict[str, str]:
+def _model(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("models", name)
-    return {"name": name, "title": document.get("title", name), "kind": document["kind"], "group": said(f"kind.{document['kind']}"), "help": document.get("description", "")}
+    return {"name": name, "title": document.get("title", name), "kind": document["kind"], "group": _said(language, f"kind.{document['kind']}"), "help": of_preset(language, "models", name, document.get("description", ""))}
 
 
-def _task(name: str, said: Any) -> dict[str, str]:
+def _task(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("tasks", name)
-    return {"name": name, "title": document.get("title") or name, "group": said(f"family.{document['family']}"), "help": document.get("description", "")}
+    return {"name": name, "title": document.get("title") or name, "group": _said(language, f"family.{document['family']}"), "help": of_preset(language, "tasks", name, document.get("description", ""))}
 
 
 def own_methods(language: str) -> list[dict[str, str]]:
     """The lab's own presets, as the picker shows them; a file that cannot be read is left out."""
-    said, found = functools.partial(_said, language), []
+    found = []
     for name in own.names("methods"):
         try:
-            found.append({**_method(name, said), "group": said("method.own")})
+            found.append({**_method(name, language), "group": _said(language, "method.own")})
         except (Refusal, AttributeError):
             continue
     return found
@@ -113,16 +112,16 @@ def own_methods(language: str) -> list[dict[str, str]]:
 
 def own_tasks(language: str) -> list[dict[str, str]]:
     """The imported tasks, as the picker shows them; one that cannot be read is left out."""
-    said, found = functools.partial(_said, language), []
+    found = []
     for name in own.names("tasks"):
         try:
-            found.append({**_task(name, said), "group": said("task.own")})
+            found.append({**_task(name, language), "group": _said(language, "task.own")})
         except (Refusal, LookupError, AttributeError):
             continue
     return found
 
 
-def _method(name: str, said: Any) -> dict[str, str]:
+def _method(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("methods", name)
     family = document.get("family", "free")
-    return {"name": name, "title": document.get("name", name), "family": family, "group": said(f"method.{family}"), "help": document.get("summary", "")}
+    return {"name": name, "title": document.get("name", name), "family": family, "group": _said(language, f"method.{family}"), "help": of_preset(language, "methods", name, document.get("summary", ""))}

@@ -10,7 +10,7 @@ from lab.design.forms import FORMS
 from lab.design.method import Method
 from lab.ui.answering import Answer
 from lab.ui.markup import esc, percent, weights
-from lab.ui.words import TABLE, say
+from lab.ui.words import TABLE, of_preset, say
 
 
 def costs(found: Answer, language: str) -> str:
@@ -93,7 +93,7 @@ def _cell(text: str) -> str:
 
 def notes(method: Method, language: str) -> str:
     """Summary, source and deviations of a method."""
-    parts = [f"<p>{esc(method.summary)}</p>"] if method.summary else []
+    parts = [f"<p>{esc(of_preset(language, 'methods', method.preset or '', method.summary))}</p>"] if method.summary else []
     if method.paper:
         paper = method.paper
         link = f' <a href="https://arxiv.org/abs/{esc(paper.arxiv)}" target="_blank" rel="noreferrer noopener">arXiv {esc(paper.arxiv)}</a>' if paper.arxiv else ""

@@ -17,7 +17,7 @@ from lab.ui import map as space
 from lab.ui import published
 from lab.ui.markup import esc
 from lab.ui.schema import FAMILIES
-from lab.ui.words import say
+from lab.ui.words import of_preset, say
 
 SHOWN_ON = "minilm-l6"  # the bundled model: its block is what the figures show
 DEFINITIONS = re.compile(r"<defs>.*?</defs>", re.DOTALL)
@@ -48,13 +48,13 @@ def _shared() -> str:
 
 def _card(name: str, method: Method, language: str) -> str:
     formulas = "".join(f'<div class="lab-formula">$${esc(line)}$$</div>' for line in equation.latex(method))
-    words = " ".join([name, method.name, method.family, method.summary, method.paper.cite if method.paper else ""]).lower()
+    words = " ".join([name, method.name, method.family, method.summary, of_preset(language, "methods", name, ""), method.paper.cite if method.paper else ""]).lower()
     body = anatomy(resolve(SHOWN_ON).config)
     drawing = DEFINITIONS.sub("", figure(method, body, language))
     return (
         f'<article class="lab-card lab-method" id="method-{esc(name)}" data-words="{esc(words)}"><header><h3>{esc(method.name)}</h3>'
         f'<span class="lab-gap"></span><a class="lab-button" href="./?method={esc(name)}">{esc(say(language, "library.open"))}</a></header>'
-        f'<div class="lab-thumb">{drawing}</div>{formulas}<p class="lab-summary">{esc(method.summary)} <code>{esc(name)}</code></p>{_paper(method)}'
+        f'<div class="lab-thumb">{drawing}</div>{formulas}<p class="lab-summary">{esc(of_preset(language, "methods", name, method.summary))} <code>{esc(name)}</code></p>{_paper(method)}'
         f"{_steps(name, language)}{_deviations(method, language)}{_published(name, language)}</article>"
     )
 

@@ -12,6 +12,13 @@ import yaml
 LANGUAGES = ("en", "zh")
 TABLE: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / "words.yaml").read_text(encoding="utf-8"))
 
+PRESETS: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "presets.zh.yaml").read_text(encoding="utf-8"))
+
+
+def of_preset(language: str, kind: str, name: str, english: str) -> str:
+    """What a preset says of itself; its own English where there is no Chinese, as for presets of one's own."""
+    return PRESETS[kind].get(name, english) if language == "zh" else english
+
 
 def say(language: str, key: str, **values: Any) -> str:
     """The words of a key in a language, with {name} filled in."""
