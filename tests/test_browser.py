@@ -177,6 +177,37 @@ def test_the_form_takes_what_still_has_a_meaning(app, browser):
     watched.clean()
 
 
+def test_the_bench_by_keyboard(app, browser, home):
+    """Pick, turn and queue without a mouse; a choice that cannot be combined says why and does nothing."""
+    watched = opened(browser, app)
+    page = watched.page
+    trainable(page, 73_728)
+    press = page.keyboard.press
+    page.get_by_label("rank r").focus()
+    press("ArrowUp")
+    trainable(page, 147_456)
+    query = page.get_by_role("button", name="attn.q", exact=True)
+    query.focus()
+    press("Space")
+    trainable(page, 73_728)
+    assert query.get_attribute("aria-pressed") == "false" and page.evaluate("document.activeElement.dataset.choice") == "attn.q"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    gate = page.get_by_role("button", name="ffn.gate", exact=True)
+    gate.focus()
+    press("Enter")
+    assert gate.get_attribute("aria-disabled") == "true" and "no gated FFN" in page.locator(".lab-help").inner_text()
+    trainable(page, 73_728)
+    set_steps(page, 5000)
+    page.get_by_role("button", name="Add to queue").focus()
+    press("Enter")
+    page.locator("#advice a").wait_for()
+    run = re.search(r"run=([a-z0-9]{8})", page.locator("#advice a").get_attribute("href")).group(1)
+    queue = Queue(Home(home))
+    queue.stop(run, wait=False)
+    assert queue.store.get(run).spec["method"]["deltas"][0]["at"] == ["attn.v"] and "/runs" not in page.url
+    watched.clean()
+
+
 def test_chinese(app, browser):
     watched = opened(browser, app)
     page = watched.page

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import pytest
 from ui_support import Watched, chromium, serving
@@ -238,6 +239,29 @@ def test_sweep(lab, browser):
     watched.clean()
 
 
+def test_a_papers_table_is_swept_and_stands_beside_its_numbers(lab, browser):
+    watched = opened(browser, lab[0] + "/sweep?tag=none")
+    page = watched.page
+    page.wait_for_selector('#sweep-told [data-runs="6"]')
+    page.get_by_role("button", name="Start with Table 5").click()
+    page.wait_for_selector('#sweep-told [data-runs="15"]')
+    page.get_by_text("LoRA (ffn), s=1", exact=True).click()  # without that row
+    page.wait_for_selector('#sweep-told [data-runs="12"]')
+    page.get_by_label("values of option 1").fill("0")
+    page.wait_for_selector('#sweep-told [data-runs="4"]')
+    page.get_by_label("values of option 1").fill("0, x")
+    page.wait_for_selector(".lab-axis.wrong")
+    assert page.locator("#sweep-launch").is_disabled()
+    page.get_by_label("values of option 1").fill("0")
+    page.wait_for_function("!document.querySelector('.lab-axis.wrong')")
+    page.wait_for_selector("#sweep-costs [data-peak]", timeout=LONG)  # planned by the planner's own process
+    page.get_by_role("button", name="Queue all runs").click()
+    page.get_by_text("4 runs are queued").wait_for()
+    page.wait_for_function("document.querySelectorAll('#matrix td.paper').length === 4")
+    assert page.locator("#matrix").inner_text().count("6.1 %") == 4 and "21.54" in page.locator("#matrix").inner_text()
+    watched.clean()
+
+
 def test_try_it(lab, browser):
     address, runs, _ = lab
     watched = opened(browser, address + "/tryit")
@@ -251,12 +275,45 @@ def test_try_it(lab, browser):
     watched.clean()
 
 
+FOREIGN = r"""() => {
+  const found = [], skip = 'code, pre, .katex, svg, cite, option, .lab-name, .lab-run-name, .lab-log, .modebar';
+  const foreign = (text) => text && /[A-Za-z]{3,}/.test(text) && !/[\u4e00-\u9fff]/.test(text);
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const owner = walk.currentNode.parentElement, text = walk.currentNode.textContent.trim();
+    if (foreign(text) && owner.checkVisibility() && !owner.closest(skip)) found.push(text);
+  }
+  for (const name of ['aria-label', 'placeholder', 'data-help']) for (const node of document.querySelectorAll(`[${name}]`)) {
+    const text = node.getAttribute(name);
+    if (foreign(text) && node.checkVisibility() && !node.closest(skip)) found.push(text);
+  }
+  return found;
+}"""
+SAME = r"Delta Lab|English|YAML|Python|CSV|HTML|SVG|PNG|GPTQ|arXiv [\d.]+|[a-z0-9][\w .+/,:·%–-]*|[\d.,]+ ?[kMGT]?B?( .*)?"  # names, identifiers, numbers
+
+
+@pytest.mark.parametrize("route", ["", "library", "data", "runs", "compare?runs={pair}", "sweep", "tryit", "export"])
+def test_chinese_pages_have_no_english_left(lab, browser, route):
+    """Every visible word has its Chinese; what stays are names, options as they are written, and what papers say."""
+    address, runs, _ = lab
+    page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="zh-CN").new_page()
+    watched = Watched(page)
+    page.goto(f"{address}/{route.format(pair=','.join(list(runs.values())[:2]))}")
+    page.wait_for_selector(".lab-bar nav a", timeout=LONG)
+    page.wait_for_function("document.querySelector('main, .main')?.innerText.match(/[\u4e00-\u9fff]/g)?.length > 20", timeout=LONG)
+    page.wait_for_timeout(1500)
+    told = {catalogue.read(kind, name).get(key, "") for kind in ("methods", "models", "tasks") for name in catalogue.names(kind) for key in ("name", "title")}
+    told |= {run_name for run_name in ("rank 4, seed 0",)}
+    left = [text for text in page.evaluate(FOREIGN) if text not in told and not re.fullmatch(SAME, text)]
+    allowed = re.compile(r"He et al\.|et al\. \d{4}|\. (ICLR|ICML|EMNLP|ACL|EACL|NeurIPS)")
+    assert [text for text in left if not allowed.search(text)] == []
+    watched.clean()
+    page.context.close()
+
+
 def test_chinese(lab, browser):
     watched = opened(browser, lab[0] + "/library")
     page = watched.page
     page.get_by_role("button", name="中文").click()
     page.get_by_text("设计空间地图").first.wait_for()
-    for path, words in (("runs", "全部状态"), ("compare", "选择要对比的运行"), ("sweep", "变化的选项"), ("tryit", "适配器"), ("export", "仅配置")):
-        page.goto(f"{lab[0]}/{path}")
-        page.get_by_text(words).or_(page.get_by_label(words)).first.wait_for(state="attached")
     watched.clean()

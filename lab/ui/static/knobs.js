@@ -244,7 +244,7 @@
       const label = rank ? pick(form.rank_label, form.rank_label === "rank" ? field.zh : say("zh." + form.rank_label)) : pick(field.label, field.zh);
       const symbol = rank ? form.rank_symbol : field.symbol;
       return h("div", { class: "lab-row lab-kind-" + field.kind, "data-path": path, "data-help": pick(field.help, field.help_zh) },
-        h("label", { for: id }, label, symbol ? h("i", {}, " " + symbol.split("_")[0], symbol.includes("_") ? h("sub", {}, symbol.split("_")[1]) : null) : null, field.unit ? h("small", {}, " " + field.unit) : null), this.control(field, path, id, value, form));
+        h("label", { for: id }, label, symbol ? h("i", {}, " " + symbol.split("_")[0], symbol.includes("_") ? h("sub", {}, symbol.split("_")[1]) : null) : null, field.unit ? h("small", {}, " " + say("unit." + field.unit)) : null), this.control(field, path, id, value, form));
     }
 
     control(field, path, id, value, form) {
@@ -297,7 +297,7 @@
       });
       let slider = null;
       if (field.log) {
-        slider = h("input", { type: "range", min: 0, max: 10, step: 0.5, value: Math.log2(Math.max(1, Number(value) || 1)), tabindex: -1, "aria-label": field.label,
+        slider = h("input", { type: "range", min: 0, max: 10, step: 0.5, value: Math.log2(Math.max(1, Number(value) || 1)), tabindex: -1, "aria-label": pick(field.label, field.zh),
           oninput: (event) => { input.value = String(Math.round(2 ** Number(event.target.value))); set(input.value); } });
         input.addEventListener("input", () => { slider.value = Math.log2(Math.max(1, Number(input.value) || 1)); });
       }

@@ -53,7 +53,7 @@
     Lab.on("table", (wanted) => { choose(wanted); pick.focus(); });
     // what is wrong stands in the card below; here the option that it is about is marked
     Lab.on("shown", (part) => {
-      const wrong = part.id === "sweep-told" && part.querySelector(".wrong"), field = wrong ? wrong.dataset.field || "" : "";
+      const wrong = part.closest("#sweep-told") && part.querySelector(".wrong"), field = wrong ? wrong.dataset.field || "" : "";
       for (const line of lines.children) line.classList.toggle("wrong", Boolean(wrong && line.dataset.axis && (field.endsWith(line.dataset.axis) || wrong.textContent.includes(line.dataset.axis))));
     });
     const about = h("span", {});
