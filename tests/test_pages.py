@@ -69,7 +69,7 @@ def test_the_map_has_every_step(language):
 def store(lab_home, monkeypatch):
     """A fresh lab whose queue starts nothing, as the pages' own."""
     queue = Queue(Home(lab_home), count=0)
-    for module in (views_readings, views_sweep, views_tryit, curves, reading):
+    for module in (views_readings, views_sweep, sweeping, views_tryit, curves, reading):
         monkeypatch.setattr(module, "default", lambda: queue)
     return queue
 
@@ -285,7 +285,7 @@ def test_a_matrix_of_a_papers_table_stands_beside_its_numbers(store):
                      for point in published.of_row(table, row) if point.metric == "rouge2"]  # fmt: skip
 
 
-def test_memory_of_a_sweep_is_planned_shape_by_shape(monkeypatch):
+def test_memory_of_a_sweep_is_planned_shape_by_shape(store, monkeypatch):
     planned = []
 
     class Planner:
@@ -301,6 +301,12 @@ def test_memory_of_a_sweep_is_planned_shape_by_shape(monkeypatch):
         said = sweeping.forecast({"form": form, "language": "zh", "topic": "t", "done": said["done"]})
         done += 1
     assert done == sweeping.MOST_PLANS and 'data-peak="20000000"' in said["html"]
+    assert 'data-time=""' in said["html"], "nothing is known of the time yet"
+    over = store.store.create(sweeping.specs_of(form)[0].document(), "over")
+    store.store.claim(over, processes.identity())
+    store.store.finish(over, "succeeded", result={"device": "cpu", "seconds": 30.0, "training_seconds": 20.0, "rows_per_second": 16.0, "train_rows": 8530, "steps": 10})
+    said = sweeping.forecast({"form": form, "language": "en", "topic": "t", "done": 0})
+    assert 'data-time="2400"' in said["html"] and "40 min" in said["html"], "80 runs of 30 s each"
     assert sweeping.forecast({"form": {"base": BASE, "axes": []}})["html"] == "" and sweeping.forecast(None)["html"] == ""
 
 

@@ -15,6 +15,9 @@ from lab.models import resolve
 from lab.planning import devices
 from lab.planning.advice import usable
 from lab.planning.client import Superseded
+from lab.runs import default
+from lab.runs.estimates import estimate
+from lab.runs.processes import identity
 from lab.ui import published
 from lab.ui.markup import esc, memory
 from lab.ui.planning import client
@@ -22,6 +25,7 @@ from lab.ui.words import LANGUAGES, say
 from lab.verbs import check
 
 MOST_PLANS = 8  # shapes of one sweep that are planned, the heaviest first
+PAST, MOST_TIMES = 300, 64  # runs that are over, newest first; different runs of a sweep whose time is estimated
 MATTERS = ("batch_size", "accumulation", "max_length", "precision", "gradient_checkpointing", "optimizer", "label_smoothing", "device", "compile")
 
 
@@ -148,5 +152,24 @@ def _costs(specs: list[RunSpec], distinct: list, planned: list[tuple[RunSpec, in
                      f'<p class="lab-muted">{said("sweep.largest", name=spec.name, n=len(planned), all=len(distinct))}</p>{fits}')  # fmt: skip
     if refused:
         parts.append(f'<p class="lab-muted">{esc(refused)}</p>')
-    parts.append(f'<h3>{said("sweep.time")}</h3><p class="lab-muted" data-time="">{said("sweep.time.unknown")}</p>')
-    return "".join(parts)
+    return "".join([*parts, f'<h3>{said("sweep.time")}</h3>', _time(specs, device, language)])
+
+
+def _time(specs: list[RunSpec], device: Mapping[str, Any], language: str) -> str:
+    """What the runs take one after another by runs that are over, and how many of them have none to go by."""
+    past, found, told = default().store.list(["succeeded"], limit=PAST), {}, []
+    for spec in specs:
+        document = spec.document()
+        key = json.dumps([document["model"], document["task"], {**document["method"], "name": ""}, document["training"]], sort_keys=True, default=str)
+        if key not in found and len(found) < MOST_TIMES:
+            place = "cpu" if device["kind"] == "cpu" or spec.training.device == "cpu" else str(device["name"])
+            found[key] = estimate(document, past, place, identity().host)
+        told.append(found.get(key))
+    known = [one.seconds for one in told if one is not None]
+    if not known:
+        return f'<p class="lab-muted" data-time="">{esc(say(language, "sweep.time.unknown"))}</p>'
+    name = str(device["name"]) if device["kind"] == "cuda" else "CPU"
+    words = say(language, "sweep.time.about", time=numbers.duration(sum(known)), device=name)
+    if len(known) < len(specs):
+        words += " " + say(language, "sweep.time.some", n=len(specs) - len(known), all=len(specs))
+    return f'<p class="lab-muted" data-time="{sum(known):.0f}">{esc(words)}</p>'

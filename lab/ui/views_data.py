@@ -9,7 +9,7 @@ from lab.design import numbers
 from lab.design.task import TaskSpec
 from lab.tasks.importing import Preview
 from lab.ui.markup import esc, exact, memory
-from lab.ui.words import say
+from lab.ui.words import of_preset, say
 
 LABELS, LETTERS, LOST = 12, 1500, 300
 WIDE, TALL, FLOOR = 560, 120, 22  # of the histogram, and the height of its axis
@@ -134,6 +134,6 @@ def _preset(spec: TaskSpec, language: str) -> str:
     where = spec.source.hub or spec.source.package.partition("/")[0] or spec.source.bundled
     rows = " / ".join(count(spec.rows[split]) for split in ("train", "validation", "test") if split in spec.rows)
     paper = f" {spec.paper}." if spec.paper else ""
-    return (f'<tr data-task="{esc(spec.name)}"><th scope="row"><a href="./?task={esc(spec.name)}">{esc(spec.title)}</a><small>{esc(spec.description)}{esc(paper)}</small></th>'
+    return (f'<tr data-task="{esc(spec.name)}"><th scope="row"><a href="./?task={esc(spec.name)}">{esc(spec.title)}</a><small>{esc(of_preset(language, "tasks", spec.name, spec.description))}{esc(paper)}</small></th>'
             f'<td>{esc(say(language, f"family.{spec.family}"))}</td><td>{esc(spec.main_metric)}</td><td class="num">{rows}</td>'
             f'<td>{esc(spec.licence)}<small>{esc(where)}</small></td></tr>')  # fmt: skip

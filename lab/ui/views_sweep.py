@@ -65,7 +65,8 @@ def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
     caption = esc(say(language, "sweep.caption", metric=metric or say(language, "chart.metric"), done=over, all=len(runs)))
     titles = "".join(f"<th scope='col'>{esc(head)}</th>" for head in heads)
     titles += "".join(f"<th scope='col' class='paper'>{esc(cite)}<small>{esc(_short(task))} {esc(unit)}</small></th>" for cite, task, unit in papers)
-    return (f'<p class="lab-muted">{caption}</p><div class="lab-scroll"><table class="lab-matrix"><thead><tr><th>{esc(rows.removeprefix("method."))} \\ {esc(columns.removeprefix("method."))}</th>{titles}</tr></thead>'
+    corner = " \\ ".join(_axis(path, language) for path in (rows, columns) if path)
+    return (f'<p class="lab-muted">{caption}</p><div class="lab-scroll"><table class="lab-matrix"><thead><tr><th>{esc(corner)}</th>{titles}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>")  # fmt: skip
 
 
@@ -90,6 +91,11 @@ def _said_by(points: list[published.Point]) -> str:
 
 def _short(task: str) -> str:
     return {"wmt16-en-ro": "en-ro", "xsum": "XSum", "mnli": "MNLI", "sst2": "SST-2"}.get(task, task)
+
+
+def _axis(path: str, language: str) -> str:
+    """An axis in words where it has some, else as it is written in a spec."""
+    return say(language, "bench.method") if path == "method" else say(language, "sweep.seed") if path == "seed" else path.removeprefix("method.")
 
 
 def _values(values: list[Any]) -> list[str]:
