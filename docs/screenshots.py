@@ -1,11 +1,13 @@
-"""The pictures of the docs, from the running app: `make screenshots`, or python docs/screenshots.py [--home LAB_HOME] [--run]
+"""The pictures of the docs, from the running app: `make screenshots`, or python docs/screenshots.py [--home LAB_HOME] [--run] [NAME ...]
 
-With --run, a Quick start pair is trained first in a scratch home (some minutes), so that Runs and Compare have something to show.
+With --run, Table 5 of He et al. is trained first in a scratch home (five short runs, some minutes), so that every page has something to show.
+Each is 1440 pixels wide, in 256 colours, so that together they stay small.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -16,13 +18,19 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from ui_support import FLAGS, serving  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
-PAGES = {  # name: (route, theme)
-    "bench": ("?method=mam", "light"),
-    "library": ("library", "light"),
-    "runs": ("runs", "dark"),
-    "compare": ("compare", "light"),
-    "sweep": ("sweep", "light"),
+PAGES = {  # name: (route, theme, what must be there)
+    "bench": ("?method=mam", "light", "#memory [data-peak]"),
+    "bart": ("?model=bart-large&task=xsum&method=mam", "dark", "#memory [data-peak], #memory .lab-muted"),
+    "library": ("library", "light", "#library .katex"),
+    "data": ("data", "light", ".lab-tasks tr"),
+    "runs": ("runs?run={run}", "light", "#run-charts .lab-plot .main-svg"),
+    "compare": ("compare?runs={runs}", "light", "#results tbody tr"),
+    "sweep": ("sweep?tag=he-2022-table-5&row=method", "light", "#matrix td.told"),
+    "tryit": ("tryit?runs={run}", "light", "#try-form .lab-item"),
+    "export": ("export?run={run}", "light", ".lab-card"),
 }
+TRAINING = {"steps": 40, "batch_size": 16, "max_length": 32, "evaluation_rows": 200, "evaluate_every": 10, "energy": False}
+KEPT = {"lab_sweep_1": {"table": "he-2022-table-5", "axes": [{"path": "seed", "values": "0, 1, 2"}], "list": False, "without": [], "on": "bench"}}
 
 
 def main() -> int:
@@ -30,50 +38,66 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=[], help="pictures; none: all")
     parser.add_argument("--home", type=Path, help="a LAB_HOME with runs to show")
-    parser.add_argument("--run", action="store_true", help="train a pair first")
+    parser.add_argument("--run", action="store_true", help="train the runs first")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lab-pictures-") as folder:
-        home = given.home or Path(folder) / "home"
+        home = (given.home or Path(folder) / "home").resolve()
+        os.environ["LAB_HOME"] = str(home)
         if given.run:
             train(home)
-        with serving(home.resolve()) as address:
+        with serving(home) as address:
             shoot(address, home, given.names or list(PAGES))
     return 0
 
 
 def train(home: Path) -> None:
-    """The Quick start pair, to the end."""
+    """The rows of Table 5 on the bundled model and reviews, to the end, as the page Sweep queues them."""
     from lab.runs import Home, Queue
-    from lab.verbs import check
+    from lab.ui import sweeping
 
     queue = Queue(Home(home))
-    for method in ("lora", "adapter-parallel-scaled"):
-        document = {"model": "minilm-l6", "task": "sentiment-rt", "method": method, "training": {"steps": 150}}
-        queue.watch(queue.launch(check(document).document()))
+    base = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "seed": 0, "training": TRAINING}
+    specs = sweeping.specs_of({"base": base, "table": "he-2022-table-5", "axes": []})
+    for run in [queue.launch(spec.document(), spec.name, spec.tags) for spec in specs]:
+        queue.watch(run)
 
 
 def shoot(address: str, home: Path, wanted: list[str]) -> None:
     """One picture per page, 1440 pixels wide."""
+    import json
+
     from playwright.sync_api import sync_playwright
 
     from lab.runs import Home, Queue
 
-    runs = [run.id for run in Queue(Home(home)).store.list(["succeeded"])][:2]
+    runs = [run.id for run in Queue(Home(home)).store.list(["succeeded"])][:5]
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         for name in wanted:
-            route, theme = PAGES[name]
-            if runs and name in ("runs", "compare"):
-                route += f"?run={runs[-1]}" if name == "runs" else f"?runs={','.join(runs)}"
-            context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=theme)
+            route, theme, there = PAGES[name]
+            context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=theme, locale="en-US")
+            context.add_init_script("".join(f"localStorage.setItem({key!r}, {json.dumps(json.dumps(value))});" for key, value in KEPT.items()))
             page = context.new_page()
-            page.goto(f"{address}/{route}")
-            page.wait_for_timeout(8000)
+            page.goto(f"{address}/{route.format(run=runs[0] if runs else '', runs=','.join(runs))}")
+            page.wait_for_selector(there, state="attached", timeout=180_000)
+            page.wait_for_timeout(6000)
             page.screenshot(path=str(IMAGES / f"{name}.png"))
             context.close()
-            print(IMAGES / f"{name}.png")
+            shrink(IMAGES / f"{name}.png")
+            print(IMAGES / f"{name}.png", f"{(IMAGES / f'{name}.png').stat().st_size / 1000:.0f} kB")
         browser.close()
+
+
+def shrink(path: Path) -> None:
+    """Write a picture again in 256 colours, where Pillow is there to do it."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    small.save(path, optimize=True)
 
 
 if __name__ == "__main__":
