@@ -7,7 +7,7 @@ import re
 import zipfile
 
 import pytest
-from ui_support import Watched, chromium, serving
+from ui_support import ROOT, Watched, chromium, serving
 
 from lab.runs import Home, Queue
 
@@ -218,3 +218,20 @@ def test_chinese(app, browser):
     page.get_by_role("link", name="运行").click()
     page.get_by_role("tab", name="日志").wait_for()
     watched.clean()
+
+
+def test_the_example_of_the_api_runs(app):
+    """docs/api.md against the app; a refusal is one sentence."""
+    gradio_client = pytest.importorskip("gradio_client")
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    found: dict = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1].replace("http://127.0.0.1:7860", app), found)  # noqa: S102: it is our own page
+    assert [run["state"] for run in found["both"]["runs"]] == ["succeeded", "succeeded"]
+    assert found["both"]["differences"] == {"method.deltas.0.rank": [8, 2]}
+    with zipfile.ZipFile(found["archive"]) as packed:
+        assert f"{found['runs'][1]}-peft/adapter_model.safetensors" in packed.namelist()
+    endpoints = found["lab"].view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(endpoints) == {"/launch", "/status", "/compare", "/export"} and all(f"`{name}`" in page for name in endpoints)
+    for arguments, verb, said in (([{"model": "minilm-l6", "steps": 3}], "/launch", "steps"), (["zzzzzzzz"], "/status", "no run"), ([found["runs"][0], "zip"], "/export", "no format")):
+        with pytest.raises(gradio_client.exceptions.AppError, match=said):
+            found["lab"].predict(*arguments, api_name=verb)

@@ -15,7 +15,7 @@ from lab.design import numbers
 from lab.runs import Run
 from lab.ui import published, reading
 from lab.ui.reading import colour, plain
-from lab.ui.words import say
+from lab.ui.words import metric_name, say
 
 AXES = ("step", "epoch", "tokens", "time")
 LESS_IS_BETTER = ("loss", "perplexity")
@@ -162,7 +162,7 @@ def parallel(runs: list[Run], language: str) -> dict[str, Any]:
         axes.append(_axis(field, say(language, words), [run.result.get(field) for run in runs], unit, "low"))
     metric = metric_of(runs)
     judged = [found[1] if (found := reading.best(run)) and found[0] == metric else None for run in runs]
-    axes.append(_axis("metric", metric, judged, "", "low" if less(metric) else "high"))
+    axes.append(_axis("metric", metric_name(language, metric), judged, "", "low" if less(metric) else "high"))
     lines = [{"id": run.id, "label": run.name or run.id, "colour": colour(run)} for run in runs]
     return {"axes": [axis for axis in axes if any(value is not None for value in axis["values"])], "lines": lines}
 

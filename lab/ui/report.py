@@ -10,7 +10,7 @@ from lab.design import numbers
 from lab.runs import Run
 from lab.ui import comparing, reading
 from lab.ui.markup import esc
-from lab.ui.words import TABLE, say
+from lab.ui.words import TABLE, metric_name, say
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b5509c", "#b88600", "#3a9bdc", "#7a5195", "#8c564b", "#5b7f0a", "#50606f")  # --run-N of lab.css
 WIDE, TALL, LEFT, BOTTOM = 560, 250, 64, 26
@@ -58,9 +58,9 @@ def _table(rows: list[list[Any]]) -> str:
 
 def _figure(chart: dict[str, Any], language: str) -> str:
     name = f"chart.{chart['id']}"
-    caption = say(language, name) if name in TABLE else chart["id"].removeprefix("eval_")
+    caption = say(language, name) if name in TABLE else metric_name(language, chart["id"].removeprefix("eval_"))
     if chart.get("scatter"):
-        caption = f"{chart['metric']} {caption}"
+        caption = f"{metric_name(language, chart['metric'])} {caption}"
     elif not chart["traces"]:
         return ""
     return f"<figure><figcaption>{esc(caption)}</figcaption>{_plot(chart)}</figure>"

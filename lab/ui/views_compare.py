@@ -8,7 +8,7 @@ from lab.design import numbers
 from lab.runs import Run
 from lab.ui import reading
 from lab.ui.markup import duration, empty, energy, esc, memory, number, percent, state_badge, weights
-from lab.ui.words import TABLE, say
+from lab.ui.words import TABLE, metric_name, say
 
 LESS_IS_BETTER = ("loss", "perplexity")
 
@@ -72,8 +72,7 @@ def _sorter(text: str, column: int) -> str:
 
 
 def _heading(key: str, language: str) -> str:
-    known = next((name for name in (key, f"curve.eval_{key}") if name in TABLE), "")
-    return say(language, known) if known else key.replace("_", " ")
+    return say(language, key) if key in TABLE else metric_name(language, key)
 
 
 def _cell(value: float | None, shown: Any, best: bool, language: str) -> str:

@@ -8,7 +8,7 @@ from lab.design import numbers
 from lab.runs import RESUMABLE, Run
 from lab.ui import reading
 from lab.ui.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
-from lab.ui.words import say
+from lab.ui.words import metric_name, say
 
 
 def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any], language: str) -> str:
@@ -78,11 +78,11 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
              (say(language, "bench.method"), esc(reading.method_of(run)))]  # fmt: skip
     judged = reading.best(run)
     if judged:
-        facts.append((say(language, "fact.best", metric=judged[0]), number(judged[1])))
+        facts.append((say(language, "fact.best", metric=metric_name(language, judged[0])), number(judged[1])))
         tested = (run.result.get("test") or {}).get(judged[0])
-        facts += [(say(language, "fact.test", metric=judged[0]), number(tested))] if isinstance(tested, (int, float)) else []
+        facts += [(say(language, "fact.test", metric=metric_name(language, judged[0])), number(tested))] if isinstance(tested, (int, float)) else []
     else:
-        facts += [(name.removeprefix("eval_"), number(now(name))) for name in reading.metric_names(latest)[:1]]
+        facts += [(metric_name(language, name.removeprefix("eval_")), number(now(name))) for name in reading.metric_names(latest)[:1]]
     facts.append((say(language, "chart.loss"), number(now("loss"))))
     trainable = now("trainable") or run.result.get("trainable")
     if trainable:

@@ -26,6 +26,12 @@ def say(language: str, key: str, **values: Any) -> str:
     return text.format(**values) if values else text
 
 
+def metric_name(language: str, metric: str) -> str:
+    """A metric as pages show it: `rougeL` is ROUGE-L."""
+    key = f"curve.eval_{metric}"
+    return say(language, key) if key in TABLE else metric.replace("_", " ")
+
+
 def language_of(request: gr.Request | None) -> str:
     """The language of a page: the cookie that the switch sets, else what the browser asks for first."""
     if request is None:

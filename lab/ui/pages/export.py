@@ -12,7 +12,7 @@ from lab.design.refusal import Refusal
 from lab.export import FORMATS, formats
 from lab.runs import Run, default
 from lab.ui import packing, reading
-from lab.ui.words import TABLE, language_of, say
+from lab.ui.words import TABLE, language_of, metric_name, say
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -72,7 +72,7 @@ def options(run: Run | None, language: str) -> dict[str, Any] | None:
     for each in found:
         each["help"] = say(language, "format." + each["format"]) if "format." + each["format"] in TABLE else each["help"]
         each["waits"] = FORMATS[each["format"]].weights and not kept
-    about = [reading.model_of(run), reading.task_of(run), reading.method_of(run), f"{judged[0]} {numbers.number(judged[1])}" if judged else ""]
+    about = [reading.model_of(run), reading.task_of(run), reading.method_of(run), f"{metric_name(language, judged[0])} {numbers.number(judged[1])}" if judged else ""]
     return {"run": run.id, "name": run.name or run.id, "state": run.state, "colour": reading.colour(run), "about": " · ".join(filter(None, about)), "adapters": kept, "formats": found}
 
 

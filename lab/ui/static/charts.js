@@ -36,7 +36,7 @@
 
   // a trade-off: runs as points, the front that no other run beats, the papers' points behind
   const points = (chart) => {
-    const found = [], about = `%{text}<br>%{x:${chart.reads}}${chart.unit}<br>${plainly(chart.metric)} %{y:.4~g}<extra></extra>`;
+    const found = [], about = `%{text}<br>%{x:${chart.reads}}${chart.unit}<br>${plainly(Lab.metric(chart.metric))} %{y:.4~g}<extra></extra>`;
     const dots = (list, marker, name) => ({ x: list.map((p) => p.x), y: list.map((p) => p.y), text: list.map((p) => plainly(p.label)), type: "scatter", mode: "markers", marker, hovertemplate: about, name });
     if (chart.papers.length) {
       const high = Math.max(...[...chart.papers, ...chart.points].map((p) => p.y)) - Math.min(...[...chart.papers, ...chart.points].map((p) => p.y)), named = [];
@@ -86,7 +86,7 @@
     const names = h("div", { class: "lab-key" });
     element.replaceChildren(bar, names, grid);
 
-    const title = (chart) => (chart.scatter ? `${chart.metric} ${say("chart." + chart.id)}` : known("chart." + chart.id, chart.id.replace(/^eval_/, "")));
+    const title = (chart) => (chart.scatter ? `${Lab.metric(chart.metric)} ${say("chart." + chart.id)}` : known("chart." + chart.id, Lab.metric(chart.id.replace(/^eval_/, ""))));
     const tool = (label, help, action) => h("button", { type: "button", class: "lab-tool", title: say(help), "aria-label": say(help), onclick: action }, label);
     const card = (chart) => {
       if (drawn[chart.id]) return drawn[chart.id];

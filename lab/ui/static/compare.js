@@ -85,7 +85,7 @@
     };
     const item = (row, on, full) => h("button", { type: "button", role: "checkbox", class: "lab-item", "data-run": row.id, "aria-checked": String(on), disabled: full, onclick: () => toggle(row.id) },
       h("span", { class: "lab-check", style: on ? `background:${row.colour};border-color:${row.colour}` : "" }), h("span", { class: "lab-name" }, row.name || row.id), Lab.state(row.state),
-      h("span", { class: "lab-sub" }, [row.metric && `${row.metric_name} ${row.metric}`, row.trainable].filter(Boolean).join(" · ") || row.id));
+      h("span", { class: "lab-sub" }, [row.metric && `${Lab.metric(row.metric_name)} ${row.metric}`, row.trainable].filter(Boolean).join(" · ") || row.id));
     const draw = () => {
       for (const part of [bar, filter, box]) part.hidden = !rows || !rows.length;
       tools.node.hidden = !rows || rows.length < 6;

@@ -25,7 +25,7 @@
       h("span", { class: "lab-dot", style: `background:${row.colour}` }),
       h("span", { class: "lab-name" }, row.name || row.id),
       Lab.state(row.state),
-      h("span", { class: "lab-sub" }, [row.metric && `${row.metric_name} ${row.metric}`, row.trainable, active && row.total ? `${row.step} / ${row.total}` : "", ago(row.created)].filter(Boolean).join(" · ")),
+      h("span", { class: "lab-sub" }, [row.metric && `${Lab.metric(row.metric_name)} ${row.metric}`, row.trainable, active && row.total ? `${row.step} / ${row.total}` : "", ago(row.created)].filter(Boolean).join(" · ")),
       active && row.total ? h("span", { class: "lab-thin", style: `--part:${(100 * part).toFixed(1)}%` }) : null);
   };
 
@@ -89,6 +89,10 @@
     element.replaceChildren(filter, tools.node, box, nothing);
     const known = new Map();
     let rows = null, selected = "", seen = "";
+    const reveal = () => {
+      const at = box.querySelector('[aria-selected="true"]')?.getBoundingClientRect(), frame = box.getBoundingClientRect();
+      if (at && (at.top < frame.top || at.bottom > frame.bottom)) box.scrollTop += at.top - frame.top - 60;
+    };
     const draw = () => {
       if (rows === null) { nothing.hidden = true; filter.hidden = tools.node.hidden = true; return; }
       const words = filter.value.trim().toLowerCase();
@@ -104,7 +108,7 @@
         return node;
       });
       if (nodes.length !== box.children.length || nodes.some((node, index) => box.children[index] !== node)) box.replaceChildren(...nodes);
-      if (selected && selected !== seen) { const at = box.querySelector('[aria-selected="true"]'); if (at) { seen = selected; if (at.offsetTop + at.offsetHeight > box.offsetTop + box.clientHeight) box.scrollTop = at.offsetTop - box.offsetTop - 60; } }
+      if (selected && selected !== seen && box.querySelector('[aria-selected="true"]')) { seen = selected; reveal(); setTimeout(reveal, 200); } // again when rows have their true heights
     };
     box.addEventListener("keydown", (event) => {
       if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;

@@ -21,7 +21,7 @@
         draw();
         box.querySelector(`[data-run="${row.id}"]`)?.focus();
       } }, h("span", { class: "lab-check", style: on ? `background:${row.colour};border-color:${row.colour}` : "" }), h("span", { class: "lab-name" }, row.name),
-        h("span", {}), h("span", { class: "lab-sub" }, [row.model, row.task, row.metric && `${row.metric_name} ${row.metric}`].filter(Boolean).join(" · ")));
+        h("span", {}), h("span", { class: "lab-sub" }, [row.model, row.task, row.metric && `${Lab.metric(row.metric_name)} ${row.metric}`].filter(Boolean).join(" · ")));
     };
     const draw = () => {
       const rows = (props.value && props.value.rows) || [], words = filter.value.trim().toLowerCase();
