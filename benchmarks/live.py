@@ -45,9 +45,9 @@ def fill(queue, steps: int) -> str:
 
 
 def write(queue, run: str, first: int, last: int) -> None:
-    """The rows of the steps after `first` up to `last`."""
-    rows = [(step, name, value) for step in range(first + 1, last + 1)
-            for name, value in (("loss", math.exp(-step / 3e4) + 0.1 * math.sin(12.9 * step)), ("lr", 1e-3), ("grad_norm", 1 + 0.3 * math.sin(78.2 * step)))]  # fmt: skip
+    """The rows of the steps after `first` up to `last`; the smaller curves have every tenth step."""
+    rows = [(step, "loss", math.exp(-step / 3e4) + 0.1 * math.sin(12.9 * step)) for step in range(first + 1, last + 1)]
+    rows += [(step, name, 1 + 0.3 * math.sin(78.2 * step)) for step in range(first + 10, last + 1, 10) for name in ("lr", "grad_norm", "tokens_per_second")]
     queue.store.log(run, rows, step=last)
 
 

@@ -225,13 +225,13 @@ def test_the_example_of_the_api_runs(app):
     gradio_client = pytest.importorskip("gradio_client")
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     found: dict = {}
-    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1].replace("http://127.0.0.1:7860", app), found)  # noqa: S102: it is our own page
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1].replace("http://127.0.0.1:7860", app), found)
     assert [run["state"] for run in found["both"]["runs"]] == ["succeeded", "succeeded"]
     assert found["both"]["differences"] == {"method.deltas.0.rank": [8, 2]}
     with zipfile.ZipFile(found["archive"]) as packed:
         assert f"{found['runs'][1]}-peft/adapter_model.safetensors" in packed.namelist()
     endpoints = found["lab"].view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(endpoints) == {"/launch", "/status", "/compare", "/export"} and all(f"`{name}`" in page for name in endpoints)
-    for arguments, verb, said in (([{"model": "minilm-l6", "steps": 3}], "/launch", "steps"), (["zzzzzzzz"], "/status", "no run"), ([found["runs"][0], "zip"], "/export", "no format")):
+    for arguments, verb, said in (([{"model": "minilm-l6", "steps": 3}], "/launch", "task"), (["zzzzzzzz"], "/status", "no run"), ([found["runs"][0], "zip"], "/export", "no format")):
         with pytest.raises(gradio_client.exceptions.AppError, match=said):
             found["lab"].predict(*arguments, api_name=verb)

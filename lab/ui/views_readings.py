@@ -54,7 +54,7 @@ def placed(site: str) -> tuple[str, int]:
 
 def predictions(run: Run, language: str) -> str:
     """The rows of predictions.json: input, what the best weights make of it, and the reference."""
-    rows = _read(run)
+    rows = rows_of(run)
     if not rows:
         return f'<p class="lab-muted">{esc(say(language, "predictions.none"))}</p>'
     heads = "".join(f"<th>{esc(say(language, key))}</th>" for key in ("predictions.input", "predictions.prediction", "predictions.reference"))
@@ -75,7 +75,8 @@ def _text(value: Any) -> str:
     return esc(text if len(text) <= LETTERS else text[:LETTERS] + " …")
 
 
-def _read(run: Run) -> list[dict[str, Any]]:
+def rows_of(run: Run) -> list[dict[str, Any]]:
+    """The held-out rows that a run left with its predictions; none where it has none or the file is damaged."""
     try:
         path = default().home.file(run.id, "predictions.json")
         if path.stat().st_size > PREDICTION_BYTES:

@@ -6,11 +6,12 @@ from typing import Any
 
 from lab.design import numbers
 from lab.runs import Run, default
-from lab.ui import reading
+from lab.ui import reading, views_readings
 from lab.ui.markup import esc
 from lab.ui.words import say
 
 LISTED = 200
+SAMPLED, SAMPLES, SAMPLE = 20, 5, 2000  # runs whose held-out rows are read, rows of each, letters of a row
 SHOWN_LABELS = 8
 
 
@@ -19,7 +20,8 @@ def rows() -> list[dict[str, Any]]:
     found = []
     for run in default().store.list(limit=LISTED):
         if run.state != "queued" and reading.has_adapter(run):
-            found.append({"id": run.id, "name": run.name or run.id, "colour": reading.colour(run), "model": reading.model_of(run), "task": reading.task_of(run),
+            samples = [str(row.get("input", ""))[:SAMPLE] for row in views_readings.rows_of(run)[:SAMPLES]] if len(found) < SAMPLED else []
+            found.append({"id": run.id, "samples": samples, "name": run.name or run.id, "colour": reading.colour(run), "model": reading.model_of(run), "task": reading.task_of(run),
                           "metric": reading.row(run)["metric"], "metric_name": reading.row(run)["metric_name"]})  # fmt: skip
     return found
 

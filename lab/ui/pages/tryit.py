@@ -11,7 +11,7 @@ import gradio as gr
 from lab.design.refusal import Refusal
 from lab.runs import Run, default
 from lab.trying.client import TryClient
-from lab.ui import views_tryit
+from lab.ui import reading, views_tryit
 from lab.ui.markup import empty
 from lab.ui.words import language_of, say
 
@@ -33,14 +33,22 @@ def build(demo: gr.Blocks) -> None:
                            elem_classes="lab-card lab-form", elem_id="try-form")  # fmt: skip
         with gr.Column(elem_classes="lab-detail", min_width=0):
             answers = gr.HTML(apply_default_css=False, elem_id="answers")
+    seen = gr.Textbox("", visible="hidden")
     form.ask(ask, None, [answers], trigger_mode="once", concurrency_limit=2, show_progress="hidden", api_visibility="private")
     demo.load(begin, None, [form, answers], **QUIET)
+    gr.Timer(3).tick(look, [seen], [form, seen], trigger_mode="once", **QUIET)
 
 
 def begin(request: gr.Request) -> list[Any]:
     """The runs that can be tried."""
     found = views_tryit.rows()
-    return [{"rows": found}, empty(language_of(request), "try.empty" if found else "try.none")]
+    return [reading.text({"rows": found}), empty(language_of(request), "try.empty" if found else "try.none")]
+
+
+def look(seen: str) -> list[Any]:
+    """The runs again where the store has changed: one that trains has an adapter after its first evaluation."""
+    version = str(default().store.store_version())
+    return [gr.skip(), gr.skip()] if seen == version else [reading.text({"rows": views_tryit.rows()}), version]
 
 
 def ask(event: gr.EventData, request: gr.Request) -> Iterator[str]:

@@ -12,7 +12,14 @@
     const ask = () => { if (!button.disabled) trigger(event, { runs: chosen, text: text.value, pair: pair.value }); };
     const button = h("button", { type: "button", class: "lab-cta", onclick: ask }, say("try.ask"));
     const second = h("details", {}, h("summary", {}, say("try.pair")), field("try.pair", "try.pair.help", pair));
-    element.replaceChildren(field("try.text", "try.text.help", text), second, h("h3", {}, say("try.runs")), filter, box, button);
+    let told = null, at = 0;
+    const sample = h("button", { type: "button", class: "lab-button", title: say("try.sample.help"), onclick: () => {
+      const found = samples();
+      text.value = found[at++ % found.length];
+      text.focus();
+    } }, say("try.sample"));
+    const samples = () => [...new Set(((told && told.rows) || []).filter((row) => chosen.includes(row.id)).flatMap((row) => row.samples).filter(Boolean))];
+    element.replaceChildren(field("try.text", "try.text.help", text), sample, second, h("h3", {}, say("try.runs")), filter, box, button);
     const item = (row) => {
       const on = chosen.includes(row.id);
       return h("button", { type: "button", role: "checkbox", class: "lab-item", "data-run": row.id, "aria-checked": String(on), disabled: !on && chosen.length >= most, onclick: () => {
@@ -24,8 +31,8 @@
         h("span", {}), h("span", { class: "lab-sub" }, [row.model, row.task, row.metric && `${Lab.metric(row.metric_name)} ${row.metric}`].filter(Boolean).join(" · ")));
     };
     const draw = () => {
-      const rows = (props.value && props.value.rows) || [], words = filter.value.trim().toLowerCase();
-      if (props.value && !started) {
+      const rows = (told && told.rows) || [], words = filter.value.trim().toLowerCase();
+      if (told && !started && rows.length) {
         started = true;
         chosen = chosen.filter((id) => rows.some((row) => row.id === id)).slice(0, most);
         if (!chosen.length && rows.length) chosen = [rows[0].id];
@@ -33,8 +40,18 @@
       filter.hidden = rows.length < 8;
       box.replaceChildren(...rows.filter((row) => !words || [row.name, row.model, row.task, row.id].join(" ").toLowerCase().includes(words)).map(item));
       button.disabled = !chosen.length;
+      sample.hidden = !samples().length;
     };
-    watch("value", draw);
-    draw();
+    let last = "";
+    const take = () => {
+      if (props.value === last) return;
+      last = props.value;
+      told = Lab.parsed(props.value);
+      const held = box.contains(document.activeElement) && document.activeElement.dataset.run;
+      draw();
+      if (held) box.querySelector(`[data-run="${held}"]`)?.focus();
+    };
+    watch("value", take);
+    take();
   };
 })();
