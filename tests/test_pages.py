@@ -24,6 +24,7 @@ from lab.ui import (
     reading,
     report,
     sweeping,
+    views_compare,
     views_library,
     views_readings,
     views_sweep,

@@ -40,9 +40,9 @@
     const dots = (list, marker, name) => ({ x: list.map((p) => p.x), y: list.map((p) => p.y), text: list.map((p) => plainly(p.label)), type: "scatter", mode: "markers", marker, hovertemplate: about, name });
     if (chart.papers.length) {
       const high = Math.max(...[...chart.papers, ...chart.points].map((p) => p.y)) - Math.min(...[...chart.papers, ...chart.points].map((p) => p.y)), named = [];
-      for (const p of chart.papers) if (!named.some((q) => Math.abs(Math.log10(p.x / q.x)) < 0.7 && Math.abs(p.y - q.y) < 0.07 * high)) named.push(p);
+      for (const p of chart.papers) if (!named.some((q) => Math.abs(Math.log10(p.x / q.x)) < 0.5 && Math.abs(p.y - q.y) < 0.06 * high)) named.push(p);
       found.push(dots(chart.papers, { size: 8, color: style("--muted"), symbol: "diamond-open", line: { width: 1.3 } }, say("compare.papers.yes")));
-      found.push({ x: named.map((p) => p.x), y: named.map((p) => p.y), text: named.map((p) => plainly(p.method)), mode: "text", type: "scatter", textposition: "bottom center", textfont: { size: 10, color: style("--muted") }, hoverinfo: "skip", showlegend: false, cliponaxis: false });
+      found.push({ x: named.map((p) => p.x), y: named.map((p) => p.y), text: named.map((p) => (p.x > 30 ? plainly(p.method) + "  " : "  " + plainly(p.method))), mode: "text", type: "scatter", textposition: named.map((p) => (p.x > 30 ? "middle left" : "middle right")), textfont: { size: 10, color: style("--muted") }, hoverinfo: "skip", showlegend: false, cliponaxis: false });
     }
     if (chart.front.length > 1) found.push({ x: chart.front.map((p) => p[0]), y: chart.front.map((p) => p[1]), type: "scatter", mode: "lines", line: { color: style("--frozen"), width: 1.4, dash: "2px,3px", shape: "hv" }, hoverinfo: "skip", name: say("compare.front") });
     found.push(dots(chart.points, { size: 11, color: chart.points.map((p) => Lab.paint(p.colour)), line: { width: 1, color: style("--card") } }, say("page.runs")));

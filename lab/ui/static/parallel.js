@@ -108,7 +108,7 @@
         value.axes.forEach((axis, a) => {
           const one = axis.values[index];
           if (one === null) { open = false; return; }
-          path += `${open ? "L" : "M"}${x(a).toFixed(1)} ${(TOP + (1 - places[a](one)) * TALL).toFixed(1)}`;
+          path += `${open ? "L" : "M"}${x(a).toFixed(1)} ${(TOP + (1 - places[a](one)) * TALL).toFixed(1)}${open ? "" : "h0"}`; // a dot where neither neighbour has a value
           open = true;
         });
         const node = svg("g", { class: "line", style: `--run:${line.colour}` }, svg("path", { class: "wide", d: path }), svg("path", { class: "thin", d: path }),
