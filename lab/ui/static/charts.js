@@ -114,6 +114,7 @@
       const height = found.large ? 440 : chart.wide >= 6 ? 230 : chart.scatter ? 230 : 150;
       const layout = Lab.layout(chart, value.key, known("compare.along." + value.along, ""), height);
       Plotly.react(found.plot, chart.scatter ? points(chart) : Lab.lines(shown, weight), layout, Lab.CONFIG);
+      if (zoomed && zoomed.traces && zoomed.last > zoomed.ends && reach(chart) > zoomed.ends) closer(found); // the end is in sight and moves
       if (found.heard || !server.detail) return;
       found.heard = true;
       found.plot.on("plotly_relayout", (change) => {
@@ -129,7 +130,7 @@
       const said = await server.detail({ run: key, chart: found.id, first: zoomed.first, last: zoomed.last }).catch(() => null);
       if (!said || !said.traces.length || found.asking !== number || found.zoomed !== zoomed || value.key !== key) return;
       zoomed.traces = said.traces;
-      zoomed.ends = Math.max(...said.traces.map((t) => t.x.at(-1) ?? 0));
+      zoomed.ends = Math.max(...said.traces.map((t) => t.x.at(-1) ?? 0), reach(found.chart));
       paint(found);
     };
 
@@ -150,21 +151,23 @@
         found.node.dataset.points = size;
         found.node.classList.toggle("empty", size === 0);
         if (!all && found.mark === mark) return;
-        found.mark = mark;
         tell(found);
-        if (chart.wide >= 6 || all) paint(found); else later.push(found);
-        if (found.zoomed && found.zoomed.traces && found.zoomed.last > found.zoomed.ends) closer(found); // the end is in sight and moves
+        if (chart.wide < 6 && !all) return void later.push([found, mark]);
+        found.mark = mark;
+        paint(found);
       });
       legend();
       rest(later, now);
     };
-    // the smaller charts one by one, so that the page answers in between
-    const rest = (later, now) => {
-      const [found, ...others] = later;
-      if (!found) return;
-      if (now === turn) setTimeout(() => { paint(found); rest(others, now); }, 0);
-      else found.mark = ""; // a newer value came first
-      if (now !== turn) others.forEach((one) => { one.mark = ""; });
+    // the smaller charts one by one, so that the page answers in between; a newer value draws what is left
+    const rest = ([next, ...others], now) => {
+      if (next) setTimeout(() => {
+        if (now !== turn) return;
+        const [found, mark] = next;
+        found.mark = mark;
+        paint(found);
+        rest(others, now);
+      }, 0);
     };
     // the names of overlaid curves, where there are few enough to be read
     const legend = () => {
