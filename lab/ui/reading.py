@@ -132,7 +132,18 @@ def plain(values: Any) -> list[Any]:
 
 def text(document: Any) -> str:
     """What a script of a page is told, as JSON text: gradio walks through every number of anything else, which takes longer than drawing it."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # a number that is none, which JSON has no word for
+        return json.dumps(_finite(document), ensure_ascii=False, separators=(",", ":"))
+
+
+def _finite(document: Any) -> Any:
+    if isinstance(document, dict):
+        return {key: _finite(value) for key, value in document.items()}
+    if isinstance(document, (list, tuple)):
+        return [_finite(value) for value in document]
+    return None if isinstance(document, float) and not math.isfinite(document) else document
 
 
 def flat(document: Any, prefix: str = "") -> dict[str, Any]:

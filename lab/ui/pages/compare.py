@@ -53,12 +53,14 @@ def look(picked: dict[str, Any] | None, seen: str, request: gr.Request) -> list[
     rows = reading.rows()
     listing = reading.text({"rows": rows, "picked": [run.id for run in found]})
     mark = version + "/" + ",".join(f"{run.id}:{run.version}" for run in found)
-    if seen and seen.partition("/")[2] == mark.partition("/")[2]:
+    known = seen.partition("/")[2]
+    if seen and known == mark.partition("/")[2]:
         return [listing, *[gr.skip()] * 4, mark]
     if not found:
         return [listing, views_compare.nothing(language, rows), None, None, "", mark]
-    return [listing, views_compare.results(found, language), reading.text(_charts(found, picked)), reading.text(comparing.parallel(found, language)),
-            views_compare.settings(found, language, _option(picked, "settings", ("differing", "all")) == "all"), mark]  # fmt: skip
+    same = [part.partition(":")[0] for part in known.split(",")] == [run.id for run in found]  # specs are frozen
+    settings = gr.skip() if same else views_compare.settings(found, language, _option(picked, "settings", ("differing", "all")) == "all")
+    return [listing, views_compare.results(found, language), reading.text(_charts(found, picked)), reading.text(comparing.parallel(found, language)), settings, mark]
 
 
 def _option(picked: dict[str, Any] | None, name: str, choices: tuple[str, ...]) -> str:

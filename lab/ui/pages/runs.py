@@ -28,7 +28,7 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-side", min_width=0):
             listing = gr.HTML(html_template="", js_on_load="Lab.list(element, props, watch)", apply_default_css=False, elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            head = gr.HTML(js_on_load="Lab.actions(element, trigger, ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
+            head = gr.HTML(js_on_load="Lab.actions(element, trigger, watch, ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
             said = gr.HTML(apply_default_css=False, elem_id="run-said")
             charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch, server)", server_functions=[curves.detail], head=plotly_tag(), apply_default_css=False, elem_id="run-charts")
             peaks = gr.HTML(html_template="", js_on_load="Lab.runMemory(element, props, watch, server)", server_functions=[memory.predict], apply_default_css=False, elem_id="run-memory")

@@ -42,7 +42,7 @@
 
   // the table of results: a click on a heading sorts by it, another one the other way round; kept when the table is drawn anew
   Lab.sortable = (element, watch) => {
-    let column = null, falling = false;
+    let column = null, falling = false, at = [0, 0];
     const value = (row) => { const cell = row.children[column]; return cell.dataset.value === undefined ? (column < 2 ? cell.textContent : null) : Number(cell.dataset.value); };
     const sort = () => {
       const body = element.querySelector("tbody");
@@ -59,7 +59,12 @@
       column = asked;
       sort();
     });
-    watch("value", () => setTimeout(sort, 0));
+    element.addEventListener("scroll", ({ target }) => { at = [target.scrollLeft, target.scrollTop]; }, true);
+    watch("value", () => setTimeout(() => {
+      const box = element.querySelector(".lab-scroll"), [left, top] = at;
+      sort();
+      if (box) [box.scrollLeft, box.scrollTop] = [left, top];
+    }, 0));
   };
 
   const MOST = 50;

@@ -122,7 +122,12 @@
   };
 
   // buttons inside HTML from the server: data-act names the event; data-sure asks once more
-  Lab.actions = (element, trigger) => {
+  Lab.actions = (element, trigger, watch) => {
+    let held = ""; // the button that has the focus: while a run goes on, its HTML is drawn anew every second
+    element.addEventListener("focusin", (event) => { held = event.target.dataset.act || ""; });
+    document.addEventListener("focusin", (event) => { if (!element.contains(event.target)) held = ""; });
+    document.addEventListener("pointerdown", (event) => { if (!element.contains(event.target)) held = ""; });
+    if (watch) watch("value", () => setTimeout(() => { if (held && document.activeElement === document.body) element.querySelector(`[data-act="${held}"]`)?.focus(); }, 0));
     element.addEventListener("click", (event) => {
       const button = event.target.closest("[data-act]");
       if (!button || button.disabled) return;
