@@ -127,11 +127,12 @@ def test_a_followed_curve_is_the_curve(store):
 
 
 def test_several_metrics_have_a_colour_each(store):
-    run = finished(store, rows=[(step, name, 0.5) for step in (1, 2) for name in ("loss", "eval_loss", "eval_accuracy", "eval_f1", "tokens_per_second")])
+    run = finished(store, rows=[(step, name, 0.5) for step in (1, 2) for name in ("loss", "eval_loss", "eval_accuracy", "eval_f1", "tokens_per_second", "memory_bytes")])
     charts = {chart["id"]: chart for chart in curves.of_run(run)[0]["charts"]}
     assert [trace["name"] for trace in charts["metric"]["traces"]] == ["eval_accuracy", "eval_f1"]
     assert len({trace["colour"] for trace in charts["metric"]["traces"]}) == 2 and len({trace["colour"] for trace in charts["loss"]["traces"]}) == 1
     assert charts["throughput"]["traces"][0]["y"] == [0.5, 0.5]
+    assert [chart["id"] for chart in curves.of_runs([run])["charts"]] == ["eval_accuracy", "loss", "eval_loss", "memory"]
 
 
 def test_a_zoom_gets_what_the_thinned_curve_leaves_out(store):

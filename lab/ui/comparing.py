@@ -18,6 +18,7 @@ from lab.ui.reading import colour, plain
 from lab.ui.words import metric_name, say
 
 AXES = ("step", "epoch", "tokens", "time")
+AXIS_CURVES = ("epoch", "tokens_per_second")  # what the axes are made of
 LESS_IS_BETTER = ("loss", "perplexity")
 Series = dict[str, Any]
 

@@ -24,6 +24,7 @@ FROM_ZERO = ("memory", "trainable", "lr", "throughput")
 UNITS = {"memory": "B", "throughput": " tok/s"}
 DETAIL = 1200  # points of a curve between the ends of a zoom
 FEWER = 400  # points of a curve on a small chart
+OVERLAID, FEWEST = 12_000, 150  # points of all overlaid curves of a chart together, of one of them at least
 NEXT = 3  # colours between two metrics of one run: neighbours are not alike
 
 
@@ -86,7 +87,9 @@ def trace(series: Any, name: str, kind: str, tint: str, label: str = "") -> dict
 
 def of_runs(runs: list[Run], along: str = "step", grouped: bool = False, backdrop: bool = True) -> dict[str, Any]:
     """Charts of several runs overlaid: a colour for each run or group, the x axis as asked, and the Pareto fronts."""
-    everything = {run.id: read_series(run, [*_wanted(run), "epoch"]) for run in runs}
+    most = max(FEWEST, OVERLAID // max(1, len(runs)))
+    everything = {run.id: {name: series if name in comparing.AXIS_CURVES else thinned(series, most)
+                           for name, series in read_series(run, [*_wanted(run), "memory_bytes", *comparing.AXIS_CURVES]).items()} for run in runs}  # fmt: skip
     metrics = list(dict.fromkeys(name for series in everything.values() for name in metric_names(series)))
     groups = [*[(metric, metric, EVALUATION, ".4~g", 6) for metric in metrics[:1]], ("loss", "loss", TRAIN, ".4~g", 6),
               ("eval_loss", "eval_loss", EVALUATION, ".4~g", 4), ("trainable", "trainable", TRAIN, ".4~s", 4), ("memory", "memory_bytes", TRAIN, ".3~s", 4)]  # fmt: skip
