@@ -208,6 +208,11 @@ def test_what_is_taken_away_is_safe(store):
     assert "<img" not in page and "<script" not in page and "http" not in page
 
 
+def test_metrics_have_their_own_names(store):
+    run = finished(store, best={"rougeL": 0.3, "loss": 1.0}, metrics={"f1": 0.2})
+    assert [text for text in re.findall(r'data-sort="\d+">([^<]+)<', views_compare.results([run], "en"))][2:] == ["ROUGE-L", "evaluation loss", "final F1"]
+
+
 def test_the_ticks_of_a_report_are_round():
     assert report.ticks(-4.96, 156) == [0, 50, 100, 150] and report.ticks(0.577, 0.862) == [0.6, 0.7, 0.8] and report.ticks(1.8e7, 2.61e7) == [1.8e7, 2e7, 2.2e7, 2.4e7, 2.6e7]
 

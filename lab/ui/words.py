@@ -27,9 +27,11 @@ def say(language: str, key: str, **values: Any) -> str:
 
 
 def metric_name(language: str, metric: str) -> str:
-    """A metric as pages show it: `rougeL` is ROUGE-L."""
-    key = f"curve.eval_{metric}"
-    return say(language, key) if key in TABLE else metric.replace("_", " ")
+    """A metric as pages show it: `rougeL` is ROUGE-L, `final f1` that of the last evaluation."""
+    name = metric.removeprefix("final ")
+    key = "chart.eval_loss" if name == "loss" else f"curve.eval_{name}"
+    shown = say(language, key) if key in TABLE else name.replace("_", " ")
+    return shown if name == metric else say(language, "metric.final", metric=shown)
 
 
 def language_of(request: gr.Request | None) -> str:

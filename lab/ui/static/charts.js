@@ -54,7 +54,7 @@
     const ink = style("--muted"), grid = style("--line");
     const axis = { gridcolor: grid, zeroline: false, linecolor: grid, tickfont: { size: 11, color: ink }, automargin: true, ticks: "" };
     const title = (text) => ({ text, font: { size: 11, color: ink }, standoff: 4 });
-    const x = chart.scatter ? { ...axis, type: "log", tickformat: chart.reads, ticksuffix: chart.unit, nticks: 5, ...(chart.unit === " %" ? {} : { dtick: "D2" }) }
+    const x = chart.scatter ? { ...axis, type: "log", tickformat: chart.reads, ticksuffix: chart.unit, nticks: 5 }
       : { ...axis, tickformat: reach(chart) >= 10000 ? "~s" : "~r", nticks: height > 200 ? 8 : 4, title: height > 200 ? title(along) : undefined, autorangeoptions: { minallowed: 0 } };
     return {
       uirevision: key, height, margin: { l: 46, r: 10, t: 6, b: 26 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
