@@ -213,7 +213,7 @@ def test_export_shows_files_before_they_are_taken(lab, browser, tmp_path):
     page.get_by_text("no adapter yet").first.wait_for()
     assert page.locator('[data-format="peft"]').is_disabled() and page.locator("#export-take").count() == 0
     page.locator('[data-format="config"]').press("Enter")
-    page.get_by_role("tab", name="adapter_config.json").click(timeout=LONG)
+    page.get_by_role("tab", name="adapter_config.json").click(timeout=2 * LONG)
     assert '"r": 32' in page.locator("#export-files pre").inner_text()
     with page.expect_download() as taken:
         page.locator("#export-take").click()
