@@ -35,6 +35,18 @@ def padded(batch: dict[str, torch.Tensor], length: int, pad: int) -> dict[str, t
             for name, tensor in batch.items()}  # fmt: skip
 
 
+class Chosen:
+    """The steps to measure, in the place of the loop's own endless ones; the plain script's steps do not come from here."""
+
+    position = None  # train_step remembers it, to take a step back that a stop cuts short
+
+    def __init__(self, steps):
+        self.steps = iter(steps)
+
+    def __next__(self):
+        return next(self.steps)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="minilm-l6")
@@ -54,7 +66,7 @@ def main() -> None:
     ours, rows = loop._next_passes, assembly.task.train
     epoch = sorted(plan_epoch(rows.lengths, given.batch, seed=0, epoch=0), key=lambda step: rows.lengths[step].mean())
     places = np.linspace(0, len(epoch) - 1, 2 * given.steps + 1)[1::2].round().astype(int)  # short, middling and long, as in the epoch
-    loop.steps = iter([epoch[len(epoch) // 2], *(epoch[place] for place in places)])
+    loop.steps = Chosen([epoch[len(epoch) // 2], *(epoch[place] for place in places)])
     order = iter(np.random.default_rng(0).permutation(len(rows)).reshape(-1)[: len(rows) // given.batch * given.batch].reshape(-1, given.batch))
 
     def plain():
