@@ -162,6 +162,9 @@ def _reached_by_nothing(model, attached, architecture: str) -> set[int]:
     chosen = [p for name, p in attached.trainable().items() if name.startswith("select.")]
     relu = {p for delta in attached.deltas.values() if delta.delta.nonlinearity == "relu" for p in delta.parameters()}
     dead = {id(p) for p in relu if p.shape[:1] == (1,) or 1 in p.shape}  # a bottleneck of 1 may have no live unit on a small batch
+    # one vector added to all keys moves all scores of a query alike, which softmax does not see: such a gate's gradient is rounding, or exactly 0
+    keys = [delta for delta in attached.deltas.values() if delta.form.name == "bias" and delta.site.representation == "attn.k"]
+    dead |= {id(p) for delta in keys for name, p in delta.named_parameters() if name.startswith("gate")}
     if not chosen:
         return dead
     gradients = torch.autograd.grad(loss, chosen, allow_unused=True)
