@@ -31,6 +31,7 @@ _NAMES = {  # public name: (module, name there)
     "methods": ("lab.verbs", "methods"),
     "count": ("lab.verbs", "count"),
     "plan": ("lab.verbs", "plan"),
+    "estimate": ("lab.verbs", "estimate"),
     "run": ("lab.verbs", "run"),
     "load": ("lab.verbs", "load"),
     "attach": ("lab.engine", "attach"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from lab.runs import Queue, Run
 
 POLL_SECONDS = 0.5
+PAST = 300  # newest runs that an estimate of time looks at
 
 
 def methods() -> tuple[str, ...]:
@@ -114,17 +116,37 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
 
 
 def plan(spec: RunSpec | Mapping[str, Any] | None = None, **setting: Any) -> dict[str, Any]:
-    """Peak memory by category, predicted without weights or an accelerator: a plan's document.
+    """Peak memory by category, predicted without weights or an accelerator.
 
-    Of a run: `plan(spec)`, with batch, tokens, target_tokens, dtype, adapter_dtype or device given over it. Of a step of some shape:
-    `plan(model=..., method=..., batch=..., tokens=...)`, as lab.planning.plan_shape takes it. Raises Refusal.
+    {"peak_allocated_bytes", "peak_reserved_bytes", "categories", "phases", "trainable", "seconds", "not_modelled"}. Of a run of the lab:
+    `plan(spec)`, with batch, tokens, target_tokens, dtype, adapter_dtype or device given over it. Of a step of some shape in a script of
+    one's own: `plan(model=..., method=..., batch=..., tokens=...)`, as lab.planning.plan_shape takes it; there the model is called with
+    transformers' defaults, which keep keys and values until the backward pass is over (use_cache=False: not). Raises Refusal.
     """
     from lab.planning import plan as of_run
     from lab.planning import plan_shape
 
     if spec is None:
-        return plan_shape(**setting).document()
-    return of_run(spec if isinstance(spec, RunSpec) else spec_of(dict(spec)), **setting).document()
+        return plan_shape(**{"use_cache": True, **setting}).told()
+    return of_run(spec if isinstance(spec, RunSpec) else spec_of(dict(spec)), **setting).told()
+
+
+def estimate(spec: RunSpec | Mapping[str, Any]) -> dict[str, Any] | None:
+    """How long a run will take by runs that are over, before it starts; None where none of them says anything.
+
+    {"seconds", "low", "high", "runs", "alike"}: median and range over `runs` runs that are alike in method (and batch), in kind of method, or
+    in task alone. Raises Refusal for a spec that is none.
+    """
+    from lab.planning.devices import memory
+    from lab.runs import default
+    from lab.runs.estimates import estimate as of_runs
+    from lab.runs.processes import identity
+
+    checked = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
+    here = memory()
+    device = "cpu" if here["kind"] == "cpu" or checked.training.device == "cpu" else here["name"]
+    found = of_runs(checked.document(), default().store.list(["succeeded"], limit=PAST), device, identity().host)
+    return asdict(found) if found else None
 
 
 def runs(**filters: Any) -> list[Run]:

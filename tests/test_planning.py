@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 
 import pytest
@@ -108,6 +109,16 @@ def test_gradient_checkpointing_too(architecture: str):
     assert plan.peak_allocated_bytes < predicted(architecture, method).peak_allocated_bytes
 
 
+def test_keys_and_values_that_a_script_keeps(monkeypatch: pytest.MonkeyPatch):
+    """A call with transformers' defaults: the cache lives as long as the output does."""
+    method = method_of("lora")
+    without = predicted("llama", method)
+    monkeypatch.setitem(globals(), "step", functools.partial(step, use_cache=True))
+    real, plan = measured("llama", method), predicted("llama", method, use_cache=True)
+    assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005)
+    assert plan.peak_allocated_bytes > without.peak_allocated_bytes
+
+
 @pytest.mark.parametrize("architecture", ["llama", "bart", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bert", "t5", "gpt2"))])
 @pytest.mark.parametrize(
     ("name", "setting"),
@@ -201,6 +212,18 @@ def test_anchor_published_maximum_on_an_l40s():
     assert plan.peak_reserved_bytes == pytest.approx(22_292_725_760, rel=0.02)
     assert plan.trainable == 9_175_040
     assert sum(plan.categories.values()) == plan.peak_allocated_bytes
+
+
+@pytest.mark.parametrize(
+    ("most", "method", "changes"),
+    [(22_292_725_760, "lora", {"deltas.0.rank": 32, "deltas.0.alpha": 64}), (22_552_772_608, "lora", {"deltas.0.rank": 64, "deltas.0.alpha": 128}),
+     (24_698_159_104, "lora", {"deltas.0.rank": 10, "deltas.0.at": ["ffn.up", "ffn.gate", "ffn.down"]}), (21_621_637_120, "vera", {}),
+     (23_234_347_008, "ia3", {}), (21_181_235_200, "ln-tuning", {}), (20_921_188_352, "p-tuning", {"deltas.0.encoder": "mlp", "deltas.0.encoder_width": 3072})],
+)  # fmt: skip
+def test_published_maxima_of_the_same_model(most: int, method: str, changes: dict):
+    """As peft's comparison ran them (benchmarks/memory.py has the source): a script that keeps the cache, nothing fitted to the method."""
+    plan = plan_shape(model="llama-3.2-3b", method=method, batch=4, tokens=704, dtype="bfloat16", adapter_dtype="float32", overrides=changes, use_cache=True)
+    assert plan.peak_reserved_bytes == pytest.approx(most, rel=0.0125)
 
 
 @pytest.mark.parametrize(("batch", "ratio"), [(4, 1.23), (32, 1.34)])

@@ -98,14 +98,17 @@ def plan(arguments: Namespace) -> Answer:
     if arguments.checkpointing:
         training["gradient_checkpointing"] = True
     if "task" in document:
-        result = verbs.plan(spec_of({**document, "training": training}), **setting)
+        spec = spec_of({**document, "training": training})
+        result, time = verbs.plan(spec, **setting), verbs.estimate(spec)
     else:
-        result = verbs.plan(**_shape(document, training, setting))
+        result, time = verbs.plan(use_cache=arguments.use_cache, **_shape(document, training, setting)), None
 
     def text() -> str:
         categories = result.get("categories", {})
         lines = [("peak", f"{numbers.memory(result.get('peak_allocated_bytes'))} allocated, {numbers.memory(result.get('peak_reserved_bytes'))} reserved")]
         lines += [(name, numbers.memory(value)) for name, value in categories.items()]
+        if time:
+            lines.append(("time", f"about {numbers.duration(time['seconds'])}, estimated from {time['runs']} finished run{'s' * (time['runs'] > 1)}"))
         lines += [("trainable", numbers.weights(result.get("trainable"))), ("not modelled", "; ".join(result.get("not_modelled", ())))]
         return facts(lines)
 

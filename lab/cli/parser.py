@@ -100,6 +100,9 @@ def _plan(verbs: Any) -> None:
     shape.add_argument("--target-tokens", type=int, help="tokens per target, on an encoder-decoder")
     shape.add_argument("--dtype", help="of the frozen weights: float32, bfloat16 or float16")
     shape.add_argument("--adapter-dtype", help="of the trained weights")
+    shape.add_argument("--use-cache", action=argparse.BooleanOptionalAction, default=True,
+                       help="keys and values stay until the backward pass is over, as in scripts that call a model with its defaults; "
+                            "the lab's own runs (--task) do without")  # fmt: skip
     shape.add_argument("--checkpointing", action="store_true", help="as --gradient-checkpointing")
 
 

@@ -36,3 +36,11 @@ def memory() -> dict[str, Any]:
 
     now = psutil.virtual_memory()
     return {"kind": "cpu", "name": "main memory", "total_bytes": now.total, "free_bytes": now.available}
+
+
+TYPICAL = {str(size): {"kind": "cuda", "name": f"{size} GB", "total_bytes": size * 1024**3, "free_bytes": None} for size in (16, 24, 40, 80)}
+
+
+def chosen(name: str) -> tuple[dict[str, Any], str | None]:
+    """(memory, whose kernels a plan must model: cuda, or None for this machine's own) of a typical accelerator by its size, else of this machine."""
+    return (TYPICAL[name], "cuda") if name in TYPICAL else (memory(), None)

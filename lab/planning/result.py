@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 CATEGORIES = ("weights", "gradients", "optimizer", "activations", "temporary")
+TOLD = ("peak_allocated_bytes", "peak_reserved_bytes", "categories", "phases", "trainable", "seconds", "not_modelled")
 NOT_MODELLED = (
     "the CUDA context (0.3 to 0.6 GB outside the allocator)",
     "workspaces of cuBLAS and of single kernels",
@@ -33,3 +34,7 @@ class Plan:
     def document(self) -> dict[str, Any]:
         """The plain JSON-able form."""
         return asdict(self)
+
+    def told(self) -> dict[str, Any]:
+        """What `lab.plan` and the terminal say; `seconds`: how long the plan took."""
+        return {name: getattr(self, name) for name in TOLD}

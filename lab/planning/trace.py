@@ -30,9 +30,15 @@ def batch_of(model: nn.Module, objective: str, *, rows: int, tokens: int, target
     return batch
 
 
-def step(built: Built, batch: dict[str, Tensor], objective: str, *, smoothing: float = 0.0, clip: float = 1.0) -> None:
-    """Forward, backward and clipping, as lab.training.loop does them: the logits stay until the backward pass is over."""
-    logits = built.model(**inputs_of(batch, built.model, objective)).logits
+def step(built: Built, batch: dict[str, Tensor], objective: str, *, smoothing: float = 0.0, clip: float = 1.0, use_cache: bool = False) -> None:
+    """Forward, backward and clipping, as lab.training.loop does them: the logits stay until the backward pass is over.
+
+    `use_cache`: as scripts do that call the model with its defaults and keep its output: keys and values stay, too.
+    """
+    inputs = inputs_of(batch, built.model, objective)
+    output = built.model(**{**inputs, "use_cache": True} if use_cache and "use_cache" in inputs else inputs)
+    logits, kept = output.logits, output if use_cache else None  # noqa: F841  (kept is held, not read)
+    del output
     loss = loss_sum(logits, batch["labels"], objective, smoothing) * (1 / max(1, batch["labels"].shape[0]))
     penalty = built.attached.penalty()
     if penalty is not None:
@@ -51,8 +57,8 @@ class Trace:
         self.tracker = Tracker(answers=ANSWERS, log=self.log)
         self._held: list[Any] = []
 
-    def run(self, batch: dict[str, Tensor], objective: str, *, optimizer: str, accumulate: bool, smoothing: float) -> Log:
-        """Trace one step. `accumulate`: gradients of an earlier pass are there already."""
+    def run(self, batch: dict[str, Tensor], objective: str, *, optimizer: str, accumulate: bool, smoothing: float, use_cache: bool = False) -> Log:
+        """Trace one step. `accumulate`: gradients of an earlier pass are there already; `use_cache`: see `step`."""
         built, tracker = self.built, self.tracker
         self._hold_by_layer([(t, [t]) for t in model_tensors(built.model)], "weights")
         if accumulate:
@@ -69,7 +75,7 @@ class Trace:
         gc.disable()  # a collection at a chance moment would free cycles at a chance moment
         try:
             with modelled(self.device, self.autocast), self._marking(), tracker.watching(built.model):
-                step(built, batch, objective, smoothing=smoothing)
+                step(built, batch, objective, smoothing=smoothing, use_cache=use_cache)
                 if optimizer == "sgd":
                     self._sgd(tracker)
         finally:

@@ -8,12 +8,16 @@ from typing import Any
 
 from lab.design import numbers
 from lab.design.refusal import Refusal
+from lab.design.spec import RunSpec
+from lab.planning import devices
+from lab.planning.advice import usable
 from lab.planning.client import PlanClient, Superseded
 from lab.planning.result import CATEGORIES
 from lab.runs import default
 from lab.ui import answering
-from lab.ui.markup import esc, memory
+from lab.ui.markup import duration, esc, memory
 from lab.ui.words import LANGUAGES, say
+from lab.verbs import estimate
 
 
 @functools.cache
@@ -23,30 +27,39 @@ def client() -> PlanClient:
 
 
 def plan(asked: Any) -> dict[str, Any]:
-    """{"html"} for {"draft", "language", "topic", "advise"}: peak by category against the device; with `advise` also the largest batch.
+    """{"html"} for {"draft", "language", "topic", "device", "advise"}: peak by category against the device; with `advise` also the largest batch.
 
-    {"html": ""} where the design may not run (the costs say why), {"superseded": True} where the same page has asked anew.
+    `device`: "" for this machine, or the size of a typical accelerator in GB. {"html": ""} where the design may not run (the costs say why),
+    {"superseded": True} where the same page has asked anew.
     """
     asked = asked if isinstance(asked, Mapping) else {}
     language = asked.get("language") if asked.get("language") in LANGUAGES else "en"
     topic = str(asked.get("topic") or "page")[:40]
+    device, kernels = devices.chosen(str(asked.get("device") or ""))
     try:
         spec = answering.spec_for(dict(asked.get("draft") or {}))
     except (Refusal, TypeError, ValueError):
         return {"html": ""}
+    request, time = {"spec": spec.document(), **({"device": kernels} if kernels else {})}, _time(spec, kernels, language)
     try:
         if asked.get("advise"):
-            found = client().advise({"spec": spec.document()}, topic=topic)
-            return {"html": panel(found["plan"], found["device"], found["room_bytes"], language, found)}
-        from lab.planning import devices
-        from lab.planning.advice import usable
-
-        document, device = client().plan({"spec": spec.document()}, topic=topic), devices.memory()
-        return {"html": panel(document, device, usable(device["total_bytes"], device["kind"]), language)}
+            found = client().advise(request, device=device, topic=topic)
+            return {"html": panel(found["plan"], found["device"], found["room_bytes"], language, found) + time}
+        return {"html": panel(client().plan(request, topic=topic), device, usable(device["total_bytes"], device["kind"]), language) + time}
     except Superseded:
         return {"superseded": True}
     except Refusal as problem:
-        return {"html": f'<h3>{esc(say(language, "plan.title.cpu"))}</h3><p class="lab-muted">{esc(problem.sentence)}</p>'}
+        return {"html": f'<h3>{esc(say(language, "plan.title.cpu"))}</h3><p class="lab-muted">{esc(problem.sentence)}</p>{time}'}
+
+
+def _time(spec: RunSpec, elsewhere: str | None, language: str) -> str:
+    """How long runs like this one took here, or that it is measured after the first steps."""
+    found = None if elsewhere else estimate(spec)
+    if found is None:
+        words = esc(say(language, "time.later"))
+    else:
+        words = f'{esc(say(language, "time.about"))} <b>{duration(found["seconds"])}</b>, {esc(say(language, "time.from." + found["alike"], runs=found["runs"]))}'
+    return f'<p class="lab-muted" id="plan-time">{words}</p>'
 
 
 def panel(document: Mapping[str, Any], device: Mapping[str, Any], room: int, language: str, advice: Mapping[str, Any] | None = None) -> str:

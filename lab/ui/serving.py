@@ -15,7 +15,7 @@ from lab.design.refusal import Refusal
 LARGEST_UPLOAD = "512mb"  # as lab.tasks.tables.LARGEST
 SHORTEST_PASSWORD = 8
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("lab.js", "knobs.js", "bench.js", "charts.js", "memory.js", "readings.js", "runs.js", "compare.js", "parallel.js", "export.js", "library.js", "data.js", "sweep.js", "tryit.js")
+SCRIPTS = ("lab.js", "knobs.js", "bench.js", "costs.js", "charts.js", "memory.js", "readings.js", "runs.js", "compare.js", "parallel.js", "export.js", "library.js", "data.js", "sweep.js", "tryit.js")
 STYLES = ("lab.css", "pages.css", "more.css", "data.css")
 
 
@@ -43,9 +43,14 @@ def plotly_folder() -> Path:
     return Path(importlib.util.find_spec("plotly").submodule_search_locations[0]) / "package_data"
 
 
+def plotly_address() -> str:
+    """Where the app serves the plotly.js that is installed here."""
+    return f"gradio_api/file={(plotly_folder() / 'plotly.min.js').as_posix()}"
+
+
 def plotly_tag() -> str:
-    """The script element of the plotly.js that is installed here."""
-    return f'<script src="gradio_api/file={(plotly_folder() / "plotly.min.js").as_posix()}"></script>'
+    """The script element of that plotly.js."""
+    return f'<script src="{plotly_address()}"></script>'
 
 
 def head() -> str:

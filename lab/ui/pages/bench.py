@@ -9,6 +9,7 @@ import gradio as gr
 from lab.design.refusal import Refusal
 from lab.runs import default
 from lab.ui import answering
+from lab.ui.costing import BATCHES, PRESETS, counts, point
 from lab.ui.markup import esc
 from lab.ui.planning import plan
 from lab.ui.schema import schema
@@ -23,6 +24,8 @@ QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
+    from lab.ui.serving import plotly_address
+
     both = {"en": schema("en"), "zh": schema("zh")}
     with gr.Row(elem_classes="lab-bench", equal_height=False):
         with gr.Column(elem_classes="lab-left", min_width=0):
@@ -38,6 +41,8 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-right", min_width=0):
             part("costs", "lab-card lab-costs")
             gr.HTML(html_template="", js_on_load="Lab.memory(element, server)", server_functions=[plan], elem_classes="lab-card lab-memory", elem_id="memory", apply_default_css=False)
+            gr.HTML(html_template="", js_on_load="Lab.costCurves(element, props, server)", server_functions=[point, counts], plotly=plotly_address(),
+                    methods=list(PRESETS), batches=list(BATCHES), elem_classes="lab-card", elem_id="cost-curves", apply_default_css=False)  # fmt: skip
             with gr.Row(elem_classes="lab-launch", equal_height=True):
                 launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch", min_width=0)
                 enqueue = gr.Button(gr.I18n()("native.enqueue"), elem_id="enqueue", min_width=0)

@@ -48,23 +48,28 @@
     const open = h("button", { type: "button", class: "lab-quiet", onclick: () => { form.hidden = !form.hidden; if (!form.hidden) name.focus(); } }, say("bench.save"));
     element.replaceChildren(h("div", { class: "lab-tools" }, h("span", { class: "lab-muted" }, say("bench.copy")), ["yaml", "command", "python"].map(copy), open), form, said);
   };
-  // the memory plan: asked when the knobs have rested, first the plan, then the largest batch
+  // the memory plan: asked when the knobs have rested, first the plan, then the largest batch; against this machine or a typical accelerator
+  Lab.device = () => { const kept = Lab.kept("lab_device"); return SIZES.includes(kept) ? kept : ""; };
+  const SIZES = ["16", "24", "40", "80"];
   Lab.memory = (element, server) => {
-    const REST = 700, topic = Math.random().toString(36).slice(2);
+    const { h, say } = Lab, REST = 700, topic = Math.random().toString(36).slice(2);
+    const choice = h("select", { id: "plan-device", "aria-label": say("plan.device"), onchange: (event) => { Lab.keep("lab_device", event.target.value || null); Lab.emit("device"); ask(); } },
+      h("option", { value: "" }, say("plan.device.here")), SIZES.map((size) => h("option", { value: size, selected: size === Lab.device() }, say("plan.device.other", { size }))));
+    const body = h("div", { class: "lab-plan" });
+    element.replaceChildren(body, h("label", { class: "lab-muted lab-plan-device" }, say("plan.device"), choice));
     let asked = "", timer = 0;
     const ask = async () => {
-      const draft = Lab.draft(), mark = JSON.stringify([draft.model, draft.task, draft.method, draft.training]);
+      const draft = Lab.draft(), device = Lab.device(), mark = JSON.stringify([draft.model, draft.task, draft.method, draft.training, device]);
       if (mark === asked) return;
       asked = mark;
-      if (!element.firstChild) Lab.fill(element, "<p class='lab-muted'></p>");
-      if (!element.querySelector("[data-peak]")) element.firstChild.textContent = Lab.say("plan.asking");
-      element.classList.add("stale");
+      if (!body.querySelector("[data-peak]")) body.replaceChildren(h("p", { class: "lab-muted" }, say("plan.asking")));
+      body.classList.add("stale");
       for (const advise of [false, true]) {
         let found;
-        try { found = await server.plan({ draft, language: Lab.language, topic, advise }); } catch { found = { html: "" }; }
+        try { found = await server.plan({ draft, language: Lab.language, topic, device, advise }); } catch { found = { html: "" }; }
         if (asked !== mark || found.superseded) return;
-        Lab.fill(element, found.html);
-        element.classList.remove("stale");
+        Lab.fill(body, found.html);
+        body.classList.remove("stale");
         if (!found.html) return;
       }
     };

@@ -1,0 +1,66 @@
+// Cost curves under the memory plan: peak memory against batch for several methods, trained weights against rank. Nothing is asked before it is wanted.
+(function () {
+  const Lab = (window.Lab = window.Lab || {});
+  const { h, say } = Lab;
+  const style = (name) => getComputedStyle(document.querySelector(".gradio-container") || document.body).getPropertyValue(name).trim();
+  const loaded = (address) => new Promise((done, failed) => {
+    if (window.Plotly) return done();
+    document.head.append(h("script", { src: address, onload: () => done(), onerror: failed }));
+  });
+
+  Lab.costCurves = (element, props, server) => {
+    const methods = ["", ...props.methods], title = (name) => name || say("costs.curves.this");
+    const wanted = new Set(["", "lora", "lamda", "adapter-houlsby"]);
+    const picks = methods.map((name, index) => {
+      const box = h("input", { type: "checkbox", checked: wanted.has(name), onchange: () => box.checked ? wanted.add(name) : wanted.delete(name) });
+      return h("label", {}, box, h("i", { style: `background:var(--run-${index})` }), title(name));
+    });
+    const memory = h("div", { class: "lab-plot" }), weights = h("div", { class: "lab-plot" }), told = h("p", { class: "lab-muted", role: "status", id: "cost-told" });
+    const go = h("button", { type: "button", class: "lab-button", onclick: () => (running ? stop() : compute()) }, say("costs.curves.go"));
+    const box = h("details", { class: "lab-cost-curves" }, h("summary", {}, say("costs.curves")), h("p", { class: "lab-muted" }, say("costs.curves.help")), h("div", { class: "lab-cost-picks" }, picks), go, told,
+      h("figure", {}, h("figcaption", {}, say("costs.curves.memory")), memory), h("figure", {}, h("figcaption", {}, say("costs.curves.weights")), weights));
+    element.replaceChildren(box);
+    let running = 0, count = 0, points = {}, curves = {}, room = 0;
+
+    const axis = (more) => ({ gridcolor: style("--line"), zeroline: false, linecolor: style("--line"), tickfont: { size: 11, color: style("--muted") }, automargin: true, type: "log", ...more });
+    const plot = (node, lines, x, y, shapes = []) => window.Plotly && Plotly.react(node, lines, {
+      height: 210, margin: { l: 44, r: 8, t: 6, b: 26 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, shapes, hovermode: "x unified",
+      font: { family: style("--sans") || "sans-serif", size: 11, color: style("--muted") }, hoverlabel: { bgcolor: style("--card"), bordercolor: style("--line-strong"), font: { color: style("--ink"), size: 12 } }, xaxis: axis(x), yaxis: axis(y),
+    }, { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
+    const line = (name, pairs, unit) => ({ x: pairs.map((pair) => pair[0]), y: pairs.map((pair) => pair[1]), type: "scatter", mode: "lines+markers", name: title(name), marker: { size: 5 }, line: { width: name ? 1.6 : 2.6, color: style(`--run-${methods.indexOf(name)}`) }, hovertemplate: `%{y:.3~s}${unit}<extra>${title(name)}</extra>` });
+    const draw = () => {
+      const roof = room ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: room, y1: room, line: { color: style("--red"), width: 1.2, dash: "dot" } }] : [];
+      plot(memory, Object.entries(points).map(([name, pairs]) => line(name, pairs, "B")), { tickvals: props.batches, ticktext: props.batches.map(String) }, { tickformat: ".2~s", ticksuffix: "B" }, roof);
+      const ranks = [...new Set(Object.values(curves).flatMap((pairs) => pairs.map((pair) => pair[0])))].sort((a, b) => a - b);
+      plot(weights, Object.entries(curves).map(([name, pairs]) => line(name, pairs, "")), { tickvals: ranks, ticktext: ranks.map(String) }, { tickformat: ".2~s" });
+      memory.dataset.points = Object.values(points).reduce((sum, pairs) => sum + pairs.length, 0);
+      weights.dataset.curves = Object.keys(curves).length;
+    };
+    const stop = () => { running = 0; go.textContent = say("costs.curves.go"); };
+    const compute = async () => {
+      const mine = (running = ++count), draft = Lab.draft(), device = Lab.device(), chosen = methods.filter((name) => wanted.has(name)), wrong = [];
+      go.textContent = say("costs.curves.stop");
+      points = {}; curves = {};
+      try { await loaded(props.plotly); curves = (await server.counts({ draft })).curves || {}; } catch { return stop(); }
+      curves = Object.fromEntries(Object.entries(curves).filter(([name]) => wanted.has(name)));
+      draw();
+      const all = chosen.length * props.batches.length;
+      let done = 0;
+      for (const batch of props.batches) for (const name of chosen) { // one at a time: a turned knob comes in between
+        if (running !== mine) return;
+        if (!wrong.some((one) => one[0] === name)) {
+          let found;
+          try { found = await server.point({ draft, method: name, batch, device }); } catch { return stop(); }
+          if (running !== mine) return;
+          if (found.wrong) wrong.push([name, found.wrong]);
+          else { (points[name] = points[name] || []).push([batch, found.bytes]); room = found.room; }
+        }
+        told.textContent = [say("costs.curves.done", { n: ++done, all }), ...wrong.map(([one, why]) => `${title(one)}: ${why}`)].join(" · ");
+        draw();
+      }
+      stop();
+    };
+    box.addEventListener("toggle", () => { if (!box.open) stop(); });
+    Lab.on("theme", draw);
+  };
+})();
