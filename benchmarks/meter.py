@@ -1,11 +1,13 @@
-"""What the live meter costs: `python benchmarks/meter.py`. Processor time of metered steps beyond the steps around them, over the whole training.
+"""What the live meter costs: `python benchmarks/meter.py [--steps N] [METHOD ...]`. Processor time of metered steps beyond the steps around them.
 
-Runs of 200 steps on the bundled encoder: LoRA, which is metered once, and LISA, whose trained layers change so often that it is metered as often
-as a run of this length may. Evaluation and loading are left out of both sides, so the share is the largest there can be.
+Runs on the bundled encoder: LoRA, which is metered once, and LISA, whose trained layers change so often that it is metered as often as a run
+of its length may. Evaluation and loading are left out of both sides, so the share is the largest there can be. With fewer steps than 200 the
+share of a run of 200 is that of as many metered steps as such a run may have.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import tempfile
@@ -17,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lab.design.spec import spec_of  # noqa: E402
 from lab.training import Record, train  # noqa: E402
 from lab.training.loop import Loop  # noqa: E402
+from lab.training.metering import MOST, PER  # noqa: E402
 
-STEPS = 200
+WHOLE = 200  # steps of the run whose share is told
 
 
 def small_task(folder: Path) -> dict:
@@ -28,7 +31,7 @@ def small_task(folder: Path) -> dict:
     return {"name": "rows", "family": "classification", "labels": ["0", "1"], "source": {"file": str(folder / "rows.csv"), "hash": {"validation": 0.03, "test": 0.03}}}
 
 
-def share(method: str, task: dict) -> None:
+def share(method: str, task: dict, steps: int) -> None:
     """Train, and print the meter's share of the processor time that steps took."""
     took: list[float] = []
     step = Loop.train_step
@@ -42,25 +45,29 @@ def share(method: str, task: dict) -> None:
     Loop.train_step = timed
     try:
         spec = spec_of({"model": "minilm-l6", "task": task, "method": method, "seed": 0,
-                        "training": {"steps": STEPS, "batch_size": 8, "evaluate_every": STEPS, "energy": False, "device": "cpu"}})  # fmt: skip
+                        "training": {"steps": steps, "batch_size": 8, "evaluate_every": steps, "energy": False, "device": "cpu"}})  # fmt: skip
         record = Record()
         with tempfile.TemporaryDirectory() as folder:
             train(spec, record, folder, say=lambda line: None)
     finally:
         Loop.train_step = step
     metered = sorted({number for number, name, _ in record.rows if name.startswith("measured/")})
-    extra, ratios = 0.0, []
+    ratios = []
     for number in metered:
-        around = [took[i - 1] for i in range(max(1, number - 8), min(STEPS, number + 8) + 1) if i not in metered]
-        usual = statistics.median(around)
-        extra += took[number - 1] - usual
-        ratios.append(took[number - 1] / usual)
-    print(f"{method}: steps {metered} metered, at {', '.join(f'{ratio:.2f}' for ratio in ratios)} times a usual step; "
-          f"{100 * extra / sum(took):.2f} % of the training", flush=True)  # fmt: skip
+        around = [took[i - 1] for i in range(max(1, number - 8), min(steps, number + 8) + 1) if i not in metered]
+        ratios.append(took[number - 1] / statistics.median(around))
+    times = len(metered) if steps == WHOLE else 1 if method == "lora" else min(MOST, 1 + WHOLE // PER)
+    extra = times * (statistics.mean(ratios) - 1)
+    print(f"{method}: steps {metered} of {steps} metered, at {', '.join(f'{ratio:.2f}' for ratio in ratios)} times a usual step; "
+          f"{times} in a run of {WHOLE} cost {100 * extra / (WHOLE + extra):.2f} % of its training", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("methods", nargs="*", default=["lora", "lisa"])
+    parser.add_argument("--steps", type=int, default=WHOLE)
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as data:
         rows = small_task(Path(data))
-        for each in sys.argv[1:] or ("lora", "lisa"):
-            share(each, rows)
+        for each in given.methods:
+            share(each, rows, given.steps)

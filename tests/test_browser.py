@@ -92,6 +92,7 @@ def test_main_path(app, browser, tmp_path):
 
     page.locator(f'.lab-item[data-run="{first}"]').click()
     page.wait_for_selector("#run-head .lab-state.succeeded", timeout=LONG)
+    measured_beside_predicted(page)
     export(page, tmp_path)
 
     page.get_by_role("link", name="Compare").first.click()
@@ -103,6 +104,41 @@ def test_main_path(app, browser, tmp_path):
     page.reload()  # the address reopens the comparison
     page.wait_for_selector("#settings code:text('training.steps')")
     assert page.locator("#results tbody tr").count() == 2
+    watched.clean()
+
+
+def measured_beside_predicted(page):
+    """Three stacked bars: the plan's longest rows, the plan for the metered batch, and what was measured, equal within 0.5 %."""
+    page.wait_for_function("document.querySelector('#run-memory .lab-plot')?.dataset.bars?.split(',').length === 3", timeout=LONG)
+    _, predicted, measured = map(int, page.locator("#run-memory .lab-plot").first.get_attribute("data-bars").split(","))
+    assert predicted == pytest.approx(measured, rel=0.005)
+    assert "%" in page.locator("#memory-words").inner_text()
+
+
+def peak(page):
+    return int(page.locator("#memory [data-peak]").get_attribute("data-peak"))
+
+
+def test_the_memory_bar_follows_the_rank_and_says_what_does_not_fit(app, browser):
+    watched = opened(browser, app)
+    page = watched.page
+    page.wait_for_selector("#memory [data-peak]", timeout=LONG)
+    page.evaluate("window.untouched = true")
+    before, widths = peak(page), page.locator("#memory .lab-stack i").evaluate_all("all => all.map(one => one.style.width)")
+    page.get_by_label("rank r").fill("256")
+    page.wait_for_function(f"Number(document.querySelector('#memory [data-peak]')?.dataset.peak) > {before}", timeout=LONG)
+    assert page.locator("#memory .lab-stack i").evaluate_all("all => all.map(one => one.style.width)") != widths
+    assert page.evaluate("window.untouched") is True, "the page was not loaded again"
+    assert page.locator("#memory .lab-over").count() == 0
+    page.goto(f"{app}/?model=llama-2-7b&task=text-lm&method=full")
+    page.get_by_label("Device", exact=True).last.select_option("16")
+    page.locator("#memory .lab-over").wait_for(timeout=LONG)
+    assert "16 GB" in page.locator("#memory .lab-over").inner_text()
+    page.locator("#cost-curves summary").click()
+    page.locator("#cost-curves").get_by_role("button", name="Compute").click()
+    page.wait_for_function("Number(document.querySelector('#cost-curves .lab-plot')?.dataset.points || 0) >= 2", timeout=LONG)
+    assert page.locator("#cost-curves [data-curves]").get_attribute("data-curves") >= "3"
+    page.locator("#cost-curves").get_by_role("button", name="Stop").click()
     watched.clean()
 
 

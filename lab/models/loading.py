@@ -33,7 +33,7 @@ WORDS = {"seq2seq": "turn one text into another", "causal": "continue a text", "
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No load reports, progress bars or warnings of transformers inside."""
     level, bars = transformers.utils.logging.get_verbosity(), transformers.utils.logging.is_progress_bar_enabled()
     transformers.utils.logging.set_verbosity(50)  # CRITICAL: the report of new and unused weights is a warning
@@ -62,12 +62,12 @@ def config_of(spec: ModelSpec, cache: Path | None = None) -> Any:
     """The configuration: from the files on this machine, else from the spec's facts."""
     place = locate(spec, cache)
     if place.folder is not None:
-        with _quiet():
+        with quiet():
             return AutoConfig.from_pretrained(place.folder, trust_remote_code=False)
     facts = dict(spec.config)
     model_type = facts.pop("model_type", spec.architecture)
     try:
-        with _quiet():
+        with quiet():
             return AutoConfig.for_model(model_type, **facts)
     except (ValueError, TypeError) as error:
         raise Refusal(f"transformers cannot build a configuration for {spec.name} ({str(error)[:160]}).", "model") from None
@@ -99,7 +99,7 @@ def build_meta(spec: ModelSpec, objective: str | None, num_labels: int | None, a
     """The model on the meta device: names, shapes and modules, no storage."""
     config = _for_task(config_of(spec), objective, num_labels)
     auto = _check(spec, config, objective)
-    with _quiet(), torch.device("meta"):
+    with quiet(), torch.device("meta"):
         model = auto.from_config(config, **({"attn_implementation": attn} if attn else {}))
     model.tie_weights()
     return model.eval()
@@ -112,7 +112,7 @@ def load(spec: ModelSpec, objective: str, num_labels: int | None, dtype: Any, se
     where, options = _where(spec, cache)
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or torch.float32
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             config = _for_task(AutoConfig.from_pretrained(where, trust_remote_code=False, **options), objective, num_labels)
             auto = _check(spec, config, objective)
@@ -129,7 +129,7 @@ def load_tokenizer(spec: ModelSpec, cache: Path | None = None) -> Any:
     """See `lab.models.load_tokenizer`."""
     where, options = _where(spec, cache)
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
     except Exception as error:
         raise _refusal(spec, where, error, "tokenizer") from error
@@ -158,7 +158,7 @@ def _refusal(spec: ModelSpec, where: str, error: Exception, what: str = "weights
 def convert_gguf(gguf: Path, target: Path) -> None:
     """A GGUF file as a folder of bf16 safetensors with config and tokenizer. A GGUF-loaded model cannot save itself."""
     options = {"gguf_file": gguf.name, "trust_remote_code": False, "local_files_only": True}
-    with _quiet(), contextlib.redirect_stderr(io.StringIO()):  # the reader of GGUF has a bar of its own
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # the reader of GGUF has a bar of its own
         loaded = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **options)
         facts = loaded.config.to_dict()
         for key in ("quantization_config", "_model_name_or_path", "_name_or_path", "architectures"):

@@ -11,24 +11,21 @@ The child is started with the first question that the cache cannot answer, and a
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from queue import Empty, Queue
 from typing import Any
 
+from lab.child import Child
 from lab.design.refusal import Refusal
 from lab.planning import advice, devices
 from lab.planning.request import check, key
 
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS, ANSWER_SECONDS = 120, 120
+START_SECONDS, ANSWER_SECONDS = 240, 120
 
 
 class Superseded(Exception):
@@ -46,9 +43,9 @@ class PlanClient:
         self.folder = folder / "plans"
         self._lock, self._latest, self._number = threading.Lock(), {}, 0
         self._latest_lock = threading.Lock()
-        self._child: subprocess.Popen | None = None
-        self._said: Queue[dict | None] = Queue()
-        atexit.register(self.close)
+        self._child = Child("lab.planning.serve", start=START_SECONDS, answer=ANSWER_SECONDS,
+                            late="The planner gave no answer in {seconds} s; try a smaller shape.",
+                            died="The planning process ended without an answer; the app's log says why.")  # fmt: skip
 
     def plan(self, request: Mapping[str, Any], *, topic: str | None = None) -> dict[str, Any]:
         """The document of a Plan. Raises Refusal, or Superseded (only where a topic is given)."""
@@ -64,7 +61,7 @@ class PlanClient:
             found = self._read(name)  # another thread may have asked the same
             if found is not None:
                 return found
-            said = self._ask(asked)
+            said = self._child.ask({"request": asked})
         if "refusal" in said:
             raise Refusal(said["refusal"]["sentence"], said["refusal"]["field"])
         self._write(name, said["plan"])
@@ -84,13 +81,7 @@ class PlanClient:
 
     def close(self) -> None:
         """End the child, if there is one."""
-        child, self._child = self._child, None
-        if child is not None and child.poll() is None:
-            child.stdin.close()
-            try:
-                child.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        self._child.close()
 
     # -- the cache ---------------------------------------------------------------------------------------------------------------------
 
@@ -109,8 +100,6 @@ class PlanClient:
         except OSError:
             pass  # a full disk costs the cache, not the answer
 
-    # -- the child ---------------------------------------------------------------------------------------------------------------------
-
     def _announce(self, topic: str | None) -> int:
         with self._latest_lock:
             self._number += 1
@@ -119,58 +108,8 @@ class PlanClient:
             return self._number
 
     def _warm(self) -> None:
-        with self._lock:
-            try:
-                self._alive()
-            except Refusal:
-                pass
-
-    def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """One question and its answer; a child that died is started again once."""
-        for last in (False, True):
-            try:
-                child = self._alive()
-                number = self._announce(None)
-                child.stdin.write(json.dumps({"id": number, "request": request}, default=str) + "\n")
-                child.stdin.flush()
-                return self._wait(number, ANSWER_SECONDS)
-            except (BrokenPipeError, EOFError, OSError):
-                self.close()
-                if last:
-                    break
-        raise Refusal("The planning process ended without an answer; the app's log says why.")
-
-    def _wait(self, number: int, seconds: float) -> dict[str, Any]:
-        while True:
-            try:
-                said = self._said.get(timeout=seconds)
-            except Empty:
-                self.close()
-                raise Refusal(f"The planner gave no answer in {seconds} s; try a smaller shape.") from None
-            if said is None:
-                raise EOFError
-            if said.get("id") == number:
-                return said
-
-    def _alive(self) -> subprocess.Popen:
-        if self._child is not None and self._child.poll() is None:
-            return self._child
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
-        self._said = Queue()
-        self._child = subprocess.Popen([sys.executable, "-m", "lab.planning.serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                       encoding="utf-8", env=environment)  # fmt: skip
-        threading.Thread(target=_listen, args=(self._child, self._said), daemon=True).start()
-        self._wait(0, START_SECONDS)
-        return self._child
-
-
-def _listen(child: subprocess.Popen, said: Queue) -> None:
-    for line in child.stdout:
-        try:
-            said.put(json.loads(line))
-        except ValueError:
-            continue
-    said.put(None)
+        with self._lock, contextlib.suppress(Refusal, EOFError, OSError):
+            self._child.alive()
 
 
 def shape_of(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:

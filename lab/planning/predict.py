@@ -6,14 +6,11 @@ replayed (replay.py). Where layers differ, or the method treats them differently
 
 from __future__ import annotations
 
-import contextlib
 import time
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-import transformers
 
 from lab.design.anatomy import Anatomy, anatomy
 from lab.design.catalogue import method_of
@@ -24,6 +21,7 @@ from lab.design.refusal import Refusal
 from lab.design.rules import require
 from lab.design.spec import RunSpec, spec_of
 from lab.models import resolve
+from lab.models.loading import quiet
 from lab.planning.building import Built, Subject, alike, build, depths, facts_of, traced_depths
 from lab.planning.log import Log, NotAlike
 from lab.planning.replay import Peaks, replay
@@ -89,7 +87,7 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
                       _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed)  # fmt: skip
     shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens}
     how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing, "use_cache": use_cache}
-    with _quiet():
+    with quiet():
         peaks, trainable, head = _peaks(subject, body, shape, how, device, _dtype(autocast, "autocast") if autocast else None, whole)
     peak = peaks.largest()
     setting = {"model": spec.name, "method": chosen.preset or chosen.name, "batch": batch, "tokens": tokens, "target_tokens": shape["target_tokens"],
@@ -116,19 +114,6 @@ def _peaks(subject: Subject, body: Anatomy, shape: dict, how: dict, device: str,
     built = build(subject)
     log = _traced(built, subject, shape, how, device, autocast)
     return replay(log.plain()), built.attached.trainable_now, _head(built)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what transformers says of models in general."""
-    level = transformers.utils.logging.get_verbosity()
-    transformers.utils.logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers.utils.logging.set_verbosity(level)
 
 
 def _traced(built: Built, subject: Subject, shape: dict, how: dict, device: str, autocast: torch.dtype | None) -> Log:

@@ -184,12 +184,16 @@ def near(method: Method, language: str) -> str:
 
 
 def spec_for(draft: dict[str, Any]) -> RunSpec:
-    """The spec of a draft. Raises the first `Refusal`, with its field as a path in the draft."""
+    """The spec of a draft, as it can be launched here. Raises the first `Refusal`, with its field as a path in the draft."""
+    return check(design_of(draft))
+
+
+def design_of(draft: dict[str, Any]) -> RunSpec:
+    """The spec of a draft, whether or not its model's weights and its data are on this machine: enough to say what it costs. Raises as `spec_for`."""
     found = answer(draft)
     for path, sentence in found.errors:
         raise Refusal(sentence, path)
-    kept = {key: value for key, value in found.draft.items() if key in RunSpec.model_fields}
-    return check(kept)
+    return spec_of({key: value for key, value in found.draft.items() if key in RunSpec.model_fields})
 
 
 def launch_document(draft: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def point(asked: Any) -> dict[str, Any]:
     try:
         if asked.get("batch") not in BATCHES:
             raise Refusal("This is none of the batches of the curve.", "batch")
-        spec = answering.spec_for({**dict(asked.get("draft") or {}), **_method(asked)})
+        spec = answering.design_of({**dict(asked.get("draft") or {}), **_method(asked)})
         found = planning.client().plan({"spec": spec.document(), "batch": asked["batch"], **({"device": kernels} if kernels else {})})
     except Refusal as problem:
         return {"wrong": problem.sentence}

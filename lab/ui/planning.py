@@ -37,7 +37,7 @@ def plan(asked: Any) -> dict[str, Any]:
     topic = str(asked.get("topic") or "page")[:40]
     device, kernels = devices.chosen(str(asked.get("device") or ""))
     try:
-        spec = answering.spec_for(dict(asked.get("draft") or {}))
+        spec = answering.design_of(dict(asked.get("draft") or {}))
     except (Refusal, TypeError, ValueError):
         return {"html": ""}
     request, time = {"spec": spec.document(), **({"device": kernels} if kernels else {})}, _time(spec, kernels, language)

@@ -13,7 +13,7 @@
     font: { family: style("--sans") || "sans-serif", size: 11, color: style("--muted") }, hoverlabel: { bgcolor: style("--card"), bordercolor: style("--line-strong"), font: { color: style("--ink"), size: 12 } }, ...more });
 
   const bars = (plot, columns) => {
-    const traces = KINDS.map(([name, colour]) => ({ type: "bar", name: say("plan." + name), x: columns.map((one) => one.label), y: columns.map((one) => one.parts[name]), marker: { color: style(colour), opacity: columns.map((one) => (one.predicted ? 0.55 : 1)), pattern: { shape: columns.map((one) => (one.predicted ? "/" : "")), size: 6, solidity: 0.25, fgcolor: style("--card") } }, hovertemplate: "%{y:.4~s}B<extra>" + say("plan." + name) + "</extra>", width: 0.62 }));
+    const traces = KINDS.map(([name, colour]) => ({ type: "bar", name: say("plan." + name), x: columns.map((one) => one.label), y: columns.map((one) => one.parts[name]), marker: { color: style(colour), opacity: columns.map((one) => (one.predicted ? 0.5 : 1)), line: { width: columns.map((one) => (one.predicted ? 1.5 : 0)), color: style(colour) } }, hovertemplate: "%{y:.4~s}B<extra>" + say("plan." + name) + "</extra>", width: 0.62 }));
     const told = columns.map((one) => ({ x: one.label, y: total(one.parts), text: Lab.number(total(one.parts)) + "B", showarrow: false, yshift: 9, font: { size: 11, color: style("--ink") } }));
     Plotly.react(plot, traces, layout({ barmode: "stack", hovermode: "x unified", annotations: told, xaxis: { ...axes(), type: "category", fixedrange: true }, yaxis: { ...axes(), tickformat: ".3~s", ticksuffix: "B", nticks: 5, rangemode: "tozero" } }), CONFIG);
   };
@@ -22,13 +22,13 @@
     const name = { memory_bytes: "curve.memory_bytes", peak_bytes: "curve.peak_bytes", reserved_peak_bytes: "curve.reserved_peak_bytes" };
     const traces = Object.entries(value.lines).map(([key, [x, y]]) => ({ type: "scatter", mode: x.length < 2 ? "markers" : "lines", name: say(name[key]), x, y, line: { width: 1.8, color: style("--blue"), dash: key === "memory_bytes" ? "solid" : key === "peak_bytes" ? "6px,4px" : "2px,3px" }, hovertemplate: "%{y:.4~s}B<extra>" + say(name[key]) + "</extra>" }));
     const shapes = line ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: line, y1: line, line: { color: style("--trained"), width: 1.6, dash: "dot" } }] : [];
-    const notes = line ? [{ xref: "paper", x: 0, y: line, xanchor: "left", yanchor: "bottom", showarrow: false, text: say("memory.line") + " " + Lab.number(line) + "B", font: { size: 11, color: style("--trained-ink") } }] : [];
+    const notes = line ? [{ xref: "paper", x: 0, y: line, xanchor: "left", yanchor: "top", showarrow: false, text: say("memory.line") + " " + Lab.number(line) + "B", font: { size: 11, color: style("--trained-ink") } }] : [];
     const top = Math.max(line || 0, ...Object.values(value.lines).flatMap(([, y]) => y));
     Plotly.react(plot, traces, layout({ uirevision: value.run, hovermode: "x unified", shapes, annotations: notes, xaxis: { ...axes(), tickformat: "~s", nticks: 6 }, yaxis: { ...axes(), tickformat: ".3~s", ticksuffix: "B", nticks: 5, range: [0, top * 1.12] } }), CONFIG);
   };
 
   Lab.runMemory = (element, props, watch, server) => {
-    let said = {}, asked = "", mark = "";
+    let said = {}, asked = "", mark = "", later = 0;
     const left = h("div", { class: "lab-plot" }), right = h("div", { class: "lab-plot" }), words = h("p", { class: "lab-muted", id: "memory-words" });
     const legend = h("ul", { class: "lab-kinds" }, KINDS.map(([name]) => h("li", {}, h("i", { class: name }), say("plan." + name))));
     const card = h("figure", { class: "lab-chart wide-12 lab-run-memory", "data-chart": "memory" }, h("figcaption", {}, say("memory.title"), legend), h("div", { class: "lab-memory-two" }, left, right), words);
@@ -48,6 +48,7 @@
       const value = props.value;
       card.hidden = !value;
       if (!value) return;
+      if (!window.Plotly) { clearTimeout(later); later = setTimeout(() => draw(true), 150); return; } // its script is still on the way
       if (said.run !== value.run) said = {};
       const now = JSON.stringify([value.run, value.measured.length, value.lines.memory_bytes?.[0].at(-1), Object.keys(said), Lab.dark()]);
       ask(value);
@@ -64,7 +65,7 @@
       left.dataset.bars = columns.map((one) => Math.round(total(one.parts))).join();
       card.dataset.points = value.lines.memory_bytes ? value.lines.memory_bytes[0].length : 0;
       const first = value.measured[0], off = first && said.batch ? (100 * (said.batch.peak / total(first.parts) - 1)) : null;
-      words.textContent = [said.wrong || (!said.worst ? say("plan.asking") : ""), off === null ? "" : say("memory.off", { off: (off >= 0 ? "+" : "−") + Math.abs(off).toFixed(2) }),
+      words.textContent = [said.wrong || (!said.worst ? say("plan.asking") : ""), off === null ? "" : say("memory.off", { off: Math.abs(off) < 0.005 ? "0.00" : (off > 0 ? "+" : "−") + Math.abs(off).toFixed(2) }),
         value.measured.length ? "" : say("memory.later"), value.measured.length > 1 ? say("memory.changed") : "", value.device === "cpu" ? say(base ? "memory.resident.base" : "memory.resident", { base: Lab.number(base) + "B" }) : ""].filter(Boolean).join(" ");
     };
     watch("value", () => draw(false));
