@@ -30,9 +30,9 @@
     const line = (name, pairs, unit) => ({ x: pairs.map((pair) => pair[0]), y: pairs.map((pair) => pair[1]), type: "scatter", mode: "lines+markers", name: title(name), marker: { size: 5 }, line: { width: name ? 1.6 : 2.6, color: style(`--run-${methods.indexOf(name)}`) }, hovertemplate: `%{y:.3~s}${unit}<extra>${title(name)}</extra>` });
     const draw = () => {
       const roof = room ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: room, y1: room, line: { color: style("--red"), width: 1.2, dash: "dot" } }] : [];
-      plot(memory, Object.entries(points).map(([name, pairs]) => line(name, pairs, "B")), { tickvals: props.batches, ticktext: props.batches.map(String) }, { tickformat: ".2~s", ticksuffix: "B" }, roof);
+      plot(memory, Object.entries(points).map(([name, pairs]) => line(name, pairs, "B")), { tickvals: props.batches, ticktext: props.batches.map(String) }, { tickformat: ".2~s", ticksuffix: "B", dtick: 1 }, roof);
       const ranks = [...new Set(Object.values(curves).flatMap((pairs) => pairs.map((pair) => pair[0])))].sort((a, b) => a - b);
-      plot(weights, Object.entries(curves).map(([name, pairs]) => line(name, pairs, "")), { tickvals: ranks, ticktext: ranks.map(String) }, { tickformat: ".2~s" });
+      plot(weights, Object.entries(curves).map(([name, pairs]) => line(name, pairs, "")), { tickvals: ranks, ticktext: ranks.map(String) }, { tickformat: ".2~s", dtick: 1 });
       memory.dataset.points = Object.values(points).reduce((sum, pairs) => sum + pairs.length, 0);
       weights.dataset.curves = Object.keys(curves).length;
     };
