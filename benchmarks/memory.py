@@ -58,7 +58,13 @@ def published() -> None:
 
 
 def ratios() -> None:
-    """LoRA over LaMDA, bart-large, fp32, source 512, target 128."""
+    """LoRA over LaMDA, bart-large, fp32, source 512, target 128, no LoRA dropout.
+
+    A prototype gave 1.23 for batch 4 and 1.34 for batch 32; a step of the lab gives 1.20 and 1.32. It pads (the mask becomes a bias of every
+    attention call), keeps the logits until the backward pass is over, and LaMDA begins with all of B training. Taken away one after the other:
+    1.203 and 1.324 without padding, 1.208 and 1.339 with the logits dropped too, 1.225 and 1.351 with B frozen from the start. What is kept in
+    both methods alike pulls the ratio down; the saving itself, x that a trained A keeps, is the same.
+    """
     for batch in (4, 8, 16, 32):
         peaks = {
             label: plan_shape(model="bart-large", method=method, batch=batch, tokens=512, target_tokens=128, overrides={**SIX, **more}).peak_allocated_bytes
