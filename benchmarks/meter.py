@@ -1,4 +1,4 @@
-"""What the live meter costs: `python benchmarks/meter.py [--steps N] [METHOD ...]`. Processor time of metered steps beyond the steps around them.
+"""What the live meter costs: `python benchmarks/meter.py [--steps N] [--batch N] [METHOD ...]`. Processor time of metered steps beyond the steps around them.
 
 Runs on the bundled encoder: LoRA, which is metered once, and LISA, whose trained layers change so often that it is metered as often as a run
 of its length may. Evaluation and loading are left out of both sides, so the share is the largest there can be. With fewer steps than 200 the
@@ -31,7 +31,7 @@ def small_task(folder: Path) -> dict:
     return {"name": "rows", "family": "classification", "labels": ["0", "1"], "source": {"file": str(folder / "rows.csv"), "hash": {"validation": 0.03, "test": 0.03}}}
 
 
-def share(method: str, task: dict, steps: int) -> None:
+def share(method: str, task: dict, steps: int, batch: int) -> None:
     """Train, and print the meter's share of the processor time that steps took."""
     took: list[float] = []
     step = Loop.train_step
@@ -45,7 +45,7 @@ def share(method: str, task: dict, steps: int) -> None:
     Loop.train_step = timed
     try:
         spec = spec_of({"model": "minilm-l6", "task": task, "method": method, "seed": 0,
-                        "training": {"steps": steps, "batch_size": 8, "evaluate_every": steps, "energy": False, "device": "cpu"}})  # fmt: skip
+                        "training": {"steps": steps, "batch_size": batch, "evaluate_every": steps, "energy": False, "device": "cpu"}})  # fmt: skip
         record = Record()
         with tempfile.TemporaryDirectory() as folder:
             train(spec, record, folder, say=lambda line: None)
@@ -66,8 +66,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("methods", nargs="*", default=["lora", "lisa"])
     parser.add_argument("--steps", type=int, default=WHOLE)
+    parser.add_argument("--batch", type=int, default=32)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as data:
         rows = small_task(Path(data))
         for each in given.methods:
-            share(each, rows, given.steps)
+            share(each, rows, given.steps, given.batch)

@@ -1,7 +1,7 @@
 """Which steps of a run are instrumented, so that its memory is known by category, and what they found.
 
 A metered step is slower (Python looks at each operation), so a run has few: one at the start, and one after a schedule changed what
-trains, at most one per hundred steps more and four in all. "At the start" is the second step, since the first makes the optimizer's
+trains, at most one per two hundred steps more and four in all. "At the start" is the second step, since the first makes the optimizer's
 state on its way: its backward pass, where the peak is, has none yet. A changed set of weights is metered two steps later for the
 same reason. Neither weights nor random numbers are touched, so a metered run trains as one that is not.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lab.planning.meter import Measured, measure_step
 
-MOST, PER = 4, 100  # metered steps of a run: one, and one more for so many steps
+MOST, PER = 4, 200  # metered steps of a run: one, and one more for so many steps
 APART = 8  # parts of a run: at most one metered step in each
 
 
