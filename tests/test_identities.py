@@ -11,11 +11,12 @@ import functools
 import pytest
 import torch
 from laws import SMALL, shake
-from tiny import tiny, tiny_batch
+from tiny import TEXT, tiny, tiny_batch, tiny_tokenizer
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from lab.design.catalogue import load_method
+from lab.design.refusal import Refusal
 from lab.engine import attach
 
 OBJECTIVE = {"bert": "classification", "deberta_v2": "classification", "bart": "seq2seq", "t5": "seq2seq", "gpt2": "causal", "llama": "causal"}
@@ -133,6 +134,40 @@ def test_a_prefix_on_deberta_is_the_gated_form(monkeypatch: pytest.MonkeyPatch) 
         theirs = by_hand(**batch).logits
     assert not seen and (ours - plain).abs().max() > 1e-2
     assert (ours - theirs).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "qwen3", "gpt_neox", "phi3"])
+def test_a_shifted_prefix_of_real_tokens_is_these_tokens_before_the_input(architecture: str) -> None:
+    """Slots that start from a text are the keys and values which the model has for it (after rotation, norms, grouped heads)."""
+    tokenizer, text = tiny_tokenizer(), "a prefix"
+    plain = tiny(architecture, "causal", **TEXT)
+    attached = attach(model := copy.deepcopy(plain), small("prefix-tuning", rank=8, init="text", text=text, positions="shift"), tokenizer=tokenizer)
+    batch = tiny_batch(plain, labels=False)
+    words = torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"]).expand(len(batch["input_ids"]), -1)
+    before = {name: torch.cat([torch.ones_like(words) if name == "attention_mask" else words, rows], 1) for name, rows in batch.items()}
+    real = batch["attention_mask"].bool()
+    with torch.no_grad():
+        mine, theirs = model(**batch).logits, plain(**before).logits[:, words.shape[1] :]
+    assert (mine - theirs)[real].abs().max() <= 1e-5
+    attached.detach()
+    with torch.no_grad():
+        assert torch.equal(model(**batch).logits, plain(**batch).logits)
+
+
+@pytest.mark.parametrize("architecture", sorted(OBJECTIVE))
+def test_slots_start_from_the_models_own_keys_and_values(architecture: str) -> None:
+    attached = attach(fresh(architecture).train(), small("prefix-tuning", rank=5, init="vocabulary"), seed=2)
+    again = attach(fresh(architecture), small("prefix-tuning", rank=5, init="vocabulary"), seed=2).state_dict()
+    for name, tensor in attached.state_dict().items():
+        assert tensor.abs().sum(1).gt(0).all() and torch.equal(tensor, again[name]), name
+    assert all(module.training for module in attached.model.modules())
+
+
+def test_a_text_without_a_tokenizer_is_refused_before_the_model_is_touched() -> None:
+    model = fresh("llama")
+    with pytest.raises(Refusal, match="tokenizer"):
+        attach(model, small("prefix-tuning", init="text", text="words"))
+    assert not hasattr(model, "lab_attached") and all(p.requires_grad for p in model.parameters())
 
 
 @pytest.mark.parametrize("at", ["attn.q", "attn.v", "ffn.up", "ffn.down"])

@@ -40,7 +40,7 @@ class Delta(Options):
     encoder: Literal["none", "mlp", "lstm"] = option("none", label="reparameterisation", zh="重参数化", help="A network that produces the slots while training.")
     encoder_width: int = option(512, ge=1, label="reparameterisation width", help="Hidden width of that network.")
     positions: Literal["keep", "shift"] = option("keep", label="positions", help="Whether slots shift the positions of real tokens (peft) or not (paper).")
-    text: str = option("", max_length=2000, label="initial text", help="Text whose embeddings virtual tokens start from (init text).")
+    text: str = option("", max_length=2000, label="initial text", help="Text whose embeddings virtual tokens, or whose keys and values slots start from (init text).")
     gate_over: Literal["tokens", "all"] = option("tokens", label="gate averages", help="Over real tokens, or over padding too (as UniPELT's code).")
     schedule: Schedule | None = option(None, label="schedule", zh="调度", help="What changes during training.")
     allocation: EnergyAllocation | None = option(None, label="rank allocation", zh="秩分配", help="How rank is shared out over sites.")

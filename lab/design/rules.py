@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from lab.design.anatomy import Anatomy, Site
 from lab.design.forms import FORMS
 from lab.design.forms.lowrank import SPECTRAL
+from lab.design.forms.slots import OF_TOKENS
 from lab.design.method import Delta, Method
 from lab.design.parts import all_parts
 from lab.design.refusal import Refusal
@@ -129,6 +130,10 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal("The reparameterisation is for gated slots: choose none, or composition gated.", "encoder")
     if delta.positions == "shift" and delta.composition != "gated":
         yield Refusal("Shifted positions are peft's prefix tuning, which is gated: choose composition gated, or positions keep.", "positions")
+    if delta.form == "slots" and delta.init in OF_TOKENS and delta.composition not in ("gated", "learned-gate"):
+        yield Refusal("Keys and values of real tokens belong into the attention: choose composition gated, or initialisation lora.", "init")
+    if delta.form == "slots" and delta.init in OF_TOKENS and delta.encoder != "none":
+        yield Refusal("A network produces these slots, so they cannot start from real tokens: choose initialisation normal, or encoder none.", "init")
     if delta.text and delta.init != "text":
         yield Refusal("An initial text is read by initialisation text: choose it, or leave the text empty.", "text")
     if delta.init == "text" and not delta.text:

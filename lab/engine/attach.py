@@ -16,11 +16,13 @@ from transformers import PreTrainedModel
 
 from lab.design.allocation import allot
 from lab.design.anatomy import Anatomy, Site, anatomy, with_ranks
+from lab.design.forms.slots import OF_TOKENS
 from lab.design.method import Delta, Method
 from lab.design.parts import all_parts, shared_sizes
 from lab.design.refusal import Refusal
 from lab.design.rules import require
 from lab.engine import initial, reparameterise, select, spectral
+from lab.engine.activations import start_slots
 from lab.engine.attached import Attached
 from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interface
 from lab.engine.bind import Binder
@@ -28,7 +30,7 @@ from lab.engine.delta import DeltaModule, SlotsModule
 from lab.engine.locate import embedding
 from lab.engine.positions import shift_positions
 from lab.engine.schedules import LISA, OF_DELTAS, DiffPruning
-from lab.engine.tokens import TokensModule, start_tokens
+from lab.engine.tokens import TokensModule, real_tokens, start_tokens, text_ids
 
 
 def body_of(model: PreTrainedModel) -> Anatomy:
@@ -65,10 +67,14 @@ class _Attacher:
         self.binder = Binder(self.base, body)
         self.attached = Attached(model, method, body, self.binder, keep_originals)
         self.device = next(model.parameters()).device
+        self.started_later: list[tuple[list[AttentionSlots], Tensor]] = []  # slots, and the real tokens that they start from
 
     def run(self) -> Attached:
         attached = self.attached
         chosen = select.selected(self.model, self.method) if self.method.select else {}  # may refuse: before anything is touched
+        for delta in self.method.deltas if self.state is None else ():
+            if delta.init == "text":
+                text_ids(delta, self.tokenizer)  # may refuse, too
         if any(d.form == "slots" and d.composition in ("gated", "learned-gate") for d in self.method.deltas):
             if self.body.architecture.attention_route == "interface":
                 attached.attention_before = use_interface(self.model)
@@ -78,6 +84,8 @@ class _Attacher:
         if self.method.select:
             self._select(chosen)
         attached.bind_context()
+        for modules, ids in self.started_later:
+            start_slots(attached, modules, ids)
         attached.handles += shift_positions(self.base, attached.deltas)
         if self.state is not None:
             attached.load_state_dict(self.state)
@@ -115,6 +123,8 @@ class _Attacher:
                 self.base.add_module(f"lab_encoder_{index}_{name}", network)
                 self.attached.networks[f"deltas.{index}.{name}"] = network
                 self.attached.context.reparameterisations.append(network)
+        if delta.form == "slots" and delta.init in OF_TOKENS and self.state is None:
+            self.started_later.append((modules, real_tokens(delta, self.base, generator, self.tokenizer)))
         if delta.schedule:
             self.attached.schedules[f"deltas.{index}"] = OF_DELTAS[delta.schedule.name](modules, delta.schedule)
 

@@ -28,6 +28,14 @@ SLOTS = "lab_slots"  # attribute of an attention module: its slots, in order
 class AttentionSlots(DeltaModule):
     """Slots read inside the attention. The gate of `learned-gate` multiplies keys and values (UniPELT's code)."""
 
+    copies = False  # while starting from real tokens (activations.py): take over the model's own keys and values
+
+    def copy(self, keys: Tensor | None, values: Tensor | None) -> None:
+        """Start from keys and values (l, kv_heads·head_dim) of l real tokens."""
+        for part, own in ((self.keys, keys), (self.values, values)):
+            if own is not None:
+                part.copy_(own)
+
     def rows(self, batch: int) -> tuple[Tensor, Tensor]:
         """Keys and values (batch, kv_heads, l, head_dim) for this forward pass."""
         parts = self.parts()
@@ -62,8 +70,14 @@ def slots_of(module: nn.Module) -> list[AttentionSlots]:
     return [slots for slots in getattr(module, SLOTS, ()) if slots.enabled]
 
 
+def copying(module: nn.Module) -> list[AttentionSlots]:
+    return [slots for slots in getattr(module, SLOTS, ()) if slots.copies]
+
+
 def _with_slots(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, extra: dict[str, Any]) -> tuple:
     """Key, value, mask and T5's position bias with the slots of this module before them."""
+    for slots in copying(module):
+        slots.copy(*(each[0].transpose(0, 1).flatten(1) for each in (key, value)))
     for slots in slots_of(module):
         own_keys, own_values = slots.rows(key.shape[0])
         if slots.reading is not None:
@@ -150,9 +164,13 @@ class DebertaSlots:
 
     def append_keys(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
         self.calls += 1  # the second call, under share_att_key, is with position embeddings
+        for slots in copying(self.attention) if self.calls == 1 else ():
+            slots.copy(output[0], None)
         return None if self.rows is None or self.calls > 1 else torch.cat([self.rows[0], output], 1)
 
     def append_values(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        for slots in copying(self.attention):
+            slots.copy(None, output[0])
         return None if self.rows is None else torch.cat([self.rows[1], output], 1)
 
     def bias(self, query: Tensor, key: Tensor, *rest: Any) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lab.design.anatomy import Anatomy
+from lab.design.method import Delta
 from lab.design.refusal import Refusal
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import backbone
@@ -119,17 +120,29 @@ def _bound(module: nn.Module, args: tuple, kwargs: dict) -> dict[str, Any]:
 
 @torch.no_grad()
 def start_tokens(module: TokensModule, base: nn.Module, generator: torch.Generator, tokenizer: Any = None) -> None:
-    """Start virtual tokens from samples of the vocabulary, or from a text's embeddings, repeated to the length (Lester et al.)."""
+    """Start virtual tokens from the embeddings of real ones (Lester et al.)."""
     if module.delta.init not in ("vocabulary", "text") or module._parameters.get("tokens") is None or module.tokens.device.type == "meta":
         return
+    ids = real_tokens(module.delta, base, generator, tokenizer)
+    module.tokens.copy_(base.get_input_embeddings()(ids))
+
+
+def real_tokens(delta: Delta, base: nn.Module, generator: torch.Generator, tokenizer: Any = None) -> Tensor:
+    """l token ids on the model's device: samples of the vocabulary (init vocabulary), or a text's, repeated to the length (init text)."""
     table = base.get_input_embeddings().weight
-    if module.delta.init == "text":
-        if tokenizer is None:
-            raise Refusal("Initialisation text needs the model's tokenizer: choose vocabulary where there is none.", "init")
-        ids = torch.tensor(tokenizer(module.delta.text, add_special_tokens=False)["input_ids"])
-        if not len(ids):
-            raise Refusal("The initial text has no tokens: write a longer one, or choose vocabulary.", "text")
-        ids = ids.repeat(-(-module.length // len(ids)))[: module.length]
+    if delta.init == "text":
+        ids = text_ids(delta, tokenizer)
+        ids = ids.repeat(-(-delta.rank // len(ids)))[: delta.rank]
     else:
-        ids = torch.randint(0, min(len(table), 5000), (module.length,), generator=generator)  # the commoner words, as in the paper
-    module.tokens.copy_(base.get_input_embeddings()(ids.to(table.device)))
+        ids = torch.randint(0, min(len(table), 5000), (delta.rank,), generator=generator)  # the commoner words, as in the paper
+    return ids.to(table.device)
+
+
+def text_ids(delta: Delta, tokenizer: Any) -> Tensor:
+    """The tokens of a delta's initial text. Raises `Refusal` where there are none, or no tokenizer."""
+    if tokenizer is None:
+        raise Refusal("Initialisation text needs the model's tokenizer: choose vocabulary where there is none.", "init")
+    ids = torch.tensor(tokenizer(delta.text, add_special_tokens=False)["input_ids"])
+    if not len(ids):
+        raise Refusal("The initial text has no tokens: write a longer one, or choose vocabulary.", "text")
+    return ids

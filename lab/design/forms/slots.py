@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from lab.design.forms.base import Form, Part, width, with_sigma
 
-INITS = {"normal": ("normal:0.02", "normal:0.02"), "lora": ("kaiming:2.23606797749979", "zeros")}
+INITS = {
+    "normal": ("normal:0.02", "normal:0.02"),
+    "lora": ("kaiming:2.23606797749979", "zeros"),
+    "vocabulary": ("vocabulary", "vocabulary"),  # what the model's own projections give for l real tokens (Li & Liang 2021, section 7.4)
+    "text": ("text", "text"),
+}
+OF_TOKENS = ("vocabulary", "text")
 
 
 class Slots(Form):
@@ -24,7 +30,7 @@ class Slots(Form):
     nonlinearities = ("softmax", "relu", "gelu", "silu", "tanh", "sigmoid", "none")
     inits = tuple(INITS)
     identity_inits = ()
-    options = ("encoder", "encoder_width", "positions")
+    options = ("encoder", "encoder_width", "positions", "text")
     refusals = {
         "insertion.sequential": "Slots are read by the queries, which come from the sublayer's input: choose insertion parallel.",
         "representation": "Slots need a query projection to be read by: place them at attn.heads.",
