@@ -54,7 +54,8 @@ class TokenEncoder(nn.Module):
 
     def forward(self) -> Tensor:
         rows = self.embedding.weight
-        return self.mlp(rows if self.lstm is None else self.lstm(rows[None])[0][0])
+        with torch.autocast("cpu" if rows.is_meta else rows.device.type, enabled=False):  # l rows cost nothing in fp32, and not every processor has an LSTM in half precision
+            return self.mlp(rows if self.lstm is None else self.lstm(rows[None])[0][0])
 
     def produce(self) -> None:
         self._consumers[0][0].produced = {"tokens": self()}
