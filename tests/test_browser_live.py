@@ -1,4 +1,4 @@
-"""A long run's chart in a real Chromium: it draws about as fast as a short one's, and keeps its zoom while the run goes on (benchmarks/live.py)."""
+"""Much at once in a real Chromium: the chart of a long run while it goes on (benchmarks/live.py), and a long list of runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import pytest
 from ui_support import ROOT, Watched, chromium, serving
 
+from lab.design.spec import spec_of
 from lab.runs import Home, Queue
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -28,3 +29,43 @@ def test_a_chart_of_100_000_steps_updates_as_fast_as_a_short_one_and_keeps_its_z
     assert statistics.median(slow["ms"]) < max(200.0, 2.5 * statistics.median(quick["ms"])), (quick, slow)
     assert quick["zoom_kept"] and slow["zoom_kept"]
     assert slow["points_in_zoom"] > 500, "the whole curve has about 1,000 points, a tenth of them in the zoom"
+
+
+def test_a_list_of_hundreds_of_runs_draws_what_is_in_sight(tmp_path):
+    """The rest is found by scrolling, by keyboard, by the filter and by the order; a row that has the focus keeps it while runs change."""
+    queue = Queue(Home(tmp_path / "home"), count=0)
+    document = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora"}).document()
+    runs = [queue.store.create(document, f"run {number:03d}", ["odd"] if number % 2 else []) for number in range(400)]  # they wait, the first one first
+    with serving(tmp_path / "home", LAB_SLOTS="0") as address, chromium() as browser:
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(60_000)
+        watched = Watched(page)
+        page.goto(f"{address}/runs?run={runs[0]}")
+        rows = page.locator("#runs .lab-item")
+        page.locator('#runs [aria-selected="true"]').wait_for()
+        assert rows.count() < 50
+        first = page.locator(f'#runs [data-run="{runs[0]}"]')
+        assert first.get_attribute("aria-setsize") == "400" and first.get_attribute("aria-posinset") == "1"
+        first.focus()
+        focused = "document.activeElement.dataset.run"
+        page.keyboard.press("End")
+        assert page.evaluate(focused) == runs[-1] and rows.count() < 50
+        page.keyboard.press("ArrowUp")
+        assert page.evaluate(focused) == runs[-2]
+        queue.store.rename(runs[-2], "renamed")
+        page.locator("#runs .lab-name", has_text="renamed").wait_for()
+        assert page.evaluate(focused) == runs[-2]
+        page.mouse.move(150, 500)
+        page.mouse.wheel(0, -100_000)
+        page.locator("#runs .lab-name", has_text="run 001").wait_for()
+        assert page.evaluate(focused) == runs[-2], "scrolled out of sight, it still has the focus"
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**run={runs[-2]}*")
+        page.get_by_label("Tag", exact=True).select_option("odd")
+        assert page.locator("#runs .lab-item").first.get_attribute("aria-setsize") == "200"
+        page.get_by_label("Order").select_option("name")
+        page.get_by_role("searchbox").first.fill("run 397")
+        assert rows.evaluate_all("rows => rows.map((row) => row.dataset.run)") == [runs[397]] and rows.first.is_visible()
+        queue.delete(runs[397])
+        page.wait_for_function("document.querySelectorAll('#runs .lab-item').length === 0")
+        watched.clean()

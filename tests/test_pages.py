@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 import re
 import sys
 import time
@@ -20,6 +21,7 @@ from lab.trying.client import TryClient
 from lab.ui import (
     comparing,
     curves,
+    listing,
     published,
     reading,
     report,
@@ -70,7 +72,7 @@ def test_the_map_has_every_step(language):
 def store(lab_home, monkeypatch):
     """A fresh lab whose queue starts nothing, as the pages' own."""
     queue = Queue(Home(lab_home), count=0)
-    for module in (views_readings, views_sweep, sweeping, views_tryit, curves, reading):
+    for module in (views_readings, views_sweep, sweeping, views_tryit, curves, reading, listing):
         monkeypatch.setattr(module, "default", lambda: queue)
     return queue
 
@@ -124,6 +126,33 @@ def test_a_followed_curve_is_the_curve(store):
     queue.log(run, [(29_999, "loss", 123.0)])
     again = dataclasses.replace(queue.get(run), attempt=7)
     assert follower.read(queue, again, ["loss"])["loss"][1][-1] == 123.0
+
+
+@pytest.mark.parametrize("length", [5000, 4])  # 4: older runs come into sight when newer ones go
+def test_a_page_that_hears_the_news_has_the_whole_list(store, monkeypatch, length):
+    """Whatever happens to the runs between two polls, what a page puts together is the list; and a poll carries only what has changed."""
+    monkeypatch.setattr(listing, "LENGTH", length)
+    queue, chance, known, order, mark = store.store, random.Random(7), {}, [], ""
+    acts = {"new": lambda run: queue.create(SPEC, f"run {chance.random():.3f}"), "tag": lambda run: queue.tag(run, [f"t{chance.randrange(9)}"]), "log": lambda run: queue.log(run, [(chance.randrange(99), "loss", 1.0)]),
+            "next": lambda run: queue.reorder(run, 0), "start": lambda run: queue.claim(run, processes.identity()), "end": lambda run: queue.finish(run, "succeeded", result={"best": {"accuracy": 0.5}}),
+            "delete": queue.delete}  # fmt: skip
+    for turn in range(150):
+        for _ in range(chance.randrange(3)):
+            runs = queue.ids()
+            try:
+                acts[chance.choice(list(acts)) if len(runs) > 3 else "new"](chance.choice(runs or [""]))
+            except Refusal:
+                pass
+        told, mark = listing.news(mark)
+        if told is not None:
+            known = {**({} if told.get("whole") else known), **{row["id"]: row for row in told["rows"]}}
+            order = told.get("order", order)
+            assert length < 5000 or turn == 0 or not told.get("whole")
+        assert [known[run] for run in order] == [reading.row(run) for run in queue.list(limit=length)]
+    assert listing.news(mark) == (None, mark)
+    queue.tag(order[0], ["alone"])
+    told, _ = listing.news(mark)
+    assert [row["id"] for row in told["rows"]] == order[:1] and "order" not in told
 
 
 def test_several_metrics_have_a_colour_each(store):

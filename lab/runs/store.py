@@ -46,6 +46,7 @@ from lab.runs.records import (
 from lab.runs.schema import events, metrics, runs, ticket
 
 _LIGHT = [column for column in runs.c if column.name != "spec"]
+_ORDER = (case((runs.c.state == QUEUED, -runs.c.position)).desc().nulls_last(), runs.c.number.desc())
 _NOBODY = {"pid": None, "pid_create_time": None, "mark": None, "place": None, "host": None, "slot": None}
 
 
@@ -90,12 +91,15 @@ class Store:
         return found[0]
 
     def list(self, states: Iterable[str] | None = None, tag: str | None = None, words: str = "", limit: int | None = None,
-             specs: bool = True) -> list[Run]:
+             specs: bool = True, after: int | None = None) -> list[Run]:
         """Runs, newest first, queued ones in the order in which they will start.
 
-        `states`: only these; `tag`: only with it; `words`: only with it in the name; `specs=False` leaves `spec` empty (lighter).
+        `states`: only these; `tag`: only with it; `words`: only with it in the name; `after`: only what has changed since that
+        `store_version()`; `specs=False` leaves `spec` empty (lighter).
         """
         query = select(runs) if specs else select(*_LIGHT)
+        if after is not None:
+            query = query.where(runs.c.version > after)
         if states is not None:
             states = list(states)
             if unknown := set(states) - set(STATES):
@@ -105,8 +109,11 @@ class Store:
             query = query.where(func.lower(runs.c.name).contains(words.lower(), autoescape=True))
         if tag:
             query = query.where(runs.c.tags.contains(json.dumps(tag), autoescape=True))
-        waiting = case((runs.c.state == QUEUED, -runs.c.position))
-        return self._select(query.order_by(waiting.desc().nulls_last(), runs.c.number.desc()).limit(limit))
+        return self._select(query.order_by(*_ORDER).limit(limit))
+
+    def ids(self, limit: int | None = None) -> list[str]:
+        """The ids of all runs in the order of `list`."""
+        return list(self.database.read(lambda c: c.execute(select(runs.c.id).order_by(*_ORDER).limit(limit)).scalars().all()))
 
     def active(self) -> list[Run]:
         """The runs that a worker has (starting, running, stopping), without their specs, oldest first."""

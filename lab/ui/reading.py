@@ -17,7 +17,6 @@ from lab.ui.following import Follower
 
 COLOURS = 10  # --run-0 … --run-9 of lab.css, safe for colour-blind eyes, in a light and a dark version
 FOLLOWER = Follower()
-LIST_LENGTH = 1000
 
 
 def colour(run: Run, further: int = 0) -> str:
@@ -52,7 +51,7 @@ def best(run: Run) -> tuple[str, float] | None:
     return None
 
 
-def row(run: Run, light: dict[str, Any] | None = None) -> dict[str, Any]:
+def row(run: Run) -> dict[str, Any]:
     """A run as the list shows it."""
     judged = best(run)
     return {
@@ -66,11 +65,6 @@ def row(run: Run, light: dict[str, Any] | None = None) -> dict[str, Any]:
 
 def _seconds(run: Run) -> float:
     return max(0.0, (run.ended or run.heartbeat or run.started) - run.started) if run.started else 0.0
-
-
-def rows() -> list[dict[str, Any]]:
-    """All runs for the list, newest first; specs are left out."""
-    return [row(run) for run in default().store.list(specs=False, limit=LIST_LENGTH)]
 
 
 def chosen(run_id: str) -> Run | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import json
 import os
 import socket
 import threading
@@ -15,7 +16,7 @@ from lab.design.refusal import Refusal
 LARGEST_UPLOAD = "512mb"  # as lab.tasks.tables.LARGEST
 SHORTEST_PASSWORD = 8
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("lab.js", "knobs.js", "bench.js", "costs.js", "charts.js", "memory.js", "readings.js", "runs.js", "compare.js", "parallel.js", "export.js", "library.js", "data.js", "sweep.js", "tryit.js")
+SCRIPTS = ("lab.js", "knobs.js", "bench.js", "costs.js", "charts.js", "memory.js", "readings.js", "list.js", "runs.js", "compare.js", "parallel.js", "export.js", "library.js", "data.js", "sweep.js", "tryit.js")
 STYLES = ("lab.css", "pages.css", "more.css", "data.css")
 
 
@@ -48,11 +49,6 @@ def plotly_address() -> str:
     return f"gradio_api/file={(plotly_folder() / 'plotly.min.js').as_posix()}"
 
 
-def plotly_tag() -> str:
-    """The script element of that plotly.js."""
-    return f'<script src="{plotly_address()}"></script>'
-
-
 def head() -> str:
     """What goes into every page's head: our style sheet and scripts, and the table of words. All of it is served from here."""
     from lab.ui import words
@@ -62,7 +58,7 @@ def head() -> str:
         address = f"gradio_api/file={path.as_posix()}?v={path.stat().st_mtime_ns:x}"
         return f'<link rel="stylesheet" href="{address}">' if name.endswith(".css") else f'<script src="{address}"></script>'
 
-    table = f"<script>window.LAB_WORDS={words.script_table()};</script>"
+    table = f"<script>window.LAB_WORDS={words.script_table()};window.LAB_PLOTLY={json.dumps(plotly_address())};</script>"
     return "\n".join([table, *map(tag, STYLES), *map(tag, SCRIPTS)])
 
 

@@ -45,13 +45,12 @@ def _plain(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def nothing(language: str, rows: list[dict[str, Any]]) -> str:
-    """What stands there before runs are picked: what to do, and a button that does it."""
-    if not rows:
+def nothing(language: str, counts: dict[str, int]) -> str:
+    """What stands there before runs are picked: what to do, and a button that does it. `counts`: runs by state."""
+    if not sum(counts.values()):
         return empty(language, "runs.empty")
     button = f'<button type="button" class="lab-cta" data-emit="pick-newest">{esc(say(language, "compare.pick.newest"))}</button>'
-    usable = sum(row["state"] == "succeeded" for row in rows) > 1
-    return f'<div class="lab-empty"><p>{esc(say(language, "compare.empty"))}</p>{button if usable else ""}</div>'
+    return f'<div class="lab-empty"><p>{esc(say(language, "compare.empty"))}</p>{button if counts["succeeded"] > 1 else ""}</div>'
 
 
 def results(found: list[Run], language: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from lab.design import numbers, tables
 from lab.design.refusal import Refusal
 from lab.runs import Run, default
-from lab.ui import comparing, published, reading, sweeping
+from lab.ui import comparing, listing, published, reading, sweeping
 from lab.ui.comparing import varying as axes
 from lab.ui.markup import esc
 from lab.ui.words import say
@@ -38,7 +38,7 @@ def before(asked: dict[str, Any], language: str) -> tuple[str, bool]:
 def tags() -> list[str]:
     """Tags that two or more runs have in common, those of sweeps first, then by their newest run."""
     seen: dict[str, int] = {}
-    for run in default().store.list(specs=False, limit=reading.LIST_LENGTH):
+    for run in default().store.list(specs=False, limit=listing.LENGTH):
         for tag in run.tags:
             seen[tag] = seen.get(tag, 0) + 1
     return sorted((tag for tag, count in seen.items() if count > 1), key=lambda tag: (not tag.startswith("sweep-"), tag not in tables.names()))[:TAGS]

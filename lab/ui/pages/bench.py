@@ -24,8 +24,6 @@ QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
-    from lab.ui.serving import plotly_address
-
     both = {"en": schema("en"), "zh": schema("zh")}
     with gr.Row(elem_classes="lab-bench", equal_height=False):
         with gr.Column(elem_classes="lab-left", min_width=0):
@@ -47,7 +45,7 @@ def build(demo: gr.Blocks) -> None:
             gr.HTML(html_template="", js_on_load="Lab.tools(element, server)", server_functions=[write, save], elem_id="tools", apply_default_css=False)
             quick = gr.Button(gr.I18n()("native.quick"), elem_id="quick")
             advice = gr.HTML(elem_classes="lab-advice", elem_id="advice", apply_default_css=False)
-            gr.HTML(html_template="", js_on_load="Lab.costCurves(element, props, server)", server_functions=[point, counts], plotly=plotly_address(),
+            gr.HTML(html_template="", js_on_load="Lab.costCurves(element, props, server)", server_functions=[point, counts],
                     methods=list(PRESETS), batches=list(BATCHES), elem_classes="lab-card", elem_id="cost-curves", apply_default_css=False)  # fmt: skip
     answers = gr.HTML(html_template="", js_on_load="Lab.answers(element, props, watch)", elem_classes="lab-unseen")
     going = gr.HTML(html_template="", js_on_load="Lab.going(element, props, watch)", elem_classes="lab-unseen")

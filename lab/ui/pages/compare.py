@@ -9,7 +9,7 @@ import gradio as gr
 
 from lab.design.refusal import Refusal
 from lab.runs import Run, default
-from lab.ui import comparing, curves, reading, report, views_compare
+from lab.ui import comparing, curves, listing, reading, report, views_compare
 from lab.ui.words import language_of
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -18,20 +18,18 @@ MOST = 50
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
-    from lab.ui.serving import plotly_tag
-
     picked = gr.HTML(html_template="", js_on_load="Lab.picked(element, props)", elem_classes="lab-unseen")
     seen = gr.Textbox("", visible="hidden")
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
-            listing = gr.HTML(html_template="", js_on_load="Lab.picker(element, props, watch)", apply_default_css=False, elem_id="picker")
+            runs = gr.HTML(html_template="", js_on_load="Lab.picker(element, props, watch)", apply_default_css=False, elem_id="picker")
         with gr.Column(elem_classes="lab-detail", min_width=0):
             tools = gr.HTML(html_template="", js_on_load="Lab.comparing(element, trigger, ['csv', 'report'])", apply_default_css=False, elem_classes="lab-tools", elem_id="compare-tools")
             results = gr.HTML(js_on_load="Lab.emitting(element); Lab.sortable(element, watch)", apply_default_css=False, elem_classes="lab-card", elem_id="results")
-            charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch)", head=plotly_tag(), apply_default_css=False, elem_id="compare-charts")
+            charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch)", apply_default_css=False, elem_id="compare-charts")
             lines = gr.HTML(html_template="", js_on_load="Lab.parallel(element, props, watch)", apply_default_css=False, elem_classes="lab-card", elem_id="parallel")
             settings = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="settings")
-    sight = [listing, results, charts, lines, settings, seen]
+    sight = [runs, results, charts, lines, settings, seen]
     saving = gr.HTML(html_template="", js_on_load="Lab.saving(element, props, watch)", elem_classes="lab-unseen")
     tools.csv(take_csv, [picked], [saving], **QUIET)
     tools.report(take_report, [picked], [saving], **QUIET)
@@ -46,21 +44,21 @@ def look_anew(picked: dict[str, Any] | None, request: gr.Request) -> list[Any]:
 
 def look(picked: dict[str, Any] | None, seen: str, request: gr.Request) -> list[Any]:
     """What has changed since `seen`; nothing where the store's version is the same."""
-    version = str(default().store.store_version())
-    if seen.partition("/")[0] == version:
+    before, _, known = (seen or "").partition("/")
+    told, now = listing.news(before)
+    if told is None:
         return [gr.skip()] * 6
     language, found = language_of(request), _runs(picked)
-    rows = reading.rows()
-    listing = reading.text({"rows": rows, "picked": [run.id for run in found]})
-    mark = version + "/" + ",".join(f"{run.id}:{run.version}" for run in found)
-    known = seen.partition("/")[2]
-    if seen and known == mark.partition("/")[2]:
-        return [listing, *[gr.skip()] * 4, mark]
+    rows = reading.text({**told, "picked": [run.id for run in found]})
+    chosen = ",".join(f"{run.id}:{run.version}" for run in found)
+    mark = f"{now}/{chosen}"
+    if seen and known == chosen:
+        return [rows, *[gr.skip()] * 4, mark]
     if not found:
-        return [listing, views_compare.nothing(language, rows), None, None, "", mark]
+        return [rows, views_compare.nothing(language, default().store.counts()), None, None, "", mark]
     same = [part.partition(":")[0] for part in known.split(",")] == [run.id for run in found]  # specs are frozen
     settings = gr.skip() if same else views_compare.settings(found, language, _option(picked, "settings", ("differing", "all")) == "all")
-    return [listing, views_compare.results(found, language), reading.text(_charts(found, picked)), reading.text(comparing.parallel(found, language)), settings, mark]
+    return [rows, views_compare.results(found, language), reading.text(_charts(found, picked)), reading.text(comparing.parallel(found, language)), settings, mark]
 
 
 def _option(picked: dict[str, Any] | None, name: str, choices: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ from lab.design import numbers
 from lab.design.refusal import Refusal
 from lab.export import FORMATS, formats
 from lab.runs import Run, default
-from lab.ui import packing, reading
+from lab.ui import listing, packing, reading
 from lab.ui.words import TABLE, language_of, metric_name, say
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -23,13 +23,13 @@ def build(demo: gr.Blocks) -> None:
     seen = gr.Textbox("", visible="hidden")
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
-            listing = gr.HTML(html_template="", js_on_load="Lab.list(element, props, watch)", apply_default_css=False, elem_id="runs")
+            runs = gr.HTML(html_template="", js_on_load="Lab.list(element, props, watch)", apply_default_css=False, elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
             form = gr.HTML(html_template="", js_on_load="Lab.exporting(element, props, watch, trigger, 'make')", apply_default_css=False,
                            elem_classes="lab-card lab-form", elem_id="export-form")  # fmt: skip
             take = gr.DownloadButton(gr.I18n()("native.export.download"), visible=False, variant="primary", elem_id="export-take")
             made = gr.HTML(html_template="", js_on_load="Lab.exported(element, props, watch)", apply_default_css=False, elem_id="export-files")
-    sight = [listing, form, seen]
+    sight = [runs, form, seen]
     chosen.change(look_anew, [chosen], sight, trigger_mode="always_last", **QUIET)
     chosen.change(lambda: [None, gr.DownloadButton(visible=False)], None, [made, take], **QUIET)
     form.make(make, None, [made, take], trigger_mode="always_last", concurrency_limit=2, show_progress="hidden", api_visibility="private")
@@ -43,15 +43,15 @@ def look_anew(chosen: dict[str, Any] | None, request: gr.Request) -> list[Any]:
 
 def look(chosen: dict[str, Any] | None, seen: str, request: gr.Request) -> list[Any]:
     """The same where the store has changed since `seen`; the form only where another run is chosen or it has got another adapter."""
-    version = str(default().store.store_version())
     before, _, known = (seen or "").partition("/")
-    if before == version:
+    told, now = listing.news(before)
+    if told is None:
         return [gr.skip()] * 3
     asked = chosen.get("run") if isinstance(chosen, dict) else ""
     run = reading.chosen(asked) if isinstance(asked, str) and asked else _newest()
-    listing = reading.text({"rows": reading.rows(), "selected": run.id if run else ""})
+    rows = reading.text({**told, "selected": run.id if run else ""})
     mark = f"{run.id}:{run.state}:{run.name}:{','.join(reading.adapters(run))}" if run else ""
-    return [listing, gr.skip() if known and known == mark else options(run, language_of(request)), f"{version}/{mark}"]
+    return [rows, gr.skip() if known and known == mark else options(run, language_of(request)), f"{now}/{mark}"]
 
 
 def _newest() -> Run | None:

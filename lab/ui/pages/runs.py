@@ -9,7 +9,7 @@ import gradio as gr
 from lab.design.refusal import Refusal
 from lab.runs import Run, default
 from lab.runs.records import check_name, check_notes, check_tags
-from lab.ui import curves, memory, reading, views_readings, views_runs
+from lab.ui import curves, listing, memory, reading, views_readings, views_runs
 from lab.ui.markup import esc
 from lab.ui.words import language_of, say
 
@@ -19,18 +19,16 @@ LOG_LINES = 200
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
-    from lab.ui.serving import plotly_tag
-
     native = gr.I18n()
     chosen = gr.HTML(html_template="", js_on_load="Lab.chosen(element, props)", elem_classes="lab-unseen")
     seen = gr.Textbox("", visible="hidden")
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
-            listing = gr.HTML(html_template="", js_on_load="Lab.list(element, props, watch)", apply_default_css=False, elem_id="runs")
+            runs = gr.HTML(html_template="", js_on_load="Lab.list(element, props, watch)", apply_default_css=False, elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
             head = gr.HTML(js_on_load="Lab.actions(element, trigger, watch, ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
             said = gr.HTML(apply_default_css=False, elem_id="run-said")
-            charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch, server)", server_functions=[curves.detail], head=plotly_tag(), apply_default_css=False, elem_id="run-charts")
+            charts = gr.HTML(html_template="", js_on_load="Lab.charts(element, props, watch, server)", server_functions=[curves.detail], apply_default_css=False, elem_id="run-charts")
             peaks = gr.HTML(html_template="", js_on_load="Lab.runMemory(element, props, watch, server)", server_functions=[memory.predict], apply_default_css=False, elem_id="run-memory")
             with gr.Tabs(elem_id="run-tabs"):
                 with gr.Tab(native("native.readings")):
@@ -44,7 +42,7 @@ def build(demo: gr.Blocks) -> None:
                 with gr.Tab(native("native.log")):
                     log = gr.HTML(html_template="", js_on_load="Lab.log(element, props, watch)", apply_default_css=False, elem_id="run-log")
     leaving = gr.HTML(html_template="", js_on_load="Lab.leave(element, props, watch)", elem_classes="lab-unseen")
-    sight = [listing, head, charts, peaks, spec, log, maps, made, about, seen]
+    sight = [runs, head, charts, peaks, spec, log, maps, made, about, seen]
     chosen.change(look_anew, [chosen], sight, trigger_mode="always_last", **QUIET)
     gr.Timer(1).tick(look, [chosen, seen], sight, trigger_mode="once", **QUIET)
     for act, verb in (("stop", stop), ("resume", resume), ("remove", remove), ("duplicate", duplicate),
@@ -60,24 +58,24 @@ def look_anew(chosen: dict[str, Any] | None, request: gr.Request) -> list[Any]:
 
 
 def look(chosen: dict[str, Any] | None, seen: str, request: gr.Request) -> list[Any]:
-    """What has changed since `seen`, "store version/run:run version:step of the newest reading"; nothing where that is the same."""
-    store, asked = default().store, _asked(chosen)
-    version = store.store_version()
+    """What has changed since `seen`, "mark of the list/run:run version:step of the newest reading"; nothing where that is the same."""
+    asked = _asked(chosen)
     before, _, known = (seen or "").partition("/")
-    if before == str(version):
+    told, mark = listing.news(before)
+    if told is None:
         return [gr.skip()] * 10
     language = language_of(request)
     run = reading.chosen(asked)
-    listing = reading.text({"rows": reading.rows(), "selected": run.id if run else ""})
+    rows = reading.text({**told, "selected": run.id if run else ""})
     if run is None:
-        return [listing, views_runs.head(None, asked, None, {}, language), None, None, "", "", None, "", None, f"{version}/"]
+        return [rows, views_runs.head(None, asked, None, {}, language), None, None, "", "", None, "", None, f"{mark}/"]
     old, state, read = (known.split(":") + ["", ""])[:3] if known.startswith(run.id) else ("", "", "")
     if state == str(run.version):
-        return [listing, *[gr.skip()] * 8, f"{version}/{known}"]
+        return [rows, *[gr.skip()] * 8, f"{mark}/{known}"]
     found = views_readings.names(run)
     newest = str(views_readings.newest(run, found))
     maps = gr.skip() if old and read == newest else reading.text(views_readings.readings(run, found))
-    return [listing, *_detail(run, language, maps, fresh=not old), f"{version}/{run.id}:{run.version}:{newest}"]
+    return [rows, *_detail(run, language, maps, fresh=not old), f"{mark}/{run.id}:{run.version}:{newest}"]
 
 
 def _asked(chosen: dict[str, Any] | None) -> str:

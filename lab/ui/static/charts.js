@@ -110,6 +110,7 @@
       found.key.replaceChildren(...single.map(entry));
     };
     const paint = (found) => {
+      if (!Lab.canDraw(anew)) return;
       const { chart, zoomed } = found, shown = zoomed && zoomed.traces ? { ...chart, traces: zoomed.traces } : chart;
       const height = found.large ? 440 : chart.wide >= 6 ? 230 : chart.scatter ? 230 : 150;
       const layout = Lab.layout(chart, value.key, known("compare.along." + value.along, ""), height);
@@ -176,8 +177,9 @@
       names.replaceChildren(...[...told].map(([label, colour]) => h("span", {}, h("i", { style: `border-color:${colour}` }), label)));
     };
     const take = (all) => { value = Lab.parsed(props.value); draw(all); };
+    const anew = () => draw(true);
     watch("value", () => take(false));
-    Lab.on("theme", () => draw(true));
+    Lab.on("theme", anew);
     take(true);
   };
 

@@ -69,51 +69,37 @@
 
   const MOST = 50;
   Lab.picker = (element, props, watch) => {
-    const filter = h("input", { type: "search", placeholder: say("runs.filter"), "aria-label": say("runs.filter"), oninput: () => draw() });
-    const tools = Lab.sorting(() => draw());
-    const box = h("div", { class: "lab-list", role: "group", "aria-label": say("compare.pick") });
+    let order = null, all = null; // the chosen runs in the order in which they were; all runs
+    const full = () => order.length >= MOST;
+    const choose = (ids) => Lab.emit("pick", ids.slice(0, MOST));
+    const parts = (row, on) => [Lab.check(row, on), h("span", { class: "lab-name" }, row.name || row.id), Lab.state(row.state),
+      h("span", { class: "lab-sub" }, [row.metric && `${Lab.metric(row.metric_name)} ${row.metric}`, row.trainable].filter(Boolean).join(" · ") || row.id)];
+    const list = Lab.listbox({ label: say("compare.pick"), hint: say("runs.filter"), many: true, parts,
+      state: (row) => { const on = order.includes(row.id); return [on, !on && full()]; }, choose: ({ id }) => choose(order.includes(id) ? order.filter((one) => one !== id) : [...order, id]) });
     const copy = h("button", { type: "button", class: "lab-button", title: say("compare.link.help"), onclick: () => Lab.copy(location.href.replace(/([?&])__theme=\w+&?/, "$1").replace(/[?&]$/, ""), copy) }, say("compare.link"));
     const clear = h("button", { type: "button", class: "lab-button", onclick: () => choose([]) }, say("compare.clear"));
-    const shown = h("button", { type: "button", class: "lab-button", title: say("compare.pick.shown.help"), onclick: () => choose(listed().map((row) => row.id)) }, say("compare.pick.shown"));
-    const nothing = h("div", { class: "lab-empty" }, h("p", {}, say("runs.empty")), h("a", { href: "./", class: "lab-cta" }, say("runs.empty.go")));
+    const shown = h("button", { type: "button", class: "lab-button", title: say("compare.pick.shown.help"), onclick: () => choose(list.shown().map((row) => row.id)) }, say("compare.pick.shown"));
+    const nothing = Lab.noRuns();
     const count = h("span", { class: "lab-muted", role: "status" }), bar = h("div", { class: "lab-pick-bar" }, count, h("span", { class: "lab-gap" }), shown, clear, copy);
-    element.replaceChildren(bar, filter, tools.node, box, nothing);
-    let chosen = null, order = [], rows = null;
-    const known = new Map();
-    const choose = (ids) => Lab.emit("pick", ids.slice(0, MOST));
-    const toggle = (id) => choose(order.includes(id) ? order.filter((one) => one !== id) : [...order, id]);
-    Lab.on("pick", (ids) => { order = ids; draw(); });
-    Lab.on("pick-newest", () => choose((rows || []).filter((row) => row.state === "succeeded").slice(0, 5).map((row) => row.id)));
-    const listed = () => {
-      const words = filter.value.trim().toLowerCase();
-      return tools.pick(rows || []).filter((row) => !words || [row.name, row.id, row.state, ...row.tags].join(" ").toLowerCase().includes(words));
-    };
-    const item = (row, on, full) => h("button", { type: "button", role: "checkbox", class: "lab-item", "data-run": row.id, "aria-checked": String(on), disabled: full, onclick: () => toggle(row.id) },
-      h("span", { class: "lab-check", style: on ? `background:${row.colour};border-color:${row.colour}` : "" }), h("span", { class: "lab-name" }, row.name || row.id), Lab.state(row.state),
-      h("span", { class: "lab-sub" }, [row.metric && `${Lab.metric(row.metric_name)} ${row.metric}`, row.trainable].filter(Boolean).join(" · ") || row.id));
+    element.replaceChildren(bar, ...list.nodes, nothing);
+    const rows = Lab.rows();
     const draw = () => {
-      for (const part of [bar, filter, box]) part.hidden = !rows || !rows.length;
-      tools.node.hidden = !rows || rows.length < 6;
-      nothing.hidden = !rows || rows.length > 0;
-      if (!rows) return;
-      count.textContent = order.length < MOST ? say("compare.picked", { n: order.length }) : say("compare.most");
+      bar.hidden = !all || !all.length;
+      nothing.hidden = !all || all.length > 0;
+      if (!all) return;
+      count.textContent = full() ? say("compare.most") : say("compare.picked", { n: order.length });
       clear.disabled = copy.disabled = !order.length;
-      const nodes = listed().map((row) => {
-        const on = order.includes(row.id), full = !on && order.length >= MOST, mark = JSON.stringify([row, on, full]), old = known.get(row.id);
-        if (old && old.mark === mark) return old.node;
-        const node = item(row, on, full), held = old && old.node === document.activeElement;
-        if (held) setTimeout(() => node.focus(), 0);
-        known.set(row.id, { mark, node });
-        return node;
-      });
-      if (nodes.length !== box.children.length || nodes.some((node, index) => box.children[index] !== node)) box.replaceChildren(...nodes);
+      list.draw(all);
     };
-    watch("value", () => {
-      const value = Lab.parsed(props.value);
-      rows = value && value.rows;
-      if (chosen === null && value) { chosen = true; order = [...(value.picked || [])]; }
+    Lab.on("pick", (ids) => { order = ids; draw(); });
+    Lab.on("pick-newest", () => choose((all || []).filter((row) => row.state === "succeeded").slice(0, 5).map((row) => row.id)));
+    const take = () => {
+      const told = Lab.parsed(props.value);
+      all = rows(told);
+      if (told && order === null) order = told.picked;
       draw();
-    });
-    draw();
+    };
+    watch("value", take);
+    take();
   };
 })();

@@ -3,10 +3,6 @@
   const Lab = (window.Lab = window.Lab || {});
   const { h, say } = Lab;
   const style = (name) => getComputedStyle(document.querySelector(".gradio-container") || document.body).getPropertyValue(name).trim();
-  const loaded = (address) => new Promise((done, failed) => {
-    if (window.Plotly) return done();
-    document.head.append(h("script", { src: address, onload: () => done(), onerror: failed }));
-  });
 
   Lab.costCurves = (element, props, server) => {
     const methods = ["", ...props.methods], title = (name) => name || say("costs.curves.this");
@@ -23,12 +19,13 @@
     let running = 0, count = 0, points = {}, curves = {}, room = 0;
 
     const axis = (more) => ({ gridcolor: style("--line"), zeroline: false, linecolor: style("--line"), tickfont: { size: 11, color: style("--muted") }, automargin: true, type: "log", ...more });
-    const plot = (node, lines, x, y, shapes = []) => window.Plotly && Plotly.react(node, lines, {
+    const plot = (node, lines, x, y, shapes = []) => Plotly.react(node, lines, {
       height: 210, margin: { l: 44, r: 8, t: 6, b: 26 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, shapes, hovermode: "x unified",
       font: { family: style("--sans") || "sans-serif", size: 11, color: style("--muted") }, hoverlabel: { bgcolor: style("--card"), bordercolor: style("--line-strong"), font: { color: style("--ink"), size: 12 } }, xaxis: axis(x), yaxis: axis(y),
     }, { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
     const line = (name, pairs, unit) => ({ x: pairs.map((pair) => pair[0]), y: pairs.map((pair) => pair[1]), type: "scatter", mode: "lines+markers", name: title(name), marker: { size: 5 }, line: { width: name ? 1.6 : 2.6, color: style(`--run-${methods.indexOf(name)}`) }, hovertemplate: `%{y:.3~s}${unit}<extra>${title(name)}</extra>` });
     const draw = () => {
+      if (!count || !Lab.canDraw(draw)) return;
       const roof = room ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: room, y1: room, line: { color: style("--red"), width: 1.2, dash: "dot" } }] : [];
       plot(memory, Object.entries(points).map(([name, pairs]) => line(name, pairs, "B")), { tickvals: props.batches, ticktext: props.batches.map(String) }, { tickformat: ".2~s", ticksuffix: "B", dtick: 1 }, roof);
       const ranks = [...new Set(Object.values(curves).flatMap((pairs) => pairs.map((pair) => pair[0])))].sort((a, b) => a - b);
@@ -41,7 +38,7 @@
       const mine = (running = ++count), draft = Lab.draft(), device = Lab.device(), chosen = methods.filter((name) => wanted.has(name)), wrong = [];
       go.textContent = say("costs.curves.stop");
       points = {}; curves = {};
-      try { await loaded(props.plotly); curves = (await server.counts({ draft })).curves || {}; } catch { return stop(); }
+      try { curves = (await server.counts({ draft })).curves || {}; } catch { return stop(); }
       curves = Object.fromEntries(Object.entries(curves).filter(([name]) => wanted.has(name)));
       draw();
       const all = chosen.length * props.batches.length;

@@ -55,6 +55,17 @@
   Lab.keep = (key, value) => { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, JSON.stringify(value)); } catch {} };
   Lab.kept = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
 
+  // plotly.js of the installed wheel is run when the first chart is to be drawn: it is large, and a page has other things to show before.
+  // Whether charts can be drawn now; if not, `draw` is called as soon as they can.
+  const waiting = new Set();
+  Lab.canDraw = (draw) => {
+    if (window.Plotly) return true;
+    const end = () => { const all = [...waiting]; waiting.clear(); return all; };
+    if (!waiting.size) document.head.append(Lab.h("script", { src: window.LAB_PLOTLY, onload: () => end().forEach((one) => one()), onerror: end }));
+    waiting.add(draw);
+    return false;
+  };
+
   Lab.copy = async (text, button) => {
     try { await navigator.clipboard.writeText(text); } catch {
       const area = Lab.h("textarea", { class: "lab-offscreen" }); area.value = text;

@@ -28,7 +28,7 @@
   };
 
   Lab.runMemory = (element, props, watch, server) => {
-    let said = {}, asked = "", mark = "", later = 0;
+    let said = {}, asked = "", mark = "";
     const left = h("div", { class: "lab-plot" }), right = h("div", { class: "lab-plot" }), words = h("p", { class: "lab-muted", id: "memory-words" });
     const legend = h("ul", { class: "lab-kinds" }, KINDS.map(([name]) => h("li", {}, h("i", { class: name }), say("plan." + name))));
     const card = h("figure", { class: "lab-chart wide-12 lab-run-memory", "data-chart": "memory" }, h("figcaption", {}, say("memory.title"), legend), h("div", { class: "lab-memory-two" }, left, right), words);
@@ -48,7 +48,7 @@
       const value = props.value;
       card.hidden = !value;
       if (!value) return;
-      if (!window.Plotly) { clearTimeout(later); later = setTimeout(() => draw(true), 150); return; } // its script is still on the way
+      if (!Lab.canDraw(anew)) return;
       if (said.run !== value.run) said = {};
       const now = JSON.stringify([value.run, value.measured.length, value.lines.memory_bytes?.[0].at(-1), Object.keys(said), Lab.dark()]);
       ask(value);
@@ -68,8 +68,9 @@
       words.textContent = [said.wrong || (!said.worst ? say("plan.asking") : ""), off === null ? "" : say("memory.off", { off: Math.abs(off) < 0.005 ? "0.00" : (off > 0 ? "+" : "−") + Math.abs(off).toFixed(2) }),
         value.measured.length ? "" : say("memory.later"), value.measured.length > 1 ? say("memory.changed") : "", value.device === "cpu" ? say(base ? "memory.resident.base" : "memory.resident", { base: Lab.number(base) + "B" }) : ""].filter(Boolean).join(" ");
     };
+    const anew = () => draw(true);
     watch("value", () => draw(false));
-    Lab.on("theme", () => draw(true));
-    draw(true);
+    Lab.on("theme", anew);
+    anew();
   };
 })();

@@ -70,7 +70,7 @@
     };
     const draw = () => {
       if (!value || !value.quantities.length) return;
-      if (!window.Plotly) return void setTimeout(draw, 50); // it comes with the charts above
+      if (!Lab.canDraw(draw)) return;
       const index = place(value.steps);
       slider.max = value.steps.length - 1;
       slider.value = index;

@@ -9,48 +9,12 @@
     if (gone < 86400) return say("ago.hours", { n: Math.floor(gone / 3600) });
     return new Date(seconds * 1000).toLocaleDateString(document.documentElement.lang, { month: "short", day: "numeric" });
   };
-  Lab.state = (state) => h("span", { class: "lab-state " + state }, say("state." + state));
-
   // the run that is looked at, kept in the address
   Lab.chosen = (element, props) => {
     const asked = new URL(location.href).searchParams.get("run") || "";
     const choose = (run) => { Lab.setAddress({ run }); props.value = { run, again: Date.now() }; };
     Lab.on("choose", choose);
     props.value = { run: asked, again: Date.now() };
-  };
-
-  const item = (row, selected) => {
-    const part = row.total ? Math.min(1, row.step / row.total) : 0, active = ["running", "stopping", "starting"].includes(row.state);
-    return h("button", { type: "button", role: "option", class: "lab-item", "data-run": row.id, "aria-selected": String(selected), onclick: () => Lab.emit("choose", row.id) },
-      h("span", { class: "lab-dot", style: `background:${row.colour}` }),
-      h("span", { class: "lab-name" }, row.name || row.id),
-      Lab.state(row.state),
-      h("span", { class: "lab-sub" }, [row.metric && `${Lab.metric(row.metric_name)} ${row.metric}`, row.trainable, active && row.total ? `${row.step} / ${row.total}` : "", ago(row.created)].filter(Boolean).join(" · ")),
-      active && row.total ? h("span", { class: "lab-thin", style: `--part:${(100 * part).toFixed(1)}%` }) : null);
-  };
-
-  // state, tag and order of a list of runs: a row of three small selects, and what they leave of the rows
-  const STATES = ["queued", "running", "succeeded", "failed", "cancelled", "interrupted"];
-  const ORDERS = { newest: null, name: (row) => row.name, metric: (row) => (row.value === null ? Infinity : -row.value), weights: (row) => row.weights ?? Infinity, time: (row) => row.seconds || Infinity };
-  Lab.sorting = (changed) => {
-    const select = (label, choices) => h("select", { "aria-label": say(label), onchange: changed }, choices.map(([value, text]) => h("option", { value }, text)));
-    const state = select("runs.by.state", [["", say("runs.all.states")], ...STATES.map((one) => [one, say("state." + one)])]);
-    const tag = select("runs.by.tag", [["", say("runs.all.tags")]]);
-    const order = select("runs.by.order", Object.keys(ORDERS).map((one) => [one, say("runs.order." + one)]));
-    let tags = "";
-    const pick = (rows) => {
-      const found = [...new Set(rows.flatMap((row) => row.tags))].sort();
-      if (found.join("\n") !== tags) {
-        const kept = tag.value;
-        tags = found.join("\n");
-        tag.replaceChildren(h("option", { value: "" }, say("runs.all.tags")), ...found.map((one) => h("option", { value: one }, one)));
-        tag.value = found.includes(kept) ? kept : "";
-      }
-      const left = rows.filter((row) => (!state.value || row.state === state.value || (state.value === "running" && ["starting", "stopping"].includes(row.state))) && (!tag.value || row.tags.includes(tag.value)));
-      const by = ORDERS[order.value];
-      return by ? [...left].sort((a, b) => (by(a) < by(b) ? -1 : by(a) > by(b) ? 1 : 0)) : left;
-    };
-    return { node: h("div", { class: "lab-sorting" }, state, tag, order), pick };
   };
 
   // name, tags and notes of the chosen run; what is being typed is never overwritten
@@ -81,42 +45,28 @@
     draw();
   };
 
+  const ACTIVE = ["running", "stopping", "starting"];
+  const parts = (row) => {
+    const going = row.total && ACTIVE.includes(row.state);
+    return [h("span", { class: "lab-dot", style: `background:${row.colour}` }), h("span", { class: "lab-name" }, row.name || row.id), Lab.state(row.state),
+      h("span", { class: "lab-sub" }, [row.metric && `${Lab.metric(row.metric_name)} ${row.metric}`, row.trainable, going ? `${row.step} / ${row.total}` : "", ago(row.created)].filter(Boolean).join(" · ")),
+      going ? h("span", { class: "lab-thin", style: `--part:${(100 * Math.min(1, row.step / row.total)).toFixed(1)}%` }) : null];
+  };
   Lab.list = (element, props, watch) => {
-    const filter = h("input", { type: "search", placeholder: say("runs.filter"), "aria-label": say("runs.filter"), oninput: () => draw() });
-    const box = h("div", { class: "lab-list", role: "listbox", "aria-label": say("page.runs") });
-    const tools = Lab.sorting(() => draw());
-    const nothing = h("div", { class: "lab-empty" }, h("p", {}, say("runs.empty")), h("a", { href: "./", class: "lab-cta" }, say("runs.empty.go")));
-    element.replaceChildren(filter, tools.node, box, nothing);
-    const known = new Map();
-    let rows = null, selected = "", seen = "";
-    const reveal = () => {
-      const at = box.querySelector('[aria-selected="true"]')?.getBoundingClientRect(), frame = box.getBoundingClientRect();
-      if (at && (at.top < frame.top || at.bottom > frame.bottom)) box.scrollTop += at.top - frame.top - 60;
+    let selected = "", seen = "";
+    const list = Lab.listbox({ label: say("page.runs"), hint: say("runs.filter"), parts,
+      state: (row) => [row.id === selected, false], choose: (row) => Lab.emit("choose", row.id) });
+    const nothing = Lab.noRuns();
+    element.replaceChildren(...list.nodes, nothing);
+    const rows = Lab.rows();
+    const take = () => {
+      const told = Lab.parsed(props.value), known = rows(told);
+      if (!known) return;
+      selected = told.selected;
+      nothing.hidden = known.length > 0;
+      list.draw(known);
+      if (selected !== seen) { seen = selected; list.reveal(selected); }
     };
-    const draw = () => {
-      if (rows === null) { nothing.hidden = true; filter.hidden = tools.node.hidden = true; return; }
-      const words = filter.value.trim().toLowerCase();
-      const shown = tools.pick(rows).filter((row) => !words || [row.name, row.id, row.state, say("state." + row.state), ...row.tags].join(" ").toLowerCase().includes(words));
-      nothing.hidden = rows.length > 0;
-      filter.hidden = tools.node.hidden = rows.length < 6;
-      const nodes = shown.map((row) => {
-        const mark = JSON.stringify([row, row.id === selected, Math.floor(Date.now() / 60000)]), old = known.get(row.id);
-        if (old && old.mark === mark) return old.node;
-        const node = item(row, row.id === selected);
-        if (old && old.node === document.activeElement) setTimeout(() => node.focus(), 0);
-        known.set(row.id, { mark, node });
-        return node;
-      });
-      if (nodes.length !== box.children.length || nodes.some((node, index) => box.children[index] !== node)) box.replaceChildren(...nodes);
-      if (selected && selected !== seen && box.querySelector('[aria-selected="true"]')) { seen = selected; reveal(); setTimeout(reveal, 200); } // again when rows have their true heights
-    };
-    box.addEventListener("keydown", (event) => {
-      if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
-      event.preventDefault();
-      const next = event.key === "ArrowDown" ? document.activeElement.nextElementSibling : document.activeElement.previousElementSibling;
-      if (next) next.focus();
-    });
-    const take = () => { ({ rows = null, selected = "" } = Lab.parsed(props.value) || {}); draw(); };
     watch("value", take);
     take();
   };

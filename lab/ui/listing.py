@@ -1,0 +1,32 @@
+"""The list of runs as pages have it: whole at first, then only the rows that have changed, and the order where it is another.
+
+A page says by a mark what it shows. So a poll of a store of thousands of runs costs as much as what has happened since the last one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+from lab.runs import default
+from lab.ui import reading
+
+LENGTH = 5000  # the newest runs; older ones are in `python -m lab runs`
+
+
+def news(mark: str) -> tuple[dict[str, Any] | None, str]:
+    """({"rows", "whole": True where these are all, "order": ids where it has changed}, the mark for the next time).
+
+    `mark`: the one of the last time, "" at first. None where the store is as it was.
+    """
+    store = default().store
+    version = store.store_version()  # read before the rows: what changes in between is told again
+    since, _, known = mark.partition("~")
+    if since == str(version):
+        return None, mark
+    order = store.ids(LENGTH)
+    printed = f"{zlib.crc32(','.join(order).encode()):x}"
+    whole = not since.isdecimal() or (printed != known and len(order) == LENGTH)  # a run that comes into sight has not changed
+    rows = [reading.row(run) for run in store.list(specs=False, limit=LENGTH, after=None if whole else int(since))]
+    told = {"rows": rows, **({"whole": True} if whole else {}), **({"order": order} if whole or printed != known else {})}
+    return told, f"{version}~{printed}"
