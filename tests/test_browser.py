@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
+import sys
 import zipfile
 
 import pytest
@@ -12,6 +14,7 @@ from ui_support import ROOT, Watched, chromium, serving
 from lab.runs import Home, Queue
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+sys.path.append(str(ROOT))  # for benchmarks
 LONG = 120_000  # ms that a worker may need to import torch, load the model and take its first steps on a busy machine
 
 
@@ -210,6 +213,18 @@ def test_the_form_takes_what_still_has_a_meaning(app, browser):
     why = page.get_by_label("composition").first.locator('option[value="gated"]')
     page.wait_for_function("document.querySelector('[data-path=\"method.deltas.0.composition\"] option[value=gated]').disabled")
     assert "slots" in why.get_attribute("title")
+    watched.clean()
+
+
+def test_a_turned_knob_is_answered_at_once(app, browser):
+    """Count and figure, within 150 ms of the input; on a busy machine, within a few times what it takes to answer anything."""
+    from benchmarks.knobs import measure
+
+    page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US").new_page()
+    page.set_default_timeout(60_000)
+    watched = Watched(page)
+    turned, empty = measure(page, app, 15, "lora", idle=200)
+    assert min(turned) > 0 and statistics.median(turned) < max(150.0, 12 * statistics.median(empty)), (turned, empty)
     watched.clean()
 
 

@@ -12,10 +12,11 @@ from lab.ui import answering
 from lab.ui.costing import BATCHES, PRESETS, counts, point
 from lab.ui.markup import esc
 from lab.ui.planning import plan
+from lab.ui.reading import text
 from lab.ui.schema import schema
 from lab.ui.taking import save, write
 from lab.ui.turning import told, turn
-from lab.ui.words import language_of, say
+from lab.ui.words import LANGUAGES, language_of, say
 
 QUICK = ("lora", "adapter-parallel-scaled")
 DOLLARS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
@@ -24,11 +25,11 @@ QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
-    both = {"en": schema("en"), "zh": schema("zh")}
+    both = {language: text(schema(language)) for language in LANGUAGES}
     with gr.Row(elem_classes="lab-bench", equal_height=False):
         with gr.Column(elem_classes="lab-left", min_width=0):
             knobs = gr.HTML(
-                value=None, html_template="", js_on_load="props.schema = props.schemas[Lab.language]; Lab.knobs(element, props, server)",
+                value=None, html_template="", js_on_load="Lab.knobs(element, props, server)",
                 schemas=both, server_functions=[turn], apply_default_css=False, elem_id="knobs",
             )  # fmt: skip
         with gr.Column(elem_classes="lab-middle", min_width=0):

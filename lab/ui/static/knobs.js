@@ -14,7 +14,7 @@
 
   class Knobs {
     constructor(element, props, server) {
-      Object.assign(this, { element, props, server, schema: props.schema, seq: 0, reasons: {}, errors: {}, opened: new Set() });
+      Object.assign(this, { element, props, server, schema: Lab.parsed(props.schemas[Lab.language]), seq: 0, reasons: {}, errors: {}, opened: new Set() });
       const asked = new URL(location.href).searchParams, kept = Lab.kept(KEY);
       this.doc = kept && kept.method && kept.model ? kept : structuredClone(this.schema.start);
       for (const part of ["model", "task", "method"]) if (asked.get(part)) this.doc[part] = asked.get(part);

@@ -50,7 +50,7 @@
     for (const [key, value] of Object.entries(changes)) value ? url.searchParams.set(key, value) : url.searchParams.delete(key);
     history.replaceState(history.state, "", url);
   };
-  // a value that the server sends as JSON text: gradio walks through every number of anything else, which takes longer than drawing it
+  // what the server sends as JSON text: gradio walks through everything else at every change of a part's value, which takes longer than drawing it
   Lab.parsed = (value) => { if (typeof value !== "string") return value; try { return JSON.parse(value); } catch { return null; } };
   Lab.keep = (key, value) => { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, JSON.stringify(value)); } catch {} };
   Lab.kept = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };

@@ -51,7 +51,7 @@
   Lab.listbox = ({ label, hint, many = false, sorted = true, few = 6, words = said, parts, state, choose }) => {
     const filter = h("input", { type: "search", placeholder: hint, "aria-label": hint, oninput: () => draw() });
     const tools = sorted ? sorting(() => draw()) : null, above = tools ? [filter, tools.node] : [filter];
-    const inside = h("div", { class: "lab-rows", role: "presentation" });
+    const inside = h("div", { class: "lab-inside", role: "presentation" });
     const box = h("div", { class: "lab-list", role: "listbox", "aria-label": label, "aria-multiselectable": many && "true" }, inside);
     let drawn = new Map(); // id: {node, mark}
     let all = [], shown = [], stop = "", top = 0, asked = false; // stop: the row that Tab reaches; it stays in the page wherever the list is scrolled to
