@@ -104,7 +104,7 @@ def hub(repos: dict[str, Repo]) -> Iterator[tuple[str, list[str]]]:
                 return self.say([entry(path, folder) for path in sorted(listed)]) if listed else self.refuse(404, "EntryNotFound", "Entry not found")
             if verb == "resolve" and (folder / inside).is_file():
                 return self.say((folder / inside).read_bytes(), commit)
-            self.refuse(404, "EntryNotFound", "Entry not found")
+            self.refuse(404, "EntryNotFound", "Entry not found", commit)
 
         def say(self, answer: Any, commit: str = "") -> None:
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
@@ -126,8 +126,10 @@ def hub(repos: dict[str, Repo]) -> Iterator[tuple[str, list[str]]]:
             if self.command != "HEAD":
                 self.wfile.write(data)
 
-        def refuse(self, status: int, code: str, words: str) -> None:
+        def refuse(self, status: int, code: str, words: str, commit: str = "") -> None:
             self.send_response(status)
+            if commit:  # of the revision that lacks the file, by which clients learn what a branch is at
+                self.send_header("X-Repo-Commit", commit)
             self.send_header("X-Error-Code", code)
             self.send_header("X-Error-Message", words)
             self.send_header("Content-Length", "0")

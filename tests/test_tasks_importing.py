@@ -13,7 +13,7 @@ import lab.tasks
 from lab.design.refusal import Refusal
 from lab.tasks import importing
 from lab.tasks.tables import read_table
-from tests.tiny import TEXT, tiny, tiny_tokenizer
+from tests.tiny import TEXT, tiny_config, tiny_tokenizer
 
 ROWS = [{"review": f'film "{i}", a long, winding text\nwith lines', "stars": ["bad", "good", "fair"][i % 3]} for i in range(30)]
 
@@ -52,7 +52,7 @@ def test_formats_are_read_alike(kind, tmp_path):
     spec = importing.commit(path, "films")
     assert importing.names() == ("films",) and lab.tasks.resolve("films") == spec and "films" in lab.tasks.names()
     path.unlink()
-    task = lab.tasks.prepare("films", tiny_tokenizer("encoder"), tiny("bert", None, **TEXT).config, max_length=32)
+    task = lab.tasks.prepare("films", tiny_tokenizer("encoder"), tiny_config("bert", **TEXT), max_length=32)
     assert task.label_names == ("bad", "fair", "good") and len(task.train) == look.splits["train"]
     assert lab.tasks.describe("films")["available"]
     importing.remove("films")

@@ -17,12 +17,15 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lab.design.boundary import require_inside
 from lab.design.catalogue import PRESETS
 from lab.design.refusal import Refusal
 from lab.design.task import DataSource, HashSplit, TaskSpec
+
+if TYPE_CHECKING:
+    from datasets import DatasetBuilder
 
 SPLITS = ("train", "validation", "test")
 Row = dict[str, Any]
@@ -127,12 +130,46 @@ def _hub_tables(source: DataSource) -> dict[str, list[Row]]:
     names = source.splits or {split: split for split in SPLITS}
     datasets.disable_progress_bars()
     try:
-        return {
-            split: datasets.load_dataset(source.hub, source.config or None, split=name, revision=source.revision or None).to_list()
-            for split, name in names.items()
-        }
+        builder = _builder(source)
+        builder.download_and_prepare()
+        return {split: builder.as_dataset(split=name).to_list() for split, name in names.items()}
+    except Refusal:
+        raise
     except Exception as error:  # datasets, the hub's client and fsspec each raise their own kinds
         raise _hub_refusal(source, error) from None
+
+
+def _builder(source: DataSource) -> DatasetBuilder:
+    """The data set at the revision asked for. Where the hub cannot be reached, `datasets` gives whichever version it prepared last,
+    whatever the revision: then the right one is looked for beside it. Raises `Refusal` where a pinned revision is not here."""
+    import datasets
+    from datasets.packaged_modules.cache.cache import Cache
+
+    builder = datasets.load_dataset_builder(source.hub, source.config or None, revision=source.revision or None)
+    commit = _commit(source)
+    if not isinstance(builder, Cache) or builder.hash == commit:
+        return builder
+    config = Path(builder.cache_dir).parents[1]  # data set / configuration / version / commit
+    for folder in config.glob(f"*/{commit}") if commit else ():
+        name = source.hub.rpartition("/")[2]
+        return Cache(repo_id=source.hub, dataset_name=name, config_name=config.name, version=folder.parent.name, hash=commit)
+    if source.revision:
+        raise Refusal(f"{source.hub} is on this machine, but not in the revision '{source.revision}', and the hub cannot be reached: go online once.", "task")
+    return builder
+
+
+def _commit(source: DataSource) -> str:
+    """The commit that a branch or tag had when the hub last said so, by the hub's cache; "" where it never did."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    revision = source.revision or "main"
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    refs = Path(HF_HUB_CACHE, repo_folder_name(repo_id=source.hub, repo_type="dataset"), "refs").resolve()
+    ref = (refs / revision).resolve()
+    found = ref.read_text(encoding="utf-8").strip() if ref.is_relative_to(refs) and ref.is_file() else ""
+    return found if re.fullmatch(r"[0-9a-f]{40}", found) else ""
 
 
 def _hub_refusal(source: DataSource, error: Exception) -> Refusal:
