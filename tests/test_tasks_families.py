@@ -168,9 +168,10 @@ def test_chat_templates_are_used_and_only_the_last_turn_is_learned(tmp_path):
 
 
 def test_rows_are_cached_by_what_they_depend_on(tmp_path):
+    spec = resolve("sentiment-rt").model_copy(update={"train_rows": 50})
     config, tokenizer = tiny_config("bert", **TEXT), tiny_tokenizer("encoder")
     def made(**options):
-        return prepare("sentiment-rt", tokenizer, config, cache_dir=tmp_path, max_length=options.pop("max_length", 32), **options)
+        return prepare(spec, tokenizer, config, cache_dir=tmp_path, max_length=options.pop("max_length", 32), **options)
     first = made(evaluation_rows=20)
     rows = list(first.validation)
     files = list((tmp_path / "tasks").iterdir())

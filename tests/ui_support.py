@@ -79,8 +79,8 @@ class Watched:
 
     def clean(self) -> None:
         """Nothing went wrong and nothing was fetched from elsewhere."""
-        assert self.errors == []
-        assert self.outside == []
+        assert self.errors == [], self.errors
+        assert self.outside == [], self.outside
 
 
 @contextlib.contextmanager
