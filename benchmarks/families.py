@@ -23,7 +23,7 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lab.design.numbers import duration, number  # noqa: E402
+from lab.design.numbers import number  # noqa: E402
 from lab.design.spec import spec_of  # noqa: E402
 from lab.models import locate, resolve  # noqa: E402
 from lab.tasks import importing  # noqa: E402
@@ -176,15 +176,15 @@ def table(rows: list[dict[str, Any]], given: argparse.Namespace) -> str:
         f"A short job of each on what is bundled, seed {given.seed}, on a CPU, written by `python benchmarks/families.py{' --quick' if given.quick else ''} --write docs/families.md`.",
         "Numbers are on a few held-out rows, before the first step and after the last: they show that each family's whole path works (data, prompt or",
         "head, loss, generation or likelihood, metric), not how good a method is. The tiny encoder-decoders are random at the start.", "",
-        "| family | model | task | method | metric | before → after | held-out loss | steps | rows/s | time |", "|---|---|---|---|---|---|---|---|---|---|",
+        "| family | model | task | method | metric | before → after | held-out loss | steps |", "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in rows:
         head = f"| {row['family'].replace('_', ' ')} | {row['model']} | {row['task']} ({row['note']}) | {row['method']} "
         if "missing" in row:
-            lines.append(f"{head}| not here: `{row['missing']}` | | | | | |")
+            lines.append(f"{head}| not here: `{row['missing']}` | | | |")
             continue
         pairs = [" → ".join(number(value, 3) for value in row[key]) for key in ("value", "loss")]
-        lines.append(f"{head}| {row['metric']} | {pairs[0]} | {pairs[1]} | {row['steps']} | {row['rows_per_second']:.3g} | {duration(row['seconds'])} |")
+        lines.append(f"{head}| {row['metric']} | {pairs[0]} | {pairs[1]} | {row['steps']} |")
     return "\n".join(lines) + "\n"
 
 
