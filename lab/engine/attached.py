@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch.optim import Optimizer
 from lab.design.anatomy import Anatomy
 from lab.design.method import Method
 from lab.design.refusal import Refusal
-from lab.engine import merge, select, spectral
+from lab.engine import calls, merge, select, spectral
 from lab.engine.attention import SLOTS
 from lab.engine.bind import Binder
 from lab.engine.delta import Context, DeltaModule
@@ -81,7 +80,7 @@ class Attached:
             self.handles.append(encoder.register_forward_pre_hook(self._begin_encoder, with_kwargs=True, prepend=True))
 
     def _begin(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        given = _arguments(module, args, kwargs)
+        given = calls.arguments(module, args, kwargs)
         self._refuse_gates_under_cache(given)
         own = given.get("attention_mask")
         mask = own if isinstance(own, Tensor) and own.dim() == 2 else None
@@ -93,7 +92,7 @@ class Attached:
         self._produce()
 
     def _begin_encoder(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
-        own = _arguments(module, args, kwargs).get("attention_mask")
+        own = calls.arguments(module, args, kwargs).get("attention_mask")
         self.context.masks["encoder"] = own if isinstance(own, Tensor) and own.dim() == 2 else None
         if any(not consumer.produced for network in self.networks.values() for consumer in network._consumers[0]):
             self._produce()
@@ -103,9 +102,7 @@ class Attached:
             network.produce()
 
     def _refuse_gates_under_cache(self, given: Mapping[str, Any]) -> None:
-        cache = given.get("past_key_values")
-        length = cache.get_seq_length() if cache is not None else 0
-        if length and not self.caches:
+        if calls.seen(given) and not self.caches:
             raise Refusal("A learned gate averages over the whole sequence, which a cache hides: generate with use_cache=False.", "method")
 
     def detach(self) -> nn.Module:
@@ -336,7 +333,3 @@ class Attached:
             with torch.no_grad():
                 for parameter, trained in swapped:
                     parameter.copy_(trained)
-
-
-def _arguments(module: nn.Module, args: tuple, kwargs: dict) -> dict[str, Any]:
-    return {**inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments, **kwargs}

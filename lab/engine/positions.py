@@ -5,13 +5,13 @@ He et al. and AdapterHub leave positions as they are. The difference matters: 0.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from lab.engine import calls
 from lab.engine.delta import DeltaModule
 
 
@@ -25,12 +25,11 @@ class ShiftedPositions:
         length = sum(each.delta.rank for each in self.slots if each.enabled)
         if not length:
             return None
-        given: dict[str, Any] = {**inspect.signature(module.forward).bind_partial(*args).arguments, **kwargs}
+        given = calls.arguments(module, args, kwargs)
         positions = given.get("position_ids")
         if positions is None:
             rows = given.get("input_ids") if given.get("inputs_embeds") is None else given["inputs_embeds"]
-            cache = given.get("past_key_values")
-            seen = 0 if cache is None else int(cache.get_seq_length())
+            seen = calls.seen(given)
             positions = torch.arange(seen, seen + rows.shape[1], device=rows.device)[None]
         return (), {**given, "position_ids": positions + length}
 

@@ -7,7 +7,6 @@ stands on the encoder, before the pooler). On an encoder-decoder the encoder get
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from lab.design.anatomy import Anatomy
 from lab.design.method import Delta
 from lab.design.refusal import Refusal
+from lab.engine import calls
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import backbone
 
@@ -54,19 +54,18 @@ class TokensModule(DeltaModule):
         self.inserted = False
         if not self.enabled:
             return None
-        given = _bound(module, args, kwargs)
-        cache = given.get("past_key_values")
-        if cache is not None and getattr(cache, "is_compileable", False):
+        given = calls.arguments(module, args, kwargs)
+        if getattr(calls.cache(given), "is_compileable", False):
             raise Refusal("Virtual tokens lengthen the input, which a static cache has no room for: generate with a dynamic cache.", "method")
-        seen = 0 if cache is None else int(cache.get_seq_length())
-        if seen == 0:
+        first = calls.seen(given) == 0
+        if first:
             ids = given.pop("input_ids", None)
             embedded = given.get("inputs_embeds")
             if embedded is None:
                 embedded = module.get_input_embeddings()(ids)
             given["inputs_embeds"] = torch.cat([self.rows(embedded), embedded], 1)
             self.inserted = True
-        self._lengthen(given, seen == 0)
+        self._lengthen(given, first)
         return (), given
 
     def _lengthen(self, given: dict[str, Any], first: bool) -> None:
@@ -101,21 +100,11 @@ class TokensModule(DeltaModule):
     def lengthen_encoder_mask(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         if not self.enabled:
             return None
-        given = _bound(module, args, kwargs)
+        given = calls.arguments(module, args, kwargs)
         mask, hidden = given.get("encoder_attention_mask"), given.get("encoder_hidden_states")
         if mask is not None and hidden is not None and mask.shape[-1] < hidden.shape[1]:
             given["encoder_attention_mask"] = F.pad(mask, (hidden.shape[1] - mask.shape[-1], 0), value=1)
         return (), given
-
-
-def _bound(module: nn.Module, args: tuple, kwargs: dict) -> dict[str, Any]:
-    """The call's arguments by name, **kwargs of the signature spread out."""
-    signature = inspect.signature(module.forward)
-    bound = signature.bind(*args, **kwargs).arguments
-    for name, parameter in signature.parameters.items():
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            bound.update(bound.pop(name, {}))
-    return dict(bound)
 
 
 @torch.no_grad()
