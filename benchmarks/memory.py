@@ -42,10 +42,9 @@ PUBLISHED = (  # result there, bytes, method here, what is set, more of the shap
 NOTES = {
     "ptuning default": "peft computes logits of the 20 virtual tokens, too (0.14 GB); the lab takes them off before the head",
     "prompt_tuning default": "as p-tuning, with 200 virtual tokens: 1.44 GB of logits and their gradients that the lab does not make",
-    "prefixtuning": "the 99th percentile of this run is 0.9 GB below that of LoRA, so its maximum is not of a training step's shape",
-    "prefixtuning tokens50": "as prefixtuning",
-    "lora rank32-lorafa": "A was not frozen there: leaving disable_adapter() before training switches its requires_grad on again, so what was "
-                          "measured is LoRA less A's optimizer state (44 MB)",
+    "prefixtuning": "not explained: the 99th percentile of this run is 0.9 GB below that of LoRA, its maximum is not",
+    "prefixtuning tokens50": "not explained",
+    "lora rank32-lorafa": "not explained: what was measured there is LoRA's figure less 52 MB",
 }  # fmt: skip
 
 

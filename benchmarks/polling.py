@@ -1,14 +1,15 @@
 """What watching costs: 20 browser-like clients poll the app while two runs train. python benchmarks/polling.py [--clients 20] [--windows 12] [--json]
 
 Two real runs train at once (MiniLM on sentences, one thread each). In turn nobody and everybody watches for `--seconds`: each client asks once a
-second what the Runs page asks, with the version that it saw last, so most answers say that nothing changed and the others carry rows and curves.
+second what the Runs page asks, with the mark of what it saw last, as a browser does and with a browser's compression.
 The runs' own times of their steps give steps per second in each window; a window with watchers is compared with the windows beside it, and the
-slowing is the median over windows, so that whatever else the machine does meanwhile counts in both. Clients run at the lowest priority, since in
-life they are other machines; the app runs at its own.
+slowing is the median over windows, so that whatever else the machine does meanwhile counts in both. Clients are nice, since in life they are
+other machines, but what they take counts too; the app runs at its own priority.
 """
 from __future__ import annotations
 
 import argparse
+import gzip
 import http.client
 import json
 import os
@@ -49,7 +50,7 @@ def main() -> int:
     if given.json:
         print(json.dumps(found))
     else:
-        print(f"{found['polls']:,} polls of {given.clients} clients ({found['per_second']:.1f} a second, {found['changed']:,} with news, median {found['poll_ms']:.1f} ms); "
+        print(f"{found['polls']:,} polls of {given.clients} clients ({found['per_second']:.1f} a second, {found['changed']:,} with news, median {found['poll_ms']:.1f} ms, {found['bytes_per_poll']:,} bytes, {found['failed']} failed); "
               f"steps per second of both runs: {found['alone']:.2f} alone, {found['watched']:.2f} watched; slowed by {found['slower_percent']:.1f} %, {found['app_cpu_ms_per_poll']:.1f} ms of processor for each poll "
               f"(windows from {found['least']:.1f} to {found['most']:.1f} %)")
     return int(found["slower_percent"] > LIMIT)
@@ -108,7 +109,7 @@ def summary(rates: list[float], told: list[dict], seconds: float) -> dict:
     return {"slower_percent": round(statistics.median(slower), 2), "least": round(min(slower), 1), "most": round(max(slower), 1),
             "alone": statistics.median(rates[::2]), "watched": statistics.median(rates[1::2]), "windows": len(slower), "polls": polls,
             "per_second": polls / (seconds * len(told)), "changed": sum(one["changed"] for one in told),
-            "poll_ms": statistics.median(one["ms"] for one in told), "failed": sum(one["failed"] for one in told), "load": os.getloadavg()[0]}
+            "bytes_per_poll": round(sum(one["bytes"] for one in told) / polls), "poll_ms": statistics.median(one["ms"] for one in told), "failed": sum(one["failed"] for one in told), "load": os.getloadavg()[0]}
 
 
 def call(address: str, verb: str, argument) -> str:
@@ -122,11 +123,6 @@ def call(address: str, verb: str, argument) -> str:
 def watch(address: str, run: str, seconds: float, clients: int) -> int:
     """The clients: threads that each hold one connection and poll once a second; prints what they saw."""
     host = address.removeprefix("http://")
-    config = json.load(urllib.request.urlopen(f"{address}/config", timeout=30))
-    timers = {part["id"] for part in config["components"] if part["type"] == "timer"}
-    pages = config.get("page", {})
-    tick = next(one for one in config["dependencies"] if any(target[0] in timers and target[1] == "tick" for target in one["targets"])
-                and (not pages or target_page(pages, one) == "runs"))
     saw = {"polls": 0, "changed": 0, "failed": 0, "bytes": 0}
     times: list[float] = []
     lock, until = threading.Lock(), time.monotonic() + seconds
@@ -136,12 +132,12 @@ def watch(address: str, run: str, seconds: float, clients: int) -> int:
         time.sleep(number / clients)
         while time.monotonic() < until:
             began = time.monotonic()
-            body = json.dumps({"data": [{"run": run}, seen], "fn_index": tick["id"], "session_hash": f"polling{number}", "trigger_id": None})
+            asked = {"chosen": {"run": run}, "seen": seen, "chose": False, "did": False, "language": "en"}
             try:
-                connection.request("POST", "/gradio_api/run/predict", body, {"Content-Type": "application/json"})
+                connection.request("POST", "/look/runs", json.dumps(asked), {"Content-Type": "application/json", "Accept-Encoding": "gzip, deflate, br, zstd"})
                 reply = connection.getresponse()
                 said = reply.read()
-                answer = json.loads(said)["data"] if reply.status == 200 else None
+                answer = json.loads(unpacked(said, reply.headers.get("Content-Encoding"))) if reply.status == 200 else {} if reply.status == 204 else None
             except (OSError, ValueError, KeyError, http.client.HTTPException):
                 connection, answer, said = http.client.HTTPConnection(host, timeout=30), None, b""
             with lock:
@@ -149,9 +145,9 @@ def watch(address: str, run: str, seconds: float, clients: int) -> int:
                 saw["polls"] += 1
                 saw["bytes"] += len(said)
                 saw["failed"] += answer is None
-                saw["changed"] += bool(answer) and isinstance(answer[-1], str)
-            if answer and isinstance(answer[-1], str):
-                seen = answer[-1]
+                saw["changed"] += bool(answer)
+            if answer:
+                seen = answer["seen"]
             time.sleep(max(0.0, 1.0 - (time.monotonic() - began)))
 
     threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
@@ -163,9 +159,13 @@ def watch(address: str, run: str, seconds: float, clients: int) -> int:
     return 0
 
 
-def target_page(pages: dict, dependency: dict) -> str:
-    """The page of an event, by where its dependency is listed."""
-    return next((name for name, page in pages.items() if dependency["id"] in page.get("dependencies", ())), "")
+def unpacked(said: bytes, encoding: str | None) -> bytes:
+    """An answer as it was before it was compressed for a browser."""
+    if encoding == "br":
+        import brotli
+
+        return brotli.decompress(said)
+    return gzip.decompress(said) if encoding == "gzip" else said
 
 
 if __name__ == "__main__":

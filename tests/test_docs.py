@@ -33,7 +33,7 @@ def test_the_example_of_a_method_obeys_the_laws(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
 def test_the_example_of_a_form_obeys_the_laws(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     space: dict = {}
-    exec(example("python"), space)  # noqa: S102: it is our own page
+    exec(example("python"), space)  # noqa: S102 (our own page)
     monkeypatch.setitem(FORMS, "kronecker", space["Kronecker"]())
     assert forms.FORMS is FORMS
     delta = {"at": ["attn.q", "attn.v", "ffn.down"], "form": "kronecker", "scale": 2.0}

@@ -82,6 +82,25 @@ def test_newer_questions_of_a_topic_come_first(client: PlanClient):
     assert said == {33: "superseded", 34: "superseded", 35: "answered"}
 
 
+def test_the_steps_of_an_older_question_do_not_pass_for_newer_ones(client: PlanClient, monkeypatch):
+    """Advice plans many shapes; those that come after a newer question must not supersede it."""
+    said: list[str] = []
+    step = client.plan
+
+    def slow(request, **question):
+        found = step(request, **question)
+        if question.get("turn") == 1 and not said:  # after the first step of the advice a newer question comes in
+            said.append(str(step({**ROBERTA, "overrides": {"deltas.0.rank": 41}}, topic="knob", turn=2)["trainable"]))
+            with pytest.raises(Superseded):
+                step({**ROBERTA, "overrides": {"deltas.0.rank": 42}}, topic="knob", turn=1)
+        return found
+
+    monkeypatch.setattr(client, "plan", slow)
+    with pytest.raises(Superseded):
+        client.advise({**ROBERTA, "overrides": {"deltas.0.rank": 40}}, device={"kind": "cuda", "total_bytes": 10**9, "name": "small"}, topic="knob", turn=1)
+    assert len(said) == 1
+
+
 def test_advice(client: PlanClient):
     request = {"model": "llama-3.2-3b", "method": "lora", "batch": 8, "tokens": 704, "dtype": "bfloat16", "adapter_dtype": "float32"}
     said = client.advise(request, device={"kind": "cuda", "name": "a card", "total_bytes": 24 * 2**30})

@@ -29,7 +29,9 @@ def test_states_change_only_from_where_they_are_believed_to_be(store):
     assert store.get(run_id).tags == ["a", "b"] and store.get(run_id).state == "queued"
     run = store.claim_next(ME, 1)
     assert (run.id, run.state, run.attempt, run.slot, run.pid) == (run_id, "starting", 1, 0, ME.pid)
-    assert store.claim_next(ME, 1) is None
+    waiting, before = store.create({"model": "m"}), store.store_version()
+    assert store.claim_next(ME, 1) is None and store.store_version() == before, "a look at a queue that must wait is no change"
+    store.ask_stop(waiting)
     with pytest.raises(Refusal, match="not waiting for this worker"):
         store.claim(run_id, ME, attempt=7)
     assert store.claim(run_id, ME, attempt=1).state == "running"

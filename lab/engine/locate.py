@@ -103,9 +103,6 @@ class Layer:
             path = self.maps[sublayer].q
         return self._resolve(path)
 
-    def layer_norm_of_input(self) -> nn.Module:
-        return self._resolve(self.own_attention.norm).module
-
     def own_input(self) -> nn.Module:
         return self._resolve(self.own_attention.x or self.own_attention.q).module
 

@@ -11,7 +11,6 @@ The child is started with the first question that the cache cannot answer, and a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
@@ -26,6 +25,7 @@ from lab.planning import advice, devices
 from lab.planning.request import check, key
 
 START_SECONDS, ANSWER_SECONDS = 240, 120
+TOPICS = 256  # pages whose newest question is remembered
 
 
 class Superseded(Exception):
@@ -41,22 +41,26 @@ class PlanClient:
     def __init__(self, home: Any):
         folder = Path(getattr(home, "cache", None) or Path(home) / "cache")
         self.folder = folder / "plans"
-        self._lock, self._latest, self._number = threading.Lock(), {}, 0
+        self._lock, self._latest = threading.Lock(), {}  # the newest turn by topic
         self._latest_lock = threading.Lock()
         self._child = Child("lab.planning.serve", start=START_SECONDS, answer=ANSWER_SECONDS,
                             late="The planner gave no answer in {seconds} s; try a smaller shape.",
                             died="The planning process ended without an answer; the app's log says why.")  # fmt: skip
 
-    def plan(self, request: Mapping[str, Any], *, topic: str | None = None) -> dict[str, Any]:
-        """The document of a Plan. Raises Refusal, or Superseded (only where a topic is given)."""
+    def plan(self, request: Mapping[str, Any], *, topic: str | None = None, turn: int | None = None) -> dict[str, Any]:
+        """The document of a Plan. Raises Refusal, or Superseded (only where a topic is given).
+
+        `turn`: the question's number among those of its topic, so that several plans can belong to one question and a late arrival
+        cannot pass for a newer one; None counts on.
+        """
         asked = check(request)
         name = key(asked)
         found = self._read(name)
         if found is not None:
             return found
-        mine = self._announce(topic)
+        mine = self._announce(topic, turn)
         with self._lock:
-            if topic is not None and self._latest.get(topic) != mine:
+            if topic is not None and self._latest.get(topic, mine) > mine:
                 raise Superseded
             found = self._read(name)  # another thread may have asked the same
             if found is not None:
@@ -67,17 +71,14 @@ class PlanClient:
         self._write(name, said["plan"])
         return said["plan"]
 
-    def advise(self, request: Mapping[str, Any], *, device: Mapping[str, Any] | None = None, topic: str | None = None) -> dict[str, Any]:
+    def advise(self, request: Mapping[str, Any], *, device: Mapping[str, Any] | None = None, topic: str | None = None, turn: int | None = None) -> dict[str, Any]:
         """What `lab.planning.advice.advise` says for a device ({"kind", "total_bytes"}; None: this machine's), with the plan and device."""
         there = dict(device or devices.memory())
-        document = self.plan(request, topic=topic)
+        turn = self._announce(topic, turn)  # once: the plans below are steps of this question, and none of them is newer than the next one
+        document = self.plan(request, topic=topic, turn=turn)
         shape = shape_of(request, document)
-        said = advice.advise(shape, lambda changed: self.plan(changed, topic=topic), there["total_bytes"], there["kind"])
+        said = advice.advise(shape, lambda changed: self.plan(changed, topic=topic, turn=turn), there["total_bytes"], there["kind"])
         return {"plan": document, "device": there, **said}
-
-    def warm(self) -> None:
-        """Start the child in the background, so that the first question need not wait for torch."""
-        threading.Thread(target=self._warm, daemon=True).start()
 
     def close(self) -> None:
         """End the child, if there is one."""
@@ -100,16 +101,15 @@ class PlanClient:
         except OSError:
             pass  # a full disk costs the cache, not the answer
 
-    def _announce(self, topic: str | None) -> int:
+    def _announce(self, topic: str | None, turn: int | None) -> int:
         with self._latest_lock:
-            self._number += 1
+            latest = self._latest.pop(topic, 0)
+            turn = latest + 1 if turn is None else turn
             if topic is not None:
-                self._latest[topic] = self._number
-            return self._number
-
-    def _warm(self) -> None:
-        with self._lock, contextlib.suppress(Refusal, EOFError, OSError):
-            self._child.alive()
+                self._latest[topic] = max(latest, turn)
+                while len(self._latest) > TOPICS:
+                    self._latest.pop(next(iter(self._latest)))
+            return turn
 
 
 def shape_of(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:

@@ -188,24 +188,27 @@ class Store:
         `everywhere`: slots are a cluster's, so that active runs on all hosts count. `room`: bytes of memory; runs that
         need more are passed over. The run becomes 'starting' in its next attempt, with the lowest free slot (from 0) and the launcher as its process.
         """
-        def work(connection: Connection) -> str | None:
-            version = take_ticket(connection)
+        def pick(connection: Connection) -> tuple[Any, int] | None:
             here = runs.c.state.in_(ACTIVE) if everywhere else runs.c.state.in_(ACTIVE) & (runs.c.host == launcher.host)
             busy = connection.execute(select(runs.c.slot).where(here)).scalars().all()
-            if len(busy) >= slots:
-                return None
             fits = True if room is None else or_(runs.c.needs.is_(None), runs.c.needs <= room)
             first = connection.execute(select(runs.c.id, runs.c.number).where(runs.c.state == QUEUED, fits)
-                                       .order_by(runs.c.position, runs.c.number).limit(1)).first()
-            if first is None:
+                                       .order_by(runs.c.position, runs.c.number).limit(1)).first() if len(busy) < slots else None
+            return (first, min(set(range(slots)) - set(busy), default=0)) if first else None
+
+        def work(connection: Connection) -> str | None:
+            version, found = take_ticket(connection), pick(connection)
+            if found is None:
                 return None
-            slot = min(set(range(slots)) - set(busy), default=0)
+            first, slot = found
             connection.execute(update(runs).where(runs.c.number == first.number).values(
                 state=STARTING, version=version, attempt=runs.c.attempt + 1, slot=slot, ended=None, error=None, advice=None,
                 log_tail=None, exit_code=None, heartbeat=None, **asdict(launcher)))
             _note(connection, first.number, STARTING, "")
             return first.id
 
+        if self.database.read(pick) is None:  # asked every second: nothing is written, and no page sees a change, while nothing can start
+            return None
         claimed = self.database.write(work, durable=True)
         return self.get(claimed) if claimed else None
 

@@ -14,19 +14,14 @@ from lab.ui import reading
 LENGTH = 5000  # the newest runs; older ones are in `python -m lab runs`
 
 
-def news(mark: str) -> tuple[dict[str, Any] | None, str]:
-    """({"rows", "whole": True where these are all, "order": ids where it has changed}, the mark for the next time).
+def news(before: int | None, known: str) -> tuple[dict[str, Any], str]:
+    """({"rows", "whole": True where these are all, "order": ids where it has changed}, a print of the order for the next time).
 
-    `mark`: the one of the last time, "" at first. None where the store is as it was.
+    `before`: the store's version that the page shows, None at first; `known`: the print of the order that it has.
     """
     store = default().store
-    version = store.store_version()  # read before the rows: what changes in between is told again
-    since, _, known = mark.partition("~")
-    if since == str(version):
-        return None, mark
     order = store.ids(LENGTH)
     printed = f"{zlib.crc32(','.join(order).encode()):x}"
-    whole = not since.isdecimal() or (printed != known and len(order) == LENGTH)  # a run that comes into sight has not changed
-    rows = [reading.row(run) for run in store.list(specs=False, limit=LENGTH, after=None if whole else int(since))]
-    told = {"rows": rows, **({"whole": True} if whole else {}), **({"order": order} if whole or printed != known else {})}
-    return told, f"{version}~{printed}"
+    whole = before is None or (printed != known and len(order) == LENGTH)  # a run that comes into sight has not changed
+    rows = [reading.row(run) for run in store.list(specs=False, limit=LENGTH, after=None if whole else before)]
+    return {"rows": rows, **({"whole": True} if whole else {}), **({"order": order} if whole or printed != known else {})}, printed

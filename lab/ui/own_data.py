@@ -16,7 +16,7 @@ from lab.design.task import COLUMNS, Family
 from lab.tasks import FAMILIES, importing, resolve
 from lab.tasks.measuring import models
 from lab.ui import views_data
-from lab.ui.words import LANGUAGES, say
+from lab.ui.words import language_asked, say
 
 TEXTS = ("family", "prompt", "measure")
 
@@ -102,7 +102,7 @@ def choices(language: str) -> dict[str, Any]:
 
 def _plain(asked: Any) -> tuple[dict[str, Any], str]:
     asked = dict(asked) if isinstance(asked, Mapping) else {}
-    return asked, asked["language"] if asked.get("language") in LANGUAGES else "en"
+    return asked, language_asked(asked)
 
 
 def _source(asked: Mapping[str, Any]) -> Path:

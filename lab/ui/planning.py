@@ -16,7 +16,7 @@ from lab.planning.result import CATEGORIES
 from lab.runs import default
 from lab.ui import answering
 from lab.ui.markup import duration, esc, memory
-from lab.ui.words import LANGUAGES, say
+from lab.ui.words import language_asked, say
 from lab.verbs import estimate
 
 
@@ -27,14 +27,14 @@ def client() -> PlanClient:
 
 
 def plan(asked: Any) -> dict[str, Any]:
-    """{"html"} for {"draft", "language", "topic", "device", "advise"}: peak by category against the device; with `advise` also the largest batch.
+    """{"html"} for {"draft", "language", "topic", "turn", "device", "advise"}: peak by category against the device; with `advise` also the largest batch.
 
     `device`: "" for this machine, or the size of a typical accelerator in GB. {"html": ""} where the design may not run (the costs say why),
     {"superseded": True} where the same page has asked anew.
     """
     asked = asked if isinstance(asked, Mapping) else {}
-    language = asked.get("language") if asked.get("language") in LANGUAGES else "en"
-    topic = str(asked.get("topic") or "page")[:40]
+    language = language_asked(asked)
+    question = question_of(asked)
     device, kernels = devices.chosen(str(asked.get("device") or ""))
     try:
         spec = answering.design_of(dict(asked.get("draft") or {}))
@@ -43,13 +43,19 @@ def plan(asked: Any) -> dict[str, Any]:
     request, time = {"spec": spec.document(), **({"device": kernels} if kernels else {})}, _time(spec, kernels, language)
     try:
         if asked.get("advise"):
-            found = client().advise(request, device=device, topic=topic)
+            found = client().advise(request, device=device, **question)
             return {"html": panel(found["plan"], found["device"], found["room_bytes"], language, found) + time}
-        return {"html": panel(client().plan(request, topic=topic), device, usable(device["total_bytes"], device["kind"]), language) + time}
+        return {"html": panel(client().plan(request, **question), device, usable(device["total_bytes"], device["kind"]), language) + time}
     except Superseded:
         return {"superseded": True}
     except Refusal as problem:
         return {"html": f'<h3>{esc(say(language, "plan.title.cpu"))}</h3><p class="lab-muted">{esc(problem.sentence)}</p>{time}'}
+
+
+def question_of(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Which page asks ("topic"), and its how manieth question this is ("turn")."""
+    turn = asked.get("turn")
+    return {"topic": str(asked.get("topic") or "page")[:40], "turn": turn if isinstance(turn, int) and 0 < turn < 2**53 else None}
 
 
 def _time(spec: RunSpec, elsewhere: str | None, language: str) -> str:

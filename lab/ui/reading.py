@@ -152,6 +152,17 @@ def flat(document: Any, prefix: str = "") -> dict[str, Any]:
 SAME_BY_NATURE = ("name", "method.name", "method.summary", "method.family", "method.deviations", "method.paper", "tags")
 
 
+def those(ids: Any, most: int) -> list[Run]:
+    """The runs that there are of the named ones, in their order; at most so many. Whatever is no id names none."""
+    found = []
+    for run in list(dict.fromkeys(one for one in ids if isinstance(one, str)))[:most] if isinstance(ids, list) else []:
+        try:
+            found.append(default().store.get(run))
+        except Refusal:
+            continue
+    return found
+
+
 def differences(found: list[Run], everything: bool = False) -> list[tuple[str, list[Any]]]:
     """[(setting, value per run)] for the settings in which the runs differ; a setting that a run has not is None. `everything`: all settings."""
     flats = [flat(run.spec) for run in found]

@@ -15,8 +15,9 @@ from lab.design.refusal import Refusal
 
 LARGEST_UPLOAD = "512mb"  # as lab.tasks.tables.LARGEST
 SHORTEST_PASSWORD = 8
+BETWEEN = 0.01  # seconds between two looks at gradio's queue of events
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("lab.js", "knobs.js", "bench.js", "costs.js", "charts.js", "memory.js", "readings.js", "list.js", "runs.js", "compare.js", "parallel.js", "export.js", "library.js", "data.js", "sweep.js", "tryit.js")
+SCRIPTS = ("lab.js", "watch.js", "knobs.js", "bench.js", "costs.js", "charts.js", "memory.js", "readings.js", "list.js", "runs.js", "compare.js", "parallel.js", "export.js", "library.js", "data.js", "sweep.js", "tryit.js")
 STYLES = ("lab.css", "pages.css", "more.css", "data.css")
 
 
@@ -98,6 +99,7 @@ def serve(host: str, port: int, home: str | os.PathLike | None = None, block: bo
     from starlette.middleware import Middleware
 
     from lab.runs import Keeper, default
+    from lab.ui import watching
     from lab.ui.building import build, theme
     from lab.ui.first_paint import FirstPaint
     from lab.ui.words import gradio_table
@@ -109,12 +111,13 @@ def serve(host: str, port: int, home: str | os.PathLike | None = None, block: bo
     demo = build()
     try:
         demo.launch(
-            server_name=host, server_port=port, theme=theme(), app_kwargs={"middleware": [Middleware(FirstPaint, head=head())]}, i18n=gradio_table(), ssr_mode=False, quiet=True,
+            server_name=host, server_port=port, theme=theme(), app_kwargs={"middleware": [Middleware(FirstPaint, head=head())], "routes": [watching.ROUTE]}, i18n=gradio_table(), ssr_mode=False, quiet=True,
             footer_links=[], prevent_thread_lock=True, allowed_paths=[], show_error=True,
             max_file_size=LARGEST_UPLOAD, auth=door, share=share,
         )  # fmt: skip
     except OSError:
         raise Refusal(f"Port {port} on {host} is in use: another lab may be running there; give another one with --port.", "port") from None
+    demo._queue.sleep_when_free = BETWEEN  # gradio looks for events every millisecond, which takes 7 % of a processor from those who train
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     print(f"Delta Lab is at http://{shown}:{port}  (stop with Ctrl-C; runs go on)", flush=True)
     if not block:

@@ -20,8 +20,8 @@ from lab.runs.estimates import estimate
 from lab.runs.processes import identity
 from lab.ui import published
 from lab.ui.markup import esc, memory
-from lab.ui.planning import client
-from lab.ui.words import LANGUAGES, say
+from lab.ui.planning import client, question_of
+from lab.ui.words import language_asked, say
 from lab.verbs import check
 
 MOST_PLANS = 8  # shapes of one sweep that are planned, the heaviest first
@@ -114,13 +114,13 @@ def _heaviness(spec: RunSpec) -> tuple[int, int, int]:
 
 
 def forecast(asked: Any) -> dict[str, Any]:
-    """{"html", "more"} for {"form", "language", "topic", "done"}: peak memory of the largest run, after planning one more shape than `done`.
+    """{"html", "more"} for {"form", "language", "topic", "turn", "done"}: peak memory of the largest run, after planning one more shape than `done`.
 
     The page asks again while there is `more`, so a changed form never waits for the plans of an older one.
     {"html": ""} where the form is not right yet, {"superseded": True} where the same page has asked anew.
     """
     asked = asked if isinstance(asked, Mapping) else {}
-    language = asked.get("language") if asked.get("language") in LANGUAGES else "en"
+    language = language_asked(asked)
     try:
         specs = specs_of(asked.get("form") if isinstance(asked.get("form"), Mapping) else {})
     except (Refusal, TypeError, ValueError, AttributeError):
@@ -131,7 +131,7 @@ def forecast(asked: Any) -> dict[str, Any]:
     refused = ""
     for spec, document in distinct[: min(done + 1, MOST_PLANS)]:
         try:
-            planned.append((spec, int(client().plan({"spec": document}, topic=str(asked.get("topic") or "sweep")[:40])["peak_reserved_bytes"])))
+            planned.append((spec, int(client().plan({"spec": document}, **question_of(asked))["peak_reserved_bytes"])))
         except Superseded:
             return {"superseded": True}
         except Refusal as problem:

@@ -15,7 +15,7 @@ from lab.design.refusal import Refusal
 from lab.runs import default
 from lab.ui import answering, views_bench
 from lab.ui.schema import own_methods, own_tasks, start
-from lab.ui.words import LANGUAGES
+from lab.ui.words import language_asked
 
 KEPT = ("model", "task", "method", "training", "seed", "tags")
 
@@ -28,7 +28,7 @@ def turn(asked: Any) -> dict[str, Any]:
     """
     asked = asked if isinstance(asked, Mapping) else {}
     draft = asked.get("draft") if isinstance(asked.get("draft"), Mapping) else {}
-    language = asked.get("language") if asked.get("language") in LANGUAGES else "en"
+    language = language_asked(asked)
     have = asked.get("have") if isinstance(asked.get("have"), Mapping) else {}
     found = answering.answer({**of_run(draft), **({} if draft.get("run") else {"changed": asked.get("changed", "")})})
     parts = {name: [_print(text), text] for name, text in _parts(found, language).items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ def language_of(request: gr.Request | None) -> str:
         return chosen
     asked = str((request.headers or {}).get("accept-language", "")).strip().lower()
     return "zh" if asked.startswith("zh") else "en"
+
+
+def language_asked(asked: Mapping[str, Any]) -> str:
+    """The language that a question of a page's script names, English where it names none."""
+    return asked["language"] if asked.get("language") in LANGUAGES else "en"
 
 
 def script_table() -> str:

@@ -12,46 +12,38 @@ from lab.design.refusal import Refusal
 from lab.export import FORMATS, formats
 from lab.runs import Run, default
 from lab.ui import listing, packing, reading
-from lab.ui.words import TABLE, language_of, metric_name, say
+from lab.ui.watching import Answer, Seen, watched
+from lab.ui.words import TABLE, metric_name, say
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
-    chosen = gr.HTML(html_template="", js_on_load="Lab.chosen(element, props)", elem_classes="lab-unseen")
-    seen = gr.Textbox("", visible="hidden")
+    gr.HTML(html_template="", js_on_load="Lab.watching('export', Lab.chosen)", elem_classes="lab-unseen")
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
-            runs = gr.HTML(html_template="", js_on_load="Lab.list(element, props, watch)", apply_default_css=False, elem_id="runs")
+            gr.HTML(html_template="", js_on_load="Lab.list(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            form = gr.HTML(html_template="", js_on_load="Lab.exporting(element, props, watch, trigger, 'make')", apply_default_css=False,
+            form = gr.HTML(html_template="", js_on_load="Lab.exporting(element, ...Lab.fed('form'), trigger, 'make', 'left')", apply_default_css=False,
                            elem_classes="lab-card lab-form", elem_id="export-form")  # fmt: skip
             take = gr.DownloadButton(gr.I18n()("native.export.download"), visible=False, variant="primary", elem_id="export-take")
             made = gr.HTML(html_template="", js_on_load="Lab.exported(element, props, watch)", apply_default_css=False, elem_id="export-files")
-    sight = [runs, form, seen]
-    chosen.change(look_anew, [chosen], sight, trigger_mode="always_last", **QUIET)
-    chosen.change(lambda: [None, gr.DownloadButton(visible=False)], None, [made, take], **QUIET)
+    form.left(lambda: [None, gr.DownloadButton(visible=False)], None, [made, take], **QUIET)
     form.make(make, None, [made, take], trigger_mode="always_last", concurrency_limit=2, show_progress="hidden", api_visibility="private")
-    gr.Timer(1).tick(look, [chosen, seen], sight, trigger_mode="once", **QUIET)
 
 
-def look_anew(chosen: dict[str, Any] | None, request: gr.Request) -> list[Any]:
-    """The list, and what the chosen run can be exported as."""
-    return look(chosen, "", request)
-
-
-def look(chosen: dict[str, Any] | None, seen: str, request: gr.Request) -> list[Any]:
-    """The same where the store has changed since `seen`; the form only where another run is chosen or it has got another adapter."""
-    before, _, known = (seen or "").partition("/")
-    told, now = listing.news(before)
-    if told is None:
-        return [gr.skip()] * 3
-    asked = chosen.get("run") if isinstance(chosen, dict) else ""
+@watched("export")
+def look(chosen: dict[str, Any], seen: Seen, language: str) -> Answer:
+    """What has changed of the list; the form only where another run is chosen or it has got another adapter."""
+    order, _, known = seen.mark.partition("/")
+    told, printed = listing.news(seen.before, order)
+    asked = chosen.get("run")
     run = reading.chosen(asked) if isinstance(asked, str) and asked else _newest()
-    rows = reading.text({**told, "selected": run.id if run else ""})
+    parts = {"rows": {**told, "selected": run.id if run else ""}}
     mark = f"{run.id}:{run.state}:{run.name}:{','.join(reading.adapters(run))}" if run else ""
-    return [rows, gr.skip() if known and known == mark else options(run, language_of(request)), f"{now}/{mark}"]
+    form = {} if known and known == mark and not seen.chose else {"form": options(run, language)}
+    return {**parts, **form}, f"{printed}/{mark}"
 
 
 def _newest() -> Run | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import gradio as gr
@@ -13,7 +14,9 @@ from lab.design.spec import RunSpec
 from lab.runs import default
 from lab.ui import sweeping, views_sweep
 from lab.ui.markup import empty, esc
+from lab.ui.reading import text
 from lab.ui.schema import start
+from lab.ui.watching import Answer, Seen, watched
 from lab.ui.words import LANGUAGES, language_of, say
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -33,14 +36,12 @@ def build(demo: gr.Blocks) -> None:
             launch = gr.Button(gr.I18n()("native.sweep"), variant="primary", elem_id="sweep-launch", interactive=False)
         with gr.Column(elem_classes="lab-detail", min_width=0):
             said = gr.HTML(apply_default_css=False, elem_id="sweep-said")
-            view = gr.HTML(html_template="", js_on_load="Lab.matrix(element, props, watch)", apply_default_css=False, elem_classes="lab-tools", elem_id="sweep-view")
-            shown = gr.HTML(js_on_load="Lab.begin(element)", apply_default_css=False, elem_classes="lab-card", elem_id="matrix")
-    chosen = gr.HTML(html_template="", js_on_load="Lab.matrixChosen(element, props, watch)", elem_classes="lab-unseen")
-    seen = gr.Textbox("", visible="hidden")
+            gr.HTML(html_template="", js_on_load="Lab.matrix(element, ...Lab.fed('view'))", apply_default_css=False, elem_classes="lab-tools", elem_id="sweep-view")
+            gr.HTML(html_template="", js_on_load="Lab.shown(element, 'matrix'); Lab.begin(element)", apply_default_css=False, elem_classes="lab-card", elem_id="matrix")
+    gr.HTML(html_template="", js_on_load="Lab.watching('sweep', Lab.matrixChosen)", elem_classes="lab-unseen")
+    started = gr.HTML(html_template="", js_on_load="watch('value', () => props.value && Lab.emit('matrix', props.value))", elem_classes="lab-unseen")
     form.change(check, [form], [told, launch], trigger_mode="always_last", **QUIET)
-    launch.click(start_all, [form], [said, chosen], trigger_mode="once", **QUIET)
-    chosen.change(look_anew, [chosen], [view, shown, seen], trigger_mode="always_last", **QUIET)
-    gr.Timer(1).tick(look, [chosen, seen], [view, shown, seen], trigger_mode="once", **QUIET)
+    launch.click(start_all, [form], [said, started], trigger_mode="once", **QUIET)
 
 
 def paths() -> list[str]:
@@ -67,27 +68,22 @@ def start_all(asked: dict[str, Any] | None, request: gr.Request) -> list[Any]:
     return [f'<p class="lab-said" role="status">{esc(say(language_of(request), "sweep.launched", n=len(specs), tag=tag))}</p>', {"tag": tag, "row": "", "column": ""}]
 
 
-def look_anew(chosen: dict[str, Any] | None, request: gr.Request) -> list[Any]:
-    """The matrix of the chosen tag."""
-    return look(chosen, "", request)
-
-
-def look(chosen: dict[str, Any] | None, seen: str, request: gr.Request) -> list[Any]:
-    """The matrix where the store has changed since `seen`."""
-    version = str(default().store.store_version())
-    if seen == version:
-        return [gr.skip()] * 3
-    language, asked = language_of(request), chosen if isinstance(chosen, dict) else {}
+@watched("sweep")
+def look(asked: dict[str, Any], seen: Seen, language: str) -> Answer:
+    """The matrix of the chosen tag, where it is another one than before."""
     tags = views_sweep.tags()
     tag = asked.get("tag") if isinstance(asked.get("tag"), str) and asked.get("tag") else next(iter(tags), "")
     runs = default().store.list(tag=tag, limit=1000) if tag else []
-    if not runs:
-        return [{"tags": tags, "tag": tag, "axes": [], "row": "", "column": ""}, empty(language, "sweep.empty") + _start(language), version]
-    axes = list(views_sweep.axes(runs)) or [""]
-    row = asked.get("row") if asked.get("row") in axes else axes[0]
-    others = [axis for axis in axes if axis != row]
-    column = asked.get("column") if asked.get("column") in others else next((axis for axis in others if axis != "seed"), next(iter(others), ""))
-    return [{"tags": tags, "tag": tag, "axes": axes, "row": row, "column": column}, views_sweep.matrix(runs, row, column, language), version]
+    axes, row, column, shown = [], "", "", empty(language, "sweep.empty") + _start(language)
+    if runs:
+        axes = list(views_sweep.axes(runs)) or [""]
+        row = asked.get("row") if asked.get("row") in axes else axes[0]
+        others = [axis for axis in axes if axis != row]
+        column = asked.get("column") if asked.get("column") in others else next((axis for axis in others if axis != "seed"), next(iter(others), ""))
+        shown = views_sweep.matrix(runs, row, column, language)
+    parts = {"view": {"tags": tags, "tag": tag, "axes": axes, "row": row, "column": column}, "matrix": shown}
+    printed = f"{zlib.crc32(text(parts).encode()):x}"
+    return {} if printed == seen.mark and not seen.chose else parts, printed
 
 
 def _start(language: str) -> str:

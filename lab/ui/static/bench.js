@@ -57,17 +57,18 @@
       h("option", { value: "" }, say("plan.device.here")), SIZES.map((size) => h("option", { value: size, selected: size === Lab.device() }, say("plan.device.other", { size }))));
     const body = h("div", { class: "lab-plan" });
     element.replaceChildren(body, h("label", { class: "lab-muted lab-plan-device" }, say("plan.device"), choice));
-    let asked = "", timer = 0;
+    let asked = "", timer = 0, turn = 0;
     const ask = async () => {
       const draft = Lab.draft(), device = Lab.device(), mark = JSON.stringify([draft.model, draft.task, draft.method, draft.training, device]);
       if (mark === asked) return;
       asked = mark;
+      const mine = ++turn;
       if (!body.querySelector("[data-peak]")) body.replaceChildren(h("p", { class: "lab-muted" }, say("plan.asking")));
       body.classList.add("stale");
       for (const advise of [false, true]) {
         let found;
-        try { found = await server.plan({ draft, language: Lab.language, topic, device, advise }); } catch { found = { html: "" }; }
-        if (asked !== mark || found.superseded) return;
+        try { found = await server.plan({ draft, language: Lab.language, topic, turn: mine, device, advise }); } catch { found = { html: "" }; }
+        if (mine !== turn || found.superseded) return;
         Lab.fill(body, found.html);
         body.classList.remove("stale");
         if (!found.html) return;

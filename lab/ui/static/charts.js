@@ -109,11 +109,13 @@
         last(t) === undefined ? "" : h("b", { class: "num", title: String(last(t)) }, Lab.number(last(t)) + (chart.unit || "")));
       found.key.replaceChildren(...single.map(entry));
     };
+    const tall = (found) => (found.large ? 440 : found.chart.wide >= 6 || found.chart.scatter ? 230 : 150); // pixels
     const paint = (found) => {
+      found.plot.style.minHeight = tall(found) + "px";
       if (!Lab.canDraw(anew)) return;
       const { chart, zoomed } = found, shown = zoomed && zoomed.traces ? { ...chart, traces: zoomed.traces } : chart;
-      const height = found.large ? 440 : chart.wide >= 6 ? 230 : chart.scatter ? 230 : 150;
-      const layout = Lab.layout(chart, value.key, known("compare.along." + value.along, ""), height);
+      const layout = Lab.layout(chart, value.key, known("compare.along." + value.along, ""), tall(found));
+      if (!found.size) Object.assign(layout, { xaxis: { visible: false }, yaxis: { visible: false }, annotations: [{ text: say("charts.none"), showarrow: false, font: { color: Lab.paint("var(--faint)"), size: 12 } }] });
       Plotly.react(found.plot, chart.scatter ? points(chart) : Lab.lines(shown, weight), layout, Lab.CONFIG);
       if (zoomed && zoomed.traces && zoomed.last > zoomed.ends && reach(chart) > zoomed.ends) closer(found); // the end is in sight and moves
       if (found.heard || !server.detail) return;
@@ -149,7 +151,8 @@
         const mark = JSON.stringify([value.key, size, chart.scatter ? [chart.points, chart.papers.length] : ends, weight, Lab.dark()]);
         if (found.run !== value.key) { found.run = value.key; found.zoomed = null; }
         found.chart = chart;
-        found.node.dataset.points = size;
+        found.plot.style.minHeight = tall(found) + "px"; // before there is a curve: what stands below does not move when it comes
+        found.node.dataset.points = found.size = size;
         found.node.classList.toggle("empty", size === 0);
         if (!all && found.mark === mark) return;
         tell(found);

@@ -13,7 +13,7 @@
       Lab.setAddress({ [name]: event.target.value === choices[0] ? "" : event.target.value });
       Lab.emit("compared");
     } }, choices.map((choice) => h("option", { value: choice, selected: Lab.compared[name] === choice }, say(`compare.${name}.${choice}`)))));
-    const take = (event) => h("button", { type: "button", class: "lab-button", title: say(`compare.take.${event}.help`), onclick: () => trigger(event, {}) }, say("compare.take." + event));
+    const take = (event) => h("button", { type: "button", class: "lab-button", title: say(`compare.take.${event}.help`), onclick: () => trigger(event, Lab.choice()) }, say("compare.take." + event));
     element.replaceChildren(...OPTIONS.map(control), h("span", { class: "lab-gap" }), ...events.map(take));
     const seen = (runs) => { element.hidden = !runs.length; };
     Lab.on("pick", seen);
@@ -31,13 +31,12 @@
     });
   };
 
-  Lab.picked = (element, props) => {
-    const asked = (new URL(location.href).searchParams.get("runs") || "").split(",").filter((id) => /^[a-z][a-z0-9]{7}$/.test(id));
-    let runs = asked;
-    const tell = () => { props.value = { runs, ...Lab.compared, again: Date.now() }; };
-    Lab.on("pick", (picked) => { runs = picked; Lab.setAddress({ runs: runs.join(",") }); tell(); });
-    Lab.on("compared", tell);
-    tell();
+  Lab.picked = (choose) => {
+    let runs = (new URL(location.href).searchParams.get("runs") || "").split(",").filter((id) => /^[a-z][a-z0-9]{7}$/.test(id));
+    const choice = () => ({ runs, ...Lab.compared });
+    Lab.on("pick", (picked) => { runs = picked; Lab.setAddress({ runs: runs.join(",") }); choose(choice()); });
+    Lab.on("compared", () => choose(choice()));
+    return choice();
   };
 
   // the table of results: a click on a heading sorts by it, another one the other way round; kept when the table is drawn anew

@@ -3,14 +3,17 @@
   const Lab = (window.Lab = window.Lab || {});
   const { h, say } = Lab;
 
-  Lab.exporting = (element, props, watch, trigger, event) => {
+  Lab.exporting = (element, props, watch, trigger, event, left) => {
     let adapter = "best", format = "", run = "";
     const ask = () => trigger(event, { run, format, adapter });
     const draw = () => {
       const value = props.value;
       element.hidden = !value;
       if (!value) return;
-      if (value.run !== run) { run = value.run; format = ""; adapter = "best"; }
+      if (value.run !== run) {
+        if (run) trigger(left, {});
+        run = value.run; format = ""; adapter = "best";
+      }
       const weights = value.adapters.length > 1 && h("div", { class: "lab-export-weights" }, h("span", { id: "export-weights" }, say("export.weights")),
         h("div", { class: "lab-segments", role: "group", "aria-labelledby": "export-weights" }, ["best", "final"].map((one) => h("button", { type: "button", "aria-pressed": String(one === adapter), onclick: () => {
           adapter = one;

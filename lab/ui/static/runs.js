@@ -10,11 +10,9 @@
     return new Date(seconds * 1000).toLocaleDateString(document.documentElement.lang, { month: "short", day: "numeric" });
   };
   // the run that is looked at, kept in the address
-  Lab.chosen = (element, props) => {
-    const asked = new URL(location.href).searchParams.get("run") || "";
-    const choose = (run) => { Lab.setAddress({ run }); props.value = { run, again: Date.now() }; };
-    Lab.on("choose", choose);
-    props.value = { run: asked, again: Date.now() };
+  Lab.chosen = (choose) => {
+    Lab.on("choose", (run) => { Lab.setAddress({ run }); choose({ run }); });
+    return { run: new URL(location.href).searchParams.get("run") || "" };
   };
 
   // name, tags and notes of the chosen run; what is being typed is never overwritten
@@ -105,7 +103,8 @@
     draw();
   };
 
+  // after something was done: to another run where one is told, else what came of it
   Lab.leave = (element, props, watch) => {
-    watch("value", () => { if (props.value && "run" in props.value) Lab.emit("choose", props.value.run); });
+    watch("value", () => { if (props.value && "run" in props.value) Lab.emit("choose", props.value.run); else if (props.value) Lab.again(); });
   };
 })();

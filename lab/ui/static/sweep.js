@@ -76,7 +76,7 @@
       if (!element.querySelector("[data-peak]")) Lab.fill(element, "<p class='lab-muted'></p>"), (element.firstChild.textContent = say("plan.asking"));
       for (let done = 0, more = true; more; ) {
         let found;
-        try { found = await server.forecast({ form, language: Lab.language, topic, done }); } catch { return; }
+        try { found = await server.forecast({ form, language: Lab.language, topic, turn: mine, done }); } catch { return; }
         if (mine !== now || found.superseded) return;
         Lab.fill(element, found.html);
         element.hidden = !found.html;
@@ -97,16 +97,15 @@
     if (button) Lab.emit("table", button.dataset.table);
   });
 
-  Lab.matrixChosen = (element, props, watch) => {
-    const params = new URL(location.href).searchParams;
-    const choose = (change) => {
-      const value = { ...(props.value || {}), ...change };
-      Lab.setAddress({ tag: value.tag, row: value.row, column: value.column });
-      props.value = { tag: value.tag || "", row: value.row || "", column: value.column || "", again: Date.now() };
-    };
-    Lab.on("matrix", choose);
-    watch("value", () => props.value && Lab.setAddress({ tag: props.value.tag, row: props.value.row, column: props.value.column }));
-    choose({ tag: params.get("tag") || "", row: params.get("row") || "", column: params.get("column") || "" });
+  // what the matrix shows: a tag and its two axes, kept in the address
+  Lab.matrixChosen = (choose) => {
+    const params = new URL(location.href).searchParams, told = (of) => Object.fromEntries(["tag", "row", "column"].map((name) => [name, of(name) || ""]));
+    Lab.on("matrix", (change) => {
+      const value = told((name) => ({ ...Lab.choice(), ...change })[name]);
+      Lab.setAddress(value);
+      choose(value);
+    });
+    return told((name) => params.get(name));
   };
 
   Lab.matrix = (element, props, watch) => {

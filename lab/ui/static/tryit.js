@@ -38,13 +38,7 @@
       button.disabled = !chosen.length;
       sample.hidden = !samples().length;
     };
-    let last = "";
-    const take = () => {
-      if (props.value === last) return;
-      last = props.value;
-      told = Lab.parsed(props.value);
-      draw();
-    };
+    const take = () => { told = props.value; draw(); };
     watch("value", take);
     take();
   };

@@ -1,0 +1,50 @@
+// A page that follows the store: it asks the server once a second what has changed since the last time, and hands the answer out part by part.
+(function () {
+  const Lab = (window.Lab = window.Lab || {});
+  const EVERY = 1000, LONGEST = 8000; // milliseconds between two questions; the longest pause while the lab does not answer
+  const feeds = {};
+  const feed = (name) => (feeds[name] = feeds[name] || { props: { value: null }, heard: [] });
+
+  // what a part takes besides its element, as gradio would give it: props with its value, and watch to hear of a new one
+  Lab.fed = (name) => [feed(name).props, (_, heard) => feed(name).heard.push(heard)];
+  // a part whose value is HTML made by the server
+  Lab.shown = (element, name) => Lab.show(element, ...Lab.fed(name));
+  const give = (name, value) => {
+    const { props, heard } = feed(name);
+    if (typeof value === "string" && value === props.value) return;
+    props.value = value;
+    heard.forEach((fn) => fn());
+  };
+
+  // `page`: what the server calls it; `start(choose)` gives the choice that the page begins with, and calls `choose` with another one
+  Lab.watching = (page, start) => {
+    let choice = {}, seen = "", turn = 0, timer = 0, missed = 0, chose = false, notice = null;
+    const lost = (now) => {
+      if (now === Boolean(notice)) return;
+      if (now) document.body.append((notice = Lab.h("p", { class: "lab-lost", role: "alert" }, Lab.say("bench.lost"))));
+      else { notice.remove(); notice = null; }
+    };
+    const ask = async (did = false) => {
+      clearTimeout(timer);
+      const mine = ++turn;
+      let told = null; // nothing: no answer
+      try {
+        const reply = await fetch("look/" + page, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ chosen: choice, seen, chose, did, language: Lab.language }) });
+        if (reply.ok) told = reply.status === 204 ? {} : await reply.json();
+      } catch { /* asked again below */ }
+      if (mine !== turn) return; // asked once more meanwhile
+      missed = told ? 0 : missed + 1;
+      lost(missed > 2);
+      timer = setTimeout(() => document.hidden || ask(), Math.min(LONGEST, EVERY * 2 ** Math.max(0, missed - 1)));
+      if (!told || !told.parts) return;
+      chose = false;
+      seen = told.seen;
+      for (const [name, value] of Object.entries(told.parts)) give(name, value);
+    };
+    Lab.choice = () => choice;
+    Lab.again = () => ask(true); // somebody has just done something: what came of it is shown at once
+    choice = start((value) => { choice = value; chose = true; ask(); });
+    document.addEventListener("visibilitychange", () => document.hidden || ask());
+    ask();
+  };
+})();
