@@ -28,7 +28,7 @@ WATCH = """(plot) => {
   let sent = 0;
   const old = window.fetch;
   window.shown = [];
-  window.fetch = async (...asked) => { const at = performance.now(), reply = await old(...asked); if (/predict/.test(asked[0].url || asked[0])) sent = at; return reply; };
+  window.fetch = async (...asked) => { const at = performance.now(), reply = await old(...asked); if (reply.status === 200 && String(asked[0]).startsWith("look/")) sent = at; return reply; };
   document.querySelector(plot).on('plotly_afterplot', () => window.shown.push(performance.now() - sent));
 }"""
 

@@ -3,7 +3,7 @@
 Min-max thinning: the steps from first to last are cut into points/2 buckets of equal width, and of each bucket the rows
 with the smallest and the greatest value are kept, with their own steps, so no spike is lost; the first and the last point
 of the curve are always kept. Example: 100,000 steps at points=1000 are 500 buckets of 200 steps, at most 1,002 points.
-The database walks the curve once to find each bucket's extremes and once to find their rows; Python sees only the kept ones.
+The database walks the curve twice, for the smallest and for the greatest of each bucket; Python sees only the rows that are kept.
 """
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ _STEPS = text("SELECT step FROM metrics WHERE run = :run AND name = :name ORDER 
 _CELLS = text("SELECT name, step, value FROM metrics WHERE run = :run AND name IN :names AND step IN :steps").bindparams(
     bindparam("names", expanding=True), bindparam("steps", expanding=True))
 _ENDS = text("SELECT step, value, time FROM metrics WHERE run = :run AND name = :name AND step IN (:first, :last)")
-_THIN = text("""WITH buckets AS (
-        SELECT (step - :first) / :width AS bucket, min(value) AS low, max(value) AS high, min(step) AS head, max(step) AS tail
-        FROM metrics WHERE run = :run AND name = :name AND step BETWEEN :first AND :last GROUP BY (step - :first) / :width)
-    SELECT min(m.step), m.value, min(m.time) FROM buckets b CROSS JOIN metrics m
-    WHERE m.run = :run AND m.name = :name AND m.step BETWEEN b.head AND b.tail AND (m.value = b.low OR m.value = b.high)
-    GROUP BY b.bucket, m.value""")
+# Bucket by bucket along the primary key: grouping the whole curve by bucket would sort it first, which takes twice as long.
+_THIN = text("""WITH RECURSIVE heads(head) AS (SELECT CAST(:first AS BIGINT) UNION ALL SELECT head + :width FROM heads WHERE head + :width <= :last),
+    kept AS MATERIALIZED (
+        SELECT (SELECT step FROM metrics WHERE run = :run AND name = :name AND step >= head AND step < head + :width AND step <= :last
+                AND value IS NOT NULL ORDER BY value, step LIMIT 1) AS step FROM heads
+        UNION
+        SELECT (SELECT step FROM metrics WHERE run = :run AND name = :name AND step >= head AND step < head + :width AND step <= :last
+                AND value IS NOT NULL ORDER BY value DESC, step LIMIT 1) FROM heads)
+    SELECT m.step, m.value, m.time FROM kept CROSS JOIN metrics m WHERE m.run = :run AND m.name = :name AND m.step = kept.step""")
 
 
 def rows_of(number: int, rows: Iterable[Sequence], now: float) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any],
     tags = "".join(f'<span class="lab-tag">{esc(tag)}</span>' for tag in run.tags)
     return (
         f'<div class="lab-title"><span class="lab-dot" style="background:{reading.colour(run)}"></span><h2 title="{esc(run.id)}">{esc(run.name or run.id)}</h2>'
-        f"{state_badge(run.state, language)}{tags}<span class='lab-gap'></span>{_actions(run, language)}</div>"
+        f'{state_badge(run.state, language)}{tags}<span class="lab-acts">{_actions(run, language)}</span></div>'
         f"{_progress(run, eta, language)}{_trouble(run)}<dl class='lab-facts'>{facts}</dl>"
     )
 

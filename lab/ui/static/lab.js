@@ -98,6 +98,7 @@
     } }, Lab.icon("theme"));
     element.replaceChildren(h("header", { class: "lab-bar" }, h("a", { href: "./", class: "lab-brand" }, mark, "Delta Lab"),
       h("nav", { "aria-label": say("pages") }, PAGES.map(link)), h("span", { class: "lab-gap" }), language, theme));
+    element.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on a narrow screen the bar is scrolled
   };
 
   // buttons inside HTML from the server that are heard by another part of the page
