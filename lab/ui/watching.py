@@ -7,7 +7,6 @@ watching costs a lookup. The answer is JSON text: gradio walks through every num
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import threading
@@ -18,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -164,7 +164,7 @@ async def _answer(request: Request) -> Response:
         return Response("This is no JSON.", 400)
     told = page.ready(asked)  # mostly there: no thread is woken for it
     if told is None:
-        told = await asyncio.to_thread(page.answer, asked)
+        told = await run_in_threadpool(page.answer, asked)
     return Response(told, media_type="application/json") if told else Response(status_code=204)
 
 
