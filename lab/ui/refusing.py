@@ -1,0 +1,59 @@
+"""Refusals in the language of the page. Rooms write their sentences in English; the Chinese is found by the sentence's template."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+import yaml
+
+from lab.design.forms import FORMS
+from lab.design.refusal import Refusal
+from lab.ui.words import TABLE
+
+CHINESE: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "refusals.zh.yaml").read_text(encoding="utf-8"))
+
+
+def refused(language: str, problem: Refusal | str) -> str:
+    """The sentence of a refusal; in English where its words have no translation, as those of another library."""
+    sentence = problem.sentence if isinstance(problem, Refusal) else problem
+    return _chinese(sentence) if language == "zh" else sentence
+
+
+@functools.lru_cache(4096)
+def _chinese(sentence: str) -> str:
+    return _found("sentences", sentence) or sentence
+
+
+def _found(kind: str, text: str) -> str:
+    if text in CHINESE[kind]:
+        return CHINESE[kind][text].format()
+    for pattern, chinese in _patterns(kind):
+        if match := pattern.fullmatch(text):
+            return chinese.format(*(_part(part) for part in match.groups()))
+    return ""
+
+
+def _part(text: str) -> str:
+    """What stood in a template's place: a form, an option, a phrase or a whole sentence is translated; a name or a number is not."""
+    if (text[:1].isupper() or " " in text) and text.lower() in _names():  # in words: `vectors` by itself is what one writes into a file
+        return _names()[text.lower()]
+    listed = re.split(r" (?:and|or) ", text)
+    if len(listed) > 1 and not any(" " in one for one in listed):
+        return " / ".join(listed)
+    return _found("parts", text) or _found("sentences", text) or text
+
+
+@functools.cache
+def _names() -> dict[str, str]:
+    named = {key: pair for key, pair in TABLE.items() if key.startswith(("label.", "dimension."))}
+    options = {name.lower(): pair[1] for key, pair in named.items() for name in (key.partition(".")[2].replace("_", " "), pair[0])}
+    return {**options, **{form.label.lower(): form.label_zh for form in FORMS.values()}}
+
+
+@functools.cache
+def _patterns(kind: str) -> list[tuple[re.Pattern[str], str]]:
+    """The templates with places, those with the most words of their own first."""
+    open_ones = sorted((english for english in CHINESE[kind] if "{}" in english), key=lambda english: -len(english.replace("{}", "")))
+    return [(re.compile("(.+?)".join(map(re.escape, english.split("{}"))), re.DOTALL), CHINESE[kind][english]) for english in open_ones]
