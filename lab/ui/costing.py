@@ -15,6 +15,8 @@ from lab.models import resolve
 from lab.planning import devices
 from lab.planning.advice import usable
 from lab.ui import answering, planning
+from lab.ui.refusing import refused
+from lab.ui.words import language_asked
 
 BATCHES, RANKS = (1, 4, 16, 64), (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PRESETS = ("lora", "lora-fa", "lamda", "adapter-houlsby", "prefix-tuning", "full")  # beside the design on the bench
@@ -30,9 +32,9 @@ def point(asked: Any) -> dict[str, Any]:
         spec = answering.design_of({**dict(asked.get("draft") or {}), **_method(asked)})
         found = planning.client().plan({"spec": spec.document(), "batch": asked["batch"], **({"device": kernels} if kernels else {})})
     except Refusal as problem:
-        return {"wrong": problem.sentence}
+        return {"wrong": refused(language_asked(asked), problem)}
     except (TypeError, ValueError):
-        return {"wrong": "This is no design of the bench."}
+        return {"wrong": refused(language_asked(asked), "This is no design of the bench.")}
     return {"bytes": found["peak_reserved_bytes"], "room": usable(device["total_bytes"], device["kind"])}
 
 

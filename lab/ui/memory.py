@@ -10,6 +10,8 @@ from lab.planning.result import CATEGORIES
 from lab.runs import Run, default
 from lab.ui import planning
 from lab.ui.reading import plain
+from lab.ui.refusing import refused
+from lab.ui.words import language_asked
 
 MEASURED = "measured/"
 LINES = ("memory_bytes", "peak_bytes", "reserved_peak_bytes")  # over time, as the device (or the system) gives them
@@ -56,7 +58,7 @@ def predict(asked: Any) -> dict[str, Any]:
             found["batch"] = _told(planning.client().plan({"spec": run.spec, "device": device, **{name: value for name, value in shape.items() if value}}))
         return found
     except Refusal as problem:
-        return {"wrong": problem.sentence}
+        return {"wrong": refused(language_asked(asked), problem)}
 
 
 def _told(document: Mapping[str, Any]) -> dict[str, Any]:

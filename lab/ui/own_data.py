@@ -16,6 +16,7 @@ from lab.design.task import COLUMNS, Family
 from lab.tasks import FAMILIES, importing, resolve
 from lab.tasks.measuring import models
 from lab.ui import views_data
+from lab.ui.refusing import refused
 from lab.ui.words import language_asked, say
 
 TEXTS = ("family", "prompt", "measure")
@@ -43,7 +44,7 @@ def look(asked: Any) -> dict[str, Any]:
         path, choices = _source(asked), _choices(asked)
         columns, family, chosen = importing.outline(path, choices["family"], choices["columns"])
     except Refusal as problem:
-        return {"form": None, "html": "", "errors": [[problem.field or "file", problem.sentence]]}
+        return {"form": None, "html": "", "errors": [[problem.field or "file", refused(language, problem)]]}
     form = {"file": path.name, "bytes": path.stat().st_size, "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
             "prompt": getattr(FAMILIES.get(family), "prompt", ""), "roles": _roles(family)}  # fmt: skip
     errors: list[list[str]] = []
@@ -51,12 +52,12 @@ def look(asked: Any) -> dict[str, Any]:
     try:
         html = views_data.preview(importing.preview(path, **choices), language)
     except Refusal as problem:
-        errors.append([problem.field, problem.sentence])
+        errors.append([problem.field, refused(language, problem)])
     try:
         if asked.get("name"):
             importing.check_name(str(asked["name"]))
     except Refusal as problem:
-        errors.append([problem.field, problem.sentence])
+        errors.append([problem.field, refused(language, problem)])
     return {"form": form, "html": html, "errors": errors}
 
 
@@ -67,18 +68,18 @@ def keep(asked: Any) -> dict[str, Any]:
         path = _source(asked)
         spec = importing.commit(path, str(asked.get("name") or ""), **_choices(asked))
     except Refusal as problem:
-        return {"errors": [[problem.field or "file", problem.sentence]]}
+        return {"errors": [[problem.field or "file", refused(language, problem)]]}
     importing.unstage(str(asked.get("upload") or ""))
     return {"kept": spec.name, "html": views_data.kept(spec, language)}
 
 
 def remove(asked: Any) -> dict[str, Any]:
     """Delete an imported task: {"removed": name} or {"errors": [[field, sentence]]}."""
-    asked, _ = _plain(asked)
+    asked, language = _plain(asked)
     try:
         verbs.remove_task(str(asked.get("name") or ""))
     except Refusal as problem:
-        return {"errors": [[problem.field, problem.sentence]]}
+        return {"errors": [[problem.field, refused(language, problem)]]}
     return {"removed": str(asked["name"])}
 
 
@@ -90,7 +91,7 @@ def listing(asked: Any) -> dict[str, Any]:
         try:
             own.append(views_data.row(resolve(name), language))
         except Refusal as problem:
-            own.append({"name": name, "wrong": problem.sentence})
+            own.append({"name": name, "wrong": refused(language, problem)})
     return {"own": own, "html": views_data.presets([resolve(name) for name in catalogue.names("tasks")], language)}
 
 

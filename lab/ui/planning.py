@@ -16,6 +16,7 @@ from lab.planning.result import CATEGORIES
 from lab.runs import default
 from lab.ui import answering
 from lab.ui.markup import duration, esc, memory
+from lab.ui.refusing import refused
 from lab.ui.words import language_asked, say
 from lab.verbs import estimate
 
@@ -49,7 +50,7 @@ def plan(asked: Any) -> dict[str, Any]:
     except Superseded:
         return {"superseded": True}
     except Refusal as problem:
-        return {"html": f'<h3>{esc(say(language, "plan.title.cpu"))}</h3><p class="lab-muted">{esc(problem.sentence)}</p>{time}'}
+        return {"html": f'<h3>{esc(say(language, "plan.title.cpu"))}</h3><p class="lab-muted">{esc(refused(language, problem))}</p>{time}'}
 
 
 def question_of(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from pathlib import Path
 import yaml
 
 from lab.design.forms import FORMS
+from lab.design.method import Delta
+from lab.design.options import fields
 from lab.design.refusal import Refusal
+from lab.design.spec import RunSpec, Training
 from lab.ui.words import TABLE
 
 CHINESE: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "refusals.zh.yaml").read_text(encoding="utf-8"))
@@ -23,7 +26,8 @@ def refused(language: str, problem: Refusal | str) -> str:
 
 @functools.lru_cache(4096)
 def _chinese(sentence: str) -> str:
-    return _found("sentences", sentence) or sentence
+    whole = _found("sentences", sentence)
+    return whole or "".join(_found("sentences", one) or one for one in re.split(r"(?<=\.) ", sentence))
 
 
 def _found(kind: str, text: str) -> str:
@@ -47,9 +51,10 @@ def _part(text: str) -> str:
 
 @functools.cache
 def _names() -> dict[str, str]:
+    declared = {field.path.replace("_", " "): field.zh for group in (Delta, Training, RunSpec) for field in fields(group) if field.zh}
     named = {key: pair for key, pair in TABLE.items() if key.startswith(("label.", "dimension."))}
     options = {name.lower(): pair[1] for key, pair in named.items() for name in (key.partition(".")[2].replace("_", " "), pair[0])}
-    return {**options, **{form.label.lower(): form.label_zh for form in FORMS.values()}}
+    return {**options, **declared, **{form.label.lower(): form.label_zh for form in FORMS.values()}}
 
 
 @functools.cache

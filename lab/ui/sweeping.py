@@ -21,6 +21,7 @@ from lab.runs.processes import identity
 from lab.ui import published
 from lab.ui.markup import esc, memory
 from lab.ui.planning import client, question_of
+from lab.ui.refusing import refused
 from lab.ui.words import language_asked, say
 from lab.verbs import check
 
@@ -128,18 +129,18 @@ def forecast(asked: Any) -> dict[str, Any]:
     distinct = shapes(specs)
     done = asked.get("done") if isinstance(asked.get("done"), int) and asked["done"] >= 0 else 0
     planned: list[tuple[RunSpec, int]] = []
-    refused = ""
+    wrong = ""
     for spec, document in distinct[: min(done + 1, MOST_PLANS)]:
         try:
             planned.append((spec, int(client().plan({"spec": document}, **question_of(asked))["peak_reserved_bytes"])))
         except Superseded:
             return {"superseded": True}
         except Refusal as problem:
-            refused = problem.sentence
-    return {"html": _costs(specs, distinct, planned, refused, language), "more": done + 1 < min(len(distinct), MOST_PLANS), "done": done + 1}
+            wrong = refused(language, problem)
+    return {"html": _costs(specs, distinct, planned, wrong, language), "more": done + 1 < min(len(distinct), MOST_PLANS), "done": done + 1}
 
 
-def _costs(specs: list[RunSpec], distinct: list, planned: list[tuple[RunSpec, int]], refused: str, language: str) -> str:
+def _costs(specs: list[RunSpec], distinct: list, planned: list[tuple[RunSpec, int]], wrong: str, language: str) -> str:
     said = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
     device = devices.memory()
     parts = [f'<h3>{said("plan.title." + ("cuda" if device["kind"] == "cuda" else "cpu"))}</h3>']
@@ -150,8 +151,8 @@ def _costs(specs: list[RunSpec], distinct: list, planned: list[tuple[RunSpec, in
         fits = f'<p class="lab-fine">{said("sweep.fits", device=name)}</p>' if peak <= room else f'<p class="lab-over">{said("plan.over", device=name, over=numbers.memory(peak - room))}</p>'
         parts.append(f'<p class="lab-count" data-peak="{peak}">{memory(peak)} <span class="lab-muted">{said("plan.of", room=numbers.memory(room))}</span></p>'
                      f'<p class="lab-muted">{said("sweep.largest", name=spec.name, n=len(planned), all=len(distinct))}</p>{fits}')  # fmt: skip
-    if refused:
-        parts.append(f'<p class="lab-muted">{esc(refused)}</p>')
+    if wrong:
+        parts.append(f'<p class="lab-muted">{esc(wrong)}</p>')
     return "".join([*parts, f'<h3>{said("sweep.time")}</h3>', _time(specs, device, language)])
 
 

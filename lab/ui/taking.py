@@ -8,6 +8,8 @@ from typing import Any
 from lab.design import catalogue, own, writing
 from lab.design.refusal import Refusal
 from lab.ui import answering
+from lab.ui.refusing import refused
+from lab.ui.words import language_asked
 
 
 def _spec(asked: Any) -> Any:
@@ -20,7 +22,7 @@ def write(asked: Any) -> dict[str, str]:
     try:
         spec = _spec(asked)
     except Refusal as problem:
-        return {"wrong": problem.sentence}
+        return {"wrong": refused(language_asked(asked), problem)}
     return {"yaml": writing.as_yaml(spec), "command": writing.as_command(spec), "python": writing.as_python(spec)}
 
 
@@ -37,5 +39,5 @@ def save(asked: Any) -> dict[str, str]:
         document.pop("preset", None)
         own.save("methods", name, document, tuple(taken))
     except Refusal as problem:
-        return {"wrong": problem.sentence}
+        return {"wrong": refused(language_asked(asked), problem)}
     return {"saved": name}

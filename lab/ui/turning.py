@@ -14,6 +14,7 @@ from lab.design.figure import figure
 from lab.design.refusal import Refusal
 from lab.runs import default
 from lab.ui import answering, views_bench
+from lab.ui.refusing import refused
 from lab.ui.schema import own_methods, own_tasks, start
 from lab.ui.words import language_asked
 
@@ -42,7 +43,9 @@ def told(found: answering.Answer, language: str) -> dict[str, Any]:
     near = answering.near(found.method, language) if found.method and found.modified else ""
     own = found.method.training if found.method else ()  # what a run takes where a field is left empty
     hints = {f"training.{name}": f"{value:g}" for name, value in own if value is not None}
-    return {"document": found.document, "errors": found.errors, "reasons": found.reasons, "modified": found.modified,
+    errors = [(path, refused(language, sentence)) for path, sentence in found.errors]
+    reasons = {path: {choice: refused(language, why) for choice, why in choices.items()} for path, choices in found.reasons.items()}
+    return {"document": found.document, "errors": errors, "reasons": reasons, "modified": found.modified,
             "near": near, "hints": hints}  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from lab.design.forms import FORMS
 from lab.design.method import Method
 from lab.ui.answering import Answer
 from lab.ui.markup import esc, percent, weights
+from lab.ui.refusing import refused
 from lab.ui.words import TABLE, of_preset, say
 
 
@@ -67,7 +68,7 @@ def _where(name: str, language: str) -> str:
 def _problems(found: Answer, language: str) -> str:
     if not found.errors:
         return f'<p class="lab-fine">{esc(say(language, "costs.fine"))}</p>'
-    rows = "".join(f'<li data-field="{esc(path)}">{esc(sentence)}</li>' for path, sentence in found.errors[:6])
+    rows = "".join(f'<li data-field="{esc(path)}">{esc(refused(language, sentence))}</li>' for path, sentence in found.errors[:6])
     return f'<ul class="lab-problems" role="alert">{rows}</ul>'
 
 

@@ -8,6 +8,7 @@ from lab.design import numbers
 from lab.runs import RESUMABLE, Run
 from lab.ui import reading
 from lab.ui.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
+from lab.ui.refusing import refused
 from lab.ui.words import metric_name, say
 
 
@@ -20,7 +21,7 @@ def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any],
     return (
         f'<div class="lab-title"><span class="lab-dot" style="background:{reading.colour(run)}"></span><h2 title="{esc(run.id)}">{esc(run.name or run.id)}</h2>'
         f'{state_badge(run.state, language)}{tags}<span class="lab-acts">{_actions(run, language)}</span></div>'
-        f"{_progress(run, eta, language)}{_trouble(run)}<dl class='lab-facts'>{facts}</dl>"
+        f"{_progress(run, eta, language)}{_trouble(run, language)}<dl class='lab-facts'>{facts}</dl>"
     )
 
 
@@ -60,12 +61,12 @@ def _progress(run: Run, eta: float | None, language: str) -> str:
     return f'{bar}<p class="lab-muted" id="progress-words">{esc(told)}</p>'
 
 
-def _trouble(run: Run) -> str:
+def _trouble(run: Run, language: str) -> str:
     if not run.error and not (run.advice and run.state in ("failed", "interrupted")):
         return ""
-    parts = [f"<p><b>{esc(run.error or '')}</b></p>"] if run.error else []
+    parts = [f"<p><b>{esc(refused(language, run.error or ''))}</b></p>"] if run.error else []
     if run.advice:
-        parts.append(f"<p>{esc(run.advice)}</p>")
+        parts.append(f"<p>{esc(refused(language, run.advice))}</p>")
     return f'<div class="lab-trouble {run.state}" role="alert">{"".join(parts)}</div>'
 
 

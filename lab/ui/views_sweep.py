@@ -11,6 +11,7 @@ from lab.runs import Run, default
 from lab.ui import comparing, listing, published, reading, sweeping
 from lab.ui.comparing import varying as axes
 from lab.ui.markup import esc
+from lab.ui.refusing import refused
 from lab.ui.words import say
 
 TAGS, PREVIEW, COUNTED = 60, 8, 200
@@ -22,7 +23,7 @@ def before(asked: dict[str, Any], language: str) -> tuple[str, bool]:
     try:
         found = sweeping.specs_of(asked)
     except Refusal as problem:
-        return f'<p class="lab-said wrong" role="alert" data-field="{esc(problem.field)}">{esc(problem.sentence)}</p>', False
+        return f'<p class="lab-said wrong" role="alert" data-field="{esc(problem.field)}">{esc(refused(language, problem))}</p>', False
     counts = [sweeping.weights(spec) for spec in found[:COUNTED]]
     told = [count for count in counts if count is not None]
     steps = sum(spec.training.steps or 0 for spec in found)

@@ -46,9 +46,9 @@ def language_of(request: gr.Request | None) -> str:
     return "zh" if asked.startswith("zh") else "en"
 
 
-def language_asked(asked: Mapping[str, Any]) -> str:
+def language_asked(asked: Any) -> str:
     """The language that a question of a page's script names, English where it names none."""
-    return asked["language"] if asked.get("language") in LANGUAGES else "en"
+    return asked["language"] if isinstance(asked, Mapping) and asked.get("language") in LANGUAGES else "en"
 
 
 def script_table() -> str:

@@ -13,6 +13,7 @@ from lab.ui.costing import BATCHES, PRESETS, counts, point
 from lab.ui.markup import esc
 from lab.ui.planning import plan
 from lab.ui.reading import text
+from lab.ui.refusing import refused
 from lab.ui.schema import schema
 from lab.ui.taking import save, write
 from lab.ui.turning import told, turn
@@ -88,7 +89,7 @@ def _refused(draft: dict[str, Any], problem: Refusal, request: gr.Request) -> li
     found = answering.answer(draft)
     if not found.errors:
         found.errors.append((problem.field, problem.sentence))
-    return [_advice(problem.sentence, "wrong"), {**told(found, language_of(request)), "again": id(problem)}]
+    return [_advice(refused(language_of(request), problem), "wrong"), {**told(found, language_of(request)), "again": id(problem)}]
 
 
 def quick_start(request: gr.Request) -> list[Any]:
@@ -98,7 +99,7 @@ def quick_start(request: gr.Request) -> list[Any]:
                                                 "name": "", "tags": ["quick start"]}) for method in QUICK]  # fmt: skip
         runs = [default().launch(document) for document in documents]
     except Refusal as problem:
-        return [gr.skip(), _advice(problem.sentence, "wrong")]
+        return [gr.skip(), _advice(refused(language_of(request), problem), "wrong")]
     return [{"to": "compare?runs=" + ",".join(runs)}, _advice(say(language_of(request), "launched"))]
 
 

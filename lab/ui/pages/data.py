@@ -9,6 +9,8 @@ import gradio as gr
 
 from lab.design.refusal import Refusal
 from lab.ui import own_data
+from lab.ui.refusing import refused
+from lab.ui.words import language_of
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -29,10 +31,10 @@ def build(demo: gr.Blocks) -> None:
     file.upload(take, [file], [file, taken], trigger_mode="once", **QUIET)
 
 
-def take(path: str | None) -> list[Any]:
+def take(path: str | None, request: gr.Request) -> list[Any]:
     """Take the upload out of gradio's folder, so that the drop area is free for the next one."""
     try:
         told: dict[str, Any] = {"upload": own_data.take(path or "")}
     except Refusal as problem:
-        told = {"wrong": problem.sentence}
+        told = {"wrong": refused(language_of(request), problem)}
     return [None, {**told, "again": time.time()}]

@@ -12,8 +12,9 @@ from lab.design.refusal import Refusal
 from lab.export import FORMATS, formats
 from lab.runs import Run, default
 from lab.ui import listing, packing, reading
+from lab.ui.refusing import refused
 from lab.ui.watching import Answer, Seen, watched
-from lab.ui.words import TABLE, metric_name, say
+from lab.ui.words import TABLE, language_of, metric_name, say
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
@@ -63,12 +64,13 @@ def options(run: Run | None, language: str) -> dict[str, Any] | None:
     kept, judged = reading.adapters(run), reading.best(run)
     for each in found:
         each["help"] = say(language, "format." + each["format"]) if "format." + each["format"] in TABLE else each["help"]
+        each["refusal"] = refused(language, each.get("refusal") or "") or None
         each["waits"] = FORMATS[each["format"]].weights and not kept
     about = [reading.model_of(run), reading.task_of(run), reading.method_of(run), f"{metric_name(language, judged[0])} {numbers.number(judged[1])}" if judged else ""]
     return {"run": run.id, "name": run.name or run.id, "state": run.state, "colour": reading.colour(run), "about": " · ".join(filter(None, about)), "adapters": kept, "formats": found}
 
 
-def make(event: gr.EventData) -> Iterator[list[Any]]:
+def make(event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
     """Write the export and show its files; the download stands beside them."""
     asked = event._data if isinstance(event._data, dict) else {}
     told = {name: str(asked.get(name, "")) for name in ("run", "format", "adapter")}
@@ -78,4 +80,4 @@ def make(event: gr.EventData) -> Iterator[list[Any]]:
         files = packed.files()
         yield [{**told, "state": "made", "files": files, "size": numbers.memory(sum(file["bytes"] for file in files))}, gr.DownloadButton(value=str(packed.zip()), visible=True)]
     except Refusal as problem:
-        yield [{**told, "state": "wrong", "sentence": problem.sentence}, gr.DownloadButton(visible=False)]
+        yield [{**told, "state": "wrong", "sentence": refused(language_of(request), problem)}, gr.DownloadButton(visible=False)]

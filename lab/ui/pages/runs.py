@@ -12,6 +12,7 @@ from lab.runs import Run, default
 from lab.runs.records import check_name, check_notes, check_tags
 from lab.ui import curves, listing, memory, reading, views_readings, views_runs
 from lab.ui.markup import esc
+from lab.ui.refusing import refused
 from lab.ui.watching import Answer, Seen, watched
 from lab.ui.words import language_of, say
 
@@ -148,5 +149,5 @@ def _tried(verb: Any, key: str, event: gr.EventData, request: gr.Request) -> tup
     try:
         verb(str(told.get("run", "")))
     except Refusal as problem:
-        return f'<p class="lab-said wrong" role="alert">{esc(problem.sentence)}</p>', again
+        return f'<p class="lab-said wrong" role="alert">{esc(refused(language_of(request), problem))}</p>', again
     return f'<p class="lab-said" role="status">{esc(say(language_of(request), key))}</p>', again

@@ -15,6 +15,7 @@ from lab.runs import default
 from lab.ui import sweeping, views_sweep
 from lab.ui.markup import empty, esc
 from lab.ui.reading import text
+from lab.ui.refusing import refused
 from lab.ui.schema import start
 from lab.ui.watching import Answer, Seen, watched
 from lab.ui.words import LANGUAGES, language_of, say
@@ -63,7 +64,7 @@ def start_all(asked: dict[str, Any] | None, request: gr.Request) -> list[Any]:
         for spec in specs:
             default().launch(spec.document(), spec.name, spec.tags)
     except Refusal as problem:
-        return [f'<p class="lab-said wrong" role="alert">{esc(problem.sentence)}</p>', gr.skip()]
+        return [f'<p class="lab-said wrong" role="alert">{esc(refused(language_of(request), problem))}</p>', gr.skip()]
     tag = specs[0].tags[-1]
     return [f'<p class="lab-said" role="status">{esc(say(language_of(request), "sweep.launched", n=len(specs), tag=tag))}</p>', {"tag": tag, "row": "", "column": ""}]
 

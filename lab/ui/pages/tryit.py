@@ -13,8 +13,9 @@ from lab.design.refusal import Refusal
 from lab.trying.client import TryClient
 from lab.ui import reading, views_tryit
 from lab.ui.markup import empty
+from lab.ui.refusing import refused
 from lab.ui.watching import Answer, Seen, watched
-from lab.ui.words import language_of, say
+from lab.ui.words import language_of
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 MOST = 6
@@ -65,8 +66,7 @@ def ask(event: gr.EventData, request: gr.Request) -> Iterator[str]:
         try:
             cards[index] = views_tryit.card(run, client().ask({"run": run.id, "text": asked.get("text"), "pair": asked.get("pair")}), "", language)
         except Refusal as problem:
-            sentence = say(language, "try.text.empty") if problem.field == "text" and not str(asked.get("text") or "").strip() else problem.sentence
-            cards[index] = views_tryit.card(run, None, sentence, language)
+            cards[index] = views_tryit.card(run, None, refused(language, problem), language)
         yield _shown(cards)
 
 

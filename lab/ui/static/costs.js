@@ -38,7 +38,7 @@
       const mine = (running = ++count), draft = Lab.draft(), device = Lab.device(), chosen = methods.filter((name) => wanted.has(name)), wrong = [];
       go.textContent = say("costs.curves.stop");
       points = {}; curves = {};
-      try { curves = (await server.counts({ draft })).curves || {}; } catch { return stop(); }
+      try { curves = (await server.counts({ language: Lab.language, draft })).curves || {}; } catch { return stop(); }
       curves = Object.fromEntries(Object.entries(curves).filter(([name]) => wanted.has(name)));
       draw();
       const all = chosen.length * props.batches.length;
@@ -47,7 +47,7 @@
         if (running !== mine) return;
         if (!wrong.some((one) => one[0] === name)) {
           let found;
-          try { found = await server.point({ draft, method: name, batch, device }); } catch { return stop(); }
+          try { found = await server.point({ language: Lab.language, draft, method: name, batch, device }); } catch { return stop(); }
           if (running !== mine) return;
           if (found.wrong) wrong.push([name, found.wrong]);
           else { (points[name] = points[name] || []).push([batch, found.bytes]); room = found.room; }

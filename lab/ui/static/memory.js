@@ -39,7 +39,7 @@
       if (want === asked) return;
       asked = want;
       let found;
-      try { found = await server.predict({ run: value.run }); } catch { found = { wrong: "" }; }
+      try { found = await server.predict({ language: Lab.language, run: value.run }); } catch { found = { wrong: "" }; }
       if (asked !== want) return;
       said = { run: value.run, ...found };
       draw(true);

@@ -1,0 +1,93 @@
+"""Refusals on Chinese pages: every sentence that the code can write has a translation, and what varies in it stays."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+
+import pytest
+from ui_support import ROOT
+
+from lab.design.catalogue import load_method, names
+from lab.runs import logs
+from lab.ui import turning
+from lab.ui.refusing import CHINESE, refused
+
+# What only a terminal says: the command line, and the settings that are read when the app starts.
+TERMINAL = ("lab/cli/", "lab/ui/serving.py", "lab/ui/api.py", "lab/runs/slots.py", "lab/runs/database.py", "lab/runs/launch.py", "lab/runs/ray_launcher.py",
+            "lab/runs/migrations/")  # fmt: skip
+HAN = re.compile("[\u4e00-\u9fff]")
+
+
+def templates(node):
+    """The texts that an expression can give, with {} for what is not written there."""
+    if isinstance(node, ast.Constant):
+        return [node.value] if isinstance(node.value, str) else []
+    if isinstance(node, ast.IfExp):
+        return templates(node.body) + templates(node.orelse)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return ["".join(pair) for pair in itertools.product(templates(node.left) or ["{}"], templates(node.right) or ["{}"])]
+    if isinstance(node, ast.JoinedStr):
+        pieces = [[part.value] if isinstance(part, ast.Constant) else (isinstance(part.value, ast.IfExp) and templates(part.value)) or ["{}"] for part in node.values]
+        return ["".join(chosen) for chosen in itertools.product(*pieces)]
+    return []
+
+
+def written():
+    """{template: file} of every refusal in the code that a page can show."""
+    found = {}
+    for path in sorted((ROOT / "lab").rglob("*.py")):
+        shown = path.relative_to(ROOT).as_posix()
+        if shown.startswith(TERMINAL):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            said = node.args[:1] if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Refusal") else []
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "refusals":
+                said = node.value.values
+            if isinstance(node, ast.FunctionDef) and node.name == "_why":
+                said = [part.value for part in ast.walk(node) if isinstance(part, ast.Return)]
+            found |= {text: shown for one in said for text in templates(one) if re.search("[a-z]{2}", text.replace("{}", ""))}
+    return found
+
+
+def test_every_refusal_of_the_code_has_a_translation():
+    found = written()
+    assert len(found) > 250
+    samples = {text: "".join(piece + (f"Q{index}" if index < text.count("{}") else "") for index, piece in enumerate(text.split("{}"))) for text in found}
+    assert {found[text]: text for text, sample in samples.items() if not HAN.search(refused("zh", sample))} == {}
+
+
+def test_all_advice_has_a_translation():
+    said = [sentence for _, sentence in logs.ADVICE] + [logs.advise("", -9)]
+    assert [sentence for sentence in said if not HAN.search(refused("zh", sentence))] == []
+
+
+@pytest.mark.parametrize("kind", ["sentences", "parts"])
+def test_translations_keep_what_varies(kind):
+    for english, chinese in CHINESE[kind].items():
+        places = english.count("{}")
+        shown = chinese.format(*(f"‹{place}›" for place in range(places)))
+        assert HAN.search(shown), english
+        lost = [place for place in range(places) if f"‹{place}›" not in shown]
+        assert lost == ([0, 1] if english.startswith("Write {} path") else []), english  # that one names a flag of the command line
+
+
+@pytest.mark.parametrize("sentence, chinese", [
+    ("Rank must be at least 1; it is 0.", "秩必须至少为 1；现在是 0。"),
+    ("Low rank has no use for scaling vectors: leave vectors as it is.", "低秩用不到缩放向量：请让 vectors 保持原样。"),
+    ("The worker was killed by SIGKILL at step 5 of 10.", "工作进程在第 5 步（共 10 步）被 SIGKILL 结束。"),
+    ("A name with {0} and {} in it", "A name with {0} and {} in it"),
+])  # fmt: skip
+def test_sentences_read_well(sentence, chinese):
+    assert refused("zh", sentence) == chinese
+    assert refused("en", sentence) == sentence
+
+
+@pytest.mark.parametrize("preset", names("methods"))
+def test_a_chinese_bench_gives_every_reason_in_chinese(preset):
+    draft = {"model": "minilm-l6", "task": "sentiment-rt", "training": {"steps": 150}, "seed": 0, "name": "", "tags": []}
+    for model in ("minilm-l6", "smollm2-135m", "bart-large"):
+        told = turning.turn({"draft": {**draft, "model": model, "method": load_method(preset).document()}, "language": "zh", "seq": 1})
+        sentences = [why for choices in told["reasons"].values() for why in choices.values()] + [sentence for _, sentence in told["errors"]]
+        assert [sentence for sentence in sentences if not HAN.search(sentence)] == []
