@@ -30,7 +30,7 @@ PAGES = {  # name: (route, theme, what must be there)
     "tryit": ("tryit?runs={run}", "light", "#try-form .lab-item"),
     "export": ("export?run={run}", "light", ".lab-card"),
 }
-TRAINING = {"steps": 200, "batch_size": 16, "max_length": 48, "evaluation_rows": 400, "evaluate_every": 25, "energy": False}
+TRAINING = {"steps": 200, "lr": 3e-4, "batch_size": 16, "max_length": 48, "evaluation_rows": 400, "evaluate_every": 25, "energy": False}
 SPEAKS = {"model": "smollm2-135m", "task": "instruction-deb", "method": "lora", "seed": 0,
           "training": {"steps": 60, "batch_size": 4, "max_length": 128, "evaluation_rows": 16, "evaluate_every": 20, "energy": False}}  # fmt: skip
 KEPT = {"lab_sweep_1": {"table": "he-2022-table-5", "axes": [{"path": "seed", "values": "0, 1, 2"}], "list": False, "without": [], "on": "bench"}}
@@ -55,10 +55,12 @@ def main() -> int:
 
 def train(home: Path) -> None:
     """The rows of Table 5 on the bundled model and reviews, to the end, as the page Sweep queues them, and a run that writes text."""
+    from lab import models
     from lab.design.spec import spec_of
     from lab.runs import Home, Queue
     from lab.ui import sweeping
 
+    models.fetch(SPEAKS["model"])
     queue = Queue(Home(home))
     base = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "seed": 0, "training": TRAINING}
     specs = sweeping.specs_of({"base": base, "table": "he-2022-table-5", "axes": []}) + [spec_of(SPEAKS)]

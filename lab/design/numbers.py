@@ -27,11 +27,11 @@ def percent(value: float | None) -> str:
     return f"{_plain(value, 2)} %"
 
 
-def memory(count: float | None) -> str:
+def memory(count: float | None, digits: int = 3) -> str:
     """Bytes: 812 B, 64.2 kB, 22.3 GB."""
     if _missing(count):
         return UNKNOWN
-    return f"{count:.0f} B" if abs(count) < 999.5 else f"{_prefixed(count)}B"
+    return f"{count:.0f} B" if abs(count) < 999.5 else f"{_prefixed(count, digits)}B"
 
 
 def energy(joules: float | None) -> str:
@@ -80,16 +80,16 @@ def _missing(value: float | None) -> bool:
     return value is None or isinstance(value, float) and not math.isfinite(value)
 
 
-def _prefixed(value: float) -> str:
+def _prefixed(value: float, digits: int = 3) -> str:
     for size, prefix in _PREFIXES:
         if abs(value) >= size * 0.9995:
-            return f"{_three(value / size)} {prefix}"
-    return f"{_three(value)} "
+            return f"{_three(value / size, digits)} {prefix}"
+    return f"{_three(value, digits)} "
 
 
-def _three(value: float) -> str:
+def _three(value: float, digits: int = 3) -> str:
     whole = len(str(int(abs(value) + 0.5))) if abs(value) >= 99.95 else len(str(int(abs(value) + 0.05))) if abs(value) >= 9.995 else 1
-    return f"{value:.{max(0, 3 - whole)}f}"
+    return f"{value:.{max(0, digits - whole)}f}"
 
 
 def _plain(value: float, digits: int) -> str:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from lab.design import numbers
 from lab.runs import Run
 from lab.ui import published, reading
 from lab.ui.reading import colour, plain
-from lab.ui.words import metric_name, say
 
 AXES = ("step", "epoch", "tokens", "time")
 AXIS_CURVES = ("epoch", "tokens_per_second")  # what the axes are made of
 LESS_IS_BETTER = ("loss", "perplexity")
+FRONTS = {"percent": ("g", " %"), "peak_bytes": ("s", "B"), "seconds": ("r", " s")}  # x of a front: how d3 writes it, its unit
 Series = dict[str, Any]
 
 
@@ -100,15 +98,21 @@ def fronts(runs: list[Run], backdrop: bool = True) -> list[dict[str, Any]]:
     metric = metric_of(runs)
     judged = [(run, found[1]) for run in runs if (found := reading.best(run)) and found[0] == metric]
     charts = []
-    for field in ("percent", "peak_bytes", "seconds"):
+    for field in FRONTS:
         points = [{"id": run.id, "label": run.name or run.id, "colour": colour(run), "x": float(run.result[field]), "y": value}
                   for run, value in judged if isinstance(run.result.get(field), (int, float)) and run.result[field] > 0]  # fmt: skip
         if len(points) > 1:
             papers = papers_of(runs, metric) if backdrop and field == "percent" else []
-            charts.append({"id": "pareto_" + field, "scatter": True, "wide": 4, "reads": {"percent": ".3~g", "peak_bytes": ".4~s", "seconds": ".4~r"}[field], "metric": metric,
-                           "unit": {"percent": " %", "peak_bytes": "B", "seconds": " s"}[field], "points": points, "front": front(points, less(metric)),
+            charts.append({"id": "pareto_" + field, "scatter": True, "wide": 4, "reads": f".{_digits(points)}~{FRONTS[field][0]}", "metric": metric,
+                           "unit": FRONTS[field][1], "points": points, "front": front(points, less(metric)),
                            "papers": papers, "traces": []})  # fmt: skip
     return charts
+
+
+def _digits(points: list[dict[str, Any]]) -> int:
+    """Significant digits that tell the ticks between the points apart, 3 to 7: peaks of 1.0012 and 1.0019 GB need five."""
+    low, high = min(point["x"] for point in points), max(point["x"] for point in points)
+    return 3 if low == high else min(7, max(3, 2 + math.ceil(math.log10(high / (high - low)))))
 
 
 def less(metric: str) -> bool:
@@ -147,39 +151,6 @@ def varying(runs: list[Run]) -> dict[str, list[Any]]:
     found |= rows
     seeds = [run.spec.get("seed") for run in runs]
     return {**found, "seed": seeds} if len(set(seeds)) > 1 else found
-
-
-OUTCOMES = (("trainable", "costs.title", ""), ("peak_bytes", "fact.peak", "B"), ("seconds", "fact.time", " s"))  # of a result, its words, its unit
-MOST_AXES = 8  # of settings
-
-
-def parallel(runs: list[Run], language: str) -> dict[str, Any]:
-    """Parallel coordinates: {"axes": [settings that vary, then outcomes], "lines": [{"id", "label", "colour"}]}, values in the runs' order.
-
-    A number's axis is logarithmic where its values span a factor of 20 or more; None where a run has no value.
-    """
-    axes = [_axis(path, path.removeprefix("method.").removeprefix("training."), values) for path, values in list(varying(runs).items())[:MOST_AXES]]
-    for field, words, unit in OUTCOMES:
-        axes.append(_axis(field, say(language, words), [run.result.get(field) for run in runs], unit, "low"))
-    metric = metric_of(runs)
-    judged = [found[1] if (found := reading.best(run)) and found[0] == metric else None for run in runs]
-    axes.append(_axis("metric", metric_name(language, metric), judged, "", "low" if less(metric) else "high"))
-    lines = [{"id": run.id, "label": run.name or run.id, "colour": colour(run)} for run in runs]
-    return {"axes": [axis for axis in axes if any(value is not None for value in axis["values"])], "lines": lines}
-
-
-def _axis(name: str, title: str, values: list[Any], unit: str = "", good: str = "") -> dict[str, Any]:
-    about = {"id": name, "title": title, "unit": unit, "outcome": bool(good), "good": good}
-    told = [value for value in values if value is not None]
-    if all(isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) for value in told):
-        log = bool(told) and min(told) > 0 and max(told) >= 20 * min(told)
-        return {**about, "kind": "number", "log": log, "whole": name == "seed", "values": values}
-    words = [_words(value) for value in values]
-    return {**about, "kind": "category", "log": False, "whole": False, "values": words, "choices": list(dict.fromkeys(words))}
-
-
-def _words(value: Any) -> str:
-    return numbers.UNKNOWN if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def table(runs: list[Run]) -> list[list[Any]]:

@@ -1,4 +1,4 @@
-"""A comparison as one HTML file that needs nothing else: tables, curves as SVG, and every spec. No scripts in it."""
+"""A comparison as one HTML file that needs nothing else: tables, curves and parallel coordinates as SVG, and every spec. No scripts in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from lab.design import numbers
 from lab.runs import Run
-from lab.ui import comparing, reading
+from lab.ui import comparing, coordinates, reading
 from lab.ui.markup import esc
 from lab.ui.words import TABLE, metric_name, say
 
@@ -28,8 +28,13 @@ def report(runs: list[Run], charts: list[dict[str, Any]], language: str, made: s
     specs = "".join(f"<details><summary>{esc(run.name or run.id)} ({esc(run.id)})</summary><pre>{esc(reading.spec_yaml(run))}</pre></details>" for run in runs)
     return (f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{esc(title)}</title>'
             f'<style>{STYLE}</style></head><body><h1>{esc(title)}</h1><p>{esc(made)}</p><h2>{esc(say(language, "compare.results"))}</h2>{_table(comparing.table(runs))}'
-            f'<h2>{esc(say(language, "report.curves"))}</h2>{_key(runs, charts)}<div class="charts">{drawn}</div>'
+            f'<h2>{esc(say(language, "report.curves"))}</h2>{_key(runs, charts)}<div class="charts">{drawn}</div>{_parallel(runs, language)}'
             f'<h2>{esc(say(language, "report.specs"))}</h2>{specs}</body></html>')  # fmt: skip
+
+
+def _parallel(runs: list[Run], language: str) -> str:
+    drawn = coordinates.drawing(coordinates.parallel(runs, language), [_tint(reading.colour(run)) for run in runs], language)
+    return drawn and f'<h2>{esc(say(language, "compare.parallel"))}</h2><div class="scroll">{drawn}</div>'
 
 
 def _key(runs: list[Run], charts: list[dict[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from lab.runs import Run, default
-from lab.ui import comparing, curves, listing, reading, report, views_compare
+from lab.ui import comparing, coordinates, curves, listing, reading, report, views_compare
 from lab.ui.watching import Answer, Seen, watched
 from lab.ui.words import language_of
 
@@ -47,7 +47,7 @@ def look(picked: dict[str, Any], seen: Seen, language: str) -> Answer:
         return {**parts, "results": views_compare.nothing(language, default().store.counts()), "charts": None, "lines": None, "settings": ""}, f"{printed}/"
     same = not seen.chose and [part.partition(":")[0] for part in known.split(",")] == [run.id for run in found]  # specs are frozen
     settings = {} if same else {"settings": views_compare.settings(found, language, _option(picked, "settings", ("differing", "all")) == "all")}
-    drawn = {"results": views_compare.results(found, language), "charts": _charts(found, picked), "lines": comparing.parallel(found, language)}
+    drawn = {"results": views_compare.results(found, language), "charts": _charts(found, picked), "lines": coordinates.parallel(found, language)}
     return {**parts, **drawn, **settings}, f"{printed}/{chosen}"
 
 
@@ -70,8 +70,8 @@ def take_report(event: gr.EventData, request: gr.Request) -> dict[str, Any]:
     """The comparison as one HTML file."""
     picked = event._data if isinstance(event._data, dict) else {}
     found = _runs(picked)
-    made = time.strftime("%Y-%m-%d %H:%M")
-    return {"name": "comparison.html", "type": "text/html", "text": report.report(found, _charts(found, picked)["charts"], language_of(request), made), "again": time.time()}
+    made, language = time.strftime("%Y-%m-%d %H:%M"), language_of(request)
+    return {"name": "comparison.html", "type": "text/html", "text": report.report(found, _charts(found, picked)["charts"], language, made), "again": time.time()}
 
 
 def _runs(picked: Any) -> list[Run]:

@@ -63,7 +63,6 @@
       yaxis: { ...axis, tickformat: chart.scatter ? ".4~g" : chart.reads, ticksuffix: chart.scatter || chart.unit !== "B" ? "" : "B", nticks: 5, rangemode: chart.zero ? "tozero" : "normal" },
     };
   };
-  Lab.CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"] };
 
   // a chart as a file, with its title and a legend, on the page's own background
   const save = async (plot, title, format) => {
@@ -116,7 +115,7 @@
       const { chart, zoomed } = found, shown = zoomed && zoomed.traces ? { ...chart, traces: zoomed.traces } : chart;
       const layout = Lab.layout(chart, value.key, known("compare.along." + value.along, ""), tall(found));
       if (!found.size) Object.assign(layout, { xaxis: { visible: false }, yaxis: { visible: false }, annotations: [{ text: say("charts.none"), showarrow: false, font: { color: Lab.paint("var(--faint)"), size: 12 } }] });
-      Plotly.react(found.plot, chart.scatter ? points(chart) : Lab.lines(shown, weight), layout, Lab.CONFIG);
+      Plotly.react(found.plot, chart.scatter ? points(chart) : Lab.lines(shown, weight), layout, Lab.config());
       if (zoomed && zoomed.traces && zoomed.last > zoomed.ends && reach(chart) > zoomed.ends) closer(found); // the end is in sight and moves
       if (found.heard || !server.detail) return;
       found.heard = true;

@@ -22,7 +22,7 @@
     const plot = (node, lines, x, y, shapes = []) => Plotly.react(node, lines, {
       height: 210, margin: { l: 44, r: 8, t: 6, b: 26 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, shapes, hovermode: "x unified",
       font: { family: style("--sans") || "sans-serif", size: 11, color: style("--muted") }, hoverlabel: { bgcolor: style("--card"), bordercolor: style("--line-strong"), font: { color: style("--ink"), size: 12 } }, xaxis: axis(x), yaxis: axis(y),
-    }, { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
+    }, Lab.config());
     const line = (name, pairs, unit) => ({ x: pairs.map((pair) => pair[0]), y: pairs.map((pair) => pair[1]), type: "scatter", mode: "lines+markers", name: title(name), marker: { size: 5 }, line: { width: name ? 1.6 : 2.6, color: style(`--run-${methods.indexOf(name)}`) }, hovertemplate: `%{y:.3~s}${unit}<extra>${title(name)}</extra>` });
     const draw = () => {
       if (!count || !Lab.canDraw(draw)) return;

@@ -55,13 +55,21 @@
   Lab.keep = (key, value) => { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, JSON.stringify(value)); } catch {} };
   Lab.kept = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
 
+  // what every chart has: plotly's own buttons say what they do in the language of the page
+  Lab.config = (more) => ({ locale: "lab", displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"], ...more });
+
   // plotly.js of the installed wheel is run when the first chart is to be drawn: it is large, and a page has other things to show before.
   // Whether charts can be drawn now; if not, `draw` is called as soon as they can.
   const waiting = new Set();
   Lab.canDraw = (draw) => {
     if (window.Plotly) return true;
     const end = () => { const all = [...waiting]; waiting.clear(); return all; };
-    if (!waiting.size) document.head.append(Lab.h("script", { src: window.LAB_PLOTLY, onload: () => end().forEach((one) => one()), onerror: end }));
+    const words = Object.entries(window.LAB_WORDS).filter(([key]) => key.startsWith("plotly.")).map(([key, [english]]) => [english, Lab.say(key)]);
+    const begin = () => {
+      Plotly.register({ moduleType: "locale", name: "lab", dictionary: Object.fromEntries(words), format: {} });
+      end().forEach((one) => one());
+    };
+    if (!waiting.size) document.head.append(Lab.h("script", { src: window.LAB_PLOTLY, onload: begin, onerror: end }));
     waiting.add(draw);
     return false;
   };

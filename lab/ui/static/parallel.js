@@ -4,22 +4,6 @@
   const { h, say } = Lab;
   const TOP = 46, TALL = 260, LOW = 22, SIDE = 70, NARROWEST = 104, STEPS = 20;
   const svg = (tag, attributes, ...children) => h("svg:" + tag, attributes, ...children);
-  const shown = (value, axis) => (value === null ? "–" : axis.kind === "category" || axis.whole ? String(value) : axis.unit === " s" ? Lab.duration(value) : Lab.number(value) + axis.unit);
-
-  // where a value stands on its axis: 0 at the bottom, 1 at the top
-  const scale = (axis) => {
-    if (axis.kind === "category") return (value) => (axis.choices.length < 2 ? 0.5 : axis.choices.indexOf(value) / (axis.choices.length - 1));
-    const at = axis.log ? Math.log10 : (value) => value, told = axis.values.filter((value) => value !== null).map(at);
-    const low = Math.min(...told), wide = Math.max(...told) - low;
-    return (value) => (wide ? (at(value) - low) / wide : 0.5);
-  };
-  const ticks = (axis) => {
-    if (axis.kind === "category") return axis.choices;
-    const told = [...new Set(axis.values.filter((value) => value !== null))].sort((a, b) => a - b);
-    if (told.length <= 5) return told;
-    const low = told[0], high = told.at(-1);
-    return [0, 0.25, 0.5, 0.75, 1].map((share) => (axis.log ? 10 ** (Math.log10(low) + share * Math.log10(high / low)) : low + share * (high - low)));
-  };
   const clipped = (text, letters) => (text.length > letters ? text.slice(0, letters - 1) + "…" : text);
 
   Lab.parallel = (element, props, watch) => {
@@ -29,16 +13,14 @@
     const clear = h("button", { type: "button", class: "lab-button", onclick: () => { brushes = {}; mark(); } }, say("compare.clear"));
     const save = ["svg", "png"].map((format) => h("button", { type: "button", class: "lab-tool", title: say("charts.save." + format), "aria-label": say("charts.save." + format), onclick: () => Lab.saveSvg(drawing, "parallel-coordinates", format) }, format.toUpperCase()));
     const box = h("div", { class: "lab-scroll" });
-    let drawing = null, lines = [], places = [], value = null;
+    let drawing = null, lines = [], value = null;
     element.replaceChildren(h("div", { class: "lab-title" }, title, name, h("span", { class: "lab-gap" }), count, keep, clear, ...save), h("p", { class: "lab-muted" }, say("compare.parallel.help")), box);
 
-    const within = (axis, one) => {
+    const within = (axis, at) => {
       const brush = brushes[axis.id];
-      if (!brush || one === null) return !brush;
-      const at = places[value.axes.indexOf(axis)](one);
-      return at >= brush[0] - 1e-9 && at <= brush[1] + 1e-9;
+      return !brush || (at !== null && at >= brush[0] - 1e-9 && at <= brush[1] + 1e-9);
     };
-    const inside = (index) => value.axes.every((axis) => within(axis, axis.values[index]));
+    const inside = (index) => value.axes.every((axis) => within(axis, axis.at[index]));
     const kept = () => value.lines.filter((_, index) => inside(index));
     const mark = () => {
       const on = value.lines.map((_, index) => inside(index)), some = Object.keys(brushes).length > 0;
@@ -50,9 +32,8 @@
         const brush = brushes[group.dataset.axis], rect = group.querySelector(".brush"), axis = value.axes.find((one) => one.id === group.dataset.axis);
         rect.setAttribute("y", TOP + (brush ? (1 - brush[1]) * TALL - 3 : 0));
         rect.setAttribute("height", brush ? (brush[1] - brush[0]) * TALL + 6 : 0);
-        const told = axis.values.filter((one) => one !== null && within(axis, one));
-        const sorted = axis.kind === "category" ? axis.choices.filter((one) => told.includes(one)) : [...told].sort((a, b) => a - b);
-        group.setAttribute("aria-label", say("compare.parallel.axis", { name: axis.title, low: sorted.length ? shown(sorted[0], axis) : "–", high: sorted.length ? shown(sorted.at(-1), axis) : "–" }));
+        const told = axis.at.map((at, index) => [at, axis.shown[index]]).filter(([at]) => at !== null && within(axis, at)).sort(([one], [other]) => one - other);
+        group.setAttribute("aria-label", say("compare.parallel.axis", { name: axis.title, low: told.length ? told[0][1] : "–", high: told.length ? told.at(-1)[1] : "–" }));
       });
     };
     const point = (line) => {
@@ -60,13 +41,12 @@
       name.replaceChildren(...(line ? [h("span", { class: "lab-dot", style: `background:${line.colour}` }), line.label] : []));
     };
 
-    const axisOf = (axis, index, x) => {
-      const place = places[index], y = (value) => TOP + (1 - place(value)) * TALL;
+    const axisOf = (axis, x) => {
       const hit = svg("rect", { class: "hit", x: x - 16, y: TOP - 6, width: 32, height: TALL + 12 });
       const head = svg("text", { class: "name", x, y: 16, "text-anchor": "middle" }, clipped(axis.title, 18), svg("title", {}, axis.title));
-      const group = svg("g", { class: "axis" + (axis.outcome ? " outcome" : ""), "data-axis": axis.id, tabindex: 0, role: "group" }, svg("line", { x1: x, x2: x, y1: TOP, y2: TOP + TALL }), head,
+      const group = svg("g", { class: "axis" + (axis.good ? " outcome" : ""), "data-axis": axis.id, tabindex: 0, role: "group" }, svg("line", { x1: x, x2: x, y1: TOP, y2: TOP + TALL }), head,
         axis.good ? svg("text", { class: "good", x, y: 31, "text-anchor": "middle" }, say("compare.good." + axis.good)) : null, svg("rect", { class: "brush", x: x - 7, width: 14, rx: 3 }), hit,
-        ...ticks(axis).map((value) => svg("text", { class: "tick", x: x + 7, y: y(value) + 4 }, clipped(shown(value, axis), 16), svg("title", {}, axis.kind === "category" ? String(value) : value.toLocaleString("en", { maximumSignificantDigits: 6 })))));
+        ...axis.ticks.map(([at, text, exact]) => svg("text", { class: "tick", x: x + 7, y: TOP + (1 - at) * TALL + 4 }, clipped(text, 16), svg("title", {}, exact))));
       head.addEventListener("click", () => { delete brushes[axis.id]; mark(); });
       const share = (event) => Math.max(0, Math.min(1, 1 - (event.clientY - drawing.getBoundingClientRect().top - TOP) / TALL));
       hit.addEventListener("pointerdown", (event) => {
@@ -100,24 +80,23 @@
       const wide = Math.max(box.clientWidth || 900, 2 * SIDE + (value.axes.length - 1) * NARROWEST), stamp = JSON.stringify([value, wide]);
       if (stamp === known) return;
       known = stamp;
-      places = value.axes.map(scale);
       brushes = Object.fromEntries(Object.entries(brushes).filter(([id]) => value.axes.some((axis) => axis.id === id)));
       const x = (index) => SIDE + (index * (wide - 2 * SIDE)) / (value.axes.length - 1);
       lines = value.lines.map((line, index) => {
         let path = "", open = false;
         value.axes.forEach((axis, a) => {
-          const one = axis.values[index];
-          if (one === null) { open = false; return; }
-          path += `${open ? "L" : "M"}${x(a).toFixed(1)} ${(TOP + (1 - places[a](one)) * TALL).toFixed(1)}${open ? "" : "h0"}`; // a dot where neither neighbour has a value
+          const at = axis.at[index];
+          if (at === null) { open = false; return; }
+          path += `${open ? "L" : "M"}${x(a).toFixed(1)} ${(TOP + (1 - at) * TALL).toFixed(1)}${open ? "" : "h0"}`; // a dot where neither neighbour has a value
           open = true;
         });
         const node = svg("g", { class: "line", style: `--run:${line.colour}` }, svg("path", { class: "wide", d: path }), svg("path", { class: "thin", d: path }),
-          svg("title", {}, [line.label, ...value.axes.map((axis) => `${axis.title}: ${shown(axis.values[index], axis)}`)].join("\n")));
+          svg("title", {}, [line.label, ...value.axes.map((axis) => `${axis.title}: ${axis.shown[index]}`)].join("\n")));
         node.addEventListener("pointerenter", () => point(line));
         node.addEventListener("pointerleave", () => point(null));
         return node;
       });
-      drawing = svg("svg", { class: "lab-parallel", width: wide, height: TOP + TALL + LOW, role: "group", "aria-label": say("compare.parallel") }, svg("g", {}, lines), svg("g", {}, value.axes.map((axis, index) => axisOf(axis, index, x(index)))));
+      drawing = svg("svg", { class: "lab-parallel", width: wide, height: TOP + TALL + LOW, role: "group", "aria-label": say("compare.parallel") }, svg("g", {}, lines), svg("g", {}, value.axes.map((axis, index) => axisOf(axis, x(index)))));
       box.replaceChildren(drawing);
       mark();
     };

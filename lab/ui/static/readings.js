@@ -66,7 +66,7 @@
       const layout = Lab.layout(chart, value.run + JSON.stringify(found.pick), "", 150);
       layout.shapes = [{ type: "line", xref: "x", yref: "paper", x0: steps[index], x1: steps[index], y0: 0, y1: 1, line: { color: Lab.paint("var(--faint)"), width: 1, dash: "dot" } }];
       const traces = Lab.lines(chart).map((trace) => (steps.length < 30 ? { ...trace, mode: "lines+markers", marker: { ...trace.marker, size: 4 } } : trace));
-      Plotly.react(found.plot, traces, layout, { ...Lab.CONFIG, displayModeBar: false });
+      Plotly.react(found.plot, traces, layout, Lab.config({ displayModeBar: false }));
     };
     const draw = () => {
       if (!value || !value.quantities.length) return;
