@@ -20,6 +20,7 @@ from lab.runs import Home, Queue, processes
 from lab.trying.client import TryClient
 from lab.ui import (
     comparing,
+    coordinates,
     curves,
     listing,
     published,
@@ -180,12 +181,21 @@ def test_parallel_coordinates_have_what_varies_and_what_came_out(store):
     runs = [finished(store, f"{method} {rank}", spec(method, rank, 0), best={"accuracy": value}, trainable=weights, seconds=9.0)
             for method, rank, value, weights in (("a", 4, 0.7, 100), ("a", 16, 0.8, 400), ("b", 8, 0.9, 90_000))]  # fmt: skip
     runs.append(finished(store, "nothing yet", spec("b", 8, 1)))
-    found = comparing.parallel(runs, "en")
+    found = coordinates.parallel(runs, "en")
     axes = {axis["id"]: axis for axis in found["axes"]}
     assert list(axes) == ["method", "method.deltas.0.rank", "seed", "trainable", "seconds", "metric"], "the form is the method's own"
-    assert axes["method"]["kind"] == "category" and axes["method"]["choices"] == ["a", "b"] and axes["method.deltas.0.rank"]["title"] == "deltas.0.rank"
-    assert axes["trainable"]["log"] and not axes["metric"]["log"] and axes["metric"]["values"] == [0.7, 0.8, 0.9, None]
+    assert axes["method"]["ticks"] == [[0.0, "a", "a"], [1.0, "b", "b"]] and axes["method"]["at"] == [0, 0, 1, 1] and axes["method.deltas.0.rank"]["title"] == "deltas.0.rank"
+    assert axes["metric"]["values"] == [0.7, 0.8, 0.9, None] and axes["metric"]["at"] == [0, pytest.approx(0.5), 1, None] and axes["metric"]["shown"][3] == "–"
+    assert axes["trainable"]["at"][1] == pytest.approx(np.log(4) / np.log(900)), "spans a factor of 900, so it is logarithmic"
     assert (axes["metric"]["good"], axes["trainable"]["good"]) == ("high", "low") and [line["label"] for line in found["lines"]][-1] == "nothing yet"
+
+
+def test_an_axis_tells_nearly_equal_values_apart(store):
+    runs = [finished(store, f"run {seed}", {**SPEC, "seed": seed}, peak_bytes=1_000_000_000 + 1_300_000 * seed) for seed in range(4)]
+    axis = next(axis for axis in coordinates.parallel(runs, "en")["axes"] if axis["id"] == "peak_bytes")
+    assert axis["shown"] == ["1.000 GB", "1.001 GB", "1.003 GB", "1.004 GB"] and [text for _, text, _ in axis["ticks"]] == axis["shown"]
+    near = coordinates._spread([[0.0, "a", ""], [0.01, "b", ""], [0.5, "c", ""], [0.97, "d", ""], [1.0, "e", ""]])
+    assert [text for _, text, _ in near] == ["a", "c", "e"]
 
 
 def test_predictions_are_text(store):
@@ -235,6 +245,7 @@ def test_what_is_taken_away_is_safe(store):
     lines = comparing.as_csv(runs).splitlines()
     assert lines[0].startswith("run,name,state") and "'=1+1" in lines[1] and len(lines) == 3
     page = report.report(runs, curves.of_runs(runs)["charts"], "en", "now")
+    assert "Parallel coordinates" in page and page.count('stroke-linecap="round"') == len(runs)
     assert "<img" not in page and "<script" not in page and "http" not in page
 
 
