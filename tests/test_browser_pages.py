@@ -274,14 +274,14 @@ def test_try_it(lab, browser):
 
 
 FOREIGN = r"""() => {
-  const found = [], skip = 'code, pre, .katex, svg, cite, option, .lab-name, .lab-run-name, .lab-log, .modebar';
+  const found = [], skip = 'code, pre, .katex, svg, cite, option, .lab-name, .lab-run-name, .lab-log';
   const foreign = (text) => text && /[A-Za-z]{3,}/.test(text) && !/[\u4e00-\u9fff]/.test(text);
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
     const owner = walk.currentNode.parentElement, text = walk.currentNode.textContent.trim();
     if (foreign(text) && owner.checkVisibility() && !owner.closest(skip)) found.push(text);
   }
-  for (const name of ['aria-label', 'placeholder', 'data-help']) for (const node of document.querySelectorAll(`[${name}]`)) {
+  for (const name of ['aria-label', 'placeholder', 'data-help', 'data-title']) for (const node of document.querySelectorAll(`[${name}]`)) {
     const text = node.getAttribute(name);
     if (foreign(text) && node.checkVisibility() && !node.closest(skip)) found.push(text);
   }

@@ -18,6 +18,7 @@ from lab.models import resolve as model_of
 from lab.tasks import FAMILIES, describe, objective_of, prepare, resolve
 from lab.tasks.family import Loop
 from lab.tasks.scoring import generate, option_scores, token_loss
+from lab.trying.answering import _rows
 from tests.tiny import TEXT, tiny, tiny_config, tiny_tokenizer
 
 SAMPLE = {
@@ -81,7 +82,12 @@ def test_a_family_on_a_kind_of_model(family, kind, tmp_path):
     alone = task.evaluate(model.eval(), task.validation, batch_size=1)
     assert values == pytest.approx(alone, abs=1e-4, rel=1e-5)  # neither padding nor order matters
     shown = task.predictions(model, 3)
-    assert len(shown) == 3 and all({"input", "prediction", "reference"} <= set(row) for row in shown)
+    assert len(shown) == 3 and all({"input", "prediction", "reference", "text"} <= set(row) for row in shown)
+    if family not in ("language_modelling", "commonsense"):  # what Try it makes of the typed text is what the row was
+        for row, typed in zip(task.validation[:3], shown, strict=True):
+            again = _rows(task, typed)[0]
+            ends = row.get("prompt_length") or len(row["input_ids"])
+            assert again["input_ids"][: again.get("prompt_length") or ends] == row["input_ids"][:ends]
     assert len(task.examples(2)) == 2
 
 

@@ -94,6 +94,11 @@ class Family(abc.ABC):
         """For each row {"input", "prediction", "reference"} and what else helps; rows come from a held-out split."""
         raise Refusal(f"A {self.name} task has no single predictions to show.", "task")
 
+    def asked(self, row: sources.Row, spec: TaskSpec) -> dict[str, str]:
+        """{"text", "pair" where the task compares two}: what a person would type to ask what a row asks, without the prompt around it."""
+        roles = [role for role in self.inputs(spec) if role in COLUMNS[self.name][0] or role in spec.columns]
+        return {name: str(sources.value(row, spec.column(role))) for name, role in zip(("text", "pair"), roles, strict=False)}
+
     def key(self, row: sources.Row, spec: TaskSpec) -> str:
         """The input text of a row, by which duplicates are found."""
         first, *others = [role for role in self.inputs(spec)]

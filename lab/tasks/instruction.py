@@ -44,6 +44,14 @@ class Instruction(Writing):
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
         return "\n".join(f"{turn['role']}: {turn['content']}" for turn in example["messages"]), example["target"]
 
+    def asked(self, row: sources.Row, spec: TaskSpec) -> dict[str, str]:
+        """The instruction, its input below it; of a conversation the last turn of the user."""
+        if "messages" in spec.columns:
+            turns = self.format(row, spec)["messages"]
+            return {"text": next((turn["content"] for turn in reversed(turns) if turn["role"] == "user"), "")}
+        parts = [str(sources.value(row, spec.column(role)) or "") for role in ("instruction", "input") if role == "instruction" or role in spec.columns]
+        return {"text": "\n\n".join(filter(None, parts))}
+
     def key(self, row: sources.Row, spec: TaskSpec) -> str:
         roles = ("messages",) if "messages" in spec.columns else ("instruction", "input")
         return "\x1f".join(str(sources.value(row, spec.column(role))) for role in roles if role in spec.columns or role == "instruction")

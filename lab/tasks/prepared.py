@@ -108,9 +108,14 @@ class Prepared:
         return self.family.evaluate(model, rows, self._setting(), self._loop(batch_size, device, progress, stopping))
 
     def predictions(self, model: Any, n: int = 8, *, rows: Rows | None = None, batch_size: int = 16, device: Any = None) -> list[dict[str, Any]]:
-        """What the model makes of the first n held-out rows: {"input", "prediction", "reference", ...} for display."""
-        rows = (self.validation if rows is None else rows)[:n]
-        return self.family.predict(model, rows, self._setting(), self._loop(batch_size, device, None, None)) if len(rows) else []
+        """What the model makes of the first n rows: {"input", "prediction", "reference", ...} for display.
+
+        Without `rows` of the held-out ones, each with the "text" (and "pair") that one would type to ask the same (`Family.asked`).
+        """
+        shown = (self.validation if rows is None else rows)[:n]
+        found = self.family.predict(model, shown, self._setting(), self._loop(batch_size, device, None, None)) if len(shown) else []
+        asked = [self.family.asked(row, self.spec) for row in raw_rows(self.spec)["validation"][:n]] if rows is None else []
+        return [{**one, **typed} for one, typed in zip(found, asked, strict=False)] + found[len(asked):]
 
     def _setting(self) -> Setting:
         return replace(self.setting, spec=self.spec)

@@ -14,11 +14,11 @@ from lab.ui import comparing, reading
 from lab.ui.markup import esc
 from lab.ui.words import metric_name, say
 
-OUTCOMES = (("trainable", "costs.title", ""), ("peak_bytes", "fact.peak", "B"), ("seconds", "fact.time", " s"))  # of a result, its words, its unit
+OUTCOMES = (("trainable", "chart.trainable", ""), ("peak_bytes", "fact.peak", "B"), ("seconds", "fact.time", " s"))  # of a result, its words, its unit
 MOST_AXES = 8  # of settings
 MOST_TICKS = 5
 NEAREST = 0.055  # of an axis: ticks that stand nearer would be written over each other
-TOP, TALL, LOW, SIDE, APART, LETTERS = 46, 260, 22, 70, 124, 18
+TOP, TALL, LOW, SIDE, APART, LETTERS = 46, 260, 22, 112, 124, 16
 
 
 def parallel(runs: list[Run], language: str) -> dict[str, Any]:
@@ -110,7 +110,8 @@ def drawing(value: dict[str, Any], tints: list[str], language: str) -> str:
         parts.append(f'<line x1="{x}" x2="{x}" y1="{TOP}" y2="{TOP + TALL}" stroke="{"#c2571a" if axis["good"] else "#64748b"}"/>'
                      f'<text x="{x}" y="16" text-anchor="middle">{esc(_clipped(axis["title"]))}<title>{esc(axis["title"])}</title></text>')  # fmt: skip
         parts.append(f'<text x="{x}" y="31" text-anchor="middle">{esc(say(language, "compare.good." + axis["good"]))}</text>' if axis["good"] else "")
-        parts += [f'<text x="{x + 7}" y="{down(at) + 4:.1f}">{esc(_clipped(text))}<title>{esc(exact)}</title></text>' for at, text, exact in axis["ticks"]]
+        beside = f'x="{x + 7}"' if place else f'x="{x - 7}" text-anchor="end"'  # on the side of the first axis where no lines are
+        parts += [f'<text {beside} y="{down(at) + 4:.1f}">{esc(_clipped(text))}<title>{esc(exact)}</title></text>' for at, text, exact in axis["ticks"]]
     return f'<svg viewBox="0 0 {wide} {TOP + TALL + LOW}" width="{wide}" height="{TOP + TALL + LOW}">{"".join(parts)}</svg>'
 
 

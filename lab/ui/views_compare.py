@@ -32,7 +32,7 @@ def _columns(found: list[Run]) -> list[tuple[str, list[float | None], bool, Any]
     columns: list[tuple[str, list[float | None], bool, Any]] = []
     for name in metrics:
         columns.append((name, [reading.outcome(run).get(name) for run in found], name.endswith(LESS_IS_BETTER), number))
-    for key, field, shown in (("costs.title", "trainable", lambda v: weights(int(v))), ("fact.share", "percent", percent),
+    for key, field, shown in (("chart.trainable", "trainable", lambda v: weights(int(v))), ("fact.share", "percent", percent),
                               ("fact.peak", "peak_bytes", memory), ("fact.time", "seconds", duration)):  # fmt: skip
         columns.append((key, [_plain(run.result.get(field)) for run in found], True, shown))
     used = [run.result.get("energy") if isinstance(run.result.get("energy"), dict) else {} for run in found]

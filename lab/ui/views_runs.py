@@ -87,7 +87,7 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
     facts.append((say(language, "chart.loss"), number(now("loss"))))
     trainable = now("trainable") or run.result.get("trainable")
     if trainable:
-        facts.append((say(language, "costs.title"), weights(int(trainable))))
+        facts.append((say(language, "chart.trainable"), weights(int(trainable))))
     if isinstance(run.result.get("percent"), (int, float)):
         facts.append((say(language, "fact.share"), percent(run.result["percent"])))
     peak = run.result.get("peak_bytes") or now("peak_bytes") or now("memory_bytes")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from typing import Any
 
 from lab.design import numbers
+from lab.design.refusal import Refusal
 from lab.runs import Run, default
+from lab.tasks import resolve
 from lab.ui import reading, views_readings
 from lab.ui.markup import esc
 from lab.ui.words import say
@@ -20,10 +24,19 @@ def rows() -> list[dict[str, Any]]:
     found = []
     for run in default().store.list(limit=LISTED):
         if run.state != "queued" and reading.has_adapter(run):
-            samples = [str(row.get("input", ""))[:SAMPLE] for row in views_readings.rows_of(run)[:SAMPLES]] if len(found) < SAMPLED else []
+            samples = [[str(row.get(key, ""))[:SAMPLE] for key in ("text", "pair")] for row in views_readings.rows_of(run)[:SAMPLES] if row.get("text")] if len(found) < SAMPLED else []
             found.append({"id": run.id, "samples": samples, "name": run.name or run.id, "colour": reading.colour(run), "model": reading.model_of(run), "task": reading.task_of(run),
-                          "metric": reading.row(run)["metric"], "metric_name": reading.row(run)["metric_name"]})  # fmt: skip
+                          "pair": _compares(reading.text(run.spec.get("task", ""))), "metric": reading.row(run)["metric"], "metric_name": reading.row(run)["metric_name"]})  # fmt: skip
     return found
+
+
+@functools.lru_cache(256)
+def _compares(task: str) -> bool:
+    """Whether a run's task, as JSON, reads two texts; False where it is not known here any more."""
+    try:
+        return "text_pair" in resolve(json.loads(task)).columns
+    except Refusal:
+        return False
 
 
 def card(run: Run, said: dict[str, Any] | None, problem: str, language: str) -> str:
@@ -35,7 +48,7 @@ def card(run: Run, said: dict[str, Any] | None, problem: str, language: str) -> 
     elif said is None:
         body = f'<p class="lab-muted lab-asking">{esc(say(language, "try.asking"))}</p>'
     else:
-        body = _side("try.on", "on", said, language) + _side("try.off", "off", said, language)
+        body = _side("try.on", "on", said, language) + _side("try.off.text" if said["kind"] == "text" else "try.off", "off", said, language)
     return f'<article class="lab-card lab-tried" data-run="{run.id}">{head}{body}</article>'
 
 

@@ -2,7 +2,7 @@
 (function () {
   const Lab = (window.Lab = window.Lab || {});
   const { h, say } = Lab;
-  const TOP = 46, TALL = 260, LOW = 22, SIDE = 70, NARROWEST = 104, STEPS = 20;
+  const TOP = 46, TALL = 260, LOW = 22, SIDE = 112, NARROWEST = 104, STEPS = 20;
   const svg = (tag, attributes, ...children) => h("svg:" + tag, attributes, ...children);
   const clipped = (text, letters) => (text.length > letters ? text.slice(0, letters - 1) + "…" : text);
 
@@ -41,12 +41,12 @@
       name.replaceChildren(...(line ? [h("span", { class: "lab-dot", style: `background:${line.colour}` }), line.label] : []));
     };
 
-    const axisOf = (axis, x) => {
+    const axisOf = (axis, x, first) => { // the first axis has its values on the side where no lines are
       const hit = svg("rect", { class: "hit", x: x - 16, y: TOP - 6, width: 32, height: TALL + 12 });
       const head = svg("text", { class: "name", x, y: 16, "text-anchor": "middle" }, clipped(axis.title, 18), svg("title", {}, axis.title));
       const group = svg("g", { class: "axis" + (axis.good ? " outcome" : ""), "data-axis": axis.id, tabindex: 0, role: "group" }, svg("line", { x1: x, x2: x, y1: TOP, y2: TOP + TALL }), head,
         axis.good ? svg("text", { class: "good", x, y: 31, "text-anchor": "middle" }, say("compare.good." + axis.good)) : null, svg("rect", { class: "brush", x: x - 7, width: 14, rx: 3 }), hit,
-        ...axis.ticks.map(([at, text, exact]) => svg("text", { class: "tick", x: x + 7, y: TOP + (1 - at) * TALL + 4 }, clipped(text, 16), svg("title", {}, exact))));
+        ...axis.ticks.map(([at, text, exact]) => svg("text", { class: "tick", x: first ? x - 7 : x + 7, y: TOP + (1 - at) * TALL + 4, "text-anchor": first ? "end" : "start" }, clipped(text, 16), svg("title", {}, exact))));
       head.addEventListener("click", () => { delete brushes[axis.id]; mark(); });
       const share = (event) => Math.max(0, Math.min(1, 1 - (event.clientY - drawing.getBoundingClientRect().top - TOP) / TALL));
       hit.addEventListener("pointerdown", (event) => {
@@ -96,7 +96,7 @@
         node.addEventListener("pointerleave", () => point(null));
         return node;
       });
-      drawing = svg("svg", { class: "lab-parallel", width: wide, height: TOP + TALL + LOW, role: "group", "aria-label": say("compare.parallel") }, svg("g", {}, lines), svg("g", {}, value.axes.map((axis, index) => axisOf(axis, x(index)))));
+      drawing = svg("svg", { class: "lab-parallel", width: wide, height: TOP + TALL + LOW, role: "group", "aria-label": say("compare.parallel") }, svg("g", {}, lines), svg("g", {}, value.axes.map((axis, index) => axisOf(axis, x(index), !index))));
       box.replaceChildren(drawing);
       mark();
     };

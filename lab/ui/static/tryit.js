@@ -9,14 +9,14 @@
     const field = (label, help, node) => h("div", { class: "lab-field" }, h("label", { for: node.id }, say(label)), node, h("small", {}, say(help)));
     const ask = () => { if (!button.disabled) trigger(event, { runs: chosen, text: text.value, pair: pair.value }); };
     const button = h("button", { type: "button", class: "lab-cta", onclick: ask }, say("try.ask"));
-    const second = h("details", {}, h("summary", {}, say("try.pair")), field("try.pair", "try.pair.help", pair));
+    const second = field("try.pair", "try.pair.help", pair);
     let told = null, at = 0;
     const sample = h("button", { type: "button", class: "lab-button", title: say("try.sample.help"), onclick: () => {
       const found = samples();
-      text.value = found[at++ % found.length];
+      [text.value, pair.value] = found[at++ % found.length];
       text.focus();
     } }, say("try.sample"));
-    const samples = () => [...new Set(((told && told.rows) || []).filter((row) => chosen.includes(row.id)).flatMap((row) => row.samples).filter(Boolean))];
+    const samples = () => ((told && told.rows) || []).filter((row) => chosen.includes(row.id)).flatMap((row) => row.samples);
     const choose = ({ id }) => {
       chosen = chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id];
       Lab.setAddress({ runs: chosen.join(",") });
@@ -37,6 +37,7 @@
       list.draw(rows);
       button.disabled = !chosen.length;
       sample.hidden = !samples().length;
+      second.hidden = !rows.some((row) => row.pair && chosen.includes(row.id));
     };
     const take = () => { told = props.value; draw(); };
     watch("value", take);
