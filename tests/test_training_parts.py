@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -349,3 +351,13 @@ def test_lora_plus_moves_the_second_map_so_many_times_faster():
     for name, p in trained.items():
         old, gradient = before[name]
         assert torch.allclose(p, old - (0.16 if name.endswith(".B") else 0.01) * gradient, atol=1e-7), name
+
+
+def test_a_runs_peak_is_not_that_of_the_process_that_started_it():
+    """getrusage gives a child its parent's size at the fork: an app of 1 GB would give every run a peak of 1 GB."""
+    asked = "import sys; from lab.training.meters import resident, resident_peak; ballast = bytearray(30_000_000); print(resident(), resident_peak())"
+    ballast = bytearray(1_500_000_000)
+    ballast[::4096] = bytes(len(range(0, len(ballast), 4096)))  # every page is in memory
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=120)
+    now, most = map(int, done.stdout.split())
+    assert len(ballast) and 30_000_000 < now <= most < 1_200_000_000
