@@ -54,7 +54,7 @@
     const ink = style("--muted"), grid = style("--line");
     const axis = { gridcolor: grid, zeroline: false, linecolor: grid, tickfont: { size: 11, color: ink }, automargin: true, ticks: "" };
     const title = (text) => ({ text, font: { size: 11, color: ink }, standoff: 4 });
-    const x = chart.scatter ? { ...axis, type: "log", tickformat: chart.reads, ticksuffix: chart.unit, nticks: 5 }
+    const x = chart.scatter ? { ...axis, type: "log", tickformat: "$" + chart.reads, nticks: 5, ...alone(chart) }
       : { ...axis, tickformat: reach(chart) >= 10000 ? "~s" : "~r", nticks: height > 200 ? 8 : 4, title: height > 200 ? title(along) : undefined, autorangeoptions: { minallowed: 0 } };
     return {
       uirevision: key, height, margin: { l: 46, r: 10, t: 6, b: 26 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -62,6 +62,12 @@
       hoverlabel: { bgcolor: style("--card"), bordercolor: style("--line-strong"), font: { color: style("--ink"), size: 12 }, namelength: 40 }, xaxis: x,
       yaxis: { ...axis, tickformat: chart.scatter ? ".4~g" : chart.reads, ticksuffix: chart.scatter || chart.unit !== "B" ? "" : "B", nticks: 5, rangemode: chart.zero ? "tozero" : "normal" },
     };
+  };
+
+  // points that all stand at one place get an axis around it, not one over the decades beside it
+  const alone = (chart) => {
+    const [low, high] = [Math.min, Math.max].map((most) => Math.log10(most(...chart.points.map((point) => point.x), ...(chart.papers || []).map((point) => point.x))));
+    return high - low < 0.004 ? { range: [low - 0.01, high + 0.01] } : {};
   };
 
   // a chart as a file, with its title and a legend, on the page's own background
@@ -115,7 +121,7 @@
       const { chart, zoomed } = found, shown = zoomed && zoomed.traces ? { ...chart, traces: zoomed.traces } : chart;
       const layout = Lab.layout(chart, value.key, known("compare.along." + value.along, ""), tall(found));
       if (!found.size) Object.assign(layout, { xaxis: { visible: false }, yaxis: { visible: false }, annotations: [{ text: say("charts.none"), showarrow: false, font: { color: Lab.paint("var(--faint)"), size: 12 } }] });
-      Plotly.react(found.plot, chart.scatter ? points(chart) : Lab.lines(shown, weight), layout, Lab.config());
+      Plotly.react(found.plot, chart.scatter ? points(chart) : Lab.lines(shown, weight), layout, Lab.config({}, chart.scatter ? chart.unit : ""));
       if (zoomed && zoomed.traces && zoomed.last > zoomed.ends && reach(chart) > zoomed.ends) closer(found); // the end is in sight and moves
       if (found.heard || !server.detail) return;
       found.heard = true;

@@ -56,7 +56,8 @@
   Lab.kept = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
 
   // what every chart has: plotly's own buttons say what they do in the language of the page
-  Lab.config = (more) => ({ locale: "lab", displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"], ...more });
+  const UNITS = ["", "B", " %", " s"];
+  Lab.config = (more, unit = "") => ({ locale: "lab" + unit, displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"], ...more });
 
   // plotly.js of the installed wheel is run when the first chart is to be drawn: it is large, and a page has other things to show before.
   // Whether charts can be drawn now; if not, `draw` is called as soon as they can.
@@ -66,7 +67,8 @@
     const end = () => { const all = [...waiting]; waiting.clear(); return all; };
     const words = Object.entries(window.LAB_WORDS).filter(([key]) => key.startsWith("plotly.")).map(([key, [english]]) => [english, Lab.say(key)]);
     const begin = () => {
-      Plotly.register({ moduleType: "locale", name: "lab", dictionary: Object.fromEntries(words), format: {} });
+      // a locale per unit: plotly leaves a suffix off between the powers of ten of a logarithmic axis, but not what d3 takes for a currency
+      for (const unit of UNITS) Plotly.register({ moduleType: "locale", name: "lab" + unit, dictionary: Object.fromEntries(words), format: { currency: ["", unit] } });
       end().forEach((one) => one());
     };
     if (!waiting.size) document.head.append(Lab.h("script", { src: window.LAB_PLOTLY, onload: begin, onerror: end }));

@@ -22,7 +22,7 @@
     const name = { memory_bytes: "curve.memory_bytes", peak_bytes: "curve.peak_bytes", reserved_peak_bytes: "curve.reserved_peak_bytes" };
     const traces = Object.entries(value.lines).map(([key, [x, y]]) => ({ type: "scatter", mode: x.length < 2 ? "markers" : "lines", name: say(name[key]), x, y, line: { width: 1.8, color: style("--blue"), dash: key === "memory_bytes" ? "solid" : key === "peak_bytes" ? "6px,4px" : "2px,3px" }, hovertemplate: "%{y:.4~s}B<extra>" + say(name[key]) + "</extra>" }));
     const shapes = line ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: line, y1: line, line: { color: style("--trained"), width: 1.6, dash: "dot" } }] : [];
-    const notes = line ? [{ xref: "paper", x: 0, y: line, xanchor: "left", yanchor: "top", showarrow: false, text: say("memory.line") + " " + Lab.number(line) + "B", font: { size: 11, color: style("--trained-ink") } }] : [];
+    const notes = line ? [{ xref: "paper", x: 0, y: line, xanchor: "left", yanchor: "top", showarrow: false, text: say("memory.line") + " " + Lab.number(line) + "B", font: { size: 11, color: style("--trained-ink") }, bgcolor: style("--card"), opacity: 0.9, borderpad: 1 }] : [];
     const top = Math.max(line || 0, ...Object.values(value.lines).flatMap(([, y]) => y));
     Plotly.react(plot, traces, layout({ uirevision: value.run, hovermode: "x unified", shapes, annotations: notes, xaxis: { ...axes(), tickformat: "~s", nticks: 6 }, yaxis: { ...axes(), tickformat: ".3~s", ticksuffix: "B", nticks: 5, range: [0, top * 1.12] } }), CONFIG);
   };

@@ -2,7 +2,7 @@
 (function () {
   const Lab = (window.Lab = window.Lab || {});
   const { h, say } = Lab;
-  const TOP = 46, TALL = 260, LOW = 22, SIDE = 112, NARROWEST = 104, STEPS = 20;
+  const TOP = 46, TALL = 260, LOW = 22, SIDE = 112, NARROWEST = 124, STEPS = 20;
   const svg = (tag, attributes, ...children) => h("svg:" + tag, attributes, ...children);
   const clipped = (text, letters) => (text.length > letters ? text.slice(0, letters - 1) + "…" : text);
 
