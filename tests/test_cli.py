@@ -75,6 +75,9 @@ REFUSALS = {
     "sweep over nothing": (["sweep", *RUN[1:]], "--over"),
     "sweep of uneven lists": (["sweep", *RUN[1:], "--over", "seed=1,2", "--over", "deltas.0.rank=4", "--list"], "same number"),
     "huge sweep": (["sweep", *RUN[1:], "--over", "seed=" + ",".join(map(str, range(1001)))], "1,001"),
+    "no such table": (["sweep", "--table", "he-2022-table-9"], "he-2022-table-5"),
+    "a table with a method": (["sweep", *RUN[1:], "--table", "he-2022-table-5"], "leave --method out"),
+    "a table with methods over": (["sweep", "--table", "he-2022-table-5", "--over", "method=lora,mam"], "rows are the methods"),
     "a point of a sweep": (["sweep", *RUN[1:], "--over", "deltas.0.rank=4,0"], "at least 1"),
     "bad state": (["runs", "--state", "asleep"], "not a state"),
     "import without a name": (["import", "x.csv"], "--name"),
@@ -259,6 +262,13 @@ def test_edit_duplicate_delete(fake, capsys, monkeypatch):
     assert main(["delete", first]) == 2 and "--yes" in capsys.readouterr().err and (fake / "runs" / first).is_dir()
     assert answer(capsys, "delete", first, copies[0], first, "--yes") == [{"run": first, "deleted": True}, {"run": copies[0], "deleted": True}]
     assert [row["run"] for row in answer(capsys, "runs")] == [copies[1]] and not (fake / "runs" / first).exists()
+
+
+def test_a_papers_table_is_a_sweep(fake, capsys):
+    here = answer(capsys, "sweep", "--table", "he-2022-table-5", "--model", "minilm-l6", "--task", "sentiment-rt", "--over", "seed=0,1", "--steps", "5", "--dry-run")
+    assert here["count"] == 10 and here["runs"][0]["name"] == "LoRA (ffn), s=4 · minilm-l6 · seed 0" and here["runs"][9]["name"].endswith("seed 1")
+    paper = answer(capsys, "sweep", "--table", "he-2022-table-5", "--dry-run")
+    assert [row["name"].partition(" · ")[2] for row in paper["runs"]] == ["bart-large"] * 5, "where the paper ran it"
 
 
 def test_dry_sweep_queues_nothing(fake, capsys):

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from lab.cli import changing, describing, reading, running, taking
 from lab.cli.request import TRAINING
+from lab.design import tables
 from lab.design.options import OptionField, fields
 from lab.design.refusal import Refusal
 from lab.design.spec import Training
@@ -118,6 +119,7 @@ def _sweep(verbs: Any) -> None:
     _spec_flags(added)
     _labels(added)
     added.add_argument("--over", action="append", metavar="PATH=V1,V2", help="an axis of the grid: deltas.0.rank=4,8,16, seed=0,1,2 or method=lora,mam")
+    added.add_argument("--table", metavar="NAME", help=f"the rows of a paper's table instead of --method: {', '.join(tables.names())}; without --model and --task where the paper ran it")
     added.add_argument("--list", action="store_true", help="take the first value of each axis, the second of each, ... instead of the grid")
     added.add_argument("--dry-run", action="store_true", help="say what would be queued, with trained weights, and queue nothing")
     added.add_argument("--wait", action="store_true", help="wait for all of them, starting each as a slot frees up")

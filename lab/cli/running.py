@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lab import verbs
 from lab.cli.answer import Answer, shorten, table
 from lab.cli.reading import result_of, result_text
-from lab.cli.request import document_of
-from lab.design import numbers
+from lab.cli.request import TRAINING, document_of
+from lab.design import numbers, tables
 from lab.design import sweep as sweeping
 from lab.design.refusal import Refusal
 
@@ -47,7 +47,7 @@ def stop(arguments: Namespace) -> Answer:
 
 def sweep(arguments: Namespace) -> Answer:
     """Queue every point of a grid: all of them are checked before the first is queued."""
-    chosen, label = sweeping.points(arguments.over, arguments.list), sweeping.label()
+    chosen, label = _points(arguments), sweeping.label()
     if len(chosen) > sweeping.LARGEST_SWEEP:
         raise Refusal(f"This sweep has {len(chosen):,} runs; the queue takes {sweeping.LARGEST_SWEEP:,}, so take fewer values.", "over")
     specs = [verbs.check(sweeping.spec_at(document_of(arguments, point), point, label)) for point in chosen]
@@ -65,6 +65,23 @@ def sweep(arguments: Namespace) -> Answer:
                 row["state"] = lab.store.get(row["run"]).state
     document = {"tag": label, "count": len(rows), "runs": rows}
     return Answer(document, lambda: _sweep_text(document, arguments), ok=all(row.get("state") not in ("failed", "interrupted") for row in rows))
+
+
+def _points(arguments: Namespace) -> list[dict[str, Any]]:
+    """What varies. The rows of a table run where the paper ran them first, unless a model or a task is given, and have its name for a tag."""
+    if not arguments.table:
+        return sweeping.points(arguments.over, arguments.list)
+    if arguments.method:
+        raise Refusal("The table's rows are the methods: leave --method out.", "method")
+    found = tables.load(arguments.table)
+    arguments.tag = [*(arguments.tag or ()), arguments.table]
+    if not (arguments.model or arguments.task or arguments.spec):
+        where = found.bases[0]
+        arguments.model, arguments.task = where.model, where.task
+        for name, value in where.training.items():
+            if getattr(arguments, TRAINING + name, None) is None:
+                setattr(arguments, TRAINING + name, value)
+    return sweeping.table_points(found.rows, arguments.over, arguments.list)
 
 
 def _sweep_text(document: dict[str, Any], arguments: Namespace) -> str:

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.design import catalogue
+from lab.design import catalogue, tables
 from lab.design.documents import read
 from lab.design.options import override, parse_value
 from lab.design.refusal import Refusal
@@ -106,7 +106,17 @@ def spec_at(document: Mapping[str, Any], point: Mapping[str, Any], tag: str) -> 
     spec = spec_of(document)
     if document.get("name"):
         return spec
-    return spec.model_copy(update={"name": f"{spec.name}{' · ' if (told := varied(point)) else ''}{told}"[:120]})
+    row = f"{spec.method.name} · {spec.model.rstrip('/').rsplit('/', 1)[-1]}" if isinstance(point.get("method"), Mapping) else spec.name  # a paper's row has a name of its own
+    return spec.model_copy(update={"name": " · ".join(filter(None, (row, varied(point))))[:120]})
+
+
+def table_points(rows: Sequence[tables.Row], over: Sequence[str] | None, listed: bool) -> list[dict[str, Any]]:
+    """The rows of a paper's table, each at every point of the other axes. Raises Refusal: no row, or methods as an axis too."""
+    if not rows:
+        raise Refusal("Choose at least one row of the table.", "table")
+    if any(text.partition("=")[0].strip() == "method" for text in over or ()):
+        raise Refusal("The table's rows are the methods: take 'method' out of the options.", "over")
+    return [{"method": row.document(), **point} for row in rows for point in (points(over, listed) if over else [{}])]
 
 
 def varied(point: Mapping[str, Any]) -> str:

@@ -57,19 +57,11 @@ def _of_table(name: str, table: tables.Table, asked: Mapping[str, Any], document
     """The chosen rows, each at every point of the other axes; on the bench's model and task, or on the paper's."""
     left = [place for place in asked.get("without") or () if isinstance(place, int)]
     rows = [row for place, row in enumerate(table.rows) if place not in left]
-    if not rows:
-        raise Refusal("Choose at least one row of the table.", "table")
-    if any(text.partition("=")[0] == "method" for text in texts):
-        raise Refusal("The table's rows are the methods: take 'method' out of the options.", "over")
     where = asked.get("on")
     if isinstance(where, int) and 0 <= where < len(table.bases):
         document = {**document, **table.bases[where].model_dump(mode="json")}
     document = {**document, "tags": [*(document.get("tags") or ()), name]}
-    others = sweep.points(texts, bool(asked.get("list"))) if texts else [{}]
-    chosen = [{"method": row.document(), **point} for row in rows for point in others]
-    found = sweep.specs(document, chosen, sweep.label())
-    names = [" · ".join(filter(None, (spec.method.name, spec.model.rstrip("/").rsplit("/", 1)[-1], sweep.varied(point)))) for spec, point in zip(found, chosen, strict=True)]
-    return [spec.model_copy(update={"name": told[:120]}) for spec, told in zip(found, names, strict=True)]
+    return sweep.specs(document, sweep.table_points(rows, texts, bool(asked.get("list"))), sweep.label())
 
 
 def choices(language: str) -> list[dict[str, Any]]:
