@@ -115,6 +115,8 @@ def measured_beside_predicted(page):
     page.wait_for_function("document.querySelector('#run-memory .lab-plot')?.dataset.bars?.split(',').length === 3", timeout=LONG)
     _, predicted, measured = map(int, page.locator("#run-memory .lab-plot").first.get_attribute("data-bars").split(","))
     assert predicted == pytest.approx(measured, rel=0.005)
+    line, resident = page.evaluate("(() => { const plot = document.querySelectorAll('#run-memory .lab-plot')[1]; return [Number(plot.dataset.line), Math.max(...plot.data[0].y)]; })()")
+    assert 0.6 * line < resident < 1.1 * line, "the line, for the longest rows, is about what the process holds"
     assert "%" in page.locator("#memory-words").inner_text()
 
 

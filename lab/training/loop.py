@@ -30,7 +30,7 @@ from lab.training.batches import Position, Steps, split
 from lab.training.checkpoints import Checkpoint, Checkpoints
 from lab.training.judging import Evaluator, Judge
 from lab.training.metering import Metering
-from lab.training.meters import Memory, Speed
+from lab.training.meters import Memory, Speed, resident_beside
 from lab.training.reporting import Reporter, seconds_in_words
 
 LOGGED = 400  # at least so many points of a long run's curves
@@ -63,7 +63,7 @@ class Loop:
         self.checkpoints = Checkpoints(run_dir / "checkpoints", training.keep_checkpoints, say)
         self.memory, self.speed = Memory(self.device), Speed()
         self.metering = Metering(self.model, self.optimizer, self.total, wanted=self.processes == 1 and not training.compile)
-        self.process_bytes = 0  # resident before the model was loaded, on a CPU
+        self.process_bytes = 0  # resident besides weights before the first step, on a CPU
         self.step = 0
         self.evaluated: dict[str, Any] = {"step": -1}
         self.evaluation_seconds = 0.0
@@ -88,6 +88,8 @@ class Loop:
         try:
             if self._due(self.step) and self.evaluated["step"] != self.step:
                 self.evaluate()
+                if self.device.type == "cpu":
+                    self.process_bytes = resident_beside([*self.model.parameters(), *self.model.buffers()])
             while self.step < self.total and not self._asked_to_stop() and not self.judge.give_up:
                 with self.speed.step():
                     norm, rate = self.train_step()
@@ -107,7 +109,7 @@ class Loop:
         """Log, evaluate and save where it is due."""
         evaluate = self._due(self.step)
         if measured := self.metering.values():
-            if self.device.type == "cpu" and self.process_bytes:
+            if self.process_bytes:
                 measured["process_bytes"] = self.process_bytes
             self.reporter.log(self.step, measured, total_steps=self.total)
         if self.step % self.log_every == 0 or evaluate:

@@ -7,9 +7,10 @@ is the accelerator's allocated and reserved bytes and their peaks, or the proces
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -42,6 +43,14 @@ class Memory:
 def resident() -> int:
     """Resident bytes of this process now."""
     return psutil.Process().memory_info().rss
+
+
+def resident_beside(tensors: Iterable[torch.Tensor]) -> int:
+    """Resident bytes of this process that are not of `tensors`: programs, libraries, data. Call it when the tensors were used once:
+    weights that are mapped from a file are not resident before."""
+    with contextlib.suppress(OSError, AttributeError):  # what glibc keeps of freed activations would count as the process's own
+        ctypes.CDLL(None).malloc_trim(0)
+    return max(0, resident() - sum(tensor.nbytes for tensor in tensors))
 
 
 def resident_peak() -> int:

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, wait_for_everyone
 
 from lab.design.spec import RunSpec
-from lab.training import artefacts, devices, meters
+from lab.training import artefacts, devices
 from lab.training.assembly import Assembly, assemble
 from lab.training.checkpoints import Checkpoints, recover, write_json
 from lab.training.energy import Energy
@@ -42,7 +42,6 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
         recover(run_dir / "best")
     devices.seed_everything(spec.seed)
     saved = _latest(run_dir, spec, accelerator, say)
-    process = meters.resident()
     assembly = assemble(spec, cache=Path(cache) if cache else None, device=accelerator.device, precision=precision,
                         state=saved.tensors if saved else None)  # fmt: skip
     devices.seed_everything(spec.seed, accelerator.process_index)
@@ -52,7 +51,6 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
             artefacts.write_adapter(run_dir / "best", assembly, facts)
 
     loop = Loop(assembly, accelerator, reporter or Record(), run_dir, say, save_best)
-    loop.process_bytes = process
     _introduce(loop, precision, note, say)
     if saved:
         loop.restore(saved)

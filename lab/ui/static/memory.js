@@ -62,6 +62,7 @@
       const base = value.device === "cpu" ? value.process : 0;
       bars(left, columns);
       lines(right, value, said.worst ? said.worst.peak + base : 0);
+      right.dataset.line = Math.round(said.worst ? said.worst.peak + base : 0);
       left.dataset.bars = columns.map((one) => Math.round(total(one.parts))).join();
       card.dataset.points = value.lines.memory_bytes ? value.lines.memory_bytes[0].length : 0;
       const first = value.measured[0], off = first && said.batch ? (100 * (said.batch.peak / total(first.parts) - 1)) : null;
