@@ -6,7 +6,7 @@ HOST ?= 127.0.0.1
 PORT ?= 7860
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
-PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --reruns 1 --only-rerun TimeoutError
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 --only-rerun TimeoutError
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .PHONY: setup run test test-all oracle screenshots lint clean
