@@ -4,7 +4,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 HOST ?= 127.0.0.1
 PORT ?= 7860
-WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+# One more than cores: tests that drive an app wait for much of their time.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 --only-rerun TimeoutError
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)

@@ -154,6 +154,8 @@ def test_compare_takes_other_views_home(lab, browser, tmp_path):
             page.locator("[data-chart=loss]").get_by_role("button", name=f"Download this chart as {format.upper()}").click()
         waiting.value.save_as(tmp_path / f"loss.{format}")
         assert waiting.value.suggested_filename == f"loss.{format}" and (tmp_path / f"loss.{format}").read_bytes().startswith(begins)
+    buttons = page.locator(".modebar-btn").evaluate_all("all => all.map((one) => one.dataset.title)")
+    assert buttons and not any("hare" in title for title in buttons), "plotly's button that uploads a chart"
     page.locator("#results").get_by_role("button", name="accuracy", exact=True).click()
     assert page.locator("#results tbody th").first.inner_text() == "rank 16, seed 1"
     watched.clean()

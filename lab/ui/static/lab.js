@@ -55,9 +55,9 @@
   Lab.keep = (key, value) => { try { value === null ? localStorage.removeItem(key) : localStorage.setItem(key, JSON.stringify(value)); } catch {} };
   Lab.kept = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
 
-  // what every chart has: plotly's own buttons say what they do in the language of the page
+  // what every chart has: plotly's own buttons say what they do in the language of the page, and the one that would upload a chart is not there
   const UNITS = ["", "B", " %", " s"];
-  Lab.config = (more, unit = "") => ({ locale: "lab" + unit, displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"], ...more });
+  Lab.config = (more, unit = "") => ({ locale: "lab" + unit, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"], ...more });
 
   // plotly.js of the installed wheel is run when the first chart is to be drawn: it is large, and a page has other things to show before.
   // Whether charts can be drawn now; if not, `draw` is called as soon as they can.
