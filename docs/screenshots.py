@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -27,13 +28,16 @@ PAGES = {  # name: (route, theme, what must be there)
     "runs": ("runs?run={run}", "light", "#run-charts .lab-plot .main-svg"),
     "compare": ("compare?runs={runs}", "light", "#results tbody tr"),
     "sweep": ("sweep?row=method", "light", "#matrix td.told"),
-    "tryit": ("tryit?runs={run}", "light", "#try-form .lab-item"),
+    "tryit": ("tryit?runs={run},{speaks}", "light", "#try-form .lab-item"),
     "export": ("export?run={run}", "light", ".lab-card"),
 }
 TRAINING = {"steps": 200, "lr": 3e-4, "batch_size": 16, "max_length": 48, "evaluation_rows": 400, "evaluate_every": 25, "energy": False}
 SPEAKS = {"model": "smollm2-135m", "task": "instruction-deb", "method": "lora", "seed": 0,
           "training": {"steps": 60, "batch_size": 4, "max_length": 128, "evaluation_rows": 16, "evaluate_every": 20, "energy": False}}  # fmt: skip
 KEPT = {"lab_sweep_1": {"table": "he-2022-table-5", "axes": [{"path": "seed", "values": "0, 1, 2"}], "list": False, "without": [], "on": "bench"}}
+
+
+QUESTION = "Translate into Romanian: The file could not be opened."
 
 
 def main() -> int:
@@ -77,7 +81,8 @@ def shoot(address: str, home: Path, wanted: list[str]) -> None:
     from lab.runs import Home, Queue
 
     over = sorted(Queue(Home(home)).store.list(["succeeded"]), key=lambda run: -float((run.result.get("best") or {}).get("accuracy") or 0))
-    runs = [run.id for run in over][:5]
+    runs = [run.id for run in over if run.spec["model"] != SPEAKS["model"]][:5]
+    speaks = next((run.id for run in over if run.spec["model"] == SPEAKS["model"]), "")
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
@@ -86,8 +91,10 @@ def shoot(address: str, home: Path, wanted: list[str]) -> None:
             context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=theme, locale="en-US")
             context.add_init_script("".join(f"localStorage.setItem({key!r}, {json.dumps(json.dumps(value))});" for key, value in KEPT.items()))
             page = context.new_page()
-            page.goto(f"{address}/{route.format(run=runs[0] if runs else '', runs=','.join(runs))}")
+            page.goto(f"{address}/{route.format(run=runs[0] if runs else '', runs=','.join(runs), speaks=speaks)}")
             page.wait_for_selector(there, state="attached", timeout=180_000)
+            if name == "tryit" and runs:
+                ask(page)
             page.wait_for_timeout(5000)
             page.screenshot(path=str(IMAGES / f"{name}.png"))
             context.close()
@@ -95,6 +102,13 @@ def shoot(address: str, home: Path, wanted: list[str]) -> None:
                 shrink(IMAGES / f"{name}.png")
             print(IMAGES / f"{name}.png", f"{(IMAGES / f'{name}.png').stat().st_size / 1000:.0f} kB")
         browser.close()
+
+
+def ask(page: Any) -> None:
+    """Put a question to the chosen runs, and wait for all answers."""
+    page.get_by_label("Text", exact=True).fill(QUESTION)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_function("document.querySelectorAll('#answers article').length === document.querySelectorAll('#answers .off').length", timeout=180_000)
 
 
 def shrink(path: Path) -> None:
