@@ -92,3 +92,4 @@ def test_a_chinese_bench_gives_every_reason_in_chinese(preset):
         told = turning.turn({"draft": {**draft, "model": model, "method": load_method(preset).document()}, "language": "zh", "seq": 1})
         sentences = [why for choices in told["reasons"].values() for why in choices.values()] + [sentence for _, sentence in told["errors"]]
         assert [sentence for sentence in sentences if not HAN.search(sentence)] == []
+        assert not re.search("Not fetched|On the Hugging", told["parts"]["costs"][1])

@@ -26,7 +26,7 @@ def costs(found: Answer, language: str) -> str:
         parts.append('<p class="lab-count">–</p>')
     parts.append(_problems(found, language))
     if found.place and not found.present:
-        parts.append(f'<p class="lab-note">{esc(found.place)}</p>')
+        parts.append(f'<p class="lab-note">{esc(refused(language, found.place))}</p>')
     return "".join(parts)
 
 
