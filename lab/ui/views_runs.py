@@ -65,7 +65,7 @@ def _trouble(run: Run, language: str) -> str:
     if not run.error and not (run.advice and run.state in ("failed", "interrupted")):
         return ""
     parts = [f"<p><b>{esc(refused(language, run.error or ''))}</b></p>"] if run.error else []
-    if run.advice:
+    if run.advice and run.advice != run.error:  # a refusal says by itself what to do
         parts.append(f"<p>{esc(refused(language, run.advice))}</p>")
     return f'<div class="lab-trouble {run.state}" role="alert">{"".join(parts)}</div>'
 
