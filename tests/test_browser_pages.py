@@ -120,6 +120,9 @@ def test_runs_are_described_sorted_and_moved(lab, browser):
     assert page.locator("#runs .lab-item").first.get_attribute("data-run") == waiting
     page.get_by_role("button", name="Start next").click()
     page.wait_for_function(f"document.querySelector('#runs .lab-item').dataset.run !== '{waiting}'")
+    page.locator("#run-said .lab-said").wait_for()
+    page.locator(f'#runs .lab-item[data-run="{runs[16, 1]}"]').click()
+    page.wait_for_function("!document.querySelector('#run-said .lab-said')")  # what was said of one run is not said of the next
     page.get_by_label("Order").select_option("metric")
     page.wait_for_function("document.querySelector('#runs .lab-name').textContent === 'rank 16, seed 1'")
     page.get_by_label("Tag", exact=True).select_option("mine")
@@ -276,7 +279,7 @@ def test_try_it(lab, browser):
 
 
 FOREIGN = r"""() => {
-  const found = [], skip = 'code, pre, .katex, svg, cite, option, .lab-name, .lab-run-name, .lab-log';
+  const found = [], skip = 'code, pre, .katex, svg, cite, option, .lab-name, .lab-run-name, .lab-log, #matrix th';
   const foreign = (text) => text && /[A-Za-z]{3,}/.test(text) && !/[\u4e00-\u9fff]/.test(text);
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {

@@ -22,7 +22,7 @@ from lab.ui import published
 from lab.ui.markup import esc, memory
 from lab.ui.planning import client, question_of
 from lab.ui.refusing import refused
-from lab.ui.words import language_asked, say
+from lab.ui.words import language_asked, metric_name, say
 from lab.verbs import check
 
 MOST_PLANS = 8  # shapes of one sweep that are planned, the heaviest first
@@ -70,7 +70,7 @@ def choices(language: str) -> list[dict[str, Any]]:
     for name in tables.names():
         table = tables.load(name)
         rows = [{"label": row.label, "told": _told(published.of_row(table, row))} for row in table.rows]
-        heads = " · ".join([say(language, "library.share"), *(f"{task} {metric}" for task, metric in published.main([point for row in table.rows for point in published.of_row(table, row)]))])
+        heads = " · ".join([say(language, "library.share"), *(f"{task} {metric_name(language, metric)}" for task, metric in published.main([point for row in table.rows for point in published.of_row(table, row)]))])
         bases = [f"{base.model} · {base.task}" for base in table.bases]
         title = table.title_zh if language == "zh" else table.title
         found.append({"name": name, "title": f"{say(language, 'library.table', n=table.table)} · {title}", "notes": table.notes, "heads": heads, "rows": rows, "bases": bases})

@@ -12,7 +12,7 @@ from lab.ui import comparing, listing, published, reading, sweeping
 from lab.ui.comparing import varying as axes
 from lab.ui.markup import esc
 from lab.ui.refusing import refused
-from lab.ui.words import say
+from lab.ui.words import metric_name, say
 
 TAGS, PREVIEW, COUNTED = 60, 8, 200
 TWO_AT_MOST = 40  # values of an axis that a matrix shows
@@ -63,9 +63,9 @@ def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
         for side in sides
     )
     over = sum(run.over for run in runs)
-    caption = esc(say(language, "sweep.caption", metric=metric or say(language, "chart.metric"), done=over, all=len(runs)))
+    caption = esc(say(language, "sweep.caption", metric=metric_name(language, metric) if metric else say(language, "chart.metric"), done=over, all=len(runs)))
     titles = "".join(f"<th scope='col'>{esc(head)}</th>" for head in heads)
-    titles += "".join(f"<th scope='col' class='paper'>{esc(cite)}<small>{esc(_short(task))} {esc(unit)}</small></th>" for cite, task, unit in papers)
+    titles += "".join(f"<th scope='col' class='paper'>{esc(cite)}<small>{esc(_short(task))} {esc(metric_name(language, unit))}</small></th>" for cite, task, unit in papers)
     corner = " \\ ".join(_axis(path, language) for path in (rows, columns) if path)
     return (f'<p class="lab-muted">{caption}</p><div class="lab-scroll"><table class="lab-matrix"><thead><tr><th>{esc(corner)}</th>{titles}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>")  # fmt: skip
