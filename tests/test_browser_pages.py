@@ -159,6 +159,13 @@ def test_compare_takes_other_views_home(lab, browser, tmp_path):
         assert waiting.value.suggested_filename == f"loss.{format}" and (tmp_path / f"loss.{format}").read_bytes().startswith(begins)
     buttons = page.locator(".modebar-btn").evaluate_all("all => all.map((one) => one.dataset.title)")
     assert buttons and not any("hare" in title for title in buttons), "plotly's button that uploads a chart"
+    front = page.locator("[data-chart=pareto_peak_bytes]")
+    front.hover()
+    with page.expect_download() as waiting:
+        front.get_by_role("button", name="Download this chart as SVG").click()
+    waiting.value.save_as(tmp_path / "front.svg")
+    ticks = re.findall(r'class="xtick".*?>([^<>]+)</text>', (tmp_path / "front.svg").read_text(encoding="utf-8"))
+    assert ticks and all(re.fullmatch(r"[\d.]+[MG]B", tick) for tick in ticks), ticks  # on paper as on the page
     page.locator("#results").get_by_role("button", name="accuracy", exact=True).click()
     assert page.locator("#results tbody th").first.inner_text() == "rank 16, seed 1"
     watched.clean()

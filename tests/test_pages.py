@@ -185,7 +185,7 @@ def test_parallel_coordinates_have_what_varies_and_what_came_out(store):
     axes = {axis["id"]: axis for axis in found["axes"]}
     assert list(axes) == ["method", "method.deltas.0.rank", "seed", "trainable", "seconds", "metric"], "the form is the method's own"
     assert axes["method"]["ticks"] == [[0.0, "a", "a"], [1.0, "b", "b"]] and axes["method"]["at"] == [0, 0, 1, 1] and axes["method.deltas.0.rank"]["title"] == "deltas.0.rank"
-    assert axes["metric"]["values"] == [0.7, 0.8, 0.9, None] and axes["metric"]["at"] == [0, pytest.approx(0.5), 1, None] and axes["metric"]["shown"][3] == "–"
+    assert axes["metric"]["shown"] == ["0.7", "0.8", "0.9", "–"] and axes["metric"]["at"] == [0, pytest.approx(0.5), 1, None]
     assert axes["trainable"]["at"][1] == pytest.approx(np.log(4) / np.log(900)), "spans a factor of 900, so it is logarithmic"
     assert (axes["metric"]["good"], axes["trainable"]["good"]) == ("high", "low") and [line["label"] for line in found["lines"]][-1] == "nothing yet"
 

@@ -78,6 +78,10 @@ def test_translations_keep_what_varies(kind):
     ("Rank must be at least 1; it is 0.", "秩必须至少为 1；现在是 0。"),
     ("Low rank has no use for scaling vectors: leave vectors as it is.", "低秩用不到缩放向量：请让 vectors 保持原样。"),
     ("The worker was killed by SIGKILL at step 5 of 10.", "工作进程在第 5 步（共 10 步）被 SIGKILL 结束。"),
+    ("There is no column 'text'; there are text.", "没有列“text”；可选 text。"),
+    ("'task' is missing.", "缺少“task”。"),
+    ("Seed must be text; it is 3.", "随机种子必须是文本；现在是 3。"),
+    ("Something broke. It is elsewhere.", "Something broke. It is elsewhere."),
     ("A name with {0} and {} in it", "A name with {0} and {} in it"),
 ])  # fmt: skip
 def test_sentences_read_well(sentence, chinese):

@@ -13,20 +13,7 @@ from lab.export import kinds
 from lab.export.base import Facts
 from lab.export.folder import card, sidecar, write_json
 
-LOAD_PEFT = """```python
-from peft import PeftModel
-from transformers import {auto}
-
-model = {auto}.from_pretrained("{base}"{labels})
-model = PeftModel.from_pretrained(model, ".")  # this folder
-```"""
-LOAD_MERGED = """```python
-from transformers import {auto}, AutoTokenizer
-
-model = {auto}.from_pretrained(".")  # this folder
-tokenizer = AutoTokenizer.from_pretrained(".")
-```"""
-LOAD_LAB = "These are the tensors as the lab keeps them. `lab.attach(model, method, state=load_file('adapter.safetensors'))` puts them on the base model."
+LOADING: dict[str, str] = yaml.safe_load((Path(__file__).parent / "loading.yaml").read_text(encoding="utf-8"))
 AUTO = {"classification": "AutoModelForSequenceClassification", "regression": "AutoModelForSequenceClassification",
         "causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}  # fmt: skip
 
@@ -62,7 +49,7 @@ class Peft:
         write_json(folder / "adapter_config.json", config)
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
         labels = f", num_labels={opened.model.config.num_labels}" if opened.objective in ("classification", "regression") else ""
-        how = LOAD_PEFT.format(auto=AUTO[opened.objective], base=opened.base, labels=labels)
+        how = LOADING["peft"].format(auto=AUTO[opened.objective], base=opened.base, labels=labels)
         (folder / "README.md").write_text(card(opened, self.name, how), encoding="utf-8")
 
 
@@ -89,7 +76,7 @@ class Merged:
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
-        (folder / "README.md").write_text(card(opened, self.name, LOAD_MERGED.format(auto=AUTO[opened.objective])), encoding="utf-8")
+        (folder / "README.md").write_text(card(opened, self.name, LOADING["merged"].format(auto=AUTO[opened.objective])), encoding="utf-8")
 
 
 class Lab:
@@ -113,7 +100,7 @@ class Lab:
             save_file(opened.attached.state_dict(), folder / "adapter.safetensors", metadata={"format": "pt"})
         _write_yaml(folder / "spec.yaml", opened.spec.document())
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
-        (folder / "README.md").write_text(card(opened, self.name, LOAD_LAB), encoding="utf-8")
+        (folder / "README.md").write_text(card(opened, self.name, LOADING["lab"]), encoding="utf-8")
 
 
 class Config:

@@ -88,7 +88,7 @@ class Loop:
         try:
             if self._due(self.step) and self.evaluated["step"] != self.step:
                 self.evaluate()
-                if self.device.type == "cpu":
+                if self.device.type == "cpu" and self.step == 0:  # a resumed run has its optimizer's state in memory too; what it told first stands
                     self.process_bytes = resident_beside([*self.model.parameters(), *self.model.buffers()])
             while self.step < self.total and not self._asked_to_stop() and not self.judge.give_up:
                 with self.speed.step():

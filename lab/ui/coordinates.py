@@ -24,7 +24,7 @@ TOP, TALL, LOW, SIDE, APART, LETTERS = 46, 260, 22, 112, 124, 16
 def parallel(runs: list[Run], language: str) -> dict[str, Any]:
     """{"axes": [settings that vary, then outcomes], "lines": [{"id", "label", "colour"}]}, in the runs' order.
 
-    An axis has {"id", "title", "good": "low", "high" or "", "values", "at": where each run stands, 0 at the bottom to 1 at the top,
+    An axis has {"id", "title", "good": "low", "high" or "", "at": where each run stands, 0 at the bottom to 1 at the top,
     "shown": its value as text, "ticks": [[at, text, exact text]]}; None and – where a run has no value. A number's axis is
     logarithmic where its values span a factor of 20 or more.
     """
@@ -35,7 +35,7 @@ def parallel(runs: list[Run], language: str) -> dict[str, Any]:
     judged = [found[1] if (found := reading.best(run)) and found[0] == metric else None for run in runs]
     axes.append(_axis("metric", metric_name(language, metric), judged, "", "low" if comparing.less(metric) else "high"))
     lines = [{"id": run.id, "label": run.name or run.id, "colour": reading.colour(run)} for run in runs]
-    return {"axes": [axis for axis in axes if any(value is not None for value in axis["values"])], "lines": lines}
+    return {"axes": [axis for axis in axes if any(at is not None for at in axis["at"])], "lines": lines}
 
 
 def _axis(name: str, title: str, values: list[Any], unit: str = "", good: str = "") -> dict[str, Any]:
@@ -46,7 +46,7 @@ def _axis(name: str, title: str, values: list[Any], unit: str = "", good: str = 
     words = [_words(value) for value in values]
     choices = list(dict.fromkeys(words))
     place = {word: index / (len(choices) - 1) if len(choices) > 1 else 0.5 for index, word in enumerate(choices)}
-    return {**about, "values": words, "at": [place[word] for word in words], "shown": words, "ticks": [[place[word], word, word] for word in choices]}
+    return {**about, "at": [place[word] for word in words], "shown": words, "ticks": [[place[word], word, word] for word in choices]}
 
 
 def _numbers(values: list[Any], told: list[float], unit: str, whole: bool) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _numbers(values: list[Any], told: list[float], unit: str, whole: bool) -> di
         marks = [10 ** (low + share * wide) if log else low + share * wide for share in (0, 0.25, 0.5, 0.75, 1)]
     texts = _apart(sorted({*told, *marks}), unit, whole)
     ticks = _spread([[place(mark), texts[mark], numbers.number(mark, 6)] for mark in marks])
-    return {"values": values, "at": [None if value is None else place(value) for value in values],
+    return {"at": [None if value is None else place(value) for value in values],
             "shown": [numbers.UNKNOWN if value is None else texts[value] for value in values], "ticks": ticks}  # fmt: skip
 
 

@@ -26,16 +26,19 @@ def refused(language: str, problem: Refusal | str) -> str:
 
 @functools.lru_cache(4096)
 def _chinese(sentence: str) -> str:
-    whole = _found("sentences", sentence)
-    return whole or "".join(_found("sentences", one) or one for one in re.split(r"(?<=\.) ", sentence))
+    if whole := _found("sentences", sentence):
+        return whole
+    parts = re.split(r"(?<=\.) ", sentence)
+    found = [_found("sentences", one) for one in parts]
+    return "".join(found) if all(found) else " ".join(chinese or one for one, chinese in zip(parts, found, strict=True))
 
 
 def _found(kind: str, text: str) -> str:
     if text in CHINESE[kind]:
         return CHINESE[kind][text].format()
-    for pattern, chinese in _patterns(kind):
+    for pattern, quoted, chinese in _patterns(kind):
         if match := pattern.fullmatch(text):
-            return chinese.format(*(_part(part) for part in match.groups()))
+            return chinese.format(*(part if kept else _part(part) for part, kept in zip(match.groups(), quoted, strict=True)))
     return ""
 
 
@@ -58,7 +61,8 @@ def _names() -> dict[str, str]:
 
 
 @functools.cache
-def _patterns(kind: str) -> list[tuple[re.Pattern[str], str]]:
-    """The templates with places, those with the most words of their own first."""
+def _patterns(kind: str) -> list[tuple[re.Pattern[str], list[bool], str]]:
+    """The templates with places, those with the most words of their own first; of each place whether it is quoted: that is somebody's own word."""
     open_ones = sorted((english for english in CHINESE[kind] if "{}" in english), key=lambda english: -len(english.replace("{}", "")))
-    return [(re.compile("(.+?)".join(map(re.escape, english.split("{}"))), re.DOTALL), CHINESE[kind][english]) for english in open_ones]
+    split = {english: english.split("{}") for english in open_ones}
+    return [(re.compile("(.+?)".join(map(re.escape, words)), re.DOTALL), [one.endswith("'") for one in words[:-1]], CHINESE[kind][english]) for english, words in split.items()]

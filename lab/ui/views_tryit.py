@@ -21,16 +21,15 @@ SHOWN_LABELS = 8
 
 def rows() -> list[dict[str, Any]]:
     """The runs that have an adapter to try, newest first."""
-    found = []
+    compares, found = functools.cache(_compares), []  # for this answer only: a task of one's own may be imported anew under its name
     for run in default().store.list(limit=LISTED):
         if run.state != "queued" and reading.has_adapter(run):
             samples = [[str(row.get(key, ""))[:SAMPLE] for key in ("text", "pair")] for row in views_readings.rows_of(run)[:SAMPLES] if row.get("text")] if len(found) < SAMPLED else []
             found.append({"id": run.id, "samples": samples, "name": run.name or run.id, "colour": reading.colour(run), "model": reading.model_of(run), "task": reading.task_of(run),
-                          "pair": _compares(reading.text(run.spec.get("task", ""))), "metric": reading.row(run)["metric"], "metric_name": reading.row(run)["metric_name"]})  # fmt: skip
+                          "pair": compares(reading.text(run.spec.get("task", ""))), "metric": reading.row(run)["metric"], "metric_name": reading.row(run)["metric_name"]})  # fmt: skip
     return found
 
 
-@functools.lru_cache(256)
 def _compares(task: str) -> bool:
     """Whether a run's task, as JSON, reads two texts; False where it is not known here any more."""
     try:

@@ -71,11 +71,11 @@
   };
 
   // a chart as a file, with its title and a legend, on the page's own background
-  const save = async (plot, title, format) => {
+  const save = async ({ plot, config }, title, format) => {
     const data = plot.data.map((t) => ({ ...t }));
     const layout = { ...plot.layout, title: { text: plainly(title), font: { size: 15 }, x: 0.02, y: 0.97 }, margin: { l: 64, r: 24, t: 48, b: 48 }, paper_bgcolor: style("--card"), plot_bgcolor: style("--card"), showlegend: data.filter((t) => t.showlegend !== false).length > 1,
       legend: { font: { size: 11 } }, xaxis: { ...plot.layout.xaxis, autorangeoptions: undefined } };
-    const url = await Plotly.toImage({ data, layout, config: {} }, { format, width: 960, height: 540, scale: format === "png" ? 2 : 1 });
+    const url = await Plotly.toImage({ data, layout, config }, { format, width: 960, height: 540, scale: format === "png" ? 2 : 1 });
     const link = h("a", { href: url, download: plainly(title).trim().replace(/[^\p{L}\p{N}]+/gu, "-").toLowerCase() + "." + format });
     document.body.append(link); link.click(); link.remove();
   };
@@ -103,7 +103,7 @@
         paint(found, true);
       });
       found.node = h("figure", { class: "lab-chart wide-" + chart.wide, "data-chart": chart.id }, h("figcaption", {}, h("span", {}, title(chart)), found.key,
-        h("span", { class: "lab-chart-tools" }, ["svg", "png"].map((format) => tool(format.toUpperCase(), "charts.save." + format, () => save(found.plot, title(found.chart), format))), larger)), found.plot);
+        h("span", { class: "lab-chart-tools" }, ["svg", "png"].map((format) => tool(format.toUpperCase(), "charts.save." + format, () => save(found, title(found.chart), format))), larger)), found.plot);
       return (drawn[chart.id] = found);
     };
 
@@ -121,7 +121,8 @@
       const { chart, zoomed } = found, shown = zoomed && zoomed.traces ? { ...chart, traces: zoomed.traces } : chart;
       const layout = Lab.layout(chart, value.key, known("compare.along." + value.along, ""), tall(found));
       if (!found.size) Object.assign(layout, { xaxis: { visible: false }, yaxis: { visible: false }, annotations: [{ text: say("charts.none"), showarrow: false, font: { color: Lab.paint("var(--faint)"), size: 12 } }] });
-      Plotly.react(found.plot, chart.scatter ? points(chart) : Lab.lines(shown, weight), layout, Lab.config({}, chart.scatter ? chart.unit : ""));
+      found.config = Lab.config({ modeBarButtonsToRemove: [...Lab.UNUSED, "toImage"] }, chart.scatter ? chart.unit : ""); // a chart's card has its own buttons to save it
+      Plotly.react(found.plot, chart.scatter ? points(chart) : Lab.lines(shown, weight), layout, found.config);
       if (zoomed && zoomed.traces && zoomed.last > zoomed.ends && reach(chart) > zoomed.ends) closer(found); // the end is in sight and moves
       if (found.heard || !server.detail) return;
       found.heard = true;

@@ -38,7 +38,7 @@
       const mine = (running = ++count), draft = Lab.draft(), device = Lab.device(), chosen = methods.filter((name) => wanted.has(name)), wrong = [];
       go.textContent = say("costs.curves.stop");
       points = {}; curves = {};
-      try { curves = (await server.counts({ language: Lab.language, draft })).curves || {}; } catch { return stop(); }
+      try { curves = (await server.counts({ draft })).curves || {}; } catch { return stop(); }
       curves = Object.fromEntries(Object.entries(curves).filter(([name]) => wanted.has(name)));
       draw();
       const all = chosen.length * props.batches.length;

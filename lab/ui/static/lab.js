@@ -57,7 +57,8 @@
 
   // what every chart has: plotly's own buttons say what they do in the language of the page, and the one that would upload a chart is not there
   const UNITS = ["", "B", " %", " s"];
-  Lab.config = (more, unit = "") => ({ locale: "lab" + unit, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "toImage"], ...more });
+  Lab.UNUSED = ["select2d", "lasso2d", "autoScale2d"];
+  Lab.config = (more = {}, unit = "") => ({ locale: "lab" + unit, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", responsive: true, modeBarButtonsToRemove: Lab.UNUSED, ...more });
 
   // plotly.js of the installed wheel is run when the first chart is to be drawn: it is large, and a page has other things to show before.
   // Whether charts can be drawn now; if not, `draw` is called as soon as they can.

@@ -4,7 +4,7 @@
   const { h, say } = Lab;
   const KINDS = [["weights", "--frozen"], ["gradients", "--trained"], ["optimizer", "--gate"], ["activations", "--blue"], ["temporary", "--faint"]];
   const style = (name) => getComputedStyle(document.querySelector(".gradio-container") || document.body).getPropertyValue(name).trim();
-  const CONFIG = Lab.config({ modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { format: "svg" } });
+  const CONFIG = Lab.config({ toImageButtonOptions: { format: "svg" } });
   const total = (parts) => KINDS.reduce((sum, [name]) => sum + parts[name], 0);
 
   const axes = () => ({ gridcolor: style("--line"), zeroline: false, linecolor: style("--line"), tickfont: { size: 11, color: style("--muted") }, automargin: true, ticks: "" });
