@@ -67,6 +67,13 @@ for key, more in {"none": {"hub": "acme/none"}, "closed": {"hub": "acme/terms"},
 LOADED = """
 told["rows"] = [tried(lambda: len(raw_rows(task(hub="acme/reviews", revision=revision))["train"])) for revision in sys.argv[1:]]
 """
+MOVED = """
+from transformers import AutoConfig, AutoTokenizer
+from lab.tasks import prepare
+def rows():
+    return len(prepare(task(hub="acme/moving"), AutoTokenizer.from_pretrained(sys.argv[1]), AutoConfig.from_pretrained(sys.argv[1]), cache_dir=sys.argv[2]).train)
+told["rows"] = [rows(), len(raw_rows(task(hub="acme/moving"))["train"]), rows()]
+"""
 ABSENT = """
 told["model"], told["data"] = tried(lambda: load("acme/tiny", objective="classification")), tried(lambda: raw_rows(task(hub="acme/reviews")))
 """
@@ -87,18 +94,23 @@ SENTENCES = {
 }  # fmt: skip
 
 
+def save_reviews(folder: Path, count: int) -> None:
+    """A data set of so many training rows."""
+    rows = [{"sentence": f"the film was {['dull', 'fine'][i % 2]} {' '.join(['very'] * (i % 5))} story {i}", "label": i % 2} for i in range(count)]
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "data" / "train-00000-of-00001.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(rows[:10]), folder / "data" / "validation-00000-of-00001.parquet")
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """(address, requests, scratch folder) of a hub with models and data sets, good and bad."""
     tmp = tmp_path_factory.mktemp("hub")
     for name, seed in (("main", 0), ("v1", 1)):
         save_model(tmp / "tiny" / name, seed=seed)
-    for name, count in (("main", 40), ("parquet", 24)):
-        rows = [{"sentence": f"the film was {['dull', 'fine'][i % 2]} {' '.join(['very'] * (i % 5))} story {i}", "label": i % 2} for i in range(count)]
-        folder = tmp / "reviews" / name / "data"
-        folder.mkdir(parents=True)
-        parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "train-00000-of-00001.parquet")
-        parquet.write_table(pyarrow.Table.from_pylist(rows[:10]), folder / "validation-00000-of-00001.parquet")
+    save_reviews(tmp / "reviews" / "main", 40)
+    save_reviews(tmp / "reviews" / "parquet", 24)
+    save_reviews(tmp / "moving", 40)
     for name, files in {"bare": {"README.md": "x"}, "script": {"script.py": "raise SystemExit('code of a stranger ran')"},
                         "pickle": {"config.json": (tmp / "tiny" / "main" / "config.json").read_text(), "pytorch_model.bin": "x"}}.items():  # fmt: skip
         (tmp / name).mkdir()
@@ -107,7 +119,8 @@ def served(tmp_path_factory):
     tiny, reviews = tmp / "tiny" / "main", tmp / "reviews" / "main"
     repos = {"acme/tiny": Repo("models", tiny, {"v1": tmp / "tiny" / "v1"}), "acme/closed": Repo("models", tiny, gated=True), "acme/bare": Repo("models", tmp / "bare"),
              "acme/pickle": Repo("models", tmp / "pickle"), "acme/reviews": Repo("datasets", reviews, {"refs/convert/parquet": tmp / "reviews" / "parquet"}),
-             "acme/terms": Repo("datasets", reviews, gated=True), "acme/script": Repo("datasets", tmp / "script"), "acme/empty": Repo("datasets", tmp / "bare")}  # fmt: skip
+             "acme/terms": Repo("datasets", reviews, gated=True), "acme/script": Repo("datasets", tmp / "script"), "acme/empty": Repo("datasets", tmp / "bare"),
+             "acme/moving": Repo("datasets", tmp / "moving")}  # fmt: skip
     with hub(repos) as (address, asked):
         yield address, asked, tmp
 
@@ -155,6 +168,15 @@ def test_offline_a_pinned_data_set_is_never_another_version(served, loaded):
     refused = [f"acme/reviews is on this machine, but not in the revision '{name}', and the hub cannot be reached: go online once." for name in (other, "nope", "../main")]
     found = told(LOADED, address, tmp, "good", "1", "refs/convert/parquet", old, "", "main", new, other, "nope", "../main")["rows"]
     assert found == [24, 24, 40, 40, 40, *refused] and len(asked) == before
+
+
+@pytest.mark.slow
+def test_a_data_set_that_moved_on_is_tokenised_anew(served):
+    address, _, tmp = served
+    places = str(tmp / "tiny" / "main"), str(tmp / "tokens")
+    assert told(MOVED, address, tmp, "kept", "0", *places)["rows"] == [40, 40, 40]
+    save_reviews(tmp / "moving", 24)
+    assert told(MOVED, address, tmp, "kept", "0", *places)["rows"] == [40, 24, 24], "rows in the cache ask no hub; once it was asked, they are those of its commit"
 
 
 @pytest.mark.slow

@@ -46,9 +46,9 @@ def read(spec: TaskSpec, key: Callable[[Row], str], answer: Callable[[Row], Any]
 
 
 def fingerprint(source: DataSource) -> str:
-    """Changes when the data may have changed: checksum of a user's file, size and time of others, name and revision on the hub."""
+    """Changes when the data may have changed: checksum of a user's file, size and time of others, name and commit on the hub."""
     if source.hub:
-        return f"{source.hub}@{source.revision}/{source.config}"
+        return f"{source.hub}@{_commit(source) or source.revision}/{source.config}"
     if source.file:
         _require_file(source.file)
     if source.sha256:
