@@ -198,6 +198,7 @@ def test_parallel_coordinates_choose_runs(lab, browser, tmp_path):
     waiting.value.save_as(tmp_path / "lines.svg")
     drawn = (tmp_path / "lines.svg").read_text(encoding="utf-8")
     assert "var(" not in drawn and drawn.count('class="line') == 4
+    assert all("paint-order:stroke" in tick for tick in re.findall(r'<text class="tick"[^>]*>', drawn)), "the halo of a value is under it"
     page.get_by_role("button", name="Compare only these").click()
     page.wait_for_function("document.querySelectorAll('#results tbody tr').length === 2")
     assert page.url.split("runs=")[1].split("&")[0].replace("%2C", ",") == f"{runs[16, 0]},{runs[16, 1]}"

@@ -30,6 +30,7 @@ from lab.ui import (
     views_compare,
     views_library,
     views_readings,
+    views_runs,
     views_sweep,
     views_tryit,
 )
@@ -87,6 +88,14 @@ def finished(queue, name="a run", spec=None, rows=(), **result):
     queue.store.log(run, list(rows), step=3, total_steps=3)
     queue.store.finish(run, "succeeded", result=result)
     return queue.store.get(run)
+
+
+@pytest.mark.parametrize(("state", "some", "said"), [("succeeded", 400, "step 2, judged on all 1,066 validation rows; the curves use 400 of them"),
+                                                    ("succeeded", 1066, "step 2, judged on all 1,066 validation rows."),
+                                                    ("cancelled", 400, "step 2, judged on 400 of the 1,066 validation rows.")])  # fmt: skip
+def test_a_run_says_what_its_best_was_judged_on(store, state, some, said):
+    run = dataclasses.replace(finished(store, best={"step": 2, "accuracy": 0.5}, validation_rows=1066, evaluation_rows=some), state=state)
+    assert said in views_runs.head(run, run.id, None, {}, "en") and "1,066 条验证样本" in views_runs.head(run, run.id, None, {}, "zh")
 
 
 def test_readings_are_curves_by_site_and_layer(store):

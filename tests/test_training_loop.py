@@ -63,6 +63,7 @@ def test_a_run_learns_and_leaves_everything(bert, toy, tmp_path):
     assert result["state"] == "succeeded" and result["run"] == "abc" and result["steps"] == 60
     assert result["best"]["accuracy"] >= result["metrics"]["accuracy"] and result["best"]["accuracy"] > 0.7
     assert result["trainable"] == 2 * 2 * 8 * (32 + 32) == set(record.curve("trainable").values()).pop()
+    assert 0 < result["evaluation_rows"] <= result["validation_rows"]
     assert result["trainable_head"] == 2 * 32 + 2 and result["percent"] == pytest.approx(100 * result["trainable"] / result["total"])
     for path in ("spec.yaml", "result.json", "predictions.json", "best/method.json", "best/head.safetensors", "adapter/adapter.safetensors"):
         assert (tmp_path / path).is_file(), path

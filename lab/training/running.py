@@ -29,8 +29,8 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
 
     {"run", "state": succeeded | cancelled, "trainable", "trainable_final", "trainable_head", "total", "percent", "metrics" and "best"
     (numbers on the whole validation split; best with its step), "peak_bytes", "seconds", "tokens_per_second", "rows_per_second", "steps",
-    "total_steps", "training_seconds" (of the steps alone), "train_rows", "device", "stopped_early", "energy", "probe"}. `cache`: where
-    tokenised data are kept. Raises Refusal, `loop.Diverged`.
+    "total_steps", "training_seconds" (of the steps alone), "train_rows", "validation_rows", "evaluation_rows"
+    (those used during training), "device", "stopped_early", "energy", "probe"}. `cache`: where tokenised data are kept. Raises Refusal, `loop.Diverged`.
     """
     began, run_dir = time.perf_counter(), Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -128,7 +128,7 @@ def _document(loop: Loop, run_id: str, state: str, metrics: dict[str, float], be
         "metrics": metrics, "best": best or {}, "peak_bytes": int(loop.memory.read()["peak_bytes"]), "seconds": round(speed.wall(), 2),
         "tokens_per_second": round(speed.tokens / trained, 1), "rows_per_second": round(speed.rows / trained, 2),
         "steps": loop.step, "total_steps": loop.total, "training_seconds": round(speed.seconds, 3), "train_rows": len(loop.task.train),
-        "device": devices.device_name(loop.device),
+        "validation_rows": len(loop.evaluator.all), "evaluation_rows": len(loop.evaluator.some), "device": devices.device_name(loop.device),
     }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ MOST_AXES = 8  # of settings
 MOST_TICKS = 5
 NEAREST = 0.055  # of an axis: ticks that stand nearer would be written over each other
 TOP, TALL, LOW, SIDE, APART, LETTERS = 46, 260, 22, 112, 124, 16
+HALO = 'paint-order="stroke" stroke="#fff" stroke-width="5" stroke-linejoin="round"'  # so that no line crosses a value out
 
 
 def parallel(runs: list[Run], language: str) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def drawing(value: dict[str, Any], tints: list[str], language: str) -> str:
                      f'<text x="{x}" y="16" text-anchor="middle">{esc(_clipped(axis["title"]))}<title>{esc(axis["title"])}</title></text>')  # fmt: skip
         parts.append(f'<text x="{x}" y="31" text-anchor="middle">{esc(say(language, "compare.good." + axis["good"]))}</text>' if axis["good"] else "")
         beside = f'x="{x + 7}"' if place else f'x="{x - 7}" text-anchor="end"'  # on the side of the first axis where no lines are
-        parts += [f'<text {beside} y="{down(at) + 4:.1f}">{esc(_clipped(text))}<title>{esc(exact)}</title></text>' for at, text, exact in axis["ticks"]]
+        parts += [f'<text {beside} {HALO} y="{down(at) + 4:.1f}">{esc(_clipped(text))}<title>{esc(exact)}</title></text>' for at, text, exact in axis["ticks"]]
     return f'<svg viewBox="0 0 {wide} {TOP + TALL + LOW}" width="{wide}" height="{TOP + TALL + LOW}">{"".join(parts)}</svg>'
 
 

@@ -21,7 +21,7 @@ def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any],
     return (
         f'<div class="lab-title"><span class="lab-dot" style="background:{reading.colour(run)}"></span><h2 title="{esc(run.id)}">{esc(run.name or run.id)}</h2>'
         f'{state_badge(run.state, language)}{tags}<span class="lab-acts">{_actions(run, language)}</span></div>'
-        f"{_progress(run, eta, language)}{_trouble(run, language)}<dl class='lab-facts'>{facts}</dl>"
+        f"{_progress(run, eta, language)}{_trouble(run, language)}<dl class='lab-facts'>{facts}</dl>{_judged(run, language)}"
     )
 
 
@@ -68,6 +68,15 @@ def _trouble(run: Run, language: str) -> str:
     if run.advice and run.advice != run.error:  # a refusal says by itself what to do
         parts.append(f"<p>{esc(refused(language, run.advice))}</p>")
     return f'<div class="lab-trouble {run.state}" role="alert">{"".join(parts)}</div>'
+
+
+def _judged(run: Run, language: str) -> str:
+    """Which weights the best numbers are of, and on how many rows: a run looks at some of them on its way and at all of them at its end."""
+    rows, some, best = (run.result.get(name) for name in ("validation_rows", "evaluation_rows", "best"))
+    if not (isinstance(rows, int) and isinstance(some, int) and isinstance(best, dict) and isinstance(best.get("step"), int)):
+        return ""
+    key = "judged.some" if some < rows and run.state != "succeeded" else "judged.curves" if some < rows else "judged.all"
+    return f'<p class="lab-muted">{esc(say(language, key, step=best["step"], rows=f"{rows:,}", some=f"{some:,}"))}</p>'
 
 
 def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, str]]:

@@ -109,7 +109,7 @@
   // an SVG of the page as a file: its colours and fonts, which come from style sheets, are written into it
   Lab.saveSvg = async (drawing, name, format) => {
     const copy = drawing.cloneNode(true), from = [drawing, ...drawing.querySelectorAll("*")], to = [copy, ...copy.querySelectorAll("*")];
-    const KEPT = ["fill", "stroke", "stroke-width", "stroke-opacity", "fill-opacity", "opacity", "font-family", "font-size", "font-weight", "text-anchor"];
+    const KEPT = ["fill", "stroke", "stroke-width", "stroke-opacity", "fill-opacity", "opacity", "paint-order", "stroke-linejoin", "font-family", "font-size", "font-weight", "text-anchor"];
     from.forEach((node, index) => { const seen = getComputedStyle(node); to[index].setAttribute("style", KEPT.map((one) => `${one}:${seen.getPropertyValue(one)}`).join(";")); });
     const { width, height } = drawing.getBoundingClientRect();
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
