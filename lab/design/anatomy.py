@@ -32,10 +32,12 @@ class Site:
 
     @property
     def key(self) -> str:
+        """What names the site in saved tensors and readings: `encoder.3.attn.q`."""
         return f"{self.stack}.{self.layer}.{self.representation}" if self.representation != "embed" else f"{self.stack}.embed"
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(width of x, width of h)."""
         return self.width_in, self.width_out
 
 
@@ -57,6 +59,7 @@ class Stack:
 
     @property
     def attention(self) -> int:
+        """Width of all heads side by side: heads · head_dim."""
         return self.heads * self.head_dim
 
 
@@ -72,6 +75,7 @@ class Anatomy:
 
     @property
     def model_type(self) -> str:
+        """transformers' name of the architecture."""
         return str(self.config["model_type"])
 
     @property
@@ -81,6 +85,7 @@ class Anatomy:
 
     @property
     def encoder_decoder(self) -> bool:
+        """Whether there are two stacks, with cross-attention between them."""
         return len(self.stacks) > 1
 
     def sublayers(self) -> list[tuple[str, Stack]]:
@@ -209,4 +214,5 @@ def _stack(architecture: Architecture, name: str, part: StackMap, config: Mappin
 
 
 def with_ranks(sites: list[Site], ranks: list[int]) -> list[Site]:
+    """The sites, each with its own rank."""
     return [replace(site, rank=rank) for site, rank in zip(sites, ranks, strict=True)]

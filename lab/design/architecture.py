@@ -29,6 +29,8 @@ class Sizes(Options):
 
 
 class AttentionMap(Options):
+    """Where the parts of an attention sublayer are, as paths from the layer."""
+
     q: str = option(help="query projection")
     k: str = option(help="key projection")
     v: str = option(help="value projection")
@@ -40,6 +42,8 @@ class AttentionMap(Options):
 
 
 class FFNMap(Options):
+    """Where the parts of a feed-forward sublayer are, as paths from the layer."""
+
     up: str = option(help="up projection")
     gate: str = option("", help="gate projection of a gated FFN")
     gate_if: str = option("", help="key that says whether there is a gate, or key=pattern; empty: as `gate` is given")
@@ -49,6 +53,8 @@ class FFNMap(Options):
 
 
 class StackMap(Options):
+    """Where a stack of layers is, and what each of its layers has."""
+
     path: str = option(help="the list of layers, from the base model")
     sizes: Sizes = option(default_factory=Sizes, help="sizes of this stack, over the common ones")
     attention: AttentionMap = option(help="self-attention")
@@ -57,6 +63,8 @@ class StackMap(Options):
 
 
 class Architecture(Options):
+    """A map from the lab's names of representations to one family's modules: presets/architectures/*.yaml."""
+
     name: str = option(help="name for people")
     model_types: list[str] = option(help="transformers' model_type values")
     norm: Literal["pre", "post"] = option(help="whether norms stand before the sublayers or after the residual sums")

@@ -32,6 +32,7 @@ class Count:
     by_site: dict[str, int] = field(default_factory=dict, repr=False)
 
     def document(self) -> dict[str, Any]:
+        """Plain values for `--json`; `final` only where a schedule leaves fewer weights training than it began with."""
         kept = {"trainable": self.trainable, "total": self.total, "percent": self.percent, "by_delta": self.by_delta, "biases": self.biases}
         return kept if self.final == self.trainable else {**kept, "final": self.final}
 
@@ -46,6 +47,7 @@ def count(method: Method, model: ModelSpec) -> Count:
 
 
 def count_on(method: Method, body: Anatomy, inventory: Inventory) -> Count:
+    """Count a method on a body whose weights are listed: what it trains at the start, and at the end where a schedule freezes some."""
     by_delta: dict[str, int] = {}
     by_site: dict[str, int] = {}
     trainable = biases = final = 0

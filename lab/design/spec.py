@@ -85,6 +85,7 @@ class RunSpec(Options):
 
     @property
     def lr(self) -> float:
+        """Peak learning rate: the run's, else the method's own."""
         return self.training.lr if self.training.lr is not None else self.method.training.lr
 
     @property
@@ -95,10 +96,12 @@ class RunSpec(Options):
 
     @property
     def weight_decay(self) -> float:
+        """Of matrices: the run's, else the method's own."""
         return self.training.weight_decay if self.training.weight_decay is not None else self.method.training.weight_decay
 
     @property
     def clip(self) -> float:
+        """Largest gradient norm: the run's, else the method's own."""
         return self.training.clip if self.training.clip is not None else self.method.training.clip
 
     def document(self) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Attached:
     # -- what attach does, and detach undoes -----------------------------------------------------------------------------------
 
     def own(self, owner: nn.Module, name: str, module: nn.Module) -> None:
+        """Make `module` a submodule of `owner`, until `detach`."""
         owner.add_module(name, module)
         self._owners.append((owner, name))
 
@@ -195,14 +196,17 @@ class Attached:
     # -- training ----------------------------------------------------------------------------------------------------------------
 
     def begin(self, total_steps: int, optimizer: Optimizer | None = None) -> None:
+        """Start the schedules of a run of so many optimizer steps; they drop the state in `optimizer` of what they freeze."""
         for schedule in self.schedules.values():
             schedule.begin(total_steps, optimizer)
 
     def penalty(self) -> Tensor | None:
+        """What the schedules add to the loss of a step (a scalar), None where none does."""
         terms = [term for schedule in self.schedules.values() if (term := schedule.penalty()) is not None]
         return torch.stack(terms).sum() if terms else None
 
     def after_backward(self, step: int) -> None:
+        """Let schedules read the gradients of step `step` (from 1), before they are clipped."""
         for schedule in self.schedules.values():
             schedule.after_backward(step)
 
@@ -234,9 +238,11 @@ class Attached:
                 delta.reading = None
 
     def schedule_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the schedules: tensors and plain values by name."""
         return {f"{name}|{key}": value for name, schedule in self.schedules.items() for key, value in schedule.state().items()}
 
     def load_schedule_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from `schedule_state`, once the weights are loaded."""
         for name, schedule in self.schedules.items():
             schedule.load({key.partition("|")[2]: value for key, value in state.items() if key.startswith(f"{name}|")})
 

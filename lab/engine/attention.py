@@ -67,10 +67,12 @@ class AttentionSlots(DeltaModule):
 
 
 def slots_of(module: nn.Module) -> list[AttentionSlots]:
+    """The slots of an attention module that are switched on, in the method's order."""
     return [slots for slots in getattr(module, SLOTS, ()) if slots.enabled]
 
 
 def copying(module: nn.Module) -> list[AttentionSlots]:
+    """The slots of an attention module that now start from real tokens."""
     return [slots for slots in getattr(module, SLOTS, ()) if slots.copies]
 
 
@@ -106,10 +108,12 @@ def lab_eager(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, atte
 
 
 def lab_sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    """sdpa's mask, made also where it would be left out as purely causal: slots are more keys than queries."""
     return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False})
 
 
 def lab_eager_mask(*args: Any, **kwargs: Any) -> Tensor:
+    """Eager attention's mask, as it is."""
     return eager_mask(*args, **kwargs)
 
 
@@ -145,11 +149,13 @@ class DebertaSlots:
         attention.disentangled_attention_bias = self.bias
 
     def remove(self) -> None:
+        """Take the hooks and the override away."""
         for handle in self.handles:
             handle.remove()
         del self.attention.disentangled_attention_bias
 
     def enter(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple | None:
+        """Pre-hook of the attention: make the rows of this pass, and lengthen its mask by them."""
         self.rows, self.calls = None, 0
         slots = slots_of(module)
         if not slots:
@@ -163,17 +169,20 @@ class DebertaSlots:
         return (hidden, F.pad(mask, (self.rows[0].shape[1], 0), value=1), *rest), kwargs
 
     def append_keys(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        """Hook of the key projection: slots before the keys (batch, l + positions, width)."""
         self.calls += 1  # the second call, under share_att_key, is with position embeddings
         for slots in copying(self.attention) if self.calls == 1 else ():
             slots.copy(output[0], None)
         return None if self.rows is None or self.calls > 1 else torch.cat([self.rows[0], output], 1)
 
     def append_values(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+        """Hook of the value projection: slots before the values."""
         for slots in copying(self.attention):
             slots.copy(None, output[0])
         return None if self.rows is None else torch.cat([self.rows[1], output], 1)
 
     def bias(self, query: Tensor, key: Tensor, *rest: Any) -> Tensor:
+        """The disentangled position bias (batch·heads, positions, l + positions), zero on slots."""
         inner = type(self.attention).disentangled_attention_bias
         if self.rows is None:
             return inner(self.attention, query, key, *rest)

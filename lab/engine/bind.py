@@ -25,13 +25,14 @@ PROJECTION = {
 
 
 class Binder:
-    """Places deltas in one model. `host(...)` says which module owns a delta; `bind(...)` registers its hooks."""
+    """Places deltas in one model. `target(...)` says which module a delta changes; `bind(...)` registers its hooks."""
 
     def __init__(self, base: nn.Module, body: Anatomy):
         self.base, self.body = base, body
         self._layers: dict[str, list[Layer]] = {}
 
     def layer(self, stack: str, index: int) -> Layer:
+        """The modules of a layer: `encoder`, `decoder`, or `cross` for the cross-attention of the decoder."""
         if stack not in self._layers:
             self._layers[stack] = layers(self.base, self.body, stack)
         return self._layers[stack][index]

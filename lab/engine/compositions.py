@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 
 def add(delta: DeltaModule, h: Tensor, x: Tensor) -> Tensor:
+    """h ← h + Δh."""
     return h + delta.change(x).to(h.dtype)
 
 
 def scaled(delta: DeltaModule, h: Tensor, x: Tensor) -> Tensor:
+    """h ← h + s·Δh, with s a number or learned."""
     change, s = delta.change(x), delta.strength
     if isinstance(s, Tensor):
         return h + (s * change).to(h.dtype)
@@ -28,14 +30,17 @@ def scaled(delta: DeltaModule, h: Tensor, x: Tensor) -> Tensor:
 
 
 def learned_gate(delta: DeltaModule, h: Tensor, x: Tensor) -> Tensor:
+    """h ← h + g(x)·Δh, one gate per sequence (UniPELT, Mao et al. 2022)."""
     return h + (delta.gate_value(x) * delta.change(x)).to(h.dtype)
 
 
 def rescale(delta: DeltaModule, h: Tensor, x: Tensor) -> Tensor:
+    """h ← l ⊙ h ((IA)³, Liu et al. 2022): the form makes the product."""
     return delta.change(h).to(h.dtype)
 
 
 def gated(delta: DeltaModule, h: Tensor, x: Tensor) -> Tensor:
+    """h ← (1−λ)h + λΔh, which the attention itself computes; never called."""
     raise AssertionError("gated deltas join inside the attention")
 
 

@@ -53,6 +53,7 @@ class DeltaModule(nn.Module):
 
     @property
     def context(self) -> Context:
+        """The masks of the current forward pass, shared by all deltas of the model."""
         return self._outside[1]
 
     def parts(self) -> Any:
@@ -91,13 +92,16 @@ class DeltaModule(nn.Module):
         return change
 
     def prepare(self, x: Tensor) -> Tensor:
+        """x as the form reads it; queries per head for slots."""
         return x
 
     def finish(self, change: Tensor) -> Tensor:
+        """Δh of the form as the composition adds it; heads side by side for slots."""
         return change
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of its parts, in which Δh is computed."""
         own = next(self.parameters(recurse=False), None)
         if own is not None:
             return own.dtype
@@ -123,11 +127,13 @@ class DeltaModule(nn.Module):
 
     @property
     def key(self) -> str:
+        """The site's name: `encoder.3.attn.q`."""
         return self.site.key
 
     # -- hooks -------------------------------------------------------------------------------------------------------------
 
     def tap_input(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Pre-hook on the module whose input is x."""
         self.tapped = args[0] if args else kwargs["hidden_states"]
 
     def change_output(self, module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
@@ -171,6 +177,7 @@ class SlotsModule(DeltaModule):
     """Slots that are added (no attention mass needed): queries are computed again from x, without the projection's hooks."""
 
     def set_query(self, query: Any, scaling: float) -> None:
+        """The query projection whose weights make queries of x, and 1/√d of this attention."""
         self._query = (query,)
         self.scaling = scaling if self.delta.nonlinearity == "softmax" else 1.0  # the ReLU form has no 1/√d
 

@@ -28,12 +28,14 @@ class Slice:
     heads: int = 0
 
     def read(self, h: Tensor) -> Tensor:
+        """The slice of h (..., width), heads side by side."""
         if not self.heads:
             return h[..., self.start : self.stop]
         each = h.view(*h.shape[:-1], self.heads, -1)  # (..., heads, n·head_dim)
         return each[..., self.start : self.stop].flatten(-2)
 
     def write(self, h: Tensor, new: Tensor) -> Tensor:
+        """h with the slice replaced by `new`, as a new tensor."""
         if not self.heads:
             return torch.cat([h[..., : self.start], new, h[..., self.stop :]], -1)
         each = h.view(*h.shape[:-1], self.heads, -1)
@@ -63,9 +65,11 @@ class Located:
         return weight if self.part is None else weight[self.rows(weight)]
 
     def rows(self, weight: Tensor) -> Tensor:
+        """Indices of the weight's rows that the slice covers."""
         return self.part.rows(weight.shape[0]).to(weight.device)
 
     def bias(self) -> Tensor | None:
+        """The slice's bias (out,), None where there is none."""
         bias = getattr(self.module, "bias", None)
         return bias if bias is None or self.part is None else bias[self.part.rows(bias.shape[0]).to(bias.device)]
 
@@ -80,6 +84,7 @@ class Located:
 
     @torch.no_grad()
     def set_bias(self, value: Tensor) -> None:
+        """Write the slice's bias."""
         if self.part is None:
             self.module.bias.copy_(value)
         else:
@@ -104,6 +109,7 @@ class Layer:
         return self._resolve(path)
 
     def own_input(self) -> nn.Module:
+        """The module whose input is the self-attention's x."""
         return self._resolve(self.own_attention.x or self.own_attention.q).module
 
     def owner_of_q(self) -> nn.Module:
@@ -154,6 +160,7 @@ def layers(base: nn.Module, body: Anatomy, name: str) -> list[Layer]:
 
 
 def embedding(base: nn.Module, body: Anatomy, stack: str) -> nn.Module:
+    """The token embedding of a stack."""
     return base.get_submodule(body.architecture.embed.replace("{stack}", stack))
 
 

@@ -51,6 +51,7 @@ def leave_residual(delta: DeltaModule, target: Located) -> None:
 
 
 def is_spectral(delta: DeltaModule) -> bool:
+    """Whether the delta starts from the weight's own singular vectors, which are then taken out of the weight."""
     return delta.delta.form == "lowrank" and delta.delta.init in SPECTRAL
 
 

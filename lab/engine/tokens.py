@@ -26,6 +26,7 @@ class TokensModule(DeltaModule):
     """The tokens of one model: P (l, width)."""
 
     def bind(self, base: nn.Module, body: Anatomy) -> list[RemovableHandle]:
+        """Hooks that put the tokens before the embedded input, and take their positions off again where a head reads them."""
         if body.encoder_decoder:
             encoder, decoder = base.get_submodule("encoder"), base.get_submodule("decoder")
             return [
@@ -41,6 +42,7 @@ class TokensModule(DeltaModule):
 
     @property
     def length(self) -> int:
+        """Number of virtual tokens l."""
         return self.delta.rank
 
     def rows(self, like: Tensor) -> Tensor:
@@ -51,6 +53,7 @@ class TokensModule(DeltaModule):
         return tokens.to(like.dtype).expand(like.shape[0], -1, -1)
 
     def insert(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        """Pre-hook: put the tokens before the embedded input of a first pass; lengthen the mask and positions of every pass."""
         self.inserted = False
         if not self.enabled:
             return None
@@ -87,6 +90,7 @@ class TokensModule(DeltaModule):
         given.pop("cache_position", None)
 
     def strip(self, module: nn.Module, args: tuple, output: Any) -> Any:
+        """Hook: outputs (batch, positions, width) without those of virtual tokens."""
         if not getattr(self, "inserted", False):
             return None
         self.inserted = False
@@ -98,6 +102,7 @@ class TokensModule(DeltaModule):
         return output
 
     def lengthen_encoder_mask(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+        """Pre-hook of the decoder: the encoder's output is l longer than its mask."""
         if not self.enabled:
             return None
         given = calls.arguments(module, args, kwargs)

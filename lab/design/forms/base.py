@@ -31,6 +31,7 @@ class Part:
 
     @property
     def size(self) -> int:
+        """Number of weights."""
         total = 1
         for side in self.shape:
             total *= side
@@ -60,6 +61,7 @@ class Form:
     has_rank: ClassVar[bool] = True
 
     def parts(self, delta: Delta, site: Site) -> list[Part]:
+        """The tensors that a delta has at a site, with their shapes, starts, and whether they train."""
         raise NotImplementedError
 
     def change(self, p: Any, x: Any, sigma: Callable[[Any], Any]) -> Any:
@@ -71,6 +73,7 @@ class Form:
         return None
 
     def mergeable(self, delta: Delta) -> bool:
+        """Whether Δh is linear in x with these options, so that a weight can take it up."""
         return False
 
     def latex(self, delta: Delta) -> str:
@@ -85,6 +88,7 @@ SIGMA_LATEX = {
 
 
 def with_sigma(nonlinearity: str, inside: str) -> str:
+    """LaTeX of the nonlinearity around what is inside."""
     return inside if nonlinearity == "none" else f"{SIGMA_LATEX[nonlinearity]}\\!\\left({inside}\\right)"
 
 
