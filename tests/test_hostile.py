@@ -530,3 +530,19 @@ def test_doors_that_would_let_strangers_in_are_refused(auth, share, open_paths, 
     with pytest.raises(Refusal, match=words):
         check_door(auth, share, open_paths)
     assert check_door("me:with:colons", False, False) == ("me", "with:colons") and check_door("", False, True) is None
+
+
+def test_a_file_that_goes_while_it_is_read_is_one_sentence(place, monkeypatch):
+    """An import takes the upload away, maybe in the midst of a look at it."""
+    from lab.tasks import importing
+    from lab.ui import own_data
+
+    (place / "films.csv").write_text("text,label\na,b\nc,d\n", encoding="utf-8")
+    for verb in ("outline", "preview"):
+        def gone(path, *_, **__):
+            raise FileNotFoundError(2, "No such file", str(path))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(importing, verb, gone)
+            told = own_data.look({"path": str(place / "films.csv"), "language": "en"})
+        assert told["html"] == "" and told["errors"] == [["file", "The file is not here any more: choose it again."]]

@@ -43,9 +43,12 @@ def look(asked: Any) -> dict[str, Any]:
     try:
         path, choices = _source(asked), _choices(asked)
         columns, family, chosen = importing.outline(path, choices["family"], choices["columns"])
+        size = path.stat().st_size
     except Refusal as problem:
         return {"form": None, "html": "", "errors": [[problem.field or "file", refused(language, problem)]]}
-    form = {"file": path.name, "bytes": path.stat().st_size, "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
+    except OSError:  # it was imported, or deleted, while it was read
+        return {"form": None, "html": "", "errors": [["file", _gone(language)]]}
+    form = {"file": path.name, "bytes": size, "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
             "prompt": getattr(FAMILIES.get(family), "prompt", ""), "roles": _roles(family)}  # fmt: skip
     errors: list[list[str]] = []
     html = ""
@@ -53,6 +56,8 @@ def look(asked: Any) -> dict[str, Any]:
         html = views_data.preview(importing.preview(path, **choices), language)
     except Refusal as problem:
         errors.append([problem.field, refused(language, problem)])
+    except OSError:
+        errors.append(["file", _gone(language)])
     try:
         if asked.get("name"):
             importing.check_name(str(asked["name"]))
@@ -99,6 +104,10 @@ def choices(language: str) -> dict[str, Any]:
     """What the form offers: [name, title] of families and of measures."""
     return {"families": [[name, say(language, f"family.{name}")] for name in get_args(Family)],
             "measures": [*([name, name] for name in models()), ["", say(language, "data.words")]]}  # fmt: skip
+
+
+def _gone(language: str) -> str:
+    return refused(language, Refusal("The file is not here any more: choose it again.", "file"))
 
 
 def _plain(asked: Any) -> tuple[dict[str, Any], str]:

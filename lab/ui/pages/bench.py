@@ -30,7 +30,7 @@ def build(demo: gr.Blocks) -> None:
     with gr.Row(elem_classes="lab-bench", equal_height=False):
         with gr.Column(elem_classes="lab-left", min_width=0):
             knobs = gr.HTML(
-                value=None, html_template="", js_on_load="Lab.knobs(element, props, server)",
+                value=None, html_template="", js_on_load="Lab.knobs(element, props, Lab.served(server))",
                 schemas=both, server_functions=[turn], apply_default_css=False, elem_id="knobs",
             )  # fmt: skip
         with gr.Column(elem_classes="lab-middle", min_width=0):
@@ -40,14 +40,14 @@ def build(demo: gr.Blocks) -> None:
             part("notes", "lab-card lab-notes")
         with gr.Column(elem_classes="lab-right", min_width=0):
             part("costs", "lab-card lab-costs")
-            gr.HTML(html_template="", js_on_load="Lab.memory(element, server)", server_functions=[plan], elem_classes="lab-card lab-memory", elem_id="memory", apply_default_css=False)
+            gr.HTML(html_template="", js_on_load="Lab.memory(element, Lab.served(server))", server_functions=[plan], elem_classes="lab-card lab-memory", elem_id="memory", apply_default_css=False)
             with gr.Row(elem_classes="lab-launch", equal_height=True):
                 launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch", min_width=0)
                 enqueue = gr.Button(gr.I18n()("native.enqueue"), elem_id="enqueue", min_width=0)
-            gr.HTML(html_template="", js_on_load="Lab.tools(element, server)", server_functions=[write, save], elem_id="tools", apply_default_css=False)
+            gr.HTML(html_template="", js_on_load="Lab.tools(element, Lab.served(server))", server_functions=[write, save], elem_id="tools", apply_default_css=False)
             quick = gr.Button(gr.I18n()("native.quick"), elem_id="quick")
             advice = gr.HTML(elem_classes="lab-advice", elem_id="advice", apply_default_css=False)
-            gr.HTML(html_template="", js_on_load="Lab.costCurves(element, props, server)", server_functions=[point, counts],
+            gr.HTML(html_template="", js_on_load="Lab.costCurves(element, props, Lab.served(server))", server_functions=[point, counts],
                     methods=list(PRESETS), batches=list(BATCHES), elem_classes="lab-card", elem_id="cost-curves", apply_default_css=False)  # fmt: skip
     answers = gr.HTML(html_template="", js_on_load="Lab.answers(element, props, watch)", elem_classes="lab-unseen")
     going = gr.HTML(html_template="", js_on_load="Lab.going(element, props, watch)", elem_classes="lab-unseen")

@@ -28,7 +28,7 @@
     const tell = (text, wrong = false) => { said.textContent = text; said.classList.toggle("wrong", wrong); };
     const copy = (kind) => {
       const button = h("button", { type: "button", class: "lab-quiet", title: say("bench.copy.help"), onclick: async () => {
-        const found = await server.write({ language: Lab.language, draft: Lab.draft() });
+        const found = await server.write({ language: Lab.language, draft: Lab.draft() }).catch(() => ({ wrong: say("bench.lost") }));
         tell(found.wrong || "", true);
         if (!found.wrong) Lab.copy(found[kind], button);
       } }, say("bench.copy." + kind));
@@ -37,7 +37,7 @@
     const name = h("input", { type: "text", "aria-label": say("bench.save.name"), placeholder: say("bench.save.name"), maxlength: 80, spellcheck: "false" });
     const keep = async (event) => {
       event.preventDefault();
-      const found = await server.save({ language: Lab.language, draft: Lab.draft(), name: name.value.trim() });
+      const found = await server.save({ language: Lab.language, draft: Lab.draft(), name: name.value.trim() }).catch(() => ({ wrong: say("bench.lost") }));
       tell(found.wrong || say("bench.saved", { name: found.saved }), Boolean(found.wrong));
       if (found.wrong) return name.focus();
       form.hidden = true;

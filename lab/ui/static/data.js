@@ -14,7 +14,7 @@
 
   class Form {
     constructor(element, props, server) {
-      Object.assign(this, { element, server, offers: props.offers[Lab.language], doc: { ...FRESH, ...(Lab.kept(KEY) || {}) }, form: null, errors: {}, kept: "" });
+      Object.assign(this, { element, server, offers: props.offers[Lab.language], doc: { ...FRESH, ...(Lab.kept(KEY) || {}) }, form: null, errors: {}, kept: "", source: 0 });
       const measures = this.offers.measures.map(([name]) => name);
       if (!measures.includes(this.doc.measure)) this.doc.measure = measures[0];
       Lab.on("data-taken", (told) => told.upload ? this.open({ upload: told.upload }) : this.refuse(told.wrong));
@@ -31,12 +31,16 @@
     }
 
     refuse(sentence) {
+      this.leave();
       Object.assign(this, { form: null, errors: { file: [sentence] }, kept: "" });
       this.doc = { ...FRESH, measure: this.doc.measure };
       Lab.keep(KEY, null);
       Lab.emit("data-preview", {});
       this.draw();
     }
+
+    // no more is asked about the file that is shown
+    leave() { clearTimeout(this.timer); this.source += 1; }
 
     set(change) { Object.assign(this.doc, change); this.ask(); }
 
@@ -53,8 +57,10 @@
         Lab.keep(KEY, this.doc);
         Lab.emit("data-preview", { stale: true });
         let found;
+        const source = this.source;
         try { found = await this.server.look({ ...this.doc, language: Lab.language }); } catch { found = { form: this.form, html: "", errors: [["file", say("bench.lost")]] }; }
         if (this.again) continue;
+        if (source !== this.source) break; // imported or refused meanwhile: that file is not asked about any more
         if (first && !found.form) { this.asking = false; return this.refuse(""); } // an upload of another day
         first = false;
         this.show(found);
@@ -80,9 +86,11 @@
     }
 
     async import() {
-      const found = await this.server.keep({ ...this.doc, language: Lab.language });
+      clearTimeout(this.timer);
+      const found = await this.server.keep({ ...this.doc, language: Lab.language }).catch(() => ({ errors: [["file", say("bench.lost")]] }));
       if (found.errors) return this.show({ form: this.form, html: "", errors: found.errors });
       this.doc = { ...FRESH, measure: this.doc.measure };
+      this.leave();
       Object.assign(this, { form: null, errors: {}, kept: found.html });
       Lab.keep(KEY, null);
       Lab.emit("data-preview", {});
@@ -165,7 +173,7 @@
           setTimeout(() => { delete button.dataset.sure; button.textContent = say("act.delete"); }, 4000);
           return;
         }
-        const found = await server.remove({ name: task.name, language: Lab.language });
+        const found = await server.remove({ name: task.name, language: Lab.language }).catch(() => ({ errors: [["", say("bench.lost")]] }));
         said.textContent = found.errors ? found.errors[0][1] : say("data.removed", { name: task.name });
         said.classList.toggle("wrong", Boolean(found.errors));
         load();
@@ -176,7 +184,8 @@
       h("span", { class: "lab-muted" }, task.wrong || [task.family, task.metric, task.rows, task.labels, task.about].filter(Boolean).join(" · ")),
       task.wrong ? null : h("a", { class: "lab-button", href: "./?task=" + encodeURIComponent(task.name) }, say("data.bench")), remove(task));
     const load = async () => {
-      const found = await server.listing({ language: Lab.language });
+      const found = await server.listing({ language: Lab.language }).catch(() => null);
+      if (!found) return;
       own.replaceChildren(...(found.own.length ? found.own.map(item) : [h("p", { class: "lab-muted" }, say("data.own.none"))]));
       Lab.fill(table, found.html);
     };
