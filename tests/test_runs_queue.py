@@ -138,7 +138,7 @@ def test_stop_ends_the_whole_process_tree_within_ten_seconds(lab, mode):
     assert all(map(alive, children)) and len(processes.members(processes.token(run_id, 1))) == 1 + len(children)
     began = time.monotonic()
     assert lab.stop(run_id) == "cancelled"
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < (10 if mode else 4)
     assert not alive(run.pid) or until(lambda: not alive(run.pid), 2)
     assert not any(map(alive, children)) and bystander.poll() is None
     bystander.kill()

@@ -41,14 +41,19 @@ def look(asked: Any) -> dict[str, Any]:
     """
     asked, language = _plain(asked)
     try:
+        return _looked(asked, language)
+    except OSError:  # an import took it away, or somebody deleted it, while it was read
+        gone = Refusal("The file is not here any more: choose it again.", "file")
+        return {"form": None, "html": "", "errors": [[gone.field, refused(language, gone)]]}
+
+
+def _looked(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
+    try:
         path, choices = _source(asked), _choices(asked)
         columns, family, chosen = importing.outline(path, choices["family"], choices["columns"])
-        size = path.stat().st_size
     except Refusal as problem:
         return {"form": None, "html": "", "errors": [[problem.field or "file", refused(language, problem)]]}
-    except OSError:  # it was imported, or deleted, while it was read
-        return {"form": None, "html": "", "errors": [["file", _gone(language)]]}
-    form = {"file": path.name, "bytes": size, "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
+    form = {"file": path.name, "bytes": path.stat().st_size, "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
             "prompt": getattr(FAMILIES.get(family), "prompt", ""), "roles": _roles(family)}  # fmt: skip
     errors: list[list[str]] = []
     html = ""
@@ -56,8 +61,6 @@ def look(asked: Any) -> dict[str, Any]:
         html = views_data.preview(importing.preview(path, **choices), language)
     except Refusal as problem:
         errors.append([problem.field, refused(language, problem)])
-    except OSError:
-        errors.append(["file", _gone(language)])
     try:
         if asked.get("name"):
             importing.check_name(str(asked["name"]))
@@ -104,10 +107,6 @@ def choices(language: str) -> dict[str, Any]:
     """What the form offers: [name, title] of families and of measures."""
     return {"families": [[name, say(language, f"family.{name}")] for name in get_args(Family)],
             "measures": [*([name, name] for name in models()), ["", say(language, "data.words")]]}  # fmt: skip
-
-
-def _gone(language: str) -> str:
-    return refused(language, Refusal("The file is not here any more: choose it again.", "file"))
 
 
 def _plain(asked: Any) -> tuple[dict[str, Any], str]:

@@ -40,7 +40,7 @@
     }
 
     // no more is asked about the file that is shown
-    leave() { clearTimeout(this.timer); this.source += 1; }
+    leave() { clearTimeout(this.timer); this.again = false; this.source += 1; }
 
     set(change) { Object.assign(this.doc, change); this.ask(); }
 
