@@ -45,7 +45,9 @@ def _delta() -> st.SearchStrategy[dict]:
     optional = {
         "rank": st.integers(1, 9),
         "scale": st.sampled_from([1.0, 4.0, "learned"]),
+        "scale_start": st.sampled_from([1.0, 0.0, 4.0]),
         "alpha": st.sampled_from([None, 8.0]),
+        "rank_scaling": st.sampled_from(["lora", "rslora"]),
         "nonlinearity": st.sampled_from(["none", "relu", "gelu", "tanh", "softmax"]),
         "norm": st.sampled_from(["none", "in", "out"]),
         "dropout": st.sampled_from([0.0, 0.1]),

@@ -90,6 +90,13 @@ def test_lora(architecture: str, preset: str, at: str) -> None:
     compare(architecture, load_method(preset, {"deltas.0.at": places, "deltas.0.rank": 5, "deltas.0.alpha": 12.0}), peft_side.lora)
 
 
+@pytest.mark.parametrize("architecture", ["bert", "t5", "llama"])
+def test_rslora(architecture: str) -> None:
+    method = load_method("lora", {"deltas.0.rank": 7, "deltas.0.alpha": 12.0, "deltas.0.rank_scaling": "rslora"})
+    assert method.deltas[0].strength == pytest.approx(12 / 7**0.5)
+    compare(architecture, method, peft_side.lora)
+
+
 @pytest.mark.parametrize("architecture", ["bert", "bart", "t5", "llama"])
 def test_adalora_forward(architecture: str) -> None:
     alpha = 16 * 6 / (6 + 1e-5)

@@ -41,8 +41,9 @@ def join(delta: Delta) -> str:
     """The right side of h ← ..., with s as a number where it is one."""
     if delta.composition == "scaled":
         if delta.strength == "learned":
-            return "h + s\\,\\Delta h"
-        text = f"\\tfrac{{{delta.alpha:g}}}{{{delta.rank}}}" if delta.alpha is not None else f"{delta.strength:g}"
+            return "h + s\\,\\Delta h" + (f"\\ (s_0={delta.scale_start:g})" if delta.scale_start != 1 else "")
+        under = f"\\sqrt{{{delta.rank}}}" if delta.rank_scaling == "rslora" else f"{delta.rank}"
+        text = f"\\tfrac{{{delta.alpha:g}}}{{{under}}}" if delta.alpha is not None else f"{delta.strength:g}"
         return f"h + {text}\\,\\Delta h"
     return COMPOSITIONS[delta.composition].latex
 

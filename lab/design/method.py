@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Union
 
 from pydantic import field_validator, model_validator
@@ -22,7 +23,11 @@ class Delta(Options):
     composition: CompositionName = option("add", label="composition", zh="组合函数", help="How Δh joins h.")
     rank: int = option(8, ge=1, le=65536, label="rank", symbol="r", zh="秩", help="Bottleneck, rank or number of slots.")
     scale: Union[float, Literal["learned"]] = option(1.0, label="scale", symbol="s", zh="缩放", help="s of composition scaled: a number, or learned.")
+    scale_start: float = option(1.0, label="start of s", symbol="s₀", help="Where a learned s starts; 0 leaves the model unchanged at the start.")
     alpha: float | None = option(None, gt=0, label="alpha", symbol="α", help="LoRA's way to give s: α/r. Leave it empty to use scale.")
+    rank_scaling: Literal["lora", "rslora"] = option(
+        "lora", label="rank scaling", help="What alpha is divided by: lora by r (Hu et al.), rslora by √r (Kalajdzievski 2023), so that a higher rank learns as fast."
+    )
     nonlinearity: Nonlinearity = option("none", label="nonlinearity", symbol="σ", zh="非线性", help="σ between the two maps of the form.")
     norm: Literal["none", "in", "out"] = option("none", label="layer norm", help="A layer norm of the delta's own, on x or on Δh.")
     init: str = option("lora", label="initialisation", zh="初始化", help="How the parts start; lora, for one, leaves the model unchanged.")
@@ -67,10 +72,12 @@ class Delta(Options):
 
     @property
     def strength(self) -> float | Literal["learned"]:
-        """s: 1 unless the composition is scaled; α/r where alpha is given."""
+        """s: 1 unless the composition is scaled; α/r, or α/√r, where alpha is given."""
         if self.composition != "scaled":
             return 1.0
-        return self.alpha / self.rank if self.alpha is not None else self.scale
+        if self.alpha is None:
+            return self.scale
+        return self.alpha / (math.sqrt(self.rank) if self.rank_scaling == "rslora" else self.rank)
 
 
 class Paper(Options):

@@ -17,7 +17,7 @@ def all_parts(delta: Delta, site: Site) -> list[Part]:
     """
     parts = list(FORMS[delta.form].parts(delta, site))
     if delta.composition == "scaled" and delta.scale == "learned":
-        parts.append(Part("scale", (), "constant:1", "scalar"))
+        parts.append(Part("scale", (), f"constant:{delta.scale_start!r}", "scalar"))
     if delta.norm != "none":
         width = site.width_in if delta.norm == "in" else site.width_out
         parts += [Part("norm", (width,), "constant:1", "norm"), Part("norm_bias", (width,), "zeros", "norm")]
@@ -53,6 +53,8 @@ def shared_sizes(delta: Delta, sites: list[Site]) -> dict[str, Part]:
 
 def leaves_unchanged(delta: Delta) -> bool:
     """Whether the start promises that attaching changes no output."""
+    if delta.strength == "learned" and delta.scale_start == 0:
+        return True
     if delta.form == "slots":
         return delta.composition not in ("gated", "learned-gate") and delta.init == "lora"
     return delta.init in FORMS[delta.form].identity_inits

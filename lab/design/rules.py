@@ -12,14 +12,14 @@ from lab.design.forms import FORMS
 from lab.design.forms.lowrank import SPECTRAL
 from lab.design.forms.slots import OF_TOKENS
 from lab.design.method import Delta, Method
-from lab.design.parts import all_parts
+from lab.design.parts import all_parts, leaves_unchanged
 from lab.design.refusal import Refusal
 
 PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out", "ffn.up", "ffn.gate", "ffn.down", "ffn.out")
 STREAMS = ("ffn.residual", "layer.out", "embed")
 FORM_OPTIONS = {  # option: (value that means 'not used', words)
     "biases": (True, "biases of two maps"), "core": ("none", "a core between A and B"), "vectors": (False, "scaling vectors"),
-    "alpha": (None, "alpha"), "encoder": ("none", "a reparameterisation"), "positions": ("keep", "positions"), "text": ("", "an initial text"),
+    "alpha": (None, "alpha"), "rank_scaling": ("lora", "a rank scaling"), "encoder": ("none", "a reparameterisation"), "positions": ("keep", "positions"), "text": ("", "an initial text"),
 }  # fmt: skip
 
 
@@ -108,8 +108,16 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal(f"Only composition scaled has a scale s: choose it, or leave scale at 1 with {delta.composition}.", "scale")
     if delta.alpha is not None and delta.scale != 1.0:
         yield Refusal("alpha gives the scale as α/r: set alpha or scale, not both.", "alpha")
-    if delta.alpha is not None and delta.composition not in ("scaled", "learned-gate"):
+    if delta.alpha is not None and delta.composition == "learned-gate":
+        yield Refusal("A learned gate stands in the place of α/r (UniPELT): leave alpha empty, or choose composition scaled.", "alpha")
+    elif delta.alpha is not None and delta.composition != "scaled":
         yield Refusal("alpha gives the s of composition scaled: choose it, or leave alpha empty.", "alpha")
+    if delta.rank_scaling != "lora" and delta.alpha is None:
+        yield Refusal("The rank scaling says by what alpha is divided: set alpha, or leave it at lora.", "rank_scaling")
+    if delta.scale_start != 1.0 and not (delta.composition == "scaled" and delta.scale == "learned"):
+        yield Refusal("Only a learned s has a start: choose composition scaled with scale learned, or leave the start at 1.", "scale_start")
+    elif delta.scale_start == 0.0 and leaves_unchanged(delta.model_copy(update={"scale_start": 1.0})):
+        yield Refusal("An s of 0 before a Δh that starts at 0 would never move: choose another start of s, or another initialisation.", "scale_start")
     if isinstance(delta.scale, float) and delta.scale == 0.0:
         yield Refusal("A scale of 0 takes the delta away: choose another scale.", "scale")
     if delta.shared and not form.shared:

@@ -51,9 +51,7 @@ def with_composition(delta: Mapping[str, Any], composition: str) -> dict[str, An
     """The delta with another composition; a scale that nothing would read goes back to 1, and alpha to none."""
     changed = {**delta, "composition": composition}
     if composition != "scaled":
-        changed["scale"] = 1.0
-    if composition not in ("scaled", "learned-gate"):
-        changed["alpha"] = None
+        changed |= {"scale": 1.0, "scale_start": 1.0, "alpha": None, "rank_scaling": "lora"}
     return changed
 
 

@@ -96,8 +96,10 @@ def _freeze_first_map(delta: dict[str, Any]) -> dict[str, Any] | None:
 def _halve_rank(delta: dict[str, Any]) -> dict[str, Any] | None:
     if delta["rank"] < 2 or delta["allocation"] or delta["form"] in ("scale", "bias"):
         return None
-    kept = {"alpha": delta["alpha"] / 2} if delta["alpha"] is not None else {}
-    return {**delta, "rank": delta["rank"] // 2, **kept}
+    fewer = delta["rank"] // 2
+    share = (fewer / delta["rank"]) ** (0.5 if delta["rank_scaling"] == "rslora" else 1.0)  # of alpha, so that s stays
+    kept = {"alpha": delta["alpha"] * share} if delta["alpha"] is not None else {}
+    return {**delta, "rank": fewer, **kept}
 
 
 def _with_deltas(method: Method, change: Callable[[dict], dict | None]) -> dict[str, Any] | None:

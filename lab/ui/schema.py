@@ -16,8 +16,8 @@ from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, StackNam
 from lab.design.spec import RunSpec, Training
 from lab.ui.words import TABLE, of_preset
 
-MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "alpha", "nonlinearity", "init", "layers", "stacks")
-OWN = ("biases", "core", "vectors", "alpha", "encoder", "encoder_width", "positions", "text")  # only some forms understand these
+MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "scale_start", "alpha", "rank_scaling", "nonlinearity", "init", "layers", "stacks")
+OWN = ("biases", "core", "vectors", "alpha", "rank_scaling", "encoder", "encoder_width", "positions", "text")  # only some forms understand these
 TRAINING_MAIN = ("steps", "lr", "batch_size")
 LOGARITHMIC = ("rank",)
 GROUPS = {"schedule": get_args(get_args(Schedule)[0]), "allocation": (EnergyAllocation,)}

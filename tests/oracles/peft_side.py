@@ -48,7 +48,8 @@ def _layer(model, path: str) -> nn.Module:
 def lora(model, attached: Attached):
     places = sites(attached)
     delta = attached.method.deltas[0]
-    config = peft.LoraConfig(r=delta.rank, lora_alpha=delta.alpha, target_modules=[path for _, path, _ in places], fan_in_fan_out=False)
+    config = peft.LoraConfig(r=delta.rank, lora_alpha=delta.alpha, target_modules=[path for _, path, _ in places], fan_in_fan_out=False,
+                             use_rslora=delta.rank_scaling == "rslora")  # fmt: skip
     theirs = peft.get_peft_model(model, config)
     randomise(theirs, ("lora_",))
     pairs = []

@@ -34,7 +34,7 @@ class LowRank(Form):
     inits = tuple(INITS)
     identity_inits = ("lora", "code", "zero-core", "vectors", *SPECTRAL)
     shared = ("A", "B")
-    options = ("core", "vectors", "alpha")
+    options = ("core", "vectors", "alpha", "rank_scaling")
     refusals = {
         "nonlinearity": "A low-rank change is linear: choose form bottleneck to put a nonlinearity between its two maps.",
     }

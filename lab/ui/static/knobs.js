@@ -201,11 +201,12 @@
 
     fits(field, delta, form) {
       const name = field.path;
-      if (this.schema.own.includes(name)) return (form.options || []).includes(name) && (name !== "encoder_width" || delta.encoder !== "none");
+      if (this.schema.own.includes(name)) return (form.options || []).includes(name) && (name !== "encoder_width" || delta.encoder !== "none") && (name !== "rank_scaling" || delta.alpha !== null);
       if (name === "rank") return form.has_rank;
       if (name === "nonlinearity") return (form.nonlinearities || []).length > 1;
       if (name === "insertion") return (form.insertions || []).length > 1;
       if (name === "scale") return delta.composition === "scaled" && delta.alpha === null;
+      if (name === "scale_start") return delta.composition === "scaled" && delta.scale === "learned";
       if (name === "x") return delta.insertion === "parallel";
       if (name === "stacks") return Boolean(delta.stacks) || !["encoder", "decoder"].includes((this.schema.models.find((model) => model.name === this.doc.model) || {}).kind);
       return true;
