@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lab.runs import Queue, Run
 
 POLL_SECONDS = 0.5
+RESUMABLE = ("failed", "cancelled", "interrupted")
 PAST = 300  # newest runs that an estimate of time looks at
 
 
@@ -91,8 +92,10 @@ def inventory_of(model: ModelSpec) -> Any:
 def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     """The spec, validated as a whole before anything starts: options, rules on this model, a task and weights that are there.
 
-    Relative paths in it become absolute, since workers run elsewhere. Raises Refusal with one sentence and its field.
+    Relative paths in it become absolute, since workers run elsewhere, and what it is made from is frozen with it (`Origins`); a spec that
+    already says so must find the same here. Raises Refusal with one sentence and its field.
     """
+    from lab import origins
     from lab.models import locate, resolve
     from lab.tasks import objective_of, sources
     from lab.tasks import resolve as resolve_task
@@ -112,7 +115,45 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     if task.source.file and not isinstance(spec.task, str):
         file = Path(task.source.file).expanduser().resolve()
         changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": str(file)})})
-    return spec.model_copy(update=changes)
+    now = origins.origins_of(spec)
+    origins.require_same(spec, "this specification was frozen", now=now)
+    return spec.model_copy(update={**changes, "origins": now})
+
+
+def resume(run_id: str) -> None:
+    """Queue a failed, cancelled or interrupted run again. Refusal in any other state, or where what it is made from has changed."""
+    from lab import origins
+
+    lab = queue()
+    run = lab.store.get(run_id)
+    if run.state in RESUMABLE and run.spec:
+        origins.held(spec_of(run.spec), lab.home.run_dir(run.id), write=False)
+    lab.resume(run_id)
+
+
+def duplicate(run_id: str, name: str | None = None) -> str:
+    """Queue a new run with the same settings, tags and notes, made from what is here now; its id. What differs is said in its history."""
+    from lab import origins
+
+    lab = queue()
+    run = lab.store.get(run_id)
+    if not run.spec:
+        return lab.duplicate(run_id, name)  # which says what is wrong
+    before = spec_of(run.spec)
+    checked = check(before.model_copy(update={"origins": None}))
+    found = origins.changes(before, now=checked.origins)
+    message = f"Since run {run.id} was launched, this has changed: {origins.listed(found)}." if found else ""
+    return lab.launch(checked.document(), run.name if name is None else name, run.tags, run.notes, parent=run_id, message=message)
+
+
+def changed(run: Run) -> str:
+    """One sentence on what a run was made from and is not here any more as it was; "" where all is the same."""
+    from lab import origins
+
+    try:
+        return origins.noted(spec_of(run.spec), "this run was launched", origins.STARTING)
+    except Refusal:
+        return ""
 
 
 def plan(spec: RunSpec | Mapping[str, Any] | None = None, **setting: Any) -> dict[str, Any]:

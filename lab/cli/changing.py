@@ -34,10 +34,11 @@ def edit(arguments: Namespace) -> Answer:
 
 
 def duplicate(arguments: Namespace) -> Answer:
-    """{"run", "state"} of the copy."""
+    """{"run", "state"} of the copy, and "changed": what it is made from that is not as it was for the first."""
     lab = verbs.queue()
-    copy = lab.store.get(lab.duplicate(lab.store.find(arguments.run).id, arguments.name))
-    return Answer({"run": copy.id, "state": copy.state}, lambda: f"{copy.id}  {copy.state}  {copy.name}")
+    copy = lab.store.get(verbs.duplicate(lab.store.find(arguments.run).id, arguments.name))
+    note = verbs.changed(lab.store.find(arguments.run))
+    return Answer({"run": copy.id, "state": copy.state, "changed": note}, lambda: "\n".join(filter(None, (f"{copy.id}  {copy.state}  {copy.name}", note))))
 
 
 def delete(arguments: Namespace) -> Answer:

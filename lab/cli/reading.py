@@ -7,7 +7,7 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from lab import verbs
+from lab import origins, verbs
 from lab.cli.answer import Answer, facts, shorten, table
 from lab.design import numbers
 from lab.design.differences import differences
@@ -105,7 +105,7 @@ def show(arguments: Namespace) -> Answer:
     document = {
         **result_of(run), "name": run.name, "step": run.step, "total_steps": run.total_steps, "progress": run.progress, "pid": run.pid,
         "created": run.created, "started": run.started, "ended": run.ended, "attempt": run.attempt, "exit_code": run.exit_code,
-        "tags": run.tags, "notes": run.notes, "folder": str(lab.home.run_dir(run.id)), "events": events, "spec": run.spec,
+        "tags": run.tags, "notes": run.notes, "folder": str(lab.home.run_dir(run.id)), "events": events, "spec": run.spec, "changed": verbs.changed(run),
     }  # fmt: skip
     tail = lab.log_tail(run.id, arguments.log) if arguments.log > 0 else ""
     if arguments.log > 0:
@@ -116,7 +116,7 @@ def show(arguments: Namespace) -> Answer:
 
         progress = f"{numbers.percent(100 * run.progress)}, step {run.step:,} of {run.total_steps:,}" if run.progress is not None else ""
         more = facts([("progress", progress), ("process", str(run.pid or "")), ("created", _when(run.created)), ("tags", ", ".join(run.tags)),
-                      ("notes", run.notes), ("folder", document["folder"])])  # fmt: skip
+                      ("notes", run.notes), ("folder", document["folder"]), ("changed", document["changed"])])  # fmt: skip
         spec = yaml.safe_dump(_sparse(run.spec), sort_keys=False, allow_unicode=True).rstrip()
         return "\n\n".join(filter(None, (result_text(run) + "\n" + more, spec, tail)))
 
@@ -131,7 +131,7 @@ def _sparse(value: Any) -> Any:
 
 
 def compare(arguments: Namespace) -> Answer:
-    """{"runs": [result + "name"], "differing": {path: [value of each run]}}."""
+    """{"runs": [result + "name"], "differing": {path: [value of each run]}, "unlike": [parts that are not of one origin]}."""
     lab = verbs.queue()
     lab.reconcile()
     if len(arguments.run) < 2:
@@ -139,10 +139,12 @@ def compare(arguments: Namespace) -> Answer:
     found = list({run.id: run for run in (lab.store.find(words) for words in arguments.run)}.values())
     if len(found) < 2:
         raise Refusal(f"Those are all the same run, {found[0].id}: give two different ones.", "run")
-    differing = differences([run.spec for run in found], ignore=("name", "tags", "method.name", "method.summary", "method.paper.", "method.deviations"))
-    document = {"runs": [{**result_of(run), "name": run.name, **_settings(run)} for run in found], "differing": differing}
+    differing = differences([run.spec for run in found], ignore=("name", "tags", "method.name", "method.summary", "method.paper.", "method.deviations", "origins."))
+    unlike = origins.unlike([run.spec for run in found])
+    document = {"runs": [{**result_of(run), "name": run.name, **_settings(run)} for run in found], "differing": differing, "unlike": unlike}
+    warning = f"These runs were not made from the same {', '.join(unlike)}: their results cannot simply be compared." if unlike else ""
 
-    return Answer(document, lambda: "\n\n".join((_results_table(found), _settings_table(found, differing))))
+    return Answer(document, lambda: "\n\n".join(filter(None, (_results_table(found), _settings_table(found, differing), warning))))
 
 
 def _results_table(found: list[Run]) -> str:

@@ -51,4 +51,7 @@ def document_of(arguments: argparse.Namespace, more: Mapping[str, Any] | None = 
     if given.get("tag"):
         document["tags"] = [*(document.get("tags") or ()), *given["tag"]]
     changes |= assignments(given.get("set"))
-    return apply(document, {**changes, **(more or {})})
+    changes |= more or {}
+    if any(path.split(".")[0] in ("model", "task") or path == "training.probe" for path in changes):
+        document.pop("origins", None)  # they are of the model or task that the file names
+    return apply(document, changes)

@@ -32,7 +32,7 @@ def resume(arguments: Namespace) -> Answer:
     lab = verbs.queue()
     lab.reconcile()
     found = lab.store.find(arguments.run)
-    lab.resume(found.id)
+    verbs.resume(found.id)
     again = lab.store.get(found.id)
     return _detached(again) if arguments.detach else _ended(verbs.wait_for(found.id, _reporter(again)))
 

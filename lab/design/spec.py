@@ -46,6 +46,21 @@ class Training(Options):
     energy: bool = option(True, label="energy", zh="能耗", help="Estimate joules and CO2-equivalent with codecarbon, offline.")
 
 
+class Origins(Options):
+    """What a run was made from: prints that change when the thing does. Frozen at launch; "" is what could not be known then."""
+
+    rows: str = option("", max_length=80, label="rows", zh="数据行", help="Of the task's data.")
+    columns: str = option("", max_length=80, label="columns", zh="列", help="Of which column plays which role.")
+    labels: str = option("", max_length=80, label="labels", zh="标签", help="Of the classes, their order and words.")
+    splits: str = option("", max_length=80, label="splits", zh="划分", help="Of how the rows are split and drawn.")
+    wording: str = option("", max_length=80, label="wording", zh="措辞", help="Of prompt, limits and metric.")
+    probe: str = option("", max_length=80, label="probe", zh="探测任务", help="Of the forgetting probe's data.")
+    weights: str = option("", max_length=80, label="weights", zh="权重", help="Of the base model's weights; on the hub, of its commit.")
+    config: str = option("", max_length=80, label="configuration", zh="配置", help="Of the base model's config.json.")
+    tokenizer: str = option("", max_length=80, label="tokenizer", zh="分词器", help="Of the tokenizer's files.")
+    template: str = option("", max_length=80, label="chat template", zh="对话模板", help="Of the tokenizer's chat template.")
+
+
 class RunSpec(Options):
     """One run: a model, a task, a method, how to train, and a seed."""
 
@@ -56,6 +71,7 @@ class RunSpec(Options):
     seed: int = option(0, ge=0, le=2**32 - 1, label="seed", zh="随机种子", help="Fixes initialisation, data order and dropout.")
     name: str = option("", max_length=120, label="name", zh="名称", help="A name for the run. Empty: made from model and method.")
     tags: list[str] = option(default_factory=list, max_length=20, label="tags", zh="标签", help="Words to find the run by.")
+    origins: Origins | None = option(None, label="made from", zh="来源", help="Checksums of data, base and tokenizer, set at launch. Empty: whatever is there.")
 
     @field_validator("method", mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab import origins
 from lab.design.refusal import Refusal
 from lab.design.spec import RunSpec, spec_of
 
@@ -47,8 +48,8 @@ def adapter_folder(run_id: str, adapter: str = "best") -> Path:
     raise Refusal(f"Run {run_id} has no {adapter} adapter yet: {how}.", "run")
 
 
-def open_run(run_id: str, adapter: str = "best", *, weights: bool = True) -> Opened:
-    """Load a run's base model and attach its adapter, in eval mode on the CPU. Raises Refusal.
+def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts: tuple[str, ...] = origins.LOADING) -> Opened:
+    """Load a run's base model and attach its adapter, in eval mode on the CPU. Raises Refusal, also where `parts` of its origins have changed.
 
     `weights=False`: the method as it starts, for what asks only how it is attached; then a run needs no adapter.
     """
@@ -63,6 +64,7 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True) -> Ope
     folder = adapter_folder(run.id, adapter) if weights else None
     spec = spec_of(run.spec)
     facts = _facts(folder) if folder else {}
+    origins.require_same(spec, f"run {run.id} was launched", parts)
     model_spec = resolve(spec.model)
     objective = facts.get("objective") or objective_of(spec.task, model_spec)
     labels = len(facts.get("labels") or ()) or None if objective == "classification" else None

@@ -58,16 +58,17 @@ class Queue:
     # -- verbs
 
     def launch(self, document: dict, name: str | None = None, tags: Sequence[str] | None = None, notes: str = "",
-               parent: str | None = None) -> str:
+               parent: str | None = None, message: str = "") -> str:
         """Freeze `document` (a spec as plain JSON) as a new run, last in the queue, and start it if a slot is free; its id.
 
-        `name`, `tags`: taken from the document if None. Refusal: too large, no JSON, bad name or tag, queue full.
+        `name`, `tags`: taken from the document if None; `message`: said in its history. Refusal: too large, no JSON, bad name or tag, queue full.
         """
         records.spec_text(document)
         run_id = new_id()
         name = document.get("name") or "" if name is None else name
         tags = document.get("tags") or [] if tags is None else tags
-        needs, message = self._needs(document)
+        needs, waits = self._needs(document)
+        message = " ".join(filter(None, (message, waits)))
         self.store.create(document, name, tags, notes=notes, run_id=run_id, parent=parent, needs=needs, message=message)
         try:
             path = self.home.run_dir(run_id, create=True) / "spec.yaml"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.design.boundary import require_inside
 from lab.design.catalogue import PRESETS
+from lab.design.checksums import content
 from lab.design.refusal import Refusal
 from lab.design.task import DataSource, HashSplit, TaskSpec
 
@@ -46,15 +47,14 @@ def read(spec: TaskSpec, key: Callable[[Row], str], answer: Callable[[Row], Any]
 
 
 def fingerprint(source: DataSource) -> str:
-    """Changes when the data may have changed: checksum of a user's file, size and time of others, name and commit on the hub."""
+    """Changes when the data have changed: checksum of what the files hold; name and commit on the hub."""
     if source.hub:
-        return f"{source.hub}@{_commit(source) or source.revision}/{source.config}"
+        return f"{source.hub}@{commit_of(source) or source.revision}/{source.config}"
     if source.file:
         _require_file(source.file)
-    if source.sha256:
-        return source.sha256
-    paths = [package_file(source.package)] if source.package else [Path(source.file)] if source.file else sorted(_bundled(source.bundled).glob("*.gz"))
-    return ";".join(f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in paths)
+        return content(source.file)
+    paths = [package_file(source.package)] if source.package else sorted(_bundled(source.bundled).glob("*.gz"))
+    return ";".join(f"{path.name}:{content(path)}" for path in paths)
 
 
 def _tables(source: DataSource) -> dict[str, list[Row]]:
@@ -146,7 +146,7 @@ def _builder(source: DataSource) -> DatasetBuilder:
     from datasets.packaged_modules.cache.cache import Cache
 
     builder = datasets.load_dataset_builder(source.hub, source.config or None, revision=source.revision or None)
-    commit = _commit(source)
+    commit = commit_of(source)
     if not isinstance(builder, Cache) or builder.hash == commit:
         return builder
     config = Path(builder.cache_dir).parents[1]  # data set / configuration / version / commit
@@ -158,7 +158,7 @@ def _builder(source: DataSource) -> DatasetBuilder:
     return builder
 
 
-def _commit(source: DataSource) -> str:
+def commit_of(source: DataSource) -> str:
     """The commit that a branch or tag had when the hub last said so, by the hub's cache; "" where it never did."""
     from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.file_download import repo_folder_name

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, wait_for_everyone
 
 from lab.design.spec import RunSpec
+from lab.origins import held
 from lab.training import artefacts, devices
 from lab.training.assembly import Assembly, assemble
 from lab.training.checkpoints import Checkpoints, recover, write_json
@@ -38,6 +39,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     main = accelerator.is_main_process
     say = say if main else lambda line: None
     if main:
+        held(spec, run_dir)
         artefacts.write_spec(run_dir, spec)
         recover(run_dir / "best")
     devices.seed_everything(spec.seed)

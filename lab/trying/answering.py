@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.design.refusal import Refusal
 from lab.design.task import COLUMNS
+from lab.origins import ASKING
 from lab.export.source import Opened, adapter_folder, open_run
 from lab.tasks import prepare
 from lab.tasks.rows import Rows
@@ -36,7 +37,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
 def _get(run: str) -> tuple[Opened, Any]:
     key = (run, adapter_folder(run).stat().st_mtime_ns)  # a run that still trains may have a better adapter by now
     if key not in _opened:
-        opened = open_run(run)
+        opened = open_run(run, parts=ASKING)
         prepared = prepare(opened.spec.task, opened.tokenizer, opened.model.config, max_length=opened.spec.training.max_length,
                            taken=opened.spec.method.positions_taken)  # fmt: skip
         if prepared.spec.family in NOT_HERE:

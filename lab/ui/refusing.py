@@ -49,6 +49,8 @@ def _part(text: str) -> str:
     listed = re.split(r" (?:and|or) ", text)
     if len(listed) > 1 and not any(" " in one for one in listed):
         return " / ".join(listed)
+    if len(listed) > 1 and all(each := [_found("parts", one) for one in listed]):
+        return "、".join(each)
     return _found("parts", text) or _found("sentences", text) or text
 
 

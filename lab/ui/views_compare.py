@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from lab import origins
 from lab.design import numbers
+from lab.design.options import fields
+from lab.design.spec import Origins
 from lab.runs import Run
 from lab.ui import reading
 from lab.ui.markup import duration, empty, energy, esc, memory, number, percent, state_badge, weights
@@ -86,10 +89,20 @@ def settings(found: list[Run], language: str, everything: bool = False) -> str:
     title = f'<h3>{esc(say(language, "compare.settings.all" if everything else "compare.settings"))}</h3>'
     rows = reading.differences(found, everything)
     if len(found) < 2 or not rows:
-        return title + f'<p class="lab-muted">{esc(say(language, "compare.same"))}</p>'
+        return title + unlike(found, language) + f'<p class="lab-muted">{esc(say(language, "compare.same"))}</p>'
     heads = "".join(f"<th scope='col'>{_name(run)}</th>" for run in found)
     body = "".join(f"<tr><th scope='row'><code>{esc(path)}</code></th>" + "".join(f"<td>{esc(_told(value))}</td>" for value in values) + "</tr>" for path, values in rows)
-    return f'{title}<div class="lab-scroll"><table class="lab-table lab-differences"><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'{title}{unlike(found, language)}<div class="lab-scroll"><table class="lab-table lab-differences"><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def unlike(found: list[Run], language: str) -> str:
+    """A warning where runs that name one task or model were not made from the same data or weights."""
+    parts = origins.unlike([run.spec for run in found])
+    if not parts:
+        return ""
+    names = {field.path: field.zh if language == "zh" and field.zh else field.label for field in fields(Origins)}
+    joined = ("、" if language == "zh" else ", ").join(names[part] for part in parts)
+    return f'<p class="lab-said wrong" role="note">{esc(say(language, "compare.unlike", parts=joined))}</p>'
 
 
 def _told(value: Any) -> str:

@@ -10,6 +10,7 @@ from lab.ui import reading
 from lab.ui.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
 from lab.ui.refusing import refused
 from lab.ui.words import metric_name, say
+from lab.verbs import changed
 
 
 def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any], language: str) -> str:
@@ -119,6 +120,8 @@ def spec(run: Run | None, language: str) -> str:
     if run is None:
         return ""
     command = f"python -m lab show {run.id} --json"
-    return (f'<div class="lab-spec-bar"><span class="lab-muted">{esc(say(language, "runs.spec.help"))}</span><span class="lab-gap"></span>'
+    differs = changed(run) if run.spec else ""
+    note = f'<p class="lab-said wrong" role="note">{esc(refused(language, differs))}</p>' if differs else ""
+    return (f'{note}<div class="lab-spec-bar"><span class="lab-muted">{esc(say(language, "runs.spec.help"))}</span><span class="lab-gap"></span>'
             f'<button type="button" class="lab-button" data-act="copy" data-from="#spec-text">{esc(say(language, "copy"))}</button></div>'
             f'<pre class="lab-code" id="spec-text" tabindex="0">{esc(reading.spec_yaml(run))}</pre><p class="lab-muted"><code>{esc(command)}</code></p>')  # fmt: skip

@@ -15,6 +15,8 @@ from lab.ui.markup import esc
 from lab.ui.refusing import refused
 from lab.ui.watching import Answer, Seen, watched
 from lab.ui.words import language_of, say
+from lab.verbs import duplicate as duplicate_run
+from lab.verbs import resume as resume_run
 
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 LOG_LINES = 200
@@ -86,7 +88,7 @@ def stop(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]
 
 def resume(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
     """Queue the run again from its last checkpoint."""
-    return _tried(default().resume, "said.resume", event, request)
+    return _tried(resume_run, "said.resume", event, request)
 
 
 def remove(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
@@ -103,7 +105,7 @@ def remove(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any
 def duplicate(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
     """Queue a new run with the same spec and go to it."""
     made: list[str] = []
-    words, left = _tried(lambda run: made.append(default().duplicate(run)), "said.duplicate", event, request)
+    words, left = _tried(lambda run: made.append(duplicate_run(run)), "said.duplicate", event, request)
     return words, {**left, "run": made[0]} if made else left
 
 

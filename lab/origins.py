@@ -1,0 +1,207 @@
+"""What a run is made from, by checksum: its rows, what its task reads of them, the base's weights, its tokenizer and chat template.
+
+    now = origins_of(spec)             # torch-free; of files that are read once, then known by size, time and inode
+    changed = changes(spec, now)       # [(field, sentence)]: what is not as it was when the run was launched
+    require_same(spec, RESUMING)       # Refusal
+
+`lab.verbs.check` freezes them into the spec. What cannot be known at launch (a hub repository that is not on this machine yet) is "" there, and
+the worker writes it beside the run when it first starts, so that a resumed run is held to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lab.design.checksums import content
+from lab.design.options import validate
+from lab.design.refusal import Refusal
+from lab.design.spec import Origins, RunSpec
+from lab.design.task import TaskSpec
+from lab.models import locate
+from lab.models import resolve as resolve_model
+from lab.tasks import resolve as resolve_task
+from lab.tasks import sources
+
+DIGITS = 32  # of a sha256, in hexadecimal: 128 bits
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model", "*.spm")
+TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja")
+NO_MATTER = {"_name_or_path", "name_or_path", "transformers_version", "chat_template"}  # of a configuration: where it was read, by what
+PARTS = {  # of a task: what each print covers. The rest of a TaskSpec describes it to people.
+    "columns": ("family", "columns"),
+    "labels": ("labels", "verbalisers", "head"),
+    "splits": ("train_rows", "validation_rows"),
+    "wording": ("prompt", "prefix", "languages", "max_length", "target_length", "generation", "metric", "metrics"),
+}
+PLACES = {"package", "bundled", "hub", "file", "config", "revision", "sha256"}  # of a source: where its rows are, which their own print covers
+TOLD_APART = {"name", "title", "description", "licence", "paper", "rows", "source"}
+
+STARTING = ("rows", "columns", "labels", "splits", "wording", "probe", "weights", "config", "tokenizer", "template")
+LOADING = ("weights", "config", "tokenizer")  # an adapter is worth nothing on another base
+ASKING = (*LOADING, "columns", "labels", "wording", "template")  # what a question to a trained model goes through
+WORDS = {  # of what stands in a sentence
+    "rows": "rows of task {task}", "columns": "columns of task {task}", "labels": "labels of task {task}", "splits": "splits of task {task}",
+    "wording": "wording or limits of task {task}", "probe": "rows of the probe {probe}", "weights": "weights of {model}",
+    "config": "config.json of {model}", "tokenizer": "tokenizer of {model}", "template": "chat template of {model}",
+}  # fmt: skip
+FIELD = {"weights": "model", "config": "model", "tokenizer": "model", "template": "model", "probe": "training.probe"}
+
+
+def origins_of(spec: RunSpec) -> Origins:
+    """The prints of what the spec names, as it is on this machine now. Raises Refusal where data or a model cannot be found or read."""
+    task = resolve_task(spec.task)
+    probe = _rows(resolve_task(spec.training.probe)) if spec.training.probe else ""
+    return Origins(**{**_task(task), **_model(spec.model), "probe": probe})
+
+
+def changes(spec: RunSpec, parts: Iterable[str] = STARTING, frozen: Origins | None = None, now: Origins | None = None) -> list[tuple[str, str]]:
+    """(field of the spec, what differs in words) for the parts that are known both then and now, and differ.
+
+    `frozen`: the spec's own if None. `now`: as on this machine, read only if there is something to compare with."""
+    frozen = frozen or spec.origins
+    if frozen is None:
+        return []
+    now = now or origins_of(spec)
+    task = spec.task if isinstance(spec.task, str) else spec.task.name or "of its own"
+    words = {"task": task, "probe": spec.training.probe, "model": spec.model}
+    found = []
+    for part in parts:
+        then, here = getattr(frozen, part), getattr(now, part)
+        if then and here and then != here:
+            found.append((FIELD.get(part, "task"), WORDS[part].format(**words)))
+    return found
+
+
+def require_same(spec: RunSpec, what: str, parts: Iterable[str] = STARTING, frozen: Origins | None = None, now: Origins | None = None) -> None:
+    """Raise a Refusal where something differs. `what`: whose origins these are, as in 'run k7qm2x9b was launched'."""
+    found = changes(spec, parts, frozen, now)
+    if found:
+        raise Refusal(f"Since {what}, this has changed: {listed(found)}. Put back what was there, or launch a new run.", found[0][0])
+
+
+def noted(spec: RunSpec, what: str, parts: Iterable[str]) -> str:
+    """One sentence on what differs where that does no harm, "" where nothing does or it cannot be looked at."""
+    try:
+        found = changes(spec, parts)
+    except Refusal:  # the data may be gone; whoever needs them says so
+        return ""
+    return f"Since {what}, this has changed: {listed(found)}." if found else ""
+
+
+def unlike(documents: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The parts in which runs differ although they name the same task or the same model: what makes their results hard to compare."""
+    found = [document for document in documents if isinstance(document.get("origins"), Mapping)]
+    differing = []
+    for part in STARTING:
+        of = "model" if FIELD.get(part) == "model" else "task"
+        prints: dict[str, set[str]] = {}
+        for document in found:
+            prints.setdefault(json.dumps(document.get(of), sort_keys=True), set()).add(document["origins"].get(part) or "")
+        if any(len(values - {""}) > 1 for values in prints.values()):
+            differing.append(part)
+    return differing
+
+
+def held(spec: RunSpec, run_dir: Path, *, write: bool = True) -> None:
+    """Refusal unless everything is as it was: at launch by the spec, and by what the worker found when it first started."""
+    now = origins_of(spec)
+    require_same(spec, "this run was launched", now=now)
+    path = run_dir / "origins.json"
+    first = _read(path)
+    if first is not None:
+        require_same(spec, "this run first started", frozen=first, now=now)
+    elif write:
+        _write(path, now.model_dump())
+
+
+def _read(path: Path) -> Origins | None:
+    try:
+        return validate(Origins, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # absent, or damaged: then the spec's own prints are what there is
+        return None
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    """Whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8", suffix=".part") as file:
+        json.dump(document, file, indent=1)
+    os.replace(file.name, path)
+
+
+def listed(found: Iterable[tuple[str, str]]) -> str:
+    """What `changes` found, in words."""
+    return " and ".join(words for _, words in found)
+
+
+# -- tasks
+
+
+def _task(task: TaskSpec) -> dict[str, str]:
+    document = task.model_dump(mode="json")
+    covered = {name for names in PARTS.values() for name in names}
+    rest = {name: value for name, value in document.items() if name not in covered | TOLD_APART and value != TaskSpec.model_fields[name].default}
+    source = {name: value for name, value in document["source"].items() if name not in PLACES}
+    found = {part: _print({name: document[name] for name in names}) for part, names in PARTS.items()}
+    found["splits"] = _print([found["splits"], source])
+    found["wording"] = _print([found["wording"], rest])  # an option of a task that is not sorted into a part counts as wording
+    return {**found, "rows": _rows(task)}
+
+
+def _rows(task: TaskSpec) -> str:
+    """Of the files that the rows are read from, in whichever folder they lie; on the hub, of name and commit; "" where that is not known yet."""
+    source = task.source
+    if source.hub:
+        commit = sources.commit_of(source)
+        return _print([source.hub, source.config, commit]) if commit else ""
+    return _print([sources.fingerprint(source)])
+
+
+# -- models
+
+
+def _model(name: str) -> dict[str, str]:
+    model = resolve_model(name)
+    place = locate(model)
+    if place.folder is None:
+        return _on_hub(model.source.hub, model.source.revision) if place.kind == "hub" else {}
+    folder = place.folder
+    return {
+        "weights": _files(folder, WEIGHTS),
+        "config": _print(_plain_json(folder / "config.json")),
+        "tokenizer": _files(folder, TOKENIZER),
+        "template": _print([_files(folder, TEMPLATES), (_plain_json(folder / "tokenizer_config.json", ()) or {}).get("chat_template")]),
+    }
+
+
+def _on_hub(repository: str, revision: str) -> dict[str, str]:
+    """A commit says all of them at once."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, "config.json", revision=revision or None)
+    return {"weights": _print([repository, Path(found).parent.name])} if isinstance(found, str) else {}
+
+
+def _plain_json(path: Path, without: Iterable[str] = NO_MATTER) -> Any:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return {name: value for name, value in document.items() if name not in without} if isinstance(document, dict) else document
+
+
+def _files(folder: Path, patterns: Iterable[str]) -> str:
+    """Of the files of a folder by name and content; configurations without what no run depends on. "" where there are none."""
+    paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    found = [(path.relative_to(folder).as_posix(),
+              _print(_plain_json(path)) if path.name == "tokenizer_config.json" else content(path)) for path in paths]  # fmt: skip
+    return _print(found) if found else ""
+
+
+def _print(document: Any) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
