@@ -260,7 +260,7 @@ def new(out: Any) -> None:
 UPLOADS: dict[str, bytes] = {
     "empty.csv": b"", "header.csv": b"text,label\n", "blank.csv": b"\n\n\n", "nul.csv": b"\0" * 1000, "ragged.csv": b"text,label\na,b\nc\n", "quote.csv": b'text,label\n"a,b\n',
     "twice.csv": b"text,text\na,b\n", "noname.csv": b"text,\na,b\n", "latin.csv": "text,label\ncafé,a\n".encode("latin-1"), "one.csv": b"text,label\na,x\nb,x\n",
-    "utf16.csv": "text,label\na,b\n".encode("utf-16"), "binary.csv": bytes(range(256)) * 20, "hollow.csv": b"text,label\n,a\n,b\n", "nolabel.csv": b"text,label\na,\nb,x\n",
+    "utf16.csv": "text,label\na,b\n".encode("utf-16")[:-1], "binary.csv": bytes(range(256)) * 20, "hollow.csv": b"text,label\n,a\n,b\n", "nolabel.csv": b"text,label\na,\nb,x\n",
     "cell.csv": b"text,label\n" + b"x" * (17 * 1024 * 1024) + b",a\n", "list.json": b"[1, 2]", "deep.json": b"[" * 200_000, "half.json": b'[{"text": "a"', "number.json": b"5",
     "giant.json": b'[{"text": ' + b"9" * 5000 + b', "label": 1}]', "uneven.json": b'[{"text": "a", "label": "b"}, {"text": "c"}]', "nan.json": b'[{"text": NaN, "label": "a"}, {"text": 1, "label": "b"}]',
     "lines.jsonl": b'{"text": "a"}\nnope\n', "array.jsonl": b"[1]\n[2]\n", "deep.jsonl": b"[" * 200_000 + b"\n", "giant.jsonl": b'{"text": ' + b"9" * 5000 + b"}\n",

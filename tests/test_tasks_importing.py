@@ -99,7 +99,7 @@ BAD = {
     "e.csv": (b"text,label\none,1\ntwo,\nthree,0\nfour,0\n", "Row 2 has no label in column 'label'"),
     "f.jsonl": (b'{"text": "a"}\n{"text": }\n', "Row 2 of f.jsonl .line 2. is no JSON"),
     "g.jsonl": (b'{"text": "a"}\n[1]\n', "Row 2 of g.jsonl is no object"),
-    "h.jsonl": (b'{"text": "a", "label": 1}\n{"text": "b"}\n', "Row 2 of h.jsonl has no column 'label'"),
+    "h.jsonl": (b'{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n{"text": "c"}\n{"text": "d", "label": 1}\n', "Row 3 has no label in column 'label'"),
     "i.parquet": (b"PAR1 no", "cannot be read as Parquet"),
     "j.xlsx": (b"x", "no known format"),
     "k.csv": (b"", "is empty"),
@@ -167,7 +167,7 @@ def test_errors_stand_at_the_role_whose_column_is_at_fault(tmp_path):
     path.write_text("a,b,c\n" + "\n".join(f"text {i},{i},{'' if i == 7 else i % 2}" for i in range(30)), encoding="utf-8")
     for columns, family, field, words in [
         ({"text": "c", "label": "b"}, "regression", "columns.text", "Row 8 has no text in column 'c'"),
-        ({"text": "a", "label": "c"}, "regression", "columns.label", "Row 8 has '' in column 'c', which is no number"),
+        ({"text": "a", "label": "c"}, "regression", "columns.label", "Row 8 has '' in column 'c', which is no finite number"),
         ({"text": "a", "label": "c"}, "classification", "columns.label", "Row 8 has no label"),
         ({"source": "a"}, "translation", "columns.target", "Say which column is the target"),
         ({"question": "a", "options": "a|c", "answer": "b"}, "commonsense", "columns.answer", "Row 3 has '2' in column 'b'"),

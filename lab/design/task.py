@@ -52,6 +52,16 @@ class HashSplit(Options):
     test: float = option(0.1, ge=0, lt=1, label="test share", help="Share of the rows held out for the test.")
 
 
+class Reading(Options):
+    """How a file is read. What is left open is decided by its content at import and kept, so that training reads it the same way whatever it is called."""
+
+    format: Literal["", "csv", "json", "jsonl", "parquet"] = option("", help="csv is any table with delimiters; empty: by the ending and the content")
+    encoding: str = option("", max_length=40, pattern="^[A-Za-z0-9_-]*$", label="encoding", zh="编码", help="of a text file, as in gb18030; empty: UTF-8, UTF-16 and GB18030 are recognised")
+    delimiter: Literal["", ",", "\t", ";", "|"] = option("", label="delimiter", zh="分隔符", help="between two cells; empty: the one that fits")
+    quotes: Literal["", "double", "backslash", "none"] = option("", help='how a quote inside a quoted cell is written: "", \\", or quotes mean nothing')
+    header: Literal["", "names", "data"] = option("", label="first row", zh="第一行", help="names: the columns' names; data: there are none, and columns are column_1, column_2, ...")
+
+
 class DataSource(Options):
     """Where rows come from. Exactly one of `package`, `bundled`, `hub` and `file` is given."""
 
@@ -64,6 +74,7 @@ class DataSource(Options):
     where: dict[str, str] = option(default_factory=dict, help="keep rows whose columns have these values")
     splits: dict[str, str] = option(default_factory=dict, help="train, validation, test → the split's name in a hub data set")
     hash: HashSplit | None = option(None, help="make the splits by hash, where the source has one table")
+    reading: Reading | None = option(None, help="how the file is read, decided when it was imported")
     sha256: str = option("", help="checksum of the user's file, set when it is imported", pattern="^([0-9a-f]{64})?$")
 
     @model_validator(mode="after")
@@ -103,6 +114,7 @@ class TaskSpec(Options):
     source: DataSource = option(help="Where the rows come from.")
     columns: dict[str, str] = option(default_factory=dict, help="What the family calls a column → its name in the data.")
     labels: list[str] = option(default_factory=list, max_length=1000, label="labels", help="Names of the classes, in the order of their numbers.")
+    spellings: dict[str, str] = option(default_factory=dict, help="How the data write a label → its name, where they differ: 0 → bad, POS → pos.")
     verbalisers: list[str] = option(default_factory=list, help="The word a decoder gives for each label; empty: the labels.")
     prompt: str = option("", max_length=20_000, help="What a decoder reads, with {column} where a column goes; empty: the family's own.")
     prefix: str = option("", max_length=1000, help="What T5 reads before the source, as in 'summarize: '.")
@@ -129,6 +141,8 @@ class TaskSpec(Options):
         for name in [self.metric] * bool(self.metric) + list(self.metrics):
             if name not in METRICS[self.family] + ("loss",):
                 raise Refusal(f"'{name}' is no metric of {self.family}; there are {', '.join(METRICS[self.family])}.", "metric")
+        if self.labels and (other := next((name for name in self.spellings.values() if name not in self.labels), None)) is not None:
+            raise Refusal(f"'{other}' is no label; there are {', '.join(self.labels)[:300]}.", "spellings")
         if self.verbalisers and self.labels and len(self.verbalisers) != len(self.labels):
             raise Refusal(f"There are {len(self.labels)} labels and {len(self.verbalisers)} verbalisers; give one for each.", "verbalisers")
         if len(self.languages) == 1:

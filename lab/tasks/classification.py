@@ -11,7 +11,7 @@ from typing import Any
 
 from lab.design.refusal import Refusal
 from lab.design.task import TaskSpec
-from lab.tasks import choices, sources
+from lab.tasks import cells, choices, sources
 from lab.tasks.family import Example, Family, Loop, Setting, an, fill
 from lab.tasks.metrics import label_metrics, number_metrics
 
@@ -40,26 +40,22 @@ class Classification(Family):
         example: Example = {"text": sources.text(row, spec.column("text"), number)}
         if "text_pair" in spec.columns:
             example["text_pair"] = sources.text(row, spec.column("text_pair"), number)
-        example["label"] = self._label(sources.value(row, spec.column("label"), number), spec, number)
+        example["label"] = self._label(row, spec, number)
         return example
 
-    def _label(self, given: Any, spec: TaskSpec, number: int | None) -> int:
-        """The number of a label that is given by name or by number."""
+    def _label(self, row: sources.Row, spec: TaskSpec, number: int | None) -> int:
+        """The number of a label that is given by name, by a spelling of it, or, where names are no numbers, by its place."""
+        shown, names = sources.label(row, spec.column("label"), number), spec.labels
+        name = spec.spellings.get(shown, shown)
+        if name in names:
+            return names.index(name)
+        if shown.isdecimal() and len(shown) < 6 and int(shown) < len(names) and not spec.spellings and not any(map(cells.is_number, names)):
+            return int(shown)
         where = f"Row {number}" if number is not None else "A row"
-        names = spec.labels
-        shown = str(given).strip()
-        if shown in names:
-            return names.index(shown)
-        folded = [name.casefold() for name in names]
-        if shown.casefold() in folded:
-            return folded.index(shown.casefold())
-        try:
-            place = int(float(shown)) if float(shown) == int(float(shown)) else -1
-        except (ValueError, OverflowError):
-            place = -1
-        if not 0 <= place < len(names):
-            raise Refusal(f"{where} has the label '{shown[:60]}' in column '{spec.column('label')}'; the labels are {', '.join(names)[:300]}.", "task.labels")
-        return place
+        raise Refusal(f"{where} has the label '{shown[:60]}' in column '{spec.column('label')}'; the labels are {', '.join(names)[:300]}.", "task.labels")
+
+    def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
+        return self._label(row, spec, None)
 
     def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
         return tuple(spec.labels)
@@ -123,14 +119,15 @@ class Regression(Classification):
             raise Refusal(f"A number cannot be chosen among words: {an(kind)} needs a head here; choose answer by auto.", "task.head")
         return "regression"
 
-    def _label(self, given: Any, spec: TaskSpec, number: int | None) -> float:
+    def _label(self, row: sources.Row, spec: TaskSpec, number: int | None) -> float:
+        given = sources.value(row, spec.column("label"), number)
         try:
             found = float(given)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             found = float("nan")
         if found != found or abs(found) == float("inf"):
             where = f"Row {number}" if number is not None else "A row"
-            raise Refusal(f"{where} has '{str(given)[:60]}' in column '{spec.column('label')}', which is no number.", "task.columns")
+            raise Refusal(f"{where} has '{str(given)[:60]}' in column '{spec.column('label')}', which is no finite number.", "task.columns")
         return found
 
     def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:

@@ -41,26 +41,34 @@ class Commonsense(Family):
         column = spec.column("options")
         if "options" not in spec.columns and spec.verbalisers:
             found: Any = spec.verbalisers
-        elif "|" in column:
+        elif "|" in column and column not in row:
             found = [sources.value(row, part, number) for part in column.split("|")]
         else:
             found = sources.value(row, column, number)
         if not isinstance(found, (list, tuple)) or len(found) < 2:
             where = f"Row {number}" if number is not None else "A row"
             raise Refusal(f"{where} has no two options in column '{column}'.", "task.columns")
-        return [str(option).strip() for option in found]
+        options = [sources.as_words(option, column, number) for option in found]
+        if not all(options):
+            raise Refusal(f"{f'Row {number}' if number is not None else 'A row'} has an empty option in column '{column}'.", "task.columns")
+        return options
 
     def _place(self, row: sources.Row, spec: TaskSpec, count: int, number: int | None) -> int:
-        given = str(sources.value(row, spec.column("answer"), number)).strip()
+        given = sources.label(row, spec.column("answer"), number)
         labels = list(spec.labels)
         column = spec.column("options")
         if not labels and column.endswith(".text"):  # ARC and OpenBookQA: choices.text beside choices.label
-            labels = [str(label) for label in sources.value(row, column.removesuffix(".text") + ".label", number)]
-        place = labels.index(given) if given in labels else int(given) if not labels and given.isdigit() else -1
+            beside = column.removesuffix(".text") + ".label"
+            labels = [sources.as_words(label, beside, number) for label in sources.value(row, beside, number) or ()]
+        place = labels.index(given) if given in labels else int(given) if not labels and given.isdecimal() and len(given) < 9 else -1
         if not 0 <= place < count:
             where = f"Row {number}" if number is not None else "A row"
             raise Refusal(f"{where} has '{given[:60]}' in column '{spec.column('answer')}', which names none of its {count} options.", "task.columns")
         return place
+
+    def key(self, row: sources.Row, spec: TaskSpec) -> str:
+        """The question and its options: the same question with other options is another one."""
+        return "\x1f".join((super().key(row, spec), *self._options(row, spec, None)))
 
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
         frame = setting.spec.prompt or self.prompt

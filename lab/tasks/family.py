@@ -70,8 +70,9 @@ class Family(abc.ABC):
     """One kind of task."""
 
     name: str
-    version = 1  # raised when encoding changes, so that no stale cache is read
+    version = 2  # raised when encoding or splitting changes, so that no stale cache is read
     joins = False  # encodes all rows as one text
+    several = False  # a text may have several right answers, so that rows of one text and different answers are no dispute
     prompt = ""  # what a decoder reads, where the task gives no wording
 
     @abc.abstractmethod
@@ -97,17 +98,15 @@ class Family(abc.ABC):
     def asked(self, row: sources.Row, spec: TaskSpec) -> dict[str, str]:
         """{"text", "pair" where the task compares two}: what a person would type to ask what a row asks, without the prompt around it."""
         roles = [role for role in self.inputs(spec) if role in COLUMNS[self.name][0] or role in spec.columns]
-        return {name: str(sources.value(row, spec.column(role))) for name, role in zip(("text", "pair"), roles, strict=False)}
+        return {name: sources.words(row, spec.column(role)) for name, role in zip(("text", "pair"), roles, strict=False)}
 
     def key(self, row: sources.Row, spec: TaskSpec) -> str:
         """The input text of a row, by which duplicates are found."""
         first, *others = [role for role in self.inputs(spec)]
-        parts = [str(sources.value(row, spec.column(first)))]
-        parts += [str(sources.value(row, spec.column(role))) for role in others if role in spec.columns]
-        return "\x1f".join(parts)
+        return "\x1f".join(sources.words(row, spec.column(role)) for role in (first, *(role for role in others if role in spec.columns)))
 
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
-        """What a row answers, by which disputed duplicates are found."""
+        """What a row answers, by which disputed duplicates are found, or (`several`) duplicates."""
         role = next((role for role in ("label", "target", "answer") if role in COLUMNS[self.name][0]), "")
         return sources.value(row, spec.column(role)) if role else ""
 

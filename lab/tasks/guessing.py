@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from lab.design.refusal import Refusal
-from lab.tasks import sources
+from lab.tasks import cells, sources
 from lab.tasks.tables import Table
 
 HINTS = {
@@ -25,7 +26,9 @@ MANY = 200  # labels beyond which a column is no class
 
 def guess(table: Table) -> tuple[str, dict[str, str]]:
     """The family and columns that a table most likely means."""
-    names = {column.casefold(): column for column in table.columns}
+    names: dict[str, str] = {}
+    for column in sorted(table.columns, key=lambda column: column != column.casefold()):  # of Text and text the latter
+        names.setdefault(column.casefold(), column)
 
     def find(role: str, taken: Sequence[str] = ()) -> str | None:
         return next((names[hint] for hint in HINTS[role] if hint in names and names[hint] not in taken), None)
@@ -36,7 +39,7 @@ def guess(table: Table) -> tuple[str, dict[str, str]]:
         given = {"instruction": names["instruction"], "output": output}
         return "instruction", {**given, "input": names["input"]} if "input" in names else given
     options, answer = find("options"), find("answer")
-    if options and answer and isinstance(table.rows[0][options], list) and (question := find("question", (options, answer))):
+    if options and answer and _holds(table, options, list) and (question := find("question", (options, answer))):
         return "commonsense", {"question": question, "options": options, "answer": answer}
     label = find("label")
     if label and _is_class(table, label):
@@ -56,7 +59,7 @@ def _guess_writing(table: Table, find: Any) -> tuple[str, dict[str, str]]:
         family = "math_reasoning" if all("####" in str(row[target]) for row in table.rows[:20]) else "summarization"
         ratio = sum(len(str(row[target])) for row in table.rows[:200]) / max(1, sum(len(str(row[source])) for row in table.rows[:200]))
         return ("translation" if family == "summarization" and ratio > 0.6 else family), {"source": source, "target": target}
-    texts = [column for column in table.columns if isinstance(table.rows[0][column], str)]
+    texts = [column for column in table.columns if _holds(table, column, str)]
     rest = [column for column in texts if _is_class(table, column)]
     if len(texts) >= 2 and rest and (text := _longest(table, (rest[0],))):
         return "classification", {"text": text, "label": rest[0]}
@@ -66,22 +69,28 @@ def _guess_writing(table: Table, find: Any) -> tuple[str, dict[str, str]]:
     return "language_modelling", {"text": text}
 
 
+def _holds(table: Table, column: str, kind: type) -> bool:
+    """Whether what a column holds is of a kind, by its first values that are there."""
+    found = list(itertools.islice((row[column] for row in table.rows if not cells.missing(row[column])), 20))
+    return bool(found) and all(isinstance(value, kind) for value in found)
+
+
 def _is_class(table: Table, column: str) -> bool:
-    values = {str(row[column]) for row in table.rows if row[column] not in (None, "")}
+    values = {str(row[column]) for row in table.rows if not cells.missing(row[column])}
     return _is_measure(table, column) or (2 <= len(values) <= min(MANY, max(2, len(table.rows) // 2)))
 
 
 def _is_measure(table: Table, column: str) -> bool:
     """Whether a column holds measured numbers: all numbers, some with a fraction."""
     try:
-        numbers = [float(row[column]) for row in table.rows]
-    except (TypeError, ValueError):
+        numbers = [float(row[column]) for row in table.rows if not cells.missing(row[column])]
+    except (TypeError, ValueError, OverflowError):
         return False
     return any(number != int(number) for number in numbers if abs(number) < 1e15)
 
 
 def _longest(table: Table, taken: Sequence[str]) -> str | None:
-    texts = [column for column in table.columns if column not in taken and isinstance(table.rows[0][column], str)]
+    texts = [column for column in table.columns if column not in taken and _holds(table, column, str)]
     return max(texts, key=lambda column: sum(len(str(row[column])) for row in table.rows[:200]), default=None)
 
 
@@ -90,12 +99,9 @@ def labels_of(table: Table, column: str) -> list[str]:
     found = set()
     for number, row in enumerate(table.rows, 1):
         try:
-            label = sources.value(row, column, number)
+            found.add(sources.label(row, column, number))
         except Refusal as problem:
             raise Refusal(problem.sentence, "columns.label") from None
-        if label is None or not str(label).strip():
-            raise Refusal(f"Row {number} has no label in column '{column}'.", "columns.label")
-        found.add(str(label).strip())
     if len(found) < 2:
         raise Refusal(f"The column '{column}' has only one label ('{found.pop()[:60]}'); two or more are needed.", "columns.label")
     if len(found) > MANY:

@@ -56,7 +56,9 @@ class Preview:
     rows: int
     bytes: int
     splits: dict[str, int]
-    dropped: int  # duplicates, and texts whose duplicates disagree
+    dropped: int  # rows of exactly the same text and answer as an earlier one
+    disputed: int  # rows of one text with different answers
+    notes: list[str]  # sentences about what was decided or left out
     balance: dict[str, int]
     lengths: dict[str, Any]
     examples: list[dict[str, Any]]
@@ -76,7 +78,8 @@ def preview(path: str | Path, *, name: str = "", family: str = "", columns: Mapp
 
     kind = FAMILIES[spec.family]()
     shown = _checked(kind, table, spec)
-    splits = sources.split_by_hash(table.rows, spec.source.hash, lambda row: kind.key(row, spec), lambda row: kind.answer(row, spec))
+    rows, duplicates, disputed = sources.distinct(table.rows, lambda row: kind.key(row, spec), lambda row: kind.answer(row, spec), kind.several)
+    splits = sources.split_by_hash(rows, spec.source.hash, lambda row: kind.key(row, spec))
     if not splits["train"]:
         raise Refusal(f"{called or path.name} has too few distinct rows ({len(table.rows)}) to train on.", "file")
     ruler = measure_of(measure)
@@ -86,7 +89,7 @@ def preview(path: str | Path, *, name: str = "", family: str = "", columns: Mapp
     balance = Counter(spec.labels[example["label"]] for example in shown) if spec.family == "classification" else {}
     return Preview(
         spec=spec, columns=table.columns, rows=len(table.rows), bytes=path.stat().st_size,
-        splits={split: len(rows) for split, rows in splits.items()}, dropped=len(table.rows) - sum(map(len, splits.values())),
+        splits={split: len(rows) for split, rows in splits.items()}, dropped=duplicates, disputed=disputed, notes=table.notes,
         balance={label: balance.get(label, 0) for label in spec.labels} if balance else {},
         lengths={"unit": ruler.unit, "measured": len(places), **histogram(lengths, ruler.limit(spec.max_length))},
         examples=[_example(kind, example, spec, ruler) for example in shown[:examples]],
@@ -112,9 +115,6 @@ def _remembered(path: Path, limit: int, called: str, _size: int, _changed: int) 
 def _checked(kind: Any, table: Table, spec: TaskSpec) -> list[dict[str, Any]]:
     """Every row formatted. A refusal stands at the role whose column is at fault."""
     try:
-        for column in spec.columns.values():
-            for part in column.split("|"):
-                sources.value(table.rows[0], part, 1)
         return [kind.format(row, spec, number) for number, row in enumerate(table.rows, 1)]
     except Refusal as problem:
         role = next((role for role, column in spec.columns.items() if f"column '{column}'" in problem.sentence), "")
@@ -141,12 +141,12 @@ def _chosen(table: Table, family: str, columns: Mapping[str, str] | None) -> tup
 def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str, str] | None, labels: Sequence[str], max_length: int, prompt: str) -> TaskSpec:
     family, columns = _chosen(table, family, columns)
     for role, column in columns.items():
-        if column not in table.columns and "{" not in column and "|" not in column and "." not in column:
-            raise Refusal(f"There is no column '{column[:80]}'; there are {', '.join(table.columns)[:300]}.", f"columns.{role}")
+        for part in [column] if column in table.columns else column.split("|"):
+            _require_column(table, part, f"columns.{role}")
     if family == "classification" and not labels and columns.get("label"):
         labels = labels_of(table, columns["label"])
     document = {"name": name, "title": name or path.stem, "family": family, "columns": dict(columns), "labels": list(labels), "max_length": max_length,
-                "prompt": prompt, "description": f"Imported from {path.name}.", "source": {"file": str(path), "hash": {"validation": 0.1, "test": 0.1}}}  # fmt: skip
+                "prompt": prompt, "description": f"Imported from {path.name}.", "source": {"file": str(path), "reading": table.reading, "hash": {"validation": 0.1, "test": 0.1}}}  # fmt: skip
     spec = validate(TaskSpec, document)
     missing = [role for role in COLUMNS[spec.family][0] if role not in spec.columns]
     if spec.family == "instruction" and not ({"messages"} <= set(columns) or {"instruction", "output"} <= set(columns)):
@@ -154,6 +154,17 @@ def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str
     if missing:
         raise Refusal(f"Say which column is the {missing[0]}; there are {', '.join(table.columns)[:300]}.", f"columns.{missing[0]}")
     return spec
+
+
+def _require_column(table: Table, column: str, field: str) -> None:
+    """Refusal where a role's column, or one that its template or path names, is in no row."""
+    if column in table.columns:
+        return
+    if "{" in column:
+        for name in re.findall(r"\{([^{}]+)\}", column):
+            _require_column(table, name, field)
+    elif column.partition(".")[0] not in table.columns or all(sources.value(row, column) is None for row in table.rows):
+        raise Refusal(f"There is no column '{column[:80]}'; there are {', '.join(table.columns)[:300]}.", field)
 
 
 def _guessed_for(table: Table, family: str) -> tuple[str, dict[str, str]]:

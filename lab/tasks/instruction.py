@@ -27,7 +27,7 @@ class Instruction(Writing):
             return self._conversation(sources.value(row, spec.column("messages"), number), spec, number)
         example = {"instruction": sources.text(row, spec.column("instruction"), number), "input": ""}
         if "input" in spec.columns:
-            example["input"] = str(sources.value(row, spec.column("input"), number) or "").strip()
+            example["input"] = sources.words(row, spec.column("input"), number)
         asked = fill(spec.prompt or self.prompt, example)
         if example["input"] and "{input}" not in spec.prompt:
             asked = f"{asked}\n\n{example['input']}"
@@ -49,12 +49,16 @@ class Instruction(Writing):
         if "messages" in spec.columns:
             turns = self.format(row, spec)["messages"]
             return {"text": next((turn["content"] for turn in reversed(turns) if turn["role"] == "user"), "")}
-        parts = [str(sources.value(row, spec.column(role)) or "") for role in ("instruction", "input") if role == "instruction" or role in spec.columns]
+        parts = [sources.words(row, spec.column(role)) for role in ("instruction", "input") if role == "instruction" or role in spec.columns]
         return {"text": "\n\n".join(filter(None, parts))}
 
     def key(self, row: sources.Row, spec: TaskSpec) -> str:
-        roles = ("messages",) if "messages" in spec.columns else ("instruction", "input")
-        return "\x1f".join(str(sources.value(row, spec.column(role))) for role in roles if role in spec.columns or role == "instruction")
+        if "messages" in spec.columns:
+            return str(sources.value(row, spec.column("messages")))
+        return "\x1f".join(sources.words(row, spec.column(role)) for role in ("instruction", "input") if role in spec.columns or role == "instruction")
+
+    def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
+        return "" if "messages" in spec.columns else sources.words(row, spec.column("output"))
 
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
         if not setting.decoder:

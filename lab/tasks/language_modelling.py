@@ -23,7 +23,7 @@ class LanguageModelling(Family):
 
     name = "language_modelling"
     joins = True
-    version = 3
+    version = 4
 
     def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
         if kind != "decoder":
@@ -32,9 +32,8 @@ class LanguageModelling(Family):
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
         found = sources.value(row, spec.column("text"), number)
-        if not isinstance(found, str):
-            return {"text": sources.text(row, spec.column("text"), number)}
-        return {"text": found.strip()}  # empty lines are part of WikiText
+        blank = isinstance(found, str) and not found.strip()  # empty lines are part of WikiText
+        return {"text": "" if blank else sources.text(row, spec.column("text"), number)}
 
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
         texts = [example["text"] for example in examples if example["text"]]

@@ -136,7 +136,7 @@ def _raw(document: str, _print: str) -> dict[str, list[sources.Row]]:
 
     spec = TaskSpec.model_validate_json(document)
     family = FAMILIES[spec.family]()
-    return sources.read(spec, lambda row: family.key(row, spec), lambda row: family.answer(row, spec))
+    return sources.read(spec, lambda row: family.key(row, spec), lambda row: family.answer(row, spec), family.several)
 
 
 def raw_rows(spec: TaskSpec) -> dict[str, list[sources.Row]]:

@@ -12,10 +12,9 @@ import gzip
 import hashlib
 import importlib.util
 import json
-import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,23 +23,25 @@ from lab.design.catalogue import PRESETS
 from lab.design.checksums import content
 from lab.design.refusal import Refusal
 from lab.design.task import DataSource, HashSplit, TaskSpec
+from lab.tasks import cells
 
 if TYPE_CHECKING:
     from datasets import DatasetBuilder
 
+LETTERS = 200  # of a label, at most
 SPLITS = ("train", "validation", "test")
 Row = dict[str, Any]
 
 
-def read(spec: TaskSpec, key: Callable[[Row], str], answer: Callable[[Row], Any]) -> dict[str, list[Row]]:
-    """The rows of every split. `key` gives a row's input text, by which duplicates are dropped and hash splits are made."""
+def read(spec: TaskSpec, key: Callable[[Row], str], answer: Callable[[Row], Any], several: bool = False) -> dict[str, list[Row]]:
+    """The rows of every split. `key` gives a row's input text, by which hash splits are made and, with the answer, duplicates are found: see `distinct`."""
     source = spec.source
     tables = _tables(source)
     if source.where:
         tables = {split: [row for row in rows if _matches(row, source.where)] for split, rows in tables.items()}
     if source.hash is not None:
         rows = [row for table in tables.values() for row in table]
-        tables = split_by_hash(rows, source.hash, key, answer)
+        tables = split_by_hash(distinct(rows, key, answer, several)[0], source.hash, key)
     if not tables.get("train"):
         raise Refusal(f"The task {spec.name or spec.title} has no training rows in {_words(source)}.", "task")
     return {split: tables.get(split, []) for split in SPLITS}
@@ -64,10 +65,10 @@ def _tables(source: DataSource) -> dict[str, list[Row]]:
         return _bundled_tables(source.bundled)
     if source.hub:
         return _hub_tables(source)
-    from lab.tasks.importing import read_table
+    from lab.tasks.tables import read_table
 
     _require_file(source.file)
-    return {"train": read_table(Path(source.file)).rows}
+    return {"train": read_table(Path(source.file), reading=source.reading).rows}
 
 
 def _require_file(name: str) -> None:
@@ -193,54 +194,96 @@ def _hub_refusal(source: DataSource, error: Exception) -> Refusal:
 
 
 def normalised(text: str) -> str:
-    """Text by which duplicates are found: NFKC, lower case, single spaces."""
+    """Text by which near-equals are found: NFKC, lower case, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).lower().split())
 
 
-def split_by_hash(rows: Iterable[Row], shares: HashSplit, key: Callable[[Row], str], answer: Callable[[Row], Any]) -> dict[str, list[Row]]:
-    """Splits by sha256 of the normalised text, each in the order of the hash.
+def split_by_hash(rows: Iterable[Row], shares: HashSplit, key: Callable[[Row], str]) -> dict[str, list[Row]]:
+    """Splits by sha256 of the normalised text, each in the order of the hash: near-equal texts are in one split.
 
-    Of equal texts the first stays; where equal texts have different answers none does. The first 8 bytes of the hash, as a
-    fraction of 2^64, choose the split: [0, test) test, [test, test + validation) validation, the rest train.
+    The first 8 bytes of the hash, as a fraction of 2^64, choose the split: [0, test) test, [test, test + validation) validation, the rest train.
     """
-    kept: dict[str, Row] = {}
-    disputed = set()
-    for row in rows:
-        digest = hashlib.sha256(normalised(key(row)).encode("utf-8")).hexdigest()
-        if digest in kept and str(answer(kept[digest])) != str(answer(row)):
-            disputed.add(digest)
-        kept.setdefault(digest, row)
+    hashed = [(hashlib.sha256(normalised(key(row)).encode("utf-8")).hexdigest(), row) for row in rows]
     result: dict[str, list[Row]] = {split: [] for split in SPLITS}
-    for digest in sorted(kept.keys() - disputed):
+    for digest, row in sorted(hashed, key=lambda pair: pair[0]):
         share = int(digest[:16], 16) / 2**64
         split = "test" if share < shares.test else "validation" if share < shares.test + shares.validation else "train"
-        result[split].append(kept[digest])
+        result[split].append(row)
     return result
 
 
+def distinct(rows: Sequence[Row], key: Callable[[Row], str], answer: Callable[[Row], Any], several: bool) -> tuple[list[Row], int, int]:
+    """(rows that stay in their order, duplicates, disputed rows). Only exactly the same text is a duplicate, of which the first stays.
+
+    `several`: a text may have several right answers, so a duplicate has the same answer too; otherwise no row of a text with different answers stays.
+    """
+    texts = [f"{key(row)}\x1e{answer(row)}" if several else key(row) for row in rows]
+    first: dict[str, Row] = {}
+    disputed = set()
+    for text, row in zip(texts, rows, strict=True):
+        if first.setdefault(text, row) is not row and not several and str(answer(first[text])) != str(answer(row)):
+            disputed.add(text)
+    kept = [row for text, row in first.items() if text not in disputed]
+    lost = sum(text in disputed for text in texts)
+    return kept, len(rows) - len(kept) - lost, lost
+
+
 def value(row: Row, column: str, number: int | None = None) -> Any:
-    """What a column holds: by name, by dotted path, or by template. Raises `Refusal` that names column and row (from 1)."""
+    """What a column holds: by name, by dotted path, or by template; None where a row has nothing there. Raises `Refusal` for a column that is none."""
     if column in row:
         return row[column]
     if "{" in column:
-        return re.sub(r"\{([^{}]+)\}", lambda match: str(value(row, match[1], number)), column)
-    found: Any = row
-    for part in column.split("."):
-        if not isinstance(found, dict) or part not in found:
-            where = f" in row {number}" if number is not None else ""
-            raise Refusal(f"There is no column '{column}'{where}; there are {', '.join(map(str, row))}.", "task.columns")
-        found = found[part]
+        return re.sub(r"\{([^{}]+)\}", lambda match: words(row, match[1], number), column)
+    first, *inner = column.split(".")
+    if first not in row or not inner:
+        where = f" in row {number}" if number is not None else ""
+        raise Refusal(f"There is no column '{column}'{where}; there are {', '.join(map(str, row))}.", "task.columns")
+    found: Any = row[first]
+    for part in inner:
+        found = found.get(part) if isinstance(found, dict) else None
     return found
 
 
+def words(row: Row, column: str, number: int | None = None) -> str:
+    """A column's text, without space around it; "" where it is missing. Raises `Refusal` where it is no text."""
+    return as_words(value(row, column, number), column, number)
+
+
 def text(row: Row, column: str, number: int | None = None) -> str:
-    """A column's text, without space around it. Raises `Refusal` where it is empty or no text."""
+    """A column's text, without space around it. Raises `Refusal` where it is missing or no text."""
+    found = words(row, column, number)
+    if not found:
+        raise Refusal(f"{_row(number)} has no text in column '{column}'.", "task.columns")
+    return found
+
+
+def label(row: Row, column: str, number: int | None = None) -> str:
+    """A column's label in its one form, see `cells.label`. Raises `Refusal` where there is none, or several."""
     found = value(row, column, number)
-    if isinstance(found, (int, float)) and not isinstance(found, bool):
-        found = str(found) if math.isfinite(found) else None
-    if not isinstance(found, str) or not found.strip():
-        where = f"Row {number}" if number is not None else "A row"
-        raise Refusal(f"{where} has no text in column '{column}'.", "task.columns")
-    if not found.isascii() and any("\ud800" <= letter <= "\udfff" for letter in found):
-        raise Refusal(f"{f'Row {number}' if number is not None else 'A row'} has half a letter (a lone surrogate) in column '{column}'.", "task.columns")
-    return found.strip()
+    try:
+        shown = cells.label(found)
+    except cells.NoText as error:
+        raise Refusal(f"{_row(number)} has {error} in column '{column}': a label is one name or one number.", "task.columns") from None
+    if not shown:
+        raise Refusal(f"{_row(number)} has no label in column '{column}'.", "task.columns")
+    if len(shown) > LETTERS:
+        raise Refusal(f"{_row(number)} has a label of {len(shown)} characters in column '{column}'; it may have {LETTERS}.", "task.columns")
+    return _whole(shown, column, number)
+
+
+def as_words(found: Any, column: str, number: int | None = None) -> str:
+    """A value as text, see `cells.words`. Raises `Refusal` that names row and column."""
+    try:
+        return _whole(cells.words(found), column, number)
+    except cells.NoText as error:
+        raise Refusal(f"{_row(number)} has {error} in column '{column}', which is no text.", "task.columns") from None
+
+
+def _row(number: int | None) -> str:
+    return f"Row {number}" if number is not None else "A row"
+
+
+def _whole(text: str, column: str, number: int | None) -> str:
+    if cells.broken(text):
+        raise Refusal(f"{_row(number)} has half a letter (a lone surrogate) in column '{column}'.", "task.columns")
+    return text

@@ -1,168 +1,240 @@
-"""Read a table from CSV, TSV, JSON, JSON Lines or Parquet, gzip allowed; errors name the row and the column. Torch-free."""
+"""Read a table from CSV, TSV, JSON, JSON Lines or Parquet, gzip allowed; errors name the row and the column. Torch-free.
+
+One reader for import and training: what it decides by content (format, encoding, delimiter, quotes, header) it gives back as a `Reading`, which the
+task keeps and hands in again. Columns are the union over all rows; a cell that a row does not have is None.
+"""
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lab.design.refusal import Refusal
+from lab.design.task import Reading
+from lab.tasks import cells, delimited
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 LARGEST = 512 * 1024 * 1024  # bytes of text, unpacked
-csv.field_size_limit(16 * 1024 * 1024)
+FILLED = 10_000_000  # cells that rows lack of the union of columns, at most
+DIGITS = 300  # of a whole number that is kept as a number; a longer one is its text
+SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test", "testing": "test"}
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows as dicts that all have the same columns."""
+    """Rows as dicts that all have the same columns.
+
+    `reading`: how the file was read. `parts`: rows of each split in their order, where the file has splits of its own. `notes`: sentences to show.
+    """
 
     columns: list[str]
     rows: list[dict[str, Any]]
+    reading: Reading = field(default_factory=Reading)
+    parts: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
-def read_table(path: Path, *, largest: int = LARGEST, called: str = "") -> Table:
+def read_table(path: Path, *, largest: int = LARGEST, called: str = "", reading: Reading | None = None) -> Table:
     """The whole table. Raises `Refusal` with the row (and column) at fault; rows count from 1 and leave the header out.
 
-    `called` is the file's name in those sentences, where it is not the path's own.
+    `called` is the file's name in those sentences, where it is not the path's own. `reading`: what was decided about the file before.
     """
-    kind, called = kind_of(path), called or path.name
-    try:
-        there = path.is_file()
-    except (OSError, ValueError):  # too long, or with NUL
-        there = False
-    if not there:
-        raise Refusal(f"There is no file {called[:200]}.", "file")
-    if path.stat().st_size == 0:
-        raise Refusal(f"{called} is empty.", "file")
-    if path.stat().st_size > largest:
-        raise Refusal(f"{called} has {path.stat().st_size / 1e6:.0f} MB; at most {largest / 1e6:.0f} MB can be imported.", "file")
+    called, reading = called or path.name, reading or Reading()
+    kind = reading.format or kind_of(path, called)
+    data = _bytes(path, largest, called)
+    if data.startswith(b"PAR1"):
+        kind = "parquet"
+    elif data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise Refusal(f"{called} is a packed file or a spreadsheet: save the table as CSV.", "file")
+    notes: list[str] = []
+    parts: dict[str, int] = {}
     if kind == "parquet":
-        rows = _parquet(path, largest, called)
+        rows, columns = _parquet(data, largest, called)
+        reading = reading.model_copy(update={"format": "parquet"})
     else:
-        text = _text(path, largest, called)
-        rows = list({"csv": _csv, "tsv": _csv, "json": _json, "jsonl": _jsonl}[kind](text, called))
+        text, encoding = delimited.decoded(data, called, reading.encoding)
+        notes += [f"{called} is read as {encoding.upper()}."] if encoding not in ("utf-8", "utf-8-sig") and not reading.encoding else []
+        reading = reading.model_copy(update={"encoding": encoding})
+        if kind in ("csv", "tsv"):
+            rows, reading, said = delimited.rows(text, called, reading.model_copy(update={"format": "csv"}))
+            notes += said
+        else:
+            rows, form, parts = _objects(text, kind, called)
+            reading = reading.model_copy(update={"format": form})
+        columns = []
     if not rows:
         raise Refusal(f"{called} has no rows.", "file")
-    columns = list(rows[0])
-    for number, row in enumerate(rows, 1):
-        missing = next((name for name in columns if name not in row), None)
-        if missing is not None:
-            raise Refusal(f"Row {number} of {called} has no column '{missing}', which row 1 has.", "file")
-    return Table(columns, rows)
+    return Table(union(rows, columns, called), rows, reading, parts, notes)
 
 
-def kind_of(path: Path) -> str:
+def union(rows: list[dict[str, Any]], columns: list[str], name: str) -> list[str]:
+    """The columns of all rows, in the order in which they are first met; each row is given those that it lacks, as None. Raises `Refusal`."""
+    found = dict.fromkeys(columns)
+    for row in rows:
+        if row.keys() - found.keys():
+            found.update(dict.fromkeys(row))
+    lacking = sum(len(found) - len(row) for row in rows)
+    if lacking > FILLED:
+        raise Refusal(f"{name} has {len(found)} different columns, and its rows lack {lacking / 1e6:.0f} million cells of them: that is no table.", "file")
+    if lacking:
+        for row in rows:
+            if len(row) < len(found):
+                row.update({column: None for column in found if column not in row})
+    return list(found)
+
+
+def kind_of(path: Path, called: str = "") -> str:
     """The format by the file's ending. Raises `Refusal` for others."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
     kind = KINDS.get(suffixes[-1]) if suffixes else None
     if kind is None:
-        raise Refusal(f"{path.name[:80]} is of no known format: give .csv, .tsv, .json, .jsonl or .parquet.", "file")
+        raise Refusal(f"{(called or path.name)[:80]} is of no known format: give .csv, .tsv, .json, .jsonl or .parquet.", "file")
     return kind
 
 
-def _text(path: Path, largest: int, name: str) -> str:
+def _bytes(path: Path, largest: int, name: str) -> bytes:
+    """A file's content, unpacked. Raises `Refusal`."""
     try:
-        with (gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb")) as file:
+        there = path.is_file()
+    except (OSError, ValueError):  # too long, or with NUL
+        there = False
+    if not there:
+        raise Refusal(f"There is no file {name[:200]}.", "file")
+    size = path.stat().st_size
+    if size == 0:
+        raise Refusal(f"{name} is empty.", "file")
+    if size > largest:
+        raise Refusal(f"{name} has {size / 1e6:.0f} MB; at most {largest / 1e6:.0f} MB can be imported.", "file")
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b" or path.suffix.lower() == ".gz"
+        with gzip.open(path) if packed else path.open("rb") as file:
             data = file.read(largest + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise Refusal(f"{name} cannot be read: {error}.", "file") from None
     if len(data) > largest:
         raise Refusal(f"{name} unpacks to more than {largest / 1e6:.0f} MB, the most that can be imported.", "file")
+    return data
+
+
+class _Twice(ValueError):
+    """A key that an object has twice."""
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Twice(next(key for key in keys if keys.count(key) > 1))
+    return found
+
+
+def _whole(digits: str) -> Any:
+    return int(digits) if len(digits) <= DIGITS else digits
+
+
+_read_json = json.JSONDecoder(object_pairs_hook=_pairs, parse_int=_whole).decode
+
+
+def _objects(text: str, kind: str, name: str) -> tuple[list[dict[str, Any]], str, dict[str, int]]:
+    """(rows, json or jsonl, rows of each split) of a JSON document or of JSON Lines; which of the two by content, whatever the ending is."""
+    start = text.lstrip()[:1]
+    if kind == "jsonl" and start == "{" or not start:
+        return _lines(text, name), "jsonl", {}
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise Refusal(f"{name} is not UTF-8 (line {line}); save it as UTF-8.", "file") from None
-
-
-def _csv(text: str, name: str) -> Iterator[dict[str, Any]]:
-    delimiter = "\t" if ".tsv" in name.lower() else _delimiter(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    try:
-        header = [column.strip() for column in next(reader)]
-        _check_header(header, name)
-        number = 0
-        for cells in reader:
-            if not cells:
-                continue
-            number += 1
-            if len(cells) != len(header):
-                raise Refusal(f"Row {number} of {name} (line {reader.line_num}) has {len(cells)} cells; the header has {len(header)}.", "file")
-            yield dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise Refusal(f"Line {reader.line_num} of {name} cannot be read as CSV: {error}.", "file") from None
-    except StopIteration:
-        raise Refusal(f"{name} has no header row.", "file") from None
-
-
-def _delimiter(text: str) -> str:
-    first = text.split("\n", 1)[0]
-    return max(",;\t", key=first.count)
-
-
-def _check_header(header: list[str], name: str) -> None:
-    for place, column in enumerate(header, 1):
-        if not column:
-            raise Refusal(f"Column {place} of {name} has no name.", "file")
-        if header.index(column) != place - 1:
-            raise Refusal(f"{name} has the column '{column}' twice.", "file")
-
-
-def _json(text: str, name: str) -> Iterator[dict[str, Any]]:
-    try:
-        document = json.loads(text)
+        document = _read_json(text)
     except RecursionError:
         raise Refusal(f"{name} is nested too deeply to be a table.", "file") from None
-    except ValueError as error:
-        if text.lstrip().startswith("{") and "Extra data" in str(error):  # JSON Lines under another name
-            yield from _jsonl(text, name)
-            return
+    except _Twice as error:
+        raise Refusal(f"{name} has an object with the key '{str(error)[:80]}' twice.", "file") from None
+    except json.JSONDecodeError as error:
+        if start == "{" and "Extra data" in str(error):  # JSON Lines under another name
+            return _lines(text, name), "jsonl", {}
+        if kind == "jsonl":
+            return _lines(text, name), "jsonl", {}
+        if text[: error.pos].rstrip().endswith(",") and text[error.pos : error.pos + 1] in ("]", "}"):
+            raise Refusal(f"{name} has a comma before a closing bracket (line {error.lineno}), which JSON does not allow.", "file") from None
         raise Refusal(f"{name} is no JSON: {error}.", "file") from None
+    tables = _tables(document, name)
+    rows = [_object(row, number, name, text) for table in tables.values() for number, row in enumerate(table, 1)]
+    return rows, "json", {split: len(table) for split, table in tables.items() if split}
+
+
+def _tables(document: Any, name: str) -> dict[str, list[Any]]:
+    """The list of rows in a document ({"": rows}), or the lists of its splits."""
     if isinstance(document, dict):
-        lists = [value for value in document.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
-        document = lists[0] if len(lists) == 1 else document
+        lists = {key: value for key, value in document.items() if isinstance(value, list) and value and isinstance(value[0], dict)}
+        if len(lists) > 1 and all(key.casefold() in SPLITS for key in lists):
+            named = {SPLITS[key.casefold()]: rows for key, rows in lists.items()}
+            if len(named) < len(lists):
+                raise Refusal(f"{name} has two lists for one split: {', '.join(lists)}.", "file")
+            return named
+        if {"columns", "data"} <= document.keys() or document and all(isinstance(value, dict) for value in document.values()):
+            raise Refusal(f"{name} is a table by columns, as pandas writes one: save it with orient='records'.", "file")
+        document = next(iter(lists.values())) if len(lists) == 1 else document
     if not isinstance(document, list):
         raise Refusal(f"{name} must be a list of rows, each an object with columns.", "file")
-    for number, row in enumerate(document, 1):
-        yield _object(row, number, name)
+    return {"": document}
 
 
-def _jsonl(text: str, name: str) -> Iterator[dict[str, Any]]:
-    number = 0
+def _lines(text: str, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
     for line_number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
-        number += 1
         try:
-            row = json.loads(line)
+            row = _read_json(line)
+        except _Twice as error:
+            raise Refusal(f"Row {len(rows) + 1} of {name} (line {line_number}) has the key '{str(error)[:80]}' twice.", "file") from None
         except (ValueError, RecursionError) as error:
-            raise Refusal(f"Row {number} of {name} (line {line_number}) is no JSON: {error}.", "file") from None
-        yield _object(row, number, name)
+            raise Refusal(f"Row {len(rows) + 1} of {name} (line {line_number}) is no JSON: {error}.", "file") from None
+        rows.append(_object(row, len(rows) + 1, name, line))
+    return rows
 
 
-def _object(row: Any, number: int, name: str) -> dict[str, Any]:
+def _object(row: Any, number: int, name: str, text: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise Refusal(f"Row {number} of {name} is no object with columns.", "file")
+    if "\\u" in text:  # only an escape can hold half a letter
+        for place, (column, value) in enumerate(row.items(), 1):
+            if cells.broken(column):
+                raise Refusal(f"Row {number} of {name} has half a letter (a lone surrogate) in the name of its column {place}.", "file")
+            if cells.broken(value):
+                raise Refusal(f"Row {number} of {name} has half a letter (a lone surrogate) in column '{column[:80]}'.", "file")
     return row
 
 
-def _parquet(path: Path, largest: int, name: str) -> list[dict[str, Any]]:
+def _parquet(data: bytes, largest: int, name: str) -> tuple[list[dict[str, Any]], list[str]]:
     import pyarrow
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(pyarrow.BufferReader(data))
         size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
         if size > largest:
             raise Refusal(f"{name} unpacks to more than {largest / 1e6:.0f} MB, the most that can be imported.", "file")
-        return file.read().to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise Refusal(f"{name} cannot be read as Parquet: {str(error).splitlines()[0][:160]}", "file") from None
+        columns = file.schema_arrow.names
+        if twice := next((column for column in columns if columns.count(column) > 1), None):
+            raise Refusal(f"{name} has the column '{twice[:80]}' twice.", "file")
+        return [_with_text(row) for row in file.read().to_pylist()], columns
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError, OverflowError, ValueError) as error:
+        if isinstance(error, Refusal):
+            raise
+        raise Refusal(f"{name} cannot be read as Parquet: {(str(error).splitlines() or [type(error).__name__])[0][:160]}", "file") from None
+
+
+def _with_text(row: dict[str, Any]) -> dict[str, Any]:
+    """Bytes that are UTF-8 as text: older writers know no other."""
+    for column, value in row.items():
+        if isinstance(value, bytes):
+            try:
+                row[column] = value.decode("utf-8")
+            except UnicodeDecodeError:
+                pass
+    return row

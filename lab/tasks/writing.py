@@ -19,6 +19,7 @@ IGNORE = -100
 class Writing(Family):
     """source → target. Encoder-decoders read the source; decoders read a prompt, with the loss on the answer only."""
 
+    several = True
     one_line = False  # a decoder's answer ends with its first line
     verb = "write"
 

@@ -1,0 +1,78 @@
+"""What one cell of a table is: missing, text, or a label. Every reader of rows asks here before it makes text of a value. Torch-free."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+import re
+import unicodedata
+from typing import Any
+
+NOT_A_NUMBER = frozenset({"nan", "NaN", "NAN", "NaT", "<NA>"})  # what pandas and numpy write for a missing value that was made text
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
+
+
+class NoText(ValueError):
+    """A value that is no single text; its message says what it is instead: a list, an object, bytes."""
+
+
+def missing(value: Any) -> bool:
+    """Whether a cell holds no value: null, NaN, NaT, blank text, or NaN written as text."""
+    if value is None:
+        return True
+    if isinstance(value, str):
+        return not value.strip() or value.strip() in NOT_A_NUMBER
+    if isinstance(value, float):
+        return value != value
+    if isinstance(value, decimal.Decimal):
+        return value.is_nan()
+    return type(value).__name__ in ("NaTType", "NAType")
+
+
+def words(value: Any) -> str:
+    """A value as text, without space around it; "" where it is missing. Raises `NoText` for what is not one text, number or date."""
+    if missing(value):
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, (bool, datetime.date, datetime.time, datetime.timedelta)):
+        return str(value)
+    if isinstance(value, (int, float, decimal.Decimal)):
+        if not math.isfinite(value):
+            raise NoText("a number that is not finite")
+        return str(value)
+    kinds = {dict: "an object", list: "a list", tuple: "a list", bytes: "bytes"}
+    raise NoText(next((name for kind, name in kinds.items() if isinstance(value, kind)), f"a {type(value).__name__}"))
+
+
+def label(value: Any) -> str:
+    """A label in its one form: text without space around it, whole numbers without a fraction (1.0 is "1"), True or False. Raises `NoText`."""
+    if isinstance(value, float) and value == value and abs(value) < 1e15 and value == int(value):
+        return str(int(value))
+    if isinstance(value, decimal.Decimal) and value.is_finite() and value == value.to_integral_value():
+        return str(int(value))
+    return words(value)
+
+
+def near(text: str) -> str:
+    """What labels have in common that differ only by case, width, spaces, or how a number is written (1, 1.0)."""
+    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    if NUMBER.fullmatch(folded):
+        number = float(folded)
+        return str(int(number)) if abs(number) < 1e15 and number == int(number) else repr(number)
+    return folded
+
+
+def is_number(text: str) -> bool:
+    """Whether a label is written as a number."""
+    return NUMBER.fullmatch(unicodedata.normalize("NFKC", text).strip()) is not None
+
+
+def broken(value: Any) -> bool:
+    """Whether text in a value, at any depth, has half a letter: a lone surrogate, which no encoding can hold."""
+    if isinstance(value, str):
+        return not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)
+    if isinstance(value, dict):
+        return any(broken(key) or broken(item) for key, item in value.items())
+    return isinstance(value, (list, tuple)) and any(map(broken, value))
