@@ -35,7 +35,7 @@ TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templ
 NO_MATTER = {"_name_or_path", "name_or_path", "transformers_version", "chat_template"}  # of a configuration: where it was read, by what
 PARTS = {  # of a task: what each print covers. The rest of a TaskSpec describes it to people.
     "columns": ("family", "columns"),
-    "labels": ("labels", "verbalisers", "head"),
+    "labels": ("labels", "spellings", "verbalisers", "head"),
     "splits": ("train_rows", "validation_rows"),
     "wording": ("prompt", "prefix", "languages", "max_length", "target_length", "generation", "metric", "metrics"),
 }
