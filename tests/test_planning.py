@@ -47,14 +47,14 @@ def applies(method, architecture: str) -> bool:
     return not problems(method, anatomy(model_spec(architecture).config))
 
 
-def predicted(architecture: str, method, **setting):
+def predicted(architecture: str, method, objective: str = "", **setting):
     return plan_shape(model=model_spec(architecture), method=method, batch=SHAPE["rows"], tokens=SHAPE["tokens"], target_tokens=SHAPE["target_tokens"],
-                      objective=OBJECTIVES[architecture], num_labels=3, device="cpu", **setting)  # fmt: skip
+                      objective=objective or OBJECTIVES[architecture], num_labels=3, device="cpu", **setting)  # fmt: skip
 
 
-def measured(architecture: str, method, *, checkpointing: bool = False, granule: int = 512, optimizer: bool = True, model=None) -> Tracker:
+def measured(architecture: str, method, *, checkpointing: bool = False, granule: int = 512, optimizer: bool = True, model=None, objective: str = "") -> Tracker:
     """The tracker over a second step of a real model, the first having made the optimizer's state."""
-    objective = OBJECTIVES[architecture]
+    objective = objective or OBJECTIVES[architecture]
     model = model or tiny(architecture, objective)
     subject = Subject(model_spec(architecture), method, objective, 3, torch.float32, torch.float32, checkpointing)
     built = prepare(model, subject)
@@ -107,6 +107,13 @@ def test_gradient_checkpointing_too(architecture: str):
     real, plan = measured(architecture, method, checkpointing=True), predicted(architecture, method, checkpointing=True)
     assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005)
     assert plan.peak_allocated_bytes < predicted(architecture, method).peak_allocated_bytes
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_several_labels_too(architecture: str):
+    method = method_of("lora")
+    real, plan = measured(architecture, method, objective="multi_label"), predicted(architecture, method, "multi_label")
+    assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005) and plan.trainable_head > 0
 
 
 def test_keys_and_values_that_a_script_keeps(monkeypatch: pytest.MonkeyPatch):

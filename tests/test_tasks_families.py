@@ -23,6 +23,7 @@ from tests.tiny import TEXT, tiny, tiny_config, tiny_tokenizer
 
 SAMPLE = {
     "classification": ({"labels": ["bad", "good"]}, [{"text": f"a film, number {i}", "label": i % 2} for i in range(24)]),
+    "multi_label": ({"labels": ["long", "dull"]}, [{"text": f"a film, number {i}", "label": [["long"], [], ["dull", "long"]][i % 3]} for i in range(24)]),
     "regression": ({}, [{"text": f"text {i}", "label": i / 10} for i in range(24)]),
     "summarization": ({}, [{"source": f"the long story of number {i}", "target": f"story {i}"} for i in range(24)]),
     "translation": ({}, [{"source": f"number {i}", "target": f"numărul {i}"} for i in range(24)]),
@@ -33,7 +34,7 @@ SAMPLE = {
 }  # fmt: skip
 MODELS = {"encoder": ("bert", {}), "encoder-decoder": ("bart", {"decoder_start_token_id": 2}), "decoder": ("llama", {})}
 CAN = {
-    "encoder": {"classification", "regression"},
+    "encoder": {"classification", "multi_label", "regression"},
     "encoder-decoder": set(SAMPLE) - {"language_modelling"},
     "decoder": set(SAMPLE),
 }
@@ -78,7 +79,8 @@ def test_a_family_on_a_kind_of_model(family, kind, tmp_path):
     assert torch.isfinite(model(**batch).loss)
     model.train()
     values = task.evaluate(model, task.validation, batch_size=4)
-    assert model.training and task.metric in values and set(values) == {"loss", *task.spec.all_metrics}
+    each = {f"f1:{label}" for label in task.spec.labels} if family == "multi_label" else set()
+    assert model.training and task.metric in values and set(values) == {"loss", *task.spec.all_metrics, *each}
     alone = task.evaluate(model.eval(), task.validation, batch_size=1)
     assert values == pytest.approx(alone, abs=1e-4, rel=1e-5)  # neither padding nor order matters
     shown = task.predictions(model, 3)

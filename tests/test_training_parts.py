@@ -79,10 +79,12 @@ def test_steps_go_on_from_a_position():
 # -- losses ----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("objective", ["classification", "seq2seq", "causal", "regression"])
+@pytest.mark.parametrize("objective", ["classification", "seq2seq", "causal", "regression", "multi_label"])
 def test_the_sum_over_passes_is_the_loss_of_the_whole_batch(objective):
     generator = torch.Generator().manual_seed(0)
-    if objective in ("classification", "regression"):
+    if objective == "multi_label":
+        logits, labels = torch.randn(6, 4, generator=generator), torch.randint(0, 2, (6, 4), generator=generator).float()
+    elif objective in ("classification", "regression"):
         logits = torch.randn(6, 1 if objective == "regression" else 4, generator=generator)
         labels = torch.randn(6, generator=generator) if objective == "regression" else torch.randint(0, 4, (6,), generator=generator)
     else:
@@ -95,6 +97,8 @@ def test_the_sum_over_passes_is_the_loss_of_the_whole_batch(objective):
     summed = sum(losses.loss_sum(logits[a:b], labels[a:b], objective) for a, b in parts) / targets
     if objective == "regression":
         wanted = torch.nn.functional.mse_loss(logits.view(-1), labels)
+    elif objective == "multi_label":  # each label by itself, from the definition of the sigmoid
+        wanted = -(labels * logits.sigmoid().log() + (1 - labels) * (1 - logits.sigmoid()).log()).mean()
     else:
         flat, given = (logits[:, :-1], labels[:, 1:]) if objective == "causal" else (logits, labels)
         wanted = torch.nn.functional.cross_entropy(flat.reshape(-1, flat.shape[-1]), given.reshape(-1))
@@ -106,6 +110,9 @@ def test_label_smoothing_spreads_the_target():
     log = torch.log_softmax(logits, -1)[0]
     wanted = -(0.9 * log[0] + 0.1 * log.mean())
     assert torch.allclose(losses.loss_sum(logits, labels, "classification", 0.1), wanted)
+    given = torch.tensor([[1.0, 0.0, 0.0]])
+    smooth = torch.nn.functional.binary_cross_entropy(logits.sigmoid(), torch.tensor([[0.95, 0.05, 0.05]]))
+    assert torch.allclose(losses.loss_sum(logits, given, "multi_label", 0.1), smooth)
 
 
 def test_tokens_are_counted_without_padding():

@@ -4,7 +4,7 @@ Width 32 (64 where a family needs it), 4 heads, ffn 48 (never 4d), 2 encoder and
 the family has grouped-query attention, attention width ≠ model width for t5, qwen3 and gemma3. Biases and norms are made
 random too, so that a hook which forgets one shows.
 
-    model = tiny("bart", "seq2seq")           # objective: classification | regression | seq2seq | causal | None (no head)
+    model = tiny("bart", "seq2seq")           # objective: classification | multi_label | regression | seq2seq | causal | None (no head)
     batch = tiny_batch(model)                 # input_ids (3, 9) with padding on the right, labels for the objective
 """
 
@@ -85,6 +85,8 @@ def tiny_config(model_type: str, objective: str | None = None, **overrides):
     options = {"vocab_size": VOCAB, **CONFIGS[name], **overrides}
     if objective == "classification":
         options = {"num_labels": 3, "problem_type": "single_label_classification", **options}
+    elif objective == "multi_label":
+        options = {"num_labels": 3, "problem_type": "multi_label_classification", **options}
     elif objective == "regression":
         options = {"num_labels": 1, "problem_type": "regression", **options}
     return AutoConfig.for_model(_TYPES.get(name, name), **options)
@@ -97,7 +99,7 @@ def tiny(model_type: str, objective: str | None = None, *, seed: int = 0, attn: 
     """
     config = tiny_config(model_type, objective, **overrides)
     classes = {None: AutoModel, "classification": AutoModelForSequenceClassification, "regression": AutoModelForSequenceClassification,
-               "seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}  # fmt: skip
+               "multi_label": AutoModelForSequenceClassification, "seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = classes[objective].from_config(config, **({"attn_implementation": attn} if attn else {}))
@@ -137,6 +139,8 @@ def tiny_batch(model: PreTrainedModel, *, batch: int = 3, length: int = 9, targe
             result["input_ids"] = _end_rows(result["input_ids"], mask, config.eos_token_id)
         if config.problem_type == "regression":
             result["labels"] = torch.randn(batch, generator=generator)
+        elif config.problem_type == "multi_label_classification":
+            result["labels"] = torch.randint(0, 2, (batch, config.num_labels), generator=generator).float()
         else:
             result["labels"] = torch.randint(0, config.num_labels, (batch,), generator=generator)
     elif config.is_encoder_decoder:

@@ -191,6 +191,7 @@ def _import(verbs: Any) -> None:
     added.add_argument("--family", choices=tuple(COLUMNS), metavar="FAMILY", default="", help=f"{', '.join(COLUMNS)} (default: guessed)")
     added.add_argument("--column", action="append", default=[], metavar="ROLE=COLUMN", help="which column is what: --column text=review --column label=stars (default: guessed)")
     added.add_argument("--label", action="append", default=[], help="the labels in the order of their numbers, one flag each (default: as they are found)")
+    added.add_argument("--label-separator", default="", metavar="TEXT", help="what stands between the labels of a row that has several in one text, as in 'a;b'")
     added.add_argument("--max-length", type=int, default=256, metavar="TOKENS", help="longer inputs are cut (default 256)")
     added.add_argument("--prompt", default="", help="what a decoder reads, with {text} or {source} where the input goes (default: the family's own)")
     added.add_argument("--measure", default="", metavar="MODEL", help="count lengths in the tokens of this model, which must be here (default: words)")

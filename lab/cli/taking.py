@@ -35,7 +35,7 @@ def import_(arguments: Namespace) -> Answer:
 
     columns = dict(_pair(text) for text in arguments.column)
     choices = {"family": arguments.family, "columns": columns, "labels": arguments.label, "max_length": arguments.max_length, "prompt": arguments.prompt,
-               "measure": arguments.measure}  # fmt: skip
+               "separator": arguments.label_separator, "measure": arguments.measure}  # fmt: skip
     if not arguments.dry_run and not arguments.name:
         raise Refusal("Give the task a name: --name my-reviews, or --dry-run to look first.", "name")
     if arguments.name:

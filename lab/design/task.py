@@ -1,7 +1,7 @@
 """TaskSpec: a task as data. Where its rows are, which columns mean what, how an answer is made, and which number judges it.
 
 A spec is one file of presets/tasks, or is written by `lab.tasks.importing` for the user's own data. Families (one file each
-in lab/tasks) say what the columns are: classification `text`, `text_pair`, `label`; regression the same with a number;
+in lab/tasks) say what the columns are: classification `text`, `text_pair`, `label`; multi_label the same with several labels a row; regression with a number;
 summarization, translation, math_reasoning `source`, `target`; language_modelling `text`; commonsense `question`, `options`,
 `answer`; instruction `messages`, or `instruction`, `input`, `output`.
 """
@@ -17,12 +17,13 @@ from lab.design.options import Options, option
 from lab.design.refusal import Refusal
 
 Family = Literal[
-    "classification", "regression", "summarization", "translation", "language_modelling", "math_reasoning", "commonsense", "instruction"
+    "classification", "multi_label", "regression", "summarization", "translation", "language_modelling", "math_reasoning", "commonsense", "instruction"
 ]  # fmt: skip
 
 # family → (columns that must be there, columns that may be), metrics it can compute with its default first
 COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "classification": (("text", "label"), ("text_pair",)),
+    "multi_label": (("text", "label"), ("text_pair",)),
     "regression": (("text", "label"), ("text_pair",)),
     "summarization": (("source", "target"), ()),
     "translation": (("source", "target"), ()),
@@ -33,6 +34,7 @@ COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 METRICS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "f1", "matthews"),
+    "multi_label": ("f1_micro", "f1_macro", "subset_accuracy"),
     "regression": ("pearson", "spearman"),
     "summarization": ("rouge1", "rouge2", "rougeL", "chrf"),
     "translation": ("bleu", "chrf"),
@@ -42,6 +44,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "instruction": ("perplexity", "rougeL"),
 }
 MAIN = {"summarization": "rouge2"}  # where it is not the first: He et al. choose checkpoints by ROUGE-2
+HEADED = ("classification", "multi_label", "regression")  # objectives whose answer comes from a new head
 LESS_IS_BETTER = frozenset({"perplexity", "loss"})
 
 
@@ -115,6 +118,7 @@ class TaskSpec(Options):
     columns: dict[str, str] = option(default_factory=dict, help="What the family calls a column → its name in the data.")
     labels: list[str] = option(default_factory=list, max_length=1000, label="labels", help="Names of the classes, in the order of their numbers.")
     spellings: dict[str, str] = option(default_factory=dict, help="How the data write a label → its name, where they differ: 0 → bad, POS → pos.")
+    label_separator: str = option("", max_length=8, label="label separator", zh="标签分隔符", help="What stands between the labels of a row that has them in one text, as in 'a;b'; empty: lists, or a column of 0 and 1 for each.")  # fmt: skip
     verbalisers: list[str] = option(default_factory=list, help="The word a decoder gives for each label; empty: the labels.")
     prompt: str = option("", max_length=20_000, help="What a decoder reads, with {column} where a column goes; empty: the family's own.")
     prefix: str = option("", max_length=1000, help="What T5 reads before the source, as in 'summarize: '.")

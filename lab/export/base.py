@@ -14,7 +14,7 @@ from lab.design.spec import RunSpec, spec_of
 
 @dataclass(frozen=True)
 class Facts:
-    """A method on a model for an objective (classification, regression, seq2seq, causal)."""
+    """A method on a model for an objective (classification, multi_label, regression, seq2seq, causal)."""
 
     method: Method
     body: Anatomy

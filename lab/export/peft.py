@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.design.task import HEADED
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
 from lab.export import lowrank
-from lab.export.source import HEADED, head_of
+from lab.export.source import head_of
 
 PREFIX = "base_model.model."
-TASK_TYPES = {"classification": "SEQ_CLS", "regression": "SEQ_CLS", "causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
+TASK_TYPES = {**dict.fromkeys(HEADED, "SEQ_CLS"), "causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
 INPUTS = ("attn.heads", "ffn.act")  # scaled before the projection that reads them
 Made = tuple[dict[str, Tensor], dict[str, Any]]
 

@@ -11,8 +11,6 @@ from lab import origins
 from lab.design.refusal import Refusal
 from lab.design.spec import RunSpec, spec_of
 
-HEADED = ("classification", "regression")
-
 
 @dataclass
 class Opened:
@@ -67,7 +65,7 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
     origins.require_same(spec, f"run {run.id} was launched", parts)
     model_spec = resolve(spec.model)
     objective = facts.get("objective") or objective_of(spec.task, model_spec)
-    labels = len(facts.get("labels") or ()) or None if objective == "classification" else None
+    labels = len(facts.get("labels") or ()) or None if objective in ("classification", "multi_label") else None
     model = load(model_spec, objective=objective, num_labels=labels, seed=spec.seed)
     attached = attach(model, spec.method, seed=spec.seed, state=load_file(folder / "adapter.safetensors") if folder else None)
     if folder and (folder / "head.safetensors").is_file():

@@ -9,13 +9,13 @@ from typing import Any
 import yaml
 
 from lab.design.refusal import Refusal
+from lab.design.task import HEADED
 from lab.export import kinds
 from lab.export.base import Facts
 from lab.export.folder import card, sidecar, write_json
 
 LOADING: dict[str, str] = yaml.safe_load((Path(__file__).parent / "loading.yaml").read_text(encoding="utf-8"))
-AUTO = {"classification": "AutoModelForSequenceClassification", "regression": "AutoModelForSequenceClassification",
-        "causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}  # fmt: skip
+AUTO = {**dict.fromkeys(HEADED, "AutoModelForSequenceClassification"), "causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}
 
 
 class Peft:
@@ -48,7 +48,7 @@ class Peft:
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         write_json(folder / "adapter_config.json", config)
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
-        labels = f", num_labels={opened.model.config.num_labels}" if opened.objective in ("classification", "regression") else ""
+        labels = f", num_labels={opened.model.config.num_labels}" if opened.objective in HEADED else ""
         how = LOADING["peft"].format(auto=AUTO[opened.objective], base=opened.base, labels=labels)
         (folder / "README.md").write_text(card(opened, self.name, how), encoding="utf-8")
 

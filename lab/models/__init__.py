@@ -25,7 +25,7 @@ from lab.models.places import Place, cache_folder, locate, resolve
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-Objective = Literal["classification", "regression", "seq2seq", "causal"]
+Objective = Literal["classification", "multi_label", "regression", "seq2seq", "causal"]
 __all__ = ["ModelSpec", "Objective", "Place", "Progress", "build_meta", "cache_folder", "config_of", "fetch", "load", "load_tokenizer",
            "locate", "names", "resolve"]  # fmt: skip
 
@@ -53,7 +53,7 @@ def load(name: str | ModelSpec, *, objective: Objective, num_labels: int | None 
          attn: str | None = None, cache: Path | None = None) -> PreTrainedModel:  # fmt: skip
     """The model with its weights, on the CPU, in eval mode.
 
-    A classification or regression head is new, and initialised from `seed`. `dtype`: a torch dtype or its name; None: fp32.
+    A head (classification, multi_label, regression) is new, and initialised from `seed`. `dtype`: a torch dtype or its name; None: fp32.
     Raises `Refusal` that says what to do when weights are absent, unreadable or not safetensors, or the model cannot do it.
     """
     from lab.models import loading

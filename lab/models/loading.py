@@ -23,13 +23,14 @@ from transformers import (
 
 from lab.design.model import ModelSpec
 from lab.design.refusal import Refusal
+from lab.design.task import HEADED
 from lab.models.places import hub_refusal, locate
 
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else transformers asks a service of the hub to convert what is only a pickle
-HEADS = {"classification": AutoModelForSequenceClassification, "regression": AutoModelForSequenceClassification,
-         "seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}  # fmt: skip
+HEADS = {**dict.fromkeys(HEADED, AutoModelForSequenceClassification), "seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}
 PRETRAINED = {"encoder": AutoModel, "encoder-decoder": AutoModelForSeq2SeqLM, "decoder": AutoModelForCausalLM}
-WORDS = {"seq2seq": "turn one text into another", "causal": "continue a text", "classification": "classify", "regression": "give a number"}
+WORDS = {"seq2seq": "turn one text into another", "causal": "continue a text", "classification": "classify", "multi_label": "give labels",
+         "regression": "give a number"}  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -74,9 +75,9 @@ def config_of(spec: ModelSpec, cache: Path | None = None) -> Any:
 
 
 def _for_task(config: Any, objective: str | None, num_labels: int | None) -> Any:
-    if objective == "classification":
+    if objective in ("classification", "multi_label"):
         config.num_labels = num_labels or 2
-        config.problem_type = "single_label_classification"
+        config.problem_type = f"{'multi' if objective == 'multi_label' else 'single'}_label_classification"
     elif objective == "regression":
         config.num_labels = 1
         config.problem_type = "regression"

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from lab.design.anatomy import Anatomy, anatomy
 from lab.design.method import Method
 from lab.design.model import ModelSpec, Source
+from lab.design.task import HEADED
 from lab.engine import Attached, attach
 from lab.engine.select import own_parameters
 from lab.models import build_meta, config_of
 from lab.planning.log import TRACED
 
-HEADED = ("classification", "regression")
 
 
 @dataclass(frozen=True)

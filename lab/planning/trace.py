@@ -23,6 +23,8 @@ def batch_of(model: nn.Module, objective: str, *, rows: int, tokens: int, target
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if objective == "classification":
         batch["labels"] = torch.zeros(rows, dtype=torch.long, device=device)
+    elif objective == "multi_label":
+        batch["labels"] = torch.zeros(rows, model.config.num_labels, dtype=torch.float32, device=device)
     elif objective == "regression":
         batch["labels"] = torch.zeros(rows, dtype=torch.float32, device=device)
     else:

@@ -25,13 +25,14 @@ from lab.tasks.family import Family, Setting, Stopped
 from lab.tasks.instruction import Instruction
 from lab.tasks.language_modelling import LanguageModelling
 from lab.tasks.math_reasoning import MathReasoning
+from lab.tasks.multi_label import MultiLabel
 from lab.tasks.prepared import Prepared, examples, raw_rows
 from lab.tasks.summarization import Summarization
 from lab.tasks.translation import Translation
 
 FAMILIES: dict[str, type[Family]] = {
     family.name: family
-    for family in (Classification, Regression, Summarization, Translation, LanguageModelling, MathReasoning, Commonsense, Instruction)
+    for family in (Classification, MultiLabel, Regression, Summarization, Translation, LanguageModelling, MathReasoning, Commonsense, Instruction)
 }  # fmt: skip
 SHORTEST = 4  # tokens of the longest input, at least
 __all__ = ["FAMILIES", "Prepared", "Stopped", "TaskSpec", "describe", "names", "objective_of", "prepare", "resolve"]
@@ -113,9 +114,8 @@ def describe(task: str | TaskSpec, n: int = 5) -> dict[str, Any]:
     try:
         rows = raw_rows(spec)
         facts["examples"] = examples(family, spec, n, "train")
-        if spec.family == "classification" and spec.labels:
-            given = [family.format(row, spec, number)["label"] for number, row in enumerate(rows["train"], 1)]
-            facts["balance"] = {name: given.count(place) for place, name in enumerate(spec.labels)}
+        if spec.labels:
+            facts["balance"] = family.balance([family.format(row, spec, number) for number, row in enumerate(rows["train"], 1)], spec)
     except Refusal as refusal:
         return {**facts, "unavailable": refusal.sentence}
     return {**facts, "available": True, "splits": {split: len(part) for split, part in rows.items()}}

@@ -15,7 +15,7 @@ IGNORE = -100  # labels that no loss looks at
 def collate(rows: Sequence[dict[str, Any]], setting: Setting) -> dict[str, torch.Tensor]:
     """What a model's forward takes: input_ids, attention_mask (batch, longest), token_type_ids where the rows have them, labels.
 
-    labels: (batch,) for heads, (batch, longest) for decoders, (batch, longest target) for encoder-decoders.
+    labels: (batch,) for heads, (batch, labels) of 0 and 1 where a row has several, (batch, longest) for decoders, (batch, longest target) for encoder-decoders.
     """
     ids = [row["input_ids"] for row in rows]
     batch = {"input_ids": pad(ids, setting.pad), "attention_mask": pad([[1] * len(each) for each in ids], 0)}
@@ -23,7 +23,7 @@ def collate(rows: Sequence[dict[str, Any]], setting: Setting) -> dict[str, torch
         batch["token_type_ids"] = pad([row["token_type_ids"] for row in rows], 0)
     if "labels" in rows[0]:
         labels = [row["labels"] for row in rows]
-        if setting.objective == "regression":
+        if setting.objective in ("regression", "multi_label"):
             batch["labels"] = torch.tensor(labels, dtype=torch.float32)
         else:
             batch["labels"] = pad(labels, IGNORE) if isinstance(labels[0], list) else torch.tensor(labels)

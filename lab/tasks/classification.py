@@ -6,11 +6,12 @@ likeliest after the prompt is its prediction, and training raises the likelihood
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from lab.design.refusal import Refusal
-from lab.design.task import TaskSpec
+from lab.design.task import HEADED, TaskSpec
 from lab.tasks import cells, choices, sources
 from lab.tasks.family import Example, Family, Loop, Setting, an, fill
 from lab.tasks.metrics import label_metrics, number_metrics
@@ -37,11 +38,10 @@ class Classification(Family):
         return "classification"
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
-        example: Example = {"text": sources.text(row, spec.column("text"), number)}
-        if "text_pair" in spec.columns:
-            example["text_pair"] = sources.text(row, spec.column("text_pair"), number)
-        example["label"] = self._label(row, spec, number)
-        return example
+        return {**self._texts(row, spec, number), "label": self._label(row, spec, number)}
+
+    def _texts(self, row: sources.Row, spec: TaskSpec, number: int | None) -> Example:
+        return {role: sources.text(row, spec.column(role), number) for role in ("text", "text_pair") if role == "text" or role in spec.columns}
 
     def _label(self, row: sources.Row, spec: TaskSpec, number: int | None) -> int:
         """The number of a label that is given by name, by a spelling of it, or, where names are no numbers, by its place."""
@@ -60,8 +60,12 @@ class Classification(Family):
     def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
         return tuple(spec.labels)
 
+    def balance(self, examples: Sequence[Example], spec: TaskSpec) -> dict[str, int]:
+        found = Counter(example["label"] for example in examples)
+        return {label: found[place] for place, label in enumerate(spec.labels)}
+
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
-        if setting.objective not in ("classification", "regression"):
+        if setting.objective not in HEADED:
             words = list(setting.spec.verbalisers or setting.labels)
             prompts = [self._asked(example, setting.spec) for example in examples]
             return choices.encode(prompts, [words] * len(examples), [example["label"] for example in examples], setting, train)
@@ -88,7 +92,7 @@ class Classification(Family):
         return {"loss": loss, **label_metrics(setting.spec.all_metrics, predictions, references, len(setting.labels))}
 
     def _judge(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> tuple[list[int], list[int], float, list[list[float]]]:
-        if setting.objective not in ("classification", "regression"):
+        if setting.objective not in HEADED:
             return choices.judge(model, rows, setting, loop)
         from lab.tasks import scoring
 
@@ -132,6 +136,9 @@ class Regression(Classification):
 
     def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
         return ()
+
+    def balance(self, examples: Sequence[Example], spec: TaskSpec) -> dict[str, int]:
+        return {}
 
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
         return " ".join(example[role] for role in ("text", "text_pair") if role in example), str(example["label"])  # a head gives the number

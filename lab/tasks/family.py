@@ -77,7 +77,7 @@ class Family(abc.ABC):
 
     @abc.abstractmethod
     def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
-        """classification, regression, seq2seq or causal. Raises `Refusal` with the reason where the model cannot do the task."""
+        """classification, multi_label, regression, seq2seq or causal. Raises `Refusal` with the reason where the model cannot do the task."""
 
     @abc.abstractmethod
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
@@ -118,6 +118,10 @@ class Family(abc.ABC):
     def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
         """Names of the classes, for families that have them."""
         return ()
+
+    def balance(self, examples: Sequence[Example], spec: TaskSpec) -> dict[str, int]:
+        """{label: its rows}, for families that have labels."""
+        return {}
 
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
         """(what a decoder reads, what it is to answer) as text; ("", text) where it learns all of it."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from lab.design.refusal import Refusal
 from lab.tasks import cells, sources
+from lab.tasks.multi_label import as_list, flags_of, labels_in
 from lab.tasks.tables import Table
 
 HINTS = {
@@ -22,6 +23,7 @@ HINTS = {
     "messages": ("messages", "conversations", "conversation"),
 }  # fmt: skip
 MANY = 200  # labels beyond which a column is no class
+SEVERAL = 1000  # labels that a task may have where a row has several of them
 
 
 def guess(table: Table) -> tuple[str, dict[str, str]]:
@@ -41,7 +43,13 @@ def guess(table: Table) -> tuple[str, dict[str, str]]:
     options, answer = find("options"), find("answer")
     if options and answer and _holds(table, options, list) and (question := find("question", (options, answer))):
         return "commonsense", {"question": question, "options": options, "answer": answer}
-    label = find("label")
+    label, several = find("label"), flags_of(table.rows, table.columns)
+    if label and (number := next((number for number, row in enumerate(table.rows, 1) if isinstance(row[label], dict)), None)):
+        sources.label(table.rows[number - 1], label, number)  # refuses it
+    if label and any(as_list(row[label]) is not None for row in table.rows):
+        return _several(table, find, label, (label,))
+    if not label and len(several) > 1:
+        return _several(table, find, "|".join(several), several)
     if label and _is_class(table, label):
         text = find("text", (label,)) or _longest(table, (label,))
         columns = {"text": text, "label": label} if text else {}
@@ -50,6 +58,15 @@ def guess(table: Table) -> tuple[str, dict[str, str]]:
         if columns:
             return ("regression" if _is_measure(table, label) else "classification"), columns
     return _guess_writing(table, find)
+
+
+def _several(table: Table, find: Any, label: str, taken: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Several labels for a text, in one column or in those of `taken`."""
+    text = find("text", taken) or _longest(table, taken)
+    pair = find("text_pair", (*taken, text or ""))
+    if text is None:
+        raise Refusal(f"No column of text was found among {', '.join(table.columns)[:200]}; say which column is what.", "columns")
+    return "multi_label", {"text": text, "label": label, **({"text_pair": pair} if pair else {})}
 
 
 def _guess_writing(table: Table, find: Any) -> tuple[str, dict[str, str]]:
@@ -94,6 +111,17 @@ def _longest(table: Table, taken: Sequence[str]) -> str | None:
     return max(texts, key=lambda column: sum(len(str(row[column])) for row in table.rows[:200]), default=None)
 
 
+def label_sets_of(table: Table, column: str, separator: str) -> list[str]:
+    """The labels of rows that have several, as `multi_label.labels_in` reads them; those of columns in the columns' order. Raises `Refusal`."""
+    if column not in table.columns and "|" in column:
+        return column.split("|")
+    try:
+        found = {label for number, row in enumerate(table.rows, 1) for label in labels_in(row, column, separator, number)}
+    except Refusal as problem:
+        raise Refusal(problem.sentence, "columns.label") from None
+    return _enough(found, column, SEVERAL)
+
+
 def labels_of(table: Table, column: str) -> list[str]:
     """The labels that a column holds, numbers in their order. Raises `Refusal` where a row has none, or there are too few or too many."""
     found = set()
@@ -102,8 +130,14 @@ def labels_of(table: Table, column: str) -> list[str]:
             found.add(sources.label(row, column, number))
         except Refusal as problem:
             raise Refusal(problem.sentence, "columns.label") from None
+    return _enough(found, column, MANY)
+
+
+def _enough(found: set[str], column: str, most: int) -> list[str]:
+    if not found:
+        raise Refusal(f"The column '{column}' has no label in any row; two or more are needed.", "columns.label")
     if len(found) < 2:
         raise Refusal(f"The column '{column}' has only one label ('{found.pop()[:60]}'); two or more are needed.", "columns.label")
-    if len(found) > MANY:
-        raise Refusal(f"The column '{column}' has {len(found)} different values; a class column has at most {MANY}.", "columns.label")
+    if len(found) > most:
+        raise Refusal(f"The column '{column}' has {len(found)} different values; a class column has at most {most}.", "columns.label")
     return sorted(found, key=lambda label: (0, float(label), label) if re.fullmatch(r"-?\d+(\.\d+)?", label) else (1, 0.0, label))

@@ -18,7 +18,6 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +29,9 @@ from lab.design import catalogue, own
 from lab.design.boundary import require_inside
 from lab.design.options import validate
 from lab.design.refusal import Refusal
-from lab.design.task import COLUMNS, TaskSpec
+from lab.design.task import COLUMNS, HEADED, TaskSpec
 from lab.tasks import sources
-from lab.tasks.guessing import guess, labels_of
+from lab.tasks.guessing import guess, label_sets_of, labels_of
 from lab.tasks.measuring import histogram, measure_of, sample, shares
 from lab.tasks.tables import LARGEST, Table, kind_of, read_table
 
@@ -65,15 +64,16 @@ class Preview:
 
 
 def preview(path: str | Path, *, name: str = "", family: str = "", columns: Mapping[str, str] | None = None, labels: Sequence[str] = (),
-            max_length: int = 256, prompt: str = "", measure: str = "", limit: int = LARGEST, examples: int = 5, called: str = "") -> Preview:  # fmt: skip
+            max_length: int = 256, prompt: str = "", separator: str = "", measure: str = "", limit: int = LARGEST, examples: int = 5, called: str = "") -> Preview:  # fmt: skip
     """Read the file, guess what is not given, check every row. Nothing is written. Raises `Refusal` that names row and column.
 
-    `measure`: a model preset whose tokenizer counts the lengths; "": words. `called`: the file's name in sentences.
+    `separator`: what stands between the labels of a row that has several in one text. `measure`: a model preset whose tokenizer counts the lengths; "": words. `called`: the file's name in sentences.
     """
     require_inside(path, "file")
     path = Path(path)
     table = _table(path, limit, called)
-    spec = _spec(path, table, name, family, columns, labels, max_length, prompt)
+    family = family or ("multi_label" if separator else "")
+    spec = _spec(path, table, name, family, columns, labels, max_length, prompt, separator)
     from lab.tasks import FAMILIES
 
     kind = FAMILIES[spec.family]()
@@ -86,11 +86,10 @@ def preview(path: str | Path, *, name: str = "", family: str = "", columns: Mapp
     texts = [" ".join(kind.key(row, spec).split("\x1f")) for row in table.rows]
     places = sample(texts)
     lengths = ruler.lengths([texts[place] for place in places])
-    balance = Counter(spec.labels[example["label"]] for example in shown) if spec.family == "classification" else {}
     return Preview(
         spec=spec, columns=table.columns, rows=len(table.rows), bytes=path.stat().st_size,
         splits={split: len(rows) for split, rows in splits.items()}, dropped=duplicates, disputed=disputed, notes=table.notes,
-        balance={label: balance.get(label, 0) for label in spec.labels} if balance else {},
+        balance=kind.balance(shown, spec),
         lengths={"unit": ruler.unit, "measured": len(places), **histogram(lengths, ruler.limit(spec.max_length))},
         examples=[_example(kind, example, spec, ruler) for example in shown[:examples]],
     )  # fmt: skip
@@ -138,15 +137,18 @@ def _chosen(table: Table, family: str, columns: Mapping[str, str] | None) -> tup
     return family or guessed, dict(columns or found)
 
 
-def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str, str] | None, labels: Sequence[str], max_length: int, prompt: str) -> TaskSpec:
+def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str, str] | None, labels: Sequence[str], max_length: int, prompt: str, separator: str) -> TaskSpec:
     family, columns = _chosen(table, family, columns)
     for role, column in columns.items():
         for part in [column] if column in table.columns else column.split("|"):
             _require_column(table, part, f"columns.{role}")
     if family == "classification" and not labels and columns.get("label"):
         labels = labels_of(table, columns["label"])
+    if family == "multi_label" and not labels and columns.get("label"):
+        labels = label_sets_of(table, columns["label"], separator)
     document = {"name": name, "title": name or path.stem, "family": family, "columns": dict(columns), "labels": list(labels), "max_length": max_length,
-                "prompt": prompt, "description": f"Imported from {path.name}.", "source": {"file": str(path), "reading": table.reading, "hash": {"validation": 0.1, "test": 0.1}}}  # fmt: skip
+                "prompt": prompt, "label_separator": separator if family == "multi_label" else "", "description": f"Imported from {path.name}.",
+                "source": {"file": str(path), "reading": table.reading, "hash": {"validation": 0.1, "test": 0.1}}}  # fmt: skip
     spec = validate(TaskSpec, document)
     missing = [role for role in COLUMNS[spec.family][0] if role not in spec.columns]
     if spec.family == "instruction" and not ({"messages"} <= set(columns) or {"instruction", "output"} <= set(columns)):
@@ -174,7 +176,8 @@ def _guessed_for(table: Table, family: str) -> tuple[str, dict[str, str]]:
     except Refusal:
         guessed, found = "", {}
     needed = COLUMNS.get(family, ((), ()))
-    return family, found if guessed == family else {role: role for role in (*needed[0], *needed[1]) if role in table.columns}
+    same = guessed == family or {guessed, family} <= set(HEADED)  # of one text and what is said of it
+    return family, found if same else {role: role for role in (*needed[0], *needed[1]) if role in table.columns}
 
 
 def _example(kind: Any, example: dict[str, Any], spec: TaskSpec, ruler: Any) -> dict[str, Any]:

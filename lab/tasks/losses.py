@@ -1,7 +1,7 @@
 """The loss of a batch as a sum over its targets, so that passes of different sizes add up to the loss of one large batch.
 
 Averaging each pass and then the passes weighs a short answer's words more than a long one's; dividing the sums by the number
-of targets in the whole step does not. A target is a row (classification, regression) or a word that is not -100.
+of targets in the whole step does not. A target is a row (of what has a head) or a word that is not -100.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from lab.design.task import HEADED
+
 IGNORED = -100
 
 
 def count_targets(batch: dict[str, Any], objective: str) -> int:
-    """Rows of a classification or regression batch; words of the answer otherwise (the first of a causal row has no prediction)."""
+    """Rows of a batch for a head; words of the answer otherwise (the first of a causal row has no prediction)."""
     labels = batch["labels"]
-    if objective in ("classification", "regression"):
+    if objective in HEADED:
         return labels.shape[0]
     return int(((labels[:, 1:] if objective == "causal" else labels) != IGNORED).sum())
 
@@ -40,13 +42,16 @@ def inputs_of(batch: dict[str, Any], model: torch.nn.Module, objective: str) -> 
 
 
 def loss_sum(logits: torch.Tensor, labels: torch.Tensor, objective: str, smoothing: float = 0.0) -> torch.Tensor:
-    """Cross-entropy (squared error for regression) summed over targets, in fp32.
+    """Cross-entropy (squared error for regression, each label's own for multi_label, their mean over the labels) summed over targets, in fp32.
 
-    logits (batch, labels) or (batch, words, vocabulary); labels (batch,) or (batch, words). A causal model's word i is
-    predicted by position i-1.
+    logits (batch, labels) or (batch, words, vocabulary); labels (batch,), (batch, labels) of 0 and 1, or (batch, words). A causal
+    model's word i is predicted by position i-1. `smoothing`: a share s of each target is spread evenly; a label's y is then (1 - s)·y + s/2.
     """
     if objective == "regression":
         return F.mse_loss(logits.float().view(-1), labels.float().view(-1), reduction="sum")
+    if objective == "multi_label":
+        wanted = labels.float() * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits.float(), wanted, reduction="none").mean(-1).sum()
     if objective == "causal":  # labels move, not logits: a slice of those would be copied (0.7 GB for 4 rows of 704 words of 128,256)
         labels = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
     flat = logits.reshape(-1, logits.shape[-1]).float()

@@ -1,6 +1,6 @@
 """The metrics, each by a library that others use too, so that figures compare. Imported on first need (rouge_score takes 3 s).
 
-Units: accuracy, f1, exact_match are fractions; matthews, pearson, spearman lie in [-1, 1]; rouge, bleu, chrf are × 100 as
+Units: accuracy, f1 (micro, macro, of a label), subset_accuracy, exact_match are fractions; matthews, pearson, spearman lie in [-1, 1]; rouge, bleu, chrf are × 100 as
 papers print them; perplexity is exp of the mean negative log-likelihood per token.
 """
 
@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 
+PER_LABEL = 30  # labels up to which each has a number of its own
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 
 
@@ -24,6 +25,24 @@ def label_metrics(names: Sequence[str], predictions: Sequence[int], references: 
         "matthews": lambda: metrics.matthews_corrcoef(references, predictions),
     }
     return {name: float(ways[name]()) for name in names if name in ways}
+
+
+def label_set_metrics(names: Sequence[str], predictions: Sequence[Sequence[int]], references: Sequence[Sequence[int]], labels: Sequence[str]) -> dict[str, float]:
+    """f1_micro, f1_macro and subset_accuracy (all labels of a row right), by scikit-learn, of rows × labels of 0 and 1; a label that is never given nor
+    right counts as 0. Of at most `PER_LABEL` labels also "f1:<label>" of each.
+    """
+    import numpy as np
+    from sklearn import metrics
+
+    given, right = np.array(predictions), np.array(references)
+    each = [float(f1) for f1 in metrics.f1_score(right, given, average=None, zero_division=0.0)]
+    ways = {
+        "f1_micro": lambda: metrics.f1_score(right, given, average="micro", zero_division=0.0),
+        "f1_macro": lambda: sum(each) / len(each),
+        "subset_accuracy": lambda: metrics.accuracy_score(right, given),
+    }
+    found = {name: float(ways[name]()) for name in names if name in ways}
+    return found | ({f"f1:{label[:100]}": f1 for label, f1 in zip(labels, each, strict=True)} if len(labels) <= PER_LABEL else {})
 
 
 def number_metrics(names: Sequence[str], predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:

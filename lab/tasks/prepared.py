@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.design.refusal import Refusal
-from lab.design.task import TaskSpec
+from lab.design.task import HEADED, TaskSpec
 from lab.tasks import sources
 from lab.tasks.family import Family, Loop, Setting
 from lab.tasks.rows import Rows
@@ -44,8 +44,8 @@ class Prepared:
 
     @property
     def num_labels(self) -> int | None:
-        """Outputs of a task head: classes, 1 for regression, None where no head is needed."""
-        return {"classification": len(self.setting.labels), "regression": 1}.get(self.objective)
+        """Outputs of a task head: labels, 1 for regression, None where no head is needed."""
+        return {**dict.fromkeys(HEADED, len(self.setting.labels)), "regression": 1}.get(self.objective)
 
     @functools.cached_property
     def train(self) -> Rows:

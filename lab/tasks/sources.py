@@ -259,11 +259,15 @@ def text(row: Row, column: str, number: int | None = None) -> str:
 
 def label(row: Row, column: str, number: int | None = None) -> str:
     """A column's label in its one form, see `cells.label`. Raises `Refusal` where there is none, or several."""
-    found = value(row, column, number)
+    return as_label(value(row, column, number), column, number)
+
+
+def as_label(found: Any, column: str, number: int | None = None) -> str:
+    """A value as a label. Raises `Refusal` that names row and column."""
     try:
         shown = cells.label(found)
     except cells.NoText as error:
-        raise Refusal(f"{_row(number)} has {error} in column '{column}': a label is one name or one number.", "task.columns") from None
+        raise Refusal(f"{_row(number)} has {error} in column '{column}': a label is one name or one number; lists of labels are of the kind multi_label.", "task.columns") from None
     if not shown:
         raise Refusal(f"{_row(number)} has no label in column '{column}'.", "task.columns")
     if len(shown) > LETTERS:

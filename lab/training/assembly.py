@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from lab.design.refusal import Refusal
 from lab.design.spec import RunSpec
+from lab.design.task import HEADED
 from lab.engine import attach
 from lab.engine.attached import Attached
 from lab.engine.select import own_parameters
 from lab.models import config_of, load, load_tokenizer
 from lab.tasks import Prepared, prepare
 
-HEADED = ("classification", "regression")
 MATRIX_WORDS = 2  # dimensions from which weight decay applies
 
 
@@ -37,7 +37,7 @@ class Assembly:
 
     @property
     def objective(self) -> str:
-        """classification, regression, seq2seq or causal."""
+        """classification, multi_label, regression, seq2seq or causal."""
         return self.task.objective
 
     @property
@@ -80,7 +80,7 @@ class Assembly:
 
 
 def head_of(model: nn.Module, objective: str) -> dict[str, nn.Parameter]:
-    """The parameters of a new task head: those of a classification or regression model that are not pre-trained ones."""
+    """The parameters of a new task head: those of a model with one that are not pre-trained ones."""
     if objective not in HEADED:
         return {}
     own = {id(p) for p in own_parameters(model).values()} | {id(p) for p in model.base_model.parameters()}

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.design.refusal import Refusal
-from lab.design.task import COLUMNS
+from lab.design.task import COLUMNS, HEADED
 from lab.origins import ASKING
 from lab.export.source import Opened, adapter_folder, open_run
 from lab.tasks import prepare
@@ -21,9 +21,9 @@ _opened: OrderedDict[tuple[str, int], tuple[Opened, Any]] = OrderedDict()
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """{"kind": labels | number | text, "on": ..., "off": ...} of {"run", "text", "pair"}. Raises Refusal.
+    """{"kind": labels | several | number | text, "on": ..., "off": ...} of {"run", "text", "pair"}. Raises Refusal.
 
-    labels: [[name, probability], ...], likeliest first; number: a float; text: what was generated. "off" is the model without its
+    labels: [[name, probability], ...], likeliest first; several: the same of labels that are judged each by itself; number: a float; text: what was generated. "off" is the model without its
     method: for a new task head, the base model under this run's head.
     """
     opened, prepared = _get(str(request.get("run", "")))
@@ -54,7 +54,7 @@ def _rows(prepared: Any, request: Mapping[str, Any]) -> Rows:
     spec, text, pair = prepared.spec, _text(request.get("text"), "text"), str(request.get("pair") or "").strip()
     needed, allowed = COLUMNS[spec.family]
     values = {"text": text, "source": text, "instruction": text, "input": "", "output": "-", "target": "-", "text_pair": pair,
-              "label": spec.labels[0] if spec.labels else 0.0, "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "-"}]}  # fmt: skip
+              "label": spec.labels[:1] if spec.family == "multi_label" else spec.labels[0] if spec.labels else 0.0, "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "-"}]}  # fmt: skip
     if "text_pair" in spec.columns and not pair:
         raise Refusal("This run's task compares two texts: write the second one too.", "pair")
     row = {spec.column(role): values[role] for role in (*needed, *allowed) if role in values and (role in needed or role in spec.columns)}
@@ -74,14 +74,15 @@ def _once(opened: Opened, prepared: Any, rows: Rows | None, request: Mapping[str
 
     if rows is None:
         return "text", _continued(opened, _text(request.get("text"), "text"))
-    if prepared.objective in ("classification", "regression"):
+    if prepared.objective in HEADED:
         batch = {name: tensor for name, tensor in prepared.collate([rows[0]]).items() if name != "labels"}
         with torch.no_grad():
             scores = opened.model(**batch).logits[0].float()
         if prepared.objective == "regression":
             return "number", float(scores[0])
-        shares = scores.softmax(0).tolist()
-        return "labels", sorted(([name, share] for name, share in zip(prepared.label_names, shares, strict=True)), key=lambda pair: -pair[1])
+        several = prepared.objective == "multi_label"
+        shares = (scores.sigmoid() if several else scores.softmax(0)).tolist()
+        return "several" if several else "labels", sorted(([name, share] for name, share in zip(prepared.label_names, shares, strict=True)), key=lambda pair: -pair[1])
     made = prepared.predictions(opened.model, 1, rows=rows)[0]
     if "probability" in made and isinstance(made["probability"], float):
         return "labels", [[str(made["prediction"]), made["probability"]]]

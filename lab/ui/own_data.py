@@ -19,7 +19,7 @@ from lab.ui import views_data
 from lab.ui.refusing import refused
 from lab.ui.words import language_asked, say
 
-TEXTS = ("family", "prompt", "measure")
+TEXTS = ("family", "prompt", "separator", "measure")
 
 
 def take(path: object) -> str:
@@ -35,7 +35,7 @@ def take(path: object) -> str:
 
 
 def look(asked: Any) -> dict[str, Any]:
-    """What {"upload" or "path", "family", "columns", "max_length", "prompt", "measure", "name", "language"} would import.
+    """What {"upload" or "path", "family", "columns", "max_length", "prompt", "separator", "measure", "name", "language"} would import.
 
     Returns {"form": what the fields show, None where the file cannot be read, "html": the preview, "errors": [[field, sentence]]}.
     """

@@ -10,6 +10,7 @@ from lab.design import numbers
 from lab.design.refusal import Refusal
 from lab.runs import Run, default
 from lab.tasks import resolve
+from lab.tasks.multi_label import THRESHOLD
 from lab.ui import reading, views_readings
 from lab.ui.markup import esc
 from lab.ui.words import say
@@ -56,12 +57,14 @@ def _side(title: str, side: str, said: dict[str, Any], language: str) -> str:
 
 
 def _answer(kind: str, value: Any, language: str) -> str:
-    if kind == "labels":
+    if kind in ("labels", "several"):
+        shown = max(SHOWN_LABELS, sum(share >= THRESHOLD for _, share in value)) if kind == "several" else SHOWN_LABELS
         bars = "".join(
-            f'<tr><th scope="row">{esc(name)}</th><td><span class="lab-share-bar"><i style="width:{100 * share:.1f}%"></i></span></td><td class="right num" title="{share!r}">{100 * share:.1f} %</td></tr>'
-            for name, share in value[:SHOWN_LABELS]
+            f'<tr{' class="given"' if kind == "several" and share >= THRESHOLD else ""}><th scope="row">{esc(name)}</th><td><span class="lab-share-bar"><i style="width:{100 * share:.1f}%"></i></span></td><td class="right num" title="{share!r}">{100 * share:.1f} %</td></tr>'
+            for name, share in value[:shown]
         )
-        return f'<table class="lab-labels"><tbody>{bars}</tbody></table>'
+        note = f'<p class="lab-muted">{esc(say(language, "try.several"))}</p>' if kind == "several" else ""
+        return f'<table class="lab-labels"><tbody>{bars}</tbody></table>{note}'
     if kind == "number":
         return f'<p class="lab-count">{esc(numbers.number(float(value), 4))}</p>'
     return f"<blockquote>{esc(value)}</blockquote>" if value else f'<p class="lab-muted">{esc(say(language, "try.nothing"))}</p>'

@@ -30,6 +30,9 @@ def say(language: str, key: str, **values: Any) -> str:
 def metric_name(language: str, metric: str) -> str:
     """A metric as pages show it: `rougeL` is ROUGE-L, `final f1` that of the last evaluation."""
     name = metric.removeprefix("final ")
+    if name.startswith("f1:"):
+        shown = say(language, "curve.f1.of", label=name[3:])
+        return shown if name == metric else say(language, "metric.final", metric=shown)
     key = "chart.eval_loss" if name == "loss" else f"curve.eval_{name}"
     shown = say(language, key) if key in TABLE else name.replace("_", " ")
     return shown if name == metric else say(language, "metric.final", metric=shown)

@@ -2,7 +2,7 @@
 (function () {
   const Lab = (window.Lab = window.Lab || {});
   const { h, say } = Lab;
-  const KEY = "lab_data_1", FRESH = { upload: "", path: "", family: "", columns: {}, max_length: 256, prompt: "", name: "" };
+  const KEY = "lab_data_1", FRESH = { upload: "", path: "", family: "", columns: {}, max_length: 256, prompt: "", separator: "", name: "" };
   const OTHER = "\u0000other";
 
   Lab.dataShown = (element) => {
@@ -80,7 +80,7 @@
 
     // the field of this form that an error is about
     place(field) {
-      const known = ["family", "max_length", "prompt", "name", "measure", ...Object.keys(this.doc.columns).map((role) => "columns." + role)];
+      const known = ["family", "max_length", "prompt", "separator", "name", "measure", ...Object.keys(this.doc.columns).map((role) => "columns." + role)];
       if (known.includes(field) || field.startsWith("columns.")) return field;
       return field === "columns" ? "family" : "file";
     }
@@ -119,20 +119,22 @@
 
     fields() {
       const { form, doc } = this, size = `${form.file} · ${this.bytes(form.bytes)}`;
-      const family = h("select", { id: "data-family", onchange: (event) => this.set({ family: event.target.value, columns: {}, prompt: "" }) },
+      const family = h("select", { id: "data-family", onchange: (event) => this.set({ family: event.target.value, columns: {}, prompt: "", separator: "" }) },
         this.offers.families.map(([name, title]) => h("option", { value: name, selected: name === form.family }, title)));
       const length = h("input", { id: "data-length", type: "text", inputmode: "numeric", value: String(doc.max_length), oninput: (event) => { doc.max_length = event.target.value.trim(); this.later(); } });
       const measure = h("select", { id: "data-measure", onchange: (event) => this.set({ measure: event.target.value }) },
         this.offers.measures.map(([name, title]) => h("option", { value: name, selected: name === doc.measure }, title)));
       const prompt = h("textarea", { id: "data-prompt", rows: 3, maxlength: 20000, placeholder: form.prompt, oninput: (event) => { doc.prompt = event.target.value; this.later(); } }, doc.prompt);
+      const separator = h("input", { id: "data-separator", type: "text", maxlength: 8, spellcheck: "false", autocomplete: "off", placeholder: ";", value: doc.separator, oninput: (event) => { doc.separator = event.target.value; this.later(); } });
       const name = h("input", { id: "data-name", type: "text", maxlength: 60, spellcheck: "false", autocomplete: "off", value: doc.name, oninput: (event) => { doc.name = event.target.value.trim(); this.later(); } });
       const wrap = (node) => h("span", { class: "lab-whole" }, node);
       return [
         h("h3", { class: "lab-chosen-file" }, size),
         this.field("family", "data.family", wrap(family), "data.family.help", "data-family"),
         ...form.roles.map(([role, needed]) => this.role(role, needed)),
+        form.family === "multi_label" ? this.field("separator", "data.separator", wrap(separator), "data.separator.help", "data-separator") : null,
         h("div", { class: "lab-two" }, this.field("max_length", "data.longest", wrap(length), "", "data-length"), this.field("measure", "data.measure", wrap(measure), "", "data-measure")),
-        form.family === "language_modelling" || form.family === "regression" ? null : h("details", { open: Boolean(doc.prompt) || Boolean(this.errors.prompt) }, h("summary", {}, say("data.prompt")), this.field("prompt", "data.prompt.label", wrap(prompt), "data.prompt.help", "data-prompt")),
+        ["language_modelling", "regression", "multi_label"].includes(form.family) ? null : h("details", { open: Boolean(doc.prompt) || Boolean(this.errors.prompt) }, h("summary", {}, say("data.prompt")), this.field("prompt", "data.prompt.label", wrap(prompt), "data.prompt.help", "data-prompt")),
         this.field("name", "data.name", wrap(name), "data.name.help", "data-name"),
         h("button", { type: "button", class: "lab-cta", id: "data-import", disabled: !this.ready, onclick: () => this.import() }, say("data.import")),
       ].filter(Boolean);

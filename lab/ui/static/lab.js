@@ -21,7 +21,7 @@
     if (!pair) return key;
     return pair[Lab.language === "zh" ? 1 : 0].replace(/\{(\w+)\}/g, (all, name) => (name in values ? values[name] : all));
   };
-  Lab.metric = (name) => ((window.LAB_WORDS || {})["curve.eval_" + name] ? Lab.say("curve.eval_" + name) : name.replaceAll("_", " "));
+  Lab.metric = (name) => (name.startsWith("f1:") ? Lab.say("curve.f1.of", { label: name.slice(3) }) : (window.LAB_WORDS || {})["curve.eval_" + name] ? Lab.say("curve.eval_" + name) : name.replaceAll("_", " "));
   Lab.pick = (english, chinese) => (Lab.language === "zh" && chinese ? chinese : english);
 
   // h("button", {class: "x", onclick: f, "aria-label": "y"}, "text", child): an element; text is never read as HTML
