@@ -59,8 +59,9 @@ def _side(title: str, side: str, said: dict[str, Any], language: str) -> str:
 def _answer(kind: str, value: Any, language: str) -> str:
     if kind in ("labels", "several"):
         shown = max(SHOWN_LABELS, sum(share >= THRESHOLD for _, share in value)) if kind == "several" else SHOWN_LABELS
+        given = lambda share: "given" if kind == "several" and share >= THRESHOLD else ""  # noqa: E731
         bars = "".join(
-            f'<tr{' class="given"' if kind == "several" and share >= THRESHOLD else ""}><th scope="row">{esc(name)}</th><td><span class="lab-share-bar"><i style="width:{100 * share:.1f}%"></i></span></td><td class="right num" title="{share!r}">{100 * share:.1f} %</td></tr>'
+            f'<tr class="{given(share)}"><th scope="row">{esc(name)}</th><td><span class="lab-share-bar"><i style="width:{100 * share:.1f}%"></i></span></td><td class="right num" title="{share!r}">{100 * share:.1f} %</td></tr>'
             for name, share in value[:shown]
         )
         note = f'<p class="lab-muted">{esc(say(language, "try.several"))}</p>' if kind == "several" else ""
