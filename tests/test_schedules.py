@@ -127,15 +127,72 @@ def test_aflora_freezes_tensors_for_good(rule: str) -> None:
         for key, value in still.items():
             assert torch.equal(run.schedule.tensors[key], value) and run.schedule.tensors[key].grad is None
             assert run.schedule.tensors[key] not in run.optimizer.state
-        share = 1.0 if step <= first else 0.0 if step >= last else (1 - (step - first) / (last - first)) ** 3
-        if rule == "paper" and step > first and (step % 4 == 0 or step >= last):
+        done = step - 1  # updates before this step's gradient
+        share = 1.0 if done <= first else 0.0 if done >= last else (1 - (done - first) / (last - first)) ** 3
+        if rule == "paper" and done > first and (done % 4 == 0 or done > last):
             assert total - len(now) == round(share * total)
-        if step <= first:
+        if done <= first:
             assert not now
-        if step >= last:
+        if done > last:
             assert len(now) == total
     assert all(name.endswith((".d", ".b")) for name in run.attached.trainable()) and len(run.attached.trainable()) == 2 * 6
     assert run.attached.trainable_now == sum(d.d.numel() + d.b.numel() for d in run.attached.deltas.values())
+
+
+def released_freezing(gradients, total: int, first: int, last: int, every: int = 10, beta1: float = 0.85, beta2: float = 0.95) -> list[int]:
+    """How many tensors still train after each iteration t = 0, 1, ... of the released AFLoRA, from its formulas (readme and glue/utils.py).
+
+    A window's mean |g| enters Ī = β1·Ī + (1−β1)·I and Ū = β2·Ū + (1−β2)·|I − Ī| at the first iteration of the next window. For
+    t_i < t ≤ T − t_f, at every tenth t, r = (1 − (t−t_i)/(T−t_i−t_f))³; after that r = 0 at every t. With N elements of Ī·Ū in tensors
+    that still train and q the ⌊N·(1−r)⌋-th smallest, a tensor freezes when the mean of its Ī·Ū is below q.
+    """
+    live, mean, average, spread, left = set(gradients(0)), {}, {}, {}, []
+    for t in range(total):
+        now = gradients(t) if live else {}
+        place = t % every
+        for key in live:
+            if place == 0:
+                window = mean.get(key, torch.zeros_like(now[key]))
+                average[key] = beta1 * average.get(key, torch.zeros_like(window)) + (1 - beta1) * window
+                spread[key] = beta2 * spread.get(key, torch.zeros_like(window)) + (1 - beta2) * (window - average[key]).abs()
+            mean[key] = (mean[key] * place + now[key].abs()) / (place + 1) if place else now[key].abs()
+        if live and t > first and (t > last or place == 0):
+            r = 0.0 if t > last else (1 - (t - first) / (last - first)) ** 3
+            each = {key: average[key] * spread[key] for key in live}
+            ordered = torch.cat([score.flatten() for score in each.values()]).sort().values
+            k = int(len(ordered) * (1 - r))
+            live = {key for key in live if k == 0 or not each[key].mean() < ordered[k - 1]}
+        left.append(len(live))
+    return left
+
+
+def test_aflora_code_freezes_as_the_released_rule_does() -> None:
+    """48 tensors over 1,000 steps on the same gradients, which fall over the run at speeds of their own; the paper's rule is far off."""
+    changes = {"deltas.0.at": ["ffn.up", "ffn.down"], "deltas.0.rank": 4, "deltas.0.schedule.start": 0.05, "deltas.0.schedule.finish": 0.7}
+    left: dict[str, list[int]] = {}
+    for rule in ("code", "paper"):
+        model = tiny("bert", "classification", num_hidden_layers=12)
+        schedule = next(iter(attach(model, load_method("aflora", {**changes, "deltas.0.schedule.rule": rule}), seed=1).schedules.values()))
+        assert len(schedule.tensors) == 48
+        sizes = {key: 10 ** (index % 7 / 3 - 1) for index, key in enumerate(schedule.tensors)}
+        shapes = {key: tensor.shape for key, tensor in schedule.tensors.items()}
+
+        def gradients(t: int, sizes=sizes, shapes=shapes) -> dict[str, torch.Tensor]:
+            noise = torch.Generator().manual_seed(t)
+            return {key: size * math.exp(-t * size / 300) * torch.randn(shapes[key], generator=noise) for key, size in sizes.items()}
+
+        schedule.begin(1000, None)
+        for step in range(1, 1001):
+            now = gradients(step - 1) if schedule.training() else {}
+            for key in schedule.training():
+                schedule.tensors[key].grad = now[key]
+            schedule.after_backward(step)
+            schedule.after_step(step)
+            left.setdefault(rule, []).append(len(schedule.training()))
+    expected = released_freezing(gradients, 1000, 50, 300)
+    assert left["code"] == expected
+    assert expected[50] == 48 and 0 < expected[100] < 48 and expected[-1] == 0 and len(set(expected)) > 5
+    assert max(abs(a - b) for a, b in zip(left["paper"], expected, strict=True)) >= 8
 
 
 # -- LaMDA --------------------------------------------------------------------------------------------------------------------

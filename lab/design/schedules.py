@@ -33,7 +33,7 @@ class AFLoRAFreezing(Options):
     finish: float = option(0.6, ge=0, lt=1, label="finish", symbol="t_f", help="Fraction of the run, at its end, in which none of them train.")
     every: int = option(10, ge=1, unit="steps", label="every", help="Steps over which |gradient| is averaged, and between two decisions.")
     rule: Literal["code", "paper"] = option(
-        "code", label="rule", help="code: freeze tensors whose mean score is under the element quantile; paper: the lowest share of tensors."
+        "code", label="rule", help="code: of what still trains, freeze tensors whose mean score is under the elements' 1 − r(t) quantile, as released (it compounds); paper: keep the share r(t) of all tensors."
     )
     frozen_from_start: list[Literal["attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out"]] = option(
         default_factory=list, label="frozen from the start", help="Representations whose A and B never train."

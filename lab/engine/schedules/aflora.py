@@ -1,8 +1,10 @@
 """AFLoRA (Liu et al. 2024, arXiv 2403.13269): A and B freeze tensor by tensor, for good; the scaling vectors train on.
 
-Score of a tensor: mean(Ī∘Ū) with I the |gradient| averaged over windows of 10 steps, Ī and Ū smoothed (β 0.85, 0.95). The share
-that trains is 1 until t_i, then (1 − (t−t_i)/(T−t_i−t_f))³, 0 at the end. `paper` freezes the lowest tensors until that share is
-reached; `code` takes the quantile over all elements that still train and freezes the tensors whose mean score is below it.
+Score of an element: Ī·Ū with I the |gradient| averaged over windows of `every` steps, Ī and Ū smoothed (β 0.85, 0.95). The share
+r(t) is 1 until t_i, then (1 − (t−t_i)/(T−t_i−t_f))³, 0 at the end; t counts the updates made before the gradient, so windows end and
+decisions fall at step t+1. `paper` keeps r(t) of all tensors, those of the highest mean score. `code`, as released: of the N elements
+in tensors that still train, the k-th smallest score is the threshold, k = ⌊N·(1 − r(t))⌋, and every tensor whose mean is below it
+freezes. What has frozen does not count any more, so its shares compound, and it freezes far sooner than `paper`.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ class AFLoRA(Schedule):
 
     @torch.no_grad()
     def after_backward(self, step: int) -> None:
+        if step > 1 and (step - 1) % self.options.every == 0:
+            self._smooth()
         for key in self.training():
             gradient = self.tensors[key].grad
             if gradient is not None:
@@ -45,12 +49,10 @@ class AFLoRA(Schedule):
 
     @torch.no_grad()
     def after_step(self, step: int) -> bool:
-        due = step % self.options.every == 0
-        if due:
-            self._smooth()
-        if step <= self.first or not self.training() or not (due or step >= self.last):
+        done = step - 1
+        if done <= self.first or not self.training() or not (done > self.last or done % self.options.every == 0):
             return False
-        goes = self.choose(cubic(step, self.first, self.last))
+        goes = self.choose(cubic(done, self.first, self.last))
         for key in goes:
             self.freeze(self.tensors[key])
             for table in (self.average, self.spread, self.window):
@@ -65,19 +67,19 @@ class AFLoRA(Schedule):
             self.spread[key] = smooth(self.spread.get(key), (mean - self.average[key]).abs(), self.options.beta2)
 
     def choose(self, share: float) -> list[str]:
-        """Which tensors freeze now, so that about `share` of them all goes on training."""
+        """Which of the tensors that still train freeze now, at share r(t) = `share`; at 0 all of them."""
         live = self.training()
-        stay = round(share * len(self.tensors))
-        if stay >= len(live):
-            return []
-        if stay == 0:
+        if share == 0:
             return live
         scores = {key: self.average[key] * self.spread[key] if key in self.average else torch.zeros_like(self.tensors[key]) for key in live}
         means = {key: float(score.mean()) for key, score in scores.items()}
         if self.options.rule == "paper":
-            return sorted(live, key=means.get)[: len(live) - stay]
+            return sorted(live, key=means.get)[: max(0, len(live) - round(share * len(self.tensors)))]
         elements = torch.cat([score.flatten() for score in scores.values()])
-        threshold = float(elements.kthvalue(max(1, round((1 - stay / len(live)) * len(elements)))).values)
+        count = int(len(elements) * (1 - share))
+        if count == 0:
+            return []
+        threshold = float(elements.kthvalue(count).values)
         return [key for key in live if means[key] < threshold]
 
     def measurements(self) -> dict[str, float]:
