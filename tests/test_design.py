@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lab.design.allocation import rank_ladder
-from lab.design.anatomy import chosen_layers
+from lab.design.anatomy import anatomy, chosen_layers
 from lab.design.catalogue import load_method, names, read
 from lab.design.count import count
 from lab.design.method import Method
@@ -16,7 +16,7 @@ from lab.design.model import ModelSpec
 from lab.design.nearest import nearest, neighbours
 from lab.design.options import fields, override, validate
 from lab.design.refusal import Refusal
-from lab.design.rules import problems
+from lab.design.rules import notes, problems
 from lab.design.spec import RunSpec, Training, spec_of
 
 SIX = ["attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.down"]
@@ -46,13 +46,37 @@ def test_published_counts(name: str, method: str, changes: dict, what: str, numb
 
 @pytest.mark.parametrize(
     ("method", "changes", "percent"),
-    [("prefix-tuning", {"deltas.0.rank": 200}, 3.6), ("adapter-pfeiffer", {"deltas.0.rank": 600}, 7.2), ("mam", {}, 6.7),
+    [("prefix-tuning", {"deltas.0.rank": 200}, 3.6), ("adapter-pfeiffer", {"deltas.0.rank": 600}, 7.2), ("mam", {"deltas.0.encoder": "none"}, 6.7),
      ("adapter-parallel-ffn", {"deltas.0.rank": 1024}, 12.3)],
 )  # fmt: skip
 def test_published_percentages_on_bart_large(method: str, changes: dict, percent: float) -> None:
     found = count(load_method(method, changes), model("bart-large"))
     weights = 100 * (found.trainable - found.biases) / found.total  # the paper's formulas leave biases out
     assert weights == pytest.approx(percent, abs=0.1)
+
+
+@pytest.mark.parametrize("method", ["mam", "prefix-lora-ffn"])
+def test_the_papers_count_what_is_kept_once_the_prefix_is_folded(method: str) -> None:
+    direct, through = (count(load_method(method, changes), model("bart-large")) for changes in ({"deltas.0.encoder": "none"}, {}))
+    assert through.final == direct.trainable == direct.final < through.trainable
+
+
+def test_all_linear_is_every_projection_that_the_model_has() -> None:
+    seven = [*SIX[:5], "ffn.gate", SIX[5]]
+    for name, places in (("llama-2-7b", seven), ("t5-base", SIX), ("bert-base-uncased", SIX), ("gpt2", SIX), ("bart-large", SIX)):
+        method = load_method("lora", {"deltas.0.at": "all-linear"})
+        body = anatomy(model(name).config)
+        assert body.places(method.deltas[0]) == places
+        assert {site.representation for site in body.sites(method.deltas[0])} == set(places)
+        written_out = load_method("lora", {"deltas.0.at": places})
+        assert count(method, model(name)).trainable == count(written_out, model(name)).trainable
+        assert notes(method, body) == notes(load_method("lora", {"deltas.0.at": ["attn-linear", "ffn-linear"]}), body) == []
+        left_out = notes(load_method("lora", {"deltas.0.at": SIX}), body)
+        assert [field for field, _ in left_out] == (["deltas.0.at"] if places == seven else [])
+    for preset in ("adalora", "aflora", "lamda", "lamda-plus-plus"):
+        assert "ffn.gate" in {site.representation for site in anatomy(model("llama-2-7b").config).sites(load_method(preset).deltas[0])}
+    assert load_method("lora", {"deltas.0.at": ["all-linear", "attn.q", "ffn-linear"]}).deltas[0].at == ["all-linear"]
+    assert problems(load_method("lora", {"deltas.0.at": ["ffn.gate"]}), anatomy(model("bert-base-uncased").config))
 
 
 @pytest.mark.parametrize("preset", names("methods"))

@@ -13,7 +13,7 @@ from lab.design.method import Method
 from lab.design.options import validate
 from lab.design.refusal import Refusal
 from lab.design.rules import problems
-from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS
+from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, SETS
 from lab.engine import body_of
 
 NO_BIASES = ("t5", "llama", "mistral", "qwen3", "gemma3", "phi3", "smollm3", "modernbert")
@@ -73,7 +73,7 @@ def _delta() -> st.SearchStrategy[dict]:
         delta: dict = {"form": form.name}
         # half of the time a value that the form accepts, so that enough examples live
         fitting = draw(st.booleans())
-        places = form.representations if fitting and form.representations else tuple(REPRESENTATIONS)
+        places = form.representations if fitting and form.representations else (*REPRESENTATIONS, *SETS)
         delta["at"] = draw(st.lists(st.sampled_from(sorted(places)), min_size=1, max_size=3, unique=True))
         if draw(st.booleans()):
             delta["insertion"] = draw(st.sampled_from(sorted(form.insertions if fitting else INSERTIONS)))

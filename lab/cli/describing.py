@@ -9,7 +9,9 @@ from lab import verbs
 from lab.cli.answer import Answer, facts, shorten, table
 from lab.cli.request import apply, assignments, document_of, method_document
 from lab.design import catalogue, numbers
+from lab.design.anatomy import anatomy
 from lab.design.refusal import Refusal
+from lab.design.rules import notes
 from lab.design.spec import spec_of
 
 
@@ -68,19 +70,24 @@ def tasks(arguments: Namespace) -> Answer:
 
 
 def count(arguments: Namespace) -> Answer:
-    """{"trainable", "total", "percent", "by_delta", "biases"}, and "final" where it differs."""
+    """{"trainable", "total", "percent", "by_delta", "biases"}, "final" where it differs, and "notes" where something may not be what was meant."""
     from lab.models import resolve
 
     document = apply({"method": method_document(arguments.method)}, assignments(arguments.set))
     if set(document) > {"method"}:
         raise Refusal("count has only a method to set, as in --set deltas.0.rank=16.", "set")
-    result = verbs.count(resolve(arguments.model), document["method"])
+    model = resolve(arguments.model)
+    result = verbs.count(model, document["method"])
+    told = notes(verbs.method_of(document["method"]), anatomy(model.config))
+    if told:
+        result = {**result, "notes": [sentence for _, sentence in told]}
 
     def text() -> str:
         lines = [
             ("trainable", f"{result['trainable']:,}  ({numbers.percent(result['percent'])} of {result['total']:,})"),
             ("biases", f"{result['biases']:,}" if result["biases"] else ""),
             ("at the end", f"{result['final']:,}" if "final" in result else ""),
+            *(("note", sentence) for _, sentence in told),
             *((shorten(name, 60), f"{value:,}") for name, value in (result["by_delta"].items() if len(result["by_delta"]) > 1 else ())),
         ]
         return facts(lines)

@@ -13,6 +13,7 @@ from typing import Any
 from lab.design.architecture import Architecture, AttentionMap, StackMap, architecture_of, holds, size
 from lab.design.method import Delta
 from lab.design.refusal import Refusal
+from lab.design.space import REPRESENTATIONS, SETS
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,6 @@ class Anatomy:
         first = self.stacks[0]
         missing = set() if first.gated else {"ffn.gate"}
         missing |= set() if first.fused else {"attn.qkv"}
-        from lab.design.space import REPRESENTATIONS
-
         return [name for name in REPRESENTATIONS if name not in missing]
 
     def sites(self, delta: Delta) -> list[Site]:
@@ -112,22 +111,28 @@ class Anatomy:
             raise Refusal(f"{self.architecture.name} has no {' or '.join(delta.stacks)} stack; it has {there}.", "stacks")
         for representation in delta.at:
             self._require(representation)
+        places = self.places(delta)
         found: list[Site] = []
         for name, stack in self.sublayers():
             if name not in wanted:
                 continue
-            if "embed" in delta.at and name != "cross":
+            if "embed" in places and name != "cross":
                 found.append(self._site(delta, "embed", name, stack, 0))
             for layer in chosen_layers(delta.layers, stack.layers):
-                for representation in delta.at:
+                for representation in places:
                     if representation != "embed" and (name != "cross" or representation.startswith("attn.")):
                         found.append(self._site(delta, representation, name, stack, layer))
         if not found:
             raise Refusal(f"Nothing is left to modify: {', '.join(delta.at)} does not exist in the chosen stacks of {self.architecture.name}.", "at")
         return found
 
+    def places(self, delta: Delta) -> list[str]:
+        """The representations of a delta in this model: a set's members that the model lacks are left out."""
+        there = self.representations()
+        return [name for name in delta.places if name in there or name in delta.at]
+
     def _require(self, representation: str) -> None:
-        if representation not in self.representations():
+        if representation not in SETS and representation not in self.representations():
             what = {"ffn.gate": "has no gated FFN, so there is no ffn.gate", "attn.qkv": "does not fuse its projections, so there is no attn.qkv"}
             other = {"ffn.gate": "ffn.up", "attn.qkv": "attn.q, attn.k or attn.v"}
             raise Refusal(f"{self.architecture.name} {what[representation]}; use {other[representation]}.", "at")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lab.design.forms import FORMS
 from lab.design.method import Delta, Method
-from lab.design.space import COMPOSITIONS, REPRESENTATIONS
+from lab.design.space import COMPOSITIONS, REPRESENTATIONS, SET_WORDS
 
 SELECTIONS = {
     "all": "\\theta \\leftarrow \\theta - \\eta\\,\\nabla_\\theta\\mathcal{L}\\quad\\text{(all weights)}",
@@ -30,7 +30,7 @@ def latex(method: Method) -> list[str]:
 
 def _delta(delta: Delta) -> str:
     form = FORMS[delta.form]
-    where = ",\\,".join(REPRESENTATIONS[name].latex for name in delta.at)
+    where = ",\\,".join({**REPRESENTATIONS, **SET_WORDS}[name].latex for name in delta.at)
     if delta.composition == "rescale":
         return f"h \\leftarrow l \\odot h,\\quad h\\in\\{{{where}\\}}"
     x = "" if form.name in ("bias", "tokens") else ",\\quad x = h" if delta.insertion == "sequential" else ",\\quad x = \\text{input}"

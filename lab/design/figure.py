@@ -69,7 +69,7 @@ def lit_layers(method: Method, stack: Stack) -> set[int]:
     lit: set[int] = set()
     for delta in method.deltas:
         here = delta.stacks is None or stack.name in delta.stacks or ("cross" in delta.stacks and stack.cross)
-        if here and delta.at != ["embed"]:
+        if here and delta.places != ["embed"]:
             try:
                 lit |= set(chosen_layers(delta.layers, count))
             except Refusal:

@@ -11,13 +11,16 @@ from lab.design.forms import FORMS
 from lab.design.options import Options, option
 from lab.design.refusal import Refusal
 from lab.design.schedules import EnergyAllocation, Schedule, Selection
-from lab.design.space import REPRESENTATIONS, CompositionName, Family, InsertionName, Nonlinearity, RepresentationName, StackName
+from lab.design.space import REPRESENTATIONS, SETS, CompositionName, Family, InsertionName, Nonlinearity, PlaceName, StackName
 
 
 class Delta(Options):
     """One modification Δh. It is built once per layer and stack for each of the representations in `at`."""
 
-    at: list[RepresentationName] = option(min_length=1, label="modified representation", symbol="h", zh="修改表示", help="Which h is modified.")
+    at: list[PlaceName] = option(
+        min_length=1, label="modified representation", symbol="h", zh="修改表示",
+        help="Which h is modified; all-linear, attn-linear and ffn-linear stand for all projections, with the FFN's gate where there is one.",
+    )  # fmt: skip
     form: str = option(label="functional form", zh="函数形式", help="What computes Δh: " + ", ".join(FORMS) + ".")
     insertion: InsertionName = option("parallel", label="insertion form", zh="插入形式", help="What feeds Δh: the sublayer's input, or h itself.")
     composition: CompositionName = option("add", label="composition", zh="组合函数", help="How Δh joins h.")
@@ -65,10 +68,24 @@ class Delta(Options):
             raise Refusal(f"There is no functional form '{form}'; there are {', '.join(FORMS)}.")
         return form
 
+    @field_validator("at", mode="before")
+    @classmethod
+    def _one_by_itself(cls, at: Any) -> Any:
+        """`at: all-linear` is written without brackets."""
+        return [at] if isinstance(at, str) else at
+
     @field_validator("at")
     @classmethod
     def _each_once(cls, at: list[str]) -> list[str]:
-        return sorted(set(at), key=list(REPRESENTATIONS).index)
+        """In the order of a layer; what a set in the list stands for is not named twice."""
+        covered = {name for chosen in at for name in SETS.get(chosen, ())} | ({"attn-linear", "ffn-linear"} if "all-linear" in at else set())
+        return sorted(set(at) - covered, key=[*SETS, *REPRESENTATIONS].index)
+
+    @property
+    def places(self) -> list[str]:
+        """The representations in `at`, sets written out in the order of a layer: with ffn.gate, whether or not a model has one (see Anatomy.places)."""
+        names = {name for chosen in self.at for name in SETS.get(chosen, (chosen,))}
+        return sorted(names, key=list(REPRESENTATIONS).index)
 
     @property
     def strength(self) -> float | Literal["learned"]:

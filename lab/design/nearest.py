@@ -109,19 +109,23 @@ def _cost(one: Delta | None, other: Delta | None) -> float:
     for field, (_, weight) in FIELDS.items():
         a, b = _value(one, field), _value(other, field)
         if field == "at":
-            total += weight * len(set(one.at) ^ set(other.at)) / len(set(one.at) | set(other.at))
+            total += weight * len(set(one.places) ^ set(other.places)) / len(set(one.places) | set(other.places))
         elif a != b:
             total += weight
     return total
 
 
 def _value(delta: Delta, field: str) -> Any:
-    value = getattr(delta, field)
+    value = delta.places if field == "at" else getattr(delta, field)
     if field in ("schedule", "allocation"):
         return value.name if value else "none"
     if field == "x" and value in ("normed", "projection"):
         return "auto"  # on most sites the same
     return tuple(value) if isinstance(value, list) else value
+
+
+def _shown(delta: Delta, field: str) -> Any:
+    return tuple(delta.at) if field == "at" else _value(delta, field)
 
 
 def _steps(one: Delta | None, other: Delta | None) -> list[Step]:
@@ -130,7 +134,7 @@ def _steps(one: Delta | None, other: Delta | None) -> list[Step]:
         words = f"{there.form} at {', '.join(there.at)}"
         return [Step("deltas", "deltas", "" if one is None else words, words if one is None else "")]
     return [
-        Step(dimension, field, _words(_value(one, field)), _words(_value(other, field)))
+        Step(dimension, field, _words(_shown(one, field)), _words(_shown(other, field)))
         for field, (dimension, _) in FIELDS.items()
         if _value(one, field) != _value(other, field)
     ]

@@ -42,6 +42,15 @@ def problems(method: Method, anatomy: Anatomy | None = None) -> list[Refusal]:
     return found
 
 
+def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
+    """What may run as it is, and may not be what was meant on this model: (field, sentence)."""
+    found = []
+    for index, delta in enumerate(method.deltas):
+        if anatomy.stacks[0].gated and "ffn.up" in delta.places and "ffn.gate" not in delta.places:
+            found.append((f"deltas.{index}.at", f"{anatomy.architecture.name} has a gated FFN, and delta {index + 1} leaves its gate as it is: ffn-linear or all-linear takes ffn.gate in."))
+    return found
+
+
 def _whole(method: Method) -> Iterator[Refusal]:
     if not method.deltas and not method.select:
         yield Refusal("Nothing would train: add a delta, or select weights of the model.", "deltas")
@@ -64,20 +73,20 @@ def _delta(delta: Delta) -> Iterator[Refusal]:
         return
     yield from _options_fit(delta, form)
     yield from _schedule_fits(delta)
-    if delta.insertion == "parallel" and "embed" in delta.at and delta.form != "tokens":
+    if delta.insertion == "parallel" and "embed" in delta.places and delta.form != "tokens":
         yield Refusal("The embeddings have no hidden input: choose insertion sequential at embed.", "insertion")
-    if delta.x != "auto" and delta.insertion == "sequential" and delta.at != ["ffn.residual"]:
+    if delta.x != "auto" and delta.insertion == "sequential" and delta.places != ["ffn.residual"]:
         yield Refusal("A sequential delta reads h itself: leave the input at auto, or choose insertion parallel.", "x")
-    if delta.x == "projection" and delta.insertion == "parallel" and not set(delta.at) <= set(PROJECTIONS):
+    if delta.x == "projection" and delta.insertion == "parallel" and not set(delta.places) <= set(PROJECTIONS):
         yield Refusal("Only projections have an input of their own: choose input normed or residual, or other representations.", "x")
-    if delta.x in ("normed",) and set(delta.at) & {"ffn.down"}:
+    if delta.x in ("normed",) and set(delta.places) & {"ffn.down"}:
         yield Refusal("ffn.down is read as a projection: for the sublayer's input choose ffn.out, or input residual.", "x")
     if delta.x == "residual" and delta.form == "slots":
         yield Refusal("Slots are read by queries, which come from the sublayer's normed input: leave the input at auto.", "x")
 
 
 def _form_fits(delta: Delta, form) -> Iterator[Refusal]:
-    if form.representations and not set(delta.at) <= set(form.representations):
+    if form.representations and not set(delta.places) <= set(form.representations):
         yield Refusal(form.refusals.get("representation", f"{form.label} goes to {', '.join(form.representations)} only."), "at")
     for field, allowed in (("insertion", form.insertions), ("composition", form.compositions), ("nonlinearity", form.nonlinearities)):
         value = getattr(delta, field)
@@ -162,7 +171,7 @@ def _trained_parts(delta: Delta, form) -> Iterator[Refusal]:
     if delta.form == "lowrank" and delta.init in SPECTRAL:
         if delta.core != "square":
             yield Refusal("The spectral start puts the singular values into a square core: choose core square.", "init")
-        if delta.insertion != "parallel" or not set(delta.at) <= set(PROJECTIONS) - {"ffn.out"} or delta.x in ("residual", "normed"):
+        if delta.insertion != "parallel" or not set(delta.places) <= set(PROJECTIONS) - {"ffn.out"} or delta.x in ("residual", "normed"):
             yield Refusal("The spectral start reads the weight of a projection: choose parallel at projections such as attn.q.", "init")
         if delta.composition == "learned-gate" or delta.scale == "learned":
             yield Refusal("The spectral start leaves the residual in the weight, so its scale must be fixed: choose composition scaled.", "composition")
@@ -172,7 +181,7 @@ def _trained_parts(delta: Delta, form) -> Iterator[Refusal]:
 
 def part_names(delta: Delta) -> list[str]:
     """The parts of the delta's form, and of its composition and norm, by name."""
-    site = Site(delta.at[0], "encoder", 0, 8, 8, "h", 1, 1, 8)
+    site = Site(delta.places[0], "encoder", 0, 8, 8, "h", 1, 1, 8)
     return [part.name for part in all_parts(delta, site)]
 
 
@@ -195,7 +204,7 @@ def _schedule_fits(delta: Delta) -> Iterator[Refusal]:
     if kind == "lamda" and delta.trainable is not None and not {"B", "core"} <= set(delta.trainable):
         yield Refusal("LaMDA's schedule freezes B and keeps the core: both must be among the trained parts.", "trainable")
     if delta.allocation:
-        if not lowrank or not (delta.insertion == "parallel" and set(delta.at) <= set(PROJECTIONS) - {"ffn.out"}):
+        if not lowrank or not (delta.insertion == "parallel" and set(delta.places) <= set(PROJECTIONS) - {"ffn.out"}):
             yield Refusal("The energy score is of a projection's weight: choose form lowrank, parallel, at projections such as attn.q.", "allocation")
         elif delta.allocation.rank_min > delta.rank or delta.allocation.rank_max < delta.rank:
             yield Refusal(f"Rank {delta.rank} is the mean: it must lie between rank_min and rank_max.", "allocation.rank_min")
@@ -209,7 +218,7 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
     except Refusal as problem:
         yield problem
         return
-    if anatomy.model_type == "opt" and delta.composition == "learned-gate" and any(a.startswith("ffn") for a in delta.at):
+    if anatomy.model_type == "opt" and delta.composition == "learned-gate" and any(a.startswith("ffn") for a in delta.places):
         yield Refusal("OPT flattens the sequence before its FFN, so no gate can average over it there: choose an attention representation.", "composition")
     if anatomy.config.get("chunk_size_feed_forward") and delta.composition == "learned-gate":
         yield Refusal("This model splits the sequence in its FFN (chunk_size_feed_forward), so no gate can average over it.", "composition")

@@ -9,6 +9,8 @@ RepresentationName = Literal[
     "attn.q", "attn.k", "attn.v", "attn.qkv", "attn.heads", "attn.out",
     "ffn.up", "ffn.gate", "ffn.act", "ffn.down", "ffn.out", "ffn.residual", "layer.out", "embed",
 ]  # fmt: skip
+SetName = Literal["attn-linear", "ffn-linear", "all-linear"]
+PlaceName = Literal[RepresentationName, SetName]
 InsertionName = Literal["parallel", "sequential"]
 CompositionName = Literal["add", "scaled", "gated", "learned-gate", "rescale"]
 StackName = Literal["encoder", "decoder", "cross"]
@@ -43,6 +45,20 @@ REPRESENTATIONS: dict[str, Word] = {
         Word("ffn.residual", "The FFN's output plus its residual, before the norm that may follow.", "前馈子层输出与残差之和（归一化之前）", "z"),
         Word("layer.out", "The layer's output, after add and norm.", "整层的输出（相加与归一化之后）", "h_{\\mathrm{layer}}"),
         Word("embed", "The input embeddings.", "输入嵌入", "e"),
+    )
+}  # fmt: skip
+SETS: dict[str, tuple[str, ...]] = {  # several representations under one name; what a model has not (the gate of a plain FFN) is left out
+    "attn-linear": ("attn.q", "attn.k", "attn.v", "attn.out"),
+    "ffn-linear": ("ffn.up", "ffn.gate", "ffn.down"),
+    "all-linear": ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.gate", "ffn.down"),
+}
+SET_WORDS: dict[str, Word] = {
+    word.name: word
+    for word in (
+        Word("attn-linear", "Every projection of the attention: q, k, v and out.", "注意力的全部投影：q、k、v 和 out", "\\mathrm{attention\\ projections}"),
+        Word("ffn-linear", "Every projection of the FFN: up, down, and the gate where there is one.", "前馈网络的全部投影：up、down，以及门（若有）", "\\mathrm{FFN\\ projections}"),
+        Word("all-linear", "Every projection of the layer: q, k, v, out, up, down, and the FFN's gate where there is one.",
+             "层内全部投影：q、k、v、out、up、down，以及前馈网络的门（若有）", "\\mathrm{all\\ projections}"),
     )
 }  # fmt: skip
 INSERTIONS: dict[str, Word] = {

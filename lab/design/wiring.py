@@ -29,7 +29,7 @@ class Wiring:
 
     def at(self, representation: str, insertion: str | None = None) -> list[tuple[int, Delta]]:
         """The deltas at a representation of this stack, in order, of one insertion form where given."""
-        found = [(i, d) for i, d in enumerate(self.method.deltas) if representation in d.at and (not self.where or d.stacks is None or self.where in d.stacks)]
+        found = [(i, d) for i, d in enumerate(self.method.deltas) if representation in d.places and (not self.where or d.stacks is None or self.where in d.stacks)]
         return [(i, d) for i, d in found if insertion is None or d.insertion == insertion]
 
     @staticmethod

@@ -59,7 +59,7 @@ def sidecar(opened: Any, format: str) -> dict[str, Any]:
         "adapter": opened.adapter,
         "metrics": opened.metrics,
         "design": [
-            {"functional_form": delta.form, "modified_representation": delta.at, "insertion_form": delta.insertion,
+            {"functional_form": delta.form, "modified_representation": opened.attached.body.places(delta), "insertion_form": delta.insertion,
              "composition": delta.composition, "rank": delta.rank, "scale": delta.strength, "nonlinearity": delta.nonlinearity}
             for delta in method.deltas
         ],

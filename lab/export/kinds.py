@@ -74,7 +74,7 @@ def _require_linear(delta: Delta, body: Anatomy) -> None:
         raise Refusal(f"PEFT has no type for a low-rank change with composition {delta.composition}", "format")
     if delta.norm != "none":
         raise Refusal("PEFT has no type for a low-rank change with a layer norm of its own", "format")
-    for representation in delta.at:
+    for representation in body.places(delta):
         reads = source(delta, representation)
         own = reads == "projection" or representation in OWN_INPUT and (reads == "sublayer" or reads == "residual" and body.post_norm)
         if delta.insertion != "parallel" or not own or representation in ("embed", "attn.heads", "ffn.act", "ffn.residual", "layer.out"):
@@ -85,7 +85,7 @@ def _fused(delta: Delta, body: Anatomy) -> bool:
     """Whether one of the projections is a slice of a fused one."""
     places = {"attn.q": "q", "attn.k": "k", "attn.v": "v"}
     for stack in body.stacks:
-        for representation in delta.at:
+        for representation in body.places(delta):
             sublayer, _, what = representation.partition(".")
             path = getattr(stack.map.attention if sublayer == "attn" else stack.map.ffn, places.get(representation, what), "")
             if "[" in path:
@@ -101,7 +101,7 @@ def _normed_after(representation: str, body: Anatomy) -> bool:
 def _scales(method: Method, body: Anatomy) -> str:
     seen: set[str] = set()
     for delta in method.deltas:
-        for representation in delta.at:
+        for representation in body.places(delta):
             if representation not in SCALED_OUTPUT + SCALED_INPUT:
                 raise Refusal(f"An IA3 in PEFT scales projections, and {representation} is none", "format")
             if representation in ("attn.out", "ffn.out") and _normed_after(representation, body):

@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, wait_for_everyone
 
+from lab.design.rules import notes
 from lab.design.spec import RunSpec
 from lab.origins import held
 from lab.training import artefacts, devices
@@ -146,6 +147,8 @@ def _introduce(loop: Loop, precision: str, note: str, say: Callable[[str], None]
         + (f", {loop.processes} processes" if loop.processes > 1 else ""))  # fmt: skip
     if note:
         say(f"Note: {note}.")
+    for _, sentence in notes(spec.method, assembly.attached.body):
+        say(f"Note: {sentence}")
 
 
 def _conclude(result: dict[str, Any], loop: Loop, say: Callable[[str], None]) -> None:

@@ -17,7 +17,7 @@ from lab.design.options import validate
 from lab.design.refusal import Refusal
 from lab.design.rules import problems
 from lab.design.settling import with_composition, with_form, with_group
-from lab.design.space import COMPOSITIONS, REPRESENTATIONS
+from lab.design.space import COMPOSITIONS, REPRESENTATIONS, SETS
 from lab.design.spec import RunSpec, spec_of
 from lab.models import locate, resolve
 from lab.tasks import resolve as resolve_task
@@ -152,8 +152,11 @@ def _delta_reasons(delta_json: str, model: str) -> dict[str, dict[str, str]]:
         for choice in kinds:
             if choice != (delta[name] or {}).get("name") and (why := _objection(with_group(delta, name, choice), name, body)):
                 found.setdefault(name, {})[choice] = why
-    for choice in REPRESENTATIONS:
-        if choice not in delta["at"] and (why := _objection({**delta, "at": [choice]}, "at", body)):
+    for choice in (*REPRESENTATIONS, *SETS):
+        if choice in delta["at"]:
+            continue
+        inside = next((one for one in delta["at"] if choice in SETS.get(one, ())), "")
+        if why := f"{inside} takes {choice} in already." if inside else _objection({**delta, "at": [choice]}, "at", body):
             found.setdefault("at", {})[choice] = why
     return found
 

@@ -12,7 +12,7 @@ from lab.design.method import Delta
 from lab.design.options import OptionField, fields
 from lab.design.refusal import Refusal
 from lab.design.schedules import EnergyAllocation, Schedule, Selection
-from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, StackName
+from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, SET_WORDS, SETS, StackName
 from lab.design.spec import RunSpec, Training
 from lab.ui.words import TABLE, of_preset
 
@@ -42,7 +42,7 @@ def schema(language: str = "en") -> dict[str, Any]:
         "identity": [_field(field) for field in fields(RunSpec) if field.path in ("seed", "name")],
         "main": MAIN, "own": OWN, "training_main": TRAINING_MAIN,
         "forms": {name: _form(form) for name, form in FORMS.items()},
-        "words": _dimension_words(),
+        "words": _dimension_words(), "sets": SETS,
         "selections": {kind.model_fields["what"].default: {"fields": [_field(f, kind.model_fields["what"].default) for f in fields(kind) if f.path != "what"]}
                        for kind in get_args(get_args(Selection)[0])},
         "groups": {name: {one.model_fields["name"].default: {"label": TABLE[f"group.{one.model_fields['name'].default}"], "fields": [_field(f, one.model_fields["name"].default) for f in fields(one) if f.path != "name"]}
@@ -57,7 +57,7 @@ def _said(language: str, key: str) -> str:
 
 def _field(field: OptionField, group: str = "") -> dict[str, Any]:
     """A field with its Chinese words: those of its own group first (`help.adalora.start`), else those of its path."""
-    several = {"at": tuple(REPRESENTATIONS), "stacks": get_args(StackName)}.get(field.path, ())
+    several = {"at": (*REPRESENTATIONS, *SETS), "stacks": get_args(StackName)}.get(field.path, ())
     chinese = lambda what: TABLE.get(f"{what}.{group}.{field.path}", TABLE.get(f"{what}.{field.path}", ["", ""]))[1]  # noqa: E731
     return {
         **asdict(field), "default": _plain(field.default), "choices": several or field.choices, "several": bool(several),
@@ -77,7 +77,7 @@ def _form(form: Any) -> dict[str, Any]:
 
 def _dimension_words() -> dict[str, dict[str, list[str]]]:
     """{field: {value: [English, Chinese, help, Chinese help]}} for the values of the dimensions."""
-    groups = {"composition": COMPOSITIONS, "insertion": INSERTIONS, "at": REPRESENTATIONS}
+    groups = {"composition": COMPOSITIONS, "insertion": INSERTIONS, "at": {**REPRESENTATIONS, **SET_WORDS}}
     words = {field: {} for field in (*groups, "stacks", "nonlinearity", "init")}
     for field, group in groups.items():
         for name, word in group.items():

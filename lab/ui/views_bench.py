@@ -8,6 +8,7 @@ from lab.design import equation, numbers
 from lab.design.count import LABELS, Count
 from lab.design.forms import FORMS
 from lab.design.method import Method
+from lab.design.rules import notes as notes_on
 from lab.ui.answering import Answer
 from lab.ui.markup import esc, percent, weights
 from lab.ui.refusing import refused
@@ -25,6 +26,8 @@ def costs(found: Answer, language: str) -> str:
     else:
         parts.append('<p class="lab-count">–</p>')
     parts.append(_problems(found, language))
+    if found.method and found.body and not found.errors:
+        parts += [f'<p class="lab-note" data-field="method.{path}">{esc(refused(language, sentence))}</p>' for path, sentence in notes_on(found.method, found.body)]
     if found.place and not found.present:
         parts.append(f'<p class="lab-note">{esc(refused(language, found.place))}</p>')
     return "".join(parts)

@@ -321,7 +321,7 @@
     several(choices, path, value, optional, id) {
       const chosen = new Set(value || []), lines = new Map();
       for (const choice of choices) {
-        const sublayer = (choice[0].match(/^(attn|ffn)\./) || [])[1] || "";
+        const sublayer = choice[0] in this.schema.sets ? "linear" : (choice[0].match(/^(attn|ffn)\./) || [])[1] || "";
         lines.set(sublayer, [...(lines.get(sublayer) || []), choice]);
       }
       return h("span", { class: "lab-chips" + (lines.size > 1 ? " by-line" : ""), role: "group", id }, [...lines].map(([sublayer, members]) => h("span", {}, sublayer ? h("i", {}, sublayer) : null,
@@ -333,10 +333,12 @@
         onclick: (event) => {
           if (!this.may(event)) return;
           chosen.has(name) ? chosen.delete(name) : chosen.add(name);
-          event.currentTarget.setAttribute("aria-pressed", String(chosen.has(name)));
+          const covered = (path.endsWith(".at") && chosen.has(name) && this.schema.sets[name]) || [];
+          covered.forEach((one) => chosen.delete(one));
+          for (const chip of event.currentTarget.closest(".lab-chips").querySelectorAll("[data-choice]")) chip.setAttribute("aria-pressed", String(chosen.has(chip.dataset.choice)));
           const list = choices.map(([one]) => one).filter((one) => chosen.has(one));
           this.set(path, list.length || !optional ? list : null);
-        } }, sublayer ? title.slice(sublayer.length + 1) : title);
+        } }, sublayer === "linear" ? title.replace(/-linear$/, "") : sublayer ? title.slice(sublayer.length + 1) : title);
     }
 
     training() {
