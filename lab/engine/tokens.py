@@ -136,7 +136,7 @@ def text_ids(delta: Delta, tokenizer: Any) -> Tensor:
     """The tokens of a delta's initial text. Raises `Refusal` where there are none, or no tokenizer."""
     if tokenizer is None:
         raise Refusal("Initialisation text needs the model's tokenizer: choose vocabulary where there is none.", "init")
-    ids = torch.tensor(tokenizer(delta.text, add_special_tokens=False)["input_ids"])
+    ids = torch.tensor(tokenizer(delta.text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
     if not len(ids):
         raise Refusal("The initial text has no tokens: write a longer one, or choose vocabulary.", "text")
     return ids

@@ -13,7 +13,7 @@ from typing import Any
 from lab.design.refusal import Refusal
 from lab.design.task import HEADED, TaskSpec
 from lab.tasks import cells, choices, sources
-from lab.tasks.family import Example, Family, Loop, Setting, an, fill
+from lab.tasks.family import Example, Family, Loop, Setting, an, frame
 from lab.tasks.metrics import label_metrics, number_metrics
 
 WITH_HEAD = frozenset({"bart", "mbart", "t5", "mt5"})  # encoder-decoders that transformers gives a classification head
@@ -70,7 +70,7 @@ class Classification(Family):
             prompts = [self._asked(example, setting.spec) for example in examples]
             return choices.encode(prompts, [words] * len(examples), [example["label"] for example in examples], setting, train)
         pairs = [example["text_pair"] for example in examples] if examples and "text_pair" in examples[0] else None
-        tokens = setting.tokenizer([example["text"] for example in examples], pairs, truncation=True, max_length=setting.max_length)
+        tokens = setting.plain([example["text"] for example in examples], pairs, truncation=True, max_length=setting.max_length)
         kinds = tokens.get("token_type_ids") if getattr(setting.config, "type_vocab_size", 0) > 1 else None
         rows = []
         for i, (ids, example) in enumerate(zip(tokens["input_ids"], examples, strict=True)):
@@ -78,14 +78,14 @@ class Classification(Family):
             rows.append({**row, "token_type_ids": kinds[i]} if kinds is not None else row)
         return rows
 
-    def _asked(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
+    def _asked(self, example: Example, spec: TaskSpec) -> tuple[str, tuple[str, ...]]:
         """(the text that may be cut, the wording around it)."""
         template = spec.prompt or (self.pair_prompt if "text_pair" in example else self.prompt)
-        return example["text"], fill(template, {**example, "text": "\0"})
+        return example["text"], frame(template, example, "text")
 
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
-        text, frame = self._asked(example, spec)
-        return frame.replace("\0", text), f" {(spec.verbalisers or spec.labels)[example['label']]}"
+        text, wording = self._asked(example, spec)
+        return text.join(wording), f" {(spec.verbalisers or spec.labels)[example['label']]}"
 
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
         predictions, references, loss, _ = self._judge(model, rows, setting, loop)

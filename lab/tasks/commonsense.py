@@ -14,7 +14,7 @@ from lab.design.refusal import Refusal
 from lab.design.task import TaskSpec
 from lab.tasks import choices, sources
 from lab.tasks.classification import readable
-from lab.tasks.family import Example, Family, Loop, Setting, fill
+from lab.tasks.family import Example, Family, Loop, Setting, fill, frame
 from lab.tasks.metrics import label_metrics
 
 
@@ -71,8 +71,8 @@ class Commonsense(Family):
         return "\x1f".join((super().key(row, spec), *self._options(row, spec, None)))
 
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
-        frame = setting.spec.prompt or self.prompt
-        prompts = [(example["question"], fill(frame, {"question": "\0"})) for example in examples]
+        wording = frame(setting.spec.prompt or self.prompt, {}, "question")
+        prompts = [(example["question"], wording) for example in examples]
         return choices.encode(prompts, [e["options"] for e in examples], [e["answer"] for e in examples], setting, train)
 
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.design.refusal import Refusal
 from lab.design.task import COLUMNS, TaskSpec
-from lab.tasks import sources
+from lab.tasks import control, sources
 
 if TYPE_CHECKING:
     from lab.tasks.rows import Rows
@@ -42,6 +42,11 @@ class Setting:
     @property
     def decoder(self) -> bool:
         return self.objective == "causal"
+
+    @property
+    def plain(self) -> Any:
+        """The tokenizer as it reads what people wrote: see `lab.tasks.control`."""
+        return control.plain(self.tokenizer)
 
     @property
     def pad(self) -> int:
@@ -134,12 +139,19 @@ class Family(abc.ABC):
 
 def fill(template: str, values: dict[str, Any]) -> str:
     """A template with {name} replaced by values; unlike str.format it reaches into nothing."""
-    pieces = []
+    return frame(template, values)[0]
+
+
+def frame(template: str, values: dict[str, Any], hole: str = "") -> tuple[str, ...]:
+    """The wording before, between and after each {hole} of a template, its other names replaced: `source.join(frame)` is the whole."""
+    pieces = [""]
     for literal, name, _, _ in string.Formatter().parse(template):
-        pieces.append(literal)
-        if name is not None:
-            pieces.append(str(values.get(name) or ""))
-    return "".join(pieces)
+        pieces[-1] += literal
+        if name is not None and name == hole:
+            pieces.append("")
+        elif name is not None:
+            pieces[-1] += str(values.get(name) or "")
+    return tuple(pieces)
 
 
 def an(noun: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from lab.design.refusal import Refusal
 from lab.design.task import TaskSpec
 from lab.tasks import sources
+from lab.tasks.control import chat_ids
 from lab.tasks.family import Example, Setting, fill
 from lab.tasks.prompting import answers, encode_prompts
 from lab.tasks.writing import Writing, answer_row
@@ -64,11 +65,9 @@ class Instruction(Writing):
         if not setting.decoder:
             plain = [{"source": "\n\n".join(turn["content"] for turn in e["messages"]), "target": e["target"]} for e in examples]
             return super().encode(plain, setting, train)
-        tokenizer = setting.tokenizer
         targets = answers([example["target"] for example in examples], setting, end=True)
-        if tokenizer.chat_template:
-            texts = [tokenizer.apply_chat_template(e["messages"], tokenize=False, add_generation_prompt=True) for e in examples]
-            prompts = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        if setting.tokenizer.chat_template:
+            prompts = [chat_ids(setting.tokenizer, e["messages"], add_generation_prompt=True) for e in examples]
         else:
             texts = [fill(ALPACA, {"instruction": "\n\n".join(turn["content"] for turn in e["messages"])}) for e in examples]
             prompts = encode_prompts(texts, setting)

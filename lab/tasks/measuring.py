@@ -101,6 +101,7 @@ def _tokens(file: str) -> Tokens:
     tokenizer = Tokenizer.from_file(file)
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True  # as text, which is how training reads it
     return Tokens(tokenizer)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 PIECE = 1000  # rows formatted and tokenised at once
+ENCODING = 2  # raised when every family's encoding changes: 2 reads control tokens' names in texts as text
 
 
 class Prepared:
@@ -91,7 +92,7 @@ class Prepared:
         drawn = (rows, seed) if rows is not None else None
         kinds = getattr(self.setting.config, "type_vocab_size", None)
         parts = [facts, sources.fingerprint(self.spec.source), _tokenizer_print(self.setting.tokenizer), self.objective, self.max_length,
-                 self.family.version, split, split == "train" or None, drawn, kinds]  # fmt: skip
+                 self.family.version, ENCODING, split, split == "train" or None, drawn, kinds]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode("utf-8")).hexdigest()
 
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:

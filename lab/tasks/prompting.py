@@ -27,18 +27,18 @@ def answers(texts: Sequence[str], setting: Setting, end: bool = False) -> list[l
     return [each + tail for each in _ids(texts, setting, special=False)]
 
 
-def cut(source: str, frame: str, setting: Setting, room: int) -> str:
-    """The prompt `frame` with "\\0" replaced by as much of `source` as fits before an answer of `room` tokens.
+def cut(source: str, frame: Sequence[str], setting: Setting, room: int) -> str:
+    """The prompt with as much of `source` between the pieces of its `frame` as fits before an answer of `room` tokens.
 
     Raises `Refusal` where the wording alone fills the longest input.
     """
-    fixed = len(_ids([frame.replace("\0", "")], setting, special=True)[0])
+    fixed = len(_ids(["".join(frame)], setting, special=True)[0])
     budget = setting.max_length - fixed - (room if setting.decoder else 0) - 1
     if budget < 1:
         raise Refusal(f"The prompt's wording alone fills the longest input of {setting.max_length} tokens; make it longer.", "training.max_length")
     if len(source) > budget:  # a token has at least one character
-        source = clip(source, budget, setting.tokenizer)
-    return frame.replace("\0", source)
+        source = clip(source, budget, setting.plain)
+    return source.join(frame)
 
 
 def clip(text: str, tokens: int, tokenizer) -> str:
@@ -53,4 +53,4 @@ def clip(text: str, tokens: int, tokenizer) -> str:
 def _ids(texts: Sequence[str], setting: Setting, special: bool) -> list[list[int]]:
     if not texts:
         return []
-    return setting.tokenizer(list(texts), add_special_tokens=special, verbose=False)["input_ids"]
+    return setting.plain(list(texts), add_special_tokens=special, verbose=False)["input_ids"]

@@ -9,7 +9,7 @@ from lab.design.refusal import Refusal
 from lab.design.task import TaskSpec
 from lab.tasks import sources
 from lab.tasks.classification import readable
-from lab.tasks.family import Example, Family, Loop, Setting, fill
+from lab.tasks.family import Example, Family, Loop, Setting, fill, frame
 from lab.tasks.metrics import perplexity, text_metrics
 from lab.tasks.prompting import answers, cut, encode_prompts
 
@@ -37,7 +37,7 @@ class Writing(Family):
         return self._decoder_rows(examples, setting, train) if setting.decoder else self._seq2seq_rows(examples, setting, train)
 
     def _seq2seq_rows(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
-        spec, tokenizer = setting.spec, setting.tokenizer
+        spec, tokenizer = setting.spec, setting.plain
         prefix = spec.prefix if setting.config.model_type in ("t5", "mt5") else ""
         inputs = tokenizer([prefix + example["source"] for example in examples], truncation=True, max_length=setting.max_length)["input_ids"]
         limit = min(spec.target_length, setting.max_length) if not _relative(setting.config) else spec.target_length
@@ -52,8 +52,8 @@ class Writing(Family):
         spec = setting.spec
         room = min(spec.target_length, max(1, setting.max_length // 2))
         template = spec.prompt or self.prompt
-        frame = fill(template, {"source": "\0"})
-        prompts = encode_prompts([cut(example["source"], frame, setting, room) for example in examples], setting)
+        wording = frame(template, {}, "source")
+        prompts = encode_prompts([cut(example["source"], wording, setting, room) for example in examples], setting)
         targets = answers([" " + example["target"] for example in examples], setting, end=True)
         return [answer_row(*each, setting, train) for each in zip(prompts, targets, [e["target"] for e in examples], strict=True)]
 

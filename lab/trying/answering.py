@@ -11,6 +11,7 @@ from lab.design.task import COLUMNS, HEADED
 from lab.origins import ASKING
 from lab.export.source import Opened, adapter_folder, open_run
 from lab.tasks import prepare
+from lab.tasks.control import plain
 from lab.tasks.rows import Rows
 
 KEPT = 3  # models in memory
@@ -93,7 +94,7 @@ def _continued(opened: Opened, text: str) -> str:
     """How a language model goes on."""
     import torch
 
-    tokens = opened.tokenizer(text, return_tensors="pt", truncation=True, max_length=512)
+    tokens = plain(opened.tokenizer)(text, return_tensors="pt", truncation=True, max_length=512)
     gated = any(delta.composition == "learned-gate" for delta in opened.spec.method.deltas)
     with torch.no_grad():
         made = opened.model.generate(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], max_new_tokens=NEW_TOKENS, do_sample=False,
