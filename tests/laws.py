@@ -7,7 +7,7 @@ import functools
 from typing import Any
 
 import torch
-from tiny import ARCHITECTURES, DECODERS, ENCODERS, tiny, tiny_batch
+from tiny import ARCHITECTURES, DECODERS, DROPOUTS, ENCODERS, tiny, tiny_batch
 
 from lab.design.count import count_on
 from lab.design.method import Method
@@ -29,7 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {  # tiny models are 32 wide
 
 @functools.cache
 def _pristine(architecture: str):
-    return tiny(architecture, OBJECTIVES[architecture])
+    return tiny(architecture, OBJECTIVES[architecture], **dict.fromkeys(DROPOUTS[architecture], 0.2))
 
 
 def fresh(architecture: str):
@@ -50,6 +50,15 @@ def batch_of(architecture: str) -> dict[str, torch.Tensor]:
 def logits(model, architecture: str) -> torch.Tensor:
     with torch.no_grad():
         return model(**batch_of(architecture)).logits
+
+
+def dropped(model, architecture: str) -> torch.Tensor:
+    """The logits in training mode, the model's dropouts on, with the same masks each time."""
+    model.train()
+    torch.manual_seed(11)
+    found = logits(model, architecture)
+    model.eval()
+    return found
 
 
 def snapshot(model) -> dict[str, torch.Tensor]:
@@ -92,7 +101,8 @@ def check_refusal_touches_nothing(model, architecture: str, method: Method, befo
 def check_laws(architecture: str, method: Method, steps: int = 4) -> None:
     """Laws 1 to 5 for a method that is accepted on this architecture."""
     model = fresh(architecture)
-    before, plain = snapshot(model), logits(model, architecture)
+    before, plain, masked = snapshot(model), logits(model, architecture), dropped(model, architecture)
+    assert not torch.equal(plain, masked), "no dropout"
     attached = attach(model, method, seed=1)
     _law_1_unchanged_at_start(model, architecture, method, plain)
     _law_5_count(attached, architecture, method)
@@ -101,11 +111,12 @@ def check_laws(architecture: str, method: Method, steps: int = 4) -> None:
     _law_3_merge(model, attached, architecture)
     with attached.disabled():
         assert torch.equal(logits(model, architecture), plain), "disabled() is not the plain model"
+        assert torch.equal(dropped(model, architecture), masked), "disabled() has other masks than the plain model"
     attached.detach()
     after = snapshot(model)
     assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before), "detach() changed the model"
     assert as_it_was(model, architecture)
-    assert torch.equal(logits(model, architecture), plain)
+    assert torch.equal(logits(model, architecture), plain) and torch.equal(dropped(model, architecture), masked)
 
 
 def _law_1_unchanged_at_start(model, architecture: str, method: Method, plain: torch.Tensor) -> None:
@@ -129,6 +140,7 @@ def _law_5_count(attached, architecture: str, method: Method) -> None:
 def _law_2_only_declared_trains(model, attached, architecture: str, steps: int) -> None:
     """What changes over some steps is what was declared, and nothing that was declared stays still without reason."""
     model.train()
+    torch.manual_seed(0)
     groups = attached.parameter_groups(lr=1e-2, weight_decay=0.1) or [{"params": [torch.nn.Parameter(torch.zeros(1))]}]
     optimizer = torch.optim.AdamW([{k: v for k, v in group.items() if k != "constant"} for group in groups])
     attached.begin(40, optimizer)
@@ -173,7 +185,7 @@ def _reached_by_nothing(model, attached, architecture: str) -> set[int]:
 
 def _law_3_merge(model, attached, architecture: str) -> None:
     shake(attached)
-    weights, unmerged = snapshot(model), logits(model, architecture)
+    weights, unmerged, masked = snapshot(model), logits(model, architecture), dropped(model, architecture)
     try:
         attached.merge()
     except Refusal as refusal:
@@ -183,6 +195,9 @@ def _law_3_merge(model, attached, architecture: str) -> None:
     with torch.no_grad():
         size = max(1.0, float(unmerged.abs().max()))
     assert (logits(model, architecture) - unmerged).abs().max() <= 2e-5 * size
+    own = any(delta.delta.dropout or delta.delta.inner_dropout for delta in attached.deltas.values())
+    if not own and all(attached.binder.join(delta) == attached.binder.target(delta) for delta in attached.deltas.values()):
+        assert (dropped(model, architecture) - masked).abs().max() <= 5e-5 * size, "merged, a projection's change passes through other dropouts"
     attached.unmerge()
     assert all(torch.equal(weights[k], v) for k, v in model.state_dict().items())
     assert torch.equal(logits(model, architecture), unmerged)

@@ -51,6 +51,8 @@ def _delta() -> st.SearchStrategy[dict]:
         "nonlinearity": st.sampled_from(["none", "relu", "gelu", "tanh", "softmax"]),
         "norm": st.sampled_from(["none", "in", "out"]),
         "dropout": st.sampled_from([0.0, 0.1]),
+        "inner_dropout": st.sampled_from([0.0, 0.1]),
+        "through_dropout": st.booleans(),
         "x": st.sampled_from(["auto", "normed", "residual", "projection"]),
         "stacks": st.sampled_from([None, ["encoder"], ["decoder"], ["cross"], ["decoder", "cross"]]),
         "layers": st.sampled_from(["all", "0", "-1", "0-1", "7"]),

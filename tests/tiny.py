@@ -1,4 +1,4 @@
-"""Small random models of every architecture the lab knows, for tests: fp32, no dropout, sizes chosen to differ.
+"""Small random models of every architecture the lab knows, for tests: fp32, no dropout (unless asked for), sizes chosen to differ.
 
 Width 32 (64 where a family needs it), 4 heads, ffn 48 (never 4d), 2 encoder and 3 decoder layers, 2 key-value heads where
 the family has grouped-query attention, attention width ≠ model width for t5, qwen3 and gemma3. Biases and norms are made
@@ -76,6 +76,15 @@ CONFIGS: dict[str, dict] = {
 }  # fmt: skip
 CONFIGS["xlm_roberta"] = CONFIGS["roberta"]
 CONFIGS["gemma3"] = {**CONFIGS["gemma3"], "num_hidden_layers": 3, "layer_types": CONFIGS["gemma3"]["layer_types"][:3]}
+# keys of the configuration that hold the probability of a dropout, that of attention weights and of heads included
+DROPOUTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("bert", "roberta", "xlm_roberta", "electra", "deberta_v2"), ("hidden_dropout_prob", "attention_probs_dropout_prob")),
+    **dict.fromkeys(("bart", "mbart", "marian", "pegasus"), ("dropout", "attention_dropout", "activation_dropout")),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma3", "smollm3"), ("attention_dropout",)),
+    "distilbert": ("dropout", "attention_dropout"), "modernbert": ("attention_dropout", "mlp_dropout", "embedding_dropout"),
+    "t5": ("dropout_rate",), "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"), "gpt_neox": ("hidden_dropout", "attention_dropout"),
+    "opt": ("dropout", "attention_dropout"), "phi3": ("resid_pdrop", "attention_dropout"),
+}  # fmt: skip
 _TYPES = {"deberta_v2": "deberta-v2", "gemma3": "gemma3_text", "xlm_roberta": "xlm-roberta"}
 
 

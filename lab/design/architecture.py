@@ -38,6 +38,7 @@ class AttentionMap(Options):
     qkv: str = option("", help="the fused projection, where there is one")
     x: str = option("", help="module whose input is the sublayer's input, where the query projection's is not")
     after: str = option("", help="module whose output is the sublayer's output, where the output projection's is not")
+    dropout: str = option("", help="module of the dropout on the sublayer's output, whose output joins the residual")
     norm: str = option(help="the norm before (pre) or after (post) the sublayer")
 
 
@@ -49,6 +50,7 @@ class FFNMap(Options):
     gate_if: str = option("", help="key that says whether there is a gate, or key=pattern; empty: as `gate` is given")
     down: str = option(help="down projection; its input is the hidden activation")
     after: str = option("", help="module whose output is the sublayer's output, where the down projection's is not")
+    dropout: str = option("", help="module of the dropout on the sublayer's output, whose output joins the residual")
     norm: str = option(help="the norm before (pre) or after (post) the sublayer")
 
 
@@ -56,6 +58,7 @@ class StackMap(Options):
     """Where a stack of layers is, and what each of its layers has."""
 
     path: str = option(help="the list of layers, from the base model")
+    dropout: str = option("", help="attribute with the probability of the dropout that a layer itself applies to each sublayer's output, where no module does")
     sizes: Sizes = option(default_factory=Sizes, help="sizes of this stack, over the common ones")
     attention: AttentionMap = option(help="self-attention")
     cross: AttentionMap | None = option(None, help="cross-attention")

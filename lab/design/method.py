@@ -35,6 +35,10 @@ class Delta(Options):
     norm: Literal["none", "in", "out"] = option("none", label="layer norm", help="A layer norm of the delta's own, on x or on Δh.")
     init: str = option("lora", label="initialisation", zh="初始化", help="How the parts start; lora, for one, leaves the model unchanged.")
     dropout: float = option(0.0, ge=0, lt=1, label="dropout", zh="随机失活", help="Dropout on what enters the form.")
+    inner_dropout: float = option(0.0, ge=0, lt=1, label="inner dropout", zh="内部随机失活", help="Dropout behind σ, between the form's two maps.")
+    through_dropout: bool = option(
+        False, label="through dropout", zh="经过子层失活", help="Whether Δh at attn.out or ffn.out passes through the sublayer's own dropout, or joins after it."
+    )
     x: Literal["auto", "normed", "residual", "projection"] = option(
         "auto", label="input", symbol="x", help="What a parallel delta reads: the sublayer's input after its norm, before it, or the projection's input."
     )

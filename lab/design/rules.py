@@ -20,6 +20,7 @@ STREAMS = ("ffn.residual", "layer.out", "embed")
 FORM_OPTIONS = {  # option: (value that means 'not used', words)
     "biases": (True, "biases of two maps"), "core": ("none", "a core between A and B"), "vectors": (False, "scaling vectors"),
     "alpha": (None, "alpha"), "rank_scaling": ("lora", "a rank scaling"), "encoder": ("none", "a reparameterisation"), "positions": ("keep", "positions"), "text": ("", "an initial text"),
+    "inner_dropout": (0.0, "a dropout between two maps"),
 }  # fmt: skip
 
 
@@ -141,6 +142,10 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal("Gated slots are read by the model's own queries: leave the layer norm at none.", "norm")
     if delta.dropout and delta.form in ("scale", "bias"):
         yield Refusal(f"{form.label.capitalize()} has no input to drop: leave dropout at 0.", "dropout")
+    if delta.inner_dropout and delta.form == "slots" and delta.composition in ("gated", "learned-gate"):
+        yield Refusal("Gated slots are weighed inside the attention, which has a dropout of its own there: leave inner_dropout at 0.", "inner_dropout")
+    if delta.through_dropout and not set(delta.at) & {"attn.out", "ffn.out"}:
+        yield Refusal("Only a sublayer's output meets the sublayer's own dropout: choose attn.out or ffn.out, or leave through_dropout off.", "through_dropout")
     if delta.encoder != "none" and delta.form == "slots" and delta.encoder == "lstm":
         yield Refusal("Slots are reparameterised by an MLP: choose mlp or none.", "encoder")
     if delta.encoder != "none" and delta.form == "slots" and delta.composition not in ("gated", "learned-gate"):

@@ -83,6 +83,7 @@ class _Attacher:
             self._delta(index, delta)
         if self.method.select:
             self._select(chosen)
+        attached.move_dropouts()
         attached.bind_context()
         for modules, ids in self.started_later:
             start_slots(attached, modules, ids)

@@ -62,6 +62,13 @@ class Attached:
         for parameter in select.own_parameters(self.model).values():
             parameter.requires_grad_(False)
 
+    def move_dropouts(self) -> None:
+        """Dropouts that deltas join behind and that layers apply themselves become modules; their hooks come after those of projections."""
+        for moved in self.binder.moved.values():
+            for sublayer, module in moved.modules.items():
+                self.own(moved.layer, f"lab_dropout_{sublayer}", module)
+            self.handles += moved.move()
+
     def bind_context(self) -> None:
         """The hooks that every forward pass begins with, and those of DeBERTa's slots, which must come after all others."""
         gated = not self.caches
@@ -117,6 +124,9 @@ class Attached:
             handle.remove()
         for route in self.deberta.values():
             route.remove()
+        for moved in self.binder.moved.values():
+            moved.restore()
+        self.binder.moved.clear()
         for owner, name in self._owners:
             delattr(owner, name)
             if hasattr(owner, SLOTS):

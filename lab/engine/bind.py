@@ -4,7 +4,7 @@
 |---|---|---|---|
 | projections (attn.q ... ffn.down) | output of the projection, or its slice | the projection's input | h |
 | attn.heads, ffn.act | input of the projection that follows | the sublayer's input | h |
-| attn.out, ffn.out | output of the sublayer | the sublayer's input | h |
+| attn.out, ffn.out | output of the sublayer, after its own dropout (before it: `through_dropout`, and a projection's change) | the sublayer's input | h |
 | ffn.residual | post-norm: input of the norm; pre-norm: output of the layer | the layer's input | h, or LN(h) |
 | layer.out, embed | output of the layer, of the embedding | the layer's input | h |
 """
@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lab.design.anatomy import Anatomy
 from lab.engine.delta import DeltaModule, SlotsModule
+from lab.engine.dropout import MovedDropout
 from lab.engine.locate import Layer, Located, layers
 
 PROJECTION = {
@@ -23,13 +24,16 @@ PROJECTION = {
     "ffn.up": ("ffn", "up"), "ffn.gate": ("ffn", "gate"), "ffn.down": ("ffn", "down"),
 }  # fmt: skip
 
+SUBLAYERS = ("attn.out", "ffn.out")
+
 
 class Binder:
-    """Places deltas in one model. `target(...)` says which module a delta changes; `bind(...)` registers its hooks."""
+    """Places deltas in one model. `target(...)` says which module a delta changes, `join(...)` where it joins h; `bind(...)` registers its hooks."""
 
     def __init__(self, base: nn.Module, body: Anatomy):
         self.base, self.body = base, body
         self._layers: dict[str, list[Layer]] = {}
+        self.moved: dict[nn.Module, MovedDropout] = {}  # by layer, where a delta joins behind a dropout that has no module
 
     def layer(self, stack: str, index: int) -> Layer:
         """The modules of a layer: `encoder`, `decoder`, or `cross` for the cross-attention of the decoder."""
@@ -47,7 +51,7 @@ class Binder:
             return layer.find("attn", "out"), "input"
         if rep == "ffn.act":
             return layer.find("ffn", "down"), "input"
-        if rep in ("attn.out", "ffn.out"):
+        if rep in SUBLAYERS:
             sublayer = rep[: rep.index(".")]
             projection = "out" if sublayer == "attn" else "down"
             return layer.find(sublayer, projection if site.reads == "projection" else "after"), "output"
@@ -55,9 +59,26 @@ class Binder:
             return layer.find("ffn", "norm"), "input"
         return Located(layer.module), "output"
 
+    def join(self, delta: DeltaModule) -> tuple[Located, str]:
+        """Where Δh joins h: at the target, or behind the sublayer's own dropout, whose output is then h."""
+        site = delta.site
+        if site.representation in SUBLAYERS and site.reads != "projection" and not delta.delta.through_dropout:
+            layer, sublayer = self.layer(site.stack, site.layer), site.representation[: site.representation.index(".")]
+            dropout = self._dropout(layer, sublayer)
+            if dropout is not None:
+                return Located(dropout), "output"
+        return self.target(delta)
+
+    def _dropout(self, layer: Layer, sublayer: str) -> nn.Module | None:
+        if not layer.stack.map.dropout:
+            return layer.dropout(sublayer)
+        if layer.module not in self.moved:
+            self.moved[layer.module] = MovedDropout(layer)
+        return self.moved[layer.module].modules["cross" if layer.cross and sublayer == "attn" else sublayer]
+
     def bind(self, delta: DeltaModule) -> list[RemovableHandle]:
         """Register the hooks of a delta that joins by hooks. The tap comes first, so that x is there when h is changed."""
-        located, side = self.target(delta)
+        located, side = self.join(delta)
         delta.part = located.part
         handles = []
         source = self._source(delta)

@@ -85,11 +85,16 @@ class DeltaModule(nn.Module):
             x = F.layer_norm(x, self.norm.shape, self.norm, self.norm_bias)
         if self.delta.dropout:
             x = F.dropout(x, self.delta.dropout, self.training)
-        change = self.form.change(self.parts(), self.prepare(x), self.sigma)
+        change = self.form.change(self.parts(), self.prepare(x), self.activate)
         change = self.finish(change)
         if self.delta.norm == "out":
             change = F.layer_norm(change, self.norm.shape, self.norm, self.norm_bias)
         return change
+
+    def activate(self, hidden: Tensor) -> Tensor:
+        """σ between the form's two maps, and the dropout behind it."""
+        hidden = self.sigma(hidden)
+        return F.dropout(hidden, self.delta.inner_dropout, self.training) if self.delta.inner_dropout else hidden
 
     def prepare(self, x: Tensor) -> Tensor:
         """x as the form reads it; queries per head for slots."""

@@ -95,7 +95,7 @@ class Layer:
     """The modules of one layer by the names of the map: `.attention("q")`, `.ffn("down")`."""
 
     def __init__(self, module: nn.Module, stack: Stack, cross: bool):
-        self.module, self.stack = module, stack
+        self.module, self.stack, self.cross = module, stack, cross
         self.maps: dict[str, AttentionMap | FFNMap] = {"attn": stack.map.cross if cross else stack.map.attention, "ffn": stack.map.ffn}
         self.own_attention: AttentionMap = stack.map.attention
 
@@ -107,6 +107,16 @@ class Layer:
         if not path and what == "x":
             path = self.maps[sublayer].q
         return self._resolve(path)
+
+    def dropout(self, sublayer: str) -> nn.Module | None:
+        """The module of the dropout on a sublayer's output, which joins the residual; None where the family has none."""
+        path = self.maps[sublayer].dropout
+        return self._resolve(path).module if path else None
+
+    def ends(self) -> dict[str, nn.Module]:
+        """The modules whose outputs are those of the sublayers: attn, ffn, and cross in a decoder that has cross-attention."""
+        found = {"attn": self.stack.map.attention, "ffn": self.stack.map.ffn, **({"cross": self.stack.map.cross} if self.stack.map.cross else {})}
+        return {name: self._resolve(part.after or (part.down if name == "ffn" else part.out)).module for name, part in found.items()}
 
     def own_input(self) -> nn.Module:
         """The module whose input is the self-attention's x."""

@@ -26,7 +26,7 @@ class Bottleneck(Form):
     inits = tuple(INITS)
     identity_inits = ("lora",)
     shared = ("down", "up", "down_bias", "up_bias")
-    options = ("biases",)
+    options = ("biases", "inner_dropout")
     refusals = {
         "nonlinearity.softmax": "softmax weighs slots against each other: choose form slots, or a nonlinearity such as relu.",
     }

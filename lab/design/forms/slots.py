@@ -30,7 +30,7 @@ class Slots(Form):
     nonlinearities = ("softmax", "relu", "gelu", "silu", "tanh", "sigmoid", "none")
     inits = tuple(INITS)
     identity_inits = ()
-    options = ("encoder", "encoder_width", "positions", "text")
+    options = ("encoder", "encoder_width", "positions", "text", "inner_dropout")
     refusals = {
         "insertion.sequential": "Slots are read by the queries, which come from the sublayer's input: choose insertion parallel.",
         "representation": "Slots need a query projection to be read by: place them at attn.heads.",
