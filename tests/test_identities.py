@@ -45,6 +45,7 @@ def attached_to(architecture: str, preset: str, attn: str | None = None, **optio
 
 def gradients(model, attached, batch) -> tuple[float, dict[str, torch.Tensor]]:
     model.zero_grad()
+    torch.manual_seed(0)  # the same masks each time
     loss = model(**batch).loss
     loss.backward()
     return float(loss.detach()), {name: p.grad.clone() for name, p in attached.trainable().items()}

@@ -182,7 +182,8 @@ def test_a_compiled_model_trains_alike(bert, toy, tmp_path):
     losses = []
     for on in (False, True):
         record = Record()
-        given = spec(bert, toy, method="adapter-parallel-scaled", steps=4, compile=on)
+        method = {"preset": "adapter-parallel-scaled", "set": {"deltas.0.inner_dropout": 0.0}}  # a compiled dropout draws other masks
+        given = spec(bert, toy, method=method, steps=4, compile=on)
         train(given, record, tmp_path / str(on), say=silent)
         losses.append(list(record.curve("loss").values()))
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)

@@ -71,19 +71,21 @@ def build(delta: Delta, modules: list[DeltaModule], generator: torch.Generator) 
             here = [module for module in modules if module.site.stack == stack]
             networks[stack] = PrefixMLP(delta, [module.site for module in here], here)
     for network in networks.values():
-        _start(network, generator)
+        _start(network, generator, 0.02 if delta.init == "bert" else None)
     return networks
 
 
 @torch.no_grad()
-def _start(network: nn.Module, generator: torch.Generator) -> None:
-    for name, parameter in network.named_parameters():
-        if parameter.device.type == "meta":
-            continue
-        if parameter.dim() == 1:
-            parameter.zero_()
-        elif "embedding" in name:
-            parameter.normal_(0.0, 1.0, generator=generator)
-        else:
-            bound = parameter.shape[-1] ** -0.5  # as torch's Linear and LSTM
-            parameter.uniform_(-bound, bound, generator=generator)
+def _start(network: nn.Module, generator: torch.Generator, deviation: float | None) -> None:
+    """As torch starts its own modules (Li & Liang's, He et al.'s and Liu et al.'s code), or as BERT's weights with a deviation."""
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.device.type == "meta":
+                continue
+            if deviation is not None and "bias" in name:
+                parameter.zero_()
+            elif deviation is not None or isinstance(module, nn.Embedding):
+                parameter.normal_(0.0, 1.0 if deviation is None else deviation, generator=generator)
+            else:
+                bound = (module.hidden_size if isinstance(module, nn.LSTM) else module.in_features) ** -0.5
+                parameter.uniform_(-bound, bound, generator=generator)

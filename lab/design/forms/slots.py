@@ -10,6 +10,7 @@ from lab.design.forms.base import Form, Part, width, with_sigma
 
 INITS = {
     "normal": ("normal:0.02", "normal:0.02"),
+    "bert": ("normal:0.02", "normal:0.02"),  # the network that makes the slots starts so as well (UniPELT's code)
     "lora": ("kaiming:2.23606797749979", "zeros"),
     "vocabulary": ("vocabulary", "vocabulary"),  # what the model's own projections give for l real tokens (Li & Liang 2021, section 7.4)
     "text": ("text", "text"),
