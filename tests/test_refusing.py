@@ -10,6 +10,8 @@ import pytest
 from ui_support import ROOT
 
 from lab.design.catalogue import load_method, names
+from lab.design.options import fields
+from lab.design.spec import Training
 from lab.runs import logs
 from lab.ui import turning
 from lab.ui.refusing import CHINESE, refused
@@ -62,6 +64,14 @@ def test_every_refusal_of_the_code_has_a_translation():
 def test_all_advice_has_a_translation():
     said = [sentence for _, sentence in logs.ADVICE] + [logs.advise("", -9)]
     assert [sentence for sentence in said if not HAN.search(refused("zh", sentence))] == []
+
+
+def test_advice_names_options_that_exist():
+    """What it tells to change is an option of training, a setting of the lab, or a package's own name."""
+    known = {field.path for field in fields(Training)}
+    for sentence in [sentence for _, sentence in logs.ADVICE] + [logs.advise("", -9)]:
+        named = {word for word in re.findall(r"\b[a-z]+_[a-z_]+\b", sentence)} | set(re.findall(r"\((?:and )?raise ([a-z_]+)\)", sentence))
+        assert named <= known, sentence
 
 
 @pytest.mark.parametrize("kind", ["sentences", "parts"])

@@ -22,7 +22,6 @@ from lab.training.batches import Position, Steps, padding_share, plan_epoch, spl
 from lab.training.checkpoints import Checkpoints, flatten, replace_folder, restore, write_json
 from lab.training.judging import Judge
 from lab.training.meters import Memory, Speed
-from lab.training.reporting import bytes_in_words, seconds_in_words
 
 # -- batches ---------------------------------------------------------------------------------------------------------------------
 
@@ -331,11 +330,6 @@ def test_the_judge_keeps_the_best_and_gives_up(greater, values, best):
     assert again.see(7, {"metric": values[best - 1], "loss": 0.5}) and again.best["step"] == 7, "of equal metrics the smaller loss is better"
     again.forget()
     assert not again.give_up and again.see(9, {"metric": values[0]})
-
-
-def test_words():
-    assert [seconds_in_words(s) for s in (7.26, 42, 250, 11100)] == ["7.3 s", "42 s", "4 min 10 s", "3 h 05 min"]
-    assert [bytes_in_words(b) for b in (870e6, 1.23e9)] == ["870 MB", "1.2 GB"]
 
 
 def test_lora_plus_moves_the_second_map_so_many_times_faster():

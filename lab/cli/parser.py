@@ -13,6 +13,7 @@ from lab.design.options import OptionField, fields
 from lab.design.refusal import Refusal
 from lab.design.spec import Training
 from lab.design.task import COLUMNS
+from lab.export import FORMATS
 
 SETTING = "change one option by its path: deltas.0.rank=16, training.checkpoint_every=10, task.train_rows=500"
 
@@ -178,7 +179,7 @@ def _compare(verbs: Any) -> None:
 def _export(verbs: Any) -> None:
     added = _verb(verbs, "export", taking.export, "write a run's adapter in a format that other tools read")
     added.add_argument("run", metavar="RUN", nargs="?", help="a run with a trained adapter")
-    added.add_argument("--format", default="peft", help="peft, merged or config (default peft); --formats says what each is")
+    added.add_argument("--format", default="peft", help=f"{', '.join(FORMATS)} (default peft); --formats says what each is")
     added.add_argument("--out", metavar="DIR", help="a folder that is new or empty")
     added.add_argument("--adapter", choices=("best", "final"), default="best", help="the best one by the task's metric, or the last (default best)")
     added.add_argument("--formats", action="store_true", help="list the formats, and with RUN which of them it can be written in")

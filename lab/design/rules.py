@@ -227,12 +227,12 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         yield Refusal("OPT flattens the sequence before its FFN, so no gate can average over it there: choose an attention representation.", "composition")
     if anatomy.config.get("chunk_size_feed_forward") and delta.composition == "learned-gate":
         yield Refusal("This model splits the sequence in its FFN (chunk_size_feed_forward), so no gate can average over it.", "composition")
-    largest = max(min(site.shape) for site in sites)
-    if delta.init in SPECTRAL and delta.rank > min(min(site.shape) for site in sites):
-        yield Refusal(f"The spectral start takes at most as many singular values as the weight has: rank {delta.rank} is above {largest}.", "rank")
+    smallest = min(min(site.shape) for site in sites)
+    if delta.init in SPECTRAL and delta.rank > smallest:
+        yield Refusal(f"The spectral start takes at most as many singular values as the weight has: rank {delta.rank} is above {smallest}.", "rank")
     top = delta.allocation.rank_max if delta.allocation else 0
-    if delta.init in SPECTRAL and top > min(min(site.shape) for site in sites):
-        yield Refusal(f"rank_max {top} is above the {largest} singular values of a weight.", "allocation.rank_max")
+    if delta.init in SPECTRAL and top > smallest:
+        yield Refusal(f"rank_max {top} is above the {smallest} singular values of a weight.", "allocation.rank_max")
     if delta.positions == "shift" and (anatomy.stacks[0].name != "decoder" or anatomy.model_type == "opt"):
         yield Refusal("Only decoders that take position ids can shift positions (peft's prefix is a decoder's cache): leave positions at keep.", "positions")
     positions = anatomy.config.get("max_position_embeddings") or anatomy.config.get("n_positions")

@@ -9,7 +9,7 @@ TAIL_BYTES = 16 * 1024
 
 ADVICE = [
     (r"CUDA out of memory|OutOfMemoryError|MPS backend out of memory|CUBLAS_STATUS_ALLOC_FAILED",
-     ("The accelerator ran out of memory: lower batch_size (and raise gradient_accumulation), lower max_length, "
+     ("The accelerator ran out of memory: lower batch_size (and raise accumulation), lower max_length, "
       "or switch on gradient_checkpointing.")),
     (r"MemoryError|[Cc]annot allocate memory|DefaultCPUAllocator|bad_alloc",
      "The machine ran out of memory: lower batch_size or max_length, choose a smaller model, or run fewer at once (LAB_SLOTS)."),

@@ -17,6 +17,7 @@ from contextlib import suppress
 import yaml
 from sqlalchemy.exc import SQLAlchemyError
 
+from lab.design import numbers
 from lab.design.refusal import Refusal
 from lab.runs import launch as launcher
 from lab.runs import logs, processes, records, slots
@@ -85,9 +86,9 @@ class Queue:
         if needs is None:
             return None, ""
         total, _ = slots.memory()
-        words = f"The plan says that this run needs {needs / 2**30:.1f} GiB at its peak"
+        words = f"The plan says that this run needs {numbers.memory(needs)} at its peak"
         if needs > total and policy == "refuse":
-            raise Refusal(f"{words}; there are {total / 2**30:.1f} GiB here, so lower batch_size or max_length, or choose a smaller model.", "training")
+            raise Refusal(f"{words}; there are {numbers.memory(total)} here, so lower batch_size or max_length, or choose a smaller model.", "training")
         return needs, f"{words}; it waits until so much is free." if needs > (self._room() or needs) else ""
 
     def _room(self) -> int | None:

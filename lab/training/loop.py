@@ -20,6 +20,7 @@ from accelerate.utils import gather_object, wait_for_everyone
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lab.design.numbers import duration
 from lab.design.refusal import Refusal
 from lab.design.spec import EPOCHS, EVALUATIONS
 from lab.tasks import Stopped
@@ -31,7 +32,7 @@ from lab.training.checkpoints import Checkpoint, Checkpoints
 from lab.training.judging import Evaluator, Judge
 from lab.training.metering import Metering
 from lab.training.meters import Memory, Speed, resident_beside
-from lab.training.reporting import Reporter, seconds_in_words
+from lab.training.reporting import Reporter
 
 LOGGED = 400  # at least so many points of a long run's curves
 MEASURED = 50
@@ -297,7 +298,7 @@ class Loop:
             parts.append(f"eval loss {values['loss']:.4f}")
         left = self.seconds_left()
         if left and self.step < self.total:
-            parts.append(f"about {seconds_in_words(left)} left")
+            parts.append(f"about {duration(left)} left")
         return " · ".join(parts)
 
     # -- checkpoints -------------------------------------------------------------------------------------------------------------

@@ -47,16 +47,3 @@ class Record:
     def curve(self, name: str) -> dict[int, float]:
         """A metric by step; of a step that was logged twice, the later value."""
         return {step: value for step, each, value in self.rows if each == name}
-
-
-def seconds_in_words(seconds: float) -> str:
-    """7.3 s, 4 min 10 s, 3 h 05 min."""
-    if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def bytes_in_words(size: float) -> str:
-    """870 MB, 1.2 GB (powers of ten)."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, wait_for_everyone
 
+from lab.design.numbers import duration, memory
 from lab.design.rules import notes
 from lab.design.spec import RunSpec
 from lab.origins import held
@@ -18,7 +19,7 @@ from lab.training.assembly import Assembly, assemble
 from lab.training.checkpoints import Checkpoints, recover, write_json
 from lab.training.energy import Energy
 from lab.training.loop import Loop
-from lab.training.reporting import Record, Reporter, bytes_in_words, seconds_in_words
+from lab.training.reporting import Record, Reporter
 
 
 def _print(line: str) -> None:
@@ -156,4 +157,4 @@ def _conclude(result: dict[str, Any], loop: Loop, say: Callable[[str], None]) ->
     numbers = f"{metric} {result['metrics'][metric]:.4f}" if metric in result["metrics"] else "no validation rows"
     if metric in result["best"]:
         numbers += f", best {result['best'][metric]:.4f} at step {result['best']['step']}"
-    say(f"Done in {seconds_in_words(result['seconds'])}: {numbers}; {result['tokens_per_second']:,.0f} tokens/s, peak memory {bytes_in_words(result['peak_bytes'])}")
+    say(f"Done in {duration(result['seconds'])}: {numbers}; {result['tokens_per_second']:,.0f} tokens/s, peak memory {memory(result['peak_bytes'])}")

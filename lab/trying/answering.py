@@ -8,8 +8,8 @@ from typing import Any
 
 from lab.design.refusal import Refusal
 from lab.design.task import COLUMNS, HEADED
-from lab.origins import ASKING
 from lab.export.source import Opened, adapter_folder, open_run
+from lab.origins import ASKING
 from lab.tasks import prepare
 from lab.tasks.control import plain
 from lab.tasks.rows import Rows

@@ -58,6 +58,7 @@
       stop();
     };
     box.addEventListener("toggle", () => { if (!box.open) stop(); });
+    Lab.on("device", () => { stop(); points = {}; room = 0; told.textContent = ""; draw(); }); // they are of the device that was chosen
     Lab.on("theme", draw);
   };
 })();
