@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lab.design.allocation import rank_ladder
+from lab.design.allocation import LESS, MORE, allot, groups, rank_ladder
 from lab.design.anatomy import anatomy, chosen_layers
 from lab.design.catalogue import load_method, names, read
 from lab.design.count import count
@@ -137,6 +137,35 @@ def test_rank_ladders_keep_their_total() -> None:
     for sites in range(1, 40):
         ladder = rank_ladder(sites, 32, 10, 48)
         assert sum(ladder) == 32 * sites and min(ladder) >= 10 and max(ladder) <= 48 and ladder == sorted(ladder, reverse=True)
+
+
+def test_an_allocation_uses_its_bounds_or_tells() -> None:
+    """Mean 32 from 8 to 40: the smallest rank given is 8, not 24; where both bounds cannot be had, a note says which are given."""
+    body = anatomy(model("roberta-base").config)
+    for within in ("shape", "all"):
+        changes = {"deltas.0.allocation.within": within}
+        for low, high in ((8, 40), (16, 48), (28, 60), (4, 36)):
+            method = load_method("lamda-plus-plus", {**changes, "deltas.0.allocation.rank_min": low, "deltas.0.allocation.rank_max": high})
+            assert "deltas.0.allocation.rank_min" not in [field for field, _ in notes(method, body)]
+            sites = body.sites(method.deltas[0])
+            for group in groups(sites, within):
+                ranks = [allot(method.deltas[0], sites, None)[index] for index in group]
+                assert (min(ranks), max(ranks), sum(ranks)) == (low, high, 32 * len(group))
+        assert len(groups(sites, within)) == {"shape": 3, "all": 1}[within]
+        lost = [index * 7 % 11 for index in range(len(sites))]
+        more, less = (allot(method.deltas[0], sites, lost, order=order) for order in (MORE, LESS))
+        for group in groups(sites, within):
+            pairs = [(lost[index], more[index], less[index]) for index in group]
+            assert all((a[1] >= b[1] and a[2] <= b[2]) for a in pairs for b in pairs if a[0] > b[0])
+    for low, high, rank in ((32, 48, 32), (16, 32, 32), (16, 48, 20)):
+        changes = {"deltas.0.rank": rank, "deltas.0.allocation.rank_min": low, "deltas.0.allocation.rank_max": high, "deltas.0.layers": "0-5"}
+        told = notes(load_method("lamda-plus-plus", changes), body)
+        assert {field for field, _ in told} == {"deltas.0.allocation.rank_min"} and len(told) == 2 + (rank == 32)
+        assert f"from {16 if rank == 20 else 32} to {24 if rank == 20 else 32}" in told[-1][1]
+    assert "deltas.0.allocation.rank_min" in dict(notes(load_method("lamda-plus-plus", {"deltas.0.layers": "0"}), body)), "one projection cannot have two ranks"
+    told = notes(load_method("lamda-plus-plus", {"deltas.0.allocation.within": "all"}), body)
+    assert [field for field, _ in told] == ["deltas.0.allocation.within"] and notes(load_method("lamda-plus-plus"), body) == []
+    assert load_method("lamda-plus-plus", {"deltas.0.allocation.order": "ascending"}).deltas[0].allocation.order == LESS, "as frozen by earlier versions"
 
 
 def test_layers_can_be_written_in_every_way() -> None:

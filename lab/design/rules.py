@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.design.allocation import groups, rank_ladder, reachable
 from lab.design.anatomy import Anatomy, Site
 from lab.design.forms import FORMS
-from lab.design.forms.lowrank import SPECTRAL
+from lab.design.forms.lowrank import RESIDUAL, SPECTRAL
 from lab.design.forms.slots import OF_TOKENS
 from lab.design.method import Delta, Method
 from lab.design.parts import all_parts, leaves_unchanged
@@ -49,7 +50,19 @@ def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
     for index, delta in enumerate(method.deltas):
         if anatomy.stacks[0].gated and "ffn.up" in delta.places and "ffn.gate" not in delta.places:
             found.append((f"deltas.{index}.at", f"{anatomy.architecture.name} has a gated FFN, and delta {index + 1} leaves its gate as it is: ffn-linear or all-linear takes ffn.gate in."))
+        if delta.allocation:
+            found += [(f"deltas.{index}.allocation.{field}", sentence) for field, sentence in _shared_out(delta, anatomy.sites(delta))]
     return found
+
+
+def _shared_out(delta: Delta, sites: list[Site]) -> Iterator[tuple[str, str]]:
+    low, high = delta.allocation.rank_min, delta.allocation.rank_max
+    for group in groups(sites, delta.allocation.within):
+        if not reachable(len(group), delta.rank, low, high):
+            given = rank_ladder(len(group), delta.rank, low, high)
+            yield "rank_min", f"{len(group)} ranks of mean {delta.rank} cannot have both {low} and {high} among them, so they run from {given[-1]} to {given[0]}: bounds as far below {delta.rank} as above it are used in full."
+    if delta.allocation.within == "all" and len({site.shape for site in sites}) > 1:
+        yield "within", "Ranks are shared out among projections of unequal shape: the count is that of an even share until the weights are read."
 
 
 def _whole(method: Method) -> Iterator[Refusal]:
@@ -175,13 +188,13 @@ def _trained_parts(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal("Initialisation vectors starts from the scaling vectors: switch them on.", "init")
     if delta.form == "lowrank" and delta.init in SPECTRAL:
         if delta.core != "square":
-            yield Refusal("The spectral start puts the singular values into a square core: choose core square.", "init")
+            yield Refusal("A spectral start needs a square core between its singular vectors: choose core square.", "init")
         if delta.insertion != "parallel" or not set(delta.places) <= set(PROJECTIONS) - {"ffn.out"} or delta.x in ("residual", "normed"):
             yield Refusal("The spectral start reads the weight of a projection: choose parallel at projections such as attn.q.", "init")
-        if delta.composition == "learned-gate" or delta.scale == "learned":
+        if delta.init in RESIDUAL and (delta.composition == "learned-gate" or delta.scale == "learned"):
             yield Refusal("The spectral start leaves the residual in the weight, so its scale must be fixed: choose composition scaled.", "composition")
-        if delta.dropout or delta.norm != "none" or delta.vectors:
-            yield Refusal("The spectral start replaces part of the weight: leave dropout at 0, the layer norm at none and the vectors off.", "init")
+        if delta.init in RESIDUAL and (delta.norm != "none" or delta.vectors):
+            yield Refusal("The spectral start replaces part of the weight: leave the layer norm at none and the vectors off.", "init")
 
 
 def part_names(delta: Delta) -> list[str]:

@@ -5,9 +5,9 @@ Times are fractions of the run, so one preset serves a run of 150 steps and one 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lab.design.options import Options, option
 
@@ -59,11 +59,22 @@ class EnergyAllocation(Options):
     """LaMDA++ (Azizi et al. 2024): ranks by the energy that a cut from rank_max to rank_min loses, under the same total."""
 
     name: Literal["energy"] = "energy"
-    rank_min: int = option(16, ge=1, label="smallest rank", symbol="r_min", help="Rank of the projections that lose least by a cut.")
-    rank_max: int = option(48, ge=1, label="largest rank", symbol="r_max", help="Rank of the projections that lose most by a cut.")
-    order: Literal["descending", "ascending", "random"] = option(
-        "descending", label="order", help="descending: more loss, larger rank; ascending and random are the paper's ablations."
+    rank_min: int = option(16, ge=1, label="smallest rank", symbol="r_min", help="The smallest of the ranks that are shared out.")
+    rank_max: int = option(48, ge=1, label="largest rank", symbol="r_max", help="The largest of the ranks that are shared out.")
+    order: Literal["larger-where-more-is-lost", "larger-where-less-is-lost", "random"] = option(
+        "larger-where-more-is-lost", label="order",
+        help="Which projections get the larger ranks, by the energy that a cut from rank_max to rank_min loses. Sources disagree: the text this lab follows "
+        "gives more rank where a cut matters less, its default the opposite, and the paper's own rule could not be read; random is the paper's ablation.",
+    )  # fmt: skip
+    within: Literal["shape", "all"] = option(
+        "shape", label="shared out among", help="shape: among projections of equal shape, so that the count of weights is known before they are read; all: among all, and the count is known once they are read."
     )
+
+    @field_validator("order", mode="before")
+    @classmethod
+    def _earlier_names(cls, order: Any) -> Any:
+        """What runs frozen by earlier versions say."""
+        return {"descending": "larger-where-more-is-lost", "ascending": "larger-where-less-is-lost"}.get(order, order) if isinstance(order, str) else order
 
 
 class SelectAll(Options):

@@ -64,5 +64,5 @@ def with_group(delta: Mapping[str, Any], field: str, name: str) -> dict[str, Any
     if name == "adalora":
         numbers = {"target_rank": max(1, rank / 2)}
     elif name == "energy":
-        numbers = {"rank_min": max(1, rank // 2), "rank_max": rank + rank // 2}
+        numbers = {"rank_min": rank - rank // 2, "rank_max": rank + rank // 2}
     return {**delta, field: {"name": name, **numbers}}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lab.design.allocation import allot
+from lab.design.allocation import LESS, MORE, allot
 from lab.design.anatomy import Anatomy, Site, anatomy, with_ranks
 from lab.design.forms.slots import OF_TOKENS
 from lab.design.method import Delta, Method
@@ -106,11 +106,13 @@ class _Attacher:
         losses = None
         if self.device.type != "meta":
             low, high = delta.allocation.rank_min, delta.allocation.rank_max
-            losses = []
-            for site in sites:
-                probe = DeltaModule(delta, site, {}, None, self.attached.context)
-                losses.append(spectral.energy_lost(self.binder.target(probe)[0].weight(), low, high))
+            probes = (DeltaModule(delta, site, {}, None, self.attached.context) for site in sites)
+            kept = [spectral.energies(self.binder.target(probe)[0].weight()) for probe in probes]
+            losses = [energy[min(high, len(energy) - 1)] - energy[min(low, len(energy) - 1)] for energy in kept]
             self.attached.energy |= {site.key: loss for site, loss in zip(sites, losses, strict=True)}
+            for order in dict.fromkeys((MORE, LESS, delta.allocation.order)):
+                ranks = allot(delta, sites, losses, self.seed, order)
+                self.attached.energy_kept.setdefault(order, []).extend(energy[min(rank, len(energy) - 1)] for energy, rank in zip(kept, ranks, strict=True))
         return with_ranks(sites, allot(delta, sites, losses, self.seed))
 
     def _delta(self, index: int, delta: Delta) -> None:
@@ -154,7 +156,7 @@ class _Attacher:
         name = f"lab_delta_{index}_{site.representation.replace('.', '_')}"
         self._place(module, name)
         self.attached.deltas[f"deltas.{index}.{site.key}"] = module
-        if spectral.is_spectral(module):
+        if spectral.starts_from_weight(module):
             self._spectral(module, generator)
         if isinstance(module, TokensModule):
             start_tokens(module, self.base, generator, self.tokenizer)
@@ -196,6 +198,10 @@ class _Attacher:
 
     def _spectral(self, module: DeltaModule, generator: torch.Generator) -> None:
         target, _ = self.binder.target(module)
+        if not spectral.is_spectral(module):  # the weight stays as it is, and a loaded start has all there is
+            if self.state is None:
+                spectral.start(module, target, generator)
+            return
         self.attached.remember(target.module.weight)
         if self.state is None or self.device.type == "meta":
             spectral.start(module, target, generator)

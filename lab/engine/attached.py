@@ -37,6 +37,7 @@ class Attached:
         self.differences: dict[str, SparseDifference] = {}
         self.schedules: dict[str, Schedule] = {}
         self.energy: dict[str, float] = {}  # LaMDA++: energy that a cut loses, by site
+        self.energy_kept: dict[str, list[float]] = {}  # E(rank) of each site, by the order in which ranks are shared out
         self.handles: list[Any] = []
         self.deberta: dict[nn.Module, Any] = {}
         self.attention_before: str | None = None
@@ -231,6 +232,7 @@ class Attached:
             if delta.delta.allocation:
                 found[f"rank/{delta.key}"] = float(delta.A.shape[0])
                 found |= {f"energy/{delta.key}": self.energy[delta.key]} if delta.key in self.energy else {}
+        found |= {f"energy_kept/{order}": sum(each) / len(each) for order, each in self.energy_kept.items()}
         for schedule in self.schedules.values():
             found |= schedule.measurements()
         return found

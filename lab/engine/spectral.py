@@ -2,7 +2,8 @@
 
 W ≈ U Σ Vᵀ: B = U_r (out, r), core = Σ_r / s (r, r), A = V_rᵀ (r, in), and the frozen weight keeps the residual W − s·B·S·A, so the
 model is unchanged at step 0. `spectral` takes the r largest singular values, `spectral-minor` the r smallest; `spectral-random`
-takes random orthonormal bases with the core that fits them best, S = Bᵀ W Aᵀ / s.
+takes random orthonormal bases with the core that fits them best, S = Bᵀ W Aᵀ / s. `spectral-zero-core` has the bases of `spectral` and a core of
+zeros, and leaves the weight as it is.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lab.design.forms.lowrank import SPECTRAL
+from lab.design.forms.lowrank import RESIDUAL, SPECTRAL
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
 
 
 @torch.no_grad()
 def start(delta: DeltaModule, target: Located, generator: torch.Generator) -> None:
-    """Set A, core and B from the weight, and remember them as A0, S0, B0 (what the residual lacks)."""
+    """Set A, core and B from the weight; where the weight is to keep the residual, remember them as A0, core0, B0 (what it lacks)."""
     weight = target.weight().float()
     rank, s = delta.A.shape[0], float(delta.strength)
     if weight.device.type != "meta":
@@ -26,11 +27,15 @@ def start(delta: DeltaModule, target: Located, generator: torch.Generator) -> No
             left, core, right = out, out.T @ weight @ inner, inner.T
         else:
             u, sigma, vh = torch.linalg.svd(weight, full_matrices=False)
-            pick = slice(0, rank) if delta.delta.init == "spectral" else slice(len(sigma) - rank, None)
+            pick = slice(len(sigma) - rank, None) if delta.delta.init == "spectral-minor" else slice(0, rank)
             left, core, right = u[:, pick], torch.diag(sigma[pick]), vh[pick]
+            if not is_spectral(delta):
+                core = torch.zeros_like(core)
         delta.B.copy_(left)
         delta.core.copy_(core / s)
         delta.A.copy_(right)
+    if not is_spectral(delta):
+        return
     for name, part in (("core0", delta.core), ("B0", delta.B)):  # A never changes where the schedule is LaMDA's
         delta.register_buffer(name, part.detach().clone())
     delta.register_buffer("A0", delta.A.detach().clone() if delta.A.requires_grad else None)
@@ -52,13 +57,18 @@ def leave_residual(delta: DeltaModule, target: Located) -> None:
 
 def is_spectral(delta: DeltaModule) -> bool:
     """Whether the delta starts from the weight's own singular vectors, which are then taken out of the weight."""
+    return delta.delta.form == "lowrank" and delta.delta.init in RESIDUAL
+
+
+def starts_from_weight(delta: DeltaModule) -> bool:
+    """Whether A and B start from the weight's singular vectors, with the residual left in it or not."""
     return delta.delta.form == "lowrank" and delta.delta.init in SPECTRAL
 
 
 @torch.no_grad()
-def energy_lost(weight: Tensor, low: int, high: int) -> float:
-    """E(high) − E(low) of a weight, with E(r) = Σ_{i≤r} σᵢ² / Σ σᵢ²: what a cut from rank high to rank low loses."""
-    energy = torch.linalg.svdvals(weight.float()).square()
-    return float(energy[low:high].sum() / energy.sum())
+def energies(weight: Tensor) -> list[float]:
+    """E(0), E(1), ... E(min(out, in)) of a weight, with E(r) = Σ_{i≤r} σᵢ² / Σ σᵢ²: the share of its energy in its r largest singular values."""
+    energy = torch.linalg.svdvals(weight.float()).square().double().cumsum(0)
+    return [0.0, *(energy / energy[-1]).tolist()]
 
 

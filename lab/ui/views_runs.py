@@ -102,6 +102,7 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
         facts.append((say(language, "fact.share"), percent(run.result["percent"])))
     peak = run.result.get("peak_bytes") or now("peak_bytes") or now("memory_bytes")
     facts.append((say(language, "fact.peak"), memory(peak)))
+    facts += _energy_kept(run, latest, language)
     speed = now("tokens_per_second")
     if speed:
         facts.append((say(language, "fact.speed"), exact(f"{numbers.number(float(f'{speed:.3g}'))} tok/s", speed)))
@@ -113,6 +114,16 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
         estimated = f' <span class="lab-muted">{esc(say(language, "fact.estimated"))}</span>' if used.get("modelled", True) else ""
         facts.append((say(language, "fact.energy"), f"{energy(used['joules'])} · {esc(numbers.mass(used.get('co2eq_kg')))} CO₂e{estimated}"))
     return facts
+
+
+def _energy_kept(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, str]]:
+    """Of a run that shares out rank by energy: how much of the weights' energy its ranks keep, and how much those of the other order would."""
+    kept = {name.partition("/")[2]: percent(100 * value) for name, (_, value) in latest.items() if name.startswith("energy_kept/")}
+    own = next((delta["allocation"]["order"] for delta in run.spec["method"]["deltas"] if delta.get("allocation")), "")
+    if own not in kept:
+        return []
+    others = " · ".join(f"<code>{esc(order)}</code> {share}" for order, share in kept.items() if order != own)
+    return [(say(language, "fact.energy_kept"), say(language, "fact.energy_kept.told", mine=kept[own], others=others))]
 
 
 def spec(run: Run | None, language: str) -> str:

@@ -20,8 +20,10 @@ INITS = {
     "spectral": ("svd", "svd", "svd", "constant:1", "constant:1"),
     "spectral-minor": ("svd", "svd", "svd", "constant:1", "constant:1"),
     "spectral-random": ("svd", "svd", "svd", "constant:1", "constant:1"),
+    "spectral-zero-core": ("svd", "svd", "svd", "constant:1", "constant:1"),
 }
-SPECTRAL = ("spectral", "spectral-minor", "spectral-random")
+RESIDUAL = ("spectral", "spectral-minor", "spectral-random")  # these take B·S·A out of the weight, which keeps the residual
+SPECTRAL = (*RESIDUAL, "spectral-zero-core")  # A and B from the weight's singular vectors
 
 
 class LowRank(Form):

@@ -1,0 +1,107 @@
+"""Starts from the weight's own singular vectors (LaMDA), against numpy: with the residual left in the weight or not, under dropout; energy scores."""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from laws import check_laws
+from tiny import tiny, tiny_batch
+
+from lab.design.catalogue import load_method
+from lab.design.forms.lowrank import RESIDUAL, SPECTRAL
+from lab.design.method import Method
+from lab.design.options import validate
+from lab.engine import attach
+
+AT = ["attn.q", "ffn.down"]
+
+
+@functools.cache
+def pristine():
+    return tiny("bert", "classification")
+
+
+def lamda(init: str, rank: int = 6, **options) -> Method:
+    return load_method("lamda", {"deltas.0.at": AT, "deltas.0.rank": rank, "deltas.0.init": init, **{f"deltas.0.{name}": value for name, value in options.items()}})
+
+
+def projection(model, site: str):
+    """The module of `encoder.<layer>.<representation>`."""
+    layer = model.base_model.encoder.layer[int(site.split(".")[1])]
+    return layer.attention.self.query if site.endswith("attn.q") else layer.output.dense
+
+
+@pytest.mark.parametrize("init", SPECTRAL)
+def test_a_start_is_what_it_says(init: str) -> None:
+    model, plain = copy.deepcopy(pristine()), pristine()
+    attached = attach(model, lamda(init, scale=2.0), seed=1)
+    for delta in attached.deltas.values():
+        before, now = projection(plain, delta.key).weight.detach(), projection(model, delta.key).weight.detach()
+        change = 2 * (delta.B @ delta.core @ delta.A).detach()
+        torch.testing.assert_close(now + change, before, atol=1e-5, rtol=0)
+        assert (init in RESIDUAL) == bool(change.any()) == (not torch.equal(now, before))
+        if init in ("spectral", "spectral-minor", "spectral-zero-core"):
+            u, sigma, vh = np.linalg.svd(before.double().numpy(), full_matrices=False)
+            kept = slice(-6, None) if init == "spectral-minor" else slice(0, 6)
+            for mine, theirs in ((delta.B.detach().T, u.T[kept]), (delta.A.detach(), vh[kept])):  # equal but for signs
+                np.testing.assert_allclose(np.abs((mine.double().numpy() * theirs).sum(1)), 1, atol=1e-4)
+            if init != "spectral-zero-core":
+                np.testing.assert_allclose(change.double().numpy(), (u[:, kept] * sigma[kept]) @ vh[kept], atol=1e-5)
+
+
+def test_a_core_from_zero_leaves_the_weight_alone_and_obeys_the_laws() -> None:
+    options = {"at": AT, "form": "lowrank", "rank": 5, "core": "square", "init": "spectral-zero-core", "scale": "learned", "norm": "in"}
+    check_laws("bert", validate(Method, {"deltas": [options]}))
+    check_laws("gpt2", lamda("spectral-zero-core"))
+    model = copy.deepcopy(pristine())
+    attached = attach(model, lamda("spectral-zero-core"), seed=1)
+    attached.begin(100)
+    model(**tiny_batch(model)).loss.backward()
+    assert all(delta.core.grad.any() for delta in attached.deltas.values()), "the core learns from the first step"
+
+
+@pytest.mark.parametrize("init", ["spectral", "spectral-random", "spectral-zero-core"])
+def test_dropout_with_a_spectral_start(init: str) -> None:
+    """h = W_res·x + b + s·B·S·A·dropout(x), at training mode, with the same mask; in eval the model starts unchanged."""
+    model, plain = copy.deepcopy(pristine()), pristine()
+    attached = attach(model, lamda(init, dropout=0.5, scale=1.5), seed=1)
+    batch = tiny_batch(model)
+    with torch.no_grad():
+        assert (model(**batch).logits - plain(**batch).logits).abs().max() < 1e-5
+    model.train()
+    for delta in attached.deltas.values():
+        with torch.no_grad():
+            delta.core.add_(0.3 * torch.randn(delta.core.shape, generator=torch.Generator().manual_seed(2)))
+        module = projection(model, delta.key)
+        x = torch.randn((2, 7, module.in_features), generator=torch.Generator().manual_seed(3))
+        torch.manual_seed(11)
+        mine = module(x)
+        torch.manual_seed(11)
+        expected = F.linear(x, module.weight, module.bias) + 1.5 * F.dropout(x, 0.5) @ (delta.B @ delta.core @ delta.A).T
+        torch.testing.assert_close(mine, expected, atol=1e-5, rtol=1e-5)
+        assert (mine - F.linear(x, module.weight, module.bias) - 1.5 * x @ (delta.B @ delta.core @ delta.A).T).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("within", ["shape", "all"])
+@pytest.mark.parametrize("order", ["larger-where-more-is-lost", "larger-where-less-is-lost", "random"])
+def test_the_energy_that_ranks_keep_is_told_of_both_orders(order: str, within: str) -> None:
+    allocation = {"name": "energy", "rank_min": 2, "rank_max": 12, "order": order, "within": within}
+    model = copy.deepcopy(pristine())
+    attached = attach(model, load_method("lamda-plus-plus", {"deltas.0.rank": 7, "deltas.0.allocation": allocation}), seed=1)
+    told = attached.measurements()
+    energies = {}
+    for delta in attached.deltas.values():
+        weight = attached.binder.target(delta)[0].weight() + delta.B @ delta.core @ delta.A
+        energy = np.cumsum(np.linalg.svd(weight.detach().double().numpy(), compute_uv=False) ** 2)
+        energies[delta.key] = energy / energy[-1]
+        assert told[f"energy/{delta.key}"] == pytest.approx(energies[delta.key][11] - energies[delta.key][1], abs=1e-4)
+    mine = np.mean([energies[delta.key][delta.A.shape[0] - 1] for delta in attached.deltas.values()])
+    assert told[f"energy_kept/{order}"] == pytest.approx(mine, abs=1e-4)
+    assert told["energy_kept/larger-where-more-is-lost"] > told["energy_kept/larger-where-less-is-lost"]
+    ranks = [delta.A.shape[0] for delta in attached.deltas.values()]
+    assert (min(ranks), max(ranks), sum(ranks)) == (2, 12, 7 * len(ranks))
