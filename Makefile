@@ -2,8 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
-HOST ?= 127.0.0.1
-PORT ?= 7860
+HOST ?= $(or $(LAB_HOST),127.0.0.1)
+PORT ?= $(or $(LAB_PORT),7860)
 # One more than cores: tests that drive an app wait for much of their time.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet

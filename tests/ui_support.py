@@ -32,11 +32,11 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving(home: Path, seconds: float = 150.0, **more: str) -> Iterator[str]:
-    """`python app.py` until the block ends; gives its address. `more`: environment variables."""
+def serving(home: Path, seconds: float = 150.0, command: tuple[str, ...] = ("app.py",), **more: str) -> Iterator[str]:
+    """`python app.py` until the block ends; gives its address. `command`: another way to start it; `more`: environment variables."""
     port = free_port()
     log = (home.parent / f"app-{port}.log").open("wb")
-    app = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env={**environment(home), **more}, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    app = subprocess.Popen([sys.executable, *command, "--port", str(port)], cwd=ROOT, env={**environment(home), **more}, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
         until = time.monotonic() + seconds
@@ -84,14 +84,14 @@ class Watched:
 
 
 @contextlib.contextmanager
-def chromium() -> Iterator:
-    """Debian's Chromium, headless; the test is skipped where there is none."""
+def chromium(*flags: str) -> Iterator:
+    """Debian's Chromium, headless; the test is skipped where there is none. `flags`: more of its command line."""
     import pytest
 
     sync_api = pytest.importorskip("playwright.sync_api")
     if not Path("/usr/bin/chromium").exists():
         pytest.skip("there is no /usr/bin/chromium")
     with sync_api.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=[*FLAGS, *flags])
         yield browser
         browser.close()

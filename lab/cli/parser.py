@@ -14,6 +14,7 @@ from lab.design.refusal import Refusal
 from lab.design.spec import Training
 from lab.design.task import COLUMNS
 from lab.export import FORMATS
+from lab.ui.door import settings
 
 SETTING = "change one option by its path: deltas.0.rank=16, training.checkpoint_every=10, task.train_rows=500"
 
@@ -205,5 +206,4 @@ def _fetch(verbs: Any) -> None:
 
 def _serve(verbs: Any) -> None:
     added = _verb(verbs, "serve", taking.serve, "start the web app")
-    added.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1: this machine only)")
-    added.add_argument("--port", type=int, default=7860, help="port (default 7860)")
+    settings.add_flags(added)

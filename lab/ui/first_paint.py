@@ -8,12 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 
-class FirstPaint:
-    """ASGI middleware that writes `head` into every HTML page, in front of </head>."""
+LOGIN = b'"auth_required":true'  # in gradio's page that asks for a password
 
-    def __init__(self, app: Any, head: str):
+
+class FirstPaint:
+    """ASGI middleware that writes `head` into every HTML page, in front of </head>; `login` into the one that asks for a password."""
+
+    def __init__(self, app: Any, head: str, login: str = ""):
         self.app = app
-        self.head = head.encode("utf-8")
+        self.head, self.login = head.encode("utf-8"), login.encode("utf-8")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass everything on; hold back HTML until it is whole."""
@@ -35,7 +38,8 @@ class FirstPaint:
                 return
             body.extend(message.get("body", b""))
             if not message.get("more_body"):
-                whole = bytes(body).replace(b"</head>", self.head + b"</head>", 1)
+                head = self.login if LOGIN in body else self.head
+                whole = bytes(body).replace(b"</head>", head + b"</head>", 1)
                 kept = [(key, value) for key, value in begin["headers"] if key != b"content-length"]
                 await send({**begin, "headers": [*kept, (b"content-length", str(len(whole)).encode())]})
                 await send({"type": "http.response.body", "body": whole})

@@ -1,4 +1,4 @@
-"""Starting the web app: checks that give one sentence, gradio's settings, and the thread that keeps the queue going."""
+"""Starting the web app: checks that give one sentence, gradio's settings, the server around it, and the thread that keeps the queue going."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import errno
 import importlib.util
 import json
 import os
+import signal
 import socket
+import sys
 import threading
+import warnings
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from lab.design.boundary import CLOSED, VARIABLE
 from lab.design.refusal import Refusal
+from lab.ui.door.settings import Settings, check_door, read
 
-LARGEST_UPLOAD = "512mb"  # as lab.tasks.tables.LARGEST
-SHORTEST_PASSWORD = 8
+__all__ = ["Running", "Settings", "check_address", "check_door", "read", "serve", "start"]
+STOP_SECONDS = 3
 BETWEEN = 0.01  # seconds between two looks at gradio's queue of events
 STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("lab.js", "watch.js", "knobs.js", "bench.js", "costs.js", "charts.js", "memory.js", "readings.js", "list.js", "runs.js", "compare.js", "parallel.js", "export.js", "library.js", "data.js", "sweep.js", "tryit.js")
@@ -63,67 +69,135 @@ def head() -> str:
     return "\n".join([table, *map(tag, STYLES), *map(tag, SCRIPTS)])
 
 
-def settle_environment(home: str | os.PathLike | None) -> None:
+def settle_environment(settings: Settings) -> None:
     """Fix LAB_HOME for this process and its workers, and keep gradio at home. Raises `Refusal` for a home that cannot be written."""
     from lab.runs.home import Home
+    from lab.runs.scratch import scratch
 
-    os.environ["LAB_HOME"] = str(Home(home).path)
+    home = Home(settings.home or None)
+    os.environ["LAB_HOME"] = str(home.path)
+    os.environ["GRADIO_TEMP_DIR"] = str(scratch(home.path) / "gradio")  # uploads, and what is handed out
+    os.environ.pop("LAB_AUTH", None)  # no child needs it
+    os.environ.pop(VARIABLE, None) if settings.open_paths else os.environ.__setitem__(VARIABLE, CLOSED)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
-def check_door(auth: str, share: bool, open_paths: bool) -> tuple[str, str] | None:
-    """(user, password) of `user:password`, None without. Raises `Refusal` for what would let strangers in, or let them read local files."""
-    user, colon, password = auth.partition(":")
-    if auth and not (user and colon and len(password) >= SHORTEST_PASSWORD):
-        raise Refusal(f"Give --auth as user:password, with a password of at least {SHORTEST_PASSWORD} letters.", "auth")
-    if open_paths and (auth or share):
-        raise Refusal("--open-paths lets everybody who reaches the app read files of this machine, so it goes together with neither --auth nor --share.", "open_paths")
-    if share and not auth:
-        raise Refusal("--share gives the app an address on the internet, so it needs --auth user:password.", "share")
-    return (user, password) if auth else None
+def login_head() -> str:
+    """What the page that asks for a password gets in its head: gradio's says nothing where somebody has to wait."""
+    from lab.ui import words
+
+    said = json.dumps([words.say(language, "login.wait") for language in ("en", "zh")])
+    return (f"<script>(() => {{ const ask = window.fetch; window.fetch = async (...given) => {{ const told = await ask(...given); if (told.status === 429) "
+            f"alert({said}[+(navigator.language || '').startsWith('zh')].replace('{{seconds}}', told.headers.get('retry-after'))); return told; }}; }})();</script>")  # fmt: skip
 
 
-def serve(host: str, port: int, home: str | os.PathLike | None = None, block: bool = True, *, auth: str = "", share: bool = False,
-          open_paths: bool = False):  # fmt: skip
-    """Start the app; blocks until interrupted unless `block` is False, then returns the Blocks.
+class Running:
+    """An app that answers, until `close`."""
 
-    `auth`: user:password; `share`: an address on the internet through gradio's relay; `open_paths`: models and data from anywhere on
-    this machine, not only from LAB_HOME and LAB_DATA.
+    def __init__(self, settings: Settings, demo: Any, server: Any, thread: threading.Thread):
+        self.settings, self.demo, self._server, self._thread = settings, demo, server, thread
+
+    def close(self) -> None:
+        """End what is open, within seconds; runs go on."""
+        self.demo._queue.close()
+        self.demo.is_running = False
+        self.demo.app.stop_event.set()  # ends the heartbeats of open pages
+        self._server.should_exit = True
+        self._thread.join(timeout=STOP_SECONDS + 2)
+
+
+def serve(settings: Settings | None = None, block: bool = True) -> Running | None:
+    """Start the app; blocks until interrupted or told to end, unless `block` is False. `settings`: None reads the environment's.
+
+    Raises `Refusal` where the address or the folder cannot be used.
     """
-    door = check_door(auth, share, open_paths)
-    check_address(host, port)
-    settle_environment(home)
-    os.environ.pop(VARIABLE, None) if open_paths else os.environ.__setitem__(VARIABLE, CLOSED)
-    import gradio as gr
-    from starlette.middleware import Middleware
-
+    settings = settings or read()
+    check_address(settings.host, settings.port)
+    settle_environment(settings)
     from lab.runs import Keeper, default
-    from lab.ui import watching
-    from lab.ui.building import build, theme
-    from lab.ui.first_paint import FirstPaint
-    from lab.ui.words import gradio_table
     from lab.verbs import queue
 
     queue().reconcile()
     keeper = Keeper(default())
-    gr.set_static_paths([STATIC, plotly_folder()])
-    demo = build()
-    try:
-        demo.launch(
-            server_name=host, server_port=port, theme=theme(), app_kwargs={"middleware": [Middleware(FirstPaint, head=head())], "routes": [watching.ROUTE]}, i18n=gradio_table(), ssr_mode=False, quiet=True,
-            footer_links=[], prevent_thread_lock=True, allowed_paths=[], show_error=True,
-            max_file_size=LARGEST_UPLOAD, auth=door, share=share,
-        )  # fmt: skip
-    except OSError:
-        raise Refusal(f"Port {port} on {host} is in use: another lab may be running there; give another one with --port.", "port") from None
-    demo._queue.sleep_when_free = BETWEEN  # gradio looks for events every millisecond, which takes 7 % of a processor from those who train
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    print(f"Delta Lab is at http://{shown}:{port}  (stop with Ctrl-C; runs go on)", flush=True)
+    running = start(settings)
+    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else f"[{settings.host}]" if ":" in settings.host else settings.host
+    print(f"Delta Lab is at http://{shown}:{settings.port}  (stop with Ctrl-C; runs go on)", flush=True)
     if not block:
-        return demo
+        return running
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # nohup
+            signal.signal(getattr(signal, name), _end)
     try:
         threading.Event().wait()
     finally:
         keeper.close()
-        demo.close(verbose=False)
+        running.close()
+
+
+def _end(number: int, _frame: Any) -> None:
+    """Told to end: as orderly as by Ctrl-C, so that temporary files go too."""
+    for name in ("SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def start(settings: Settings) -> Running:
+    """Gradio's app inside ours, behind the guard, on a server of its own thread."""
+    import gradio as gr
+    import uvicorn
+    from fastapi import FastAPI
+    from starlette.middleware import Middleware
+
+    from lab.ui import watching
+    from lab.ui.building import build, theme
+    from lab.ui.door import sessions
+    from lab.ui.door.guard import LARGEST_UPLOAD, Guard
+    from lab.ui.door.hosts import Hosts
+    from lab.ui.door.wire import Wire
+    from lab.ui.first_paint import FirstPaint
+    from lab.ui.words import gradio_table
+
+    gr.set_static_paths([STATIC, plotly_folder()])
+    demo = build()
+    outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    with warnings.catch_warnings():  # gradio warns that it does not do what it was told not to do
+        warnings.filterwarnings("ignore", "SSR mode")
+        gr.mount_gradio_app(
+            outer, demo, path="/", server_name=settings.host, server_port=settings.port, root_path=settings.root_path or None, auth=settings.door, theme=theme(), i18n=gradio_table(),
+            app_kwargs={"middleware": [Middleware(FirstPaint, head=head(), login=login_head())], "routes": [watching.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
+            allowed_paths=[], show_error=True, max_file_size=LARGEST_UPLOAD, enable_monitoring=False, mcp_server=False,
+        )  # fmt: skip
+    demo.app = demo.server_app = outer.routes[-1].app
+    demo._queue.set_server_app(demo.app)
+    demo._queue.sleep_when_free = BETWEEN  # gradio looks for events every millisecond, which takes 7 % of a processor from those who train
+    sessions.bound(demo.app)
+    known = Hosts(settings.host, settings.allow_hosts)
+    guard = Guard(outer, known, door=settings.door, logins=demo.app.tokens, cookies=tuple(f"{name}-{demo.app.cookie_id}" for name in ("access-token", "access-token-unsecure")),
+                  proxies=settings.proxies, root=urlsplit(settings.root_path).path, framed="https://huggingface.co" if os.environ.get("SPACE_HOST") else "")  # fmt: skip
+    wire = type("Wire", (Wire,), {"trusted": settings.proxies})
+    server = uvicorn.Server(uvicorn.Config(guard, host=settings.host, port=settings.port, http=wire, ws="none", log_level="warning", proxy_headers=False, server_header=False,
+                                           timeout_graceful_shutdown=STOP_SECONDS, lifespan="on"))  # fmt: skip
+    thread = threading.Thread(target=server.run, daemon=True, name="web")
+    thread.start()
+    while not server.started:
+        thread.join(timeout=0.01)
+        if not thread.is_alive():
+            raise Refusal(f"Port {settings.port} on {settings.host} is in use: another lab may be running there; give another one with --port.", "port")
+    if settings.share:
+        known.allow(_shared(settings, demo))
+    return Running(settings, demo, server, thread)
+
+
+def _shared(settings: Settings, demo: Any) -> str:
+    """The name of a shared address, made by gradio's relay. Raises `Refusal` where there is none to be had."""
+    from gradio import networking
+
+    here = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    try:
+        address = networking.setup_tunnel(local_host=here, local_port=settings.port, share_token=demo.share_token, share_server_address=None, share_server_tls_certificate=None)
+    except Exception as error:  # the relay's client raises many kinds
+        raise Refusal(f"Gradio's relay gives no address ({str(error).strip()[:160]}); start without --share, or try again.", "share") from None
+    name = address.partition("://")[2].strip("/")
+    print(f"Delta Lab is also at https://{name}", flush=True)
+    return name
