@@ -4,8 +4,10 @@
     child.ask({"request": {...}})              # the answer to this very question; a child that died is started again, once
     child.close()
 
+    serve(answer, "It could not be read")      # the other side: what the child's module runs
+
 Questions are numbered ("id"), so that an answer that comes too late is never taken for another's. A child says {"id": 0, "ready": true}
-when it is there. The caller sees to it that one question is asked at a time.
+when it is there. It answers one question at a time, within limits on time and memory: what strangers wrote is read here and nowhere else.
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -24,23 +29,42 @@ from typing import Any
 from lab.design.refusal import Refusal
 
 ROOT = Path(__file__).resolve().parents[1]
+GIB = 1024**3
+LOOK_SECONDS = 0.1  # between two looks at a child's memory
+SECRET = ("LAB_AUTH", "LAB_DATABASE_URL")  # no child has them but one that opens the store
+
+
+def memory_limit(most: float = 8 * GIB) -> int:
+    """Bytes that a child may take: half of this machine's memory, at most `most`."""
+    import psutil
+
+    return int(min(most, psutil.virtual_memory().total / 2))
+
+
+class Exceeded(Refusal):
+    """An answer that took more time or memory than it may."""
 
 
 class Child:
-    """At most one process at a time, started with the first question.
+    """At most one process at a time, started with the first question. Threads may share one: they are answered one after another.
 
     `command`: a module of this lab, or a whole argument list. `start`, `answer`: seconds to wait. `late`, `died`: what a Refusal says of
-    an answer that does not come, {seconds} filled in, and of a process that ended twice. `environment`: more variables. `field` is the Refusal's.
+    an answer that does not come, {seconds} filled in, and of a process that ended twice. `memory`: bytes that it may take for an answer, and
+    `large`, what is said of one that takes more, {gb} filled in. `idle`: seconds without a question after which the process is let go; None: never.
+    `store`: whether it opens the store and so is told the database's address. `environment`: more variables. `field` is the Refusal's.
     """
 
-    def __init__(self, command: str | Sequence[str], *, start: float, answer: float, late: str, died: str, field: str = "",
-                 environment: Mapping[str, str] | None = None):  # fmt: skip
+    def __init__(self, command: str | Sequence[str], *, start: float, answer: float, late: str, died: str, field: str = "", memory: int | None = None,
+                 large: str = "", idle: float | None = None, store: bool = False, environment: Mapping[str, str] | None = None):  # fmt: skip
         self.command = [sys.executable, "-m", command] if isinstance(command, str) else list(command)
         self.start, self.answer, self.late, self.died, self.field = start, answer, late, died, field
+        self.memory, self.large, self.idle, self.store = memory, large, idle, store
         self.environment = dict(environment or {})
         self.process: subprocess.Popen | None = None
         self._said: Queue[dict | None] = Queue()
-        self._number = 0
+        self._number, self._asking = 0, False
+        self._turn = threading.Lock()
+        self._timer: threading.Timer | None = None
         atexit.register(self.close)
 
     @property
@@ -48,25 +72,55 @@ class Child:
         """Whether the process lives."""
         return self.process is not None and self.process.poll() is None
 
-    def ask(self, question: Mapping[str, Any], seconds: float | None = None) -> dict[str, Any]:
-        """The answer to {"id": number, **question}. Raises Refusal where none comes in time, or the process ends twice."""
+    def ask(self, question: Mapping[str, Any], seconds: float | None = None, memory: int | None = None) -> dict[str, Any]:
+        """The answer to {"id": number, **question}. Raises Refusal: the child's own, or that none comes in time or in memory, or that the process ends twice.
+
+        `seconds`, `memory`: other limits for this question.
+        """
+        with self._turn:
+            if self._timer:
+                self._timer.cancel()
+            try:
+                self._asking = True
+                said = self._asked(question, seconds or self.answer, memory or self.memory)
+            finally:
+                self._asking = False
+                if self.idle is not None:
+                    self._timer = threading.Timer(self.idle, self._let_go)
+                    self._timer.daemon = True
+                    self._timer.start()
+        if "refusal" in said:
+            raise Refusal(said["refusal"]["sentence"], said["refusal"]["field"])
+        return said
+
+    def _asked(self, question: Mapping[str, Any], seconds: float, memory: int | None) -> dict[str, Any]:
         for _ in range(2):
             try:
                 process = self.alive()
                 self._number += 1
                 process.stdin.write(json.dumps({**question, "id": self._number}, default=str) + "\n")
                 process.stdin.flush()
-                return self._wait(self._number, seconds or self.answer)
+                return self._wait(self._number, seconds, memory)
             except (EOFError, OSError):
                 self.close()
         raise Refusal(self.died, self.field)
+
+    def taken(self) -> int:
+        """Bytes of memory of the process, 0 where there is none."""
+        import psutil
+
+        try:
+            return psutil.Process(self.process.pid).memory_info().rss if self.running else 0
+        except psutil.Error:
+            return 0
 
     def alive(self) -> subprocess.Popen:
         """The process, started if need be and ready. Raises Refusal where it is not ready in time, EOFError where it ends at once."""
         if self.running:
             return self.process
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **self.environment}
+        kept = {name: value for name, value in os.environ.items() if name not in SECRET or self.store and name != "LAB_AUTH"}
+        environment = {**kept, "OMP_NUM_THREADS": "1", "TMPDIR": tempfile.gettempdir(), "PYTHONPATH": path, **self.environment}
         self._said = Queue()
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
         threading.Thread(target=_listen, args=(self.process, self._said), daemon=True).start()
@@ -75,23 +129,42 @@ class Child:
 
     def close(self) -> None:
         """End the process, if there is one: its input ends, and if that does not help it is killed."""
+        if self._timer:
+            self._timer.cancel()
         process, self.process = self.process, None
         if process is None or process.poll() is not None:
             return
         try:
             process.stdin.close()
-            process.wait(timeout=5)
+            process.wait(timeout=0 if self._asking else 5)  # who is busy does not see its input end
         except (OSError, subprocess.TimeoutExpired):
             process.kill()
             process.wait()
 
-    def _wait(self, number: int, seconds: float) -> dict[str, Any]:
+    def _kill(self) -> None:
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def _let_go(self) -> None:
+        with self._turn:
+            self.close()
+
+    def _wait(self, number: int, seconds: float, memory: int | None = None) -> dict[str, Any]:
+        until = time.monotonic() + seconds
         while True:
             try:
-                said = self._said.get(timeout=seconds)
+                left = until - time.monotonic()
+                said = self._said.get(timeout=max(0.0, min(LOOK_SECONDS, left) if memory else left))
             except Empty:
-                self.close()
-                raise Refusal(self.late.format(seconds=f"{seconds:g}"), self.field) from None
+                if time.monotonic() >= until:
+                    self._kill()
+                    raise Exceeded(self.late.format(seconds=f"{seconds:g}"), self.field) from None
+                if self.taken() > memory:
+                    self._kill()
+                    raise Exceeded(self.large.format(gb=f"{memory / GIB:.1f}"), self.field) from None
+                continue
             if said is None:
                 raise EOFError
             if said.get("id") == number:
@@ -105,3 +178,41 @@ def _listen(process: subprocess.Popen, said: Queue) -> None:
         except ValueError:
             continue
     said.put(None)
+
+
+def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], wrong: str, prepare: Callable[[], None] | None = None) -> None:
+    """Answer questions until the input ends, or whoever asks has gone. `wrong`: what is said of an error that is nobody's refusal.
+
+    `prepare` imports what is slow to import before the child says that it is there. What libraries print goes to standard error.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches children too; they end with their input
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    if prepare:
+        prepare()
+
+    def say(document: Mapping[str, Any]) -> None:
+        out.write(json.dumps(document) + "\n")
+        out.flush()
+
+    say({"id": 0, "ready": True})
+    for line in sys.stdin:
+        number = None
+        try:
+            question = json.loads(line)
+            number = question.pop("id")
+            said = answer(question)
+        except Refusal as refusal:
+            said = {"refusal": {"sentence": refusal.sentence, "field": refusal.field}}
+        except Exception as error:  # one bad question must not end the process
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            said = {"refusal": {"sentence": f"{wrong} ({type(error).__name__}: {str(error)[:160]}).", "field": ""}}
+        say({"id": number, **said})
+
+
+def _end_with(parent: int) -> None:
+    """A busy child does not see its input end."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -534,7 +534,7 @@ def test_doors_that_would_let_strangers_in_are_refused(auth, share, open_paths, 
 
 def test_a_file_that_goes_while_it_is_read_is_one_sentence(place, monkeypatch):
     """An import takes the upload away, maybe in the midst of a look at it."""
-    from lab.tasks import importing
+    from lab.tasks import outside
     from lab.ui import own_data
 
     (place / "films.csv").write_text("text,label\na,b\nc,d\n", encoding="utf-8")
@@ -543,6 +543,6 @@ def test_a_file_that_goes_while_it_is_read_is_one_sentence(place, monkeypatch):
             raise FileNotFoundError(2, "No such file", str(path))
 
         with monkeypatch.context() as patched:
-            patched.setattr(importing, verb, gone)
+            patched.setattr(outside, verb, gone)
             told = own_data.look({"path": str(place / "films.csv"), "language": "en"})
         assert told["html"] == "" and told["errors"] == [["file", "The file is not here any more: choose it again."]]

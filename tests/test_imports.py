@@ -16,7 +16,7 @@ MAY = {
     "design": (),
     "runs": ("design",),
     "models": ("design",),
-    "tasks": ("design", "models"),
+    "tasks": ("design", "models", "child"),
     "origins": ("design", "models", "tasks"),
     "engine": ("design",),
     "child": ("design",),

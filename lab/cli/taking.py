@@ -31,7 +31,7 @@ def export(arguments: Namespace) -> Answer:
 
 def import_(arguments: Namespace) -> Answer:
     """{"task", "family", "columns", "rows", "splits", "dropped", "balance", "lengths", "examples"}; task is "" where nothing was kept."""
-    from lab.tasks import importing
+    from lab.tasks import importing, outside
 
     columns = dict(_pair(text) for text in arguments.column)
     choices = {"family": arguments.family, "columns": columns, "labels": arguments.label, "max_length": arguments.max_length, "prompt": arguments.prompt,
@@ -40,9 +40,9 @@ def import_(arguments: Namespace) -> Answer:
         raise Refusal("Give the task a name: --name my-reviews, or --dry-run to look first.", "name")
     if arguments.name:
         importing.check_name(arguments.name)
-    look = importing.preview(arguments.file, **choices)
+    look = outside.preview(arguments.file, **choices)
     if not arguments.dry_run:
-        importing.commit(arguments.file, arguments.name, **choices)
+        outside.commit(arguments.file, arguments.name, **choices)
     document = {"task": "" if arguments.dry_run else arguments.name, "family": look.spec.family, "columns": dict(look.spec.columns), "rows": look.rows,
                 "splits": look.splits, "dropped": look.dropped, "balance": look.balance, "lengths": look.lengths, "examples": look.examples}  # fmt: skip
     return Answer(document, lambda: _imported(document, look.spec.max_length))
@@ -86,10 +86,11 @@ def fetch(arguments: Namespace) -> Answer:
 
 def serve(arguments: Namespace) -> Answer:
     """The web app, until interrupted."""
+    from lab.ui.serving import read
     from lab.ui.serving import serve as open_pages
 
     try:
-        open_pages(arguments.host, arguments.port)
+        open_pages(read(arguments))
     except KeyboardInterrupt:
         pass
     return Answer({"state": "stopped"}, lambda: "Stopped; runs go on.")

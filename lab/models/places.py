@@ -18,6 +18,8 @@ from lab.design.model import ModelSpec, Source, architecture_of, kind_of
 from lab.design.options import validate
 from lab.design.refusal import Refusal
 
+LARGEST_CONFIG = 2 * 1024 * 1024  # bytes: real ones have a few thousand, and some a label for each of many classes
+MOST_LAYERS, LAYERS = 1000, re.compile(r"layers?$")  # what a page says of a model walks through its layers
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
@@ -147,7 +149,11 @@ def _kinds(error: BaseException | None) -> set[str]:
 
 def _from_config(name: str, path: Path, source: Source) -> ModelSpec:
     try:
+        if path.stat().st_size > LARGEST_CONFIG:
+            raise Refusal(f"The config.json of {name[:200]} has more than {LARGEST_CONFIG // 1024:,} KiB, so it is none of a model.", "model")
         document = json.loads(path.read_text(encoding="utf-8"))
+    except Refusal:
+        raise
     except (OSError, ValueError, RecursionError):
         raise Refusal(f"The config.json of {name[:200]} cannot be read as JSON; save the model again.", "model") from None
     model_type = document.get("model_type") if isinstance(document, dict) else None
@@ -155,6 +161,9 @@ def _from_config(name: str, path: Path, source: Source) -> ModelSpec:
         raise Refusal(f"The config.json of {name[:200]} names no model_type, so the lab cannot tell what it is.", "model")
     if document.get("auto_map"):
         raise Refusal(f"{name[:200]} needs code of its own, which the lab never runs; use a model that transformers knows.", "model")
+    for key, value in document.items():
+        if LAYERS.search(key) and isinstance(value, (int, float)) and value > MOST_LAYERS:
+            raise Refusal(f"The config.json of {name[:200]} says {value:,.0f} for {key[:60]}; the lab takes models of at most {MOST_LAYERS:,} layers.", "model")
     title = name.rstrip("/").rsplit("/", 1)[-1]
     return ModelSpec(name=name, title=title, architecture=architecture_of(model_type), kind=kind_of(model_type, document), source=source, config=document)
 

@@ -15,16 +15,18 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.child import Child
-from lab.design.refusal import Refusal
+from lab.child import GIB, Child, Exceeded, memory_limit
 from lab.planning import advice, devices
 from lab.planning.request import check, key
 
 START_SECONDS, ANSWER_SECONDS = 240, 120
+LARGEST = 6 * GIB  # of memory that a plan may take: what is planned weighs nothing, its layers' names do
+REMEMBERED_SECONDS, REMEMBERED = 600, 64  # that a question which took too much is not asked again; such questions
 TOPICS = 256  # pages whose newest question is remembered
 
 
@@ -43,7 +45,9 @@ class PlanClient:
         self.folder = folder / "plans"
         self._lock, self._latest = threading.Lock(), {}  # the newest turn by topic
         self._latest_lock = threading.Lock()
-        self._child = Child("lab.planning.serve", start=START_SECONDS, answer=ANSWER_SECONDS,
+        self._exceeded: dict[str, tuple[float, Exceeded]] = {}
+        self._child = Child("lab.planning.serve", start=START_SECONDS, answer=ANSWER_SECONDS, memory=memory_limit(LARGEST),
+                            large="The plan took more than {gb} GiB of memory and was ended; try a smaller shape.",
                             late="The planner gave no answer in {seconds} s; try a smaller shape.",
                             died="The planning process ended without an answer; the app's log says why.")  # fmt: skip
 
@@ -65,9 +69,7 @@ class PlanClient:
             found = self._read(name)  # another thread may have asked the same
             if found is not None:
                 return found
-            said = self._child.ask({"request": asked})
-        if "refusal" in said:
-            raise Refusal(said["refusal"]["sentence"], said["refusal"]["field"])
+            said = self._asked(name, asked)
         self._write(name, said["plan"])
         return said["plan"]
 
@@ -80,9 +82,27 @@ class PlanClient:
         said = advice.advise(shape, lambda changed: self.plan(changed, topic=topic, turn=turn), there["total_bytes"], there["kind"])
         return {"plan": document, "device": there, **said}
 
+    def announce(self, topic: str, turn: int) -> None:
+        """Say that a question of a topic will come, so that older ones which still wait are given up."""
+        self._announce(topic, turn)
+
     def close(self) -> None:
         """End the child, if there is one."""
         self._child.close()
+
+    def _asked(self, name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The child's answer. What took too much time or memory a short while ago is refused at once: it would keep others waiting again."""
+        when, before = self._exceeded.pop(name, (0.0, None))
+        if before is not None and time.monotonic() - when < REMEMBERED_SECONDS:
+            self._exceeded[name] = when, before
+            raise Exceeded(before.sentence, before.field)
+        try:
+            return self._child.ask({"request": asked})
+        except Exceeded as problem:
+            self._exceeded[name] = time.monotonic(), problem
+            while len(self._exceeded) > REMEMBERED:
+                del self._exceeded[next(iter(self._exceeded))]
+            raise
 
     # -- the cache ---------------------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from lab import verbs
 from lab.design import catalogue
 from lab.design.refusal import Refusal
 from lab.design.task import COLUMNS, Family
-from lab.tasks import FAMILIES, importing, resolve
+from lab.tasks import FAMILIES, importing, outside, resolve
 from lab.tasks.measuring import models
 from lab.ui import views_data
 from lab.ui.refusing import refused
@@ -50,7 +50,7 @@ def look(asked: Any) -> dict[str, Any]:
 def _looked(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
     try:
         path, choices = _source(asked), _choices(asked)
-        columns, family, chosen = importing.outline(path, choices["family"], choices["columns"])
+        columns, family, chosen = outside.outline(path, choices["family"], choices["columns"])
     except Refusal as problem:
         return {"form": None, "html": "", "errors": [[problem.field or "file", refused(language, problem)]]}
     form = {"file": path.name, "bytes": path.stat().st_size, "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
@@ -58,7 +58,7 @@ def _looked(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
     errors: list[list[str]] = []
     html = ""
     try:
-        html = views_data.preview(importing.preview(path, **choices), language)
+        html = views_data.preview(outside.preview(path, **choices), language)
     except Refusal as problem:
         errors.append([problem.field, refused(language, problem)])
     try:
@@ -69,12 +69,17 @@ def _looked(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
     return {"form": form, "html": html, "errors": errors}
 
 
+def none_read(sentence: str) -> dict[str, Any]:
+    """The answer of `look` and `keep` where the file is not read at all."""
+    return {"form": None, "html": "", "errors": [["file", sentence]]}
+
+
 def keep(asked: Any) -> dict[str, Any]:
     """Import what `look` showed: {"kept": name, "html": a sentence with a link} or {"errors": [[field, sentence]]}."""
     asked, language = _plain(asked)
     try:
         path = _source(asked)
-        spec = importing.commit(path, str(asked.get("name") or ""), **_choices(asked))
+        spec = outside.commit(path, str(asked.get("name") or ""), **_choices(asked))
     except Refusal as problem:
         return {"errors": [[problem.field or "file", refused(language, problem)]]}
     importing.unstage(str(asked.get("upload") or ""))

@@ -59,6 +59,18 @@ def question_of(asked: Mapping[str, Any]) -> dict[str, Any]:
     return {"topic": str(asked.get("topic") or "page")[:40], "turn": turn if isinstance(turn, int) and 0 < turn < 2**53 else None}
 
 
+def announce(asked: Any) -> None:
+    """Let older questions of this page give up."""
+    question = question_of(asked) if isinstance(asked, Mapping) else {}
+    if question.get("turn") is not None:
+        client().announce(**question)
+
+
+def busy(words: str) -> dict[str, Any]:
+    """The answer where too many wait."""
+    return {"html": f'<p class="lab-muted" role="status">{esc(words)}</p>', "more": False}
+
+
 def _time(spec: RunSpec, elsewhere: str | None, language: str) -> str:
     """How long runs like this one took here, or that it is measured after the first steps."""
     found = None if elsewhere else estimate(spec)

@@ -10,8 +10,9 @@ from lab.design.refusal import Refusal
 from lab.runs import default
 from lab.ui import answering
 from lab.ui.costing import BATCHES, PRESETS, counts, point
+from lab.ui.lanes import PLANS
 from lab.ui.markup import esc
-from lab.ui.planning import plan
+from lab.ui.planning import announce, busy, plan
 from lab.ui.reading import text
 from lab.ui.refusing import refused
 from lab.ui.schema import schema
@@ -40,14 +41,14 @@ def build(demo: gr.Blocks) -> None:
             part("notes", "lab-card lab-notes")
         with gr.Column(elem_classes="lab-right", min_width=0):
             part("costs", "lab-card lab-costs")
-            gr.HTML(html_template="", js_on_load="Lab.memory(element, Lab.served(server))", server_functions=[plan], elem_classes="lab-card lab-memory", elem_id="memory", apply_default_css=False)
+            gr.HTML(html_template="", js_on_load="Lab.memory(element, Lab.served(server))", server_functions=[PLANS(plan, busy, announce)], elem_classes="lab-card lab-memory", elem_id="memory", apply_default_css=False)
             with gr.Row(elem_classes="lab-launch", equal_height=True):
                 launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch", min_width=0)
                 enqueue = gr.Button(gr.I18n()("native.enqueue"), elem_id="enqueue", min_width=0)
             gr.HTML(html_template="", js_on_load="Lab.tools(element, Lab.served(server))", server_functions=[write, save], elem_id="tools", apply_default_css=False)
             quick = gr.Button(gr.I18n()("native.quick"), elem_id="quick")
             advice = gr.HTML(elem_classes="lab-advice", elem_id="advice", apply_default_css=False)
-            gr.HTML(html_template="", js_on_load="Lab.costCurves(element, props, Lab.served(server))", server_functions=[point, counts],
+            gr.HTML(html_template="", js_on_load="Lab.costCurves(element, props, Lab.served(server))", server_functions=[PLANS(point, lambda words: {"wrong": words}), counts],
                     methods=list(PRESETS), batches=list(BATCHES), elem_classes="lab-card", elem_id="cost-curves", apply_default_css=False)  # fmt: skip
     answers = gr.HTML(html_template="", js_on_load="Lab.answers(element, props, watch)", elem_classes="lab-unseen")
     going = gr.HTML(html_template="", js_on_load="Lab.going(element, props, watch)", elem_classes="lab-unseen")

@@ -9,6 +9,7 @@ import gradio as gr
 
 from lab.design.refusal import Refusal
 from lab.ui import own_data
+from lab.ui.lanes import FILES
 from lab.ui.refusing import refused
 from lab.ui.words import language_of
 
@@ -21,7 +22,7 @@ def build(demo: gr.Blocks) -> None:
     with gr.Row(elem_classes="lab-pair", equal_height=False):
         with gr.Column(elem_classes="lab-narrow", min_width=0):
             file = gr.File(label=gr.I18n()("native.file"), show_label=False, file_count="single", type="filepath", height=132, elem_id="data-file")
-            gr.HTML(html_template="", js_on_load="Lab.data(element, props, Lab.served(server))", server_functions=[own_data.look, own_data.keep], offers=offers,
+            gr.HTML(html_template="", js_on_load="Lab.data(element, props, Lab.served(server))", server_functions=[FILES(own_data.look, own_data.none_read), FILES(own_data.keep, own_data.none_read)], offers=offers,
                     apply_default_css=False, elem_classes="lab-card lab-form", elem_id="data-form")  # fmt: skip
         with gr.Column(elem_classes="lab-detail", min_width=0):
             gr.HTML(html_template="", js_on_load="Lab.dataShown(element)", apply_default_css=False, elem_classes="lab-card lab-preview", elem_id="data-preview")

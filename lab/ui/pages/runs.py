@@ -11,6 +11,7 @@ from lab.design.refusal import Refusal
 from lab.runs import Run, default
 from lab.runs.records import check_name, check_notes, check_tags
 from lab.ui import curves, listing, memory, reading, views_readings, views_runs
+from lab.ui.lanes import PLANS
 from lab.ui.markup import esc
 from lab.ui.refusing import refused
 from lab.ui.watching import Answer, Seen, watched
@@ -33,7 +34,7 @@ def build(demo: gr.Blocks) -> None:
             head = gr.HTML(html_template="", js_on_load="Lab.shown(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
             said = gr.HTML(js_on_load="Lab.on('choose', () => { props.value = ''; })", apply_default_css=False, elem_id="run-said")  # what was said of one run is not said of the next
             gr.HTML(html_template="", js_on_load="Lab.charts(element, ...Lab.fed('charts'), Lab.served(server))", server_functions=[curves.detail], apply_default_css=False, elem_id="run-charts")
-            gr.HTML(html_template="", js_on_load="Lab.runMemory(element, ...Lab.fed('memory'), Lab.served(server))", server_functions=[memory.predict], apply_default_css=False, elem_id="run-memory")
+            gr.HTML(html_template="", js_on_load="Lab.runMemory(element, ...Lab.fed('memory'), Lab.served(server))", server_functions=[PLANS(memory.predict, lambda words: {"wrong": words})], apply_default_css=False, elem_id="run-memory")
             with gr.Tabs(elem_id="run-tabs"):
                 with gr.Tab(native("native.readings")):
                     gr.HTML(html_template="", js_on_load="Lab.readings(element, ...Lab.fed('maps'))", apply_default_css=False, elem_id="run-maps")

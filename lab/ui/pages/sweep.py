@@ -12,7 +12,8 @@ from lab.design.options import fields
 from lab.design.refusal import Refusal
 from lab.design.spec import RunSpec
 from lab.runs import default
-from lab.ui import sweeping, views_sweep
+from lab.ui import planning, sweeping, views_sweep
+from lab.ui.lanes import PLANS
 from lab.ui.markup import empty, esc
 from lab.ui.reading import text
 from lab.ui.refusing import refused
@@ -33,7 +34,7 @@ def build(demo: gr.Blocks) -> None:
                            tables={one: sweeping.choices(one) for one in LANGUAGES}, apply_default_css=False,
                            elem_classes="lab-card lab-form", elem_id="sweep-form")  # fmt: skip
             told = gr.HTML(html_template="", js_on_load="Lab.show(element, props, watch)", apply_default_css=False, elem_classes="lab-card", elem_id="sweep-told")
-            gr.HTML(html_template="", js_on_load="Lab.forecast(element, Lab.served(server))", server_functions=[sweeping.forecast], apply_default_css=False, elem_classes="lab-card lab-memory", elem_id="sweep-costs")
+            gr.HTML(html_template="", js_on_load="Lab.forecast(element, Lab.served(server))", server_functions=[PLANS(sweeping.forecast, planning.busy, planning.announce)], apply_default_css=False, elem_classes="lab-card lab-memory", elem_id="sweep-costs")
             launch = gr.Button(gr.I18n()("native.sweep"), variant="primary", elem_id="sweep-launch", interactive=False)
         with gr.Column(elem_classes="lab-detail", min_width=0):
             said = gr.HTML(apply_default_css=False, elem_id="sweep-said")

@@ -1,0 +1,80 @@
+"""Files of strangers, read in a child process: `outline`, `preview` and `commit` of lab.tasks.importing within limits on time and memory.
+
+A few kilobytes of Parquet, gzip or JSON can stand for gigabytes. What takes too much costs its own question, not the app or the terminal;
+others are answered meanwhile. Notebooks may call lab.tasks.importing itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import time
+from pathlib import Path
+from queue import LifoQueue
+from typing import Any
+
+from lab.child import GIB, Child, memory_limit
+from lab.design.task import TaskSpec
+from lab.tasks import importing
+from lab.tasks.importing import Preview
+
+CHILDREN = 2  # files that are read at once
+START_SECONDS, IDLE_SECONDS = 60, 300
+SECONDS, BYTES_A_SECOND = 60, 1_000_000  # that a file may take, and one more for every so many bytes of it
+MEMORY, TIMES = 1.5 * GIB, 40  # bytes that it may take, and so many more for each of its own
+HEAVY = GIB  # bytes of a child that is let go after its answer
+TOLD = ("LAB_HOME", "LAB_DATA", "LAB_PATHS")  # as they are when it is asked
+LEFT_SECONDS = 3600  # after which what an ended import left is somebody's no more
+
+
+def outline(path: str | Path, family: str = "", columns: dict[str, str] | None = None) -> tuple[list[str], str, dict[str, str]]:
+    """As importing.outline."""
+    columns_there, guessed, chosen = _ask("outline", path, family=family, columns=columns)["outline"]
+    return columns_there, guessed, chosen
+
+
+def preview(path: str | Path, **choices: Any) -> Preview:
+    """As importing.preview."""
+    said = _ask("preview", path, **choices)["preview"]
+    return Preview(**{**said, "spec": TaskSpec.model_validate(said["spec"])})
+
+
+def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
+    """As importing.commit."""
+    importing.check_name(name)
+    for left in importing.home().glob(".import-*"):  # of an import whose process was ended
+        if left.stat().st_mtime < time.time() - LEFT_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    return importing.load(_ask("commit", path, name=name, **choices)["kept"])
+
+
+@functools.cache
+def _children() -> LifoQueue[Child]:
+    """The one that answered last is asked first: it remembers the rows."""
+    found: LifoQueue[Child] = LifoQueue()
+    for _ in range(CHILDREN):
+        found.put(Child("lab.tasks.serve", start=START_SECONDS, answer=SECONDS, memory=int(MEMORY), field="file", idle=IDLE_SECONDS, environment={"CUDA_VISIBLE_DEVICES": ""},
+                        late="The file could not be read in {seconds} s; give a smaller or simpler one.",
+                        large="The file takes more than {gb} GiB of memory when it is unpacked; give a smaller or simpler one.",
+                        died="The process that reads the file ended without an answer, twice."))  # fmt: skip
+    return found
+
+
+def _ask(verb: str, path: str | Path, **choices: Any) -> dict[str, Any]:
+    path = os.path.abspath(os.path.expanduser(path)) if "\0" not in str(path) else str(path)
+    try:
+        size = os.stat(path).st_size
+    except (OSError, ValueError):
+        size = 0
+    child = _children().get()
+    try:
+        said = child.ask({"verb": verb, "path": path, "choices": choices, "environment": {name: os.environ.get(name) for name in TOLD}},
+                         seconds=SECONDS + size // BYTES_A_SECOND, memory=memory_limit(min(8 * GIB, MEMORY + TIMES * size)))  # fmt: skip
+        if child.taken() > HEAVY:
+            child.close()
+    finally:
+        _children().put(child)
+    if "gone" in said:
+        raise OSError(said["gone"])
+    return said
