@@ -4,6 +4,9 @@
       lab.db                  the store (SQLite) unless LAB_DATABASE_URL names another
       runs/<id>/              spec.yaml, log.txt, checkpoints/, best/, adapter/, ...
       cache/                  prepared data and converted models
+      tmp/                    what running processes write for themselves alone
+
+It is its owner's alone (mode 0700).
 
 A run id is eight letters and digits (`k7qm2x9b`), so it can be a folder name, a word of a command line and part of an
 address without quoting. Every path that a page or a command line names is made by `run_dir` or `file`, which refuse
@@ -19,6 +22,7 @@ import tempfile
 from pathlib import Path
 
 from lab.design.refusal import Refusal
+from lab.runs import privacy
 
 LETTERS = "abcdefghjkmnpqrstvwxyz"  # without i, l, o, u: no two look alike and no words appear
 ID = re.compile(r"[a-z][a-z0-9]{7}")
@@ -51,10 +55,11 @@ class Home:
             raise Refusal("LAB_HOME must not contain a NUL character.", "LAB_HOME")
         self.path = Path(given).expanduser().absolute()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
                 pass
             self.path = self.path.resolve()
+            privacy.close(self.path)
             self.runs = self.path / "runs"
             self.cache = self.path / "cache"
             self.runs.mkdir(exist_ok=True)
