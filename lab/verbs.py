@@ -17,7 +17,7 @@ from lab.design.count import count_on
 from lab.design.method import Method
 from lab.design.options import override
 from lab.design.refusal import Refusal
-from lab.design.rules import require
+from lab.design.rules import ratio_problem, require
 from lab.design.spec import RunSpec, spec_of
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec) if isinstance(spec, Mapping) else spec)
     model, task = resolve(spec.model), resolve_task(spec.task)
     require(spec.method, anatomy(model.config))
+    if problem := ratio_problem(spec.method, spec.lr_ratio):
+        raise problem
     objective_of(task, model)
     place = locate(model)
     if place.kind == "absent":

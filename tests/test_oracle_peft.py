@@ -13,13 +13,16 @@ from __future__ import annotations
 import copy
 import functools
 
+import peft
 import pytest
 import torch
 from oracles import peft_side
 from tiny import tiny, tiny_batch
 
 from lab.design.catalogue import load_method
+from lab.design.spec import RunSpec
 from lab.engine import attach
+from lab.training.optimizers import make_optimizer
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore::UserWarning")]  # peft on Conv1D and on norms
 
@@ -95,6 +98,32 @@ def test_rslora(architecture: str) -> None:
     method = load_method("lora", {"deltas.0.rank": 7, "deltas.0.alpha": 12.0, "deltas.0.rank_scaling": "rslora"})
     assert method.deltas[0].strength == pytest.approx(12 / 7**0.5)
     compare(architecture, method, peft_side.lora)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_lora_plus_moves_both_maps_as_peft_does(architecture: str) -> None:
+    """Three steps of AdamW, B with sixteen times the learning rate of A, which the method itself says."""
+    method = load_method("lora", {"deltas.0.rank": 5, "deltas.0.alpha": 12.0, "training.lr_ratio": 16.0})
+    given = RunSpec(model="m", task="sentiment-rt", method=method, training={"lr": 1e-3})
+    ours = copy.deepcopy(pristine(architecture, OBJECTIVE[architecture]))
+    attached = attach(ours, method, seed=1)
+    theirs, pairs = peft_side.lora(copy.deepcopy(pristine(architecture, OBJECTIVE[architecture])), attached)
+    with torch.no_grad():
+        for pair in pairs:
+            pair.mine.copy_(pair.theirs)
+    before = {pair.name: pair.mine.detach().clone() for pair in pairs}
+    own = make_optimizer(attached.parameter_groups(given.lr, 0.01, given.lr_ratio), given.training, given.lr, 0.01, "cpu")
+    other = peft.optimizers.create_loraplus_optimizer(theirs, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=16.0, loraplus_weight_decay=0.01)
+    batch = tiny_batch(ours)
+    for _ in range(3):
+        for model, optimizer in ((ours, own), (theirs, other)):
+            optimizer.zero_grad()
+            projected(outputs(model, batch), batch).backward()
+            optimizer.step()
+    for pair in pairs:
+        close(pair.name, pair.mine, pair.theirs)
+        moved = float((pair.mine - before[pair.name]).abs().mean())
+        assert (0.02 < moved < 0.06) if pair.name.endswith(".B") else (0.001 < moved < 0.004), (pair.name, moved)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "bart", "t5", "llama"])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from laws import OBJECTIVES, SMALL
 from tiny import tiny, tiny_config
+from transformers.optimization import Adafactor
 
 from lab.design import catalogue
 from lab.design.anatomy import anatomy
@@ -20,7 +21,7 @@ from lab.planning.allocator import MIB, Allocator
 from lab.planning.building import Subject, prepare
 from lab.planning.predict import plan_shape
 from lab.planning.trace import batch_of, step
-from lab.planning.tracker import Tracker, model_tensors
+from lab.planning.tracker import Tracker, model_tensors, state_tensors
 
 METHODS = catalogue.names("methods")
 SHAPE = {"rows": 3, "tokens": 24, "target_tokens": 10}
@@ -52,7 +53,7 @@ def predicted(architecture: str, method, objective: str = "", **setting):
                       objective=objective or OBJECTIVES[architecture], num_labels=3, device="cpu", **setting)  # fmt: skip
 
 
-def measured(architecture: str, method, *, checkpointing: bool = False, granule: int = 512, optimizer: bool = True, model=None, objective: str = "") -> Tracker:
+def measured(architecture: str, method, *, checkpointing: bool = False, granule: int = 512, optimizer: str = "adamw", model=None, objective: str = "") -> Tracker:
     """The tracker over a second step of a real model, the first having made the optimizer's state."""
     objective = objective or OBJECTIVES[architecture]
     model = model or tiny(architecture, objective)
@@ -61,7 +62,7 @@ def measured(architecture: str, method, *, checkpointing: bool = False, granule:
     batch = batch_of(model, objective, **SHAPE, device="cpu")
     batch["attention_mask"][0, -1] = 0  # padding, which a plan assumes
     trained = built.trained()
-    state = torch.optim.AdamW(trained, lr=0.0, fused=True)
+    state = torch.optim.AdamW(trained, lr=0.0, fused=True) if optimizer == "adamw" else Adafactor(trained, lr=0.0, relative_step=False)
     step(built, batch, objective)
     state.step()
     state.zero_grad(set_to_none=True)
@@ -69,7 +70,7 @@ def measured(architecture: str, method, *, checkpointing: bool = False, granule:
     gc.disable()
     tracker = Tracker(granule=granule)
     tracker.hold(model_tensors(model), "weights")
-    tracker.hold([v for s in state.state.values() for v in s.values()], "optimizer")
+    tracker.hold(state_tensors(state), "optimizer")
     tracker.hold(batch.values(), "activations")
     try:
         with tracker.watching(model):
@@ -116,6 +117,15 @@ def test_several_labels_too(architecture: str):
     assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005) and plan.trainable_head > 0
 
 
+@pytest.mark.parametrize(("architecture", "name"), [("bert", "lora"), ("llama", "full"), ("t5", "ia3"), ("bart", "adapter-houlsby")])
+def test_adafactor_keeps_rows_and_columns(architecture: str, name: str):
+    method = method_of(name)
+    real, plan = measured(architecture, method, optimizer="adafactor"), predicted(architecture, method, optimizer="adafactor")
+    for phase in ("forward", "backward", "optimizer"):
+        assert plan.phases[phase]["total"] == pytest.approx(real.peaks[phase]["total"], rel=0.005), phase
+    assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005)
+
+
 def test_keys_and_values_that_a_script_keeps(monkeypatch: pytest.MonkeyPatch):
     """A call with transformers' defaults: the cache lives as long as the output does."""
     method = method_of("lora")
@@ -130,7 +140,7 @@ def test_keys_and_values_that_a_script_keeps(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("name", "setting"),
     [("lora", {}), ("mam", {}), ("prompt-tuning", {}), ("full", {}), ("lora", {"checkpointing": True}), ("adapter-houlsby", {"accumulation": 4}),
-     ("vera", {}), ("bitfit", {"optimizer": "sgd"})],
+     ("vera", {}), ("bitfit", {"optimizer": "sgd"}), ("lora", {"optimizer": "adafactor"})],
 )  # fmt: skip
 def test_five_layers_stand_for_all(architecture: str, name: str, setting: dict):
     method = method_of(name)

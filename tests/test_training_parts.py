@@ -150,7 +150,7 @@ def _train(parameters, optimizer, steps, start=0):
         optimizer.zero_grad()
 
 
-@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "adafactor"])
 def test_an_optimizer_goes_on_exactly_from_its_state(kind, tmp_path):
     parameters, optimizer = _optimizer(kind)
     _train(parameters, optimizer, 4)

@@ -85,6 +85,21 @@ class Anatomy:
         return "rms_norm_eps" in self.config or self.model_type in ("t5", "mt5", "umt5")
 
     @property
+    def position_table(self) -> str:
+        """The module of the position embeddings that are added to the input, from the base model; "" where none are."""
+        unless = self.architecture.positions_unless
+        return "" if unless and self.config.get(unless) is False else self.architecture.positions
+
+    @property
+    def counts_positions(self) -> bool:
+        """Whether a token's position matters by itself: T5 and DeBERTa v3 know distances between tokens alone."""
+        return bool(self.position_table) or self.architecture.rotary
+
+    def shifts(self, delta: Delta) -> bool:
+        """Whether the delta's slots push the positions of real tokens on in this model."""
+        return delta.positions == "shift" or (delta.positions == "auto" and self.counts_positions)
+
+    @property
     def encoder_decoder(self) -> bool:
         """Whether there are two stacks, with cross-attention between them."""
         return len(self.stacks) > 1

@@ -75,6 +75,9 @@ class Architecture(Options):
     attention_route: Literal["interface", "deberta"] = option("interface", help="how slots reach the attention of this family")
     backbone: str = option("", help="the module that heads call, from the base model; empty: the base model itself")
     embed: str = option(help="token embedding; {stack} where each stack has one")
+    positions: str = option("", help="the table of position embeddings that are added to the input; {stack} where each stack has one; empty: none are added")
+    positions_unless: str = option("", help="a key that is false where this model adds none all the same")
+    rotary: bool = option(False, help="whether queries and keys are rotated by their positions")
     sizes: Sizes = option(help="keys of the configuration")
     stacks: dict[Literal["encoder", "decoder"], StackMap] = option(help="stacks of layers")
 

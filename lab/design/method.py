@@ -51,7 +51,15 @@ class Delta(Options):
     shared: bool = option(False, label="shared", zh="共享", help="One set of the form's maps for all sites, sliced to each.")
     encoder: Literal["none", "mlp", "lstm"] = option("none", label="reparameterisation", zh="重参数化", help="A network that produces the slots while training.")
     encoder_width: int = option(512, ge=1, label="reparameterisation width", help="Hidden width of that network.")
-    positions: Literal["keep", "shift"] = option("keep", label="positions", help="Whether slots shift the positions of real tokens (peft) or not (paper).")
+    positions: Literal["keep", "shift", "auto"] = option(
+        "keep", label="positions",
+        help="keep: slots leave the positions of real tokens (He et al., AdapterHub). shift: real tokens count from l on, as after a cache "
+             "(P-tuning v2, Li & Liang on GPT-2, peft). auto: shift, but keep where a model knows distances alone (T5, DeBERTa v3).",
+    )  # fmt: skip
+    token_positions: Literal["own", "none"] = option(
+        "own", label="positions of virtual tokens",
+        help="own: virtual tokens are inputs with positions before those of real tokens (Lester et al., peft). none: they join after the position embeddings (He et al.).",
+    )  # fmt: skip
     text: str = option("", max_length=2000, label="initial text", help="Text whose embeddings virtual tokens, or whose keys and values slots start from (init text).")
     gate_over: Literal["tokens", "all"] = option("tokens", label="gate averages", help="Over real tokens, or over padding too (as UniPELT's code).")
     schedule: Schedule | None = option(None, label="schedule", zh="调度", help="What changes during training.")
@@ -115,6 +123,7 @@ class MethodTraining(Options):
 
     lr: float = option(1e-3, gt=0, label="learning rate", help="Learning rate of a run that gives none.")
     head_lr: float | None = option(None, gt=0, label="head learning rate", help="Learning rate of a new task head, of a run that gives none. Empty: as the rest.")
+    lr_ratio: float = option(1.0, gt=0, le=1000, label="LoRA+ ratio", symbol="λ", help="Learning rate of second maps (B, up, values) over that of first ones, of a run that gives none (LoRA+, Hayou et al. 2024).")
     weight_decay: float = option(0.0, ge=0, label="weight decay", help="Weight decay of a run that gives none.")
     clip: float = option(1.0, gt=0, label="gradient clipping", help="Largest gradient norm of a run that gives none.")
 
@@ -140,7 +149,7 @@ class Method(Options):
     @property
     def positions_taken(self) -> int:
         """Positions of the model that inputs cannot have: virtual tokens stand before them, slots with `positions: shift` push them on."""
-        return sum(delta.rank for delta in self.deltas if delta.form == "tokens" or delta.positions == "shift")
+        return sum(delta.rank for delta in self.deltas if delta.positions != "keep" or (delta.form == "tokens" and delta.token_positions == "own"))
 
     def document(self) -> dict[str, Any]:
         """The plain form: what is written to YAML and frozen with a run."""

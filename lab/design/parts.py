@@ -9,6 +9,9 @@ from lab.design.forms import FORMS, Part
 from lab.design.method import Delta
 
 
+SECOND_MAPS = ("B", "up", "values")  # LoRA+ (Hayou et al. 2024) gives these a larger learning rate
+
+
 def all_parts(delta: Delta, site: Site) -> list[Part]:
     """Parts with `trains` decided; those of a `shared` delta are given at this site's own size.
 
@@ -49,6 +52,12 @@ def shared_sizes(delta: Delta, sites: list[Site]) -> dict[str, Part]:
                 known = sizes.get(part.name, part)
                 sizes[part.name] = replace(part, shape=tuple(map(max, known.shape, part.shape)))
     return sizes
+
+
+def trains_second_map(delta: Delta) -> bool:
+    """Whether a map trains that LoRA+'s ratio is of; a network that produces the slots has none."""
+    names = set(SECOND_MAPS) & set(FORMS[delta.form].names)
+    return delta.encoder == "none" and bool(names if delta.trainable is None else names & set(delta.trainable))
 
 
 def leaves_unchanged(delta: Delta) -> bool:

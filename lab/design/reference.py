@@ -53,7 +53,8 @@ def _method(method: Method) -> list[str]:
         options = ", ".join(f"{key} {value}" for key, value in method.select.model_dump().items() if key != "what")
         lines += [f"Selection: {method.select.what}{' (' + options + ')' if options else ''}.", ""]
     head = f", of a new task head {method.training.head_lr:g}" if method.training.head_lr else ""
-    lines += [f"Default learning rate {method.training.lr:g}{head}.", ""]
+    ratio = f", of second maps {method.training.lr_ratio:g} times that (LoRA+)" if method.training.lr_ratio != 1 else ""
+    lines += [f"Default learning rate {method.training.lr:g}{ratio}{head}.", ""]
     if method.deviations:
         lines += ["Deviations from the paper:", "", *(f"- {text}" for text in method.deviations), ""]
     return lines

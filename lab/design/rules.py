@@ -13,15 +13,15 @@ from lab.design.forms import FORMS
 from lab.design.forms.lowrank import RESIDUAL, SPECTRAL
 from lab.design.forms.slots import OF_TOKENS
 from lab.design.method import Delta, Method
-from lab.design.parts import all_parts, leaves_unchanged
+from lab.design.parts import all_parts, leaves_unchanged, trains_second_map
 from lab.design.refusal import Refusal
 
 PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out", "ffn.up", "ffn.gate", "ffn.down", "ffn.out")
 STREAMS = ("ffn.residual", "layer.out", "embed")
 FORM_OPTIONS = {  # option: (value that means 'not used', words)
     "biases": (True, "biases of two maps"), "core": ("none", "a core between A and B"), "vectors": (False, "scaling vectors"),
-    "alpha": (None, "alpha"), "rank_scaling": ("lora", "a rank scaling"), "encoder": ("none", "a reparameterisation"), "positions": ("keep", "positions"), "text": ("", "an initial text"),
-    "inner_dropout": (0.0, "a dropout between two maps"),
+    "alpha": (None, "alpha"), "rank_scaling": ("lora", "a rank scaling"), "encoder": ("none", "a reparameterisation"), "positions": ("keep", "positions"),
+    "token_positions": ("own", "positions of virtual tokens"), "text": ("", "an initial text"), "inner_dropout": (0.0, "a dropout between two maps"),
 }  # fmt: skip
 
 
@@ -65,7 +65,16 @@ def _shared_out(delta: Delta, sites: list[Site]) -> Iterator[tuple[str, str]]:
         yield "within", "Ranks are shared out among projections of unequal shape: the count is that of an even share until the weights are read."
 
 
+def ratio_problem(method: Method, ratio: float) -> Refusal | None:
+    """Why LoRA+'s ratio says nothing about this method; None where it does, or is 1."""
+    if ratio == 1.0 or any(map(trains_second_map, method.deltas)):
+        return None
+    return Refusal("The LoRA+ ratio is of second maps (B, up, values) over first ones, and no second map trains here: leave it at 1.", "training.lr_ratio")
+
+
 def _whole(method: Method) -> Iterator[Refusal]:
+    if problem := ratio_problem(method, method.training.lr_ratio):
+        yield problem
     if not method.deltas and not method.select:
         yield Refusal("Nothing would train: add a delta, or select weights of the model.", "deltas")
     if method.deltas and method.select and method.select.what == "head":
@@ -163,8 +172,8 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal("Slots are reparameterised by an MLP: choose mlp or none.", "encoder")
     if delta.encoder != "none" and delta.form == "slots" and delta.composition not in ("gated", "learned-gate"):
         yield Refusal("The reparameterisation is for gated slots: choose none, or composition gated.", "encoder")
-    if delta.positions == "shift" and delta.composition != "gated":
-        yield Refusal("Shifted positions are peft's prefix tuning, which is gated: choose composition gated, or positions keep.", "positions")
+    if delta.form == "slots" and delta.positions != "keep" and delta.composition not in ("gated", "learned-gate"):
+        yield Refusal("Positions shift behind keys and values that stand before the real ones: choose composition gated, or positions keep.", "positions")
     if delta.form == "slots" and delta.init in OF_TOKENS and delta.composition not in ("gated", "learned-gate"):
         yield Refusal("Keys and values of real tokens belong into the attention: choose composition gated, or initialisation lora.", "init")
     if delta.form == "slots" and delta.init in OF_TOKENS and delta.encoder != "none":
@@ -246,11 +255,17 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
     top = delta.allocation.rank_max if delta.allocation else 0
     if delta.init in SPECTRAL and top > smallest:
         yield Refusal(f"rank_max {top} is above the {smallest} singular values of a weight.", "allocation.rank_max")
-    if delta.positions == "shift" and (anatomy.stacks[0].name != "decoder" or anatomy.model_type == "opt"):
-        yield Refusal("Only decoders that take position ids can shift positions (peft's prefix is a decoder's cache): leave positions at keep.", "positions")
+    if delta.positions == "shift" and not anatomy.counts_positions:
+        yield Refusal(f"{anatomy.architecture.name} knows the distances between tokens alone, which a shift of all leaves as they are: choose positions keep or auto.", "positions")
+    if delta.positions == "shift" and all(site.stack == "cross" for site in sites):
+        yield Refusal("Cross-attention reads the encoder's output, where positions are in already: include the encoder or the decoder, or choose positions keep.", "positions")
+    if delta.token_positions == "none" and not anatomy.position_table:
+        yield Refusal(f"{anatomy.architecture.name} adds no position embeddings to its input that virtual tokens could do without: choose own.", "token_positions")
     positions = anatomy.config.get("max_position_embeddings") or anatomy.config.get("n_positions")
-    if delta.form == "tokens" and positions and delta.rank >= positions:
+    if delta.form == "tokens" and delta.token_positions == "own" and positions and delta.rank >= positions:
         yield Refusal(f"{delta.rank} virtual tokens leave no room: the model has {positions} positions.", "rank")
+    if anatomy.shifts(delta) and positions and delta.rank >= positions:
+        yield Refusal(f"Positions shifted by {delta.rank} leave no room: the model has {positions} positions.", "rank")
     if delta.form == "tokens" and anatomy.embed != anatomy.stacks[0].width and anatomy.model_type not in ("electra", "deberta-v2", "opt"):
         yield Refusal("The input embeddings are not as wide as the model, so virtual tokens cannot be placed.", "at")
     if delta.form == "tokens" and delta.stacks == ["cross"]:

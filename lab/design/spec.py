@@ -24,10 +24,13 @@ class Training(Options):
     accumulation: int = option(1, ge=1, le=65536, label="gradient accumulation", zh="梯度累积", help="Forward passes per optimizer step.")
     lr: float | None = option(None, gt=0, le=100, label="learning rate", zh="学习率", help="Peak learning rate. Empty: the method's own.")
     head_lr: float | None = option(None, gt=0, le=100, label="head learning rate", help="Learning rate of a new task head. Empty: the method's own, or as the rest.")
-    lr_ratio: float = option(1.0, gt=0, le=1000, label="LoRA+ ratio", help="Learning rate of the second map (B, up) over that of the first.")
+    lr_ratio: float | None = option(None, gt=0, le=1000, label="LoRA+ ratio", help="Learning rate of the second map (B, up, values) over that of the first. Empty: the method's own.")
     schedule: Literal["linear", "cosine", "constant"] = option("linear", label="decay", zh="衰减", help="How the learning rate falls after warmup.")
     warmup: float = option(0.06, ge=0, le=1, label="warmup", zh="预热", help="Fraction of the steps in which the learning rate rises.")
-    optimizer: Literal["adamw", "sgd"] = option("adamw", label="optimizer", zh="优化器", help="AdamW, or SGD with momentum 0.9.")
+    optimizer: Literal["adamw", "sgd", "adafactor"] = option(
+        "adamw", label="optimizer", zh="优化器",
+        help="AdamW; SGD with momentum 0.9; or Adafactor as T-Few uses it: squares kept by row and column, steps relative to a weight's size.",
+    )  # fmt: skip
     weight_decay: float | None = option(None, ge=0, le=10, label="weight decay", zh="权重衰减", help="Decoupled weight decay. Empty: the method's own.")
     clip: float | None = option(None, gt=0, label="gradient clipping", zh="梯度裁剪", help="Largest gradient norm. Empty: the method's own.")
     label_smoothing: float = option(0.0, ge=0, lt=1, label="label smoothing", help="Share of the target spread over all labels or words.")
@@ -109,6 +112,11 @@ class RunSpec(Options):
         """Of a new task head: the run's, else (where the run gives no lr either) the method's own, else as the rest."""
         own = self.method.training.head_lr if self.training.lr is None else None
         return self.training.head_lr or own or self.lr
+
+    @property
+    def lr_ratio(self) -> float:
+        """Learning rate of second maps over that of first ones: the run's, else the method's own."""
+        return self.training.lr_ratio if self.training.lr_ratio is not None else self.method.training.lr_ratio
 
     @property
     def weight_decay(self) -> float:

@@ -87,7 +87,7 @@ class _Attacher:
         attached.bind_context()
         for modules, ids in self.started_later:
             start_slots(attached, modules, ids)
-        attached.handles += shift_positions(self.base, attached.deltas)
+        attached.handles += shift_positions(self.base, self.body, attached.deltas)
         if self.state is not None:
             attached.load_state_dict(self.state)
         self.model.lab_attached = True

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from lab.design.anatomy import Anatomy
 from lab.design.method import Method
+from lab.design.parts import SECOND_MAPS
 from lab.design.refusal import Refusal
 from lab.engine import calls, merge, select, spectral
 from lab.engine.attention import SLOTS
@@ -20,8 +21,6 @@ from lab.engine.delta import Context, DeltaModule
 from lab.engine.locate import backbone
 from lab.engine.schedules import Schedule
 from lab.engine.select import SparseDifference
-
-SECOND_MAPS = ("B", "up", "values")  # LoRA+ (Hayou et al. 2024) gives these a larger learning rate
 
 
 class Attached:

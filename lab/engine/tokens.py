@@ -7,6 +7,7 @@ stands on the encoder, before the pooler). On an encoder-decoder the encoder get
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -20,13 +21,27 @@ from lab.design.refusal import Refusal
 from lab.engine import calls
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import backbone
+from lab.engine.positions import NoPositions, own_count, table
 
 
 class TokensModule(DeltaModule):
     """The tokens of one model: P (l, width)."""
 
+    inserted = False  # whether the rows are in the forward pass that goes on now
+    position_table: tuple[nn.Module, ...] = ()  # where virtual tokens have no positions; a tuple, so that it is not a child here
+
     def bind(self, base: nn.Module, body: Anatomy) -> list[RemovableHandle]:
         """Hooks that put the tokens before the embedded input, and take their positions off again where a head reads them."""
+        return [*self._without_positions(base, body), *self._bind(base, body)]
+
+    def _without_positions(self, base: nn.Module, body: Anatomy) -> list[RemovableHandle]:
+        if self.delta.token_positions == "own":
+            return []
+        positions, none = table(base, body, body.stacks[0].name), NoPositions(self)
+        self.position_table = (positions,)
+        return [positions.register_forward_pre_hook(none.count, with_kwargs=True), positions.register_forward_hook(none.blank)]
+
+    def _bind(self, base: nn.Module, body: Anatomy) -> list[RemovableHandle]:
         if body.encoder_decoder:
             encoder, decoder = base.get_submodule("encoder"), base.get_submodule("decoder")
             return [
@@ -61,6 +76,7 @@ class TokensModule(DeltaModule):
         if getattr(calls.cache(given), "is_compileable", False):
             raise Refusal("Virtual tokens lengthen the input, which a static cache has no room for: generate with a dynamic cache.", "method")
         first = calls.seen(given) == 0
+        own = self._real_positions(module, given) if self.position_table else None
         if first:
             ids = given.pop("input_ids", None)
             embedded = given.get("inputs_embeds")
@@ -69,7 +85,25 @@ class TokensModule(DeltaModule):
             given["inputs_embeds"] = torch.cat([self.rows(embedded), embedded], 1)
             self.inserted = True
         self._lengthen(given, first)
+        if own is not None:
+            given["position_ids"] = F.pad(own, (self.length if first else 0, 0))
         return (), given
+
+    def _real_positions(self, module: nn.Module, given: dict[str, Any]) -> Tensor | None:
+        """Positions (rows, positions) of the real tokens, where the backbone takes them; its mask is made where it was not given.
+
+        Without a mask transformers would take positions that begin anew for several texts in one row.
+        """
+        if "position_ids" not in inspect.signature(module.forward).parameters:
+            return None
+        seen = max(0, calls.seen(given) - self.length)  # the cache has virtual tokens too
+        positions = given.get("position_ids")
+        if positions is None:
+            positions = own_count(self.position_table[0], given, seen)
+        if calls.seen(given) == 0 and given.get("attention_mask") is None:
+            rows = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
+            given["attention_mask"] = torch.ones(rows.shape[:2], dtype=torch.long, device=rows.device)
+        return positions
 
     def _lengthen(self, given: dict[str, Any], first: bool) -> None:
         length = self.length

@@ -5,7 +5,7 @@
 | LORA | every change that is linear in a projection's own input: LoRA, LoRA-FA, AFLoRA, LaMDA, LaMDA++, free low-rank designs |
 | VERA, ADALORA | one delta of exactly that shape; as `peft-lora` they become a LORA of the same ΔW |
 | IA3 | scales at projections, heads and the FFN's activation |
-| PREFIX_TUNING | gated softmax slots in every layer of a decoder, with positions: shift |
+| PREFIX_TUNING | gated softmax slots in every layer of a decoder, with positions: shift or auto |
 | PROMPT_TUNING | virtual tokens on a model that writes text |
 | LN_TUNING | training the norms |
 """
@@ -125,7 +125,7 @@ def _slots(method: Method, body: Anatomy, objective: str) -> str:
         raise Refusal("PEFT passes a prefix as a cache, which only models that write text have", "format")
     if delta.layers != "all":
         raise Refusal("A prefix in PEFT is in every layer", "format")
-    if delta.positions != "shift":
+    if not body.shifts(delta):
         raise Refusal("A prefix in PEFT shifts the positions of real tokens: only a run trained with deltas.0.positions=shift means the same there", "format")
     return "PREFIX_TUNING"
 

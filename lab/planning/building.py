@@ -147,10 +147,21 @@ def traced_depths(body: Anatomy) -> dict[str, int]:
 
 
 def optimizer_state(parameters: Iterable[Tensor], optimizer: str) -> list[tuple[Tensor, list[Tensor]]]:
-    """(parameter, its state) after a first step: AdamW two moments and a counter on the device, SGD its momentum."""
+    """(parameter, its state) after a first step: AdamW two moments and a counter on the device, SGD its momentum, Adafactor as below."""
     found = []
     for parameter in parameters:
-        state = [torch.empty_like(parameter)] if optimizer == "sgd" else [
-            torch.empty((), dtype=torch.float32, device=parameter.device), torch.empty_like(parameter), torch.empty_like(parameter)]  # fmt: skip
+        if optimizer == "adafactor":
+            state = list(adafactor_state(parameter).values())
+        elif optimizer == "sgd":
+            state = [torch.empty_like(parameter)]
+        else:
+            state = [torch.empty((), dtype=torch.float32, device=parameter.device), torch.empty_like(parameter), torch.empty_like(parameter)]
         found.append((parameter, state))
     return found
+
+
+def adafactor_state(parameter: Tensor) -> dict[str, Tensor]:
+    """Squares by row and by column of a matrix, whole ones of a vector, in fp32; and the rms of the weight. (d, r): d + r + 1 numbers."""
+    shapes = {"exp_avg_sq_row": parameter.shape[:-1], "exp_avg_sq_col": parameter.shape[:-2] + parameter.shape[-1:]}
+    shapes = {**(shapes if parameter.dim() > 1 else {"exp_avg_sq": parameter.shape}), "RMS": ()}
+    return {name: torch.empty(shape, dtype=torch.float32, device=parameter.device) for name, shape in shapes.items()}

@@ -51,7 +51,7 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
     return plan_shape(
         model=model, method=spec.method, batch=batch or training.batch_size,
         tokens=tokens or min(training.max_length or task.max_length, _positions(model) - spec.method.positions_taken),
-        target_tokens=target_tokens or min(task.target_length, _positions(model)),
+        target_tokens=target_tokens or min(task.target_length, _positions(model) - spec.method.positions_taken),
         dtype=dtype or ("float32" if spec.method.select else precision), adapter_dtype=adapter_dtype or "float32",
         optimizer=training.optimizer, checkpointing=training.gradient_checkpointing, accumulation=training.accumulation,
         smoothing=training.label_smoothing, objective=objective_of(task, model), num_labels=len(task.labels) or None, seed=spec.seed,
@@ -81,8 +81,9 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
             raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
     body = anatomy(facts_of(spec))
     require(chosen, body)
-    if max(tokens, target_tokens or 0) > _positions(spec):
-        raise Refusal(f"{spec.title or spec.name} reads at most {_positions(spec):,} tokens; {max(tokens, target_tokens or 0):,} are too many.", "tokens")
+    longest = _positions(spec) - chosen.positions_taken
+    if max(tokens, target_tokens or 0) > longest:
+        raise Refusal(f"{spec.title or spec.name} reads at most {longest:,} tokens; {max(tokens, target_tokens or 0):,} are too many.", "tokens")
     subject = Subject(spec, chosen, objective, num_labels or 2, _dtype(dtype, "dtype"),
                       _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed)  # fmt: skip
     shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens}

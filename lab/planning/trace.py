@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.optimization import Adafactor
 
-from lab.planning.building import Built, optimizer_state
+from lab.planning.building import Built, adafactor_state, optimizer_state
 from lab.planning.kernels import ANSWERS, modelled
 from lab.planning.log import Log
 from lab.planning.tracker import Tracker, model_tensors
@@ -80,6 +81,8 @@ class Trace:
                 step(built, batch, objective, smoothing=smoothing, use_cache=use_cache)
                 if optimizer == "sgd":
                     self._sgd(tracker)
+                elif optimizer == "adafactor":
+                    self._adafactor(tracker)
         finally:
             self.log.closed = True
             if enabled:
@@ -90,6 +93,14 @@ class Trace:
         """SGD over lists of tensors adds weight decay into a copy of the gradients."""
         tracker.begin("optimizer")
         self._held.append(torch._foreach_add([p.grad for p in self.built.trained()], self.built.trained(), alpha=0.01))
+
+    def _adafactor(self, tracker: Tracker) -> None:
+        """Adafactor goes through the parameters one by one and makes its update beside the last one's: its own step is traced."""
+        tracker.begin("optimizer")
+        own = Adafactor([p for p in self.built.trained() if p.grad is not None], lr=0.0, relative_step=False)
+        for parameter, tensors in self._held[0]:
+            own.state[parameter] = {"step": 1, **dict(zip(adafactor_state(parameter), tensors, strict=True))}
+        own.step()
 
     def _hold_by_layer(self, owned: list[tuple[Tensor, list[Tensor]]], category: str) -> None:
         groups: dict[tuple[str, int], list[Tensor]] = {("", -1): []}

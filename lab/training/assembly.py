@@ -56,8 +56,8 @@ class Assembly:
 
     def groups(self) -> list[dict[str, Any]]:
         """Optimizer groups: the method's, then the head's (vectors without weight decay)."""
-        spec, training = self.spec, self.spec.training
-        groups = self.attached.parameter_groups(spec.lr, spec.weight_decay, training.lr_ratio)
+        spec = self.spec
+        groups = self.attached.parameter_groups(spec.lr, spec.weight_decay, spec.lr_ratio)
         for decay, wanted in ((spec.weight_decay, True), (0.0, False)):
             found = [p for p in self.head.values() if (p.dim() >= MATRIX_WORDS) is wanted]
             groups.append({"params": found, "lr": spec.head_lr, "weight_decay": decay, "constant": False})

@@ -17,7 +17,7 @@ from lab.design.spec import RunSpec, Training
 from lab.ui.words import TABLE, of_preset
 
 MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "scale_start", "alpha", "rank_scaling", "nonlinearity", "init", "layers", "stacks")
-OWN = ("biases", "core", "vectors", "alpha", "rank_scaling", "encoder", "encoder_width", "positions", "text", "inner_dropout")  # only some forms understand these
+OWN = ("biases", "core", "vectors", "alpha", "rank_scaling", "encoder", "encoder_width", "positions", "token_positions", "text", "inner_dropout")  # only some forms understand these
 TRAINING_MAIN = ("steps", "lr", "batch_size")
 LOGARITHMIC = ("rank",)
 GROUPS = {"schedule": get_args(get_args(Schedule)[0]), "allocation": (EnergyAllocation,)}

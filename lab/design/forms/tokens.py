@@ -20,7 +20,7 @@ class Tokens(Form):
     insertions = ("parallel",)
     compositions = ("gated",)
     inits = ("vocabulary", "normal", "text")
-    options = ("encoder", "encoder_width", "text")
+    options = ("encoder", "encoder_width", "text", "token_positions")
     refusals = {
         "representation": "Virtual tokens are inputs: place them at embed.",
         "composition": "Virtual tokens join through attention: choose composition gated.",
