@@ -62,6 +62,8 @@ def _delta() -> st.SearchStrategy[dict]:
         "shared": st.booleans(),
         "encoder": st.sampled_from(["none", "mlp", "lstm"]),
         "encoder_width": st.just(7),
+        "gate": st.sampled_from(["own", "shared"]),
+        "gate_over": st.sampled_from(["tokens", "all"]),
         "positions": st.sampled_from(["keep", "shift", "auto"]),
         "token_positions": st.sampled_from(["own", "none"]),
         "trainable": st.sampled_from([None, ["B"], ["d", "b"], ["up"], ["keys"], ["nothing"]]),

@@ -30,6 +30,8 @@ class Site:
     kv_heads: int
     head_dim: int
     rank: int | None = None  # its own rank, where an allocation gave one
+    model: int = 0  # width of the stack
+    first: bool = True  # of its delta in its layer: it has what its delta has once per layer
 
     @property
     def key(self) -> str:
@@ -128,6 +130,7 @@ class Anatomy:
             self._require(representation)
         places = self.places(delta)
         found: list[Site] = []
+        begun: set[tuple[str, int]] = set()
         for name, stack in self.sublayers():
             if name not in wanted:
                 continue
@@ -136,7 +139,8 @@ class Anatomy:
             for layer in chosen_layers(delta.layers, stack.layers):
                 for representation in places:
                     if representation != "embed" and (name != "cross" or representation.startswith("attn.")):
-                        found.append(self._site(delta, representation, name, stack, layer))
+                        found.append(replace(self._site(delta, representation, name, stack, layer), first=(name, layer) not in begun))
+                        begun.add((name, layer))
         if not found:
             raise Refusal(f"Nothing is left to modify: {', '.join(delta.at)} does not exist in the chosen stacks of {self.architecture.name}.", "at")
         return found
@@ -163,7 +167,7 @@ class Anatomy:
         }[reads]
         if representation == "embed":
             width_in = width_out
-        return Site(representation, name, layer, width_in, width_out, reads, stack.heads, stack.kv_heads, stack.head_dim)
+        return Site(representation, name, layer, width_in, width_out, reads, stack.heads, stack.kv_heads, stack.head_dim, model=stack.width)
 
     def width(self, representation: str, stack: Stack) -> int:
         """Width of h at a representation."""

@@ -61,6 +61,10 @@ class Delta(Options):
         help="own: virtual tokens are inputs with positions before those of real tokens (Lester et al., peft). none: they join after the position embeddings (He et al.).",
     )  # fmt: skip
     text: str = option("", max_length=2000, label="initial text", help="Text whose embeddings virtual tokens, or whose keys and values slots start from (init text).")
+    gate: Literal["own", "shared"] = option(
+        "own", label="gate", symbol="g",
+        help="own: a sigmoid for each place of the delta. shared: one softmax per layer weighs the deltas that share it against each other (UniPELT's add_central_gate).",
+    )  # fmt: skip
     gate_over: Literal["tokens", "all"] = option("tokens", label="gate averages", help="Over real tokens, or over padding too (as UniPELT's code).")
     schedule: Schedule | None = option(None, label="schedule", zh="调度", help="What changes during training.")
     allocation: EnergyAllocation | None = option(None, label="rank allocation", zh="秩分配", help="How rank is shared out over sites.")

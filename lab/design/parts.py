@@ -8,7 +8,6 @@ from lab.design.anatomy import Site
 from lab.design.forms import FORMS, Part
 from lab.design.method import Delta
 
-
 SECOND_MAPS = ("B", "up", "values")  # LoRA+ (Hayou et al. 2024) gives these a larger learning rate
 
 
@@ -16,7 +15,7 @@ def all_parts(delta: Delta, site: Site) -> list[Part]:
     """Parts with `trains` decided; those of a `shared` delta are given at this site's own size.
 
     Under a composition or norm the extra parts are: `scale` () for a learned s, `norm` and `norm_bias` for the layer norm,
-    `gate` (width_in,) and `gate_bias` () for a learned gate (UniPELT: d+1 weights).
+    `gate` (width_in,) and `gate_bias` () for a learned gate (UniPELT: d+1 weights); of a shared one a row per delta and layer.
     """
     parts = list(FORMS[delta.form].parts(delta, site))
     if delta.composition == "scaled" and delta.scale == "learned":
@@ -24,7 +23,9 @@ def all_parts(delta: Delta, site: Site) -> list[Part]:
     if delta.norm != "none":
         width = site.width_in if delta.norm == "in" else site.width_out
         parts += [Part("norm", (width,), "constant:1", "norm"), Part("norm_bias", (width,), "zeros", "norm")]
-    if delta.composition == "learned-gate":
+    if delta.composition == "learned-gate" and delta.gate == "shared":
+        parts += [Part("gate", (site.model,), "normal:0.02"), Part("gate_bias", (), "zeros", "bias")] if site.first else []
+    elif delta.composition == "learned-gate":
         parts += [Part("gate", (site.width_in,), "normal:0.02"), Part("gate_bias", (), "zeros", "bias")]
     return [replace(part, trains=_trains(delta, site, part)) for part in parts]
 

@@ -34,6 +34,7 @@ def require(method: Method, anatomy: Anatomy | None = None) -> None:
 def problems(method: Method, anatomy: Anatomy | None = None) -> list[Refusal]:
     """Everything that is wrong with a method, on a model where one is given. Empty: it may run."""
     found = list(_whole(method))
+    found += _shared_gates(method, anatomy)
     for index, delta in enumerate(method.deltas):
         for problem in (*_delta(delta), *(_on_model(delta, anatomy) if anatomy else ())):
             found.append(Refusal(problem.sentence, f"deltas.{index}.{problem.field}"))
@@ -86,6 +87,27 @@ def _whole(method: Method) -> Iterator[Refusal]:
         yield Refusal("Two sets of virtual tokens are one longer set: join them into one delta with a larger rank.", "deltas")
     if sum(delta.schedule is not None for delta in method.deltas) > 1 and len({d.schedule.name for d in method.deltas if d.schedule}) > 1:
         yield Refusal("Two different schedules would decide over the same run: keep one of them.", "deltas")
+
+
+def _shared_gates(method: Method, anatomy: Anatomy | None) -> list[Refusal]:
+    """A gate that deltas share weighs those of each layer against each other, so there must be two of them, which average alike."""
+    sharing = {index: delta for index, delta in enumerate(method.deltas) if delta.gate == "shared"}
+    if not sharing:
+        return []
+    field = f"deltas.{min(sharing)}.gate"
+    if len(sharing) < 2:
+        return [Refusal("A shared gate weighs deltas against each other: give it to two deltas or more, or choose own.", field)]
+    if len({delta.gate_over for delta in sharing.values()}) > 1:
+        return [Refusal("One gate has one average: give the deltas that share it the same gate averages.", field)]
+    try:
+        places = [{(site.stack, site.layer) for site in anatomy.sites(delta)} for delta in sharing.values()] if anatomy else []
+    except Refusal:  # told at its own delta
+        return []
+    alone = sorted(place for place in set().union(*places) if sum(place in each for each in places) < 2)
+    if alone:
+        stack, layer = alone[0]
+        return [Refusal(f"A shared gate weighs deltas against each other, and layer {layer} of {stack} has one alone: give all the same layers and stacks.", field)]
+    return []
 
 
 def _delta(delta: Delta) -> Iterator[Refusal]:
@@ -150,6 +172,10 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal("Only a learned s has a start: choose composition scaled with scale learned, or leave the start at 1.", "scale_start")
     elif delta.scale_start == 0.0 and leaves_unchanged(delta.model_copy(update={"scale_start": 1.0})):
         yield Refusal("An s of 0 before a Δh that starts at 0 would never move: choose another start of s, or another initialisation.", "scale_start")
+    if delta.composition != "learned-gate" and (delta.gate != "own" or delta.gate_over != "tokens"):
+        yield Refusal("Only composition learned-gate has a gate: choose it, or leave gate at own and gate averages at tokens.", "gate" if delta.gate != "own" else "gate_over")
+    elif delta.gate == "shared" and "embed" in delta.places:
+        yield Refusal("Deltas share the gate of a layer, and the embeddings are in none: choose gate own.", "gate")
     if isinstance(delta.scale, float) and delta.scale == 0.0:
         yield Refusal("A scale of 0 takes the delta away: choose another scale.", "scale")
     if delta.shared and not form.shared:
@@ -170,14 +196,12 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal("Only a sublayer's output meets the sublayer's own dropout: choose attn.out or ffn.out, or leave through_dropout off.", "through_dropout")
     if delta.encoder != "none" and delta.form == "slots" and delta.encoder == "lstm":
         yield Refusal("Slots are reparameterised by an MLP: choose mlp or none.", "encoder")
-    if delta.encoder != "none" and delta.form == "slots" and delta.composition not in ("gated", "learned-gate"):
-        yield Refusal("The reparameterisation is for gated slots: choose none, or composition gated.", "encoder")
+    if delta.encoder != "none" and delta.form in ("slots", "tokens") and delta.init != "normal":
+        yield Refusal("A network produces these slots or tokens, so they start as it gives them: choose initialisation normal, or reparameterisation none.", "init")
     if delta.form == "slots" and delta.positions != "keep" and delta.composition not in ("gated", "learned-gate"):
         yield Refusal("Positions shift behind keys and values that stand before the real ones: choose composition gated, or positions keep.", "positions")
     if delta.form == "slots" and delta.init in OF_TOKENS and delta.composition not in ("gated", "learned-gate"):
         yield Refusal("Keys and values of real tokens belong into the attention: choose composition gated, or initialisation lora.", "init")
-    if delta.form == "slots" and delta.init in OF_TOKENS and delta.encoder != "none":
-        yield Refusal("A network produces these slots, so they cannot start from real tokens: choose initialisation normal, or encoder none.", "init")
     if delta.text and delta.init != "text":
         yield Refusal("An initial text is read by initialisation text: choose it, or leave the text empty.", "text")
     if delta.init == "text" and not delta.text:
@@ -208,7 +232,7 @@ def _trained_parts(delta: Delta, form) -> Iterator[Refusal]:
 
 def part_names(delta: Delta) -> list[str]:
     """The parts of the delta's form, and of its composition and norm, by name."""
-    site = Site(delta.places[0], "encoder", 0, 8, 8, "h", 1, 1, 8)
+    site = Site(delta.places[0], "encoder", 0, 8, 8, "h", 1, 1, 8, model=8)
     return [part.name for part in all_parts(delta, site)]
 
 

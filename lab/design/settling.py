@@ -52,6 +52,8 @@ def with_composition(delta: Mapping[str, Any], composition: str) -> dict[str, An
     changed = {**delta, "composition": composition}
     if composition != "scaled":
         changed |= {"scale": 1.0, "scale_start": 1.0, "alpha": None, "rank_scaling": "lora"}
+    if composition != "learned-gate":
+        changed |= {"gate": "own", "gate_over": "tokens"}
     return changed
 
 

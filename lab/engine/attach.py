@@ -27,6 +27,7 @@ from lab.engine.attached import Attached
 from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interface
 from lab.engine.bind import Binder
 from lab.engine.delta import DeltaModule, SlotsModule
+from lab.engine.gates import gate_tokens, share_gates
 from lab.engine.locate import embedding
 from lab.engine.positions import shift_positions
 from lab.engine.schedules import LISA, OF_DELTAS, DiffPruning
@@ -75,7 +76,7 @@ class _Attacher:
         for delta in self.method.deltas if self.state is None else ():
             if delta.init == "text":
                 text_ids(delta, self.tokenizer)  # may refuse, too
-        if any(d.form == "slots" and d.composition in ("gated", "learned-gate") for d in self.method.deltas):
+        if any(d.form == "slots" and d.composition in ("gated", "learned-gate") or d.form == "tokens" and d.composition == "learned-gate" for d in self.method.deltas):
             if self.body.architecture.attention_route == "interface":
                 attached.attention_before = use_interface(self.model)
         attached.freeze_base()
@@ -84,6 +85,9 @@ class _Attacher:
         if self.method.select:
             self._select(chosen)
         attached.move_dropouts()
+        attached.handles += share_gates(self.binder, attached.deltas)
+        handles, attached.gated = gate_tokens(self.binder, attached.deltas.values())
+        attached.handles += handles
         attached.bind_context()
         for modules, ids in self.started_later:
             start_slots(attached, modules, ids)

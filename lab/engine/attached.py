@@ -18,6 +18,7 @@ from lab.engine import calls, merge, select, spectral
 from lab.engine.attention import SLOTS
 from lab.engine.bind import Binder
 from lab.engine.delta import Context, DeltaModule
+from lab.engine.gates import TOKENS
 from lab.engine.locate import backbone
 from lab.engine.schedules import Schedule
 from lab.engine.select import SparseDifference
@@ -38,6 +39,7 @@ class Attached:
         self.energy: dict[str, float] = {}  # LaMDA++: energy that a cut loses, by site
         self.energy_kept: dict[str, list[float]] = {}  # E(rank) of each site, by the order in which ranks are shared out
         self.handles: list[Any] = []
+        self.gated: list[nn.Module] = []  # attention modules that read the gate of virtual tokens
         self.deberta: dict[nn.Module, Any] = {}
         self.attention_before: str | None = None
         self._owners: list[tuple[nn.Module, str]] = []
@@ -131,6 +133,8 @@ class Attached:
             delattr(owner, name)
             if hasattr(owner, SLOTS):
                 delattr(owner, SLOTS)
+        for module in self.gated:
+            delattr(module, TOKENS)
         for name in [name for name, _ in self.model.base_model.named_children() if name.startswith(("lab_shared_", "lab_encoder_"))]:
             delattr(self.model.base_model, name)
         select.unparametrise(self.model, self.differences)

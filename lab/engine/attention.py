@@ -21,6 +21,7 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 
 from lab.design.refusal import Refusal
 from lab.engine.delta import DeltaModule
+from lab.engine.gates import gated
 
 SLOTS = "lab_slots"  # attribute of an attention module: its slots, in order
 
@@ -78,6 +79,7 @@ def copying(module: nn.Module) -> list[AttentionSlots]:
 
 def _with_slots(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, extra: dict[str, Any]) -> tuple:
     """Key, value, mask and T5's position bias with the slots of this module before them."""
+    key, value = gated(module, key, value)
     for slots in copying(module):
         slots.copy(*(each[0].transpose(0, 1).flatten(1) for each in (key, value)))
     for slots in slots_of(module):

@@ -44,6 +44,7 @@ class DeltaModule(nn.Module):
         self.tapped: Tensor | None = None
         self.produced: dict[str, Tensor] = {}  # parts that a reparameterisation gives for this forward pass
         self.enabled = True
+        self.shares: tuple[Any, int] | None = None  # the gate of its layer that it shares (gates.py), and its place there
         self.reading: dict[str, float] | None = None  # where measurements go while measuring
         self._outside = (shared, context)  # a tuple, so that they are not registered as children here
         for name in self.form.names:
@@ -107,7 +108,7 @@ class DeltaModule(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Of its parts, in which Δh is computed."""
-        own = next(self.parameters(recurse=False), None)
+        own = next(self.parameters(recurse=False), None) if not self.produced else next(iter(self.produced.values()))
         if own is not None:
             return own.dtype
         return next(self._outside[0].parameters()).dtype
@@ -118,17 +119,25 @@ class DeltaModule(nn.Module):
         return self.scale if self.delta.strength == "learned" else self.delta.strength
 
     def gate_value(self, x: Tensor) -> Tensor:
-        """g(x) (batch, 1, 1): σ of a linear map per token, averaged over the sequence (UniPELT, Mao et al. 2022)."""
-        each = torch.sigmoid(x.to(self.dtype) @ self.gate + self.gate_bias)  # (batch, positions)
-        mask = self.context.token_mask(self.site) if self.delta.gate_over == "tokens" else None
-        if mask is not None and mask.shape == each.shape:
-            mask = mask.to(each.dtype)
-            value = (each * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+        """g(x) (batch, 1, 1): σ of a linear map per token, averaged over the sequence (UniPELT, Mao et al. 2022), or its layer's shared gate."""
+        if self.shares is not None:
+            gate, place = self.shares
+            value = gate.values[place]
         else:
-            value = each.mean(-1)
+            each = torch.sigmoid(x.to(self.dtype) @ self.gate + self.gate_bias)  # (batch, positions)
+            encoder_side = self.site.stack == "cross" and self.site.representation in ("attn.k", "attn.v")  # of cross-attention
+            value = self.average(each, "encoder" if encoder_side else self.site.stack)
         if self.reading is not None:
             self.reading[f"gate/{self.key}"] = float(value.detach().mean())
         return value[:, None, None]
+
+    def average(self, each: Tensor, stack: str) -> Tensor:
+        """(batch, positions) → (batch,): the mean over the real tokens of a stack, or over padding too (`gate_over`)."""
+        mask = self.context.token_mask(stack) if self.delta.gate_over == "tokens" else None
+        if mask is None or mask.shape != each.shape:
+            return each.mean(-1)
+        mask = mask.to(each.dtype)
+        return (each * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
     @property
     def key(self) -> str:
@@ -203,8 +212,6 @@ class Context:
         self.masks: dict[str, Tensor | None] = {}
         self.reparameterisations: list[nn.Module] = []
 
-    def token_mask(self, site: Site) -> Tensor | None:
+    def token_mask(self, stack: str) -> Tensor | None:
         """(batch, positions), 1 on real tokens, of the stack that x comes from; None: all are real."""
-        if site.stack == "cross":  # keys and values of cross-attention are read from the encoder
-            return self.masks.get("encoder" if site.representation in ("attn.k", "attn.v") else "decoder")
-        return self.masks.get(site.stack)
+        return self.masks.get("decoder" if stack == "cross" else stack)

@@ -27,6 +27,7 @@ from lab.engine.positions import NoPositions, own_count, table
 class TokensModule(DeltaModule):
     """The tokens of one model: P (l, width)."""
 
+    gate_now: Tensor | None = None  # g(x) (batch, 1, 1) of the last input, which every attention reads (gates.py)
     inserted = False  # whether the rows are in the forward pass that goes on now
     position_table: tuple[nn.Module, ...] = ()  # where virtual tokens have no positions; a tuple, so that it is not a child here
 
@@ -69,7 +70,7 @@ class TokensModule(DeltaModule):
 
     def insert(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         """Pre-hook: put the tokens before the embedded input of a first pass; lengthen the mask and positions of every pass."""
-        self.inserted = False
+        self.inserted, self.gate_now = False, None
         if not self.enabled:
             return None
         given = calls.arguments(module, args, kwargs)
@@ -82,6 +83,8 @@ class TokensModule(DeltaModule):
             embedded = given.get("inputs_embeds")
             if embedded is None:
                 embedded = module.get_input_embeddings()(ids)
+            if self.delta.composition == "learned-gate":
+                self.gate_now = self.gate_value(embedded)
             given["inputs_embeds"] = torch.cat([self.rows(embedded), embedded], 1)
             self.inserted = True
         self._lengthen(given, first)
@@ -104,6 +107,17 @@ class TokensModule(DeltaModule):
             rows = given["input_ids"] if given.get("inputs_embeds") is None else given["inputs_embeds"]
             given["attention_mask"] = torch.ones(rows.shape[:2], dtype=torch.long, device=rows.device)
         return positions
+
+    def gated(self, rows: Tensor, dim: int) -> Tensor:
+        """Keys or values of an attention, with those of virtual tokens, which stand first along `dim`, times the gate.
+
+        Beams come after the encoder: its gate is repeated for them.
+        """
+        if self.gate_now is None:
+            return rows
+        gate = self.gate_now.to(rows.dtype).flatten().repeat_interleave(rows.shape[0] // len(self.gate_now))
+        own, rest = rows.split([self.length, rows.shape[dim] - self.length], dim)
+        return torch.cat([gate.view(-1, *[1] * (rows.dim() - 1)) * own, rest], dim)
 
     def _lengthen(self, given: dict[str, Any], first: bool) -> None:
         length = self.length

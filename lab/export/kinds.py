@@ -36,7 +36,7 @@ def peft_type(method: Method, body: Anatomy, objective: str) -> str:
     if first.form == "slots":
         return _slots(method, body, objective)
     if first.form == "tokens":
-        return _tokens(body, objective)
+        return _tokens(first, body, objective)
     for delta in method.deltas:
         _require_linear(delta, body)
     if len(method.deltas) == 1 and first.form == "lowrank":
@@ -130,7 +130,11 @@ def _slots(method: Method, body: Anatomy, objective: str) -> str:
     return "PREFIX_TUNING"
 
 
-def _tokens(body: Anatomy, objective: str) -> str:
+def _tokens(delta: Delta, body: Anatomy, objective: str) -> str:
+    if delta.composition != "gated":
+        raise Refusal("A prompt in PEFT has no gate", "format")
+    if delta.token_positions != "own":
+        raise Refusal("A prompt in PEFT has positions of its own: only a run trained with deltas.0.token_positions=own means the same there", "format")
     if objective not in ("causal", "seq2seq"):
         raise Refusal("PEFT's classification pools the first virtual token, the lab's the first real one, so the outputs would differ", "format")
     return "PROMPT_TUNING"

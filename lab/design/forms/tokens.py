@@ -1,6 +1,9 @@
 """Tokens: l virtual tokens before the input (prompt tuning, Lester et al. 2021; P-tuning, Liu et al. 2021).
 
-They join through the attention of every layer, so the composition is gated: each head mixes them in by their attention mass.
+They join through the attention of every layer, so the composition is gated: each head mixes them in by their attention mass. Under
+`learned-gate` their keys and values in every attention are multiplied by g(x), as UniPELT's gate does with those of a prefix; x are
+the embedded real tokens, and one gate serves all layers. (UniPELT itself has no prompt; scaling the embeddings would be undone by the
+norm that reads them first.)
 Shape for l=20 on a model of width 768: P (20, 768).
 """
 
@@ -18,22 +21,23 @@ class Tokens(Form):
     defaults = {"insertion": "parallel", "composition": "gated", "init": "vocabulary", "rank": 20}
     representations = ("embed",)
     insertions = ("parallel",)
-    compositions = ("gated",)
+    compositions = ("gated", "learned-gate")
     inits = ("vocabulary", "normal", "text")
     options = ("encoder", "encoder_width", "text", "token_positions")
     refusals = {
         "representation": "Virtual tokens are inputs: place them at embed.",
-        "composition": "Virtual tokens join through attention: choose composition gated.",
+        "composition": "Virtual tokens join through attention: choose composition gated or learned-gate.",
         "insertion.sequential": "Virtual tokens stand beside the input: choose insertion parallel.",
         "nonlinearity": "Virtual tokens have no nonlinearity of their own: leave it at none.",
     }
 
     def parts(self, delta, site):
-        init = "normal:0.02" if delta.init == "normal" or delta.encoder != "none" else delta.init
+        init = "normal:0.02" if delta.init == "normal" else delta.init
         return [Part("tokens", (delta.rank, site.width_out), init)]
 
     def change(self, p, x, sigma):
         return p.tokens
 
     def latex(self, delta):
-        return f"\\mathrm{{attention\\ over}}\\ [P^{{{width('l', delta.rank)}}};\\, x]"
+        gated = "g(x)\\cdot " if delta.composition == "learned-gate" else ""  # of keys and values
+        return f"\\mathrm{{attention\\ over}}\\ [{gated}P^{{{width('l', delta.rank)}}};\\, x]"

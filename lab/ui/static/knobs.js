@@ -207,6 +207,7 @@
       if (name === "insertion") return (form.insertions || []).length > 1;
       if (name === "scale") return delta.composition === "scaled" && delta.alpha === null;
       if (name === "scale_start") return delta.composition === "scaled" && delta.scale === "learned";
+      if (name === "gate" || name === "gate_over") return delta.composition === "learned-gate";
       if (name === "x") return delta.insertion === "parallel";
       if (name === "stacks") return Boolean(delta.stacks) || !["encoder", "decoder"].includes((this.schema.models.find((model) => model.name === this.doc.model) || {}).kind);
       return true;
