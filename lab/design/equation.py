@@ -34,7 +34,8 @@ def _delta(delta: Delta) -> str:
     if delta.composition == "rescale":
         return f"h \\leftarrow l \\odot h,\\quad h\\in\\{{{where}\\}}"
     x = "" if form.name in ("bias", "tokens") else ",\\quad x = h" if delta.insertion == "sequential" else ",\\quad x = \\text{input}"
-    return f"h \\leftarrow {join(delta)},\\quad \\Delta h = {form.latex(delta)}{x},\\quad h\\in\\{{{where}\\}}"
+    gate = ",\\quad g = \\mathrm{softmax}\\,\\overline{\\mathrm{ReLU}(x\\,W_g)}" if delta.gate == "shared" else ""
+    return f"h \\leftarrow {join(delta)},\\quad \\Delta h = {form.latex(delta)}{x}{gate},\\quad h\\in\\{{{where}\\}}"
 
 
 def join(delta: Delta) -> str:
@@ -45,6 +46,8 @@ def join(delta: Delta) -> str:
         under = f"\\sqrt{{{delta.rank}}}" if delta.rank_scaling == "rslora" else f"{delta.rank}"
         text = f"\\tfrac{{{delta.alpha:g}}}{{{under}}}" if delta.alpha is not None else f"{delta.strength:g}"
         return f"h + {text}\\,\\Delta h"
+    if delta.form == "tokens":  # gated or not, they join through the attention
+        return COMPOSITIONS["gated"].latex
     return COMPOSITIONS[delta.composition].latex
 
 

@@ -149,7 +149,9 @@ class Wiring:
             return
         canvas.node(x, y, "×" if delta.composition == "rescale" else "+", "node on-delta")
         on_path = gate or (x, y + (24 if low is None or low - y > 40 else low - y))
-        if delta.composition == "learned-gate":
+        if delta.gate == "shared":
+            canvas.diamond(*on_path, "g", self.said("g(x): a softmax over the deltas of this layer that share it", "g(x)：在本层共享它的各个 Δ 之间的 softmax"))
+        elif delta.composition == "learned-gate":
             canvas.diamond(*on_path, "σ", self.said("g(x): a sigmoid of x, averaged over the sequence", "g(x)：x 的 sigmoid 在序列上取平均"))
         elif delta.composition == "scaled" and delta.strength == "learned":
             canvas.diamond(*on_path, "s", self.said("s is learned", "s 可学习"))

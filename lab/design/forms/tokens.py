@@ -39,5 +39,6 @@ class Tokens(Form):
         return p.tokens
 
     def latex(self, delta):
-        gated = "g(x)\\cdot " if delta.composition == "learned-gate" else ""  # of keys and values
-        return f"\\mathrm{{attention\\ over}}\\ [{gated}P^{{{width('l', delta.rank)}}};\\, x]"
+        own = f"P^{{{width('l', delta.rank)}}}"
+        both = f"g(x)\\,(K,V)_{{{own}}};\\, (K,V)_x" if delta.composition == "learned-gate" else f"{own};\\, x"
+        return f"\\mathrm{{attention\\ over}}\\ [{both}]"
