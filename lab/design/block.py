@@ -58,6 +58,8 @@ class Block(Wiring):
                 continue
             self.glyph(index, delta, self.x + 2, -42)
             self.canvas.line([(self.x + 15, -24), (self.x + 15, -2)], "path-delta", arrow=True)
+            if delta.composition == "learned-gate":
+                self.canvas.diamond(self.x + 15, -14, "σ", self.said("g(x) multiplies their keys and values in every attention", "g(x) 乘以它们在每个注意力中的键与值"))
             self.x += 58
 
     def _around(self, representation: str, start: float) -> None:
