@@ -13,10 +13,10 @@ from __future__ import annotations
 import copy
 import functools
 
-import peft
 import pytest
 import torch
 from oracles import peft_side
+from peft.optimizers import create_loraplus_optimizer
 from tiny import tiny, tiny_batch
 
 from lab.design.catalogue import load_method
@@ -113,7 +113,7 @@ def test_lora_plus_moves_both_maps_as_peft_does(architecture: str) -> None:
             pair.mine.copy_(pair.theirs)
     before = {pair.name: pair.mine.detach().clone() for pair in pairs}
     own = make_optimizer(attached.parameter_groups(given.lr, 0.01, given.lr_ratio), given.training, given.lr, 0.01, "cpu")
-    other = peft.optimizers.create_loraplus_optimizer(theirs, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=16.0, loraplus_weight_decay=0.01)
+    other = create_loraplus_optimizer(theirs, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=16.0, loraplus_weight_decay=0.01)
     batch = tiny_batch(ours)
     for _ in range(3):
         for model, optimizer in ((ours, own), (theirs, other)):
