@@ -115,6 +115,26 @@ def test_a_gated_bottleneck_is_refused_with_the_way_out() -> None:
     assert str(found[0]) == "gated needs the attention mass of slots: choose form slots, or composition add."
 
 
+@pytest.mark.parametrize(
+    ("preset", "changes", "field", "words"),
+    [
+        ("ia3", {"training.lr_ratio": 4}, "training.lr_ratio", "no second map trains here"),
+        ("vera", {"training.lr_ratio": 4}, "training.lr_ratio", "no second map trains here"),
+        ("lora", {"deltas.0.composition": "learned-gate"}, "deltas.0.alpha", "A learned gate stands in the place of α/r"),
+        ("lora", {"deltas.0.alpha": None, "deltas.0.rank_scaling": "rslora"}, "deltas.0.rank_scaling", "set alpha"),
+        ("mam", {"deltas.1.scale_start": 2}, "deltas.1.scale_start", "Only a learned s has a start"),
+        ("adapter-parallel-scaled", {"deltas.0.scale": "learned", "deltas.0.scale_start": 0}, "deltas.0.scale_start", "would never move"),
+        ("lora", {"deltas.0.gate": "shared"}, "deltas.0.gate", "two deltas or more"),
+        ("lora", {"deltas.0.token_positions": "none"}, "deltas.0.token_positions", "no use for"),
+        ("prefix-ungated", {"deltas.0.positions": "shift"}, "deltas.0.positions", "choose composition gated"),
+        ("p-tuning", {"deltas.0.init": "vocabulary"}, "deltas.0.init", "A network produces these"),
+    ],
+)
+def test_options_that_would_say_nothing_are_refused(preset: str, changes: dict, field: str, words: str) -> None:
+    found = [(problem.field, problem.sentence) for problem in problems(load_method(preset, changes))]
+    assert any(where == field and words in sentence for where, sentence in found), found
+
+
 def test_a_spec_survives_its_document() -> None:
     spec = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": {"preset": "mam", "set": {"deltas.1.rank": 16}}})
     assert spec.method.deltas[1].rank == 16 and spec.method.preset == "mam"

@@ -168,6 +168,19 @@ def test_an_optimizer_goes_on_exactly_from_its_state(kind, tmp_path):
     assert all(torch.equal(fresh[name], parameters[name]) for name in parameters)
 
 
+def test_adafactor_steps_relative_to_a_weights_size_as_t_few_sets_it():
+    """First step, equal gradients: w − lr·max(1e-3, rms(w)), whatever the gradient; the rate falls by the schedule alone."""
+    weights = [torch.nn.Parameter(torch.full((3, 2), 2.0)), torch.nn.Parameter(torch.full((3, 2), 0.0))]
+    optimizer = optimizers.make_optimizer([{"params": weights, "weight_decay": 0.0}], Training(optimizer="adafactor"), 0.1, 0.0, "cpu")
+    for factor, expected in ((1.0, (1.8, -1e-4)), (0.5, (1.71, -1.5e-4))):
+        optimizers.set_lr(optimizer, factor)
+        for weight in weights:
+            weight.grad = torch.full((3, 2), 5.0)
+        optimizer.step()
+        assert [float(weight.mean()) for weight in weights] == pytest.approx(expected, rel=1e-4)
+    assert [sum(value.numel() for value in state.values() if isinstance(value, torch.Tensor)) for state in optimizer.state.values()] == [3 + 2 + 1] * 2
+
+
 def test_a_constant_group_keeps_its_learning_rate():
     _, optimizer = _optimizer()
     assert optimizers.set_lr(optimizer, 0.5) == pytest.approx(0.05)
