@@ -196,7 +196,7 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal("Only a sublayer's output meets the sublayer's own dropout: choose attn.out or ffn.out, or leave through_dropout off.", "through_dropout")
     if delta.encoder != "none" and delta.form == "slots" and delta.encoder == "lstm":
         yield Refusal("Slots are reparameterised by an MLP: choose mlp or none.", "encoder")
-    if delta.encoder != "none" and delta.form in ("slots", "tokens") and delta.init != "normal":
+    if delta.encoder != "none" and delta.form in ("slots", "tokens") and delta.init not in ("normal", "bert"):
         yield Refusal("A network produces these slots or tokens, so they start as it gives them: choose initialisation normal, or reparameterisation none.", "init")
     if delta.form == "slots" and delta.positions != "keep" and delta.composition not in ("gated", "learned-gate"):
         yield Refusal("Positions shift behind keys and values that stand before the real ones: choose composition gated, or positions keep.", "positions")
