@@ -271,6 +271,8 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         return
     if anatomy.model_type == "opt" and delta.composition == "learned-gate" and any(a.startswith("ffn") for a in delta.places):
         yield Refusal("OPT flattens the sequence before its FFN, so no gate can average over it there: choose an attention representation.", "composition")
+    if delta.gate == "shared" and anatomy.config.get("share_att_key") and {"attn.q", "attn.k"} & set(delta.places):
+        yield Refusal("This model projects its relative positions too by attn.q and attn.k, once for all sequences, so no gate of a sequence fits there: choose attn.v, or gate own.", "gate")
     if anatomy.config.get("chunk_size_feed_forward") and delta.composition == "learned-gate":
         yield Refusal("This model splits the sequence in its FFN (chunk_size_feed_forward), so no gate can average over it.", "composition")
     smallest = min(min(site.shape) for site in sites)
