@@ -83,7 +83,8 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     require(chosen, body)
     longest = _positions(spec) - chosen.positions_taken
     if max(tokens, target_tokens or 0) > longest:
-        raise Refusal(f"{spec.title or spec.name} reads at most {longest:,} tokens; {max(tokens, target_tokens or 0):,} are too many.", "tokens")
+        raise Refusal(f"{spec.title or spec.name} reads at most {longest:,} tokens{' beside the positions that the method takes' if chosen.positions_taken else ''}; "
+                      f"{max(tokens, target_tokens or 0):,} are too many.", "tokens")  # fmt: skip
     subject = Subject(spec, chosen, objective, num_labels or 2, _dtype(dtype, "dtype"),
                       _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed)  # fmt: skip
     shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens}
