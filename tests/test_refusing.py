@@ -45,7 +45,7 @@ def written():
         if shown.startswith(TERMINAL):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            said = node.args[:1] if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Refusal") else []
+            said = node.args[:1] if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Refusal", "Note")) else []
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "refusals":
                 said = node.value.values
             if isinstance(node, ast.FunctionDef) and node.name == "_why":

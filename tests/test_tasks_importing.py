@@ -87,7 +87,7 @@ def test_a_measured_number_is_regression_and_choices_can_be_corrected(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("sentence1,sentence2,score,kind\n" + "\n".join(f"text {i},other {i},{i / 7:.2f},{i % 2}" for i in range(30)), encoding="utf-8")
     assert importing.preview(path).spec.family == "regression"
-    look = importing.preview(path, family="classification", columns={"text": "sentence2", "label": "kind"}, labels=["no", "yes"])
+    look = importing.preview(path, family="classification", columns={"text": "sentence2", "label": "kind"}, labels=["0=no", "1=yes"])
     assert look.spec.labels == ["no", "yes"] and look.balance == {"no": 15, "yes": 15}
 
 

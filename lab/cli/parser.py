@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from lab.cli import changing, describing, reading, running, taking
 from lab.cli.request import TRAINING
+from lab.cli.taking import DELIMITERS
 from lab.design import tables
 from lab.design.options import OptionField, fields
 from lab.design.refusal import Refusal
@@ -15,6 +16,8 @@ from lab.design.spec import Training
 from lab.design.task import COLUMNS
 from lab.export import FORMATS
 from lab.ui.door import settings
+from lab.tasks.gathering import HUB_ROWS
+from lab.tasks.labelling import APART, MERGE
 
 SETTING = "change one option by its path: deltas.0.rank=16, training.checkpoint_every=10, task.train_rows=500"
 
@@ -187,13 +190,23 @@ def _export(verbs: Any) -> None:
 
 
 def _import(verbs: Any) -> None:
-    added = _verb(verbs, "import", taking.import_, "make a task of your own data: CSV, TSV, JSON, JSON Lines or Parquet, gzip allowed")
-    added.add_argument("file", metavar="FILE", help="the data; every row is checked before anything is kept")
+    added = _verb(verbs, "import", taking.import_, "make a task of your own data: CSV, TSV, JSON, JSON Lines or Parquet, gzip allowed; a folder; or a set of the hub")
+    added.add_argument("file", metavar="FILE", help="the data: a file, a folder of Parquet or of save_to_disk, or hub:owner/name; every row is checked before anything is kept")
     added.add_argument("--name", help="what the task is called from then on: a-z, 0-9 and - (not needed with --dry-run)")
     added.add_argument("--family", choices=tuple(COLUMNS), metavar="FAMILY", default="", help=f"{', '.join(COLUMNS)} (default: guessed)")
     added.add_argument("--column", action="append", default=[], metavar="ROLE=COLUMN", help="which column is what: --column text=review --column label=stars (default: guessed)")
-    added.add_argument("--label", action="append", default=[], help="the labels in the order of their numbers, one flag each (default: as they are found)")
+    added.add_argument("--label", action="append", default=[], help="the labels in the order of their numbers, one flag each; 1=good names the data's 1 good (default: as they are found)")
     added.add_argument("--label-separator", default="", metavar="TEXT", help="what stands between the labels of a row that has several in one text, as in 'a;b'")
+    added.add_argument("--spellings", choices=(MERGE, APART), default="", help="labels that differ only in how they are written (POS, pos; 1, 1.0): one class, or several (default: it is asked)")
+    added.add_argument("--validation", metavar="FILE", default="", help="a file of your own to validate by (default: a tenth of FILE)")
+    added.add_argument("--test", metavar="FILE", default="", help="a file of your own to test by (default: a tenth of FILE, none beside a validation file)")
+    added.add_argument("--encoding", default="", help="of a text file, as in cp1252 (default: UTF-8, UTF-16 and GB18030 are recognised)")
+    added.add_argument("--delimiter", choices=tuple(DELIMITERS), default="", help=f"between two cells: {', '.join(DELIMITERS)} (default: the one that fits)")
+    added.add_argument("--header", choices=("names", "data"), default="", help="what the first row of a CSV holds; with data the columns are column_1, column_2, ... (default: names, asked where it looks like data)")
+    added.add_argument("--config", default="", help="configuration of a set of the hub")
+    added.add_argument("--revision", default="", help="commit, tag or branch of a set of the hub (default: the newest)")
+    added.add_argument("--split", action="append", default=[], metavar="OURS=THEIRS", help="which split of a set of the hub is train, validation, test (default: by their names)")
+    added.add_argument("--rows", type=int, default=HUB_ROWS, help=f"at most so many rows of each split of a set of the hub; no more is downloaded (default {HUB_ROWS})")
     added.add_argument("--max-length", type=int, default=256, metavar="TOKENS", help="longer inputs are cut (default 256)")
     added.add_argument("--prompt", default="", help="what a decoder reads, with {text} or {source} where the input goes (default: the family's own)")
     added.add_argument("--measure", default="", metavar="MODEL", help="count lengths in the tokens of this model, which must be here (default: words)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from argparse import Namespace
 
@@ -9,6 +10,9 @@ from lab import verbs
 from lab.cli.answer import Answer, facts
 from lab.design import numbers
 from lab.design.refusal import Refusal
+
+
+DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
 
 
 def export(arguments: Namespace) -> Answer:
@@ -30,21 +34,31 @@ def export(arguments: Namespace) -> Answer:
 
 
 def import_(arguments: Namespace) -> Answer:
-    """{"task", "family", "columns", "rows", "splits", "dropped", "balance", "lengths", "examples"}; task is "" where nothing was kept."""
-    from lab.tasks import importing, outside
+    """{"task", "family", "columns", "rows", "splits", "dropped", "disputed", "notes", "balance", "lengths", "examples"}; task is "" where nothing was kept."""
+    from lab.tasks import gathering, importing, outside
 
     columns = dict(_pair(text) for text in arguments.column)
+    reading = {"encoding": arguments.encoding, "delimiter": DELIMITERS.get(arguments.delimiter, ""), "header": arguments.header}
     choices = {"family": arguments.family, "columns": columns, "labels": arguments.label, "max_length": arguments.max_length, "prompt": arguments.prompt,
-               "separator": arguments.label_separator, "measure": arguments.measure}  # fmt: skip
+               "measure": arguments.measure, "spellings": arguments.spellings, "separator": arguments.label_separator, "reading": reading}  # fmt: skip
     if not arguments.dry_run and not arguments.name:
         raise Refusal("Give the task a name: --name my-reviews, or --dry-run to look first.", "name")
     if arguments.name:
         importing.check_name(arguments.name)
-    look = outside.preview(arguments.file, **choices)
-    if not arguments.dry_run:
-        outside.commit(arguments.file, arguments.name, **choices)
+    with contextlib.ExitStack() as after:
+        file, notes = arguments.file, []
+        if file.startswith(gathering.HUB):
+            splits = dict(_pair(text) for text in arguments.split)
+            token, notes = outside.bring(file, config=arguments.config, revision=arguments.revision, splits=splits, rows=arguments.rows)
+            after.callback(importing.unstage, token)
+            file = importing.staged(token)
+        choices |= {"validation": arguments.validation, "test": arguments.test}
+        look = outside.preview(file, **choices)
+        if not arguments.dry_run:
+            outside.commit(file, arguments.name, **choices)
     document = {"task": "" if arguments.dry_run else arguments.name, "family": look.spec.family, "columns": dict(look.spec.columns), "rows": look.rows,
-                "splits": look.splits, "dropped": look.dropped, "balance": look.balance, "lengths": look.lengths, "examples": look.examples}  # fmt: skip
+                "splits": look.splits, "dropped": look.dropped, "disputed": look.disputed, "notes": [*notes, *look.notes], "balance": look.balance,
+                "lengths": look.lengths, "examples": look.examples}  # fmt: skip
     return Answer(document, lambda: _imported(document, look.spec.max_length))
 
 
@@ -60,9 +74,9 @@ def _imported(document: dict, max_length: int) -> str:
     lines = [
         ("family", document["family"]), ("columns", ", ".join(f"{role} = {column}" for role, column in document["columns"].items())),
         ("rows", f"{document['rows']:,}; {', '.join(f'{split} {count:,}' for split, count in splits.items())}"),
-        ("dropped", f"{document['dropped']:,} duplicates" if document["dropped"] else ""),
         ("labels", ", ".join(f"{label} {count:,}" for label, count in list(document["balance"].items())[:12])),
         ("length", f"median {lengths['median']:,}, longest {lengths['longest']:,} {lengths['unit']}; {lengths['cut']:,} of {lengths['measured']:,} are cut at {max_length:,} tokens"),
+        *(("note", note) for note in document["notes"]),
     ]  # fmt: skip
     said = f"Imported as {document['task']}: python -m lab run --task {document['task']} ..." if document["task"] else "Nothing was kept."
     return f"{facts(lines)}\n{said}"

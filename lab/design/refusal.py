@@ -1,5 +1,7 @@
 """The one way the lab says no: a sentence, and the field that it is about."""
 
+from __future__ import annotations
+
 
 LETTERS = 600
 
@@ -26,3 +28,10 @@ def shown(text: object, letters: int = LETTERS) -> str:
     if len(text) > letters:
         text = f"{text[: letters // 2]} … {text[-letters // 3 :]}"
     return "".join(c if c.isprintable() else " " if c in "\n\t" else c.encode("unicode_escape").decode() for c in text).strip()
+
+
+class Note(str):
+    """A sentence about what was done and is right, but may not be what somebody expects; fit for a page and a terminal as a refusal's is."""
+
+    def __new__(cls, sentence: str) -> Note:
+        return super().__new__(cls, shown(sentence))

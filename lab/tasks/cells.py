@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import fractions
 import math
 import re
 import unicodedata
@@ -58,10 +59,7 @@ def label(value: Any) -> str:
 def near(text: str) -> str:
     """What labels have in common that differ only by case, width, spaces, or how a number is written (1, 1.0)."""
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    if NUMBER.fullmatch(folded):
-        number = float(folded)
-        return str(int(number)) if abs(number) < 1e15 and number == int(number) else repr(number)
-    return folded
+    return str(fractions.Fraction(folded)) if NUMBER.fullmatch(folded) else folded
 
 
 def is_number(text: str) -> bool:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from lab.design.refusal import Refusal
+from lab.design.refusal import Note, Refusal
 from lab.design.task import Reading
 from lab.tasks import cells
 
@@ -137,7 +137,7 @@ def _read(text: str, name: str, reading: Reading) -> tuple[list[dict[str, Any]],
     if not kept:
         raise Refusal(f"{name} has no header row.", "file")
     blank = [place for place, (_, record) in enumerate(kept[1:], 1) if not any(map(str.strip, record))]
-    notes = [f"{len(blank)} rows of {name} have only empty cells and are left out."] if blank else []
+    notes = [Note(f"{len(blank)} rows of {name} have only empty cells and are left out.")] if blank else []
     kept = [pair for place, pair in enumerate(kept) if place not in set(blank)]
     first = [cell.strip() for cell in kept[0][1]]
     header = reading.header or ("names" if not _data_like(first, [record for _, record in kept[1 : SAMPLE + 1]]) else "")
@@ -177,10 +177,10 @@ def _named(columns: list[str], records: list[list[str]], name: str) -> tuple[lis
         values = [record[place].strip() for record in records]
         if not any(values):
             left.add(place)
-            told.append(f"Column {place + 1} of {name} has no name and no values, and is left out.")
+            told.append(Note(f"Column {place + 1} of {name} has no name and no values, and is left out."))
         elif place == 0 and len(set(values)) == len(values) and all(value.isdecimal() for value in values):
             left.add(place)
-            told.append(f"Column 1 of {name} has no name and numbers the rows, as pandas writes its index: it is left out.")
+            told.append(Note(f"Column 1 of {name} has no name and numbers the rows, as pandas writes its index: it is left out."))
         else:
             raise Refusal(f"Column {place + 1} of {name} has no name.", "file")
     used = [place for place in range(len(columns)) if place not in left]

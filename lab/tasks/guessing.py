@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from lab.design.refusal import Refusal
 from lab.tasks import cells, sources
-from lab.tasks.multi_label import as_list, flags_of, labels_in
+from lab.tasks.labelling import MANY
+from lab.tasks.multi_label import as_list, flags_of
 from lab.tasks.tables import Table
 
 HINTS = {
@@ -22,8 +22,6 @@ HINTS = {
     "instruction": ("instruction", "prompt"), "input": ("input", "context"), "output": ("output", "response", "completion", "answer"),
     "messages": ("messages", "conversations", "conversation"),
 }  # fmt: skip
-MANY = 200  # labels beyond which a column is no class
-SEVERAL = 1000  # labels that a task may have where a row has several of them
 
 
 def guess(table: Table) -> tuple[str, dict[str, str]]:
@@ -109,35 +107,3 @@ def _is_measure(table: Table, column: str) -> bool:
 def _longest(table: Table, taken: Sequence[str]) -> str | None:
     texts = [column for column in table.columns if column not in taken and _holds(table, column, str)]
     return max(texts, key=lambda column: sum(len(str(row[column])) for row in table.rows[:200]), default=None)
-
-
-def label_sets_of(table: Table, column: str, separator: str) -> list[str]:
-    """The labels of rows that have several, as `multi_label.labels_in` reads them; those of columns in the columns' order. Raises `Refusal`."""
-    if column not in table.columns and "|" in column:
-        return column.split("|")
-    try:
-        found = {label for number, row in enumerate(table.rows, 1) for label in labels_in(row, column, separator, number)}
-    except Refusal as problem:
-        raise Refusal(problem.sentence, "columns.label") from None
-    return _enough(found, column, SEVERAL)
-
-
-def labels_of(table: Table, column: str) -> list[str]:
-    """The labels that a column holds, numbers in their order. Raises `Refusal` where a row has none, or there are too few or too many."""
-    found = set()
-    for number, row in enumerate(table.rows, 1):
-        try:
-            found.add(sources.label(row, column, number))
-        except Refusal as problem:
-            raise Refusal(problem.sentence, "columns.label") from None
-    return _enough(found, column, MANY)
-
-
-def _enough(found: set[str], column: str, most: int) -> list[str]:
-    if not found:
-        raise Refusal(f"The column '{column}' has no label in any row; two or more are needed.", "columns.label")
-    if len(found) < 2:
-        raise Refusal(f"The column '{column}' has only one label ('{found.pop()[:60]}'); two or more are needed.", "columns.label")
-    if len(found) > most:
-        raise Refusal(f"The column '{column}' has {len(found)} different values; a class column has at most {most}.", "columns.label")
-    return sorted(found, key=lambda label: (0, float(label), label) if re.fullmatch(r"-?\d+(\.\d+)?", label) else (1, 0.0, label))

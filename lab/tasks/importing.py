@@ -5,19 +5,17 @@
     spec = commit(path, "my-reviews")          # copied into LAB_HOME/tasks/my-reviews/, with task.yaml; a TaskSpec
     lab.tasks.prepare("my-reviews", ...)
 
-A page's upload is staged first: moved into LAB_HOME/cache/uploads under a random name that only who uploaded it knows.
+`path` is a file or a folder (`lab.tasks.gathering`); a page's upload is staged first (`lab.tasks.uploads`).
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import re
 import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,17 +26,18 @@ import yaml
 from lab.design import catalogue, own
 from lab.design.boundary import require_inside
 from lab.design.options import validate
-from lab.design.refusal import Refusal
-from lab.design.task import COLUMNS, HEADED, TaskSpec
-from lab.tasks import sources
-from lab.tasks.guessing import guess, label_sets_of, labels_of
+from lab.design.refusal import Note, Refusal
+from lab.design.task import COLUMNS, HEADED, Reading, TaskSpec
+from lab.tasks import gathering, sources
+from lab.tasks.guessing import guess
+from lab.tasks.labelling import labels_of
 from lab.tasks.measuring import histogram, measure_of, sample, shares
 from lab.tasks.tables import LARGEST, Table, kind_of, read_table
+from lab.tasks.uploads import stage, staged, unstage
 
 __all__ = ["LARGEST", "Preview", "commit", "guess", "load", "names", "outline", "preview", "read_table", "remove", "stage", "staged", "unstage"]
-TOKEN = re.compile(r"[0-9a-f]{32}")
-KEPT_SECONDS = 24 * 3600  # that an upload waits for its import
-REMEMBERED = 32 * 1024 * 1024  # bytes of the largest file whose rows are kept in memory between two previews
+SHARES = {"validation": 0.1, "test": 0.1}
+FEW = 20  # validation rows below which one row more or less moves a share by 5 points
 
 
 @dataclass(frozen=True)
@@ -64,22 +63,29 @@ class Preview:
 
 
 def preview(path: str | Path, *, name: str = "", family: str = "", columns: Mapping[str, str] | None = None, labels: Sequence[str] = (),
-            max_length: int = 256, prompt: str = "", separator: str = "", measure: str = "", limit: int = LARGEST, examples: int = 5, called: str = "") -> Preview:  # fmt: skip
-    """Read the file, guess what is not given, check every row. Nothing is written. Raises `Refusal` that names row and column.
+            max_length: int = 256, prompt: str = "", separator: str = "", measure: str = "", limit: int = LARGEST, examples: int = 5, called: str = "",
+            spellings: str = "", validation: str = "", test: str = "", reading: Mapping[str, Any] | Reading | None = None) -> Preview:  # fmt: skip
+    """Read the data, guess what is not given, check every row. Nothing is written. Raises `Refusal` that names row and column.
 
-    `separator`: what stands between the labels of a row that has several in one text. `measure`: a model preset whose tokenizer counts the lengths; "": words. `called`: the file's name in sentences.
+    `measure`: a model preset whose tokenizer counts the lengths; "": words. `called`: the file's name in sentences. `labels`: names, or label=name.
+    `separator`: what stands between the labels of a row that has several in one text. `spellings`: merge or apart, for labels that differ only in how they are written. `validation`, `test`: files of their own. `reading`: what is
+    to be so when the file is read (encoding, delimiter, header).
     """
-    require_inside(path, "file")
-    path = Path(path)
-    table = _table(path, limit, called)
-    family = family or ("multi_label" if separator else "")
-    spec = _spec(path, table, name, family, columns, labels, max_length, prompt, separator)
+    table = gathering.gather(path, validation=validation, test=test, limit=limit, called=called, reading=_reading(reading))
+    return _previewed(Path(path), table, name, (family or ("multi_label" if separator else ""), columns, labels, spellings, separator), max_length, prompt, measure, examples, called)
+
+
+def _reading(given: Mapping[str, Any] | Reading | None) -> Reading | None:
+    return given if given is None or isinstance(given, Reading) else validate(Reading, {key: value for key, value in given.items() if value})
+
+
+def _previewed(path: Path, table: Table, name: str, meaning: tuple, max_length: int, prompt: str, measure: str, examples: int, called: str) -> Preview:
+    spec = _spec(path, table, name, *meaning, max_length, prompt)
     from lab.tasks import FAMILIES
 
     kind = FAMILIES[spec.family]()
     shown = _checked(kind, table, spec)
-    rows, duplicates, disputed = sources.distinct(table.rows, lambda row: kind.key(row, spec), lambda row: kind.answer(row, spec), kind.several)
-    splits = sources.split_by_hash(rows, spec.source.hash, lambda row: kind.key(row, spec))
+    splits, duplicates, disputed = _splits(kind, table, spec)
     if not splits["train"]:
         raise Refusal(f"{called or path.name} has too few distinct rows ({len(table.rows)}) to train on.", "file")
     ruler = measure_of(measure)
@@ -87,43 +93,75 @@ def preview(path: str | Path, *, name: str = "", family: str = "", columns: Mapp
     places = sample(texts)
     lengths = ruler.lengths([texts[place] for place in places])
     return Preview(
-        spec=spec, columns=table.columns, rows=len(table.rows), bytes=path.stat().st_size,
-        splits={split: len(rows) for split, rows in splits.items()}, dropped=duplicates, disputed=disputed, notes=table.notes,
+        spec=spec, columns=table.columns, rows=len(table.rows), bytes=size_of(path),
+        splits={split: len(rows) for split, rows in splits.items()}, dropped=duplicates, disputed=disputed,
+        notes=[*table.notes, *_notes(kind, splits, duplicates, disputed, table, spec)],
         balance=kind.balance(shown, spec),
         lengths={"unit": ruler.unit, "measured": len(places), **histogram(lengths, ruler.limit(spec.max_length))},
         examples=[_example(kind, example, spec, ruler) for example in shown[:examples]],
     )  # fmt: skip
 
 
-def _table(path: Path, limit: int, called: str) -> Table:
-    """The rows of a file; those of a small one are remembered, since every corrected column asks for them again."""
-    try:
-        facts = path.stat()
-    except (OSError, ValueError):  # absent, too long, or with NUL: the reader says so
-        return read_table(path, largest=limit, called=called)
-    if facts.st_size > REMEMBERED:
-        return read_table(path, largest=limit, called=called)
-    return _remembered(path, limit, called, facts.st_size, facts.st_mtime_ns)
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    path = path.expanduser()
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
 
 
-@functools.lru_cache(maxsize=2)
-def _remembered(path: Path, limit: int, called: str, _size: int, _changed: int) -> Table:
-    return read_table(path, largest=limit, called=called)
+def _splits(kind: Any, table: Table, spec: TaskSpec) -> tuple[dict[str, list[Any]], int, int]:
+    """(the rows of each split as training will have them, duplicates, disputed rows)."""
+    own_ones = table.splits()
+    duplicates = disputed = 0
+    splits = {split or "train": rows for split, rows in own_ones.items()}
+    if spec.source.hash is not None:
+        key = lambda row: kind.key(row, spec)  # noqa: E731
+        rows, duplicates, disputed = sources.distinct(splits.pop("train", []), key, lambda row: kind.answer(row, spec), kind.several)
+        splits = {**sources.split_by_hash(rows, spec.source.hash, key), **splits}
+    return {split: splits.get(split, []) for split in sources.SPLITS}, duplicates, disputed
+
+
+def _notes(kind: Any, splits: Mapping[str, list[Any]], duplicates: int, disputed: int, table: Table, spec: TaskSpec) -> list[str]:
+    """What is right and may still surprise: rows left out, splits that are too small to judge by, texts in two splits, classes that no row trains."""
+    notes = []
+    if duplicates:
+        notes.append(Note(f"{duplicates:,} rows have exactly the same text and answer as an earlier one and are left out."))
+    if disputed:
+        notes.append(Note(f"{disputed:,} rows have the same text as another one with a different answer, and none of them is used."))
+    judged = len(splits["validation"])
+    if not judged:
+        notes.append(Note(f"Of {len(table.rows):,} rows none falls into validation: a run trains, but nothing judges it. Give more rows, or a validation file."))
+    elif judged < FEW:
+        notes.append(Note(f"Only {judged} rows are there to validate by: scores will be coarse, and the best step uncertain."))
+    if table.parts:
+        trained = {kind.key(row, spec) for row in splits["train"]}
+        for split in ("validation", "test"):
+            if split in table.parts and (shared := sum(kind.key(row, spec) in trained for row in splits[split])):
+                notes.append(Note(f"{shared:,} of {len(splits[split]):,} rows of {split} have a text that is also in train: scores on them say little."))
+    if spec.labels and spec.family in HEADED:
+        trained_on = kind.balance([kind.format(row, spec) for row in splits["train"]], spec)
+        if lost := [label for label in spec.labels if not trained_on.get(label)]:
+            notes.append(Note(f"No row to train on has the label {', '.join(lost)[:200]}."))
+    if spec.spellings:
+        notes.append(Note(f"Labels by other spellings or names: {', '.join(f'{value} → {name}' for value, name in spec.spellings.items())[:300]}."))
+    return notes
 
 
 def _checked(kind: Any, table: Table, spec: TaskSpec) -> list[dict[str, Any]]:
     """Every row formatted. A refusal stands at the role whose column is at fault."""
+    split, shown = "", []
     try:
-        return [kind.format(row, spec, number) for number, row in enumerate(table.rows, 1)]
+        for split, number, row in table.numbered():  # noqa: B007: a refusal is of this split
+            shown.append(kind.format(row, spec, number))
+        return shown
     except Refusal as problem:
         role = next((role for role, column in spec.columns.items() if f"column '{column}'" in problem.sentence), "")
-        raise Refusal(problem.sentence, f"columns.{role}" if role else problem.field.removeprefix("task.")) from None
+        raise Refusal(table.placed(split, problem.sentence), f"columns.{role}" if role else problem.field.removeprefix("task.")) from None
 
 
-def outline(path: str | Path, family: str = "", columns: Mapping[str, str] | None = None, *, limit: int = LARGEST, called: str = "") -> tuple[list[str], str, dict[str, str]]:
+def outline(path: str | Path, family: str = "", columns: Mapping[str, str] | None = None, *, limit: int = LARGEST, called: str = "",
+            reading: Mapping[str, Any] | None = None) -> tuple[list[str], str, dict[str, str]]:  # fmt: skip
     """(the file's columns, family, columns of its roles), guessed where they are not given; nothing but the file itself is checked. Raises `Refusal`."""
-    require_inside(path, "file")
-    table = _table(Path(path), limit, called)
+    table = gathering.gather(path, limit=limit, called=called, reading=_reading(reading))
     try:
         return table.columns, *_chosen(table, family, columns)
     except Refusal:  # no text was found
@@ -137,18 +175,19 @@ def _chosen(table: Table, family: str, columns: Mapping[str, str] | None) -> tup
     return family or guessed, dict(columns or found)
 
 
-def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str, str] | None, labels: Sequence[str], max_length: int, prompt: str, separator: str) -> TaskSpec:
+def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str, str] | None, labels: Sequence[str], spellings: str, separator: str,
+          max_length: int, prompt: str) -> TaskSpec:  # fmt: skip
     family, columns = _chosen(table, family, columns)
     for role, column in columns.items():
         for part in [column] if column in table.columns else column.split("|"):
             _require_column(table, part, f"columns.{role}")
-    if family == "classification" and not labels and columns.get("label"):
-        labels = labels_of(table, columns["label"])
-    if family == "multi_label" and not labels and columns.get("label"):
-        labels = label_sets_of(table, columns["label"], separator)
-    document = {"name": name, "title": name or path.stem, "family": family, "columns": dict(columns), "labels": list(labels), "max_length": max_length,
+    spelled: dict[str, str] = {}
+    if family in ("classification", "multi_label") and columns.get("label"):
+        labels, spelled = labels_of(table, columns["label"], labels, spellings, several=family == "multi_label", separator=separator)
+    hashed = None if "validation" in table.parts else {"validation": SHARES["validation"], "test": 0.0} if "test" in table.parts else SHARES
+    document = {"name": name, "title": name or path.stem, "family": family, "columns": dict(columns), "labels": list(labels), "spellings": spelled, "max_length": max_length,
                 "prompt": prompt, "label_separator": separator if family == "multi_label" else "", "description": f"Imported from {path.name}.",
-                "source": {"file": str(path), "reading": table.reading, "hash": {"validation": 0.1, "test": 0.1}}}  # fmt: skip
+                "source": {"file": str(path), "reading": table.reading, "hash": hashed}}  # fmt: skip
     spec = validate(TaskSpec, document)
     missing = [role for role in COLUMNS[spec.family][0] if role not in spec.columns]
     if spec.family == "instruction" and not ({"messages"} <= set(columns) or {"instruction", "output"} <= set(columns)):
@@ -195,49 +234,6 @@ def home() -> Path:
     return own.folder("tasks")
 
 
-def stage(path: str | Path) -> str:
-    """Move an uploaded file to where only its token leads; the token. Raises `Refusal` for a format that cannot be imported, and removes the file."""
-    path = Path(path)
-    try:
-        kind_of(path)
-        _sweep()
-        token = secrets.token_hex(16)
-        folder = _uploads() / token
-        folder.mkdir(parents=True)
-        shutil.move(path, folder / path.name)
-    except OSError as error:
-        raise Refusal(f"The upload could not be kept in {_uploads()}: {error.strerror or error}.", "file") from None
-    finally:
-        path.unlink(missing_ok=True)
-    return token
-
-
-def staged(token: object) -> Path:
-    """The file of a token. Raises `Refusal` where there is none any more."""
-    folder = _uploads() / token if isinstance(token, str) and TOKEN.fullmatch(token) else None
-    found = [path for path in folder.iterdir() if path.is_file()] if folder is not None and folder.is_dir() else []
-    if len(found) != 1:
-        raise Refusal("The upload is not here any more: choose the file again.", "file")
-    return found[0]
-
-
-def unstage(token: str) -> None:
-    """Delete an upload; nothing where there is none."""
-    if TOKEN.fullmatch(token):
-        shutil.rmtree(_uploads() / token, ignore_errors=True)
-
-
-def _uploads() -> Path:
-    return home().parent / "cache" / "uploads"
-
-
-def _sweep() -> None:
-    """Delete uploads that nobody imported for a day."""
-    for folder in _uploads().glob("*"):
-        if folder.stat().st_mtime < time.time() - KEPT_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def check_name(name: str) -> None:
     """Raises `Refusal` for a name that cannot be a task's, or that is taken."""
     if not own.TASK.fullmatch(name):
@@ -247,19 +243,16 @@ def check_name(name: str) -> None:
 
 
 def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
-    """Import a file as the task `name` (a-z, 0-9, -); `choices` are those of `preview`. Atomic: a bad file changes nothing."""
+    """Import a file or folder as the task `name` (a-z, 0-9, -); `choices` are those of `preview`. Atomic: bad data change nothing."""
     check_name(name)
     require_inside(path, "file")
-    path = Path(path)
-    suffix = {"csv": ".csv", "tsv": ".tsv", "json": ".json", "jsonl": ".jsonl", "parquet": ".parquet"}[kind_of(path)]
-    suffix += ".gz" if path.suffix.lower() == ".gz" else ""
+    path = Path(path).expanduser()
     scratch = None
     try:
         home().mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=".import-", dir=home()))
-        copy = scratch / f"data{suffix}"
-        shutil.copyfile(path, copy)
-        look = preview(copy, name=name, called=path.name, **choices)  # of the copy: the file may change meanwhile
+        copy, choices = _copied(path, scratch, choices)  # the file may change meanwhile: what is checked is the copy
+        look = preview(copy, name=name, called=path.name, **choices)
         with copy.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         source = look.spec.source.model_copy(update={"file": copy.name, "sha256": digest})
@@ -273,6 +266,24 @@ def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
     return load(name)
+
+
+def _copied(path: Path, scratch: Path, choices: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """(the lab's copy, the choices that are left): a plain file as it is, anything else as one JSON document with its splits."""
+    rest = {key: value for key, value in choices.items() if key not in ("validation", "test")}
+    try:
+        folder = path.is_dir()
+    except ValueError:  # with NUL
+        folder = False
+    if not folder and not choices.get("validation") and not choices.get("test"):
+        kind = kind_of(path)
+        copy = scratch / f"data.{kind}{'.gz' if path.suffix.lower() == '.gz' else ''}"
+        shutil.copyfile(path, copy)
+        return copy, rest
+    given = {key: choices[key] for key in ("validation", "test", "limit") if choices.get(key)}
+    table = gathering.gather(path, **given, reading=_reading(choices.get("reading")))
+    copy = scratch / "data.json.gz"
+    return copy, {**rest, "reading": gathering.written(table, copy)}
 
 
 def names() -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class MultiLabel(Classification):
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
         """"label" is a list with 0 or 1 for every label of the task."""
         example = self._texts(row, spec, number)
-        given = labels_in(row, spec.column("label"), spec.label_separator, number)
+        given = [spec.spellings.get(label, label) for label in labels_in(row, spec.column("label"), spec.label_separator, number)]
         unknown = next((label for label in given if label not in spec.labels), None)
         if unknown is not None:
             where = f"Row {number}" if number is not None else "A row"
@@ -45,7 +45,7 @@ class MultiLabel(Classification):
         return {**example, "label": [int(label in given) for label in spec.labels]}
 
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
-        return sorted(labels_in(row, spec.column("label"), spec.label_separator))
+        return sorted({spec.spellings.get(label, label) for label in labels_in(row, spec.column("label"), spec.label_separator)})
 
     def balance(self, examples: Sequence[Example], spec: TaskSpec) -> dict[str, int]:
         return {label: sum(example["label"][place] for example in examples) for place, label in enumerate(spec.labels)}

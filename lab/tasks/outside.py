@@ -28,9 +28,9 @@ TOLD = ("LAB_HOME", "LAB_DATA", "LAB_PATHS")  # as they are when it is asked
 LEFT_SECONDS = 3600  # after which what an ended import left is somebody's no more
 
 
-def outline(path: str | Path, family: str = "", columns: dict[str, str] | None = None) -> tuple[list[str], str, dict[str, str]]:
+def outline(path: str | Path, family: str = "", columns: dict[str, str] | None = None, **more: Any) -> tuple[list[str], str, dict[str, str]]:
     """As importing.outline."""
-    columns_there, guessed, chosen = _ask("outline", path, family=family, columns=columns)["outline"]
+    columns_there, guessed, chosen = _ask("outline", path, family=family, columns=columns, **more)["outline"]
     return columns_there, guessed, chosen
 
 
@@ -49,6 +49,12 @@ def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
     return importing.load(_ask("commit", path, name=name, **choices)["kept"])
 
 
+def bring(address: str, **choices: Any) -> tuple[str, list[str]]:
+    """As gathering.bring: rows of the hub, streamed."""
+    token, notes = _ask("bring", address, **choices)["brought"]
+    return token, notes
+
+
 @functools.cache
 def _children() -> LifoQueue[Child]:
     """The one that answered last is asked first: it remembers the rows."""
@@ -62,11 +68,10 @@ def _children() -> LifoQueue[Child]:
 
 
 def _ask(verb: str, path: str | Path, **choices: Any) -> dict[str, Any]:
-    path = os.path.abspath(os.path.expanduser(path)) if "\0" not in str(path) else str(path)
-    try:
-        size = os.stat(path).st_size
-    except (OSError, ValueError):
-        size = 0
+    if verb != "bring":
+        path = _whole(path)
+        choices |= {name: _whole(choices[name]) for name in ("validation", "test") if choices.get(name)}
+    size = sum(map(_size, [path, *(choices.get(name) or "" for name in ("validation", "test"))]))
     child = _children().get()
     try:
         said = child.ask({"verb": verb, "path": path, "choices": choices, "environment": {name: os.environ.get(name) for name in TOLD}},
@@ -78,3 +83,15 @@ def _ask(verb: str, path: str | Path, **choices: Any) -> dict[str, Any]:
     if "gone" in said:
         raise OSError(said["gone"])
     return said
+
+
+def _whole(path: str | Path) -> str:
+    return os.path.abspath(os.path.expanduser(path)) if "\0" not in str(path) else str(path)
+
+
+def _size(path: str | Path) -> int:
+    """Bytes of a file, or of what lies in a folder; 0 for what cannot be looked at."""
+    try:
+        return sum(file.stat().st_size for file in Path(path).rglob("*")) if path and os.path.isdir(path) else os.stat(path).st_size
+    except (OSError, ValueError):
+        return 0

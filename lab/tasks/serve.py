@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from lab.child import serve
-from lab.tasks import importing
+from lab.tasks import gathering, importing
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
@@ -21,6 +21,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     try:
         if verb == "outline":
             return {"outline": importing.outline(path, **choices)}
+        if verb == "bring":
+            return {"brought": gathering.bring(path, **choices)}
         if verb == "commit":
             return {"kept": importing.commit(path, **choices).name}
         found = importing.preview(path, **choices)

@@ -37,11 +37,12 @@ def read(spec: TaskSpec, key: Callable[[Row], str], answer: Callable[[Row], Any]
     """The rows of every split. `key` gives a row's input text, by which hash splits are made and, with the answer, duplicates are found: see `distinct`."""
     source = spec.source
     tables = _tables(source)
+    own = {split: rows for split, rows in tables.items() if split != "train"} if source.file else {}
     if source.where:
         tables = {split: [row for row in rows if _matches(row, source.where)] for split, rows in tables.items()}
     if source.hash is not None:
-        rows = [row for table in tables.values() for row in table]
-        tables = split_by_hash(distinct(rows, key, answer, several)[0], source.hash, key)
+        rows = [row for split, table in tables.items() if split not in own for row in table]
+        tables = {**split_by_hash(distinct(rows, key, answer, several)[0], source.hash, key), **own}
     if not tables.get("train"):
         raise Refusal(f"The task {spec.name or spec.title} has no training rows in {_words(source)}.", "task")
     return {split: tables.get(split, []) for split in SPLITS}
@@ -68,7 +69,7 @@ def _tables(source: DataSource) -> dict[str, list[Row]]:
     from lab.tasks.tables import read_table
 
     _require_file(source.file)
-    return {"train": read_table(Path(source.file), reading=source.reading).rows}
+    return {split or "train": rows for split, rows in read_table(Path(source.file), reading=source.reading).splits().items()}
 
 
 def _require_file(name: str) -> None:
@@ -131,16 +132,16 @@ def _hub_tables(source: DataSource) -> dict[str, list[Row]]:
     names = source.splits or {split: split for split in SPLITS}
     datasets.disable_progress_bars()
     try:
-        builder = _builder(source)
+        builder = builder_of(source)
         builder.download_and_prepare()
         return {split: builder.as_dataset(split=name).to_list() for split, name in names.items()}
     except Refusal:
         raise
     except Exception as error:  # datasets, the hub's client and fsspec each raise their own kinds
-        raise _hub_refusal(source, error) from None
+        raise hub_refusal(source, error) from None
 
 
-def _builder(source: DataSource) -> DatasetBuilder:
+def builder_of(source: DataSource) -> DatasetBuilder:
     """The data set at the revision asked for. Where the hub cannot be reached, `datasets` gives whichever version it prepared last,
     whatever the revision: then the right one is looked for beside it. Raises `Refusal` where a pinned revision is not here."""
     import datasets
@@ -173,7 +174,7 @@ def commit_of(source: DataSource) -> str:
     return found if re.fullmatch(r"[0-9a-f]{40}", found) else ""
 
 
-def _hub_refusal(source: DataSource, error: Exception) -> Refusal:
+def hub_refusal(source: DataSource, error: Exception) -> Refusal:
     kinds, text = {kind.__name__ for kind in type(error).__mro__}, str(error)
     first = text.strip().splitlines()[0][:160].rstrip(".") if text.strip() else type(error).__name__
     if "GatedRepoError" in kinds or "is a gated dataset" in text:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.design.refusal import Refusal
+from lab.design.refusal import Note, Refusal
 from lab.design.task import Reading
 from lab.tasks import cells, delimited
 
@@ -37,6 +38,24 @@ class Table:
     parts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def splits(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of each split that the file has of its own; {"": all rows} where it has none."""
+        found, start = {}, 0
+        for split, count in (self.parts or {"": len(self.rows)}).items():
+            found[split] = self.rows[start : start + count]
+            start += count
+        return found
+
+    def numbered(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """(split or "", number of the row from 1 in it, row)."""
+        for split, rows in self.splits().items():
+            for number, row in enumerate(rows, 1):
+                yield split, number, row
+
+    def placed(self, split: str, sentence: str) -> str:
+        """A sentence about a row, with the split in which it is counted."""
+        return f"In {split}: {sentence}" if split else sentence
+
 
 def read_table(path: Path, *, largest: int = LARGEST, called: str = "", reading: Reading | None = None) -> Table:
     """The whole table. Raises `Refusal` with the row (and column) at fault; rows count from 1 and leave the header out.
@@ -57,7 +76,7 @@ def read_table(path: Path, *, largest: int = LARGEST, called: str = "", reading:
         reading = reading.model_copy(update={"format": "parquet"})
     else:
         text, encoding = delimited.decoded(data, called, reading.encoding)
-        notes += [f"{called} is read as {encoding.upper()}."] if encoding not in ("utf-8", "utf-8-sig") and not reading.encoding else []
+        notes += [Note(f"{called} is read in the encoding {encoding.upper()}.")] if encoding not in ("utf-8", "utf-8-sig") and not reading.encoding else []
         reading = reading.model_copy(update={"encoding": encoding})
         if kind in ("csv", "tsv"):
             rows, reading, said = delimited.rows(text, called, reading.model_copy(update={"format": "csv"}))

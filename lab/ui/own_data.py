@@ -1,4 +1,4 @@
-"""What the Data page asks: take an upload, look at a file, import it, list and delete tasks. It decides nothing: lab.tasks.importing does."""
+"""What the Data page asks: take an upload, bring a set of the hub, look at a file, import it, list and delete tasks. It decides nothing: lab.tasks.importing does."""
 
 from __future__ import annotations
 
@@ -14,28 +14,57 @@ from lab.design import catalogue
 from lab.design.refusal import Refusal
 from lab.design.task import COLUMNS, Family
 from lab.tasks import FAMILIES, importing, outside, resolve
+from lab.tasks.gathering import HUB_ROWS
 from lab.tasks.measuring import models
 from lab.ui import views_data
 from lab.ui.refusing import refused
 from lab.ui.words import language_asked, say
 
-TEXTS = ("family", "prompt", "separator", "measure")
+TEXTS = ("family", "prompt", "separator", "measure", "spellings", "validation", "test")
+READING = ("encoding", "delimiter", "header")
 
 
-def take(path: object) -> str:
-    """Move gradio's copy of an upload into the lab; its token. Raises `Refusal` for any path but a plain file in gradio's own upload folder."""
-    found, folder = Path(str(path)), Path(get_upload_folder()).resolve()
+def take(paths: object) -> str:
+    """Move gradio's copies of an upload into the lab; their token. Raises `Refusal` for any path but a plain file in gradio's own upload folder."""
+    found, folder = [Path(str(path)) for path in (paths if isinstance(paths, (list, tuple)) else [paths])], Path(get_upload_folder()).resolve()
     try:
-        upload = not found.is_symlink() and found.is_file() and found.resolve().is_relative_to(folder)
+        upload = bool(found) and all(not path.is_symlink() and path.is_file() and path.resolve().is_relative_to(folder) for path in found)
     except (OSError, ValueError):  # too long, or with NUL
         upload = False
     if not upload:
         raise Refusal("That is no upload: choose the file again.", "file")
-    return importing.stage(found.resolve())
+    return importing.stage(*(path.resolve() for path in found))
+
+
+def bring(asked: Any) -> dict[str, Any]:
+    """Rows of {"hub", "config", "revision", "splits", "rows"} as if they had been uploaded: {"upload": token, "notes": [sentence]} or {"errors": ...}."""
+    asked, language = _plain(asked)
+    try:
+        splits = dict(_named(line) for line in str(asked.get("splits") or "").replace(",", "\n").splitlines() if line.strip())
+        rows = str(asked.get("rows") or HUB_ROWS).strip()
+        if not rows.isdecimal() or len(rows) > 9:
+            raise Refusal(f"Take between 1 and 10 million rows of a split, not {rows[:40]}.", "hub")
+        token, notes = outside.bring(str(asked.get("hub") or ""), config=str(asked.get("config") or ""), revision=str(asked.get("revision") or ""), splits=splits, rows=int(rows))
+    except Refusal as problem:
+        return {"errors": [["hub", refused(language, problem)]]}
+    return {"upload": token, "notes": [refused(language, note) for note in notes]}
+
+
+def not_brought(sentence: str) -> dict[str, Any]:
+    """The answer of `bring` where too many wait."""
+    return {"errors": [["hub", sentence]]}
+
+
+def _named(line: str) -> tuple[str, str]:
+    ours, mark, theirs = line.partition("=")
+    if not (mark and ours.strip() and theirs.strip()):
+        raise Refusal(f"'{line[:80]}' names no split: write train=train, a line for each.", "hub")
+    return ours.strip(), theirs.strip()
 
 
 def look(asked: Any) -> dict[str, Any]:
-    """What {"upload" or "path", "family", "columns", "max_length", "prompt", "separator", "measure", "name", "language"} would import.
+    """What {"upload" or "path", "validation", "test", "reading", "family", "columns", "labels", "spellings", "max_length", "prompt", "separator",
+    "measure", "name", "language"} would import.
 
     Returns {"form": what the fields show, None where the file cannot be read, "html": the preview, "errors": [[field, sentence]]}.
     """
@@ -50,15 +79,16 @@ def look(asked: Any) -> dict[str, Any]:
 def _looked(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
     try:
         path, choices = _source(asked), _choices(asked)
-        columns, family, chosen = outside.outline(path, choices["family"], choices["columns"])
+        columns, family, chosen = outside.outline(path, choices["family"], choices["columns"], reading=choices["reading"])
     except Refusal as problem:
         return {"form": None, "html": "", "errors": [[problem.field or "file", refused(language, problem)]]}
-    form = {"file": path.name, "bytes": path.stat().st_size, "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
-            "prompt": getattr(FAMILIES.get(family), "prompt", ""), "roles": _roles(family)}  # fmt: skip
+    form = {"file": _called(path), "bytes": importing.size_of(path), "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
+            "prompt": getattr(FAMILIES.get(family), "prompt", ""), "roles": _roles(family), "labels": []}  # fmt: skip
     errors: list[list[str]] = []
     html = ""
     try:
-        html = views_data.preview(outside.preview(path, **choices), language)
+        found = outside.preview(path, **choices)
+        html, form["labels"] = views_data.preview(found, language), found.spec.labels
     except Refusal as problem:
         errors.append([problem.field, refused(language, problem)])
     try:
@@ -134,8 +164,19 @@ def _source(asked: Mapping[str, Any]) -> Path:
 
 def _choices(asked: Mapping[str, Any]) -> dict[str, Any]:
     columns = asked.get("columns") if isinstance(asked.get("columns"), Mapping) else {}
+    reading = asked.get("reading") if isinstance(asked.get("reading"), Mapping) else {}
+    labels = asked.get("labels") if isinstance(asked.get("labels"), str) else ""
     return {**{name: str(asked.get(name) or "") for name in TEXTS}, "max_length": asked.get("max_length") or 256,
-            "columns": {str(role): str(column) for role, column in columns.items() if column}}  # fmt: skip
+            "columns": {str(role): str(column) for role, column in columns.items() if column}, "labels": [line for line in labels.splitlines() if line.strip()],
+            "reading": {name: str(reading[name]) for name in READING if reading.get(name)}}  # fmt: skip
+
+
+def _called(path: Path) -> str:
+    """The name of a file; of a folder, those of its first files."""
+    if not path.is_dir():
+        return path.name
+    files = sorted(file.name for file in path.iterdir() if file.is_file())
+    return ", ".join(files[:3]) + (" …" if len(files) > 3 else "") if path.parent.name == "uploads" else path.name
 
 
 def _roles(family: str) -> list[list[Any]]:

@@ -9,6 +9,7 @@ from lab.design import numbers
 from lab.design.task import TaskSpec
 from lab.tasks.importing import Preview
 from lab.ui.markup import esc, exact, memory
+from lab.ui.refusing import refused
 from lab.ui.words import of_preset, say
 
 LABELS, LETTERS, LOST = 12, 1500, 300
@@ -18,7 +19,9 @@ WIDE, TALL, FLOOR = 560, 120, 22  # of the histogram, and the height of its axis
 def preview(found: Preview, language: str) -> str:
     """Size, splits, lengths, balance, and examples as a model would get them."""
     said = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
-    parts = [f'<h3>{said("data.preview")}</h3>{_facts(found, language)}', f'<h4>{said("data.lengths")}</h4>{_lengths(found, language)}']
+    notes = "".join(f"<li>{esc(refused(language, note))}</li>" for note in found.notes)
+    notes = f'<ul class="lab-notes">{notes}</ul>' if notes else ""
+    parts = [f'<h3>{said("data.preview")}</h3>{_facts(found, language)}{notes}', f'<h4>{said("data.lengths")}</h4>{_lengths(found, language)}']
     if found.balance:
         parts.append(f'<h4>{said("data.balance")}</h4>{_balance(found.balance, language)}')
     examples = "".join(_example(example, language) for example in found.examples)
@@ -27,7 +30,7 @@ def preview(found: Preview, language: str) -> str:
 
 def _facts(found: Preview, language: str) -> str:
     splits = " / ".join(count(found.splits.get(split, 0)) for split in ("train", "validation", "test"))
-    pairs = [("data.rows", count(found.rows)), ("data.size", memory(found.bytes)), ("data.splits", splits), ("data.dropped", count(found.dropped))]
+    pairs = [("data.rows", count(found.rows)), ("data.size", memory(found.bytes)), ("data.splits", splits), ("data.dropped", count(found.dropped + found.disputed))]
     return '<dl class="lab-facts">' + "".join(f"<div><dt>{esc(say(language, key))}</dt><dd>{value}</dd></div>" for key, value in pairs) + "</dl>"
 
 

@@ -2,7 +2,9 @@
 (function () {
   const Lab = (window.Lab = window.Lab || {});
   const { h, say } = Lab;
-  const KEY = "lab_data_1", FRESH = { upload: "", path: "", family: "", columns: {}, max_length: 256, prompt: "", separator: "", name: "" };
+  const KEY = "lab_data_1", FRESH = { upload: "", path: "", family: "", columns: {}, max_length: 256, prompt: "", separator: "", name: "", reading: {}, spellings: "", labels: "", validation: "", test: "" };
+  const READING = { encoding: ["utf-8", "utf-16", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr", "cp1250", "cp1251", "cp1252", "latin-1"], delimiter: [",", ";", "\t", "|"], header: ["names", "data"] };
+  const HUB = { hub: "", config: "", revision: "", splits: "", rows: "" };
   const OTHER = "\u0000other";
 
   Lab.dataShown = (element) => {
@@ -14,7 +16,7 @@
 
   class Form {
     constructor(element, props, server) {
-      Object.assign(this, { element, server, offers: props.offers[Lab.language], doc: { ...FRESH, ...(Lab.kept(KEY) || {}) }, form: null, errors: {}, kept: "", source: 0 });
+      Object.assign(this, { element, server, offers: props.offers[Lab.language], doc: { ...FRESH, ...(Lab.kept(KEY) || {}) }, form: null, errors: {}, kept: "", source: 0, hub: { ...HUB }, brought: [] });
       const measures = this.offers.measures.map(([name]) => name);
       if (!measures.includes(this.doc.measure)) this.doc.measure = measures[0];
       Lab.on("data-taken", (told) => told.upload ? this.open({ upload: told.upload }) : this.refuse(told.wrong));
@@ -23,8 +25,9 @@
     }
 
     // another file: what was said about the last one is forgotten
-    open(source) {
+    open(source, brought = []) {
       this.kept = "";
+      this.brought = brought;
       this.form = null;
       this.doc = { ...FRESH, measure: this.doc.measure, max_length: this.doc.max_length, ...source };
       this.ask();
@@ -80,9 +83,21 @@
 
     // the field of this form that an error is about
     place(field) {
-      const known = ["family", "max_length", "prompt", "separator", "name", "measure", ...Object.keys(this.doc.columns).map((role) => "columns." + role)];
+      const known = ["family", "max_length", "prompt", "separator", "name", "measure", "encoding", "delimiter", "header", "spellings", "labels", "validation", "test", "hub", ...Object.keys(this.doc.columns).map((role) => "columns." + role)];
       if (known.includes(field) || field.startsWith("columns.")) return field;
       return field === "columns" ? "family" : "file";
+    }
+
+    // rows of the hub, which then are like an upload
+    async bring() {
+      this.errors = {};
+      this.bringing = true;
+      this.draw();
+      const found = await this.server.bring({ ...this.hub, language: Lab.language }).catch(() => ({ errors: [["hub", say("bench.lost")]] }));
+      this.bringing = false;
+      if (!found.errors) return this.open({ upload: found.upload }, found.notes);
+      this.errors = { hub: found.errors.map(([, sentence]) => sentence) };
+      this.draw();
     }
 
     async import() {
@@ -105,6 +120,8 @@
       const door = h("form", { class: "lab-axis lab-door", onsubmit: (event) => { event.preventDefault(); read(); } }, path, h("button", { type: "submit", class: "lab-button" }, say("data.read")));
       const parts = [h("p", { class: "lab-muted" }, say("data.formats")), this.field("file", "data.path", door, "data.path.help", "data-path")];
       if (this.kept) { const said = h("div", {}); Lab.fill(said, this.kept); parts.unshift(said); }
+      parts.push(this.fromHub());
+      if (this.doc.upload || this.doc.path) parts.push(this.readings());
       if (this.form) parts.push(...this.fields());
       this.element.replaceChildren(...parts);
       if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
@@ -117,9 +134,54 @@
         wrong.length ? h("p", { class: "lab-wrong", role: "alert" }, wrong.join(" ")) : null, help ? h("small", {}, say(help)) : null);
     }
 
+    choice(id, options, now, change) {
+      return h("span", { class: "lab-whole" }, h("select", { id, onchange: (event) => change(event.target.value) }, options.map(([value, title]) => h("option", { value, selected: value === now }, title))));
+    }
+
+    input(id, value, change) {
+      return h("span", { class: "lab-whole" }, h("input", { id, type: "text", spellcheck: "false", autocomplete: "off", value, oninput: (event) => change(event.target.value.trim()) }));
+    }
+
+    fromHub() {
+      const { hub } = this, put = (name) => (value) => { hub[name] = value; };
+      const splits = h("textarea", { id: "data-hub-splits", rows: 2, placeholder: "train=train", oninput: (event) => { hub.splits = event.target.value; } }, hub.splits);
+      return h("details", { class: "lab-hub", open: Boolean(this.errors.hub) || Boolean(this.bringing) || Boolean(this.opened), ontoggle: (event) => { this.opened = event.target.open; } }, h("summary", {}, say("data.fromhub")),
+        this.field("hub", "data.hubid", this.input("data-hub", hub.hub, put("hub")), "", "data-hub"),
+        h("div", { class: "lab-two" }, this.field("config", "data.config", this.input("data-hub-config", hub.config, put("config")), "", "data-hub-config"),
+          this.field("revision", "data.revision", this.input("data-hub-revision", hub.revision, put("revision")), "", "data-hub-revision")),
+        this.field("splits", "data.hubsplits", h("span", { class: "lab-whole" }, splits), "data.hubsplits.help", "data-hub-splits"),
+        this.field("rows", "data.hubrows", this.input("data-hub-rows", hub.rows, put("rows")), "", "data-hub-rows"),
+        h("button", { type: "button", class: "lab-button", id: "data-bring", disabled: Boolean(this.bringing), onclick: () => this.bring() }, say("data.bring")));
+    }
+
+    // what the reader decides by content, to be decided by a person; open where it asks
+    readings() {
+      const { doc, errors } = this;
+      const one = (name, titles) => this.field(name, "data." + name, this.choice("data-" + name, [["", say("data.auto")], ...READING[name].map((value) => [value, titles ? titles(value) : value])], doc.reading[name] || "",
+        (value) => this.set({ reading: { ...doc.reading, [name]: value } })), "", "data-" + name);
+      const file = (name) => this.field(name, "data." + name, this.input("data-" + name, doc[name], (value) => { doc[name] = value; this.later(); }), "", "data-" + name);
+      const asked = ["encoding", "delimiter", "header"].some((name) => errors[name]) || Object.values(doc.reading).some(Boolean);
+      const notes = this.brought.length ? h("ul", { class: "lab-notes" }, this.brought.map((note) => h("li", {}, note))) : null;
+      return h("div", {}, notes, h("details", { class: "lab-reading", open: asked }, h("summary", {}, say("data.reading")),
+        one("header", (value) => say("data.header." + value)), h("div", { class: "lab-two" }, one("encoding"), one("delimiter", (value) => (value === "\t" ? say("data.tab") : value)))),
+        doc.path ? h("details", { class: "lab-others", open: Boolean(doc.validation || doc.test || errors.validation || errors.test) }, h("summary", {}, say("data.others")), file("validation"), file("test"), h("small", {}, say("data.others.help"))) : null);
+    }
+
+    // names of the classes, and what to do with spellings that are nearly the same
+    classes() {
+      const { doc, form, errors } = this;
+      if (form.family !== "classification" && form.family !== "multi_label") return [];
+      const near = ["", "merge", "apart"].map((value) => [value, say("data.spellings." + (value || "ask"))]);
+      const labels = h("textarea", { id: "data-labels", rows: 3, placeholder: form.labels.slice(0, 8).join("\n"), oninput: (event) => { doc.labels = event.target.value; this.later(); } }, doc.labels);
+      return [
+        errors.spellings || doc.spellings ? this.field("spellings", "data.spellings", this.choice("data-spellings", near, doc.spellings, (value) => this.set({ spellings: value })), "", "data-spellings") : null,
+        h("details", { class: "lab-names", open: Boolean(doc.labels) || Boolean(errors.labels) }, h("summary", {}, say("data.given")), this.field("labels", "data.given", h("span", { class: "lab-whole" }, labels), "data.given.help", "data-labels")),
+      ];
+    }
+
     fields() {
       const { form, doc } = this, size = `${form.file} · ${this.bytes(form.bytes)}`;
-      const family = h("select", { id: "data-family", onchange: (event) => this.set({ family: event.target.value, columns: {}, prompt: "", separator: "" }) },
+      const family = h("select", { id: "data-family", onchange: (event) => this.set({ family: event.target.value, columns: {}, prompt: "", separator: "", spellings: "", labels: "" }) },
         this.offers.families.map(([name, title]) => h("option", { value: name, selected: name === form.family }, title)));
       const length = h("input", { id: "data-length", type: "text", inputmode: "numeric", value: String(doc.max_length), oninput: (event) => { doc.max_length = event.target.value.trim(); this.later(); } });
       const measure = h("select", { id: "data-measure", onchange: (event) => this.set({ measure: event.target.value }) },
@@ -132,6 +194,7 @@
         h("h3", { class: "lab-chosen-file" }, size),
         this.field("family", "data.family", wrap(family), "data.family.help", "data-family"),
         ...form.roles.map(([role, needed]) => this.role(role, needed)),
+        ...this.classes(),
         form.family === "multi_label" ? this.field("separator", "data.separator", wrap(separator), "data.separator.help", "data-separator") : null,
         h("div", { class: "lab-two" }, this.field("max_length", "data.longest", wrap(length), "", "data-length"), this.field("measure", "data.measure", wrap(measure), "", "data-measure")),
         ["language_modelling", "regression", "multi_label"].includes(form.family) ? null : h("details", { open: Boolean(doc.prompt) || Boolean(this.errors.prompt) }, h("summary", {}, say("data.prompt")), this.field("prompt", "data.prompt.label", wrap(prompt), "data.prompt.help", "data-prompt")),
