@@ -14,7 +14,10 @@ import httpx
 import pytest
 from ui_support import ROOT, environment, free_port
 
+from lab.cli import main
 from lab.runs import Home, scratch
+
+pytest_plugins = ["runs_fixtures"]
 
 
 def mode(path: Path) -> int:
@@ -93,3 +96,41 @@ def test_an_app_that_is_told_to_end_leaves_nothing(number, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home"]
     assert {path for path in Path("/tmp").glob("gradio*")} | {path for path in Path("/tmp").glob("lab-*")} <= outside | {path for path in Path("/tmp").glob("lab-test-home-*")}
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+SECRET = "s3cr3t-w0rd"
+ADDRESSES = {
+    "refused": "postgresql+psycopg://somebody:{}@127.0.0.1:1/lab", "no host": "postgresql://somebody:{}@no.such.host.invalid/lab", "an option that there is not": "postgresql://somebody:{}@127.0.0.1/lab?nope=1",
+    "an option of a wrong kind": "postgresql://somebody:{}@127.0.0.1/lab?sslmode=nope", "a port that is none": "postgresql://somebody:{}@127.0.0.1:x/lab", "another database": "mysql://somebody:{}@127.0.0.1/lab",
+    "an at in the password": "postgresql://somebody:x@{}@127.0.0.1:1/lab", "a slash in the password": "postgresql://somebody:x/{}@127.0.0.1:1/lab", "a colon": "postgresql://somebody:x:{}@127.0.0.1:1/lab",
+    "a password as an option": "postgresql://127.0.0.1:1/lab?user=somebody&password={}", "no scheme": "somebody:{}@127.0.0.1/lab", "a bracket": "postgresql://somebody:{}[@127.0.0.1:1/lab",
+    "a file in a folder that there is not": "sqlite:////no/such/folder/lab.db?key={}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ADDRESSES)
+def test_the_database_s_address_is_never_shown(kind, lab_home, monkeypatch, capfd):
+    monkeypatch.setenv("LAB_DATABASE_URL", ADDRESSES[kind].format(SECRET))
+    monkeypatch.setenv("LAB_DATABASE_WAIT", "0")
+    for command in (["runs"], ["runs", "--json"], ["show", "x"]):
+        assert main(command) == 2
+        said = "".join(capfd.readouterr())
+        assert said.strip() and SECRET not in said and "somebody" not in said and "Traceback" not in said, said
+
+
+@pytest.mark.parametrize("kind", ["refused", "an at in the password", "a port that is none", "a password as an option"])
+def test_nor_in_a_traceback(kind, lab_home, monkeypatch):
+    """Of a notebook, say, that shows the whole chain."""
+    script = "import lab; lab.runs()"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120,
+                          env={**environment(lab_home), "LAB_DATABASE_URL": ADDRESSES[kind].format(SECRET), "LAB_DATABASE_WAIT": "0"})  # fmt: skip
+    assert done.returncode and "Refusal" in done.stderr and SECRET not in done.stderr and "somebody" not in done.stderr, done.stderr
+
+
+@pytest.mark.postgres
+def test_a_server_that_says_no_is_quoted_without_names(postgres_server, lab_home, monkeypatch, capfd):
+    monkeypatch.setenv("LAB_DATABASE_URL", postgres_server.replace("//lab@", f"//somebody:{SECRET}@") + "lab")
+    monkeypatch.setenv("LAB_DATABASE_WAIT", "0")
+    assert main(["runs"]) == 2
+    said = "".join(capfd.readouterr())
+    assert "lab on 127.0.0.1" in said and "somebody" not in said and SECRET not in said, said

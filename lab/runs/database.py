@@ -19,6 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from lab.design.refusal import Refusal
+from lab.runs.address import keep_quiet, place_of
 from lab.runs.migrations import LATEST, migrate, version_of
 
 T = TypeVar("T")
@@ -34,14 +35,14 @@ class Database:
         if hasattr(os, "register_at_fork"):  # a forked data loader must not touch connections that it inherits
             engine = weakref.ref(self.engine)
             os.register_at_fork(after_in_child=lambda: engine() and engine().dispose(close=False))
-        shown = self.engine.url.render_as_string(hide_password=True)
+        shown = place_of(self.engine.url)
         try:
             if self.sqlite:
                 self._enter_wal()
             if self.read(version_of) != LATEST:
                 self.write(migrate, durable=True)
         except SQLAlchemyError as error:
-            raise Refusal(_why_not(shown, error), "LAB_DATABASE_URL") from error
+            raise Refusal(_why_not(shown, error), "LAB_DATABASE_URL") from None  # the chain would quote the address
 
     def _enter_wal(self) -> None:
         with self.engine.connect() as connection:
@@ -117,9 +118,10 @@ def _engine(url: str) -> Engine:
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         if isinstance(error, Refusal):
             raise
-        raise Refusal("LAB_DATABASE_URL must be like postgresql+psycopg://user@host/lab.", "LAB_DATABASE_URL") from error
+        raise Refusal("LAB_DATABASE_URL must be like postgresql+psycopg://user@host/lab.", "LAB_DATABASE_URL") from None
     except ImportError as error:
-        raise Refusal("PostgreSQL needs its driver: pip install -r requirements-postgres.txt.", "LAB_DATABASE_URL") from error
+        raise Refusal("PostgreSQL needs its driver: pip install -r requirements-postgres.txt.", "LAB_DATABASE_URL") from None
+    keep_quiet(engine)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

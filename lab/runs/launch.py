@@ -43,6 +43,7 @@ def start_worker(home: Home, run: Run, database_url: str, command: Sequence[str]
                    "LAB_RUN_ATTEMPT": str(run.attempt), TOKEN: token(run.id, run.attempt),
                    "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     environment.pop("LAB_PATHS", None)  # what a run may read was settled when it was launched
+    environment.pop("LAB_AUTH", None)
     paths = [str(ROOT), *(os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p)]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     if devices:

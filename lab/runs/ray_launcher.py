@@ -57,7 +57,7 @@ class Cluster:
     def start(self, home: Home, run: Run, database_url: str, command: Sequence[str] = launch.COMMAND) -> None:
         """Ask Ray for an actor that starts the worker of a claimed run. It may wait there for room. Raises OSError."""
         folder = home.run_dir(run.id, create=True)
-        environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED) and name != "LAB_PATHS"}
+        environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED) and name not in ("LAB_PATHS", "LAB_AUTH")}
         environment |= {"LAB_HOME": str(home.path), "LAB_DATABASE_URL": database_url, "LAB_RUN_ID": run.id, "LAB_RUN_ATTEMPT": str(run.attempt),
                         processes.TOKEN: processes.token(run.id, run.attempt), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         given = ["" if part == sys.executable else part for part in command]  # a node has its own Python
