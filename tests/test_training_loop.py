@@ -379,12 +379,14 @@ def test_a_probe_of_held_out_perplexity(tmp_path, lab_home):
 
 SHIFTED = {"preset": "prefix-tuning", "set": {"deltas.0.positions": "shift", "deltas.0.rank": 12}}
 VIRTUAL = {"preset": "prompt-tuning", "set": {"deltas.0.rank": 12}}
+WITHOUT = {"preset": "prompt-tuning", "set": {"deltas.0.rank": 12, "deltas.0.init": "normal", "deltas.0.token_positions": "none"}}
 
 
 @pytest.mark.parametrize(("kind", "family", "method", "longest"), [
     ("bert", "classification", VIRTUAL, 52), ("roberta", "classification", VIRTUAL, 52), ("bart", "summarization", VIRTUAL, 52), ("t5", "summarization", VIRTUAL, 90),
     ("gpt2", "language_modelling", VIRTUAL, 52), ("gpt2", "language_modelling", SHIFTED, 52), ("gpt2", "language_modelling", "prefix-tuning", 64),
     ("gpt2", "summarization", SHIFTED, 52), ("gpt2", "summarization", VIRTUAL, 52),
+    ("roberta", "classification", SHIFTED, 52), ("bart", "summarization", SHIFTED, 52), ("roberta", "classification", WITHOUT, 64),
 ])  # fmt: skip
 def test_virtual_tokens_and_shifted_prefixes_shorten_the_longest_input(kind, family, method, longest, tmp_path):
     """Rows far longer than the model's 64 positions: without the cut the position table would be read past its end."""
@@ -406,7 +408,7 @@ def test_virtual_tokens_and_shifted_prefixes_shorten_the_longest_input(kind, fam
     ready = prepare(given.task, load_tokenizer(model), config_of(resolve(model)), taken=given.method.positions_taken)
     assert ready.max_length == longest
     assert longest - 12 <= ready.train.lengths.max() <= longest  # a decoder's prompt leaves room for the answer
-    assert given.method.positions_taken == (0 if method == "prefix-tuning" else 12)
+    assert given.method.positions_taken == (0 if method in ("prefix-tuning", WITHOUT) else 12)
 
 
 def test_more_virtual_tokens_than_positions_are_refused(bert, toy, tmp_path):

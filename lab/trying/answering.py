@@ -74,7 +74,7 @@ def _once(opened: Opened, prepared: Any, rows: Rows | None, request: Mapping[str
     import torch
 
     if rows is None:
-        return "text", _continued(opened, _text(request.get("text"), "text"))
+        return "text", _continued(opened, prepared, _text(request.get("text"), "text"))
     if prepared.objective in HEADED:
         batch = {name: tensor for name, tensor in prepared.collate([rows[0]]).items() if name != "labels"}
         with torch.no_grad():
@@ -90,11 +90,11 @@ def _once(opened: Opened, prepared: Any, rows: Rows | None, request: Mapping[str
     return "text", str(made["prediction"])
 
 
-def _continued(opened: Opened, text: str) -> str:
-    """How a language model goes on."""
+def _continued(opened: Opened, prepared: Any, text: str) -> str:
+    """How a language model goes on, within the positions that the method leaves."""
     import torch
 
-    tokens = plain(opened.tokenizer)(text, return_tensors="pt", truncation=True, max_length=512)
+    tokens = plain(opened.tokenizer)(text, return_tensors="pt", truncation=True, max_length=max(1, min(512, prepared.setting.positions - NEW_TOKENS)))
     gated = any(delta.composition == "learned-gate" for delta in opened.spec.method.deltas)
     with torch.no_grad():
         made = opened.model.generate(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], max_new_tokens=NEW_TOKENS, do_sample=False,
