@@ -79,5 +79,5 @@ def lab(tmp_path, url, monkeypatch):
     queue = Queue(Home(), Store(url), count=1, command=WORKER)
     yield queue
     for run in queue.store.active():
-        processes.kill(processes.token(run.id, run.attempt))
+        processes.kill(queue.store.token(run))
     queue.store.close()

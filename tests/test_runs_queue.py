@@ -135,7 +135,7 @@ def test_stop_ends_the_whole_process_tree_within_ten_seconds(lab, mode):
     run_id = lab.launch({**LONG, "mode": mode})
     run = running(lab, run_id)
     children = [int(pid) for pid in (lab.home.run_dir(run_id) / "children").read_text().split()] if mode else []
-    assert all(map(alive, children)) and len(processes.members(processes.token(run_id, 1))) == 1 + len(children)
+    assert all(map(alive, children)) and len(processes.members(lab.store.token(lab.store.get(run_id)))) == 1 + len(children)
     began = time.monotonic()
     assert lab.stop(run_id) == "cancelled"
     assert time.monotonic() - began < (10 if mode else 4)
@@ -151,7 +151,7 @@ def test_stop_of_a_queued_run_and_of_one_that_is_just_starting(lab):
     second = lab.launch(LONG)
     assert lab.stop(second) == "cancelled" and lab.stop(second) == "cancelled"
     assert lab.stop(first) == "cancelled"
-    assert until(lambda: not processes.members(processes.token(first, 1)), 5)
+    assert until(lambda: not processes.members(lab.store.token(lab.store.get(first))), 5)
 
 
 def test_two_reconcile_at_once(lab):
@@ -296,7 +296,7 @@ def test_a_deleted_run_tells_its_worker_to_end(lab):
 def test_a_run_finished_before_teardown_stays_finished(lab):
     run_id = lab.launch({"steps": 3, "mode": "slow_teardown"})
     assert lab.watch(run_id, seconds=20).state == "succeeded"
-    for process in processes.members(processes.token(run_id, 1)):
+    for process in processes.members(lab.store.token(lab.store.get(run_id))):
         process.kill()
     assert until(lambda: lab.reconcile() == [] and exit_code_of(lab.store.get(run_id)) == -9)
     assert lab.store.get(run_id).state == "succeeded"

@@ -58,7 +58,7 @@ def lab(cluster, tmp_path, monkeypatch):
     yield queue
     for run in queue.store.active():
         queue._cluster.end(run, force=True)
-        processes.kill(processes.token(run.id, run.attempt))
+        processes.kill(queue.store.token(run))
     queue.store.close()
 
 
@@ -99,7 +99,7 @@ def test_failures_before_the_beginning_and_stubborn_workers(lab, monkeypatch):
     assert until(lambda: step_of(lab, run_id) > 5, 60), lab.log_tail(run_id)
     began = time.monotonic()
     assert lab.stop(run_id) == "cancelled" and time.monotonic() - began < 10.5
-    assert until(lambda: not processes.members(processes.token(run_id, 1)), 3), "its children are gone too"
+    assert until(lambda: not processes.members(lab.store.token(lab.store.get(run_id))), 3), "its children are gone too"
     lab._count = 3
     ids = [lab.launch(LONG) for _ in range(3)]  # the third waits inside Ray
     assert until(lambda: sum(step_of(lab, i) > 5 for i in ids) == 2, 60)

@@ -3,6 +3,7 @@
     lab-home/                 LAB_HOME, default ./lab-home
       lab.db                  the store (SQLite) unless LAB_DATABASE_URL names another
       runs/<id>/              spec.yaml, log.txt, checkpoints/, best/, adapter/, ...
+      .reserve                half a megabyte, so that deleting works when the disk is full
       cache/                  prepared data and converted models
       tmp/                    what running processes write for themselves alone
 
@@ -14,17 +15,22 @@ traversal and links that lead out of the run's own folder.
 """
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lab.design.refusal import Refusal
 from lab.runs import privacy
 
 LETTERS = "abcdefghjkmnpqrstvwxyz"  # without i, l, o, u: no two look alike and no words appear
+RESERVE = 512 * 1024  # bytes kept free by a file, which a delete on a full disk may use
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ID = re.compile(r"[a-z][a-z0-9]{7}")
 
 
@@ -53,17 +59,26 @@ class Home:
         given = os.fspath(path) if path is not None else os.environ.get("LAB_HOME") or "lab-home"
         if "\0" in given:
             raise Refusal("LAB_HOME must not contain a NUL character.", "LAB_HOME")
-        self.path = Path(given).expanduser().absolute()
+        try:
+            given.encode()
+            self.path = Path(given).expanduser().absolute()
+        except UnicodeEncodeError:
+            raise Refusal(f"LAB_HOME must be a path in UTF-8, not {ascii(given)[:120]}: rename the folder, or choose another.", "LAB_HOME") from None
+        except RuntimeError:
+            raise Refusal(f"LAB_HOME begins with the home of a user that is not known here ({given[:80]}); write the whole path.", "LAB_HOME") from None
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
-                pass
             self.path = self.path.resolve()
             privacy.close(self.path)
-            self.runs = self.path / "runs"
-            self.cache = self.path / "cache"
-            self.runs.mkdir(exist_ok=True)
-            self.cache.mkdir(exist_ok=True)
+            self.runs, self.cache = self.path / "runs", self.path / "cache"
+            try:
+                with tempfile.TemporaryFile(dir=self.path):
+                    pass
+                self.runs.mkdir(exist_ok=True)
+                self.cache.mkdir(exist_ok=True)
+            except OSError as error:
+                if error.errno not in FULL or not self.runs.is_dir():
+                    raise  # on a full disk what is there can still be read, and deleted
             self._root = self.runs.resolve()
         except (OSError, RuntimeError) as error:
             raise Refusal(_why_not(self.path, error), "LAB_HOME") from error
@@ -114,24 +129,47 @@ class Home:
         except OSError:
             return False
 
-    def set_aside(self, run_id: str) -> Path | None:
-        """Rename a run's folder so that it is no longer seen; the new path, or None where there was none."""
-        folder = self.run_dir(run_id)
-        if not folder.exists():
-            return None
-        aside = self._root / f".deleted-{run_id}-{secrets.token_hex(4)}"
-        folder.rename(aside)
-        return aside
+    def remove(self, run_id: str) -> bool:
+        """Remove the folder of a run that was deleted, and what an earlier try left of it; whether all is gone. Links are not followed."""
+        folder = self._root / check_id(run_id)
+        try:
+            folder.rename(self._root / f".deleted-{run_id}-{secrets.token_hex(4)}")  # at once out of sight
+        except OSError:
+            pass  # none there, or a disk that says why below
+        left = [folder, *self._root.glob(f".deleted-{run_id}-*")]
+        for each in left:
+            each.unlink() if each.is_symlink() else shutil.rmtree(each, ignore_errors=True)
+        return not any(os.path.lexists(each) for each in left)
 
-    def put_back(self, run_id: str, aside: Path | None) -> None:
-        """Undo `set_aside`."""
-        if aside is not None:
-            aside.rename(self.run_dir(run_id))
+    def put_back(self, known: Callable[[list[str]], set[str]]) -> None:
+        """Undo half deletes of labs before this one, which took a run's folder away first: `known` says which of some ids are runs still."""
+        found = {path: path.name[len(".deleted-"):][:8] for path in self._root.glob(".deleted-????????-*") if ID.fullmatch(path.name[len(".deleted-"):][:8])}
+        there = known(sorted(set(found.values()))) if found else set()
+        for path, run_id in found.items():
+            if run_id not in there:
+                shutil.rmtree(path, ignore_errors=True)
+            elif not os.path.lexists(self._root / run_id):
+                path.rename(self._root / run_id)
 
-    def purge(self) -> None:
-        """Remove the folders that `set_aside` renamed, also those that an earlier crash left. Links are not followed."""
-        for folder in self._root.glob(".deleted-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+    @contextlib.contextmanager
+    def room(self) -> Iterator[None]:
+        """Within, the reserve's room is there to use; after, it is kept again as soon as the disk has it."""
+        with contextlib.suppress(OSError):
+            (self.path / ".reserve").unlink()
+        try:
+            yield
+        finally:
+            self.keep_reserve()
+
+    def keep_reserve(self) -> None:
+        """Make the reserve, where it is not and there is room."""
+        part = self.path / f".reserve.{os.getpid()}"
+        with contextlib.suppress(OSError):
+            if not (self.path / ".reserve").exists() and self.free_bytes() > 2 * RESERVE:
+                part.write_bytes(bytes(RESERVE))
+                part.replace(self.path / ".reserve")
+        with contextlib.suppress(OSError):
+            part.unlink()
 
     def free_bytes(self) -> int:
         """Bytes free on the disk that holds the runs."""

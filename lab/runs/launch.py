@@ -8,20 +8,23 @@ when the page, the terminal or the app that started it is gone.
 """
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from lab.design.refusal import Refusal
 from lab.runs.home import Home
-from lab.runs.processes import TOKEN, Identity, identity, token
+from lab.runs.processes import TOKEN, Identity, identity
 from lab.runs.records import Run
+from lab.runs.store import Store
 
 COMMAND = (sys.executable, "-m", "lab.training.worker")
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,15 +35,30 @@ _whose: dict[int, tuple[str, int]] = {}
 _lock = threading.Lock()
 
 
-def start_worker(home: Home, run: Run, database_url: str, command: Sequence[str] = COMMAND,
-                 devices: Sequence[str] = ()) -> Identity:
+@contextlib.contextmanager
+def whole() -> Iterator[None]:
+    """What is within is not cut in two by Ctrl-C: the KeyboardInterrupt comes after it. (In the main thread; others get none.)"""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard and callable(before):
+        before(signal.SIGINT, None)
+
+
+def start_worker(home: Home, run: Run, store: Store, command: Sequence[str] = COMMAND, devices: Sequence[str] = ()) -> Identity:
     """Start the worker of a claimed run; its identity.
 
     `devices`: the accelerators it may see, all if empty. Raises OSError when no process can be started or its log not opened.
     """
     folder = home.run_dir(run.id, create=True)
-    environment = {**os.environ, "LAB_HOME": str(home.path), "LAB_DATABASE_URL": database_url, "LAB_RUN_ID": run.id,
-                   "LAB_RUN_ATTEMPT": str(run.attempt), TOKEN: token(run.id, run.attempt),
+    environment = {**os.environ, "LAB_HOME": str(home.path), "LAB_DATABASE_URL": store.url, "LAB_RUN_ID": run.id,
+                   "LAB_RUN_ATTEMPT": str(run.attempt), TOKEN: store.token(run),
                    "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     environment.pop("LAB_PATHS", None)  # what a run may read was settled when it was launched
     environment.pop("LAB_AUTH", None)
@@ -68,6 +86,12 @@ def reap() -> None:
                 del _children[pid]
         while len(_ends) > 1000:
             del _ends[next(iter(_ends))]
+
+
+def has_started(run: Run) -> bool:
+    """Whether this process started a worker for that attempt."""
+    with _lock:
+        return (run.id, run.attempt) in [*_whose.values(), *(end[:2] for end in _ends.values())]
 
 
 def exit_code_of(run: Run, seconds: float = 0.0) -> int | None:
@@ -107,7 +131,7 @@ def _queue_at(path: str, _database: str | None):
 def default():
     """The Queue of LAB_HOME and LAB_DATABASE_URL as they are now."""
     home = os.environ.get("LAB_HOME") or "lab-home"
-    return _queue_at(os.path.abspath(os.path.expanduser(home)), os.environ.get("LAB_DATABASE_URL"))
+    return _queue_at(home if home.startswith("~") else os.path.abspath(home), os.environ.get("LAB_DATABASE_URL"))
 
 
 def launch(document: dict, name: str | None = None, tags: Sequence[str] | None = None, notes: str = "") -> str:

@@ -13,6 +13,8 @@ ADVICE = [
       "or switch on gradient_checkpointing.")),
     (r"MemoryError|[Cc]annot allocate memory|DefaultCPUAllocator|bad_alloc",
      "The machine ran out of memory: lower batch_size or max_length, choose a smaller model, or run fewer at once (LAB_SLOTS)."),
+    (r"File too large|EFBIG|SIGXFSZ",
+     "The system lets this process write no larger files: raise the limit (ulimit -f), then resume."),
     (r"No space left on device|disk is full|Disk quota exceeded|ENOSPC",
      "The disk is full: free some space (old runs can be deleted with their files), then resume."),
     (r"bus error.*shared memory|insufficient shared memory|unable to open shared memory",

@@ -1,11 +1,12 @@
 """Which process is which: identities that survive pid reuse, clock jumps and other machines, and signals that hit nobody else.
 
 A pid is reused, and on Linux the creation time that psutil gives moves when somebody sets the clock. So a process is
-known by its pid together with `mark` (its start in clock ticks since boot, which never changes) and `place` (host, boot and
-pid namespace: where that pid means anything). On other systems `mark` is None and the creation time is compared.
+known by its pid together with `mark` (its start in clock ticks since boot, which never changes) and `place` (boot and pid
+namespace: where that pid means anything; a host's name may change, and two may have the same). On other systems `mark` is None and the creation time is compared.
 
 A worker is started with LAB_RUN_TOKEN in its environment; its children inherit it, also those that begin a session of
-their own (torchrun's do). Only processes that carry the token, or share the session of one that does, are ever signalled.
+their own (torchrun's do). Only processes that carry the token, or share the session of one that does, are ever signalled. It names the lab
+too, so a copy of a LAB_HOME, which has the same runs, has other tokens.
 """
 from __future__ import annotations
 
@@ -42,10 +43,10 @@ def identity(pid: int | None = None) -> Identity:
 
 
 def place() -> str:
-    """Where this process's pids mean something: host name, boot and pid namespace."""
+    """Where this process's pids mean something: boot and pid namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return socket.gethostname()
 
@@ -86,9 +87,18 @@ def exit_code_of_zombie(pid: int | None, mark: str | None) -> int | None:
         return None
 
 
-def token(run_id: str, attempt: int) -> str:
-    """What the processes of one attempt of a run carry in their environment."""
-    return f"{run_id}-{attempt}"
+def token(run_id: str, attempt: int, lab: str) -> str:
+    """What the processes of one attempt of a run carry in their environment. `lab`: `Store.identity`."""
+    return f"{run_id}-{attempt}@{lab}"
+
+
+def carries_another(pid: int | None, run_token: str) -> bool:
+    """Whether a process was started for another attempt or lab. One without a token (it claimed its run by itself) was not."""
+    try:
+        found = psutil.Process(pid).environ().get(TOKEN)
+    except (psutil.Error, OSError, ValueError):
+        return False
+    return found is not None and "@" in found and found != run_token
 
 
 def members(run_token: str) -> list[psutil.Process]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import yaml
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +23,8 @@ from lab.design import numbers
 from lab.design.refusal import Refusal
 from lab.runs import launch as launcher
 from lab.runs import logs, processes, records, slots
+from lab.runs.database import reason_of
+from lab.runs.files import Fence
 from lab.runs.home import Home, check_id, new_id
 from lab.runs.records import Run
 from lab.runs.store import Store
@@ -28,6 +32,8 @@ from lab.runs.worker_link import read_receipt
 
 PATIENCE = 3.0  # seconds after which a cluster that was given a run must know of it
 AGAIN = "Lost by the cluster, queued again"
+FORGOTTEN = 20.0  # seconds after which a run that this process claimed must have its worker
+CLEARED = 60.0  # seconds between two looks for deletions that were cut short
 GRACE = 6.0  # seconds between asking a worker to end and killing it
 SILENCE = 8.0  # seconds without a new heartbeat after which a worker on another machine is given up
 SILENCE_AT_START = 60.0  # the same before it has claimed its run
@@ -47,7 +53,10 @@ class Queue:
         self.estimate: Callable[[dict], int | None] | None = None  # a spec's bytes at its peak; set by rooms that can plan
         self._seen: dict[tuple, tuple[float | None, float]] = {}  # (run, attempt, pid) -> heartbeat, when it was new
         self._asked: dict[tuple, float] = {}  # (run, attempt) -> when it was first seen stopping
+        self._cleared: float | None = None  # when deleted runs were last looked for
         self._lock = threading.RLock()
+        self.home.put_back(self.store.known)
+        self.home.keep_reserve()
 
     @property
     def count(self) -> int:
@@ -59,25 +68,33 @@ class Queue:
     # -- verbs
 
     def launch(self, document: dict, name: str | None = None, tags: Sequence[str] | None = None, notes: str = "",
-               parent: str | None = None, message: str = "") -> str:
+               parent: str | None = None, run_id: str | None = None, message: str = "") -> str:
         """Freeze `document` (a spec as plain JSON) as a new run, last in the queue, and start it if a slot is free; its id.
 
         `name`, `tags`: taken from the document if None; `message`: said in its history. Refusal: too large, no JSON, bad name or tag, queue full.
         """
+        return self.launch_all([{"document": document, "name": name, "tags": tags, "notes": notes, "parent": parent, "run_id": run_id,
+                                 "message": message}])[0]
+
+    def launch_all(self, given: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Queue several runs at once, all or none, in their order; their ids. Each as the arguments of `launch`."""
+        rows = [self._row(**one) for one in given]
+        with launcher.whole():
+            self.store.create_all(rows)
+            for row in rows:
+                with suppress(OSError):  # a copy for people; the store's own is what counts, and the launcher will say what is wrong with the disk
+                    path = self.home.run_dir(row["run_id"], create=True) / "spec.yaml"
+                    path.write_text(yaml.safe_dump(row["spec"], sort_keys=False, allow_unicode=True), encoding="utf-8")
+            self.start_next()
+        return [row["run_id"] for row in rows]
+
+    def _row(self, document: dict, name: str | None = None, tags: Sequence[str] | None = None, notes: str = "", parent: str | None = None,
+             run_id: str | None = None, message: str = "") -> dict[str, Any]:
+        """What the store takes for one new run. Refusal."""
         records.spec_text(document)
-        run_id = new_id()
-        name = document.get("name") or "" if name is None else name
-        tags = document.get("tags") or [] if tags is None else tags
         needs, waits = self._needs(document)
-        message = " ".join(filter(None, (message, waits)))
-        self.store.create(document, name, tags, notes=notes, run_id=run_id, parent=parent, needs=needs, message=message)
-        try:
-            path = self.home.run_dir(run_id, create=True) / "spec.yaml"
-            path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        except OSError:
-            pass  # a copy for people; the store's own is what counts, and the launcher will say what is wrong with the disk
-        self.start_next()
-        return run_id
+        return {"spec": document, "name": document.get("name") or "" if name is None else name, "tags": document.get("tags") or [] if tags is None else tags,
+                "notes": notes, "run_id": run_id or new_id(), "parent": parent, "needs": needs, "message": " ".join(filter(None, (message, waits)))}
 
     def _needs(self, document: dict) -> tuple[int | None, str]:
         """(bytes that the plan says, a sentence where they are not free now), as LAB_MEMORY_POLICY wants. Refusal: more than there is."""
@@ -98,7 +115,7 @@ class Queue:
         total, free = slots.memory()
         if slots.devices():
             return free
-        promised = sum(run.needs or 0 for run in self.store.active() if run.host == processes.identity().host)
+        promised = sum(run.needs or 0 for run in self.store.active() if run.place == processes.place())
         return max(0, min(free, total - promised))
 
     def stop(self, run_id: str, wait: bool = True) -> str:
@@ -139,13 +156,17 @@ class Queue:
         run = self.store.get(run_id)
         if run.active:
             raise Refusal(f"Run {run_id} is {run.state}: stop it before you delete it.", "run")
-        aside = self.home.set_aside(run_id)
-        try:
+        with launcher.whole(), self.home.room():
             self.store.delete(run_id)
-        except BaseException:
-            self.home.put_back(run_id, aside)
-            raise
-        self.home.purge()
+            self.clear()
+
+    def clear(self) -> None:
+        """Remove the files and metrics of runs that were deleted, also of those whose deletion was cut short."""
+        self._cleared = time.monotonic()
+        for number, run_id in self.store.doomed():
+            if self.home.remove(run_id):
+                with suppress(SQLAlchemyError):  # no room even now: the next one sees to it
+                    self.store.forget(number)
 
     def rename(self, run_id: str, name: str) -> None:
         """Give the run another name."""
@@ -185,6 +206,10 @@ class Queue:
 
     def start_next(self) -> list[str]:
         """Start queued runs while slots are free; the ids of those started."""
+        with launcher.whole():
+            return self._start_next()
+
+    def _start_next(self) -> list[str]:
         started = []
         while run := self.store.claim_next(processes.identity(), self.count, everywhere=self._cluster is not None, room=self._room()):
             started.append(run.id)
@@ -193,10 +218,10 @@ class Queue:
                 continue
             try:
                 if self._cluster:
-                    self._cluster.start(self.home, run, self.store.url, self._command)
+                    self._cluster.start(self.home, run, self.store, self._command)
                     continue
                 visible = slots.devices_of(run.slot or 0, max(1, self.count), slots.devices())
-                worker = launcher.start_worker(self.home, run, self.store.url, self._command, visible)
+                worker = launcher.start_worker(self.home, run, self.store, self._command, visible)
             except (OSError, Refusal) as error:
                 self._bury(run, records.FAILED, f"Its worker could not be started: {error}", logs.advise(str(error)))
                 continue
@@ -209,6 +234,8 @@ class Queue:
         """Bring the store in line with what really runs, end what was asked to end, start what may start; ids of changed runs."""
         with self._lock:
             launcher.reap()
+            if self._cleared is None or time.monotonic() - self._cleared > CLEARED:
+                self.clear()
             active = self.store.active()
             changed = [run.id for run in active if self._look(run)]
             known = {(run.id, run.attempt) for run in active}
@@ -218,7 +245,7 @@ class Queue:
 
     def _look(self, run: Run) -> bool:
         here = run.place == processes.place()
-        alive = processes.is_alive(run.pid, run.mark, run.pid_create_time) if here else self._heard(run)
+        alive = self._lives(run) if here else self._heard(run)
         if self._cluster and run.heartbeat is None:  # not claimed yet: the process in the store is the launcher's
             since = self._seen.setdefault((run.id, run.attempt, None), (None, time.monotonic()))[1]
             alive = time.monotonic() - since < PATIENCE or not self._cluster.gone(run)
@@ -227,6 +254,17 @@ class Queue:
         if run.state == records.STOPPING and (here or self._cluster):
             self._press(run)
         return False
+
+    def _lives(self, run: Run) -> bool:
+        """Whether the worker of a run runs here, for this lab. A run that this very process claimed and never started counts as forgotten."""
+        if not processes.is_alive(run.pid, run.mark, run.pid_create_time):
+            return False
+        if run.heartbeat is not None:
+            return not processes.carries_another(run.pid, self.store.token(run))
+        if run.state != records.STARTING or run.pid != os.getpid() or self._cluster:
+            return True
+        since = self._seen.setdefault((run.id, run.attempt, None), (None, time.monotonic()))[1]
+        return launcher.has_started(run) or time.monotonic() - since < FORGOTTEN
 
     def _heard(self, run: Run) -> bool:
         """Whether a worker elsewhere may live: its heartbeat changed within SILENCE seconds of this process's clock."""
@@ -240,7 +278,7 @@ class Queue:
     def _press(self, run: Run) -> None:
         """Ask a stopping worker to end, later kill it. Only processes that carry this attempt's token are touched."""
         key, now = (run.id, run.attempt), time.monotonic()
-        token = processes.token(*key)
+        token = self.store.token(run)
         if key not in self._asked:
             self._asked[key] = now
             processes.send(token, signal.SIGTERM)
@@ -255,12 +293,15 @@ class Queue:
     def _mourn(self, run: Run, here: bool) -> bool:
         """Record the end of a worker that is gone; whether this call did."""
         if here:
-            processes.kill(processes.token(run.id, run.attempt))  # what it left running would hold the accelerator
+            processes.kill(self.store.token(run))  # what it left running would hold the accelerator
+            Fence.lift(self.home.run_dir(run.id), run.attempt)
         code = self._exit_code(run) if here else None
         if code is None and self._cluster:
             code = self._cluster.exit_code(self.home.run_dir(run.id), run.attempt)
         receipt = read_receipt(self.home.run_dir(run.id), run.attempt)
         if receipt is not None:
+            if rows := receipt.pop("rows"):  # what the store could not take before the worker was gone
+                self.store.log(run.id, rows, attempt=run.attempt)
             return self.store.finish(run.id, attempt=run.attempt, **receipt)
         if run.state == records.STOPPING:
             return self._bury(run, records.CANCELLED, None, None, f"Stopped at step {run.step}.")
@@ -269,6 +310,8 @@ class Queue:
                                    **dict.fromkeys(("pid", "pid_create_time", "mark", "place", "host", "slot")))
         last = logs.tail(self.home.run_dir(run.id) / "log.txt")
         how = logs.exit_words(code) if here else f"on {run.host} fell silent"
+        if here and processes.is_alive(run.pid, run.mark, run.pid_create_time) and code is None and run.heartbeat is not None:
+            how = "is another lab's, of which this one is a copy made"
         if run.state == records.STARTING:
             how += " before it began"
         else:
@@ -319,9 +362,16 @@ class Keeper:
         while not self._done.wait(self._seconds):
             try:
                 self.queue.reconcile()
-                self.trouble = None
+                self._tell(None)
             except (SQLAlchemyError, Refusal, OSError) as error:
-                self.trouble = str(getattr(error, "orig", None) or error).splitlines()[0][:200]
+                self._tell(reason_of(error, self.queue.store.database.file))
+
+    def _tell(self, trouble: str | None) -> None:
+        """Say once what is wrong, and once when it is over."""
+        before, self.trouble = self.trouble, trouble
+        if trouble != before:
+            with suppress(OSError, ValueError, AttributeError):
+                print(f"[lab] The queue stands still: {trouble}" if trouble else "[lab] The queue goes on.", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Stop reconciling; workers go on."""

@@ -30,6 +30,7 @@ from lab.design.refusal import Refusal
 from lab.runs import launch, processes
 from lab.runs.home import Home
 from lab.runs.records import Run
+from lab.runs.store import Store
 
 NAMESPACE = "delta-lab"
 ENDED = "worker-exit.json"
@@ -54,12 +55,12 @@ class Cluster:
         fits = [int(there.get(kind, 0) // each) for kind, each in (("GPU", self.gpus), ("CPU", self.cpus)) if each]
         return max(1, min(fits, default=1))
 
-    def start(self, home: Home, run: Run, database_url: str, command: Sequence[str] = launch.COMMAND) -> None:
+    def start(self, home: Home, run: Run, store: Store, command: Sequence[str] = launch.COMMAND) -> None:
         """Ask Ray for an actor that starts the worker of a claimed run. It may wait there for room. Raises OSError."""
         folder = home.run_dir(run.id, create=True)
         environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED) and name not in ("LAB_PATHS", "LAB_AUTH")}
-        environment |= {"LAB_HOME": str(home.path), "LAB_DATABASE_URL": database_url, "LAB_RUN_ID": run.id, "LAB_RUN_ATTEMPT": str(run.attempt),
-                        processes.TOKEN: processes.token(run.id, run.attempt), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+        environment |= {"LAB_HOME": str(home.path), "LAB_DATABASE_URL": store.url, "LAB_RUN_ID": run.id, "LAB_RUN_ATTEMPT": str(run.attempt),
+                        processes.TOKEN: store.token(run), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         given = ["" if part == sys.executable else part for part in command]  # a node has its own Python
         try:
             carrier = self.ray.remote(_carrier())

@@ -33,7 +33,7 @@ runs = Table(
     Column("pid", BigInteger),
     Column("pid_create_time", Double),
     Column("mark", Text),  # identity of the process among all that ever had its pid (processes.py)
-    Column("place", Text),  # where that pid means something: host, boot and pid namespace
+    Column("place", Text),  # where that pid means something: boot and pid namespace
     Column("host", Text),
     Column("heartbeat", Double),
     Column("error", Text),
@@ -61,3 +61,7 @@ events = Table(
     Column("state", String(16), nullable=False),
     Column("message", Text, nullable=False),
 )
+
+lab = Table("lab", metadata, Column("number", BigInteger, primary_key=True), Column("id", Text, nullable=False), Column("place", Text, nullable=False))
+
+deleted = Table("deleted", metadata, Column("number", BigInteger, primary_key=True), Column("id", Text, nullable=False))  # with files and metrics to remove

@@ -3,6 +3,7 @@
 Every change is one transaction and a compare-and-set: it names the state (and, for a worker, the attempt) that it believes
 the run to be in, and does nothing when somebody else was faster. `attempt` counts the starts of a run, so a worker that was
 given up for dead and comes back after the run was started anew finds its attempt outdated and can write nothing more.
+A commit whose answer was lost is tried again, so each change knows its own work when it finds it done.
 Pollers compare `version(run)` or `store_version()`, one row each, and read on only when it has changed.
 """
 from __future__ import annotations
@@ -11,16 +12,16 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 from sqlalchemy import Connection, case, delete, func, insert, or_, select, text, update
 
 from lab.design.refusal import Refusal
-from lab.runs import series
 from lab.runs.database import Database, take_ticket
 from lab.runs.home import check_id, new_id
-from lab.runs.processes import Identity
+from lab.runs.metrics import Metrics
+from lab.runs.processes import Identity, token
 from lab.runs.records import (
     ACTIVE,
     CANCELLED,
@@ -43,14 +44,15 @@ from lab.runs.records import (
     run_of,
     spec_text,
 )
-from lab.runs.schema import events, metrics, runs, ticket
+from lab.runs.schema import deleted, events, runs, ticket
 
 _LIGHT = [column for column in runs.c if column.name != "spec"]
 _ORDER = (case((runs.c.state == QUEUED, -runs.c.position)).desc().nulls_last(), runs.c.number.desc())
+FORGOTTEN = 20_000  # metric rows of a deleted run that one transaction takes away
 _NOBODY = {"pid": None, "pid_create_time": None, "mark": None, "place": None, "host": None, "slot": None}
 
 
-class Store:
+class Store(Metrics):
     """Runs, their metrics and their history, in the database at `url` (made and migrated as needed).
 
     Raises Refusal when it cannot be opened or was made by a newer lab; every method may raise
@@ -60,6 +62,15 @@ class Store:
     def __init__(self, url: str):
         self.url = url
         self.database = Database(url)
+
+    @cached_property
+    def identity(self) -> str:
+        """Which lab this is; a copy of the store is another."""
+        return self.database.identity()
+
+    def token(self, run: Run) -> str:
+        """What the processes of the run's present attempt carry in their environment."""
+        return token(run.id, run.attempt, self.identity)
 
     def close(self) -> None:
         """Close the connections; the store opens new ones if it is used again."""
@@ -115,6 +126,10 @@ class Store:
         """The ids of all runs in the order of `list`."""
         return list(self.database.read(lambda c: c.execute(select(runs.c.id).order_by(*_ORDER).limit(limit)).scalars().all()))
 
+    def known(self, ids: Iterable[str]) -> set[str]:
+        """Which of these are runs."""
+        return set(self.database.read(lambda c: c.execute(select(runs.c.id).where(runs.c.id.in_(list(ids)))).scalars().all()))
+
     def active(self) -> list[Run]:
         """The runs that a worker has (starting, running, stopping), without their specs, oldest first."""
         return self._select(select(*_LIGHT).where(runs.c.state.in_(ACTIVE)).order_by(runs.c.number))
@@ -144,19 +159,27 @@ class Store:
     def create(self, spec: dict[str, Any], name: str = "", tags: Sequence[str] = (), *, notes: str = "",
                run_id: str | None = None, parent: str | None = None, message: str = "", needs: int | None = None) -> str:
         """A new queued run, last in the queue; its id. Refusal: spec too large or no JSON, bad name or tag, full queue."""
-        values = {"id": check_id(run_id or new_id()), "name": check_name(name), "state": QUEUED, "spec": spec_text(spec),
-                  "tags": json.dumps(check_tags(tags)), "notes": check_notes(notes), "parent": parent and check_id(parent),
-                  "attempt": 0, "created": time.time(), "step": 0, "needs": needs}
+        run_id = run_id or new_id()
+        self.create_all([{"spec": spec, "name": name, "tags": tags, "notes": notes, "run_id": run_id, "parent": parent, "message": message, "needs": needs}])
+        return run_id
+
+    def create_all(self, given: Sequence[Mapping[str, Any]]) -> None:
+        """Several new runs in one transaction, in their order: all are queued or none. Each as the arguments of `create`, with `run_id`."""
+        rows = [{"id": check_id(one["run_id"]), "name": check_name(one.get("name", "")), "state": QUEUED, "spec": spec_text(one["spec"]),
+                 "tags": json.dumps(check_tags(one.get("tags") or ())), "notes": check_notes(one.get("notes", "")),
+                 "parent": one.get("parent") and check_id(one["parent"]), "attempt": 0, "created": time.time(), "step": 0, "needs": one.get("needs")}
+                for one in given]  # fmt: skip
 
         def work(connection: Connection) -> None:
             version = take_ticket(connection)
-            position = _queue_place(connection)
-            number = connection.execute(
-                insert(runs).values(**values, position=position, version=version).returning(runs.c.number)).scalar_one()
-            _note(connection, number, QUEUED, message)
+            if rows and connection.execute(select(runs.c.number).where(runs.c.id == rows[0]["id"])).scalar() is not None:
+                return  # committed before, and only the answer was lost
+            position = _queue_place(connection, len(rows))
+            for place, (row, one) in enumerate(zip(rows, given, strict=True), position):
+                number = connection.execute(insert(runs).values(**row, position=place, version=version).returning(runs.c.number)).scalar_one()
+                _note(connection, number, QUEUED, one.get("message", ""))
 
         self.database.write(work, durable=True)
-        return values["id"]
 
     def move(self, run_id: str, expected: Iterable[str], to: str, message: str = "", *, in_attempt: int | None = None,
              like: Run | None = None, **fields: Any) -> bool:
@@ -173,7 +196,7 @@ class Store:
 
         def work(connection: Connection) -> bool:
             version = take_ticket(connection)
-            more = {"position": _queue_place(connection, limit=False)} if to == QUEUED else {}
+            more = {"position": _queue_place(connection)} if to == QUEUED else {}
             moved = query.values(state=to, version=version, **more, **fields).returning(runs.c.number, runs.c.state)
             number = connection.execute(moved).scalar()
             if number is not None:
@@ -183,13 +206,13 @@ class Store:
         return self.database.write(work, durable=True)
 
     def claim_next(self, launcher: Identity, slots: int, everywhere: bool = False, room: int | None = None) -> Run | None:
-        """Take the first queued run for a worker that `launcher` is about to start on its host, if a slot is free there.
+        """Take the first queued run for a worker that `launcher` is about to start where it runs, if a slot is free there.
 
-        `everywhere`: slots are a cluster's, so that active runs on all hosts count. `room`: bytes of memory; runs that
+        Slots are counted by place (boot and pid namespace). `everywhere`: they are a cluster's, so that active runs in all places count. `room`: bytes of memory; runs that
         need more are passed over. The run becomes 'starting' in its next attempt, with the lowest free slot (from 0) and the launcher as its process.
         """
         def pick(connection: Connection) -> tuple[Any, int] | None:
-            here = runs.c.state.in_(ACTIVE) if everywhere else runs.c.state.in_(ACTIVE) & (runs.c.host == launcher.host)
+            here = runs.c.state.in_(ACTIVE) if everywhere else runs.c.state.in_(ACTIVE) & (runs.c.place == launcher.place)
             busy = connection.execute(select(runs.c.slot).where(here)).scalars().all()
             fits = True if room is None else or_(runs.c.needs.is_(None), runs.c.needs <= room)
             first = connection.execute(select(runs.c.id, runs.c.number).where(runs.c.state == QUEUED, fits)
@@ -232,6 +255,8 @@ class Store:
             fields["attempt"] = runs.c.attempt + 1
         if not self.move(run_id, expected, RUNNING, in_attempt=attempt, **fields):
             run = self.get(run_id)
+            if run.state == RUNNING and run.attempt == attempt and (run.pid, run.mark, run.place) == (worker.pid, worker.mark, worker.place):
+                return run  # claimed before, and only the answer was lost
             raise Refusal(f"Run {run_id} is not waiting for this worker: it is {run.state} (attempt {run.attempt}).", "run")
         return self.get(run_id)
 
@@ -318,77 +343,41 @@ class Store:
             raise Refusal(f"Run {run_id} does not wait in the queue: it is {self.get(run_id).state}.", "run")
 
     def delete(self, run_id: str) -> None:
-        """Remove a run with its metrics and history. Refusal while a worker has it. Its files are the queue's matter."""
+        """Remove a run. Refusal while a worker has it. Its files and metrics go after, by whoever looks at `doomed` next.
+
+        One small transaction, so that it has room where the disk has hardly any.
+        """
         query = delete(runs).where(runs.c.id == check_id(run_id), runs.c.state.not_in(ACTIVE)).returning(runs.c.number)
 
         def work(connection: Connection) -> bool:
             take_ticket(connection)
             number = connection.execute(query).scalar()
-            if number is not None:
-                connection.execute(delete(metrics).where(metrics.c.run == number))
-                connection.execute(delete(events).where(events.c.run == number))
-            return number is not None
+            if number is None:
+                return connection.execute(select(deleted.c.number).where(deleted.c.id == run_id)).first() is not None
+            connection.execute(insert(deleted).values(number=number, id=run_id))
+            return True
 
         if not self.database.write(work, durable=True):
             raise Refusal(f"Run {run_id} is {self.get(run_id).state}: stop it before you delete it.", "run")
 
-    # -- metrics
+    def doomed(self) -> list[tuple[int, str]]:
+        """(number, id) of the runs that were deleted and whose files and metrics may still be there."""
+        return [tuple(row) for row in self.database.read(lambda c: c.execute(select(deleted.c.number, deleted.c.id)).all())]
 
-    def log(self, run_id: str, rows: Iterable[Sequence], *, attempt: int | None = None, step: int | None = None,
-            total_steps: int | None = None, patience: float = 30.0) -> str | None:
-        """Write metric rows, progress and a heartbeat in one transaction; the run's state, or None when it is not the caller's.
+    def forget(self, number: int) -> None:
+        """Remove the metrics and the history of a deleted run, some at a time, and then its trace; its files must be gone."""
+        some = text(f"""DELETE FROM metrics WHERE run = :run AND (name, step) IN
+                        (SELECT name, step FROM metrics WHERE run = :run ORDER BY name, step LIMIT {FORGOTTEN})""")
+        while self.database.write(lambda c: c.execute(some, {"run": number}).rowcount) > 0:
+            pass
 
-        `rows`: [(step, name, value)] or [(step, name, value, time)]. `step`: where the run is (the last row's if not given).
-        With nothing to write it is a heartbeat alone, which pollers do not notice.
-        """
-        rows, now = list(rows), time.time()
-        if step is None and rows:
-            step = int(max(row[0] for row in rows))
-        fields = {key: int(value) for key, value in (("step", step), ("total_steps", total_steps)) if value is not None}
-        query = update(runs).where(runs.c.id == check_id(run_id))
-        if attempt is not None:
-            query = query.where(runs.c.attempt == attempt)
+        def work(connection: Connection) -> None:
+            connection.execute(delete(events).where(events.c.run == number))
+            connection.execute(delete(deleted).where(deleted.c.number == number))
 
-        def work(connection: Connection) -> str | None:
-            if rows or fields:
-                fields["version"] = take_ticket(connection)
-            found = connection.execute(query.values(heartbeat=now, **fields).returning(runs.c.number, runs.c.state)).first()
-            if found is None:
-                return None
-            series.write_rows(connection, series.rows_of(found.number, rows, now))
-            return found.state
-
-        return self.database.write(work, patience=patience)
-
-    def series(self, run_id: str, names: Iterable[str] | None = None, after: int | Mapping[str, int] | None = None,
-               points: int | None = None, until: int | None = None) -> dict[str, series.Series]:
-        """{name: (steps, values, times)} as numpy arrays, sorted by step; curves without points are left out.
-
-        `names`: which, all if None. `after`: only later steps (one bound, or one per name); `until`: none later than this. `points`: thin
-        each to about so many, keeping every extreme (see series.py).
-        """
-        return self._of(run_id, lambda c, number: series.read(c, number, names, after, points, until), {})
-
-    def readings(self, run_id: str, names: Sequence[str], most: int = 60) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """(steps, {name: values}) of curves that are written together, such as one quantity at every site; at most so many of their steps."""
-        return self._of(run_id, lambda c, number: series.table(c, number, names, most), (np.zeros(0, np.int64), {}))
-
-    def metric_names(self, run_id: str) -> list[str]:
-        """The names of a run's metrics, sorted."""
-        return self._of(run_id, series.names, [])
-
-    def latest(self, run_id: str, names: Iterable[str] | None = None) -> dict[str, tuple[int, float, float]]:
-        """{name: (step, value, time)} of the last point of each curve."""
-        return self._of(run_id, lambda c, number: series.latest(c, number, names), {})
+        self.database.write(work, durable=True)
 
     # -- helpers
-
-    def _of(self, run_id: str, work, nothing):
-        def both(connection: Connection):
-            number = connection.execute(select(runs.c.number).where(runs.c.id == check_id(run_id))).scalar()
-            return nothing if number is None else work(connection, number)
-
-        return self.database.read(both)
 
     def _select(self, query) -> list[Run]:
         return [run_of({"spec": None, **row}) for row in self.database.read(lambda c: c.execute(query).mappings().all())]
@@ -403,10 +392,12 @@ class Store:
             raise Refusal(f"There is no run {run_id}.", "run")
 
 
-def _queue_place(connection: Connection, limit: bool = True) -> int:
+def _queue_place(connection: Connection, more: int = 0) -> int:
+    """The place behind the last. Refusal where `more` new runs are too many."""
     length, last = connection.execute(text("SELECT count(*), max(position) FROM runs WHERE state = 'queued'")).one()
-    if limit and length >= QUEUE_LENGTH:
-        raise Refusal(f"The queue is full: {QUEUE_LENGTH} runs wait already.", "queue")
+    if more and length + more > QUEUE_LENGTH:
+        raise Refusal(f"The queue is full: {QUEUE_LENGTH} runs wait already." if length >= QUEUE_LENGTH else
+                      f"The queue has room for {QUEUE_LENGTH - length} runs more, not for {more}.", "queue")  # fmt: skip
     return (last or 0) + 1
 
 

@@ -3,8 +3,11 @@
 One thread does the talking, about once a second and sooner when many rows wait: heartbeat, metric rows and progress in one
 transaction whose answer is the run's state. Training never waits for the store. While the store is out of reach (locked, disk
 full, server down) rows gather in memory, at most ROWS of them: then every second step is let go, so a curve becomes coarser
-and never loses its shape; the log says so. The end is told twice, by a receipt in the run's folder and in the store, so that a
-run which finished is known to have finished even if the store could not be written.
+and never loses its shape; the log says so. The end is told twice, by a receipt in the run's folder (with the rows that the store has
+not taken yet) and in the store, so that a run which finished is known to have finished even if the store could not be written.
+
+The run's folder is opened once and held: `run_dir` leads into that very folder, also when LAB_HOME is moved while the run trains, and
+only as long as this attempt is the run's last (files.Fence).
 
     with WorkerLink(run_id) as link:             # claims the run; from here on it is 'running'
         for step in range(1, total + 1):
@@ -21,6 +24,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -30,6 +34,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lab.design.refusal import Refusal
 from lab.runs import logs, records
+from lab.runs.database import StoreGone, reason_of
+from lab.runs.files import Fence
 from lab.runs.home import Home
 from lab.runs.processes import identity
 from lab.runs.store import Store
@@ -38,7 +44,7 @@ ROWS = 100_000  # most rows kept in memory
 BATCH = 500  # rows that wake the thread before its time
 INTERVAL = 1.0  # seconds between heartbeats
 RECEIPT = "ended.json"
-END_PATIENCE = 60.0  # seconds that the end of a run is offered to a store that is out of reach
+END_PATIENCE = 24 * 3600.0  # seconds that the end of a run is offered to a store that is out of reach, unless the system ends this process
 
 
 class WorkerLink:
@@ -46,7 +52,7 @@ class WorkerLink:
 
     `attempt`: which start of the run this is; taken from LAB_RUN_ATTEMPT, which the launcher sets; without it a queued run is
     claimed directly (training inside a notebook or a test). `interval`: seconds between heartbeats. Raises Refusal when
-    the run is not waiting for this worker. Attributes: `run` (the Run as claimed), `run_dir`, `store`, `home`.
+    the run is not waiting for this worker. Attributes: `run` (the Run as claimed), `run_dir` (where it writes), `store`, `home`.
     """
 
     def __init__(self, run_id: str, home: Home | None = None, store: Store | None = None, *, attempt: int | None = None,
@@ -56,15 +62,18 @@ class WorkerLink:
         if attempt is None and os.environ.get("LAB_RUN_ID") == run_id and os.environ.get("LAB_RUN_ATTEMPT", "").isdigit():
             attempt = int(os.environ["LAB_RUN_ATTEMPT"])
         self._me = identity()
+        if self.store.database.file is not None:
+            self.store.database.file.follow = True
         self.run = self.store.claim(run_id, self._me, attempt)
-        self.run_dir = self.home.run_dir(run_id, create=True)
+        self._fence = Fence(self._held(), self.run.attempt)
+        self.run_dir = self._fence.path
         self._interval = interval
         self._rows: list[tuple[int, str, float, float]] = []
         self._step: int | None = None
         self._total: int | None = None
         self._lock, self._delivery = threading.Lock(), threading.Lock()
         self._wake, self._done = threading.Event(), threading.Event()
-        self._stop = self._lost = self._ended = False
+        self._stop = self._lost = self._ended = self._terminated = False
         self._trouble: str | None = None
         self._dropped = 0
         if attempt is not None and threading.current_thread() is threading.main_thread():
@@ -100,14 +109,14 @@ class WorkerLink:
         self.log(step, {}, total_steps=total_steps)
 
     def flush(self, patience: float = 5.0) -> bool:
-        """Deliver every row now; whether the store has them. To be called before a checkpoint counts as written, so that a
-        run which resumes from it has no gap in its curves."""
+        """Deliver every row now; whether the store has them and the run is still this worker's. To be called before a checkpoint is
+        written, so that a run which resumes from it has no gap in its curves. While the store is known to be out of reach it is asked once."""
         try:
-            self._deliver(patience)
-        except SQLAlchemyError as problem:
+            self._deliver(0.0 if self._trouble else patience)
+        except (SQLAlchemyError, Refusal) as problem:
             self._complain(problem)
             return False
-        return True
+        return not self._lost and self._fence.stands
 
     def stopping(self) -> bool:
         """Whether to end soon: a stop was asked for, the system ends this process, or the run is another worker's now."""
@@ -117,6 +126,11 @@ class WorkerLink:
     def lost(self) -> bool:
         """Whether the run was deleted or given to another worker: nothing written from here on is kept."""
         return self._lost
+
+    @property
+    def outdated(self) -> bool:
+        """The same, or another attempt has begun in the run's folder."""
+        return self._lost or not self._fence.stands
 
     @property
     def trouble(self) -> str | None:
@@ -139,16 +153,19 @@ class WorkerLink:
         end = {"state": state, "result": dict(result or {}), "error": error, "advice": advice, "exit_code": exit_code,
                "log_tail": log_tail, "message": message}
         self._write_receipt(end)
-        until = time.monotonic() + END_PATIENCE
+        until, pause = time.monotonic() + END_PATIENCE, 0.5
         while True:
             try:
                 self._deliver(patience=5.0)
-                return self.store.finish(self.run.id, attempt=self.run.attempt, **end)
-            except SQLAlchemyError as problem:
+                told = self.store.finish(self.run.id, attempt=self.run.attempt, **end)
+                self._fence.leave()
+                return told
+            except (SQLAlchemyError, StoreGone) as problem:
                 self._complain(problem)
-                if time.monotonic() > until:
+                if time.monotonic() > until or self._terminated or isinstance(problem, StoreGone):
                     raise
-                time.sleep(1.0)
+                time.sleep(pause)
+                pause = min(2 * pause, 10.0)
 
     def fail(self, error: str | BaseException, advice: str | None = None, exit_code: int = 1) -> bool:
         """Tell a failure: what happened, the exit code that this process will give, the last lines of the log, and advice."""
@@ -156,7 +173,7 @@ class WorkerLink:
             with suppress(OSError, ValueError):
                 stream.flush()
         last = logs.tail(self.run_dir / "log.txt")
-        words = _words(error)
+        words = _words(error).replace(f"{self.run_dir}{os.sep}", "")
         return self.finish(records.FAILED, error=words, advice=advice or logs.advise(words) or logs.advise(last, exit_code),
                            exit_code=exit_code, log_tail=last)
 
@@ -180,6 +197,10 @@ class WorkerLink:
         else:
             self.fail(error)
 
+    def terminated(self) -> None:
+        """The system ends this process: stop soon, and wait for nobody."""
+        self._stop = self._terminated = True
+
     # -- the thread
 
     def _talk(self) -> None:
@@ -188,7 +209,7 @@ class WorkerLink:
             self._wake.clear()
             try:
                 self._deliver(patience=self._interval)
-            except SQLAlchemyError as problem:
+            except (SQLAlchemyError, Refusal) as problem:
                 self._complain(problem)
                 self._done.wait(self._interval)
             except Exception as problem:  # a bug here must end neither the thread nor the training
@@ -242,10 +263,26 @@ class WorkerLink:
             self._thread.join(timeout=30.0)
 
     def _on_signal(self, _number, _frame) -> None:
-        self._stop = True
+        self.terminated()
+
+    def _held(self) -> Path:
+        """The run's folder through an open handle, so that it stays the same folder whatever happens to its path."""
+        folder = self.home.run_dir(self.run.id, create=True)
+        self._root, self._handle = (os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)) for path in (self.home.runs, folder))
+        for handle in (self._root, self._handle):
+            weakref.finalize(self, os.close, handle)
+        through = Path(f"/proc/self/fd/{self._handle}")
+        return through if through.is_dir() else folder
+
+    def at_home(self) -> bool:
+        """Whether the folder that this worker writes into is still the run's, in the lab as it was opened."""
+        try:
+            return os.path.samestat(os.fstat(self._handle), os.stat(self.run.id, dir_fd=self._root))
+        except OSError:
+            return False
 
     def _complain(self, problem: Exception) -> None:
-        words = str(getattr(problem, "orig", None) or problem).splitlines()[0][:200]
+        words = reason_of(problem, self.store.database.file)
         if words != self._trouble:
             self._trouble = words
             self._say(f"The store cannot be written just now ({words}); training goes on and keeps its rows in memory.")
@@ -256,7 +293,9 @@ class WorkerLink:
             print(f"[lab] {sentence}", file=sys.stderr, flush=True)
 
     def _write_receipt(self, end: dict) -> None:
-        document = {**end, "attempt": self.run.attempt, "result": json.loads(records.result_text(end["result"]))}
+        with self._lock:
+            rows = [list(row) for row in self._rows]
+        document = {**end, "attempt": self.run.attempt, "result": json.loads(records.result_text(end["result"])), "rows": rows}
         path = self.run_dir / RECEIPT
         try:
             with open(path.with_suffix(".part"), "w", encoding="utf-8") as file:
@@ -269,12 +308,13 @@ class WorkerLink:
 
 
 def read_receipt(run_dir: Path, attempt: int) -> dict | None:
-    """The end that a worker told in its folder, as arguments of `Store.finish`; None if there is none of that attempt."""
+    """The end that a worker told in its folder, as arguments of `Store.finish` and "rows" for `Store.log`; None if there is none of that attempt."""
     try:
         document = json.loads((run_dir / RECEIPT).read_text(encoding="utf-8"))
         if document.pop("attempt") != attempt or document["state"] not in records.OVER:
             return None
-        return {key: document[key] for key in ("state", "result", "error", "advice", "exit_code", "log_tail", "message")}
+        rows = document.get("rows") or []
+        return {"rows": rows, **{key: document[key] for key in ("state", "result", "error", "advice", "exit_code", "log_tail", "message")}}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -79,6 +79,7 @@ def settle_environment(settings: Settings) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(scratch(home.path) / "gradio")  # uploads, and what is handed out
     os.environ.pop("LAB_AUTH", None)  # no child needs it
     os.environ.pop(VARIABLE, None) if settings.open_paths else os.environ.__setitem__(VARIABLE, CLOSED)
+    os.environ.setdefault("LAB_DATABASE_WAIT", "3600")  # a server that starts with the app may be slower
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 

@@ -17,13 +17,17 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from lab.design.refusal import Refusal
 from lab.runs import default
+from lab.runs.database import StoreGone, reason_of
 from lab.ui.reading import text
+from lab.ui.refusing import refused
 from lab.ui.words import language_asked
 
 STEADY = 0.5  # seconds
@@ -145,7 +149,7 @@ def watched(name: str) -> Callable[[Look], Look]:
 
 
 async def _answer(request: Request) -> Response:
-    """POST look/<page>: 200 with what changed, 204 where nothing has."""
+    """POST look/<page>: 200 with what changed, 204 where nothing has, 503 and a sentence where the store is away."""
     page = _PAGES.get(request.path_params["page"])
     if page is None:
         return Response("There is no such page.", 404)
@@ -160,9 +164,14 @@ async def _answer(request: Request) -> Response:
         asked = _plainly(json.loads(body))
     except (ValueError, RecursionError):
         return Response("This is no JSON.", 400)
-    told = page.ready(asked)  # mostly there: no thread is woken for it
-    if told is None:
-        told = await run_in_threadpool(page.answer, asked)
+    try:
+        told = page.ready(asked)  # mostly there: no thread is woken for it
+        if told is None:
+            told = await run_in_threadpool(page.answer, asked)
+    except SQLAlchemyError as problem:
+        return Response(refused(asked["language"], Refusal(f"The store cannot be read just now ({reason_of(problem)}); the page asks again.")), 503)
+    except StoreGone as problem:
+        return Response(refused(asked["language"], problem), 503)
     return Response(told, media_type="application/json") if told else Response(status_code=204)
 
 

@@ -19,22 +19,23 @@
   // `page`: what the server calls it; `start(choose)` gives the choice that the page begins with, and calls `choose` with another one
   Lab.watching = (page, start) => {
     let choice = {}, seen = "", turn = 0, timer = 0, missed = 0, chose = false, notice = null;
-    const lost = (now) => {
-      if (now === Boolean(notice)) return;
-      if (now) document.body.append((notice = Lab.h("p", { class: "lab-lost", role: "alert" }, Lab.say("bench.lost"))));
-      else { notice.remove(); notice = null; }
+    const lost = (why) => {
+      if (why && !notice) document.body.append((notice = Lab.h("p", { class: "lab-lost", role: "alert" })));
+      if (why && notice.textContent !== why) notice.textContent = why;
+      if (!why && notice) { notice.remove(); notice = null; }
     };
     const ask = async (did = false) => {
       clearTimeout(timer);
       const mine = ++turn;
-      let told = null; // nothing: no answer
+      let told = null, why = ""; // nothing: no answer; why: what the server says of its store
       try {
         const reply = await fetch("look/" + page, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ chosen: choice, seen, chose, did, language: Lab.language }) });
         if (reply.ok) told = reply.status === 204 ? {} : await reply.json();
+        else if (reply.status === 503) why = await reply.text();
       } catch { /* asked again below */ }
       if (mine !== turn) return; // asked once more meanwhile
       missed = told ? 0 : missed + 1;
-      lost(missed > 2);
+      lost(why || (missed > 2 ? Lab.say("bench.lost") : ""));
       timer = setTimeout(() => document.hidden || ask(), Math.min(LONGEST, EVERY * 2 ** Math.max(0, missed - 1)));
       if (!told || !told.parts) return;
       chose = false;
