@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
 import json
+import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +15,9 @@ from typing import Any
 from lab import origins
 from lab.design.refusal import Refusal
 from lab.design.spec import RunSpec, spec_of
+from lab.runs.files import MANIFEST, verify
+
+NAMED = {"best": "best", "adapter": "final"}  # folders of weights by the names that people know
 
 
 @dataclass
@@ -27,23 +35,71 @@ class Opened:
     metrics: dict[str, Any] = field(default_factory=dict)
     trainable: int | None = None
     folder: Path | None = None  # where the lab keeps this adapter
+    note: str = ""  # where other weights stand in for those that were asked for
 
 
 def adapter_folder(run_id: str, adapter: str = "best") -> Path:
-    """The folder with adapter.safetensors of a run: `best` (falls back to the last) or `final`. Refusal where there is none yet."""
+    """The folder with a run's weights whose every file is as it was written: `best`, or `final`. Refusal where there is none.
+
+    Where the best ones are missing or damaged, these are the last ones, or those of the last whole checkpoint; `substitute` says so.
+    """
+    return _weights_of(run_id, adapter)[0]
+
+
+def substitute(run_id: str, adapter: str = "best") -> str:
+    """A sentence where other weights stand in for those that were asked for, because these are missing or damaged; '' where they are there."""
+    return _weights_of(run_id, adapter)[1]
+
+
+def _weights_of(run_id: str, adapter: str) -> tuple[Path, str]:
     from lab.runs import default
 
     lab = default()
     run = lab.store.get(run_id)
-    names = {"best": ("best", "adapter"), "final": ("adapter",)}.get(adapter)
-    if names is None:
+    wanted = {"best": "best", "final": "adapter"}.get(adapter)
+    if wanted is None:
         raise Refusal(f"There is no adapter '{adapter}'; there are best and final.", "adapter")
-    for name in names:
-        folder = lab.home.file(run_id, name)
-        if (folder / "adapter.safetensors").is_file():
-            return folder
+    checkpoints = sorted((path for path in lab.home.file(run_id, "checkpoints").glob("step-*") if path.name[5:].isdigit()), reverse=True)
+    reasons: list[str] = []
+    others = [*([lab.home.file(run_id, "adapter")] if wanted == "best" else []), *checkpoints]
+    for folder in (lab.home.file(run_id, wanted), *others):
+        reason = _harm(folder)
+        if reason is None or folder.name != wanted and not (run.over or reasons):
+            continue  # what is still to come is no loss
+        if reason:
+            reasons.append(f"{folder.name} is damaged: {reason}")
+        elif folder.name == wanted:
+            return folder, ""
+        else:
+            which = f"the checkpoint of step {int(folder.name[5:])}" if folder.name.startswith("step-") else "the last weights"
+            return folder, f"The {adapter} weights of run {run_id} cannot be used ({'; '.join(reasons) or 'they are not there'}); {which} are taken instead."
     how = "wait for its first evaluation" if run.active else "it ended before its first evaluation" if run.over else "it has not started"
+    if reasons:
+        how = f"{reasons[0]}, and there is no other"
     raise Refusal(f"Run {run_id} has no {adapter} adapter yet: {how}.", "run")
+
+
+def _harm(folder: Path) -> str | None:
+    """What is wrong with the weights in a folder; '' for nothing, None where there are none."""
+    try:
+        stamp = tuple(sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in os.scandir(folder)))
+    except OSError:
+        return None
+    return _harm_of(folder, stamp)
+
+
+@functools.lru_cache(64)
+def _harm_of(folder: Path, stamp: tuple) -> str | None:
+    names = {name for name, *_ in stamp}
+    if MANIFEST not in names:  # a run of a lab before manifests
+        return "" if "adapter.safetensors" in names else None
+    try:
+        verify(folder)
+    except OSError as error:
+        return f"{Path(error.filename or folder).name} is missing" if error.errno == errno.ENOENT else str(error.strerror)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts: tuple[str, ...] = origins.LOADING) -> Opened:
@@ -59,9 +115,13 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
     from lab.tasks import objective_of
 
     run = default().store.find(run_id)
-    folder = adapter_folder(run.id, adapter) if weights else None
+    folder, note = _weights_of(run.id, adapter) if weights else (None, "")
+    if note:
+        print(note, file=sys.stderr, flush=True)
     spec = spec_of(run.spec)
     facts = _facts(folder) if folder else {}
+    if folder and not facts:  # a checkpoint of a lab before: what is told beside the best weights, but for their numbers
+        facts = {key: value for key, value in _facts(default().home.file(run.id, "best")).items() if key in ("objective", "labels")}
     origins.require_same(spec, f"run {run.id} was launched", parts)
     model_spec = resolve(spec.model)
     objective = facts.get("objective") or objective_of(spec.task, model_spec)
@@ -78,16 +138,19 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
         model.config.id2label, model.config.label2id = dict(enumerate(names)), {name: place for place, name in enumerate(names)}
     metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
     return Opened(spec, model, attached, load_tokenizer(model_spec), objective, model_spec.source.hub or model_spec.source.folder or spec.model,
-                  run.id, "final" if folder and folder.name == "adapter" else "best", metrics, facts.get("trainable"), folder)  # fmt: skip
+                  run.id, NAMED.get(folder.name, folder.name) if folder else "best", metrics, facts.get("trainable"), folder, note)  # fmt: skip
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """method.json of an adapter's folder: objective, labels, the numbers of its evaluation; {} where it cannot be read."""
-    try:
-        document = json.loads((folder / "method.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+    """What is told beside an adapter's weights: objective, labels, the numbers of its evaluation; {} where it cannot be read.
+
+    In method.json, or of a checkpoint in trainer.json."""
+    for name in ("method.json", "trainer.json"):
+        with contextlib.suppress(OSError, ValueError):
+            document = json.loads((folder / name).read_text(encoding="utf-8"))
+            if isinstance(document, dict):
+                return document if name == "method.json" else {**document.get("about", {}), "step": int(folder.name[5:])} if "about" in document else {}
+    return {}
 
 
 def load_head(model: Any, state: dict[str, Any]) -> None:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from lab.design.spec import RunSpec
+from lab.runs.files import MANIFEST, replace_folder, verify, write_json, write_manifest
 from lab.training.assembly import Assembly
-from lab.training.checkpoints import replace_folder, write_json, write_tensors
+from lab.training.checkpoints import Diverged, not_finite, write_tensors
 
 PREDICTIONS = 12
 
@@ -33,6 +35,8 @@ def write_spec(run_dir: Path, spec: RunSpec) -> None:
 def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any]) -> None:
     """A folder with the weights as they are now, replaced whole; `facts`: the step and the numbers of its evaluation."""
     weights = assembly.weights()
+    if name := not_finite(weights):
+        raise Diverged(f"The weights are not finite numbers at step {facts['step']} ({name}): lower lr, or add warmup.")
 
     def fill(part: Path) -> None:
         for name, tensors in weights.items():
@@ -42,6 +46,7 @@ def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any]) -> No
             "trainable": assembly.attached.trainable_now, "trainable_head": assembly.trainable_head,
             "method": assembly.spec.method.document(), "spec": assembly.spec.document(),
         })  # fmt: skip
+        write_manifest(part, int(facts["step"]))
 
     replace_folder(folder, fill)
 
@@ -49,6 +54,33 @@ def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any]) -> No
 def read_adapter(folder: Path) -> dict[str, dict[str, Tensor]]:
     """{"adapter": ..., "head": ...} of a folder that `write_adapter` made. OSError when it is not there."""
     return {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def read_whole(folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The same, every file checked against its manifest (runs of earlier labs have none). OSError or ValueError where it is missing or damaged."""
+    if (folder / MANIFEST).exists():
+        verify(folder)
+    try:
+        return read_adapter(folder) or verify(folder)
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+
+
+def astray(run_dir: Path, result: dict[str, Any]) -> str:
+    """What of a succeeded run's files is not there as its result says, as the end of a sentence; '' where everything is."""
+    wanted = {"adapter": result["steps"], "best": (result["best"] or {}).get("step")}
+    for name, step in wanted.items():
+        if step is None:
+            continue
+        try:
+            found = verify(run_dir / name)
+        except OSError as error:
+            return f"{name}/ cannot be read ({error.strerror or error})"
+        except ValueError as error:
+            return f"{name}/ is damaged ({error})"
+        if found != step:
+            return f"{name}/ has the weights of step {found}, not of step {step}"
+    return ""
 
 
 def step_of(folder: Path) -> int | None:

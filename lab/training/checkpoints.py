@@ -2,7 +2,7 @@
 
 A checkpoint is checkpoints/step-000150/ with `adapter.safetensors` (and `head.safetensors`), `trainer.safetensors`,
 `trainer.json` and `manifest.json` (each file's size and CRC-32). It is written in a hidden folder, synced to the disk and
-renamed; the last `keep` stay. Reading takes the newest whose every file matches its manifest.
+renamed; the last `keep` stay. Reading takes the newest whose every file matches its manifest and whose weights are finite.
 
 `flatten` turns a nested state into JSON plus named tensors, `restore` puts it together again:
     {"rank": 4, "scores": [tensor]}  →  {"rank": 4, "scores": [{"$tensor": "t0"}]},  {"t0": tensor}
@@ -11,10 +11,8 @@ renamed; the last `keep` stay. Reading takes the newest whose every file matches
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+
+from lab.runs.files import recover, replace_folder, sync, verify, write_json, write_manifest
+
+__all__ = ["Checkpoint", "Checkpoints", "Diverged", "flatten", "not_finite", "recover", "replace_folder", "restore", "write_json", "write_manifest", "write_tensors"]
 
 FOLDER = re.compile(r"step-(\d{6,})")
 
@@ -66,6 +68,10 @@ def restore(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     return {key: restore(item, tensors) for key, item in value.items()}
 
 
+class Diverged(ArithmeticError):
+    """The loss or a weight is no finite number any more."""
+
+
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
     """A safetensors file of copies on the CPU, synced to the disk."""
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
@@ -73,54 +79,13 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[s
     sync(path)
 
 
-def write_json(path: Path, document: Any) -> None:
-    """A JSON file, written beside and renamed, so that a reader never sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(document, ensure_ascii=False, indent=1), encoding="utf-8")
-    sync(part)
-    part.replace(path)
-
-
-def sync(path: Path) -> None:
-    """Ask the system to put a file or folder on the disk; folders cannot be synced everywhere."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)
-
-
-def replace_folder(target: Path, fill: Callable[[Path], None]) -> None:
-    """Make `target` what `fill(folder)` writes, all or nothing: a hidden folder beside it, synced, then renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    recover(target)
-    part, old = target.with_name(f".part-{target.name}"), target.with_name(f".old-{target.name}")
-    for leftover in (part, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    part.mkdir()
-    try:
-        fill(part)
-        sync(part)
-        if target.exists():
-            target.rename(old)
-        part.rename(target)
-        sync(target.parent)
-    finally:
-        recover(target)
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def recover(target: Path) -> None:
-    """Put the old folder back where a process was killed between the two renames of `replace_folder`."""
-    old = target.with_name(f".old-{target.name}")
-    if old.exists() and not target.exists():
-        old.rename(target)
+def not_finite(weights: dict[str, dict[str, torch.Tensor]]) -> str:
+    """The first tensor that holds a value which is no finite number, as group/name; '' where all are finite."""
+    for group, tensors in weights.items():
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+                return f"{group}/{name}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -149,17 +114,19 @@ class Checkpoints:
         return self.folder / f"step-{step:06d}"
 
     def write(self, step: int, tensors: dict[str, dict[str, torch.Tensor]], trainer: dict[str, Any]) -> Path:
-        """Write one and delete the oldest beyond `keep`. OSError (disk full) leaves the earlier ones as they were."""
+        """Write one and delete the oldest beyond `keep`. OSError (disk full) leaves the earlier ones as they were, and so does
+        Diverged: of weights or an optimizer that hold a value which is no finite number there is none."""
+        state: dict[str, torch.Tensor] = {}
+        document = flatten(trainer, state)
+        if name := not_finite({**tensors, "trainer": state}):
+            raise Diverged(f"The weights are not finite numbers at step {step} ({name}): lower lr, or add warmup.")
 
         def fill(folder: Path) -> None:
             for name, group in tensors.items():
                 write_tensors(folder / f"{name}.safetensors", group)
-            state: dict[str, torch.Tensor] = {}
-            document = flatten(trainer, state)
             write_tensors(folder / "trainer.safetensors", state)
             write_json(folder / "trainer.json", document)
-            files = {path.name: _fingerprint(path) for path in sorted(folder.iterdir())}
-            write_json(folder / "manifest.json", {"step": step, "files": files})
+            write_manifest(folder, step)
 
         replace_folder(self.path(step), fill)
         for old in [s for s in self.steps() if s != step][: -self.keep + 1 or None]:
@@ -179,14 +146,13 @@ class Checkpoints:
     def read(self, step: int) -> Checkpoint:
         """One checkpoint, checked against its manifest. ValueError or OSError when it is not whole."""
         folder = self.path(step)
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        for name, expected in manifest["files"].items():
-            if _fingerprint(folder / name) != expected:
-                raise ValueError(f"{name} is not as it was written")
+        step = verify(folder)
         document = json.loads((folder / "trainer.json").read_text(encoding="utf-8"))
         trainer = restore(document, _read(folder / "trainer.safetensors"))
         groups = {p.stem: _read(p) for p in folder.glob("*.safetensors") if p.stem != "trainer"}
-        return Checkpoint(manifest["step"], groups, trainer)
+        if name := not_finite(groups):
+            raise ValueError(f"{name} is not finite")
+        return Checkpoint(step, groups, trainer)
 
     def _remove(self, step: int) -> None:
         gone = self.folder / f".old-step-{step:06d}"
@@ -200,12 +166,3 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except Exception as error:  # safetensors raises its own kind
         raise ValueError(f"{path.name}: {error}") from error
-
-
-def _fingerprint(path: Path) -> list[int]:
-    """Size in bytes and CRC-32."""
-    crc = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            crc = zlib.crc32(block, crc)
-    return [path.stat().st_size, crc]

@@ -28,7 +28,7 @@ from lab.tasks.losses import count_targets, count_tokens, inputs_of, loss_sum
 from lab.training import devices, optimizers
 from lab.training.assembly import Assembly
 from lab.training.batches import Position, Steps, split
-from lab.training.checkpoints import Checkpoint, Checkpoints
+from lab.training.checkpoints import Checkpoint, Checkpoints, Diverged
 from lab.training.judging import Evaluator, Judge
 from lab.training.metering import Metering
 from lab.training.meters import Memory, Speed, resident_beside
@@ -36,10 +36,6 @@ from lab.training.reporting import Reporter
 
 LOGGED = 400  # at least so many points of a long run's curves
 MEASURED = 50
-
-
-class Diverged(ArithmeticError):
-    """The loss is not a number any more."""
 
 
 class Loop:
@@ -97,9 +93,10 @@ class Loop:
                 self.after_step(norm, rate)
         except Stopped:
             pass
+        except Diverged as error:
+            raise Diverged(f"{error} {self._kept()}") from None
         if self.step < self.total and not self.judge.give_up:
-            self.checkpoint()
-            self.say(f"Stopped at step {self.step} of {self.total}; a checkpoint is kept.")
+            self.say(f"Stopped at step {self.step} of {self.total}" + ("; a checkpoint is kept." if self.checkpoint() else f". {self._kept()}"))
             return "cancelled"
         if self.step < self.total:
             self.say(f"Stopped early at step {self.step}: no gain in {self.judge.stale} evaluations.")
@@ -303,8 +300,17 @@ class Loop:
 
     # -- checkpoints -------------------------------------------------------------------------------------------------------------
 
-    def checkpoint(self) -> None:
-        """Write everything that a resumed run needs to go on exactly."""
+    def _kept(self) -> str:
+        """A sentence on the last checkpoint; only those of finite weights are ever written."""
+        steps = self.checkpoints.steps()
+        return f"The checkpoint of step {steps[-1]} is kept." if steps else "There is no checkpoint yet."
+
+    def checkpoint(self) -> bool:
+        """Write everything that a resumed run needs to go on exactly; whether it was written.
+
+        Not while the store has not taken every point of the curves so far: who resumed from it would leave a gap there. Raises Diverged.
+        """
+        written = True
         states = gather_object([devices.random_states()])
         if self.accelerator.is_main_process:
             names = {id(p): name for name, p in self.assembly.parameters().items()}
@@ -316,11 +322,16 @@ class Loop:
                 "judge": self.judge.state(), "evaluated": self.evaluated, "scaler": scaler.state_dict() if scaler else None,
                 "losses": [loss.detach() for loss in self._losses], "speed": self.speed.state(), "probed": self.probed,
                 "trainable_at_start": self.trainable_at_start,
+                "about": {"objective": self.assembly.objective, "labels": list(self.task.label_names), "trainable": self.attached.trainable_now},
             }  # fmt: skip
-            self.reporter.flush()
-            self.checkpoints.write(self.step, self.assembly.weights(), trainer)
+            written = self.reporter.flush()
+            if written:
+                self.checkpoints.write(self.step, self.assembly.weights(), trainer)
+            else:
+                self.say(f"No checkpoint at step {self.step}: the store has not taken the curves up to it.")
         if self.processes > 1:
             wait_for_everyone()
+        return written
 
     def restore(self, saved: Checkpoint) -> None:
         """Go on from a checkpoint whose weights are in the model already (`assemble(state=...)`)."""

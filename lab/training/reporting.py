@@ -16,7 +16,7 @@ class Reporter(Protocol):
         """Say where the run is."""
 
     def flush(self) -> bool:
-        """Have everything noted so far written down: before a checkpoint counts, so that who resumes from it finds no gap before it."""
+        """Have everything noted so far written down, and say whether it is and the run is still ours: no checkpoint is written otherwise."""
 
     def stopping(self) -> bool:
         """Whether to end soon."""

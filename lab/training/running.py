@@ -33,10 +33,11 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     {"run", "state": succeeded | cancelled, "trainable", "trainable_final", "trainable_head", "total", "percent", "metrics" and "best"
     (numbers on the whole validation split; best with its step), "peak_bytes", "seconds", "tokens_per_second", "rows_per_second", "steps",
     "total_steps", "training_seconds" (of the steps alone), "train_rows", "validation_rows", "evaluation_rows"
-    (those used during training), "device", "stopped_early", "energy", "probe"}. `cache`: where tokenised data are kept. Raises Refusal, `loop.Diverged`.
+    (those used during training), "device", "stopped_early", "energy", "probe"}. `cache`: where tokenised data are kept. Raises Refusal, `checkpoints.Diverged`.
     """
     began, run_dir = time.perf_counter(), Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    if not run_dir.is_symlink():  # a worker's way into the folder that it was given (lab.runs.files.Fence)
+        run_dir.mkdir(parents=True, exist_ok=True)
     accelerator, precision, note = devices.make_accelerator(spec.training)
     main = accelerator.is_main_process
     say = say if main else lambda line: None
@@ -65,7 +66,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     state = loop.run()
     if state == "cancelled":
         return _document(loop, run_id, "cancelled", {}, loop.judge.best)
-    metrics, best = _judge_at_the_end(loop, run_dir)
+    metrics, best = _judge_at_the_end(loop, run_dir, say)
     result = _document(loop, run_id, "succeeded", metrics, best)
     result |= {"stopped_early": state == "stopped early", "energy": energy.finish() if main else {}}
     if spec.training.test:
@@ -91,7 +92,7 @@ def _latest(run_dir: Path, spec: RunSpec, accelerator: Accelerator, say: Callabl
     return saved if saved or step is None else checkpoints.read(step)
 
 
-def _judge_at_the_end(loop: Loop, run_dir: Path) -> tuple[dict[str, float], dict[str, float] | None]:
+def _judge_at_the_end(loop: Loop, run_dir: Path, say: Callable[[str], None]) -> tuple[dict[str, float], dict[str, float] | None]:
     """(numbers of the last weights, of the best ones) on the whole validation split; leaves the best weights in the model.
 
     The best were chosen on the rows used during training. Where the last ones beat them on the whole split, they are the best.
@@ -109,9 +110,10 @@ def _judge_at_the_end(loop: Loop, run_dir: Path) -> tuple[dict[str, float], dict
     settled = artefacts.step_of(run_dir / "best") == loop.step  # by a worker that was killed after this point
     if loop.processes > 1:
         wait_for_everyone()
-    if best is not None and best["step"] != loop.step and not settled:
+    kept = _best_weights(run_dir, best, say) if best is not None and best["step"] != loop.step and not settled else None
+    if kept:
         final = assembly.weights()
-        assembly.set_weights(artefacts.read_adapter(run_dir / "best"))
+        assembly.set_weights(kept)
         if not loop.evaluator.whole:
             best = {"step": best["step"], **loop.evaluator.full()}
         if not loop.judge.better(metrics, best):
@@ -122,6 +124,18 @@ def _judge_at_the_end(loop: Loop, run_dir: Path) -> tuple[dict[str, float], dict
     if main:
         artefacts.write_adapter(run_dir / "best", assembly, last)
     return metrics, last
+
+
+def _best_weights(run_dir: Path, best: dict[str, float], say: Callable[[str], None]) -> dict[str, Any] | None:
+    """The weights in best/; None, with a sentence, where they are missing, damaged, or of another step than the judge remembers."""
+    try:
+        weights, step = artefacts.read_whole(run_dir / "best"), artefacts.step_of(run_dir / "best")
+        reason = "" if step == best["step"] else f"they are of step {step}"
+    except (OSError, ValueError) as error:
+        weights, reason = None, getattr(error, "strerror", None) or str(error)
+    if reason:
+        say(f"The best weights, of step {best['step']}, are not there ({reason[:120]}); the last ones are taken for the best.")
+    return None if reason else weights
 
 
 def _document(loop: Loop, run_id: str, state: str, metrics: dict[str, float], best: dict[str, float] | None) -> dict[str, Any]:

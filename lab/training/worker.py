@@ -44,21 +44,14 @@ class Heard:
     """A WorkerLink that also hears SIGTERM when nobody but the system sends it."""
 
     def __init__(self, link: WorkerLink):
-        self.link, self.log, self.progress, self.flush = link, link.log, link.progress, link.flush
-        self._signalled = False
-        signal.signal(signal.SIGTERM, self._on_signal)
-
-    def stopping(self) -> bool:
-        """Whether somebody asked for a stop, or the system ends this process."""
-        return self._signalled or self.link.stopping()
-
-    def _on_signal(self, _number: int, _frame: object) -> None:
-        self._signalled = True
+        self.link, self.log, self.progress, self.flush, self.stopping = link, link.log, link.progress, link.flush, link.stopping
+        signal.signal(signal.SIGTERM, lambda number, frame: link.terminated())
 
 
 def main(run_id: str) -> int:
     """Run one run to its end; the exit code."""
     quiet()
+    os.environ.setdefault("LAB_DATABASE_WAIT", "3600")  # who started it had a store
     if int(os.environ.get("RANK", "0")) > 0:
         return follow(run_id)
     try:
@@ -69,6 +62,9 @@ def main(run_id: str) -> int:
     try:
         return lead(link)
     except BaseException as error:  # whatever it is, the store must hear of it
+        if link.outdated:
+            print("[lab] This run was deleted or started anew meanwhile; this worker writes nothing more.", file=sys.stderr, flush=True)
+            return 0
         traceback.print_exc()
         advice = error.sentence if isinstance(error, Refusal) else str(error) if type(error).__name__ == "Diverged" else None
         link.fail(error if isinstance(error, Exception) else f"{type(error).__name__}: {error}", advice=advice, exit_code=1)
@@ -79,8 +75,15 @@ def lead(link: WorkerLink) -> int:
     """Train as the first (or only) process of the run, and tell its end."""
     heard = Heard(link)
     result = _train(link.run, heard, link.run_dir, link.home)
-    state = CANCELLED if result["state"] == "cancelled" else SUCCEEDED
-    link.finish(state, result)
+    if result["state"] == "cancelled":
+        link.finish(CANCELLED, result)
+        return 0
+    from lab.training.artefacts import astray
+
+    problem = astray(link.run_dir, result) if link.at_home() else "its folder was taken out of LAB_HOME, or deleted, while it trained"
+    if problem:
+        raise Refusal(f"The run came to its end, but its files are not there as its result says: {problem}.", "run")
+    link.finish(SUCCEEDED, result)
     return 0
 
 
