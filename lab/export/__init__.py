@@ -46,7 +46,7 @@ def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *
         adapter_folder(run.id, adapter)
     with new_folder(out) as folder:
         chosen.write(open_run(run.id, adapter, weights=chosen.weights), folder)
-    return folder
+    return Path(out).expanduser().absolute()
 
 
 def write(opened: Any, format: str, out: str | Path) -> Path:
@@ -55,7 +55,7 @@ def write(opened: Any, format: str, out: str | Path) -> Path:
     _require(chosen, Facts(opened.spec.method, opened.attached.body, opened.objective))
     with new_folder(out) as folder:
         chosen.write(opened, folder)
-    return folder
+    return Path(out).expanduser().absolute()
 
 
 def _format(name: str) -> Format:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import os
+import secrets
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,37 +16,91 @@ from typing import Any
 import lab
 from lab.design import numbers
 from lab.design.refusal import Refusal
+from lab.runs.processes import identity, is_alive
+
+HIDDEN = ".lab-export-"  # then the process that writes it: its place, id and start
 
 
 @contextlib.contextmanager
 def new_folder(out: str | Path) -> Iterator[Path]:
-    """The folder, made if absent; what was written is taken away again when an exception leaves the block.
+    """A hidden folder to write into, which takes its place as `out` (new or empty) when the block ends, and is gone where it does not end well.
 
-    Raises Refusal where it has files, is a file, or cannot be written.
+    Raises Refusal where `out` has files, is a file, or cannot be written; also where somebody else filled it meanwhile.
     """
     try:
         folder = Path(out).expanduser().absolute()
-        existed = folder.exists()
-        if existed and not folder.is_dir():
-            raise Refusal(f"{out} is a file; give a folder that is new or empty.", "out")
-        if existed and any(folder.iterdir()):
-            raise Refusal(f"The folder {out} is not empty; give one that is new or empty, so that nothing is overwritten.", "out")
-        folder.mkdir(parents=True, exist_ok=True)
+        _require_empty(folder, out)
+        made = [parent for parent in folder.parents if not parent.exists()]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = _hidden(folder)
     except Refusal:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # ValueError: NUL; RuntimeError: the home of nobody
-        reason = getattr(error, "strerror", None) or error
-        raise Refusal(f"The folder {out} cannot be written ({reason}); give another one with --out.", "out") from None
+        raise _refused(out, error) from None
     try:
-        yield folder
+        yield part
+        _take_place(part, folder, out)
     except BaseException as error:
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        if not existed:
-            folder.rmdir()
+        shutil.rmtree(part, ignore_errors=True)  # ours alone: nobody else knows its name
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
         if isinstance(error, PermissionError):
-            raise Refusal(f"The folder {out} cannot be written ({error.strerror}); give another one with --out.", "out") from None
+            raise _refused(out, error) from None
         raise
+
+
+def _require_empty(folder: Path, out: str | Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise Refusal(f"{out} is a file; give a folder that is new or empty.", "out")
+    if folder.exists() and any(not path.name.startswith(HIDDEN) for path in folder.iterdir()):
+        raise Refusal(f"The folder {out} is not empty; give one that is new or empty, so that nothing is overwritten.", "out")
+
+
+def _hidden(folder: Path) -> Path:
+    """A new hidden folder beside `folder`; inside it, where it is to stay the folder that it is (a mounted disk, one that somebody is in)."""
+    stays = folder.exists() and (os.path.ismount(folder) or folder.samefile(Path.cwd()) or not os.access(folder.parent, os.W_OK))
+    where = folder if stays else folder.parent
+    me = identity()
+    mine = f"{zlib.crc32(me.place.encode()):08x}"
+    for left in where.glob(f"{HIDDEN}{mine}-*"):  # of an export that was killed in this place, where a process's id says whether it lives
+        process, _, mark = left.name[len(HIDDEN) + len(mine) + 1 :].partition("-")
+        if process.isdigit() and me.mark and mark and not is_alive(int(process), mark.partition("-")[0], None):
+            shutil.rmtree(left, ignore_errors=True)
+    part = where / f"{HIDDEN}{mine}-{me.pid}-{me.mark}-{secrets.token_hex(3)}"
+    part.mkdir()
+    return part
+
+
+def _take_place(part: Path, folder: Path, out: str | Path) -> None:
+    """Rename the whole folder into its place, which works for a new or an empty one only. Refusal where it is not any more."""
+    if part.parent != folder:
+        try:
+            if folder.exists():
+                part.chmod(folder.stat().st_mode & 0o7777)
+            part.rename(folder)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise Refusal(f"The folder {out} was filled by something else meanwhile; nothing was written, so give another one.", "out") from None
+            raise
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(ImportError, OSError):  # not every system and disk has locks: then two at once are as good as their timing
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if any(not path.name.startswith(HIDDEN) for path in folder.iterdir()):
+            raise Refusal(f"The folder {out} was filled by something else meanwhile; nothing was written, so give another one.", "out")
+        for path in sorted(part.iterdir(), key=lambda path: path.name == "README.md"):
+            path.rename(folder / path.name)
+        part.rmdir()
+    finally:
+        os.close(handle)
+
+
+def _refused(out: str | Path, error: Exception) -> Refusal:
+    return Refusal(f"The folder {out} cannot be written ({getattr(error, 'strerror', None) or error}); give another one with --out.", "out")
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -57,6 +115,7 @@ def sidecar(opened: Any, format: str) -> dict[str, Any]:
         "format": format,
         "run": opened.run_id,
         "adapter": opened.adapter,
+        **({"note": opened.note} if opened.note else {}),
         "metrics": opened.metrics,
         "design": [
             {"functional_form": delta.form, "modified_representation": opened.attached.body.places(delta), "insertion_form": delta.insertion,
@@ -81,6 +140,7 @@ def card(opened: Any, format: str, how_to_load: str) -> str:
         f"- seed {spec.seed}, learning rate {numbers.number(spec.lr)}, batch size {spec.training.batch_size}"
         + (f", {spec.training.steps} steps" if spec.training.steps else ""),
         f"- trained weights: {opened.trainable:,}" if opened.trainable else "",
+        f"- {opened.note}" if opened.note else "",
         *(f"- {name}: {numbers.number(value)}" for name, value in opened.metrics.items() if isinstance(value, (int, float))),
         "",
         "| modified representation | functional form | insertion | composition | rank |",
