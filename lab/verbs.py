@@ -6,6 +6,8 @@ Torch-free until something needs a model: `methods`, `count` of a preset, `check
 from __future__ import annotations
 
 import functools
+import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.design import catalogue
 from lab.design.anatomy import anatomy
+from lab.design.boundary import located, portable
 from lab.design.count import count_on
 from lab.design.method import Method
 from lab.design.options import override
@@ -92,7 +95,7 @@ def inventory_of(model: ModelSpec) -> Any:
 def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     """The spec, validated as a whole before anything starts: options, rules on this model, a task and weights that are there.
 
-    Relative paths in it become absolute, since workers run elsewhere, and what it is made from is frozen with it (`Origins`); a spec that
+    Relative paths in it become absolute (below LAB_HOME relative to that), since workers run elsewhere, and what it is made from is frozen with it (`Origins`); a spec that
     already says so must find the same here. Raises Refusal with one sentence and its field.
     """
     from lab import origins
@@ -111,12 +114,12 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
         raise Refusal(place.words, "model")
     changes: dict[str, Any] = {}
     if model.source.folder and spec.model not in models():
-        changes["model"] = model.source.folder
+        changes["model"] = portable(Path(model.source.folder))
     if not isinstance(spec.task, str) and not task.source.hub:
         sources.fingerprint(task.source)  # refuses what is not there, or not to be read by this process
     if task.source.file and not isinstance(spec.task, str):
-        file = Path(task.source.file).expanduser().resolve()
-        changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": str(file)})})
+        file = portable(Path(located(task.source.file)).expanduser().resolve())
+        changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
     now = origins.origins_of(spec)
     origins.require_same(spec, "this specification was frozen", now=now)
     return spec.model_copy(update={**changes, "origins": now})
@@ -206,6 +209,20 @@ def queue() -> Queue:
     return found
 
 
+def queue_now() -> Queue:
+    """The queue, brought in line with what really runs. Where it cannot be written (a full disk) it is taken as it is, which is said."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from lab.runs.database import reason_of
+
+    found = queue()
+    try:
+        found.reconcile()
+    except (SQLAlchemyError, OSError) as error:
+        print(f"What is shown may be out of date: {reason_of(error, found.store.database.file)}.", file=sys.stderr, flush=True)
+    return found
+
+
 def peak_bytes(document: Mapping[str, Any]) -> int | None:
     """What a plan says that a run needs, in bytes; None where it cannot be planned (the run itself will say why)."""
     from lab.planning import PlanClient
@@ -222,23 +239,35 @@ def _planner(client: Any, home: str) -> Any:
     return client(home)
 
 
-def run(spec: RunSpec | Mapping[str, Any], *, wait: bool = True, progress: Callable[[Run], None] | None = None) -> Run:
+def run(spec: RunSpec | Mapping[str, Any], *, wait: bool = True, progress: Callable[[Run], None] | None = None, run_id: str | None = None) -> Run:
     """Start a run in a worker process and wait until it is over; the Run as the store has it.
 
-    `wait=False` returns at once. `progress` is called with the Run whenever something changed. An interrupt (Ctrl-C) while
+    `wait=False` returns at once. `run_id`: the id that it gets (`lab.runs.home.new_id`). `progress` is called with the Run whenever something changed. An interrupt (Ctrl-C) while
     waiting stops the run. Raises Refusal before anything starts.
     """
     checked = check(spec)
-    run_id = queue().launch(checked.document(), checked.name, checked.tags)
+    run_id = queue().launch(checked.document(), checked.name, checked.tags, run_id=run_id)
     return wait_for(run_id, progress) if wait else queue().store.get(run_id)
 
 
 def wait_for(run_id: str, progress: Callable[[Run], None] | None = None) -> Run:
-    """Block until a run is over. Ctrl-C stops it and waits for its end; a second one leaves it stopping."""
-    lab, seen, stopping = queue(), None, False
+    """Block until a run is over, also while the store is out of reach, which is said. Ctrl-C stops it and waits for its end; a second one
+    leaves it stopping."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from lab.runs.database import reason_of
+
+    lab, seen, stopping, trouble = queue(), None, False, ""
     while True:
         try:
-            now = lab.watch(run_id, seconds=POLL_SECONDS, pause=POLL_SECONDS)
+            try:
+                now, trouble = lab.watch(run_id, seconds=POLL_SECONDS, pause=POLL_SECONDS), ""
+            except SQLAlchemyError as error:
+                if not trouble:
+                    trouble = reason_of(error, lab.store.database.file)
+                    print(f"[lab] The store cannot be read just now ({trouble}); waiting for it.", file=sys.stderr, flush=True)
+                time.sleep(POLL_SECONDS)
+                continue
             if progress and now.version != seen:
                 seen = now.version
                 progress(now)

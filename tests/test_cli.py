@@ -142,7 +142,7 @@ def test_data_of_ones_own_become_a_task(fake, tmp_path, capsys):
     assert [row["preset"] for row in own] == ["films"] and sum(own[0]["rows"].values()) == 40
     found = answer(capsys, "run", "--model", "minilm-l6", "--task", "films", "--method", "lora", "--steps", "10", "--set", "task.max_length=16")
     shown = answer(capsys, "show", found["run"])["spec"]["task"]
-    assert shown["labels"] == ["fine", "dull"] and shown["max_length"] == 16 and shown["source"]["file"] == str(fake / "tasks" / "films" / "data.csv")
+    assert shown["labels"] == ["fine", "dull"] and shown["max_length"] == 16 and shown["source"]["file"] == "$LAB_HOME/tasks/films/data.csv"
     assert answer(capsys, "tasks", "--remove", "films") == {"removed": "films"} and not (fake / "tasks" / "films").exists()
 
 

@@ -7,6 +7,7 @@ for failed (a run that failed, a full disk); 2 for bad input, with one sentence 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -20,26 +21,50 @@ OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows ASCII alone still gets every sentence
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = parser().parse_args(argv)
         with _nothing_else_on_stdout() if arguments.json else contextlib.nullcontext():
             answer = arguments.work(arguments)
-        print(json.dumps(answer.document, ensure_ascii=False, allow_nan=False) if arguments.json else answer.text())
-        sys.stdout.flush()
-        return OK if answer.ok else FAILED
+        written = _write(json.dumps(answer.document, ensure_ascii=not _unicode(), allow_nan=False) if arguments.json else answer.text())
+        return OK if answer.ok and written else FAILED
     except Refusal as refusal:
         print(refusal.sentence, file=sys.stderr)
         return REFUSED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "Interrupted; python -m lab runs says what there is.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # `python -m lab runs | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except Exception as error:
         if not _environmental(error):
             raise
-        print(_first_line(error), file=sys.stderr)
+        from lab.runs.database import reason_of
+
+        print(f"That failed: {reason_of(error)}", file=sys.stderr)
         return FAILED
+
+
+def _write(text: str) -> bool:
+    """The answer on standard output; whether it could be written. Who closes a pipe early (`| head`) has read what they wanted."""
+    if sys.stdout is None:
+        print("Standard output is closed, so the answer could not be written.", file=sys.stderr)
+        return False
+    try:
+        print(text)
+        sys.stdout.flush()
+        return True
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return True
+        print(f"The answer could not be written: {error.strerror or error}.", file=sys.stderr)
+        return False
+
+
+def _unicode() -> bool:
+    return (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "").startswith("utf")
 
 
 def _environmental(error: Exception) -> bool:
@@ -47,20 +72,14 @@ def _environmental(error: Exception) -> bool:
     return isinstance(error, OSError) or type(error).__module__.startswith("sqlalchemy.exc")
 
 
-def _first_line(error: Exception) -> str:
-    reason = getattr(error, "orig", None) or error
-    return f"That failed: {(str(reason).strip() or type(reason).__name__).splitlines()[0][:300]}"
-
-
 @contextlib.contextmanager
 def _nothing_else_on_stdout() -> Iterator[None]:
     """Whatever libraries print inside goes to standard error, also from C and from child processes."""
-    sys.stdout.flush()
-    try:
-        kept = os.dup(1)
-    except OSError:  # there is no standard output
+    if sys.stdout is None:
         yield
         return
+    sys.stdout.flush()
+    kept = os.dup(1)
     try:
         os.dup2(2, 1)
         with contextlib.redirect_stdout(sys.stderr):

@@ -7,6 +7,7 @@ from argparse import Namespace
 
 from lab import verbs
 from lab.cli.answer import Answer, facts
+from lab.cli.interrupted import standing
 from lab.design.refusal import Refusal
 
 
@@ -43,16 +44,16 @@ def duplicate(arguments: Namespace) -> Answer:
 
 def delete(arguments: Namespace) -> Answer:
     """[{"run", "deleted": true}]. Asks first where somebody can answer; elsewhere `--yes` is needed."""
-    lab = verbs.queue()
-    lab.reconcile()
+    lab = verbs.queue_now()
     found = list({run.id: run for run in (lab.store.find(words) for words in arguments.run)}.values())
     for run in found:
         if run.active:
             raise Refusal(f"Run {run.id} is {run.state}: stop it before you delete it.", "run")
     if not arguments.yes:
         _ask(", ".join(f"{run.id} ({run.name})" for run in found))
-    for run in found:
-        lab.delete(run.id)
+    with standing([run.id for run in found], absent="is deleted"):
+        for run in found:
+            lab.delete(run.id)
     return Answer([{"run": run.id, "deleted": True} for run in found], lambda: "\n".join(f"{run.id}  deleted" for run in found))
 
 

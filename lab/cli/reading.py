@@ -61,8 +61,7 @@ def _main(run: Run) -> tuple[str, float | None]:
 
 def runs(arguments: Namespace) -> Answer:
     """[{"run", "name", "state", "model", "task", "method", "step", "total_steps", "created", "tags", ...result}]."""
-    lab = verbs.queue()
-    lab.reconcile()
+    lab = verbs.queue_now()
     found = lab.store.list(states=arguments.state, tag=arguments.tag, words=arguments.words, limit=arguments.limit)
     documents = [{**result_of(run), "name": run.name, **_settings(run), "step": run.step, "total_steps": run.total_steps,
                   "progress": run.progress, "created": run.created, "tags": run.tags} for run in found]  # fmt: skip
@@ -98,8 +97,7 @@ def _when(stamp: float | None) -> str:
 
 def show(arguments: Namespace) -> Answer:
     """The result, and "name", "step", "total_steps", "pid", "progress", "spec", "tags", "notes", "events", "folder"."""
-    lab = verbs.queue()
-    lab.reconcile()
+    lab = verbs.queue_now()
     run = lab.store.find(arguments.run)
     events = [{"time": event.time, "state": event.state, "message": event.message} for event in lab.store.events(run.id)]
     document = {
@@ -132,8 +130,7 @@ def _sparse(value: Any) -> Any:
 
 def compare(arguments: Namespace) -> Answer:
     """{"runs": [result + "name"], "differing": {path: [value of each run]}, "unlike": [parts that are not of one origin]}."""
-    lab = verbs.queue()
-    lab.reconcile()
+    lab = verbs.queue_now()
     if len(arguments.run) < 2:
         raise Refusal("Give two runs or more to compare; `python -m lab runs` lists them.", "run")
     found = list({run.id: run for run in (lab.store.find(words) for words in arguments.run)}.values())

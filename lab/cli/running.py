@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import verbs
 from lab.cli.answer import Answer, shorten, table
+from lab.cli.interrupted import standing
 from lab.cli.reading import result_of, result_text
 from lab.cli.request import TRAINING, document_of
 from lab.design import numbers, tables
@@ -21,32 +22,37 @@ if TYPE_CHECKING:
 
 def run(arguments: Namespace) -> Answer:
     """Launch one run; wait for its end unless detached."""
-    started = verbs.run(document_of(arguments), wait=False)
-    if arguments.detach:
-        return _detached(started)
-    return _ended(verbs.wait_for(started.id, _reporter(started)))
+    from lab.runs.home import new_id
+
+    run_id = new_id()
+    with standing([run_id]):
+        started = verbs.run(document_of(arguments), wait=False, run_id=run_id)
+        if arguments.detach:
+            return _detached(started)
+        return _ended(verbs.wait_for(started.id, _reporter(started)))
 
 
 def resume(arguments: Namespace) -> Answer:
     """Queue a run that ended early again, from its last checkpoint."""
-    lab = verbs.queue()
-    lab.reconcile()
+    lab = verbs.queue_now()
     found = lab.store.find(arguments.run)
-    verbs.resume(found.id)
-    again = lab.store.get(found.id)
-    return _detached(again) if arguments.detach else _ended(verbs.wait_for(found.id, _reporter(again)))
+    with standing([found.id]):
+        verbs.resume(found.id)
+        again = lab.store.get(found.id)
+        return _detached(again) if arguments.detach else _ended(verbs.wait_for(found.id, _reporter(again)))
 
 
 def stop(arguments: Namespace) -> Answer:
     """Stop runs and wait until they have stopped."""
     lab = verbs.queue()
     found = [lab.store.find(words) for words in arguments.run]
-    states = [{"run": run.id, "state": lab.stop(run.id)} for run in found]
+    with standing([run.id for run in found]):
+        states = [{"run": run.id, "state": lab.stop(run.id)} for run in found]
     return Answer(states[0] if len(states) == 1 else states, lambda: "\n".join(f"{row['run']}  {row['state']}" for row in states))
 
 
 def sweep(arguments: Namespace) -> Answer:
-    """Queue every point of a grid: all of them are checked before the first is queued."""
+    """Queue every point of a grid: all of them are checked before any is queued, and all are queued at once or none."""
     chosen, label = _points(arguments), sweeping.label()
     if len(chosen) > sweeping.LARGEST_SWEEP:
         raise Refusal(f"This sweep has {len(chosen):,} runs; the queue takes {sweeping.LARGEST_SWEEP:,}, so take fewer values.", "over")
@@ -54,15 +60,15 @@ def sweep(arguments: Namespace) -> Answer:
     rows: list[dict[str, Any]] = [{"name": spec.name, "set": point, "trainable": verbs.count(spec.model, spec.method)["trainable"]}
                                   for spec, point in zip(specs, chosen, strict=True)]  # fmt: skip
     if not arguments.dry_run:
-        lab = verbs.queue()
-        for row, spec in zip(rows, specs, strict=True):
-            row["run"] = lab.launch(spec.document(), spec.name, spec.tags)
-        if arguments.wait:
-            for row in rows:
-                row.update(result_of(verbs.wait_for(row["run"], _reporter(lab.store.get(row["run"])))))
-        else:
-            for row in rows:
-                row["state"] = lab.store.get(row["run"]).state
+        from lab.runs.home import new_id
+
+        lab, ids = verbs.queue(), [new_id() for _ in rows]
+        print(f"tag {label}", file=sys.stderr, flush=True)
+        with standing(ids, tag=label):
+            lab.launch_all([{"document": spec.document(), "name": spec.name, "tags": spec.tags, "run_id": run_id} for spec, run_id in zip(specs, ids, strict=True)])
+            for row, run_id in zip(rows, ids, strict=True):
+                row["run"] = run_id
+                row.update(result_of(verbs.wait_for(run_id, _reporter(lab.store.get(run_id)))) if arguments.wait else {"state": lab.store.get(run_id).state})
     document = {"tag": label, "count": len(rows), "runs": rows}
     return Answer(document, lambda: _sweep_text(document, arguments), ok=all(row.get("state") not in ("failed", "interrupted") for row in rows))
 

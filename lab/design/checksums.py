@@ -10,6 +10,8 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from lab.design.boundary import home_folder
+
 SETTLED_NS = 2_000_000_000  # a file changed more recently may change again without showing it in its times
 LARGE = 8 * 1024 * 1024  # bytes from which a checksum is also kept on disk, for the next process
 
@@ -48,4 +50,4 @@ def _read(path: Path) -> str:
 
 
 def _folder() -> Path:
-    return Path(os.environ.get("LAB_HOME") or "lab-home").expanduser().resolve() / "cache" / "checksums"
+    return home_folder() / "cache" / "checksums"

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from lab.design.boundary import home_folder
 from lab.design.documents import read as read_yaml
 from lab.design.refusal import Refusal
 
@@ -25,8 +26,7 @@ TASK = re.compile(r"[a-z0-9][a-z0-9-]{0,59}")
 
 def folder(kind: str) -> Path:
     """Where a lab keeps its own presets of a kind; it need not exist."""
-    home = Path(os.environ.get("LAB_HOME") or "lab-home").expanduser()
-    return home.resolve() / "tasks" if kind == "tasks" else home / "presets" / kind
+    return home_folder() / "tasks" if kind == "tasks" else home_folder() / "presets" / kind
 
 
 def names(kind: str) -> tuple[str, ...]:

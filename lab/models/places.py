@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import difflib
 import functools
-import importlib.util
 import json
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lab.design import catalogue
-from lab.design.boundary import require_inside
+from lab.design.boundary import HOME, home_folder, inside_package, located, require_inside
 from lab.design.model import ModelSpec, Source, architecture_of, kind_of
 from lab.design.options import validate
 from lab.design.refusal import Refusal
@@ -34,7 +32,7 @@ class Place:
 
 def cache_folder() -> Path:
     """LAB_HOME/cache/models (LAB_HOME defaults to ./lab-home)."""
-    return Path(os.environ.get("LAB_HOME") or "lab-home").expanduser().resolve() / "cache" / "models"
+    return home_folder() / "cache" / "models"
 
 
 def resolve(name: str | ModelSpec) -> ModelSpec:
@@ -55,8 +53,8 @@ def resolve(name: str | ModelSpec) -> ModelSpec:
 def _folder(name: str) -> Path | None:
     """The folder that a name means: one written as a path, or one that holds a model."""
     try:
-        folder = Path(name).expanduser()
-        return folder if name.startswith((".", "/", "~")) or (folder / "config.json").is_file() else None
+        folder = Path(located(name)).expanduser()
+        return folder if name.startswith((".", "/", "~", f"{HOME}/")) or (folder / "config.json").is_file() else None
     except (OSError, ValueError, RuntimeError):  # too long, with NUL, or the home of nobody
         raise Refusal(f"There is no folder {name[:200]}.", "model") from None
 
@@ -69,11 +67,9 @@ def locate(spec: ModelSpec, cache: Path | None = None) -> Place:
         if (folder / "config.json").is_file():
             return Place("folder", folder, f"In the folder {folder}.")
     if source.package:
-        package, _, inside = source.package.partition("/")
-        found = importlib.util.find_spec(package)  # finds the folder, imports nothing
-        for root in (found.submodule_search_locations or []) if found else []:
-            if (Path(root) / inside / "config.json").is_file():
-                return Place("package", Path(root) / inside, f"In the installed package {package}.")
+        for folder in inside_package(source.package):
+            if (folder / "config.json").is_file():
+                return Place("package", folder, f"In the installed package {source.package.partition('/')[0]}.")
     if source.wheel:
         folder = (cache or cache_folder()) / spec.name
         if (folder / "config.json").is_file():

@@ -20,6 +20,7 @@ from lab.tasks.rows import Rows
 if TYPE_CHECKING:
     import torch
 
+LOOKED, UNKNOWN = 200, 0.5  # rows, and the share of unknown tokens among theirs from which a model cannot read a task
 PIECE = 1000  # rows formatted and tokenised at once
 ENCODING = 2  # raised when every family's encoding changes: 2 reads control tokens' names in texts as text
 
@@ -69,6 +70,7 @@ class Prepared:
             path = Path(self._cache) / "tasks" / f"{self.spec.name or self.family.name}-{split}-{self._key(split, rows, seed)[:20]}.npz"
             found = Rows.load(path)
             if found is not None:
+                self._require_known(found)
                 return found
         raw = raw_rows(self.spec)[split]
         if rows is not None and rows < len(raw):
@@ -81,9 +83,20 @@ class Prepared:
         if split == "train" and not encoded:
             raise Refusal(f"The task {self.spec.name} has no training rows.", "task")
         result = Rows.of(encoded)
+        self._require_known(result)
         if path is not None:
             result.save(path)
         return result
+
+    def _require_known(self, rows: Rows) -> None:
+        """Refusal where the tokenizer makes of these texts mostly its token for what it does not know, or nothing at all."""
+        tokenizer = self.setting.tokenizer
+        others = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        tokens = [token for row in rows[:LOOKED] for token in row.get("input_ids", ()) if token not in others]
+        unknown = tokens.count(tokenizer.unk_token_id) if tokenizer.unk_token_id is not None else 0
+        if len(rows) and "input_ids" in rows[0] and unknown >= UNKNOWN * len(tokens):
+            raise Refusal(f"The model's tokenizer does not know the texts of this task: {100 * unknown / max(1, len(tokens)):.0f} % of {len(tokens)} tokens are "
+                          f"unknown to it; choose a model for this language, or one whose tokenizer files are whole.", "model")  # fmt: skip
 
     def _key(self, split: str, rows: int | None, seed: int) -> str:
         """What tokenised rows depend on: the task's facts, its data, the tokenizer, lengths, and how many rows."""

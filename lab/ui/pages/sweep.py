@@ -62,8 +62,7 @@ def start_all(asked: dict[str, Any] | None, request: gr.Request) -> list[Any]:
     """Queue every run of the sweep and show its matrix."""
     try:
         specs = sweeping.specs_of(asked or {})
-        for spec in specs:
-            default().launch(spec.document(), spec.name, spec.tags)
+        default().launch_all([{"document": spec.document(), "name": spec.name, "tags": spec.tags} for spec in specs])
     except Refusal as problem:
         return [f'<p class="lab-said wrong" role="alert">{esc(refused(language_of(request), problem))}</p>', gr.skip()]
     tag = specs[0].tags[-1]
