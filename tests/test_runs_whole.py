@@ -188,7 +188,7 @@ def test_nothing_is_flushed_while_the_store_is_away_or_the_run_is_anothers(here,
         raise OperationalError("INSERT", None, Exception("connection refused"))
 
     monkeypatch.setattr(here.store, "log", refused)
-    assert not link.flush() and link.trouble and not link.outdated
+    assert not link.flush() and link.trouble and not link.lost
     monkeypatch.setattr(here.store, "log", real)
     assert link.flush() and here.store.latest(run_id)["loss"][:2] == (1, 1.0)
     monkeypatch.setattr(here.store, "log", refused)

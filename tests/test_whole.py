@@ -95,6 +95,13 @@ def test_a_run_succeeds_only_with_its_files(ended, monkeypatch, tmp_path, name, 
     assert told == []
 
 
+def test_a_worker_whose_home_is_gone_before_it_begins_makes_no_empty_one(tmp_path):
+    gone = tmp_path / "gone"
+    environment = {**os.environ, "LAB_HOME": str(gone), "LAB_RUN_ID": "abcdefgh", "LAB_RUN_ATTEMPT": "1"}
+    done = subprocess.run([sys.executable, "-m", "lab.training.worker", "abcdefgh"], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "is not in LAB_HOME any more" in done.stderr and not gone.exists()
+
+
 @pytest.mark.parametrize("taken", ["moved", "deleted"])
 def test_a_folder_that_was_taken_out_of_its_home_is_no_success(lab_home, tmp_path, taken):
     lab = Queue(Home(lab_home), count=0)

@@ -128,11 +128,6 @@ class WorkerLink:
         return self._lost
 
     @property
-    def outdated(self) -> bool:
-        """The same, or another attempt has begun in the run's folder."""
-        return self._lost or not self._fence.stands
-
-    @property
     def trouble(self) -> str | None:
         """Why the store could not be written just now, None when all is well."""
         return self._trouble

@@ -52,6 +52,9 @@ def main(run_id: str) -> int:
     """Run one run to its end; the exit code."""
     quiet()
     os.environ.setdefault("LAB_DATABASE_WAIT", "3600")  # who started it had a store
+    if os.environ.get("LAB_RUN_ID") == run_id and not (Path(os.environ.get("LAB_HOME", "")) / "runs" / run_id).is_dir():
+        print(f"[lab] The folder of run {run_id} is not in LAB_HOME any more; nothing is made in its place.", file=sys.stderr)
+        return 2
     if int(os.environ.get("RANK", "0")) > 0:
         return follow(run_id)
     try:
@@ -62,7 +65,8 @@ def main(run_id: str) -> int:
     try:
         return lead(link)
     except BaseException as error:  # whatever it is, the store must hear of it
-        if link.outdated:
+        link.flush()  # which asks the store whose run this is
+        if link.lost:
             print("[lab] This run was deleted or started anew meanwhile; this worker writes nothing more.", file=sys.stderr, flush=True)
             return 0
         traceback.print_exc()
