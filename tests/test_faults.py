@@ -36,7 +36,7 @@ from lab.runs.launch import COMMAND, ROOT
 ASKED = [int(number) for number in os.environ.get("LAB_FAULTS", "").split(",") if number]
 KILLS, APP_KILLS, SERVER_KILLS, DELETES, EXPORTS = [*ASKED, *[100, 20, 20, 10, 10][len(ASKED):]]
 SEED = int(os.environ.get("LAB_FAULTS_SEED", "0"))  # other moments
-SMALL = {"workers": 6, "server": 2, "deletes": 4}
+SMALL = {"workers": 6, "server": 2, "deletes": 3}
 FAKE = {"steps": 150, "pause": 0.01, "checkpoint_every": 10}
 METHODS = ["lora", "bitfit", "adapter-pfeiffer", "prefix-tuning", "adalora"]
 STEPS = 200

@@ -241,7 +241,7 @@ def _engine(address: URL, file: SqliteFile | None) -> Engine:
             settings = {"connect_timeout": 10, "options": "-c jit=off"}  # compiling costs more than these queries
             engine = create_engine(address, pool_pre_ping=True, connect_args=settings)
         else:
-            engine = create_engine(address, creator=file.connect)
+            engine = create_engine(address.set(query={}), creator=file.connect)
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise Refusal("LAB_DATABASE_URL must be like postgresql+psycopg://user@host/lab.", "LAB_DATABASE_URL") from None
     except ImportError:
