@@ -21,6 +21,7 @@ OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
+    closed = _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows ASCII alone still gets every sentence
             stream.reconfigure(errors="backslashreplace")
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
         with _nothing_else_on_stdout() if arguments.json else contextlib.nullcontext():
             answer = arguments.work(arguments)
-        written = _write(json.dumps(answer.document, ensure_ascii=not _unicode(), allow_nan=False) if arguments.json else answer.text())
+        written = _write(json.dumps(answer.document, ensure_ascii=not _unicode(), allow_nan=False) if arguments.json else answer.text(), closed)
         return OK if answer.ok and written else FAILED
     except Refusal as refusal:
         print(refusal.sentence, file=sys.stderr)
@@ -45,9 +46,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _write(text: str) -> bool:
+def _open_what_is_closed() -> bool:
+    """Let /dev/null stand where standard input, output or error is closed; whether output was.
+
+    The first file that is opened would get its number, and what is printed would go into it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    closed = sys.stdout is None
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr))
+    return closed
+
+
+def _write(text: str, closed: bool) -> bool:
     """The answer on standard output; whether it could be written. Who closes a pipe early (`| head`) has read what they wanted."""
-    if sys.stdout is None:
+    if closed:
         print("Standard output is closed, so the answer could not be written.", file=sys.stderr)
         return False
     try:
@@ -75,9 +90,6 @@ def _environmental(error: Exception) -> bool:
 @contextlib.contextmanager
 def _nothing_else_on_stdout() -> Iterator[None]:
     """Whatever libraries print inside goes to standard error, also from C and from child processes."""
-    if sys.stdout is None:
-        yield
-        return
     sys.stdout.flush()
     kept = os.dup(1)
     try:
