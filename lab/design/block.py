@@ -17,8 +17,8 @@ class Block(Wiring):
     """`draw()` once; then `canvas`, its `left` and `right` edge, and `memory`: where the encoder's output comes in (None without)."""
 
     def __init__(self, method: Method, stack: Stack | None, language: str, *, post: bool, first: bool, rms: bool = False):
-        super().__init__(method, Canvas(), stack.name if stack else "", language)
-        self.stack, self.post, self.first, self.rms = stack, post, first, rms
+        super().__init__(method, Canvas(), stack.name if stack else "", language, post)
+        self.stack, self.first, self.rms = stack, first, rms
         self.left = self.right = self.start = 0.0
         self.memory: tuple[float, float] | None = None
         self.gaps: list[tuple[float, float]] = []  # where the path does not run along y = 0
@@ -65,7 +65,7 @@ class Block(Wiring):
     def _around(self, representation: str, start: float) -> None:
         """Sequential deltas on the path; parallel ones read the layer's own input."""
         for index, delta in self.at(representation, "sequential"):
-            self.series(index, delta)
+            self.series(index, delta, representation)
         for place, (index, delta) in enumerate(self.at(representation, "parallel")):
             self.bypass(index, delta, start - 4 * place + 3, self.canvas.bottom + 30)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from lab.design.drawing import Canvas, esc, waist
 from lab.design.forms import FORMS
 from lab.design.method import Delta
+from lab.design.steps import steps
 
 WIDTH = 52  # px that a glyph takes on its path
 TALL = 34
-SIGMA = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "tanh", "sigmoid": "sigm", "softmax": "softmax", "none": ""}
-NORMS = {"in": "LN", "out": "LN Δh"}
+SIGMA = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "tanh", "sigmoid": "sigm", "softmax": "softmax"}
 
 
 def glyph(canvas: Canvas, delta: Delta, x: float, y: float, index: int, small: bool = False, language: str = "en") -> None:
@@ -43,9 +43,16 @@ def _encoder(canvas: Canvas, delta: Delta, x: float, bottom: float, language: st
 
 
 def above(delta: Delta) -> str:
-    """What stands over a bottleneck and under slots: its own layer norm before σ, after it one on Δh."""
-    words = (NORMS["in"] if delta.norm == "in" else "", SIGMA[delta.nonlinearity], NORMS["out"] if delta.norm == "out" else "")
-    return " · ".join(filter(None, words))
+    """What stands over a bottleneck and under slots: the steps beside its maps, in order; `drop` where there is a dropout."""
+    found = []
+    for place, step in enumerate(own := steps(delta)):
+        if step.kind == "norm":
+            found.append("LN Δh" if place and place == len(own) - 1 else "LN")
+        elif step.kind == "sigma":
+            found.append(SIGMA[step.name])
+        elif step.value and found[-1:] != ["drop"]:
+            found.append("drop")
+    return " · ".join(found)
 
 
 def over_time(delta: Delta, language: str = "en") -> str:

@@ -6,6 +6,7 @@ from lab.design.anatomy import source
 from lab.design.drawing import Canvas
 from lab.design.glyphs import WIDTH, glyph, over_time
 from lab.design.method import Delta, Method
+from lab.design.steps import mixed, reads_normed
 
 GAP = 11.0
 AROUND_OUT = ("attn.out", "ffn.out")  # h of a module's output projection: a delta may go around it or around the module
@@ -21,8 +22,8 @@ def scale_of(delta: Delta) -> str:
 class Wiring:
     """A canvas, the present x on the path, and the stack (or cross) that is being drawn."""
 
-    def __init__(self, method: Method, canvas: Canvas, where: str, language: str = "en"):
-        self.method, self.canvas, self.where, self.language = method, canvas, where, language
+    def __init__(self, method: Method, canvas: Canvas, where: str, language: str = "en", post: bool = True):
+        self.method, self.canvas, self.where, self.language, self.post = method, canvas, where, language, post
         self.x = 0.0
 
     # -- what is where
@@ -107,7 +108,7 @@ class Wiring:
 
     # -- the path and around it
 
-    def series(self, index: int, delta: Delta) -> None:
+    def series(self, index: int, delta: Delta, representation: str = "") -> None:
         """A sequential delta: on the path, behind what made h, with h going on above it."""
         canvas, x = self.canvas, self.x + 6
         if self.vector(delta):
@@ -116,11 +117,15 @@ class Wiring:
             canvas.line([(x + 10, 24), (x + 10, 9)], "path-delta", arrow=True)
             self.x += 34
             return
+        normed = reads_normed(delta, representation, self.post)
         gate = 26 if delta.composition == "learned-gate" or (delta.composition == "scaled" and delta.strength == "learned") else 0
+        begin, x = x, x + (34 if normed else 0)
         node = x + WIDTH + 16 + gate
+        if normed:  # the norm that follows, read here as well
+            canvas.box(begin, 0, 24, 24, "LN", "norm copy " + self.css("norm"), self.said("the layer norm that follows, read here too", "与随后的层归一化相同，在此处也经过一次"))
         self.glyph(index, delta, x, 0)
-        canvas.line([(x - 4, 0), (node - 8, 0)], "path-delta")
-        canvas.line([(x - 5, 0), (x - 5, -32), (node, -32), (node, -9)], "path thin", arrow=True)
+        canvas.line([(begin - 4, 0), (node - 8, 0)], "path-delta")
+        canvas.line([(begin - 5, 0), (begin - 5, -32), (node, -32), (node, -9)], "path thin", arrow=True)
         self.join(delta, node, 0, gate=(x + WIDTH + 14, 0.0) if gate else None)
         self.x = node + 14 + 6 * len(scale_of(delta))
 
@@ -144,10 +149,10 @@ class Wiring:
     def join(self, delta: Delta, x: float, y: float, low: float | None = None, gate: tuple[float, float] | None = None) -> None:
         """The composition's node, with s beside it, a slider for λ, a diamond for what is learned (on Δh's own path)."""
         canvas = self.canvas
-        if delta.composition == "gated":
+        if mixed(delta):
             canvas.slider(x, y)
-            return
-        canvas.node(x, y, "×" if delta.composition == "rescale" else "+", "node on-delta")
+        else:
+            canvas.node(x, y, "×" if delta.composition == "rescale" else "+", "node on-delta")
         on_path = gate or (x, y + (24 if low is None or low - y > 40 else low - y))
         if delta.gate == "shared":
             canvas.diamond(*on_path, "g", self.said("g(x): a softmax over the deltas of this layer that share it", "g(x)：在本层共享它的各个 Δ 之间的 softmax"))

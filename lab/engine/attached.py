@@ -29,7 +29,7 @@ class Attached:
 
     def __init__(self, model: nn.Module, method: Method, body: Anatomy, binder: Binder, keep_originals: bool):
         self.model, self.method, self.body, self.binder, self.keep_originals = model, method, body, binder, keep_originals
-        self.context = Context()
+        self.context = Context(body.post_norm)
         self.deltas: dict[str, DeltaModule] = {}
         self.shared: dict[str, nn.Module] = {}
         self.networks: dict[str, nn.Module] = {}

@@ -39,17 +39,15 @@ class AttentionSlots(DeltaModule):
 
     def rows(self, batch: int) -> tuple[Tensor, Tensor]:
         """Keys and values (batch, kv_heads, l, head_dim) for this forward pass."""
-        parts = self.parts()
-        keys, values = (self._heads(part, batch) for part in (parts.keys, parts.values))
-        if self.delta.composition == "learned-gate":
+        parts, own = self.parts(), [step for step in self.steps if step.kind in ("keys", "values")]
+        rows = [self._heads(self.dropped(step, getattr(parts, step.part)), batch) for step in own]
+        if any(step.gated for step in own):
             x, self.tapped = self.tapped, None
             gate = self.gate_value(x)[..., None]  # (batch, 1, 1, 1)
-            keys, values = gate * keys, gate * values
-        return keys, values
+            rows = [gate * part if step.gated else part for step, part in zip(own, rows, strict=True)]
+        return rows[0], rows[1]
 
     def _heads(self, part: Tensor, batch: int) -> Tensor:
-        if self.delta.dropout:
-            part = F.dropout(part, self.delta.dropout, self.training)
         each = part.view(-1, self.site.kv_heads, self.site.head_dim).transpose(0, 1)
         return each.expand(batch, *each.shape)
 

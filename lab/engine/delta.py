@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lab.design.anatomy import Site
 from lab.design.forms import FORMS
 from lab.design.method import Delta
+from lab.design.steps import Step, reads_normed, steps
 from lab.engine.compositions import COMPOSITIONS
 from lab.engine.locate import Slice
 
@@ -38,7 +39,7 @@ class DeltaModule(nn.Module):
         super().__init__()
         self.delta, self.site = delta, site
         self.form = FORMS[delta.form]
-        self.sigma = SIGMA[delta.nonlinearity]
+        self.steps = steps(delta)
         self.composition = COMPOSITIONS[delta.composition]
         self.part: Slice | None = None  # of a fused projection's output
         self.tapped: Tensor | None = None
@@ -81,29 +82,38 @@ class DeltaModule(nn.Module):
 
     def change(self, x: Tensor) -> Tensor:
         """Δh (..., width_out), before the composition's scale or gate. x: (..., width_in)."""
-        x = x.to(self.dtype)
-        if self.delta.norm == "in":
-            x = F.layer_norm(x, self.norm.shape, self.norm, self.norm_bias)
-        if self.delta.dropout:
-            x = F.dropout(x, self.delta.dropout, self.training)
-        change = self.form.change(self.parts(), self.prepare(x), self.activate)
-        change = self.finish(change)
-        if self.delta.norm == "out":
-            change = F.layer_norm(change, self.norm.shape, self.norm, self.norm_bias)
-        return change
-
-    def activate(self, hidden: Tensor) -> Tensor:
-        """σ between the form's two maps, and the dropout behind it."""
-        hidden = self.sigma(hidden)
-        return F.dropout(hidden, self.delta.inner_dropout, self.training) if self.delta.inner_dropout else hidden
-
-    def prepare(self, x: Tensor) -> Tensor:
-        """x as the form reads it; queries per head for slots."""
+        x, parts = x.to(self.dtype), self.parts()
+        for step in self.steps:
+            x = getattr(self, f"_{step.kind}")(step, parts, x)
         return x
 
-    def finish(self, change: Tensor) -> Tensor:
-        """Δh of the form as the composition adds it; heads side by side for slots."""
-        return change
+    # -- the steps -----------------------------------------------------------------------------------------------------------
+
+    def _norm(self, step: Step, parts: Any, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.norm.shape, self.norm, self.norm_bias)
+
+    def _dropout(self, step: Step, parts: Any, x: Tensor) -> Tensor:
+        return F.dropout(x, step.value, self.training)
+
+    def _map(self, step: Step, parts: Any, x: Tensor) -> Tensor:
+        x = x @ getattr(parts, step.part).T
+        return x + getattr(parts, step.bias) if step.bias else x
+
+    def _times(self, step: Step, parts: Any, x: Tensor) -> Tensor:
+        return x * getattr(parts, step.part)
+
+    def _sigma(self, step: Step, parts: Any, x: Tensor) -> Tensor:
+        return SIGMA[step.name](x)
+
+    def _constant(self, step: Step, parts: Any, x: Tensor) -> Tensor:
+        return self.dropped(step, getattr(parts, step.part))
+
+    def _form(self, step: Step, parts: Any, x: Tensor) -> Tensor:
+        return self.form.change(parts, x, SIGMA[self.delta.nonlinearity])
+
+    def dropped(self, step: Step, part: Tensor) -> Tensor:
+        """A part with the dropout that its step puts on it."""
+        return F.dropout(part, step.value, self.training) if step.value else part
 
     @property
     def dtype(self) -> torch.dtype:
@@ -177,7 +187,7 @@ class DeltaModule(nn.Module):
 
     def _x(self, h: Tensor, own_input: Tensor | None, module: nn.Module | None) -> Tensor:
         if self.delta.insertion == "sequential":
-            if self.site.representation == "ffn.residual" and self.delta.x == "normed" and module is not None:
+            if reads_normed(self.delta, self.site.representation, self.context.post_norm):
                 return module.forward(h)  # Pfeiffer on post-norm models reads LN(z); forward alone, so no hook runs again
             return h
         tapped, self.tapped = self.tapped, None
@@ -192,23 +202,26 @@ class SlotsModule(DeltaModule):
 
     def set_query(self, query: Any, scaling: float) -> None:
         """The query projection whose weights make queries of x, and 1/√d of this attention."""
-        self._query = (query,)
-        self.scaling = scaling if self.delta.nonlinearity == "softmax" else 1.0  # the ReLU form has no 1/√d
+        self._query, self.scaling = (query,), scaling
 
-    def prepare(self, x: Tensor) -> Tensor:
+    def _queries(self, step: Step, parts: Any, x: Tensor) -> Tensor:
         query = self._query[0]
         weight, bias = query.weight(), query.bias()
         q = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))  # (batch, positions, heads·head_dim)
-        return q.unflatten(-1, (self.site.heads, self.site.head_dim)).transpose(-3, -2) * self.scaling
+        return q.unflatten(-1, (self.site.heads, self.site.head_dim)).transpose(-3, -2) * (self.scaling if step.scaled else 1.0)
 
-    def finish(self, change: Tensor) -> Tensor:
-        return change.transpose(-3, -2).flatten(-2)  # (batch, positions, heads·head_dim)
+    def _keys(self, step: Step, parts: Any, x: Tensor) -> Tensor:
+        return x @ self.by_head(parts.keys).transpose(-1, -2)  # (batch, heads, positions, l)
+
+    def _values(self, step: Step, parts: Any, x: Tensor) -> Tensor:
+        return (x @ self.by_head(parts.values)).transpose(-3, -2).flatten(-2)  # (batch, positions, heads·head_dim)
 
 
 class Context:
     """What deltas need to know of the current forward pass: the attention masks."""
 
-    def __init__(self) -> None:
+    def __init__(self, post_norm: bool = True) -> None:
+        self.post_norm = post_norm  # of the model
         self.masks: dict[str, Tensor | None] = {}
         self.reparameterisations: list[nn.Module] = []
 

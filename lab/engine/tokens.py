@@ -63,9 +63,7 @@ class TokensModule(DeltaModule):
 
     def rows(self, like: Tensor) -> Tensor:
         """(batch, l, width) beside embedded input (batch, positions, width)."""
-        tokens = self.parts().tokens
-        if self.delta.dropout:
-            tokens = F.dropout(tokens, self.delta.dropout, self.training)
+        tokens = self.dropped(self.steps[0], self.parts().tokens)
         return tokens.to(like.dtype).expand(like.shape[0], -1, -1)
 
     def insert(self, module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:

@@ -1,14 +1,17 @@
 """What a functional form is: the parts that it is made of and the formula that turns x into Δh.
 
-A form is one file in this folder. It says which tensors it needs (`parts`), how they make Δh (`change`, written with tensor
-operators and methods alone, so that no torch is imported here), how it merges into a weight where the maths allows
-(`matrix`), and how it reads as an equation (`latex`). The engine creates the tensors, finds x and h, composes, saves and counts.
+A form is one file in this folder. It says which tensors it needs (`parts`), how they make Δh, and how it merges into a weight where
+the maths allows (`matrix`). How they make Δh is a list of `steps` that the engine executes and the equation writes; a form that these
+steps cannot say gives `change` (tensor operators and methods alone, so that no torch is imported here) and `latex` in their place.
+The engine creates the tensors, finds x and h, composes, saves and counts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping
+
+from lab.design.steps import Step
 
 if TYPE_CHECKING:
     from lab.design.anatomy import Site
@@ -64,6 +67,10 @@ class Form:
         """The tensors that a delta has at a site, with their shapes, starts, and whether they train."""
         raise NotImplementedError
 
+    def steps(self, delta: Delta) -> list[Step]:
+        """From x to Δh. Of a form with `change` and `latex`: one step that stands for them."""
+        return [Step("form")]
+
     def change(self, p: Any, x: Any, sigma: Callable[[Any], Any]) -> Any:
         """Δh from x. `p` gives the parts by name (`p.A`), `sigma` is the nonlinearity."""
         raise NotImplementedError
@@ -79,19 +86,3 @@ class Form:
     def latex(self, delta: Delta) -> str:
         """Δh as LaTeX, with the current numbers in it."""
         raise NotImplementedError
-
-
-SIGMA_LATEX = {
-    "relu": "\\mathrm{ReLU}", "gelu": "\\mathrm{GELU}", "silu": "\\mathrm{SiLU}", "tanh": "\\tanh",
-    "sigmoid": "\\mathrm{sigmoid}", "softmax": "\\mathrm{softmax}",
-}  # fmt: skip
-
-
-def with_sigma(nonlinearity: str, inside: str) -> str:
-    """LaTeX of the nonlinearity around what is inside."""
-    return inside if nonlinearity == "none" else f"{SIGMA_LATEX[nonlinearity]}\\!\\left({inside}\\right)"
-
-
-def width(symbol: str, value: int) -> str:
-    """A width written under the matrix that has it: r=8."""
-    return f"{symbol}={value}"

@@ -5,7 +5,8 @@ Shapes at a site of width 768 with r=16: down (16, 768), down_bias (16,), up (76
 
 from __future__ import annotations
 
-from lab.design.forms.base import Form, Part, width, with_sigma
+from lab.design.forms.base import Form, Part
+from lab.design.steps import Step, activation
 
 INITS = {  # down, up
     "lora": ("kaiming:2.23606797749979", "zeros"),
@@ -41,12 +42,9 @@ class Bottleneck(Form):
             sizes += [Part("down_bias", (delta.rank,), "zeros", "bias"), Part("up_bias", (site.width_out,), "zeros", "bias")]
         return sizes
 
-    def change(self, p, x, sigma):
-        hidden = x @ p.down.T  # (..., r)
-        if p.down_bias is not None:
-            hidden = hidden + p.down_bias
-        change = sigma(hidden) @ p.up.T  # (..., width_out)
-        return change if p.up_bias is None else change + p.up_bias
+    def steps(self, delta):
+        down, up = ("down_bias", "up_bias") if delta.biases else ("", "")
+        return [Step("map", "down", down), *activation(delta), Step("map", "up", up)]
 
     def mergeable(self, delta):
         return delta.nonlinearity == "none"
@@ -54,7 +52,3 @@ class Bottleneck(Form):
     def matrix(self, p):
         bias = None if p.up_bias is None else p.up @ p.down_bias + p.up_bias
         return p.up @ p.down, bias
-
-    def latex(self, delta):
-        inner = f"x\\,W_{{\\mathrm{{down}}}}^{{{width('r', delta.rank)}}}"
-        return f"{with_sigma(delta.nonlinearity, inner)}\\,W_{{\\mathrm{{up}}}}"

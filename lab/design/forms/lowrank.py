@@ -7,7 +7,8 @@ d (r,) after A and by b (out,) after B, as VeRA and AFLoRA.
 
 from __future__ import annotations
 
-from lab.design.forms.base import Form, Part, width
+from lab.design.forms.base import Form, Part
+from lab.design.steps import Step
 
 KAIMING = "kaiming:2.23606797749979"
 # A, B, core, d, b
@@ -53,14 +54,10 @@ class LowRank(Form):
             parts += [Part("d", (rank,), down), Part("b", (site.width_out,), out)]
         return parts
 
-    def change(self, p, x, sigma):
-        hidden = x @ p.A.T  # (..., r)
-        if p.d is not None:
-            hidden = hidden * p.d
-        if p.core is not None:
-            hidden = hidden * p.core if p.core.dim() == 1 else hidden @ p.core.T
-        change = hidden @ p.B.T  # (..., width_out)
-        return change if p.b is None else change * p.b
+    def steps(self, delta):
+        core = {"none": [], "diagonal": [Step("times", "core")], "square": [Step("map", "core")]}[delta.core]
+        down, out = ([Step("times", "d")], [Step("times", "b")]) if delta.vectors else ([], [])
+        return [Step("map", "A"), *down, *core, Step("map", "B"), *out]
 
     def mergeable(self, delta):
         return True
@@ -71,9 +68,3 @@ class LowRank(Form):
             right = p.core[:, None] * right if p.core.dim() == 1 else p.core @ right
         left = p.B if p.b is None else p.b[:, None] * p.B  # (out, r)
         return left @ right, None
-
-    def latex(self, delta):
-        core = {"none": "", "diagonal": "\\Lambda\\,", "square": "S\\,"}[delta.core]
-        if delta.vectors:
-            return f"x\\,A^{{{width('r', delta.rank)}}}\\odot d\\;{core}B\\odot b"
-        return f"x\\,A^{{{width('r', delta.rank)}}}\\,{core}B"

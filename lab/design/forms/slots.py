@@ -6,7 +6,8 @@ Shapes for 12 heads of 64 and l=30: Pk (30, 768), Pv (30, 768). With grouped-que
 
 from __future__ import annotations
 
-from lab.design.forms.base import Form, Part, width, with_sigma
+from lab.design.forms.base import Form, Part
+from lab.design.steps import Step, activation, mixed
 
 INITS = {
     "normal": ("normal:0.02", "normal:0.02"),
@@ -42,12 +43,8 @@ class Slots(Form):
         keys, values = INITS[delta.init]
         return [Part("keys", (delta.rank, kv), keys), Part("values", (delta.rank, kv), values)]
 
-    def change(self, p, x, sigma):
-        """x: queries (batch, heads, positions, head_dim), scaled; returns (batch, heads, positions, head_dim)."""
-        keys, values = p.by_head(p.keys), p.by_head(p.values)  # (heads, l, head_dim)
-        return sigma(x @ keys.transpose(-1, -2)) @ values
-
-    def latex(self, delta):
-        size = width("l", delta.rank)
-        inner = f"x\\,W_q\\,P_k^{{\\top\\,({size})}}"
-        return f"{with_sigma(delta.nonlinearity, inner)}\\,P_v"
+    def steps(self, delta):
+        """Queries (batch, heads, positions, head_dim); the keys and values of all heads side by side. The ReLU form has no 1/√d."""
+        part = {"value": delta.dropout if mixed(delta) else 0.0, "gated": delta.composition == "learned-gate" and mixed(delta)}
+        queries = Step("queries", scaled=delta.nonlinearity == "softmax")
+        return [queries, Step("keys", "keys", **part), *activation(delta), Step("values", "values", **part)]

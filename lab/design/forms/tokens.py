@@ -9,7 +9,8 @@ Shape for l=20 on a model of width 768: P (20, 768).
 
 from __future__ import annotations
 
-from lab.design.forms.base import Form, Part, width
+from lab.design.forms.base import Form, Part
+from lab.design.steps import Step
 
 
 class Tokens(Form):
@@ -35,10 +36,5 @@ class Tokens(Form):
         init = "normal:0.02" if delta.init == "normal" else delta.init
         return [Part("tokens", (delta.rank, site.width_out), init)]
 
-    def change(self, p, x, sigma):
-        return p.tokens
-
-    def latex(self, delta):
-        own = f"P^{{{width('l', delta.rank)}}}"
-        both = f"g(x)\\,(K,V)_{{{own}}};\\, (K,V)_x" if delta.composition == "learned-gate" else f"{own};\\, x"
-        return f"\\mathrm{{attention\\ over}}\\ [{both}]"
+    def steps(self, delta):
+        return [Step("constant", "tokens", value=delta.dropout)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lab.design.forms.base import Form, Part
+from lab.design.steps import Step
 
 
 class Scale(Form):
@@ -25,14 +26,11 @@ class Scale(Form):
     def parts(self, delta, site):
         return [Part("l", (site.width_out,), "constant:1")]
 
-    def change(self, p, x, sigma):
-        return p.l * x
+    def steps(self, delta):
+        return [Step("times", "l")]
 
     def mergeable(self, delta):
         return True
-
-    def latex(self, delta):
-        return "l \\odot h"
 
 
 class Bias(Form):
@@ -50,14 +48,11 @@ class Bias(Form):
     def parts(self, delta, site):
         return [Part("bias", (site.width_out,), "zeros", "bias")]
 
-    def change(self, p, x, sigma):
-        return p.bias
+    def steps(self, delta):
+        return [Step("constant", "bias")]
 
     def mergeable(self, delta):
         return True
 
     def matrix(self, p):
         return None, p.bias
-
-    def latex(self, delta):
-        return "b"

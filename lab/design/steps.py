@@ -1,0 +1,67 @@
+"""What a delta computes, as data: how x is read, the steps from x to Δh, and how Δh joins h.
+
+The engine executes these steps, the equation writes them and the figure marks them, so that the three cannot part. A form gives its
+own (`Form.steps`); norms and dropouts around it come from the delta. Example, He et al.'s parallel adapter: map down, sigma relu,
+dropout 0.1, map up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from lab.design.method import Delta
+
+Kind = Literal["norm", "dropout", "map", "times", "sigma", "queries", "keys", "values", "constant", "form"]
+
+
+class Step(NamedTuple):
+    """One operation on x (or on what the step before it gave).
+
+    | kind | operation |
+    |---|---|
+    | norm | the delta's own layer norm, with weight `part` and `bias` |
+    | dropout | with probability `value` |
+    | map | x·W, W the tensor `part` (out, in), then + `bias` where one is named |
+    | times | x ⊙ `part` |
+    | sigma | the nonlinearity `name` |
+    | queries | x·W_q by the model's own query projection, per head; `scaled`: as its attention scales it |
+    | keys, values | x·`part`ᵀ, x·`part`, per head; `value`: dropout on the part, `gated`: it is multiplied by g(x) |
+    | constant | the tensor `part`, whatever x is; `value`: dropout on it |
+    | form | what a form without steps of its own computes |
+    """
+
+    kind: Kind
+    part: str = ""
+    bias: str = ""
+    value: float = 0.0
+    name: str = ""
+    scaled: bool = False
+    gated: bool = False
+
+
+def mixed(delta: Delta) -> bool:
+    """Whether it joins inside the attention: h and Δh by their shares of its mass, dropout on the parts themselves."""
+    return delta.form == "tokens" or (delta.form == "slots" and delta.composition in ("gated", "learned-gate"))
+
+
+def steps(delta: Delta) -> tuple[Step, ...]:
+    """From x to Δh, before the composition's scale or gate."""
+    from lab.design.forms import FORMS
+
+    norm = Step("norm", "norm", "norm_bias")
+    before = [norm] if delta.norm == "in" else []
+    if delta.dropout and not mixed(delta):
+        before.append(Step("dropout", value=delta.dropout))
+    return (*before, *FORMS[delta.form].steps(delta), *([norm] if delta.norm == "out" else []))
+
+
+def activation(delta: Delta) -> list[Step]:
+    """σ and the dropout behind it, as they stand between a form's two maps."""
+    sigma = [Step("sigma", name=delta.nonlinearity)] if delta.nonlinearity != "none" else []
+    return sigma + ([Step("dropout", value=delta.inner_dropout)] if delta.inner_dropout else [])
+
+
+def reads_normed(delta: Delta, representation: str, post_norm: bool) -> bool:
+    """Whether x is h behind the model's own norm: Pfeiffer's adapter, where that norm follows the residual sum."""
+    return post_norm and delta.insertion == "sequential" and representation == "ffn.residual" and delta.x == "normed"

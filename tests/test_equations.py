@@ -1,0 +1,392 @@
+"""The picture is the method: each preset's equation, read back from its LaTeX and computed, is what the engine computes; the figure marks it.
+
+The reader below knows the letters of the equations and nothing of the engine. Norms, gates and learned scales are moved away from their
+starts, and the deltas' own dropouts are on, so that a term which is missing on either side shows.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from laws import SMALL, shake
+from tiny import tiny, tiny_batch
+from torch import Tensor
+
+from lab.design.anatomy import anatomy
+from lab.design.catalogue import load_method, names
+from lab.design.equation import latex
+from lab.design.figure import figure
+from lab.design.steps import reads_normed, steps
+from lab.engine import attach
+from lab.engine.attention import AttentionSlots
+from lab.engine.tokens import TokensModule
+
+PRESETS = [name for name in names("methods") if load_method(name).deltas]
+FUNCTIONS = {
+    "ReLU": F.relu, "GELU": F.gelu, "SiLU": F.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "softmax": lambda x: x.softmax(-1),
+}  # fmt: skip
+
+# -- reading LaTeX -------------------------------------------------------------------------------------------------------------
+
+TOKEN = re.compile(
+    r"\\mathrm\{(?P<name>ReLU|GELU|SiLU|sigmoid|softmax|LN|drop|down|up|attention\\ over)\}|\\(?P<command>tanh|left|right|odot|Delta|lambda|Lambda|tfrac|sqrt|top|overline|gamma|beta)"
+    r"|(?P<number>\d+(\.\d+)?)|(?P<letter>[A-Za-z])|(?P<sign>[+\-()\[\];{}_^=,])|(?P<space>\\[,!;  ]| )"
+)
+
+
+def tokens(text: str) -> list[str]:
+    found, at = [], 0
+    while at < len(text):
+        match = TOKEN.match(text, at)
+        assert match, f"no meaning is known for {text[at:]!r}"
+        at = match.end()
+        if match["space"] is None:
+            found.append(match["name"] or match["command"] or match["number"] or match["letter"] or match["sign"])
+    return found
+
+
+class Reader:
+    """Sums of products, evaluated from left to right: a product of a row with a matrix is x·W; ⊙ is elementwise."""
+
+    def __init__(self, text: str, values: dict):
+        self.left, self.values = tokens(text), values
+
+    def take(self, *expected: str) -> str:
+        word = self.left.pop(0)
+        assert not expected or word in expected, f"{word} in place of {expected}"
+        return word
+
+    def peek(self) -> str:
+        return self.left[0] if self.left else ""
+
+    def sum(self):
+        total = self.product()
+        while self.peek() in ("+", "-") and self.left:
+            sign = self.take()
+            other = self.product()
+            total = total + other if sign == "+" else total - other
+        return total
+
+    def product(self):
+        result = self.factor()
+        while self.left and self.peek() not in ("+", "-", ")", "right", "}", "]", ";", "="):
+            if self.peek() == "odot":
+                self.take()
+                result = result * self.factor()
+            else:
+                result = self.times(result, self.factor())
+        return result
+
+    def times(self, one, two):
+        if callable(two):  # a map of the model, or of heads
+            return two(one)
+        scalar = not (isinstance(one, Tensor) and isinstance(two, Tensor)) or one.dim() == 0 or two.dim() == 0
+        if scalar or "gate" in (getattr(one, "role", ""), getattr(two, "role", "")) or two.shape[-2:-1] != one.shape[-1:]:
+            return one * two
+        return one @ two
+
+    def group(self, close: str):
+        value = self.sum()
+        self.take(close)
+        return value
+
+    def braces(self):
+        self.take("{")
+        return self.group("}")
+
+    def factor(self):
+        word = self.take()
+        if word == "left" or word == "(":
+            if word == "left":
+                self.take("(")
+            value = self.sum()
+            if word == "left":
+                self.take("right")
+            self.take(")")
+            return self.transposed(value)
+        if word == "tfrac":
+            return self.braces() / self.braces()
+        if word == "sqrt":
+            return self.braces() ** 0.5
+        if word in FUNCTIONS:
+            return self.applied(word)
+        if word in ("LN", "drop"):
+            return self.with_index(word)
+        if word.replace(".", "").isdigit():
+            return float(word)
+        return self.transposed(self.symbol(word))
+
+    def applied(self, word: str):
+        inside = self.factor()
+        if word == "softmax":
+            self.values["scores"] = inside
+        return FUNCTIONS[word](inside)
+
+    def with_index(self, word: str):
+        index = self.index()
+        begin = list(self.left)
+        value = self.factor_of_function()
+        if word == "LN":
+            return self.values["LN" + ("_own" if index else "")](value)
+        written = "".join(begin[: len(begin) - len(self.left)])
+        known = self.values.setdefault("dropped", {})
+        if not isinstance(value, Tensor) or written not in known:  # what is written twice is dropped once
+            known[written] = F.dropout(value, float(index))
+        return known[written]
+
+    def factor_of_function(self):
+        if self.peek() == "left":
+            self.take()
+        self.take("(")
+        value = self.sum()
+        if self.peek() == "right":
+            self.take()
+        self.take(")")
+        return value if self.peek() != "^" else self.transposed(value)
+
+    def index(self) -> str:
+        if self.peek() != "_":
+            return ""
+        self.take()
+        if self.peek() != "{":
+            return self.take()
+        self.take("{")
+        words = []
+        while self.peek() != "}":
+            words.append(self.take())
+        self.take("}")
+        return "".join(words)
+
+    def symbol(self, word: str):
+        if word == "Delta":
+            return self.values["Δ" + self.take("h")]
+        index = self.index()
+        name = f"{word}_{index}" if index else word
+        if name in ("g", "g_") and self.peek() == "(":
+            self.take("("), self.take("x"), self.take(")")
+        return self.values[name]
+
+    def transposed(self, value):
+        if self.peek() != "^":
+            return value
+        self.take("^")
+        exponent = []
+        self.take("{")
+        while self.peek() != "}":
+            exponent.append(self.take())
+        self.take("}")
+        return self.values["heads"](value) if "top" in exponent else value
+
+
+def parts_of(line: str) -> dict[str, str]:
+    """{left side: right side} of an equation's statements; `h` is what h becomes."""
+    found = {}
+    for statement in line.split(",\\quad "):
+        if statement.startswith("h\\in"):
+            continue
+        left, sign, right = statement.partition(" \\leftarrow ") if " \\leftarrow " in statement else statement.partition(" = ")
+        assert sign, statement
+        found[left] = right
+    return found
+
+
+# -- what the engine computes --------------------------------------------------------------------------------------------------
+
+
+def model_of(preset: str):
+    model = tiny("bert", "classification", attn="eager")  # its own dropouts are off: the deltas' are on
+    method = load_method(preset, SMALL.get(preset))
+    attached = attach(model, method)
+    shake(attached)
+    model.train()
+    return model, method, attached, tiny_batch(model)
+
+
+def letters(delta, attached) -> dict:
+    """The values of an equation's letters at one site: the delta's tensors as rows are multiplied by them, and the model's own maps."""
+    parts, symbols = delta.parts(), {"W_down": "down", "W_up": "up", "A": "A", "B": "B", "S": "core", "Lambda": "core"}
+    values: dict = {}
+    for symbol, name in symbols.items():
+        tensor = getattr(parts, name, None)
+        if tensor is not None:
+            values[symbol] = tensor.T if tensor.dim() == 2 else torch.diag(tensor)
+    for symbol, name in {"b_down": "down_bias", "b_up": "up_bias", "d": "d", "b": "b", "l": "l"}.items():
+        if getattr(parts, name, None) is not None:
+            values[symbol] = getattr(parts, name)
+    if delta.delta.form == "bias":
+        values["b"] = parts.bias
+    if hasattr(delta, "scale"):
+        values["s"] = delta.scale
+    if hasattr(delta, "gate"):
+        values["w_g"], values["b_g"] = delta.gate[:, None], delta.gate_bias
+    if hasattr(delta, "norm"):
+        values["LN_own"] = lambda x: F.layer_norm(x, delta.norm.shape, delta.norm, delta.norm_bias)
+    values["LN"] = lambda x: attached.binder.layer(delta.site.stack, delta.site.layer).find("ffn", "norm").module.forward(x)
+    return values
+
+
+def gate_of(text: str, values: dict, mask: Tensor) -> Tensor:
+    """g(x) (batch, 1, 1): the bar is a mean over real tokens."""
+    inside = re.fullmatch(r"\\overline\{(.*)\}", text)[1]
+    each = Reader(inside, values).sum()[..., 0]
+    return ((each * mask).sum(-1) / mask.sum(-1))[:, None, None]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_equation_is_what_the_engine_computes(preset: str) -> None:
+    model, method, attached, batch = model_of(preset)
+    lines = [parts_of(line) for line in latex(method, attached.body)]
+    assert len(lines) == len(method.deltas)
+    mask, checked = batch["attention_mask"].float(), set()
+    for name, delta in attached.deltas.items():
+        if isinstance(delta, TokensModule):
+            checked.add(check_tokens(delta, lines[int(name.split(".")[1])], model, batch))
+        elif isinstance(delta, AttentionSlots):
+            spy_on_slots(delta, attached, checked, lines[int(name.split(".")[1])], mask, int(name.split(".")[1]))
+        else:
+            spy(delta, attached, checked, lines[int(name.split(".")[1])], mask, int(name.split(".")[1]))
+    with torch.no_grad():
+        model(**batch)
+    assert checked == set(range(len(method.deltas)))
+
+
+def spy(delta, attached, checked: set, line: dict[str, str], mask: Tensor, index: int) -> None:
+    """Compare at every site, where h and x are known, with the random numbers that the delta drew."""
+    inner = delta.composition
+
+    def compared(module, h: Tensor, x: Tensor) -> Tensor:
+        state = torch.get_rng_state()
+        new = inner(module, h, x)
+        after = torch.get_rng_state()
+        torch.set_rng_state(state)
+        values = {**letters(delta, attached), "h": h, "z": h, "x": x}
+        queries(delta, attached, values)
+        if "x" in line and "\\text" not in line["x"]:
+            assert torch.allclose(Reader(line["x"], values).sum(), x, atol=1e-6), line["x"]
+        elif "x" in line:
+            assert x is not h and x.shape[-1] == delta.site.width_in
+        if "g(x)" in line:
+            values["g"] = gate_of(line["g(x)"], values, mask)
+        if "\\Delta h" in line:
+            values["Δh"] = Reader(line["\\Delta h"], values).sum()
+            if delta.delta.form == "slots":  # heads side by side
+                values["Δh"] = values["Δh"].transpose(1, 2).flatten(2)
+        expected = Reader(line["h"], values).sum()
+        torch.set_rng_state(after)
+        assert (new - h).abs().max() > 1e-4, "nothing is added"
+        assert torch.allclose(expected, new, atol=2e-5, rtol=1e-4), f"{line}: {(expected - new).abs().max():.2g} apart"
+        checked.add(index)
+        return new
+
+    delta.composition = compared
+
+
+def queries(delta, attached, values: dict) -> None:
+    """W_q is the model's query projection with its bias, per head; Pᵀ and P are cut into heads."""
+    if delta.delta.form != "slots":
+        return
+    parts, heads = delta.parts(), delta.site.heads
+    query = attached.binder.layer(delta.site.stack, delta.site.layer).find("attn", "q").module
+    cut = lambda part: part.unflatten(-1, (heads, -1)).transpose(-3, -2)  # noqa: E731
+    values["W_q"] = lambda x: cut(query.forward(x))
+    values["P_k"] = parts.keys
+    values["heads"] = lambda keys: lambda q: q @ cut(keys).transpose(-1, -2)
+    values["d_h"] = float(delta.site.head_dim)
+    values["P_v"] = CutLater(parts.values, cut)
+
+
+class CutLater:
+    """Values P_v: whole while a dropout is put on them, per head where scores are multiplied by them."""
+
+    def __init__(self, part: Tensor, cut):
+        self.part, self.cut = part, cut
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        return scores @ self.cut(self.part)
+
+
+def spy_on_slots(delta, attached, checked: set, line: dict[str, str], mask: Tensor, index: int) -> None:
+    """Gated slots: h is the attention without them; λ is their share of the mass of exp(scores), which the equation's softmax reads."""
+    layer = attached.binder.layer(delta.site.stack, delta.site.layer)
+    seen: dict[str, Tensor] = {}
+    rows = delta.rows
+
+    def drawn(batch: int):
+        seen["random"] = torch.get_rng_state()
+        return rows(batch)
+
+    delta.rows = drawn
+    for what in ("q", "k", "v"):
+        layer.find("attn", what).module.register_forward_hook(lambda module, args, output, what=what: seen.update({what: output, "x": args[0]}))
+
+    def compare(module, args) -> None:
+        cut = lambda part: part.unflatten(-1, (delta.site.heads, -1)).transpose(-3, -2)  # noqa: E731
+        q, k, v = cut(seen["q"]), cut(seen["k"]), cut(seen["v"])
+        scores = (q @ k.transpose(-1, -2) / delta.site.head_dim**0.5).masked_fill(mask[:, None, None] == 0, -torch.inf)
+        values = {**letters(delta, attached), "h": scores.softmax(-1) @ v, "x": seen["x"]}
+        queries(delta, attached, values)
+        if "g(x)" in line:
+            values["g"] = gate_of(line["g(x)"], values, mask)
+        after = torch.get_rng_state()
+        torch.set_rng_state(seen["random"])
+        values["Δh"] = Reader(line["\\Delta h"], values).sum()
+        torch.set_rng_state(after)
+        mass = values["scores"].exp().sum(-1, keepdim=True)
+        share = mass / (mass + scores.exp().sum(-1, keepdim=True))
+        values |= {"lambda": share, "lambda_g": share}
+        if "g" in values:
+            values["g"] = values["g"][..., None]
+        expected = Reader(line["h"], values).sum().transpose(1, 2).flatten(2)
+        assert (args[0] - values["h"].transpose(1, 2).flatten(2)).abs().max() > 1e-4, "nothing is mixed in"
+        assert torch.allclose(expected, args[0], atol=2e-5, rtol=1e-4), f"{line}: {(expected - args[0]).abs().max():.2g} apart"
+        checked.add(index)
+
+    layer.find("attn", "out").module.register_forward_pre_hook(compare)
+    assert ("(P_k,P_v)" in line) == (delta.delta.encoder != "none")
+
+
+def check_tokens(delta, line: dict[str, str], model, batch) -> int:
+    """[P; x] is what the backbone is given: P before the embedded input."""
+    own = re.fullmatch(r"\\mathrm\{attention\\ over\}\\ \[P\^\{l=(\d+)\};\\, x\]", line["\\Delta h"])
+    assert own and int(own[1]) == delta.length
+    assert ("P" in line) == (delta.delta.encoder != "none")
+    seen = {}
+    encoder = model.base_model.embeddings.register_forward_pre_hook(lambda module, args, kwargs: seen.update(kwargs), with_kwargs=True)
+    with torch.no_grad():
+        model(**batch)
+    encoder.remove()
+    words = model.get_input_embeddings()(batch["input_ids"])
+    both = torch.cat([delta.parts().tokens.expand(len(words), -1, -1), words], 1)
+    assert torch.allclose(seen["inputs_embeds"], both, atol=1e-6)
+    return 0
+
+
+# -- the figure ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("post", [True, False])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_figure_marks_every_step(preset: str, post: bool) -> None:
+    """Norms, nonlinearities, dropouts, gates and networks stand in the drawing as often as the engine computes them."""
+    body = anatomy(tiny("bert" if post else "gpt2").config.to_dict())
+    method = load_method(preset)
+    drawing = figure(method, body)
+    copies, sliders, diamonds = drawing.count("box norm copy"), drawing.count('class="knob"'), drawing.count("averaged over the sequence")
+    normed = gates = mixes = 0
+    for index, delta in enumerate(method.deltas):
+        places = [place for place in delta.places if place in body.representations()]
+        normed += sum(reads_normed(delta, place, body.post_norm) for place in places)
+        mixes += delta.form == "slots" and delta.composition in ("gated", "learned-gate")
+        gates += len(places) * (delta.composition == "learned-gate")
+        glyphs = re.findall(rf"<g class=\"trained\"><title>Δ{index + 1}: [^<]*</title>.*?</g>(?:<text[^>]*>.*?</text>)*", drawing)
+        marks = {"sigma": {"relu": "ReLU", "gelu": "GELU", "softmax": "softmax"}.get(delta.nonlinearity), "norm": "LN", "dropout": "drop"}
+        for step in steps(delta) if delta.form not in ("scale", "bias") else ():
+            wanted = marks.get(step.kind) or ("drop" if step.value else None)
+            if wanted and delta.form != "tokens":
+                assert glyphs and all(wanted in glyph for glyph in glyphs), f"{wanted} of {preset}"
+        assert delta.encoder == "none" or 'class="encoder"' in drawing
+    assert (copies, sliders) == (normed, mixes)
+    assert diamonds == gates
