@@ -15,6 +15,7 @@ from laws import SMALL, shake
 from tiny import tiny, tiny_batch
 from torch import Tensor
 
+from lab.design import equation
 from lab.design.anatomy import anatomy
 from lab.design.catalogue import load_method, names
 from lab.design.equation import latex
@@ -362,6 +363,19 @@ def check_tokens(delta, line: dict[str, str], model, batch) -> int:
     both = torch.cat([delta.parts().tokens.expand(len(words), -1, -1), words], 1)
     assert torch.allclose(seen["inputs_embeds"], both, atol=1e-6)
     return 0
+
+
+@pytest.mark.parametrize(("preset", "kind"), [("adapter-parallel-multihead", "norm"), ("adapter-parallel-ffn", "dropout"), ("adapter-pfeiffer", "read"),
+                                              ("adapter-houlsby", "sigma"), ("unipelt-ap", "gate"), ("vera", "times")])  # fmt: skip
+def test_a_term_that_the_equation_leaves_out_is_found(preset: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "read":
+        monkeypatch.setattr(equation, "reads_normed", lambda *_: False)
+    elif kind == "gate":
+        monkeypatch.setattr(equation, "_part", lambda step: equation.SYMBOLS[step.part])
+    else:
+        monkeypatch.setitem(equation.WRITERS, kind, lambda delta, step, text: text)
+    with pytest.raises((AssertionError, RuntimeError)):
+        test_the_equation_is_what_the_engine_computes(preset)
 
 
 # -- the figure ----------------------------------------------------------------------------------------------------------------

@@ -169,9 +169,9 @@ def _objection(delta: dict[str, Any], name: str, body: Anatomy | None) -> str:
     return next((problem.sentence for problem in problems(tried, body) if problem.field == f"deltas.0.{name}"), "")
 
 
-def equations(method: Method) -> str:
-    """The method's equations as Markdown with display LaTeX."""
-    return "\n\n".join(f"$${line}$$" for line in equation.latex(method))
+def equations(method: Method, body: Anatomy | None = None) -> str:
+    """The method's equations on a model as Markdown with display LaTeX."""
+    return "\n\n".join(f"$${line}$$" for line in equation.latex(method, body))
 
 
 def near(method: Method, language: str) -> str:

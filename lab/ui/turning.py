@@ -63,7 +63,7 @@ def of_run(draft: Mapping[str, Any]) -> dict[str, Any]:
 def _parts(found: answering.Answer, language: str) -> dict[str, str]:
     parts = {"costs": views_bench.costs(found, language)}
     if found.method:
-        parts |= {"figure": figure(found.method, found.body, language), "equation": answering.equations(found.method),
+        parts |= {"figure": figure(found.method, found.body, language), "equation": answering.equations(found.method, found.body),
                   "table": views_bench.table(found.method, language), "notes": views_bench.notes(found.method, language)}  # fmt: skip
     return parts
 

@@ -47,9 +47,9 @@ def _shared() -> str:
 
 
 def _card(name: str, method: Method, language: str) -> str:
-    formulas = "".join(f'<div class="lab-formula">$${esc(line)}$$</div>' for line in equation.latex(method))
     words = " ".join([name, method.name, method.family, method.summary, of_preset(language, "methods", name, ""), method.paper.cite if method.paper else ""]).lower()
     body = anatomy(resolve(SHOWN_ON).config)
+    formulas = "".join(f'<div class="lab-formula">$${esc(line)}$$</div>' for line in equation.latex(method, body))
     drawing = DEFINITIONS.sub("", figure(method, body, language))
     return (
         f'<article class="lab-card lab-method" id="method-{esc(name)}" data-words="{esc(words)}"><header><h3>{esc(method.name)}</h3>'
