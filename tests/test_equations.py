@@ -134,9 +134,9 @@ class Reader:
             return self.values["LN" + ("_own" if index else "")](value)
         written = "".join(begin[: len(begin) - len(self.left)])
         known = self.values.setdefault("dropped", {})
-        if not isinstance(value, Tensor) or written not in known:  # what is written twice is dropped once
-            known[written] = F.dropout(value, float(index))
-        return known[written]
+        if written not in known:  # what is written twice is dropped once
+            known[written] = value.dropped(float(index)) if isinstance(value, CutLater) else F.dropout(value, float(index))
+        return self.transposed(known[written])
 
     def factor_of_function(self):
         if self.peek() == "left":
@@ -146,7 +146,7 @@ class Reader:
         if self.peek() == "right":
             self.take()
         self.take(")")
-        return value if self.peek() != "^" else self.transposed(value)
+        return value
 
     def index(self) -> str:
         if self.peek() != "_":
@@ -305,6 +305,9 @@ class CutLater:
     def __init__(self, part: Tensor, cut):
         self.part, self.cut = part, cut
 
+    def dropped(self, p: float) -> CutLater:
+        return CutLater(F.dropout(self.part, p), self.cut)
+
     def __call__(self, scores: Tensor) -> Tensor:
         return scores @ self.cut(self.part)
 
@@ -329,6 +332,7 @@ def spy_on_slots(delta, attached, checked: set, line: dict[str, str], mask: Tens
         scores = (q @ k.transpose(-1, -2) / delta.site.head_dim**0.5).masked_fill(mask[:, None, None] == 0, -torch.inf)
         values = {**letters(delta, attached), "h": scores.softmax(-1) @ v, "x": seen["x"]}
         queries(delta, attached, values)
+        values["W_q"] = lambda x: q  # the attention's own queries, with what other deltas make of them
         if "g(x)" in line:
             values["g"] = gate_of(line["g(x)"], values, mask)
         after = torch.get_rng_state()
