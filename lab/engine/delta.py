@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from lab.design.anatomy import Site
 from lab.design.forms import FORMS
 from lab.design.method import Delta
-from lab.design.steps import Step, reads_normed, steps
+from lab.design.steps import Step, activation, reads_normed, steps
 from lab.engine.compositions import COMPOSITIONS
 from lab.engine.locate import Slice
 
 SIGMA: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": lambda x: x,
     "relu": F.relu,
     "gelu": F.gelu,
     "silu": F.silu,
@@ -109,7 +108,12 @@ class DeltaModule(nn.Module):
         return self.dropped(step, getattr(parts, step.part))
 
     def _form(self, step: Step, parts: Any, x: Tensor) -> Tensor:
-        return self.form.change(parts, x, SIGMA[self.delta.nonlinearity])
+        def sigma(hidden: Tensor) -> Tensor:
+            for inner in activation(self.delta):
+                hidden = getattr(self, f"_{inner.kind}")(inner, parts, hidden)
+            return hidden
+
+        return self.form.change(parts, x, sigma)
 
     def dropped(self, step: Step, part: Tensor) -> Tensor:
         """A part with the dropout that its step puts on it."""
