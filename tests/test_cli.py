@@ -123,6 +123,8 @@ def test_methods_models_tasks(capsys):
     assert {"full", "bitfit", "lora", "adapter-houlsby", "adapter-parallel-scaled", "prefix-tuning"} <= {row["preset"] for row in methods}
     assert all(row["name"] and row["family"] for row in methods)
     assert {row["family"] for row in answer(capsys, "methods", "--family", "selective")} == {"selective"}
+    adapters, prompts, additive = ({row["preset"] for row in answer(capsys, "methods", "--family", name)} for name in ("adapters", "soft-prompts", "additive"))
+    assert "adapter-houlsby" in adapters and "prefix-tuning" in prompts and not adapters & prompts and adapters | prompts < additive
     models = {row["preset"]: row for row in answer(capsys, "models")}
     assert models["minilm-l6"]["here"] and models["llama-2-7b"]["parameters"] == 6_738_415_616
     assert {"sentiment-rt", "sentiment-imdb"} <= {row["preset"] for row in answer(capsys, "tasks")}

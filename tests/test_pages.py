@@ -48,6 +48,11 @@ def test_the_library_shows_every_method(language):
         assert f'id="method-{name}"' in shown and f'href="./?method={name}"' in shown
     assert shown.count("<svg") == 1 + len(catalogue.names("methods"))
     assert shown.count("$$") >= 2 * len(catalogue.names("methods"))
+    kinds = re.findall(r'data-kind="([^"]+)"', shown)
+    assert kinds == ["additive.adapters", "additive.soft-prompts", "additive.other", "reparameterised", "unified", "selective"]
+    adapters, prompts = (shown.partition(f'data-kind="{kind}"')[2].partition("</section>")[0] for kind in kinds[:2])
+    assert 'id="method-adapter-houlsby"' in adapters and 'id="method-prompt-tuning"' in prompts and 'id="method-prefix-tuning"' not in adapters
+    assert {"en": "Additive: soft prompts", "zh": "增量式：软提示"}[language] in shown
     assert "\n" not in shown, "a blank line would end the HTML inside Markdown"
     assert len(re.findall(r'id="([^"]+)"', shown)) == len(set(re.findall(r'id="([^"]+)"', shown)))
 

@@ -188,6 +188,10 @@ def test_every_preset_says_what_it_is_in_chinese(kind):
     assert all(shown[name] == told for name, told in words.PRESETS[kind].items())
 
 
+def test_translated_deviations_are_those_of_the_presets():
+    assert set(words.PRESETS["deviations"]) <= {text for name in names("methods") for text in load_method(name).deviations}
+
+
 @pytest.mark.parametrize("method", names("methods"))
 def test_a_design_is_written_so_that_it_gives_the_same_run(method):
     import shlex

@@ -16,21 +16,21 @@ from lab.design.spec import spec_of
 
 
 def methods(arguments: Namespace) -> Answer:
-    """[{"preset", "name", "family", "paper", "summary", "rank"}]."""
+    """[{"preset", "name", "family", "branch", "paper", "summary", "deltas", "lr"}]; branch: adapters, soft-prompts or other of the additive family, else ""."""
     found = []
     for preset in verbs.methods():
         method = catalogue.load_method(preset)
         found.append({
-            "preset": preset, "name": method.name, "family": method.family, "paper": method.paper.cite if method.paper else "",
+            "preset": preset, "name": method.name, "family": method.family, "branch": method.branch, "paper": method.paper.cite if method.paper else "",
             "summary": method.summary, "deltas": len(method.deltas), "lr": method.training.lr,
         })  # fmt: skip
-    families = sorted({row["family"] for row in found})
+    families = list(dict.fromkeys(name for row in sorted(found, key=lambda row: (row["family"], row["branch"])) for name in (row["family"], row["branch"]) if name))
     if arguments.family:
         if arguments.family not in families:
             raise Refusal(f"There is no family '{arguments.family}'; there are {', '.join(families)}.", "family")
-        found = [row for row in found if row["family"] == arguments.family]
+        found = [row for row in found if arguments.family in (row["family"], row["branch"])]
     return Answer(found, lambda: table(
-        ("preset", "name", "family", "paper"), [(row["preset"], row["name"], row["family"], row["paper"]) for row in found]))  # fmt: skip
+        ("preset", "name", "family", "paper"), [(row["preset"], row["name"], ": ".join(filter(None, (row["family"], row["branch"]))), row["paper"]) for row in found]))  # fmt: skip
 
 
 def models(arguments: Namespace) -> Answer:

@@ -49,7 +49,7 @@ def _verb(verbs: Any, name: str, work: Callable, help: str) -> argparse.Argument
 
 def _methods(verbs: Any) -> None:
     added = _verb(verbs, "methods", describing.methods, "list the method presets")
-    added.add_argument("--family", help="only this family: additive, selective, reparameterised or unified")
+    added.add_argument("--family", help="only this family: additive (or only its adapters, soft-prompts, other), selective, reparameterised or unified")
 
 
 def _models(verbs: Any) -> None:

@@ -14,7 +14,8 @@ whatever libraries print go to standard error). Exit status: 0; 1 when what was 
 stopped); 2 for bad input, with one sentence on standard error.
 
 Values are addressed by path with `--set`: `deltas.0.rank=16` changes the method, `training.checkpoint_every=10` the training,
-`task.train_rows=500` the task. A value is read as YAML: `--set 'deltas.0.at=[attn.q, ffn.up]'`.
+`task.train_rows=500` the task. A value is read as YAML: `--set 'deltas.0.at=[attn.q, ffn.up]'`,
+`--set deltas.0.at=all-linear` (also attn-linear, ffn-linear: every projection there, with the FFN's gate where there is one).
 
 `RUN` is a run's id, the beginning of one (three letters or more), or its name.
 """

@@ -11,7 +11,7 @@ from lab.design.forms import FORMS
 from lab.design.options import Options, option
 from lab.design.refusal import Refusal
 from lab.design.schedules import EnergyAllocation, Schedule, Selection
-from lab.design.space import REPRESENTATIONS, SETS, CompositionName, Family, InsertionName, Nonlinearity, PlaceName, StackName
+from lab.design.space import REPRESENTATIONS, SETS, Branch, CompositionName, Family, InsertionName, Nonlinearity, PlaceName, StackName
 
 
 class Delta(Options):
@@ -120,6 +120,7 @@ class Paper(Options):
     title: str = option("", help="Title.")
     arxiv: str = option("", help="arXiv number.")
     venue: str = option("", help="Where it appeared.")
+    code: str = option("", help="The authors' repository on GitHub, or peft where there is none.")
 
 
 class MethodTraining(Options):
@@ -138,6 +139,7 @@ class Method(Options):
     preset: str = option("", max_length=100, help="The preset that it started from.")
     name: str = option("free design", max_length=100, help="Name for display.")
     family: Family = option("free", help="The survey's family, for grouping.")
+    branch: Branch = option("", help="Of the additive family: adapters, soft-prompts or other.")
     paper: Paper | None = option(None, help="Source.")
     summary: str = option("", max_length=500, help="One sentence on what it does.")
     deltas: list[Delta] = option(default_factory=list, max_length=16, help="The modifications.")
@@ -149,6 +151,11 @@ class Method(Options):
     @classmethod
     def _short_selection(cls, select: Any) -> Any:
         return {"what": select} if isinstance(select, str) else select
+
+    @property
+    def kind(self) -> str:
+        """Family and branch, as `KINDS` has them: additive.adapters, selective."""
+        return f"additive.{self.branch}" if self.family == "additive" and self.branch else self.family
 
     @property
     def positions_taken(self) -> int:

@@ -9,15 +9,9 @@ from lab.design.catalogue import load_method, names
 from lab.design.equation import latex
 from lab.design.forms import FORMS
 from lab.design.method import Delta, Method
+from lab.design.space import KINDS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
-FAMILIES = {
-    "additive": "Additive: adapters and soft prompts",
-    "reparameterised": "Reparameterised: low rank",
-    "selective": "Selective: the model's own weights",
-    "unified": "Unified combinations",
-    "free": "Free designs",
-}
 
 
 def page() -> str:
@@ -30,8 +24,8 @@ def page() -> str:
         "",
     ]
     methods = [load_method(name) for name in names("methods")]
-    for family, title in FAMILIES.items():
-        found = [method for method in methods if method.family == family]
+    for kind, title in KINDS.items():
+        found = [method for method in methods if method.kind == kind]
         if found:
             lines += [f"## {title}", ""]
             for method in found:

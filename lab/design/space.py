@@ -16,6 +16,17 @@ CompositionName = Literal["add", "scaled", "gated", "learned-gate", "rescale"]
 StackName = Literal["encoder", "decoder", "cross"]
 Nonlinearity = Literal["none", "relu", "gelu", "silu", "tanh", "sigmoid", "softmax"]
 Family = Literal["additive", "selective", "reparameterised", "unified", "free"]
+Branch = Literal["", "adapters", "soft-prompts", "other"]  # of the additive family
+KINDS: dict[str, str] = {  # families and branches as the surveys have them, in the order of pages (Lialin et al. 2023, Han et al. 2024)
+    "additive.adapters": "Additive: adapters",
+    "additive.soft-prompts": "Additive: soft prompts",
+    "additive.other": "Additive: other",
+    "additive": "Additive",
+    "reparameterised": "Reparameterised: low rank",
+    "unified": "Unified combinations",
+    "selective": "Selective: the model's own weights",
+    "free": "Free designs",
+}
 
 
 @dataclass(frozen=True)

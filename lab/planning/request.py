@@ -18,7 +18,7 @@ from lab.design.refusal import Refusal
 SHAPE = ("model", "method", "batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "optimizer", "checkpointing", "overrides", "objective",
          "num_labels", "accumulation", "smoothing", "seed", "device", "autocast", "use_cache")  # fmt: skip
 OVER_SPEC = ("batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "device")
-WORDS = ("name", "summary", "paper", "family", "preset", "deviations", "training")  # of a method, which cost no memory
+WORDS = ("name", "summary", "paper", "family", "branch", "preset", "deviations", "training")  # of a method, which cost no memory
 
 
 def check(request: Any) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def flat(document: Any, prefix: str = "") -> dict[str, Any]:
     return {prefix.rstrip("."): document}
 
 
-SAME_BY_NATURE = ("name", "method.name", "method.summary", "method.family", "method.deviations", "method.paper", "tags", "origins")
+SAME_BY_NATURE = ("name", "method.name", "method.summary", "method.family", "method.branch", "method.deviations", "method.paper", "tags", "origins")
 
 
 def those(ids: Any, most: int) -> list[Run]:

@@ -12,7 +12,7 @@ from lab.design.method import Delta
 from lab.design.options import OptionField, fields
 from lab.design.refusal import Refusal
 from lab.design.schedules import EnergyAllocation, Schedule, Selection
-from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, SET_WORDS, SETS, StackName
+from lab.design.space import COMPOSITIONS, INSERTIONS, KINDS, REPRESENTATIONS, SET_WORDS, SETS, StackName
 from lab.design.spec import RunSpec, Training
 from lab.ui.words import TABLE, of_preset
 
@@ -21,7 +21,6 @@ OWN = ("biases", "core", "vectors", "alpha", "rank_scaling", "encoder", "encoder
 TRAINING_MAIN = ("steps", "lr", "batch_size")
 LOGARITHMIC = ("rank",)
 GROUPS = {"schedule": get_args(get_args(Schedule)[0]), "allocation": (EnergyAllocation,)}
-FAMILIES = ("additive", "reparameterised", "unified", "selective", "free")
 
 
 def start() -> dict[str, Any]:
@@ -36,7 +35,7 @@ def schema(language: str = "en") -> dict[str, Any]:
         "start": start(),
         "models": [_model(name, language) for name in catalogue.names("models")],
         "tasks": sorted((_task(name, language) for name in catalogue.names("tasks")), key=lambda item: item["group"]),
-        "methods": sorted((_method(name, language) for name in catalogue.names("methods")), key=lambda item: FAMILIES.index(item["family"])),
+        "methods": sorted((_method(name, language) for name in catalogue.names("methods")), key=lambda item: list(KINDS).index(item["kind"])),
         "delta": [_field(field) for field in fields(Delta) if not field.path.startswith(("schedule", "allocation"))],
         "training": [_field(field) for field in fields(Training)],
         "identity": [_field(field) for field in fields(RunSpec) if field.path in ("seed", "name")],
@@ -123,5 +122,5 @@ def own_tasks(language: str) -> list[dict[str, str]]:
 
 def _method(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("methods", name)
-    family = document.get("family", "free")
-    return {"name": name, "title": document.get("name", name), "family": family, "group": _said(language, f"method.{family}"), "help": of_preset(language, "methods", name, document.get("summary", ""))}
+    method = catalogue.method_of(name)
+    return {"name": name, "title": document.get("name", name), "kind": method.kind, "group": _said(language, f"method.{method.kind}"), "help": of_preset(language, "methods", name, document.get("summary", ""))}

@@ -35,7 +35,7 @@ def save(asked: Any) -> dict[str, str]:
         method = _spec(asked).method
         name = str(asked.get("name") or "")
         taken = {*catalogue.names("methods"), *own.names("methods")} - {method.preset if method.preset not in catalogue.names("methods") else ""}
-        document = {**writing.brief(method), "name": name, "family": "free"}
+        document = {**writing.brief(method), "name": name, "family": "free", "branch": ""}
         document.pop("preset", None)
         own.save("methods", name, document, tuple(taken))
     except Refusal as problem:

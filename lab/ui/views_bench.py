@@ -12,7 +12,7 @@ from lab.design.rules import notes as notes_on
 from lab.ui.answering import Answer
 from lab.ui.markup import esc, percent, weights
 from lab.ui.refusing import refused
-from lab.ui.words import TABLE, of_preset, say
+from lab.ui.words import TABLE, deviation, of_preset, say
 
 
 def costs(found: Answer, language: str) -> str:
@@ -103,6 +103,6 @@ def notes(method: Method, language: str) -> str:
         link = f' <a href="https://arxiv.org/abs/{esc(paper.arxiv)}" target="_blank" rel="noreferrer noopener">arXiv {esc(paper.arxiv)}</a>' if paper.arxiv else ""
         parts.append(f'<p class="lab-muted">{esc(paper.cite)}. <cite>{esc(paper.title)}</cite>{". " if paper.title else ""}{esc(paper.venue)}.{link}</p>')
     if method.deviations:
-        points = "".join(f"<li>{esc(text)}</li>" for text in method.deviations)
+        points = "".join(f"<li>{esc(deviation(language, text))}</li>" for text in method.deviations)
         parts.append(f'<details><summary>{esc(say(language, "notes.deviations"))}</summary><ul>{points}</ul></details>')
     return "".join(parts)

@@ -12,12 +12,12 @@ from lab.design.catalogue import load_method
 from lab.design.figure import figure
 from lab.design.method import Method
 from lab.design.nearest import Near, nearest, neighbours
+from lab.design.space import KINDS
 from lab.models import resolve
 from lab.ui import map as space
 from lab.ui import published
 from lab.ui.markup import esc
-from lab.ui.schema import FAMILIES
-from lab.ui.words import of_preset, say
+from lab.ui.words import deviation, of_preset, say
 
 SHOWN_ON = "minilm-l6"  # the bundled model: its block is what the figures show
 DEFINITIONS = re.compile(r"<defs>.*?</defs>", re.DOTALL)
@@ -25,18 +25,18 @@ DEFINITIONS = re.compile(r"<defs>.*?</defs>", re.DOTALL)
 
 @functools.cache
 def methods() -> dict[str, Method]:
-    """Every method preset, family by family."""
+    """Every method preset, family by family, the additive ones branch by branch."""
     found = {name: load_method(name) for name in catalogue.names("methods")}
-    return dict(sorted(found.items(), key=lambda item: (FAMILIES.index(item[1].family), item[1].name.lower())))
+    return dict(sorted(found.items(), key=lambda item: (list(KINDS).index(item[1].kind), item[1].name.lower())))
 
 
 @functools.lru_cache(maxsize=2)
 def gallery(language: str) -> str:
     """All cards as HTML inside one Markdown text (equations stand in it as LaTeX). Without blank lines, which would end the HTML."""
     parts = []
-    for family, group in groupby(methods().items(), key=lambda item: item[1].family):
+    for kind, group in groupby(methods().items(), key=lambda item: item[1].kind):
         cards = "".join(_card(name, method, language) for name, method in group)
-        parts.append(f'<section class="lab-family"><h2 id="family-{esc(family)}">{esc(say(language, "method." + family))}</h2><div class="lab-gallery">{cards}</div></section>')
+        parts.append(f'<section class="lab-family" data-kind="{esc(kind)}"><h2 id="family-{esc(kind)}">{esc(say(language, "method." + kind))}</h2><div class="lab-gallery">{cards}</div></section>')
     return f'<div class="lab-library">{_shared()}{"".join(parts)}</div>'.replace("\n", " ")
 
 
@@ -47,7 +47,7 @@ def _shared() -> str:
 
 
 def _card(name: str, method: Method, language: str) -> str:
-    words = " ".join([name, method.name, method.family, method.summary, of_preset(language, "methods", name, ""), method.paper.cite if method.paper else ""]).lower()
+    words = " ".join([name, method.name, method.family, method.branch, say(language, "method." + method.kind), method.summary, of_preset(language, "methods", name, ""), method.paper.cite if method.paper else ""]).lower()
     body = anatomy(resolve(SHOWN_ON).config)
     formulas = "".join(f'<div class="lab-formula">$${esc(line)}$$</div>' for line in equation.latex(method, body))
     drawing = DEFINITIONS.sub("", figure(method, body, language))
@@ -70,7 +70,7 @@ def _paper(method: Method) -> str:
 def _deviations(method: Method, language: str) -> str:
     if not method.deviations:
         return ""
-    rows = "".join(f"<li>{esc(text)}</li>" for text in method.deviations)
+    rows = "".join(f"<li>{esc(deviation(language, text))}</li>" for text in method.deviations)
     return f'<details><summary>{esc(say(language, "notes.deviations"))}</summary><ul>{rows}</ul></details>'
 
 

@@ -21,6 +21,11 @@ def of_preset(language: str, kind: str, name: str, english: str) -> str:
     return PRESETS[kind].get(name, english) if language == "zh" else english
 
 
+def deviation(language: str, english: str) -> str:
+    """Where a preset differs from its paper, in the reader's language; in English where there is no Chinese."""
+    return PRESETS["deviations"].get(english, english) if language == "zh" else english
+
+
 def say(language: str, key: str, **values: Any) -> str:
     """The words of a key in a language, with {name} filled in."""
     text = TABLE[key][LANGUAGES.index(language)]
