@@ -1,9 +1,10 @@
-"""Every method preset on a bundled task, in one table: python benchmarks/presets.py [--steps 150] [--only lora mam] [--write docs/results.md]
+"""Every method preset on a bundled task, in one table: python benchmarks/presets.py [--seeds 0 1 2] [--only lora mam] [--write docs/results.md]
 
-Each is trained in this process with its own default settings, on the same model, task, seed and batches, one after another;
-`head-only` (a frozen model with a trained head) is the baseline that all must beat. Results are kept as they come in --results (those of
-the table in docs/ are committed), so that an interrupted benchmark goes on where it was; a row of which the preset, the model, the task or
-the training has changed since is trained again, and --again trains every row. Accuracy is on the whole validation split, at the last step.
+Each is trained in this process with its own default settings, on the same model, task and batches, seed by seed, one after another;
+`head-only` (a frozen model with a trained head) is the baseline that all must beat. Results are kept per preset and seed as they come in
+--results (those of the table in docs/ are committed), so that an interrupted benchmark goes on where it was; one of which the preset, the
+model, the task or the training has changed since is trained again, --again trains every one, and --table trains none. A row takes 1 to 1.5
+minutes of one core per seed. Accuracy is on the whole validation split, at the last step.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import hashlib
 import json
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -34,39 +36,58 @@ def main() -> int:
     parser.add_argument("--model", default="minilm-l6", help="model preset")
     parser.add_argument("--task", default="sentiment-rt", help="task preset")
     parser.add_argument("--steps", type=int, default=150, help="optimizer steps of each run")
-    parser.add_argument("--seed", type=int, default=0, help="seed of each run")
-    parser.add_argument("--only", nargs="*", help="these presets only")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the runs of each preset")
+    parser.add_argument("--only", nargs="*", help="these presets only; the table has all that there are")
     parser.add_argument("--results", type=Path, default=Path(__file__).with_name("presets.json"), help="where results are kept as they come")
-    parser.add_argument("--again", action="store_true", help="train every row, also those that are there")
+    parser.add_argument("--again", action="store_true", help="train every run, also those that are there")
+    parser.add_argument("--table", action="store_true", help="train nothing: the table of what is there")
     parser.add_argument("--write", type=Path, help="a Markdown file for the table")
     given = parser.parse_args()
-    wanted = given.only or [BASELINE, *(name for name in names("methods") if name != BASELINE)]
-    for name in wanted:
-        spec = spec_for(given, name)
-        if not given.again and kept(given.results).get(name, {}).get("spec") == fingerprint(spec):
-            continue
-        result = run(given, spec)
-        given.results.parent.mkdir(parents=True, exist_ok=True)
-        given.results.write_text(json.dumps({**kept(given.results), name: result}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        print(f"{name}: {result['accuracy']:.3f}", flush=True)
-    found = kept(given.results)
-    text = table(given, {name: found[name] for name in wanted})
+    every = [BASELINE, *(name for name in names("methods") if name != BASELINE)]
+    for seed in [] if given.table else given.seeds:  # seed by seed, so that an interrupted benchmark has whole columns
+        for name in given.only or every:
+            spec = spec_for(given, name, seed)
+            if given.again or kept(given.results).get(name, {}).get(str(seed), {}).get("spec") != fingerprint(spec):
+                keep(given.results, name, seed, run(spec))
+    rows = {name: row for name in every if (row := summary(given, name))}
+    text = table(given, rows)
     print(text)
     if given.write:
         given.write.write_text(text, encoding="utf-8")
-    floor = found.get(BASELINE, {}).get("accuracy", 0.0)
-    return int(any(found[name]["accuracy"] <= floor for name in wanted if name != BASELINE))
+    floor = rows[BASELINE]["accuracy"] if BASELINE in rows else 0.0
+    return int(any(row["accuracy"] <= floor for name, row in rows.items() if name != BASELINE and name in (given.only or every)))
 
 
-def kept(path: Path) -> dict[str, dict[str, Any]]:
-    """The results so far, by preset."""
+def kept(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """The results so far, by preset and seed."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def spec_for(given: argparse.Namespace, name: str) -> RunSpec:
-    """The run of one preset, with its own default settings."""
+def keep(path: Path, name: str, seed: int, result: dict[str, Any]) -> None:
+    """Put one result beside the others."""
+    now = kept(path)
+    now.setdefault(name, {})[str(seed)] = result
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    print(f"{name}, seed {seed}: {result['accuracy']:.3f}", flush=True)
+
+
+def summary(given: argparse.Namespace, name: str) -> dict[str, Any] | None:
+    """Mean and sample deviation over the seeds of a preset as it is now; where there is none, over what it was, marked `old`. None: never trained."""
+    found = kept(given.results).get(name, {})
+    current = {seed: row for seed, row in found.items() if row["spec"] == fingerprint(spec_for(given, name, int(seed)))}
+    rows = list((current or found).values())
+    if not rows:
+        return None
+    accuracies = [row["accuracy"] for row in rows]
+    deviation = statistics.stdev(accuracies) if len(rows) > 1 else None
+    return {**rows[0], "accuracy": statistics.fmean(accuracies), "deviation": deviation, "seeds": len(rows), "old": not current, "days": [row["on"] for row in rows]}
+
+
+def spec_for(given: argparse.Namespace, name: str, seed: int) -> RunSpec:
+    """The run of one preset and seed, with the preset's own default settings."""
     training = {"steps": given.steps, "evaluate_every": given.steps, "evaluation_rows": 100, "energy": False, "keep_checkpoints": 1}
-    return spec_of({"model": given.model, "task": given.task, "method": name, "training": training, "seed": given.seed})
+    return spec_of({"model": given.model, "task": given.task, "method": name, "training": training, "seed": seed})
 
 
 def fingerprint(spec: RunSpec) -> str:
@@ -77,7 +98,7 @@ def fingerprint(spec: RunSpec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def run(given: argparse.Namespace, spec: RunSpec) -> dict[str, Any]:
+def run(spec: RunSpec) -> dict[str, Any]:
     """One preset: its accuracy at the end, weights at the start and at the end, learning rate."""
     from lab.training import Record, train
 
@@ -87,25 +108,28 @@ def run(given: argparse.Namespace, spec: RunSpec) -> dict[str, Any]:
     return told | {"accuracy": result["metrics"]["accuracy"], "lr": spec.lr, "spec": fingerprint(spec), "on": time.strftime("%Y-%m-%d")}
 
 
-def table(given: argparse.Namespace, found: dict[str, dict[str, Any]]) -> str:
+def table(given: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> str:
     """The table as Markdown, best first."""
-    floor = found.get(BASELINE, {}).get("accuracy")
+    floor = rows[BASELINE]["accuracy"] if BASELINE in rows else None
+    days = [day for row in rows.values() for day in row["days"]]
     lines = [
         "# Every preset on one task",
         "",
-        f"{given.model} on {given.task}: {given.steps} steps of 32 rows, seed {given.seed}, each with its own default settings, on a CPU.",
-        f"Written by `python benchmarks/presets.py --steps {given.steps} --write docs/results.md`. One seed and one short run each: it shows",
-        "that every method learns, not which is best; that needs several seeds and a search for each one's learning rate.",
-        f"Trained between {min(row['on'] for row in found.values())} and {max(row['on'] for row in found.values())}; a row is trained again when its preset changes.",
+        f"{given.model} on {given.task}: {given.steps} steps of 32 rows, each preset with its own default settings, on a CPU. Accuracy on the whole",
+        "validation split: mean ± sample deviation over so many seeds. Short runs at one learning rate each: they show that every method learns, and",
+        "by how much seeds differ; which is best needs a search for each one's learning rate.",
+        f"Written by `python benchmarks/presets.py --steps {given.steps} --write docs/results.md`; trained between {min(days)} and {max(days)}. A run is",
+        "trained again when its preset changes; † marks a row whose preset has changed since." if any(row["old"] for row in rows.values()) else "trained again when its preset changes.",
         "",
-        "| method | accuracy | over the frozen model with a trained head | trained weights | at the end | of the model | learning rate |",
-        "|---|---|---|---|---|---|---|",
+        "| method | accuracy | seeds | over the frozen model with a trained head | trained weights | at the end | of the model | learning rate |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for name, row in sorted(found.items(), key=lambda item: -item[1]["accuracy"]):
+    for name, row in sorted(rows.items(), key=lambda item: -item[1]["accuracy"]):
         gain = "baseline" if name == BASELINE else "" if floor is None else f"{100 * (row['accuracy'] - floor):+.1f}"
+        spread = "" if row["deviation"] is None else f" ± {row['deviation']:.3f}"
         lines.append(
-            f"| {name} | {row['accuracy']:.3f} | {gain} | {weights(row['trainable'])} | {weights(row['trainable_final'])} "
-            f"| {percent(row['percent'])} | {row['lr']:g} |"
+            f"| {name}{' †' if row['old'] else ''} | {row['accuracy']:.3f}{spread} | {row['seeds']} | {gain} | {weights(row['trainable'])} "
+            f"| {weights(row['trainable_final'])} | {percent(row['percent'])} | {row['lr']:g} |"
         )
     return "\n".join(lines) + "\n"
 
