@@ -38,6 +38,13 @@ settings.register_profile("thorough", max_examples=3000, **_COMMON)
 settings.load_profile("lab")
 
 
+def pytest_sessionfinish() -> None:
+    if os.environ.get("LAB_FIDELITY"):
+        import comparing
+
+        comparing.write(os.environ["LAB_FIDELITY"])
+
+
 @pytest.fixture
 def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh, empty LAB_HOME for one test, also for the processes that it starts."""

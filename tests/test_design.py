@@ -44,6 +44,19 @@ def test_published_counts(name: str, method: str, changes: dict, what: str, numb
     assert getattr(count(load_method(method, changes), model(name)), what) == number
 
 
+def test_families_are_those_of_the_surveys() -> None:
+    """Inside additive, adapters are what maps the hidden state through a bottleneck, soft prompts what adds virtual tokens or slots."""
+    for method in map(load_method, names("methods")):
+        forms = {delta.form for delta in method.deltas}
+        assert bool(method.branch) == (method.family == "additive"), method.preset
+        assert (method.family == "selective") == (method.select is not None and not forms), method.preset
+        if method.branch:
+            soft = bool(forms & {"tokens", "slots"}) and method.preset != "adapter-parallel-multihead"
+            assert method.branch == ("soft-prompts" if soft else "other" if forms == {"scale"} else "adapters"), method.preset
+        assert method.family != "reparameterised" or forms == {"lowrank"}
+        assert method.family != "unified" or len(method.deltas) > 1
+
+
 @pytest.mark.parametrize(
     ("method", "changes", "percent"),
     [("prefix-tuning", {"deltas.0.rank": 200}, 3.6), ("adapter-pfeiffer", {"deltas.0.rank": 600}, 7.2), ("mam", {"deltas.0.encoder": "none"}, 6.7),
@@ -53,6 +66,16 @@ def test_published_percentages_on_bart_large(method: str, changes: dict, percent
     found = count(load_method(method, changes), model("bart-large"))
     weights = 100 * (found.trainable - found.biases) / found.total  # the paper's formulas leave biases out
     assert weights == pytest.approx(percent, abs=0.1)
+
+
+@pytest.mark.parametrize("table", [name for name in names("sweeps") if name.startswith("he-2022")])
+def test_prefixes_of_he_et_al_are_trained_through_their_network(table: str) -> None:
+    """Appendix A.3 and the released scripts (mid_dim 800), with positions as they are there; valid on the models of the paper."""
+    document = read("sweeps", table)
+    for row in document["rows"]:
+        method = load_method(row["method"], row["set"])
+        assert all((d.encoder, d.encoder_width, d.positions) == ("mlp", 800, "keep") for d in method.deltas if d.form == "slots"), row["label"]
+        assert not [problem for base in document["bases"] for problem in problems(method, anatomy(model(base["model"]).config))], row["label"]
 
 
 @pytest.mark.parametrize("method", ["mam", "prefix-lora-ffn"])

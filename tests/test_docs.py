@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 from laws import check_laws
 
 from lab.design import forms, reference
+from lab.design.catalogue import names
 from lab.design.forms import FORMS
 from lab.design.method import Method
 from lab.design.options import validate
@@ -23,6 +25,17 @@ def example(language: str) -> str:
 
 def test_the_page_of_methods_is_current() -> None:
     assert reference.main(["--check"]) == 0, "run: python -m lab.design.reference"
+
+
+def test_the_page_of_fidelity_is_current() -> None:
+    """It is that of the presets and of benchmarks/fidelity.json, whose comparisons are all of presets and within bounds."""
+    spec = importlib.util.spec_from_file_location("fidelity", DOCS.parent / "benchmarks" / "fidelity.py")
+    fidelity = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fidelity)
+    assert fidelity.main(["--check"]) == 0, "run: python benchmarks/fidelity.py --page"
+    rows = fidelity.kept()["comparisons"]
+    assert rows and {row["method"] for row in rows} <= set(names("methods")) and all(0 <= row["error"] <= 1e-4 for row in rows)
+    assert {row["against"].split()[0] for row in rows} >= {"peft"}
 
 
 @pytest.mark.parametrize("architecture", ["bert", "bart", "llama"])

@@ -10,6 +10,7 @@ import functools
 
 import pytest
 import torch
+from comparing import told
 from laws import SMALL, shake
 from tiny import TEXT, tiny, tiny_batch, tiny_tokenizer
 from transformers import AttentionInterface, AttentionMaskInterface
@@ -100,7 +101,9 @@ def test_a_prefix_by_concatenation_is_the_gated_form(architecture: str, attn: st
     if ours.dim() == 3 and ours.shape[1] == batch["attention_mask"].shape[1]:  # padded queries may see nothing at all
         ours, theirs, plain = (logits[batch["attention_mask"].bool()] for logits in (ours, theirs, plain))
     assert (ours - plain).abs().max() > 1e-2
-    assert (ours - theirs).abs().max() <= 1e-5 * max(1.0, float(ours.abs().max()))
+    error = float((ours - theirs).abs().max()) / max(1.0, float(ours.abs().max()))
+    told("prefix-tuning", "Eq. 7-10 of He et al., (1 − λ)h + λΔh written out", "outputs", error, architecture)
+    assert error <= 1e-5
 
 
 def test_a_prefix_on_deberta_is_the_gated_form(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +190,7 @@ def test_lora_is_a_linear_scaled_parallel_adapter_without_biases(architecture: s
     assert abs(loss - other) <= 1e-6
     for name, gradient in one.items():
         twin = two[name.removesuffix(".A") + ".down" if name.endswith(".A") else name.removesuffix(".B") + ".up"]
+        told("lora", "a linear scaled parallel adapter without biases (He et al., section 3.2)", "gradients", float((gradient - twin).abs().max()) / max(1.0, float(twin.abs().max())), architecture)
         assert torch.allclose(gradient, twin, atol=1e-6, rtol=1e-5), name
 
 

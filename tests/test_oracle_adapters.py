@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from comparing import told
 from safetensors.torch import load_file, save_file
 from tiny import tiny, tiny_batch
 
@@ -29,6 +30,7 @@ PYTHON = ROOT / ".venv-adapters" / "bin" / "python"
 pytestmark = [pytest.mark.oracle]
 
 TOLERANCE = 1e-5
+ADAPTERS = "adapters 1.3.0"
 OBJECTIVE = {"bert": None, "bart": "seq2seq", "t5": "seq2seq", "gpt2": "causal", "llama": "causal"}
 POST_NORM = ("bert", "bart")
 WIDTH, RANK, SLOTS, HIDDEN = 32, 8, 4, 13  # of tiny models; reduction 4 gives a bottleneck of 8
@@ -151,18 +153,20 @@ def test_outputs_and_gradients_equal_those_of_adapters(name: str, oracle) -> Non
     table = model.get_input_embeddings().weight.requires_grad_(True)
     outputs = _outputs(model, batch)
     assert (outputs - theirs["plain"]).abs().max() > 1e-3, "nothing would be compared"
-    close("outputs", outputs, theirs["logits"])
+    told(preset, ADAPTERS, "outputs", close("outputs", outputs, theirs["logits"]), architecture)
     (outputs * weights).sum().backward()
-    close("input embeddings", table.grad, theirs["embedding"])
-    for key, (mine, source, view) in pairs.items():
-        close(f"gradient of {key}", mine.grad, view(theirs[f"gradient/{source}"]))
+    errors = [close("input embeddings", table.grad, theirs["embedding"])]
+    errors += [close(f"gradient of {key}", mine.grad, view(theirs[f"gradient/{source}"])) for key, (mine, source, view) in pairs.items()]
+    told(preset, ADAPTERS, "gradients", max(errors), architecture)
 
 
-def close(name: str, mine: torch.Tensor, theirs: torch.Tensor) -> None:
+def close(name: str, mine: torch.Tensor, theirs: torch.Tensor) -> float:
+    """The error, relative to the size of what is compared."""
     assert mine.shape == theirs.shape, name
     mine, theirs = mine.detach(), theirs.detach()
     error, size = float((mine - theirs).abs().max()), max(1.0, float(theirs.abs().max()))
     assert error <= TOLERANCE * size, f"{name}: {error:.1e} apart, of {size:.2g}"
+    return error / size
 
 
 # -- which tensor of theirs is which of ours: {our name: (our tensor, their name, the view of it that is ours)} ----------------------

@@ -13,8 +13,10 @@ from __future__ import annotations
 import copy
 import functools
 
+import peft
 import pytest
 import torch
+from comparing import told
 from oracles import peft_side
 from peft.optimizers import create_loraplus_optimizer
 from tiny import tiny, tiny_batch
@@ -27,6 +29,7 @@ from lab.training.optimizers import make_optimizer
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore::UserWarning")]  # peft on Conv1D and on norms
 
 TOLERANCE = 1e-5
+PEFT = f"peft {peft.__version__}"
 OBJECTIVE = {"bert": "classification", "bart": "seq2seq", "t5": "seq2seq", "gpt2": "causal", "llama": "causal"}
 ALL_LINEAR = ["attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.down"]
 
@@ -51,12 +54,14 @@ def projected(values: torch.Tensor, batch) -> torch.Tensor:
     return (values * weights).sum()
 
 
-def close(name: str, mine: torch.Tensor, theirs: torch.Tensor) -> None:
+def close(name: str, mine: torch.Tensor, theirs: torch.Tensor) -> float:
+    """The error, relative to the size of what is compared."""
     assert mine is not None and theirs is not None, f"{name} has no gradient on one side"
     assert mine.shape == theirs.shape, name
     mine, theirs = mine.detach(), theirs.detach()
     error, size = float((mine - theirs).abs().max()), max(1.0, float(theirs.abs().max()))
     assert error <= TOLERANCE * size, f"{name}: {error:.1e} apart, of {size:.2g}"
+    return error / size
 
 
 def compare(architecture: str, method, build, objective="of the architecture") -> None:
@@ -74,13 +79,12 @@ def compare(architecture: str, method, build, objective="of the architecture") -
     mine, other = outputs(ours.eval(), batch), outputs(theirs.eval(), batch, virtual)
     plain = outputs(pristine(architecture, objective), batch)
     assert (mine - plain).abs().max() > 1e-3, "nothing would be compared"
-    close("logits", mine, other)
+    told(method.preset, PEFT, "outputs", close("logits", mine, other), architecture)
     projected(mine, batch).backward()
     projected(other, batch).backward()
-    close("input embeddings", tables[0].grad, tables[1].grad)
-    for pair in pairs:
-        if pair.mine.requires_grad:
-            close(pair.name, pair.mine.grad, pair.ours(pair.theirs.grad))
+    errors = [close("input embeddings", tables[0].grad, tables[1].grad)]
+    errors += [close(pair.name, pair.mine.grad, pair.ours(pair.theirs.grad)) for pair in pairs if pair.mine.requires_grad]
+    told(method.preset, PEFT, "gradients", max(errors), architecture)
 
 
 @pytest.mark.parametrize("at", ["attention", "all"])
@@ -195,6 +199,6 @@ def test_adalora_keeps_the_triplets_that_peft_keeps() -> None:
         budget, pattern = allocator.update_and_allocate(theirs.base_model.model, step)
         assert mine.budget(step) == (budget, pattern is not None)
         for pair in pairs:
-            close(f"{pair.name} after step {step}", pair.mine, pair.ours(pair.theirs))
+            told("adalora", f"{PEFT}, its RankAllocator", "weights and masks after each of 60 steps", close(f"{pair.name} after step {step}", pair.mine, pair.ours(pair.theirs)), "bert")
         if pattern is not None:
             assert sum(int(kept.sum()) for kept in mine.kept.values()) == budget == sum(map(sum, pattern.values()))

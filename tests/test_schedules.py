@@ -8,6 +8,7 @@ import math
 
 import pytest
 import torch
+from comparing import told
 from tiny import tiny, tiny_batch
 
 from lab.design.catalogue import load_method
@@ -101,6 +102,7 @@ def test_adalora_penalty() -> None:
             gram = [[float(a @ b) - (i == j) for j, b in enumerate(rows)] for i, a in enumerate(rows)]
             norms.append(math.sqrt(sum(value**2 for row in gram for value in row)))
     penalty = run.attached.penalty()
+    told("adalora", "its formula (loralib/utils.py)", "orthogonality penalty", abs(float(penalty.detach()) - 0.3 * sum(norms) / len(norms)), "bert")
     assert float(penalty.detach()) == pytest.approx(0.3 * sum(norms) / len(norms), rel=1e-5)
     penalty.backward()
     assert all(d.A.grad.any() and d.B.grad.any() and d.core.grad is None for d in run.attached.deltas.values())
@@ -190,6 +192,7 @@ def test_aflora_code_freezes_as_the_released_rule_does() -> None:
             schedule.after_step(step)
             left.setdefault(rule, []).append(len(schedule.training()))
     expected = released_freezing(gradients, 1000, 50, 300)
+    told("aflora", "the released rule, from its formula (glue/utils.py)", "how many of 48 tensors still train after each of 1,000 steps", max(abs(a - b) for a, b in zip(left["code"], expected, strict=True)), "bert")
     assert left["code"] == expected
     assert expected[50] == 48 and 0 < expected[100] < 48 and expected[-1] == 0 and len(set(expected)) > 5
     assert max(abs(a - b) for a, b in zip(left["paper"], expected, strict=True)) >= 8
@@ -298,6 +301,7 @@ def test_diff_pruning_penalty(structured: bool) -> None:
             difference.gate.add_(torch.randn(difference.gate.shape, generator=generator))
             gates = difference.gate.flatten().tolist() + ([float(difference.group)] if structured else [])
             expected += sum(1 / (1 + math.exp(-(gate - math.log(1.5 / 1.5)))) for gate in gates)
+    told("diff-pruning", "its formula (examples/run_glue_diffpruning.py)", "L0 penalty, relative", abs(float(run.attached.penalty().detach()) / (1e-3 * expected) - 1), "bert")
     assert float(run.attached.penalty().detach()) == pytest.approx(1e-3 * expected, rel=1e-5)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import told
 from laws import check_laws
 from tiny import tiny, tiny_batch
 
@@ -43,6 +44,7 @@ def test_a_start_is_what_it_says(init: str) -> None:
     for delta in attached.deltas.values():
         before, now = projection(plain, delta.key).weight.detach(), projection(model, delta.key).weight.detach()
         change = 2 * (delta.B @ delta.core @ delta.A).detach()
+        told("lamda", "the pretrained weight", f"W − s·B·S·A plus s·B·S·A at the start, init {init}", float((now + change - before).abs().max()), "bert")
         torch.testing.assert_close(now + change, before, atol=1e-5, rtol=0)
         assert (init in RESIDUAL) == bool(change.any()) == (not torch.equal(now, before))
         if init in ("spectral", "spectral-minor", "spectral-zero-core"):
@@ -83,6 +85,7 @@ def test_dropout_with_a_spectral_start(init: str) -> None:
         mine = module(x)
         torch.manual_seed(11)
         expected = F.linear(x, module.weight, module.bias) + 1.5 * F.dropout(x, 0.5) @ (delta.B @ delta.core @ delta.A).T
+        told("lamda", "W_res·x + b + s·B·S·A·dropout(x), with the same mask", "outputs in training", float((mine - expected).abs().max()) / max(1.0, float(expected.abs().max())), "bert")
         torch.testing.assert_close(mine, expected, atol=1e-5, rtol=1e-5)
         assert (mine - F.linear(x, module.weight, module.bias) - 1.5 * x @ (delta.B @ delta.core @ delta.A).T).abs().max() > 1e-3
 
@@ -93,15 +96,17 @@ def test_the_energy_that_ranks_keep_is_told_of_both_orders(order: str, within: s
     allocation = {"name": "energy", "rank_min": 2, "rank_max": 12, "order": order, "within": within}
     model = copy.deepcopy(pristine())
     attached = attach(model, load_method("lamda-plus-plus", {"deltas.0.rank": 7, "deltas.0.allocation": allocation}), seed=1)
-    told = attached.measurements()
-    energies = {}
+    said = attached.measurements()
+    energies, worst = {}, 0.0
     for delta in attached.deltas.values():
         weight = attached.binder.target(delta)[0].weight() + delta.B @ delta.core @ delta.A
         energy = np.cumsum(np.linalg.svd(weight.detach().double().numpy(), compute_uv=False) ** 2)
         energies[delta.key] = energy / energy[-1]
-        assert told[f"energy/{delta.key}"] == pytest.approx(energies[delta.key][11] - energies[delta.key][1], abs=1e-4)
+        worst = max(worst, abs(said[f"energy/{delta.key}"] - (energies[delta.key][11] - energies[delta.key][1])))
+        assert said[f"energy/{delta.key}"] == pytest.approx(energies[delta.key][11] - energies[delta.key][1], abs=1e-4)
+    told("lamda-plus-plus", "numpy's singular values", "energy scores of the projections", worst, "bert")
     mine = np.mean([energies[delta.key][delta.A.shape[0] - 1] for delta in attached.deltas.values()])
-    assert told[f"energy_kept/{order}"] == pytest.approx(mine, abs=1e-4)
-    assert told["energy_kept/larger-where-more-is-lost"] > told["energy_kept/larger-where-less-is-lost"]
+    assert said[f"energy_kept/{order}"] == pytest.approx(mine, abs=1e-4)
+    assert said["energy_kept/larger-where-more-is-lost"] > said["energy_kept/larger-where-less-is-lost"]
     ranks = [delta.A.shape[0] for delta in attached.deltas.values()]
     assert (min(ranks), max(ranks), sum(ranks)) == (2, 12, 7 * len(ranks))
