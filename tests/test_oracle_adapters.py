@@ -70,7 +70,7 @@ def _cases() -> dict[str, tuple[str, list, Method]]:
             adapter = _bottleneck(1, x=reads)
             every |= {
                 "prefix-flat": (["PrefixTuningConfig", {**PREFIX, "flat": True}], ("prefix-tuning", {"deltas.0.rank": SLOTS})),
-                "prefix-mlp": (["PrefixTuningConfig", PREFIX], ("prefix-tuning-mlp", slots)),
+                "prefix-mlp": (["PrefixTuningConfig", PREFIX], ("prefix-tuning-mlp", slots | {"deltas.0.positions": "keep"})),
                 "mam": ([["PrefixTuningConfig", PREFIX], ["ParBnConfig", {**ADAPTER, "scaling": 4.0}]], ("mam", slots | adapter)),
                 "unipelt": (_unipelt(), ("unipelt-apl", _unipelt_options())),
             }

@@ -103,6 +103,15 @@ def test_a_run_says_what_its_best_was_judged_on(store, state, some, said):
     assert said in views_runs.head(run, run.id, None, {}, "en") and "1,066 条验证样本" in views_runs.head(run, run.id, None, {}, "zh")
 
 
+def test_a_run_that_shares_out_rank_tells_what_each_order_keeps(store):
+    spec = {**SPEC, "method": catalogue.load_method("lamda-plus-plus").document()}
+    kept = {"energy_kept/larger-where-more-is-lost": (3, 0.62), "energy_kept/larger-where-less-is-lost": (3, 0.58)}
+    told = {language: views_runs.head(finished(store, spec=spec), "", None, kept, language) for language in ("en", "zh")}
+    for shown in told.values():
+        assert "62 %" in shown and "58 %" in shown.partition("larger-where-less-is-lost")[2] and "62 %" in shown.partition("larger-where-less-is-lost")[0]
+    assert "Energy kept" in told["en"] and "保留的能量" in told["zh"] and "Energy kept" not in views_runs.head(finished(store), "", None, {}, "en")
+
+
 def test_readings_are_curves_by_site_and_layer(store):
     rows = [(step, f"delta_norm/encoder.{layer}.attn.q", 0.1 * layer * step) for layer in range(4) for step in (0, 1, 3)]
     rows += [(3, "gate/encoder.1.ffn.out", 0.5), (3, "loss", 1.0), (1, "delta_norm/encoder.2.attn.v", math.nan), (3, "delta_norm/encoder.2.attn.v", 2.0)]

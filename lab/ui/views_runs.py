@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from lab.design import numbers
+from lab.design.schedules import EnergyAllocation
 from lab.runs import RESUMABLE, Run
 from lab.ui import reading
 from lab.ui.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
 from lab.ui.refusing import refused
 from lab.ui.words import metric_name, say
 from lab.verbs import changed
+
+
+ORDERS = get_args(EnergyAllocation.model_fields["order"].annotation)
 
 
 def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any], language: str) -> str:
@@ -116,10 +120,17 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
     return facts
 
 
+def order_of(run: Run) -> str:
+    """The order in which a run shares out rank by energy; "" where it does not."""
+    method = run.spec.get("method")
+    deltas = method.get("deltas") or () if isinstance(method, dict) else ()
+    return next((str(delta["allocation"].get("order", "")) for delta in deltas if delta.get("allocation")), "")
+
+
 def _energy_kept(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, str]]:
     """Of a run that shares out rank by energy: how much of the weights' energy its ranks keep, and how much those of the other order would."""
     kept = {name.partition("/")[2]: percent(100 * value) for name, (_, value) in latest.items() if name.startswith("energy_kept/")}
-    own = next((delta["allocation"]["order"] for delta in run.spec["method"]["deltas"] if delta.get("allocation")), "")
+    own = order_of(run)
     if own not in kept:
         return []
     others = " · ".join(f"<code>{esc(order)}</code> {share}" for order, share in kept.items() if order != own)

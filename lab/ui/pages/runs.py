@@ -76,6 +76,9 @@ def look(chosen: dict[str, Any], seen: Seen, language: str) -> Answer:
 def _detail(run: Run, language: str, fresh: bool) -> dict[str, Any]:
     drawn, series = curves.of_run(run)
     latest = {name: (int(steps[-1]), float(values[-1])) for name, (steps, values, _) in series.items()}
+    if views_runs.order_of(run):
+        kept = default().store.latest(run.id, [f"energy_kept/{order}" for order in views_runs.ORDERS])
+        latest |= {name: (step, value) for name, (step, value, _) in kept.items()}
     return {"head": views_runs.head(run, run.id, reading.eta(run, series), latest, language), "charts": drawn, "memory": memory.of_run(run, series),
             **({"spec": views_runs.spec(run, language)} if fresh else {}), "log": default().log_tail(run.id, LOG_LINES),
             **({"predictions": views_readings.predictions(run, language)} if fresh or run.over else {}),
