@@ -15,9 +15,9 @@ from lab.design.refusal import Refusal
 from lab.design.spec import Training
 from lab.design.task import COLUMNS
 from lab.export import FORMATS
-from lab.ui.door import settings
 from lab.tasks.gathering import HUB_ROWS
 from lab.tasks.labelling import APART, MERGE
+from lab.ui.door import settings
 
 SETTING = "change one option by its path: deltas.0.rank=16, training.checkpoint_every=10, task.train_rows=500"
 

@@ -11,7 +11,17 @@ from lab.design.forms import FORMS
 from lab.design.options import Options, option
 from lab.design.refusal import Refusal
 from lab.design.schedules import EnergyAllocation, Schedule, Selection
-from lab.design.space import REPRESENTATIONS, SETS, Branch, CompositionName, Family, InsertionName, Nonlinearity, PlaceName, StackName
+from lab.design.space import (
+    REPRESENTATIONS,
+    SETS,
+    Branch,
+    CompositionName,
+    Family,
+    InsertionName,
+    Nonlinearity,
+    PlaceName,
+    StackName,
+)
 
 
 class Delta(Options):

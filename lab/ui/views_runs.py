@@ -13,7 +13,6 @@ from lab.ui.refusing import refused
 from lab.ui.words import metric_name, say
 from lab.verbs import changed
 
-
 ORDERS = get_args(EnergyAllocation.model_fields["order"].annotation)
 
 
