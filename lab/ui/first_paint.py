@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 LOGIN = b'"auth_required":true'  # in gradio's page that asks for a password
 
 

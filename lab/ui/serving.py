@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import json
+import logging
 import os
 import signal
 import socket
@@ -101,6 +102,7 @@ class Running:
 
     def close(self) -> None:
         """End what is open, within seconds; runs go on."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)  # answers that are cut off now are no errors
         self.demo._queue.close()
         self.demo.is_running = False
         self.demo.app.stop_event.set()  # ends the heartbeats of open pages

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
+
+from starlette.requests import cookie_parser
 
 from lab.ui.door import hosts
 from lab.ui.door.hosts import Hosts
@@ -25,8 +27,7 @@ CALLS = re.compile(r"/gradio_api/(component_server|queue/join|call|run|api)(/|$)
 # Doors of gradio that no page of ours uses: they fetch from elsewhere, write files, or show what is inside.
 CLOSED = re.compile(r"/gradio_api/(proxy=|file[=/]https?:|vibe-|process_recording|deep_link|run-history|runs(/|$)|stream/|custom_component/|dev/)|/monitoring(/|$)", re.I)
 # What somebody without a password may see where there is one: the page that asks for it, and what gradio's page needs to show that.
-OPEN = re.compile(r"/(login/?|logout/?|[a-z]*/?|assets/.*|static/.*|svelte/.*|favicon\.ico|robots\.txt|manifest\.json|theme\.css|pwa_icon.*|gradio_api/(theme\.css|user/?|token/?|app_id/?|login_check/?|info/?|file=.*)|config/?)")
-HIDDEN = re.compile(r"/gradio_api/(heartbeat|stream|queue|startup-events)", re.I)
+OPEN = re.compile(r"/(login/?|logout/?|[a-z]*/?|assets/.*|static/.*|svelte/.*|favicon\.ico|robots\.txt|manifest\.json|theme\.css|pwa_icon.*|gradio_api/(theme\.css|user/?|token/?|app_id/?|login_check/?))")
 NO_PAGE = re.compile(r"/(gradio_api/|look/|logout|config|login)", re.I)
 FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-for", b"x-forwarded-port", b"x-forwarded-prefix", b"x-gradio-server", b"forwarded")
 SAFE = ("GET", "HEAD")
@@ -99,11 +100,10 @@ class Guard:
 
     def _inside(self, scope: Any) -> Any:
         """The scope without the path that the app is under."""
-        path = scope["path"]
-        if not self.root or path != self.root and not path.startswith(self.root + "/"):
-            return scope
-        raw = scope.get("raw_path", path.encode())
-        return {**scope, "path": path[len(self.root) :], "raw_path": raw[len(self.root.encode()) :]}
+        path, raw = scope["path"], scope.get("raw_path", scope["path"].encode())
+        while self.root and (path == self.root or path.startswith(self.root + "/")):  # gradio takes it off too
+            path, raw = path[len(self.root) :], raw[len(self.root.encode()) :]
+        return {**scope, "path": path, "raw_path": raw}
 
     def _refused(self, headers: Mapping[str, str], method: str, path: str) -> tuple | None:
         host = headers.get("host", "")
@@ -123,34 +123,29 @@ class Guard:
         return None
 
     def _too_early(self, scope: Any, login: bool) -> tuple | None:
-        wait = self.throttle.wait(_caller(scope)) if login and self.door else 0.0
-        return (429, f"Too many wrong passwords: wait {wait:.0f} seconds.", ((b"retry-after", f"{wait:.0f}".encode()),)) if wait > 0 else None
+        wait = math.ceil(self.throttle.wait(_caller(scope))) if login and self.door else 0
+        return (429, f"Too many wrong passwords: wait {wait} seconds.", ((b"retry-after", str(wait).encode()),)) if wait else None
 
     def _admitted(self, scope: Any, headers: Mapping[str, str], method: str, path: str) -> tuple[Any, tuple | None]:
         """The scope of who is known (by cookie, or by Authorization: Basic, which gets a cookie for this request) and None; else why not."""
-        if self._known(headers.get("cookie", "")):
+        if self._known(headers.get("cookie", "")) or method in SAFE and OPEN.fullmatch(path):
             return scope, None
         kind, _, value = headers.get("authorization", "").partition(" ")
         if kind.lower() == "basic" and self.cookies:
+            if early := self._too_early(scope, True):
+                return scope, early
             caller = _caller(scope)
-            if wait := self.throttle.wait(caller):
-                return scope, (429, f"Too many wrong passwords: wait {wait:.0f} seconds.", ((b"retry-after", f"{wait:.0f}".encode()),))
             self.throttle.tried(caller)
             if self._is_password(value):
                 self.throttle.right(caller)
                 token = next((token for token, user in self.logins.items() if token.startswith("basic-")), None) or f"basic-{secrets.token_urlsafe(16)}"
                 self.logins[token] = self.door[0]
                 return {**scope, "headers": [*((key, text) for key, text in scope["headers"] if key != b"cookie"), (b"cookie", f"{self.cookies[0]}={token}".encode())]}, None
-        if method in SAFE and OPEN.fullmatch(path) and not HIDDEN.match(path):
-            return scope, None
         return scope, (401, "Log in first.", ())
 
     def _known(self, cookie: str) -> bool:
-        try:
-            given = SimpleCookie(cookie)
-        except CookieError:
-            return False
-        return any(name in given and given[name].value in self.logins for name in self.cookies)
+        given = cookie_parser(cookie)
+        return any(given.get(name) in self.logins for name in self.cookies)
 
     def _is_password(self, value: str) -> bool:
         try:
