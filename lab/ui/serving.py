@@ -118,6 +118,9 @@ def serve(settings: Settings | None = None, block: bool = True) -> Running | Non
     settings = settings or read()
     check_address(settings.host, settings.port)
     settle_environment(settings)
+    for name in ("SIGTERM", "SIGHUP") if block else ():
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # nohup
+            signal.signal(getattr(signal, name), _end)
     from lab.runs import Keeper, default
     from lab.verbs import queue
 
@@ -128,9 +131,6 @@ def serve(settings: Settings | None = None, block: bool = True) -> Running | Non
     print(f"Delta Lab is at http://{shown}:{settings.port}  (stop with Ctrl-C; runs go on)", flush=True)
     if not block:
         return running
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # nohup
-            signal.signal(getattr(signal, name), _end)
     try:
         threading.Event().wait()
     finally:
