@@ -71,10 +71,10 @@ def parquet_bomb(path: Path) -> None:
 
 
 def json_bomb(path: Path) -> None:
-    """Gigabytes of empty lists in some kilobytes."""
+    """A gigabyte of empty lists in some kilobytes."""
     with gzip.open(path, "wb") as file:
         file.write(b'[{"text": "a", "label": [')
-        for _ in range(110):
+        for _ in range(20):
             file.write(b"[],{}," * 700_000)
         file.write(b'[]]}]')
 
