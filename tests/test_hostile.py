@@ -312,10 +312,14 @@ def page_cases(tmp: Path) -> Iterator[Case]:
         yield f"upload: token {str(bad)[:20]!r}", lambda b=bad: importing.staged(b)
     for bad in [*PATHS, str(secret), str(tmp), "/etc/passwd", uploads / "link.csv", uploads / "home.csv", uploads, uploads / "fine.exe", uploads / ".." / ".." / ".." / "etc" / "passwd"]:
         yield f"upload: taken from {str(bad)[-20:]!r}", lambda b=bad: own_data.take(b)
+    for place, one in enumerate([{"hub": 5}, {"hub": "../x"}, {"hub": "hub:a/../b"}, {"hub": "hub:a/b", "rows": "-1"}, {"hub": "a/b", "rows": "9" * 40}, {"hub": "a/b", "splits": "x"}, {"hub": "a/b\0"}, {"hub": ["a"]}]):
+        yield f"page: bring from the hub #{place}", lambda o=one: said(own_data.bring(o))
+    yield "upload: taken twice", lambda: own_data.take([str(secret), str(secret)])
     asked = [None, 5, "x", [], {}, {"upload": 5}, {"upload": ["a"]}, {"path": 5}, {"path": ""}, {"path": "nul\0"}, {"path": "~nobody-here/x.csv"}, {"upload": "0" * 32, "path": str(secret)},
              *({"path": p} for p in ("/etc/passwd", "/proc/self/environ", "/dev/zero", str(tmp), "../x.csv", "x" * 5000 + ".csv"))]  # fmt: skip
     for place, one in enumerate(asked):
         yield f"page: look #{place}", lambda o=one: said(own_data.look(o))
+        yield f"page: bring #{place}", lambda o=one: said(own_data.bring(o))
         yield f"page: keep #{place}", lambda o=one: said(own_data.keep({**o, "name": "mine"} if isinstance(o, dict) else o))
         yield f"page: remove #{place}", lambda o=one: said(own_data.remove(o))
     for place, more in enumerate([{"family": "nope"}, {"family": ["x"]}, {"columns": {"text": "nope"}}, {"columns": {"nope": "text"}}, {"columns": {"__class__": "text"}}, {"max_length": "many"}, {"max_length": -1},

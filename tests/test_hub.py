@@ -49,6 +49,18 @@ told["weights"] = [float(m.bert.embeddings.word_embeddings.weight.sum()) for m i
 told["rows"] = [{split: len(rows) for split, rows in raw_rows(task(hub="acme/reviews", **more)).items()}
                 for more in ({"revision": "refs/convert/parquet"}, {}, {"splits": {"train": "train[:75%]", "validation": "train[75%:]"}})]
 """
+BROUGHT = """
+from lab.tasks import gathering, importing
+def brought(address, **choices):
+    token, notes = gathering.bring(address, **choices)
+    look = importing.preview(importing.staged(token))
+    importing.unstage(token)
+    return [look.splits, look.spec.columns, notes]
+told["brought"] = [brought("hub:acme/reviews"), brought("hub:acme/reviews", rows=12, revision="refs/convert/parquet"),
+                   brought("hub:acme/reviews", splits={"train": "train[:50%]", "validation": "validation"})]
+told["not brought"] = [tried(lambda: brought(address, **choices)) for address, choices in (("hub:acme/none", {}), ("hub:acme/terms", {}), ("hub:../x", {}),
+                       ("hub:acme/reviews", {"splits": {"train": "nope"}}), ("hub:acme/reviews", {"config": "nope"}), ("hub:acme/reviews", {"rows": 0}))]
+"""
 TRAINED = """
 from lab.design.spec import spec_of
 from lab.training import Record, train
@@ -138,7 +150,20 @@ def told(code: str, address: str, tmp: Path, cache: str, offline: str = "0", *ar
 def loaded(served):
     """What one process found online, whose cache is `good`."""
     address, _, tmp = served
-    return told(GOOD + BAD, address, tmp, "good")
+    return told(BROUGHT + GOOD + BAD, address, tmp, "good")
+
+
+def test_rows_of_the_hub_are_brought_as_if_they_were_uploaded(loaded):
+    """By id, revision and split, streamed up to a number of rows; what cannot be brought is one sentence."""
+    columns = {"text": "sentence", "label": "label"}
+    assert loaded["brought"] == [
+        [{"train": 40, "validation": 10, "test": 0}, columns, []],
+        [{"train": 12, "validation": 10, "test": 0}, columns, ["The first 12 rows of train are taken; there are more."]],
+        [{"train": 20, "validation": 10, "test": 0}, columns, []],
+    ]  # fmt: skip
+    assert loaded["not brought"] == [
+        SENTENCES["data none"], SENTENCES["data closed"], "'../x' is no data set of the hub: write hub:owner/name.",
+        SENTENCES["data split"], SENTENCES["data config"], "Take between 1 and 10 million rows of a split, not 0."]  # fmt: skip
 
 
 def test_the_hub_as_it_is_and_as_it_is_not(served, loaded):

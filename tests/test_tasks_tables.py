@@ -140,6 +140,31 @@ def test_columns_are_the_union_of_all_rows(kind, first, tmp_path):
         importing.preview(save(tmp_path / f"y.{kind}", nested), family="translation", columns={"source": "t.en", "target": "t.de"})
 
 
+NAMES = [NUL, "a\nb", "a.b", "a|b", "{text}", "{a} {b}", "x" * 500, "  padded ", "列", "a=b", "text:", "'q'", '"q"', "null", "nan", "1", "\u202ex", "😀", "a,b", "#x", "__class__", "-", "~", "column_1"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("role", ["text", "label"])
+def test_a_column_may_have_any_name(role, kind, tmp_path):
+    other = {"text": "label", "label": "text"}[role]
+    for place, name in enumerate(NAMES):
+        rows = [{"text": f"words {i}", "label": "ab"[i % 2]} for i in range(16)]
+        path = save(tmp_path / f"x{place}.{kind}", [{name: row[role], other: row[other]} for row in rows])
+        column = name.strip() if kind in ("csv", "tsv") else name
+        spec = importing.commit(path, f"mine-{place}", family="classification", columns={role: column, other: other})
+        family = FAMILIES["classification"]()
+        kept = [family.format(row, spec) for part in raw_rows(resolve(spec.name)).values() for row in part]
+        assert sorted(example["text"] for example in kept) == sorted(row["text"] for row in rows) and sum(example["label"] for example in kept) == 8, name
+
+
+def test_a_file_may_have_any_name(tmp_path):
+    path = save(tmp_path / "x.csv", [{"text": f"words {i}", "label": "ab"[i % 2]} for i in range(16)])
+    for place, name in enumerate(["bad\udcff.csv", "a\nb.csv", "列 x.csv", "-rf.csv", "a" * 240 + ".csv", "{x}.csv"]):
+        path = path.rename(tmp_path / name)
+        importing.preview(path)
+        assert importing.commit(path, f"mine-{place}").description.isprintable()
+
+
 @pytest.mark.parametrize("name, data", [
     ("a.csv", b"text,label,text\na,b,c\n"), ("b.tsv", b"text\tlabel\ttext\na\tb\tc\n"), ("c.csv", b"text, text \na,b\n"),
     ("d.json", b'[{"text": "a", "text": "b"}]'), ("e.jsonl", b'{"text": "a", "text": "a"}\n'), ("f.json", b'{"data": [{"m": {"text": 1, "text": 2}}]}'),
@@ -170,6 +195,7 @@ DIALECTS = {
     "index.csv": "\n".join(("" if i == 0 else str(i - 1)) + "," + line for i, line in enumerate(delimited(",").split("\n"))),
     "trailing.csv": "\n".join(line + "," for line in delimited(",").split("\n")), "blank.csv": delimited(",") + "\n,\n\n,\n",
     "backslash.csv": "text,label\n" + "\n".join(f'"some words, number {i}",{["neg", "pos"][i % 2]}' for i in range(23)) + '\n"some words, number 23","pos"',
+    "spaced.csv": "text, label\n" + "\n".join(f'"some words, number {i}", "{["neg", "pos"][i % 2]}"' for i in range(24)),
 }  # fmt: skip
 
 
@@ -249,7 +275,7 @@ def test_other_encodings_are_one_sentence_and_read_when_they_are_said(encoding, 
         read_table(path)
     assert asked.value.field == "encoding"
     assert ",".join(gather(path, reading=importing._reading({"encoding": encoding})).rows[0].values()) == LEGACY[encoding]
-    for wrong in ("utf-8", "nope", "rot13", "../x"):
+    for wrong in ("utf-8", "nope", "rot13", "undefined", "idna", "hex", "../x"):
         with pytest.raises(Refusal):
             gather(path, reading=importing._reading({"encoding": wrong}))
 
@@ -430,6 +456,18 @@ def test_faults_of_several_files_name_their_place(tmp_path):
     with pytest.raises(Refusal, match="several formats .csv, jsonl."):
         importing.commit(tmp_path / "set", "mine")
     assert importing.names() == ()
+
+
+def test_folders_named_by_a_value_give_it_as_a_column(tmp_path):
+    for label in ("very good", "bad"):
+        (tmp_path / "set" / f"label={label.replace(' ', '%20')}").mkdir(parents=True)
+        save(tmp_path / "set" / f"label={label.replace(' ', '%20')}" / "part-0.parquet", [{"text": f"{label} text {i}"} for i in range(20)])
+    assert importing.preview(tmp_path / "set").balance == {"bad": 20, "very good": 20}
+
+
+def test_words_that_may_mean_missing_are_told(tmp_path):
+    rows = [{"text": f"text {i}", "label": ["None", "a", "b"][i % 3]} for i in range(30)]
+    assert any("10 cells of column 'label' hold None" in note for note in importing.preview(save(tmp_path / "x.csv", rows)).notes)
 
 
 @pytest.mark.parametrize("document, words", [

@@ -61,7 +61,7 @@ class Reading(Options):
     format: Literal["", "csv", "json", "jsonl", "parquet"] = option("", help="csv is any table with delimiters; empty: by the ending and the content")
     encoding: str = option("", max_length=40, pattern="^[A-Za-z0-9_-]*$", label="encoding", zh="编码", help="of a text file, as in gb18030; empty: UTF-8, UTF-16 and GB18030 are recognised")
     delimiter: Literal["", ",", "\t", ";", "|"] = option("", label="delimiter", zh="分隔符", help="between two cells; empty: the one that fits")
-    quotes: Literal["", "double", "backslash", "none"] = option("", help='how a quote inside a quoted cell is written: "", \\", or quotes mean nothing')
+    quotes: Literal["", "double", "spaced", "backslash", "none"] = option("", help='how a quote inside a quoted cell is written: "" (also after a space: spaced), \\", or quotes mean nothing')
     header: Literal["", "names", "data"] = option("", label="first row", zh="第一行", help="names: the columns' names; data: there are none, and columns are column_1, column_2, ...")
 
 

@@ -11,6 +11,7 @@ import unicodedata
 from typing import Any
 
 NOT_A_NUMBER = frozenset({"nan", "NaN", "NAN", "NaT", "<NA>"})  # what pandas and numpy write for a missing value that was made text
+MAYBE_NOTHING = frozenset({"None", "none", "null", "NULL", "Null", "N/A", "n/a", "#N/A", "NA"})  # words that may stand for a missing value, and may be meant
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 
 

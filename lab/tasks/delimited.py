@@ -20,7 +20,7 @@ from lab.tasks import cells
 csv.field_size_limit(16 * 1024 * 1024)
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 DELIMITERS = (",", "\t", ";", "|")
-DIALECTS: dict[str, dict[str, Any]] = {"double": {"strict": True}, "backslash": {"strict": True, "doublequote": False, "escapechar": "\\"}, "none": {"quoting": csv.QUOTE_NONE}}
+DIALECTS: dict[str, dict[str, Any]] = {"double": {"strict": True}, "spaced": {"strict": True, "skipinitialspace": True}, "backslash": {"strict": True, "doublequote": False, "escapechar": "\\"}, "none": {"quoting": csv.QUOTE_NONE}}
 SAMPLE = 200  # records by which a dialect is chosen
 SENTENCE = re.compile(r"[.!?;。！？，；…](\s|$)|[。！？，；]")
 USUAL = frozenset("id idx index text label labels class category sentence target source title body name comment review content score rating question answer "
@@ -32,7 +32,7 @@ def decoded(data: bytes, name: str, encoding: str = "") -> tuple[str, str]:
     if encoding:
         try:
             return data.decode(encoding).removeprefix("\ufeff"), encoding
-        except (UnicodeDecodeError, LookupError):
+        except (UnicodeError, LookupError):  # also of codecs that are no encodings of text
             raise Refusal(f"{name} cannot be read as {encoding}: give its encoding, or save it as UTF-8.", "encoding") from None
     mark = next((each for each in MARKS if data.startswith(each)), b"")
     found = MARKS.get(mark) or _wide(data) or "utf-8"
@@ -114,9 +114,9 @@ def _delimiter(text: str, usual: str) -> str:
 
 
 def _quotes(text: str, delimiter: str) -> list[str]:
-    """Ways to read quotes, the likeliest first. In tables with tabs a quote may be a mere letter (GLUE's): told by cells that open one and do not close it."""
+    """Ways to read quotes, the likeliest first. A quote after a delimiter and a space opens a cell too. In tables with tabs a quote may be a mere letter (GLUE's): told by cells that open one and do not close it."""
     if delimiter != "\t":
-        return ["double", "backslash"]
+        return ["spaced", "double", "backslash"] if re.search(re.escape(delimiter) + ' +"', text) else ["double", "backslash"]
     widths, loose = set(), False
     for _, record in _records(text, delimiter, "none"):
         if record:

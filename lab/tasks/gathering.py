@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import re
+import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,10 @@ def _folder(path: Path, limit: int, reading: Reading | None) -> Table:
     for file, split in named.items():
         require_inside(file, "file")  # a link may lead out
         table = read_table(file, largest=limit, reading=reading and Reading(encoding=reading.encoding, delimiter=reading.delimiter, header=reading.header))
+        keys = dict(part.split("=", 1) for part in file.relative_to(path).parts[:-1] if "=" in part)  # label=pos/part.parquet: a column of all its rows
         for part, rows in table.splits().items():
+            for row in rows if keys else ():
+                row.update({key: urllib.parse.unquote(value) for key, value in keys.items() if key not in row})
             splits.setdefault(split or part, []).extend(rows)
         notes += table.notes
     return joined(splits, notes, path.name)

@@ -16,6 +16,7 @@ import re
 import secrets
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,9 @@ import yaml
 from lab.design import catalogue, own
 from lab.design.boundary import require_inside
 from lab.design.options import validate
-from lab.design.refusal import Note, Refusal
+from lab.design.refusal import Note, Refusal, shown
 from lab.design.task import COLUMNS, HEADED, Reading, TaskSpec
-from lab.tasks import gathering, sources
+from lab.tasks import cells, gathering, sources
 from lab.tasks.guessing import guess
 from lab.tasks.labelling import labels_of
 from lab.tasks.measuring import histogram, measure_of, sample, shares
@@ -141,6 +142,10 @@ def _notes(kind: Any, splits: Mapping[str, list[Any]], duplicates: int, disputed
         trained_on = kind.balance([kind.format(row, spec) for row in splits["train"]], spec)
         if lost := [label for label in spec.labels if not trained_on.get(label)]:
             notes.append(Note(f"No row to train on has the label {', '.join(lost)[:200]}."))
+    for column in {column for column in spec.columns.values() if column in table.columns}:
+        words = Counter(row[column].strip() for row in table.rows if isinstance(row[column], str) and row[column].strip() in cells.MAYBE_NOTHING)
+        if words:
+            notes.append(Note(f"{words.total():,} cells of column '{column}' hold {', '.join(sorted(words))}: they are read as that word, not as missing."))
     if spec.spellings:
         notes.append(Note(f"Labels by other spellings or names: {', '.join(f'{value} → {name}' for value, name in spec.spellings.items())[:300]}."))
     return notes
@@ -182,12 +187,12 @@ def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str
         for part in [column] if column in table.columns else column.split("|"):
             _require_column(table, part, f"columns.{role}")
     spelled: dict[str, str] = {}
-    if family in ("classification", "multi_label") and columns.get("label"):
+    if family in ("classification", "multi_label") and "label" in columns:
         labels, spelled = labels_of(table, columns["label"], labels, spellings, several=family == "multi_label", separator=separator)
     hashed = None if "validation" in table.parts else {"validation": SHARES["validation"], "test": 0.0} if "test" in table.parts else SHARES
-    document = {"name": name, "title": name or path.stem, "family": family, "columns": dict(columns), "labels": list(labels), "spellings": spelled, "max_length": max_length,
-                "prompt": prompt, "label_separator": separator if family == "multi_label" else "", "description": f"Imported from {path.name}.",
-                "source": {"file": str(path), "reading": table.reading, "hash": hashed}}  # fmt: skip
+    document = {"name": name, "title": name or shown(path.stem, 200), "family": family, "columns": dict(columns), "labels": list(labels), "spellings": spelled, "max_length": max_length,
+                "prompt": prompt, "label_separator": separator if family == "multi_label" else "", "description": f"Imported from {shown(path.name, 200)}.",
+                "source": {"file": shown(path, 5000) if cells.broken(str(path)) else str(path), "reading": table.reading, "hash": hashed}}  # fmt: skip
     spec = validate(TaskSpec, document)
     missing = [role for role in COLUMNS[spec.family][0] if role not in spec.columns]
     if spec.family == "instruction" and not ({"messages"} <= set(columns) or {"instruction", "output"} <= set(columns)):
@@ -256,7 +261,7 @@ def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
         with copy.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         source = look.spec.source.model_copy(update={"file": copy.name, "sha256": digest})
-        stored = look.spec.model_copy(update={"source": source, "rows": look.splits, "description": f"Imported from {path.name[:200]}."})
+        stored = look.spec.model_copy(update={"source": source, "rows": look.splits, "description": f"Imported from {shown(path.name, 200)}."})
         text = yaml.safe_dump(stored.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True)
         (scratch / "task.yaml").write_text(text, encoding="utf-8")
         os.rename(scratch, home() / name)

@@ -44,7 +44,8 @@ def bring(asked: Any) -> dict[str, Any]:
         rows = str(asked.get("rows") or HUB_ROWS).strip()
         if not rows.isdecimal() or len(rows) > 9:
             raise Refusal(f"Take between 1 and 10 million rows of a split, not {rows[:40]}.", "hub")
-        token, notes = outside.bring(str(asked.get("hub") or ""), config=str(asked.get("config") or ""), revision=str(asked.get("revision") or ""), splits=splits, rows=int(rows))
+        hub = asked["hub"] if isinstance(asked.get("hub"), str) else ""
+        token, notes = outside.bring(hub, config=str(asked.get("config") or ""), revision=str(asked.get("revision") or ""), splits=splits, rows=int(rows))
     except Refusal as problem:
         return {"errors": [["hub", refused(language, problem)]]}
     return {"upload": token, "notes": [refused(language, note) for note in notes]}
