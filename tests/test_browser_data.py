@@ -98,3 +98,58 @@ def test_a_look_that_an_import_overtakes_leaves_the_form_alive(tmp_path):
         page.set_input_files("#data-file input[type=file]", str(data))
         page.wait_for_selector("#data-preview .lab-facts")
         watched.clean()
+
+
+def test_odd_files_are_asked_about_and_read(tmp_path):
+    """GB18030, no header, a legacy encoding, near-equal labels, names for numbers, three files with their splits."""
+    files = {
+        "评论.csv": ("文本;标签\n" + "\n".join(f"这款物品很好用 质量不错 第{i}件;{['差评', '好评'][i % 2]}" for i in range(60))).encode("gb18030"),
+        "bare.csv": "\n".join(f"quiet motor number {i},{['neg', 'pos'][i % 2]}" for i in range(60)).encode(),
+        "latin.csv": ("text,label\n" + "\n".join(f"ça m’a déçu à Nîmes {i},{['non', 'oui'][i % 2]}" for i in range(60))).encode("cp1252"),
+        "near.csv": ("text,label\n" + "\n".join(f"quiet motor number {i},{['pos', 'neg', 'POS'][i % 3]}" for i in range(90))).encode(),
+        **{f"{split}.csv": ("text,label\n" + "\n".join(f"{split} motor {i},{i % 2}" for i in range(count))).encode() for split, count in (("train", 90), ("validation", 30), ("test", 20))},
+    }  # fmt: skip
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    with serving(tmp_path / "home") as address, chromium() as browser:
+        page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US").new_page()
+        page.set_default_timeout(60_000)
+        watched = Watched(page)
+        page.goto(address + "/data")
+        page.wait_for_selector('#data-tasks [data-task="sentiment-rt"]')
+
+        def upload(*names):
+            page.set_input_files("#data-file input[type=file]", [str(tmp_path / name) for name in names])
+
+        def wrong(field):
+            return page.locator(f'[data-field="{field}"] .lab-wrong').inner_text()
+
+        upload("评论.csv")
+        page.locator("#data-preview .lab-notes", has_text="GB18030").wait_for()
+        upload("bare.csv")
+        assert "looks like data (quiet motor number 0, neg)" in wrong("header")
+        page.select_option("#data-header", "data")
+        page.wait_for_selector("#data-preview .lab-facts")
+        assert page.input_value("#data-column-text") == "column_1" and page.input_value("#data-column-label") == "column_2"
+        upload("latin.csv")
+        assert "not UTF-8 (line 2)" in wrong("encoding")
+        page.select_option("#data-encoding", "cp1252")
+        page.locator("#data-preview .lab-example", has_text="déçu à Nîmes").first.wait_for()
+        upload("near.csv")
+        assert "pos (30) / POS (30)" in wrong("spellings") and page.locator("#data-import").is_disabled()
+        page.select_option("#data-spellings", "merge")
+        page.locator("#data-preview .lab-labels", has_text="60 · 67 %").wait_for()
+
+        upload("train.csv", "validation.csv", "test.csv")
+        page.locator("#data-preview .lab-facts", has_text="90 / 30 / 20").wait_for()
+        page.locator(".lab-names summary").click()
+        page.fill("#data-labels", "bad\ngood")
+        assert "names are not given to numbers by their place" in wrong("labels")
+        page.fill("#data-labels", "0=bad\n1=good")
+        page.locator("#data-preview .lab-labels", has_text="good").wait_for()
+        page.fill("#data-name", "three")
+        page.wait_for_selector("#data-import:not([disabled])")
+        page.get_by_role("button", name="Import", exact=True).click()
+        page.wait_for_selector('.lab-own-task[data-task="three"]')
+        assert sorted(path.name for path in (tmp_path / "home" / "tasks" / "three").iterdir()) == ["data.json.gz", "task.yaml"]
+        watched.clean()

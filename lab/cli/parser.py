@@ -206,7 +206,7 @@ def _import(verbs: Any) -> None:
     added.add_argument("--config", default="", help="configuration of a set of the hub")
     added.add_argument("--revision", default="", help="commit, tag or branch of a set of the hub (default: the newest)")
     added.add_argument("--split", action="append", default=[], metavar="OURS=THEIRS", help="which split of a set of the hub is train, validation, test (default: by their names)")
-    added.add_argument("--rows", type=int, default=HUB_ROWS, help=f"at most so many rows of each split of a set of the hub; no more is downloaded (default {HUB_ROWS})")
+    added.add_argument("--rows", type=int, default=HUB_ROWS, help=f"at most so many rows of each split of a set of the hub, which is streamed (default {HUB_ROWS})")
     added.add_argument("--max-length", type=int, default=256, metavar="TOKENS", help="longer inputs are cut (default 256)")
     added.add_argument("--prompt", default="", help="what a decoder reads, with {text} or {source} where the input goes (default: the family's own)")
     added.add_argument("--measure", default="", metavar="MODEL", help="count lengths in the tokens of this model, which must be here (default: words)")

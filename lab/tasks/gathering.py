@@ -215,7 +215,7 @@ def bring(address: str, *, config: str = "", revision: str = "", splits: Mapping
 
 
 def fetch(source: DataSource, folder: Path, rows: int = HUB_ROWS, limit: int = LARGEST) -> tuple[Path, list[str]]:
-    """(file, notes): the first `rows` rows of each split of a hub data set, streamed, so that no more is downloaded than is kept. Raises `Refusal`."""
+    """(file, notes): the first `rows` rows of each split of a hub data set, streamed: the rest of a large set is not downloaded. Raises `Refusal`."""
     if not 1 <= rows <= 10_000_000:
         raise Refusal(f"Take between 1 and 10 million rows of a split, not {rows}.", "rows")
     notes = []

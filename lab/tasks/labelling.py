@@ -27,6 +27,7 @@ def labels_of(table: Table, column: str, given: Sequence[str] = (), spellings: s
     if several and column not in table.columns and "|" in column:
         return list(given) or column.split("|"), {}
     from lab.tasks.multi_label import labels_in
+
     if spellings not in ("", MERGE, APART):
         raise Refusal(f"Labels of near-equal spelling are either merged or kept apart: write merge or apart, not '{spellings[:40]}'.", "spellings")
     found: Counter[str] = Counter()

@@ -22,6 +22,7 @@ from lab.tasks.importing import Preview
 CHILDREN = 2  # files that are read at once
 START_SECONDS, IDLE_SECONDS = 60, 300
 SECONDS, BYTES_A_SECOND = 60, 1_000_000  # that a file may take, and one more for every so many bytes of it
+BRING_SECONDS, BRING_MEMORY = 1800, 4 * GIB  # that rows of the hub may take: they come through the network
 MEMORY, TIMES = 1.5 * GIB, 40  # bytes that it may take, and so many more for each of its own
 HEAVY = GIB  # bytes of a child that is let go after its answer
 TOLD = ("LAB_HOME", "LAB_DATA", "LAB_PATHS")  # as they are when it is asked
@@ -74,8 +75,9 @@ def _ask(verb: str, path: str | Path, **choices: Any) -> dict[str, Any]:
     size = sum(map(_size, [path, *(choices.get(name) or "" for name in ("validation", "test"))]))
     child = _children().get()
     try:
+        seconds, memory = (BRING_SECONDS, BRING_MEMORY) if verb == "bring" else (SECONDS + size // BYTES_A_SECOND, min(8 * GIB, MEMORY + TIMES * size))
         said = child.ask({"verb": verb, "path": path, "choices": choices, "environment": {name: os.environ.get(name) for name in TOLD}},
-                         seconds=SECONDS + size // BYTES_A_SECOND, memory=memory_limit(min(8 * GIB, MEMORY + TIMES * size)))  # fmt: skip
+                         seconds=seconds, memory=memory_limit(memory))  # fmt: skip
         if child.taken() > HEAVY:
             child.close()
     finally:
