@@ -42,7 +42,7 @@ def serving(home: Path, seconds: float = 150.0, command: tuple[str, ...] = ("app
         until = time.monotonic() + seconds
         while True:
             try:
-                urllib.request.urlopen(address, timeout=2).read(1)
+                urllib.request.urlopen(address, timeout=10).read(1)
                 break
             except OSError:
                 assert app.poll() is None, Path(log.name).read_text(encoding="utf-8", errors="replace")[-2000:]
