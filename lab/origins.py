@@ -34,10 +34,10 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json
 TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja")
 NO_MATTER = {"_name_or_path", "name_or_path", "transformers_version", "chat_template"}  # of a configuration: where it was read, by what
 PARTS = {  # of a task: what each print covers. The rest of a TaskSpec describes it to people.
-    "columns": ("family", "columns"),
-    "labels": ("labels", "spellings", "verbalisers", "head"),
+    "columns": ("family", "columns", "turns"),
+    "labels": ("labels", "spellings", "label_separator", "verbalisers", "head"),
     "splits": ("train_rows", "validation_rows"),
-    "wording": ("prompt", "prefix", "languages", "max_length", "target_length", "generation", "metric", "metrics"),
+    "wording": ("loss_on", "prompt", "prefix", "languages", "max_length", "target_length", "generation", "metric", "metrics"),
 }
 PLACES = {"package", "bundled", "hub", "file", "config", "revision", "sha256"}  # of a source: where its rows are, which their own print covers
 TOLD_APART = {"name", "title", "description", "licence", "paper", "rows", "source"}

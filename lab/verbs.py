@@ -100,7 +100,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     """
     from lab import origins
     from lab.models import locate, resolve
-    from lab.tasks import objective_of, sources
+    from lab.tasks import objective_of, sources, templates
     from lab.tasks import resolve as resolve_task
 
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec) if isinstance(spec, Mapping) else spec)
@@ -108,7 +108,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     require(spec.method, anatomy(model.config))
     if problem := ratio_problem(spec.method, spec.lr_ratio):
         raise problem
-    objective_of(task, model)
+    objective = objective_of(task, model)
     place = locate(model)
     if place.kind == "absent":
         raise Refusal(place.words, "model")
@@ -120,6 +120,8 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     if task.source.file and not isinstance(spec.task, str):
         file = portable(Path(located(task.source.file)).expanduser().resolve())
         changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
+    if task.family == "instruction" and objective == "causal" and place.folder is not None and not task.source.hub:
+        templates.require_rows(task, place.folder, model.title or model.name)
     now = origins.origins_of(spec)
     origins.require_same(spec, "this specification was frozen", now=now)
     return spec.model_copy(update={**changes, "origins": now})

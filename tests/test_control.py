@@ -61,8 +61,8 @@ def test_a_chat_without_names_is_what_the_template_gives(kind, monkeypatch):
             middle = len(part) // 2
             marked = rendered.replace(part, f"{part[:middle]}{left}{part[middle:]}", 1)
             found: list[int] = []
-            for piece, written, first in control._stretches(marked, pattern, left, right, tokenizer):
-                reader = tokenizer if not written else plain(tokenizer) if first else control._inside(tokenizer)
+            for piece, written, start in control._stretches(marked, pattern, left, right, tokenizer):
+                reader = tokenizer if not written else plain(tokenizer) if not start else control._inside(tokenizer)
                 found += reader(piece, add_special_tokens=False)["input_ids"]
             assert found == expected, part
 
@@ -101,8 +101,8 @@ FAMILY_CASES = [
     ("summarization", "causal", "decoder", {}, lambda a, b: {"source": a, "target": b}),
     ("math_reasoning", "causal", "decoder", {}, lambda a, b: {"source": a, "target": b}),
     ("commonsense", "causal", "decoder", {}, lambda a, b: {"question": a, "options": [b, "no"], "answer": 0}),
-    ("instruction", "causal", "decoder", {}, lambda a, b: {"messages": [{"role": "user", "content": a}], "target": b}),
-    ("instruction", "seq2seq", "encoder-decoder", {}, lambda a, b: {"messages": [{"role": "user", "content": a}], "target": b}),
+    ("instruction", "causal", "decoder", {}, lambda a, b: {"messages": [{"role": "user", "content": a}, {"role": "assistant", "content": b}], "tools": []}),
+    ("instruction", "seq2seq", "encoder-decoder", {}, lambda a, b: {"messages": [{"role": "user", "content": a}, {"role": "assistant", "content": b}], "tools": []}),
     ("language_modelling", "causal", "decoder", {}, lambda a, b: {"text": f"{a}{b}"}),
 ]  # fmt: skip
 

@@ -165,16 +165,6 @@ def test_generation_keeps_its_cache_with_every_method_that_allows_one(preset, wr
     assert read[1:] == list(range(read[0] + 1, read[0] + len(read))) if gated else set(read[1:]) == {1}, read
 
 
-def test_chat_templates_are_used_and_only_the_last_turn_is_learned(tmp_path):
-    task = ready("instruction", "decoder", tmp_path, max_length=200)
-    tokenizer = task.setting.tokenizer
-    tokenizer.chat_template = "{% for m in messages %}[{{m['role']}}]{{m['content']}}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
-    talk = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "go"}], "target": "ok"}
-    row = task.family.encode([talk], task.setting, True)[0]
-    assert tokenizer.decode(row["input_ids"]) == "[user]hi[assistant]yes[user]go[assistant]ok</s>"
-    assert tokenizer.decode([label for label in row["labels"] if label != -100]) == "ok</s>"
-
-
 def test_rows_are_cached_by_what_they_depend_on(tmp_path):
     spec = resolve("sentiment-rt").model_copy(update={"train_rows": 50})
     config, tokenizer = tiny_config("bert", **TEXT), tiny_tokenizer("encoder")
@@ -244,7 +234,7 @@ HUB_ROWS = {
     "commonsense-hellaswag": ({"ctx": "c", "endings": ["x", "y", "z", "w"], "label": "0"}, {"question": "c", "options": ["x", "y", "z", "w"], "answer": 0}),
     "commonsense-arc-c": ({"question": "q", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B"}, {"question": "q", "options": ["x", "y"], "answer": 1}),
     "commonsense-winogrande": ({"sentence": "a _ b", "option1": "x", "option2": "y", "answer": "2"}, {"question": "a _ b", "options": ["x", "y"], "answer": 1}),
-    "alpaca": ({"instruction": "do", "input": "it", "output": "done"}, {"messages": [{"role": "user", "content": "do\n\nit"}], "target": "done"}),
+    "alpaca": ({"instruction": "do", "input": "it", "output": "done"}, {"messages": [{"role": "user", "content": "do\n\nit"}, {"role": "assistant", "content": "done"}], "tools": [], "row": 1, "after": 0}),
 }  # fmt: skip
 
 

@@ -34,13 +34,17 @@ def export(arguments: Namespace) -> Answer:
 
 
 def import_(arguments: Namespace) -> Answer:
-    """{"task", "family", "columns", "rows", "splits", "dropped", "disputed", "notes", "balance", "lengths", "examples"}; task is "" where nothing was kept."""
+    """{"task", "family", "columns", "format", "turns", "loss_on", "rows", "splits", "dropped", "disputed", "notes", "balance", "lengths", "examples"}; task is "" where nothing was kept."""
     from lab.tasks import gathering, importing, outside
 
     columns = dict(_pair(text) for text in arguments.column)
+    turns: dict[str, object] = dict(_pair(text, "turn", "role=from") for text in arguments.turn)
+    if arguments.speaker:
+        turns["speakers"] = dict(_pair(text, "speaker", "human=user") for text in arguments.speaker)
     reading = {"encoding": arguments.encoding, "delimiter": DELIMITERS.get(arguments.delimiter, ""), "header": arguments.header}
     choices = {"family": arguments.family, "columns": columns, "labels": arguments.label, "max_length": arguments.max_length, "prompt": arguments.prompt,
-               "measure": arguments.measure, "spellings": arguments.spellings, "separator": arguments.label_separator, "reading": reading}  # fmt: skip
+               "measure": arguments.measure, "spellings": arguments.spellings, "separator": arguments.label_separator, "reading": reading,
+               "turns": turns, "loss_on": arguments.loss_on}  # fmt: skip
     if not arguments.dry_run and not arguments.name:
         raise Refusal("Give the task a name: --name my-reviews, or --dry-run to look first.", "name")
     if arguments.name:
@@ -57,15 +61,16 @@ def import_(arguments: Namespace) -> Answer:
         if not arguments.dry_run:
             outside.commit(file, arguments.name, **choices)
     document = {"task": "" if arguments.dry_run else arguments.name, "family": look.spec.family, "columns": dict(look.spec.columns), "rows": look.rows,
+                "format": look.format, "turns": look.spec.turns.model_dump(), "loss_on": look.spec.loss_on if look.format else "",
                 "splits": look.splits, "dropped": look.dropped, "disputed": look.disputed, "notes": [*notes, *look.notes], "balance": look.balance,
                 "lengths": look.lengths, "examples": look.examples}  # fmt: skip
     return Answer(document, lambda: _imported(document, look.spec.max_length))
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, flag: str = "column", example: str = "text=review") -> tuple[str, str]:
     role, mark, column = text.partition("=")
     if not (mark and role.strip() and column.strip()):
-        raise Refusal(f"'{text[:80]}' is not of the form role=column, as in text=review.", "column")
+        raise Refusal(f"'{text[:80]}' is not of the form {example}.", flag)
     return role.strip(), column.strip()
 
 
@@ -73,6 +78,7 @@ def _imported(document: dict, max_length: int) -> str:
     lengths, splits = document["lengths"], document["splits"]
     lines = [
         ("family", document["family"]), ("columns", ", ".join(f"{role} = {column}" for role, column in document["columns"].items())),
+        *_conversations(document),
         ("rows", f"{document['rows']:,}; {', '.join(f'{split} {count:,}' for split, count in splits.items())}"),
         ("labels", ", ".join(f"{label} {count:,}" for label, count in list(document["balance"].items())[:12])),
         ("length", f"median {lengths['median']:,}, longest {lengths['longest']:,} {lengths['unit']}; {lengths['cut']:,} of {lengths['measured']:,} are cut at {max_length:,} tokens"),
@@ -80,6 +86,16 @@ def _imported(document: dict, max_length: int) -> str:
     ]  # fmt: skip
     said = f"Imported as {document['task']}: python -m lab run --task {document['task']} ..." if document["task"] else "Nothing was kept."
     return f"{facts(lines)}\n{said}"
+
+
+def _conversations(document: dict) -> list[tuple[str, str]]:
+    """How conversations were read: --turn, --speaker and --loss-on say otherwise."""
+    if not document["format"]:
+        return []
+    turns = document["turns"]
+    speakers = ", ".join(f"{name} = {role or '?'}" for name, role in turns["speakers"].items())
+    return [("format", document["format"].replace("_", " ")), ("turns", f"role = {turns['role']}, content = {turns['content']}" if turns["role"] else ""),
+            ("speakers", speakers), ("loss on", {"all": "all answers", "last": "the last answer"}[document["loss_on"]])]  # fmt: skip
 
 
 def fetch(arguments: Namespace) -> Answer:

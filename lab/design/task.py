@@ -3,7 +3,7 @@
 A spec is one file of presets/tasks, or is written by `lab.tasks.importing` for the user's own data. Families (one file each
 in lab/tasks) say what the columns are: classification `text`, `text_pair`, `label`; multi_label the same with several labels a row; regression with a number;
 summarization, translation, math_reasoning `source`, `target`; language_modelling `text`; commonsense `question`, `options`,
-`answer`; instruction `messages`, or `instruction`, `input`, `output`.
+`answer`; instruction `messages`, or `instruction`, `input`, `output`, with `system`, `history` and `tools` where there are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "language_modelling": (("text",), ()),
     "math_reasoning": (("source", "target"), ()),
     "commonsense": (("question", "answer"), ("options",)),
-    "instruction": ((), ("messages", "instruction", "input", "output")),
+    "instruction": ((), ("messages", "instruction", "input", "output", "system", "history", "tools")),
 }
 METRICS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "f1", "matthews"),
@@ -107,6 +107,15 @@ class Generation(Options):
         return self
 
 
+class Turns(Options):
+    """How the turns of a conversation are written; what is empty is recognised."""
+
+    role: str = option("", max_length=200, label="key of the speaker", zh="说话者的键", help="The key of a turn that says who speaks, as in role or from.")
+    content: str = option("", max_length=200, label="key of the text", zh="文本的键", help="The key of a turn that holds its text, as in content or value.")
+    speakers: dict[str, Literal["user", "assistant", "system", "tool", "call", "ignore", ""]] = option(
+        default_factory=dict, help="What the data call a speaker → user, assistant, system, tool, call (a call of a tool as JSON) or ignore.")  # fmt: skip
+
+
 class TaskSpec(Options):
     """A task: its data, its columns, its wording for decoders, and its metric."""
 
@@ -119,6 +128,8 @@ class TaskSpec(Options):
     labels: list[str] = option(default_factory=list, max_length=1000, label="labels", help="Names of the classes, in the order of their numbers.")
     spellings: dict[str, str] = option(default_factory=dict, help="How the data write a label → its name, where they differ: 0 → bad, POS → pos.")
     label_separator: str = option("", max_length=8, label="label separator", zh="标签分隔符", help="What stands between the labels of a row that has them in one text, as in 'a;b'; empty: lists, or a column of 0 and 1 for each.")  # fmt: skip
+    turns: Turns = option(default_factory=Turns, help="How the turns of a conversation are written.")
+    loss_on: Literal["all", "last"] = option("all", label="loss on", zh="计算损失的回答", help="Which answers of a conversation are learned: all of them, or the last one alone.")
     verbalisers: list[str] = option(default_factory=list, help="The word a decoder gives for each label; empty: the labels.")
     prompt: str = option("", max_length=20_000, help="What a decoder reads, with {column} where a column goes; empty: the family's own.")
     prefix: str = option("", max_length=1000, help="What T5 reads before the source, as in 'summarize: '.")
@@ -159,7 +170,7 @@ class TaskSpec(Options):
             parts = [part for part in string.Formatter().parse(self.prompt) if part[1] is not None]
         except ValueError as error:
             raise Refusal(f"The prompt cannot be read: {error}; write {{{{ and }}}} for braces.", "prompt") from None
-        known = set(COLUMNS[self.family][0] + COLUMNS[self.family][1]) - {"label", "target", "answer", "output"}
+        known = set(COLUMNS[self.family][0] + COLUMNS[self.family][1]) - {"label", "target", "answer", "output", "messages", "system", "history", "tools"}
         for _, field, form, conversion in parts:
             if form or conversion:
                 raise Refusal(f"The prompt names {{{field}}} with a format; write {{{field}}} alone.", "prompt")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 HIDDEN = "\U000f0000{}\U000f0001"  # a name that no text has, in private-use planes
@@ -83,10 +83,22 @@ def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: A
     `options` as `apply_chat_template` takes them (add_generation_prompt, tools). Without a control token's name in a message these are
     the ids of the rendered text.
     """
+
+    def render(mark: Callable[[Any], Any]) -> str:
+        return tokenizer.apply_chat_template(mark(list(messages)), tokenize=False, **mark(options))
+
+    return chat_tokens(tokenizer, render(lambda value: value), render, (list(messages), options))[0]
+
+
+def chat_tokens(tokenizer: Any, text: str, render: Callable[[Callable[[Any], Any]], str], written: Any) -> tuple[list[int], list[tuple[int, int]]]:
+    """(token ids, where in the text each stands) of a rendered conversation, or of how it begins: names that somebody `written` are text.
+
+    `render` renders the whole conversation with a function applied to all that people wrote.
+    """
     controls = re.compile("|".join(map(re.escape, names(tokenizer))) or r"(?!)")
-    texts = list(_strings(messages)) + list(_strings(options))
-    if not any(controls.search(text) for text in texts):
-        return tokenizer(tokenizer.apply_chat_template(messages, tokenize=False, **options), add_special_tokens=False, verbose=False)["input_ids"]
+    texts = list(_strings(written))
+    if not any(controls.search(each) for each in texts):
+        return _read(tokenizer, text)
     everything = "".join(texts) + str(tokenizer.chat_template)
     left, right = [chr(code) for code in MARKS if chr(code) not in everything][:2]
 
@@ -97,12 +109,35 @@ def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: A
             return {key: mark(item) for key, item in value.items()}
         return [mark(item) for item in value] if isinstance(value, (list, tuple)) else value
 
-    rendered = tokenizer.apply_chat_template(mark(list(messages)), tokenize=False, **mark(options))
     ids: list[int] = []
-    for text, written, first in _stretches(rendered, controls, left, right, tokenizer):
-        reader = tokenizer if not written else plain(tokenizer) if first else _inside(tokenizer)
-        ids += reader(text, add_special_tokens=False, verbose=False)["input_ids"]
-    return ids
+    places: list[tuple[int, int]] = []
+    for piece, is_written, start in _stretches(_beginning(render(mark), len(text), left, right), controls, left, right, tokenizer):
+        reader = tokenizer if not is_written else plain(tokenizer) if not start else _inside(tokenizer)
+        found, offsets = _read(reader, piece)
+        ids += found
+        places += [(start + begin, start + end) for begin, end in offsets]
+    return ids, places
+
+
+def _read(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """(ids, offsets) of a text without special tokens around it; a tokenizer without offsets is asked how long each beginning is."""
+    if getattr(tokenizer, "is_fast", False):
+        found = tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=True)
+        return found["input_ids"], [tuple(pair) for pair in found["offset_mapping"]]
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    ends = [min(len(text), len(tokenizer.decode(ids[: count + 1]))) for count in range(len(ids))]
+    return ids, list(zip([0, *ends[:-1]], ends, strict=True)) if ids else []
+
+
+def _beginning(marked: str, length: int, left: str, right: str) -> str:
+    """As much of a text with marks as has so many letters without them."""
+    seen = 0
+    for place, letter in enumerate(marked):
+        if letter not in (left, right):
+            if seen == length:
+                return marked[:place]
+            seen += 1
+    return marked
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -120,8 +155,8 @@ def _inside(tokenizer: Any) -> Any:
     return twin
 
 
-def _stretches(rendered: str, controls: re.Pattern, left: str, right: str, tokenizer: Any) -> Iterator[tuple[str, bool, bool]]:
-    """(text, whether it names control tokens that somebody wrote, whether it begins the whole) from one real control token to the next.
+def _stretches(rendered: str, controls: re.Pattern, left: str, right: str, tokenizer: Any) -> Iterator[tuple[str, bool, int]]:
+    """(text, whether it names control tokens that somebody wrote, where it starts without the marks) from one real control token to the next.
 
     Stretches that nobody wrote a name into stay joined with the control tokens around them and are read as one.
     """
@@ -132,19 +167,19 @@ def _stretches(rendered: str, controls: re.Pattern, left: str, right: str, token
             pieces += [rendered[start : found.start()], found[1]]
             start = found.end()
     pieces.append(rendered[start:])
-    waiting, begun = "", False
+    waiting, at = "", 0
     for place, piece in enumerate(pieces):
         if place % 2 or left not in piece and right not in piece:
             waiting += piece
             continue
         if waiting:
-            yield waiting, False, not begun
-            begun, waiting = True, ""
-        before, after = (tokens.get(pieces[at]) if 0 < at < len(pieces) else None for at in (place - 1, place + 1))
+            yield waiting, False, at
+            at, waiting = at + len(waiting), ""
+        before, after = (tokens.get(pieces[around]) if 0 < around < len(pieces) else None for around in (place - 1, place + 1))
         piece = piece.replace(left, "").replace(right, "")
-        piece = piece.lstrip() if before is not None and before.rstrip else piece
-        piece = piece.rstrip() if after is not None and after.lstrip else piece
-        yield piece, True, not begun
-        begun = True
+        skipped = len(piece) - len(piece.lstrip()) if before is not None and before.rstrip else 0
+        kept = piece[skipped:].rstrip() if after is not None and after.lstrip else piece[skipped:]
+        yield kept, True, at + skipped
+        at += len(piece)
     if waiting:
-        yield waiting, False, not begun
+        yield waiting, False, at

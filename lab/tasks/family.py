@@ -124,6 +124,14 @@ class Family(abc.ABC):
         """Names of the classes, for families that have them."""
         return ()
 
+    def length_of(self, row: sources.Row, example: Example, spec: TaskSpec) -> str:
+        """The text of a row that the longest input limits."""
+        return " ".join(self.key(row, spec).split("\x1f"))
+
+    def notes(self, rows: Sequence[sources.Row], examples: Sequence[Example], spec: TaskSpec) -> list[str]:
+        """Sentences on what of the data is not read."""
+        return []
+
     def balance(self, examples: Sequence[Example], spec: TaskSpec) -> dict[str, int]:
         """{label: its rows}, for families that have labels."""
         return {}

@@ -8,6 +8,7 @@ from typing import Any
 
 from lab.design.refusal import Refusal
 from lab.tasks import cells, sources
+from lab.tasks.chats import columns_of_turns
 from lab.tasks.labelling import MANY
 from lab.tasks.multi_label import as_list, flags_of
 from lab.tasks.tables import Table
@@ -22,28 +23,30 @@ HINTS = {
     "instruction": ("instruction", "prompt"), "input": ("input", "context"), "output": ("output", "response", "completion", "answer"),
     "messages": ("messages", "conversations", "conversation"),
 }  # fmt: skip
+BETTER, WORSE = "chosen|preferred|accepted|better|winner", "rejected|dispreferred|unpreferred|worse|loser"  # columns of preferences
 
 
 def guess(table: Table) -> tuple[str, dict[str, str]]:
     """The family and columns that a table most likely means."""
-    names: dict[str, str] = {}
-    for column in sorted(table.columns, key=lambda column: column != column.casefold()):  # of Text and text the latter
-        names.setdefault(column.casefold(), column)
+    refuse_preferences(table)
+    names = _names(table)
 
     def find(role: str, taken: Sequence[str] = ()) -> str | None:
         return next((names[hint] for hint in HINTS[role] if hint in names and names[hint] not in taken), None)
 
     if found := find("messages"):
-        return "instruction", {"messages": found}
+        return "instruction", {"messages": found, **{role: names[role] for role in ("system", "tools") if role in names}}
     if "instruction" in names and (output := find("output")):
-        given = {"instruction": names["instruction"], "output": output}
-        return "instruction", {**given, "input": names["input"]} if "input" in names else given
+        optional = {role: names[role] for role in ("input", "system", "history", "tools") if role in names}
+        return "instruction", {"instruction": names["instruction"], "output": output, **optional}
+    if "prompt" in names and "options" not in names and (output := next((names[name] for name in ("completion", "response") if name in names), None)):
+        return "instruction", {"instruction": names["prompt"], "output": output, **{role: names[role] for role in ("system", "tools") if role in names}}
     options, answer = find("options"), find("answer")
     if options and answer and _holds(table, options, list) and (question := find("question", (options, answer))):
         return "commonsense", {"question": question, "options": options, "answer": answer}
     label, several = find("label"), flags_of(table.rows, table.columns)
-    if label and (number := next((number for number, row in enumerate(table.rows, 1) if isinstance(row[label], dict)), None)):
-        sources.label(table.rows[number - 1], label, number)  # refuses it
+    if label and any(isinstance(row[label], dict) for row in table.rows):
+        labels_of(table, label)  # refuses it
     if label and any(as_list(row[label]) is not None for row in table.rows):
         return _several(table, find, label, (label,))
     if not label and len(several) > 1:
@@ -56,6 +59,27 @@ def guess(table: Table) -> tuple[str, dict[str, str]]:
         if columns:
             return ("regression" if _is_measure(table, label) else "classification"), columns
     return _guess_writing(table, find)
+
+
+def _names(table: Table) -> dict[str, str]:
+    """The columns by their small letters; of Text and text the latter."""
+    return {column.casefold(): column for column in sorted(table.columns, key=lambda column: column == column.casefold())}
+
+
+def refuse_preferences(table: Table) -> None:
+    """Refusal of what is made for learning from preferences, by name, with what to do."""
+    names = _names(table)
+    better, worse = (next((names[name] for name in names if re.search(rf"(^|_)({words})(_|$)", name)), None) for words in (BETTER, WORSE))
+    answer = next((names[name] for name in ("completion", "response", "output") if name in names), None)
+    if better and worse:
+        turns = columns_of_turns({"output": better}, table.rows)
+        what = f"'{better}' as the messages" if turns else f"'{better}' as the output"
+        raise Refusal(f"'{better}' and '{worse}' are preferences, and the lab learns one answer a row: to learn the better ones, choose the kind instruction, with {what}.", "columns")
+    if answer and "prompt" in names and "label" in names and {str(row[names["label"]]).casefold() for row in table.rows} <= {"true", "false"}:
+        raise Refusal(f"'{answer}' with a true or false '{names['label']}' is unpaired preferences, and the lab learns one answer a row: keep the rows that are true, "
+                      "or choose kind and columns.", "columns")  # fmt: skip
+    if "completions" in names and "labels" in names:
+        raise Refusal("'completions' and 'labels' judge every step of an answer, and the lab learns one answer a row: join the steps of right answers, in a column of their own.", "columns")
 
 
 def _several(table: Table, find: Any, label: str, taken: Sequence[str]) -> tuple[str, dict[str, str]]:

@@ -28,9 +28,9 @@ from lab.design import catalogue, own
 from lab.design.boundary import require_inside
 from lab.design.options import validate
 from lab.design.refusal import Note, Refusal, shown
-from lab.design.task import COLUMNS, HEADED, Reading, TaskSpec
-from lab.tasks import cells, gathering, sources
-from lab.tasks.guessing import guess
+from lab.design.task import COLUMNS, HEADED, Reading, TaskSpec, Turns
+from lab.tasks import cells, chats, gathering, sources
+from lab.tasks.guessing import guess, refuse_preferences
 from lab.tasks.labelling import labels_of
 from lab.tasks.measuring import histogram, measure_of, sample, shares
 from lab.tasks.tables import LARGEST, Table, kind_of, read_table
@@ -58,22 +58,24 @@ class Preview:
     dropped: int  # rows of exactly the same text and answer as an earlier one
     disputed: int  # rows of one text with different answers
     notes: list[str]  # sentences about what was decided or left out
+    format: str  # of conversations, see `chats.format_of`; "" for other tasks
     balance: dict[str, int]
     lengths: dict[str, Any]
     examples: list[dict[str, Any]]
 
 
 def preview(path: str | Path, *, name: str = "", family: str = "", columns: Mapping[str, str] | None = None, labels: Sequence[str] = (),
-            max_length: int = 256, prompt: str = "", separator: str = "", measure: str = "", limit: int = LARGEST, examples: int = 5, called: str = "",
+            max_length: int = 256, prompt: str = "", separator: str = "", turns: Mapping[str, Any] | None = None, loss_on: str = "all", measure: str = "", limit: int = LARGEST, examples: int = 5, called: str = "",
             spellings: str = "", validation: str = "", test: str = "", reading: Mapping[str, Any] | Reading | None = None) -> Preview:  # fmt: skip
     """Read the data, guess what is not given, check every row. Nothing is written. Raises `Refusal` that names row and column.
 
     `measure`: a model preset whose tokenizer counts the lengths; "": words. `called`: the file's name in sentences. `labels`: names, or label=name.
-    `separator`: what stands between the labels of a row that has several in one text. `spellings`: merge or apart, for labels that differ only in how they are written. `validation`, `test`: files of their own. `reading`: what is
-    to be so when the file is read (encoding, delimiter, header).
+    `separator`: what stands between the labels of a row that has several in one text. `spellings`: merge or apart, for labels that differ only
+    in how they are written. `turns`: {"role", "content", "speakers"} of conversations, where it is not as recognised; `loss_on`: which of their
+    answers are learned. `validation`, `test`: files of their own. `reading`: what is to be so when the file is read (encoding, delimiter, header).
     """
     table = gathering.gather(path, validation=validation, test=test, limit=limit, called=called, reading=_reading(reading))
-    return _previewed(Path(path), table, name, (family or ("multi_label" if separator else ""), columns, labels, spellings, separator), max_length, prompt, measure, examples, called)
+    return _previewed(Path(path), table, name, (family or ("multi_label" if separator else ""), columns, labels, spellings, separator, turns, loss_on), max_length, prompt, measure, examples, called)
 
 
 def _reading(given: Mapping[str, Any] | Reading | None) -> Reading | None:
@@ -90,13 +92,14 @@ def _previewed(path: Path, table: Table, name: str, meaning: tuple, max_length: 
     if not splits["train"]:
         raise Refusal(f"{called or path.name} has too few distinct rows ({len(table.rows)}) to train on.", "file")
     ruler = measure_of(measure)
-    texts = [" ".join(kind.key(row, spec).split("\x1f")) for row in table.rows]
+    texts = [kind.length_of(row, example, spec) for row, example in zip(table.rows, shown, strict=True)]
     places = sample(texts)
     lengths = ruler.lengths([texts[place] for place in places])
     return Preview(
         spec=spec, columns=table.columns, rows=len(table.rows), bytes=size_of(path),
         splits={split: len(rows) for split, rows in splits.items()}, dropped=duplicates, disputed=disputed,
-        notes=[*table.notes, *_notes(kind, splits, duplicates, disputed, table, spec)],
+        notes=[*table.notes, *map(Note, kind.notes(table.rows, shown, spec)), *_notes(kind, splits, duplicates, disputed, table, spec)],
+        format=chats.format_of(spec.columns, spec.turns, table.rows) if spec.family == "instruction" else "",
         balance=kind.balance(shown, spec),
         lengths={"unit": ruler.unit, "measured": len(places), **histogram(lengths, ruler.limit(spec.max_length))},
         examples=[_example(kind, example, spec, ruler) for example in shown[:examples]],
@@ -164,13 +167,24 @@ def _checked(kind: Any, table: Table, spec: TaskSpec) -> list[dict[str, Any]]:
 
 
 def outline(path: str | Path, family: str = "", columns: Mapping[str, str] | None = None, *, limit: int = LARGEST, called: str = "",
-            reading: Mapping[str, Any] | None = None) -> tuple[list[str], str, dict[str, str]]:  # fmt: skip
-    """(the file's columns, family, columns of its roles), guessed where they are not given; nothing but the file itself is checked. Raises `Refusal`."""
+            reading: Mapping[str, Any] | None = None, turns: Mapping[str, Any] | None = None) -> tuple[list[str], str, dict[str, str], dict[str, Any]]:  # fmt: skip
+    """(the file's columns, family, columns of its roles, of conversations {"format", "keys": those of the turns, "turns": as recognised or given}),
+    guessed where they are not given; nothing but the file itself is checked. Raises `Refusal`."""
     table = gathering.gather(path, limit=limit, called=called, reading=_reading(reading))
     try:
-        return table.columns, *_chosen(table, family, columns)
+        family, chosen = _chosen(table, family, columns)
     except Refusal:  # no text was found
-        return table.columns, family or "classification", dict(columns or {})
+        return table.columns, family or "classification", dict(columns or {}), {}
+    return table.columns, family, chosen, _conversations(table, chosen, turns) if family == "instruction" else {}
+
+
+def _conversations(table: Table, columns: Mapping[str, str], turns: Mapping[str, Any] | None) -> dict[str, Any]:
+    try:
+        found = _turns(table, columns, turns)
+    except Refusal:  # of what was given: the preview says it
+        return {}
+    keys = chats.keys_in(row.get(column) for column in chats.columns_of_turns(columns, table.rows) for row in table.rows)
+    return {"format": chats.format_of(columns, found, table.rows), "keys": keys, "turns": found.model_dump()}
 
 
 def _chosen(table: Table, family: str, columns: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:
@@ -181,7 +195,7 @@ def _chosen(table: Table, family: str, columns: Mapping[str, str] | None) -> tup
 
 
 def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str, str] | None, labels: Sequence[str], spellings: str, separator: str,
-          max_length: int, prompt: str) -> TaskSpec:  # fmt: skip
+          turns: Mapping[str, Any] | None, loss_on: str, max_length: int, prompt: str) -> TaskSpec:  # fmt: skip
     family, columns = _chosen(table, family, columns)
     for role, column in columns.items():
         for part in [column] if column in table.columns else column.split("|"):
@@ -189,9 +203,10 @@ def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str
     spelled: dict[str, str] = {}
     if family in ("classification", "multi_label") and "label" in columns:
         labels, spelled = labels_of(table, columns["label"], labels, spellings, several=family == "multi_label", separator=separator)
+    chat = {"turns": _turns(table, columns, turns).model_dump(), "loss_on": loss_on} if family == "instruction" else {}
     hashed = None if "validation" in table.parts else {"validation": SHARES["validation"], "test": 0.0} if "test" in table.parts else SHARES
     document = {"name": name, "title": name or shown(path.stem, 200), "family": family, "columns": dict(columns), "labels": list(labels), "spellings": spelled, "max_length": max_length,
-                "prompt": prompt, "label_separator": separator if family == "multi_label" else "", "description": f"Imported from {shown(path.name, 200)}.",
+                "prompt": prompt, "label_separator": separator if family == "multi_label" else "", **chat, "description": f"Imported from {shown(path.name, 200)}.",
                 "source": {"file": shown(path, 5000) if cells.broken(str(path)) else str(path), "reading": table.reading, "hash": hashed}}  # fmt: skip
     spec = validate(TaskSpec, document)
     missing = [role for role in COLUMNS[spec.family][0] if role not in spec.columns]
@@ -200,6 +215,13 @@ def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str
     if missing:
         raise Refusal(f"Say which column is the {missing[0]}; there are {', '.join(table.columns)[:300]}.", f"columns.{missing[0]}")
     return spec
+
+
+def _turns(table: Table, columns: Mapping[str, str], given: Mapping[str, Any] | None) -> Turns:
+    """How the turns of a table's conversations are written, recognised where it is not given."""
+    asked = validate(Turns, given or {}, "turns.")
+    found = chats.columns_of_turns(columns, table.rows)
+    return chats.recognised((row.get(column) for column in found for row in table.rows), asked) if found else Turns()
 
 
 def _require_column(table: Table, column: str, field: str) -> None:
@@ -215,6 +237,8 @@ def _require_column(table: Table, column: str, field: str) -> None:
 
 def _guessed_for(table: Table, family: str) -> tuple[str, dict[str, str]]:
     """Columns for a family that is given: as guessed where the guess is that family, else those of the roles' own names."""
+    if family == "instruction":
+        refuse_preferences(table)
     try:
         guessed, found = guess(table)
     except Refusal:

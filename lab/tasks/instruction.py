@@ -1,74 +1,151 @@
-"""Instruction following: a conversation in the model's chat format (or Alpaca's, where it has none), loss on the answer only."""
+"""Instruction following: a conversation in the model's chat format (or Alpaca's, where it has none), loss on the answers only."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from lab.design.refusal import Refusal
 from lab.design.task import TaskSpec
-from lab.tasks import sources
-from lab.tasks.control import chat_ids
-from lab.tasks.family import Example, Setting, fill
-from lab.tasks.prompting import answers, encode_prompts
-from lab.tasks.writing import Writing, answer_row
+from lab.tasks import chats, sources
+from lab.tasks.control import chat_tokens
+from lab.tasks.family import Example, Setting
+from lab.tasks.prompting import clip
+from lab.tasks.templates import Refused, Template
+from lab.tasks.writing import IGNORE, Writing
 
-ALPACA = "### Instruction:\n{instruction}\n\n### Response:\n"
+CLIPS = 8  # times that the longest turn of a too long conversation is cut
 
 
 class Instruction(Writing):
-    """messages [{"role", "content"}, ...] or instruction (+ input) → output. The last assistant turn is what is learned."""
+    """messages, or instruction (+ input, history, system) → output; see `lab.tasks.chats`. `loss_on`: every answer is learned, or the last alone."""
 
     name = "instruction"
+    version = 2
     prompt = "{instruction}"
     verb = "answer an instruction"
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
-        if "messages" in spec.columns:
-            return self._conversation(sources.value(row, spec.column("messages"), number), spec, number)
-        example = {"instruction": sources.text(row, spec.column("instruction"), number), "input": ""}
-        if "input" in spec.columns:
-            example["input"] = sources.words(row, spec.column("input"), number)
-        asked = fill(spec.prompt or self.prompt, example)
-        if example["input"] and "{input}" not in spec.prompt:
-            asked = f"{asked}\n\n{example['input']}"
-        return {"messages": [{"role": "user", "content": asked}], "target": sources.text(row, spec.column("output"), number)}
-
-    def _conversation(self, messages: Any, spec: TaskSpec, number: int | None) -> Example:
-        where = f"Row {number}" if number is not None else "A row"
-        turns = [(turn.get("role"), turn.get("content")) for turn in messages if isinstance(turn, dict)] if isinstance(messages, list) else []
-        good = all(role in ("system", "user", "assistant") and isinstance(content, str) for role, content in turns)
-        if len(turns) < 2 or not good or turns[-1][0] != "assistant":
-            raise Refusal(f"{where} of '{spec.column('messages')}' is no conversation: give a list of role and content that ends with the assistant.", "task.columns")
-        return {"messages": [{"role": role, "content": content} for role, content in turns[:-1]], "target": turns[-1][1]}
+        """{"messages": turns, the last of them an answer, "tools", "row": its number, "after": how many turns after it are left out}."""
+        turns, tools, after = chats.whole(row, spec, number)
+        return {"messages": turns, "tools": tools, "row": number, "after": after}
 
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
-        return "\n".join(f"{turn['role']}: {turn['content']}" for turn in example["messages"]), example["target"]
+        *turns, last = example["messages"]
+        return "\n".join(f"{turn['role']}: {chats.plain(turn)}" for turn in turns), chats.plain(last)
+
+    def show(self, example: Example, spec: TaskSpec) -> dict[str, Any]:
+        *turns, last = example["messages"]
+        shown = [{"role": turn["role"], "content": chats.plain(turn)} for turn in turns]
+        return {"messages": shown, "target": chats.plain(last), **({"tools": json.dumps(example["tools"], ensure_ascii=False)} if example["tools"] else {})}
 
     def asked(self, row: sources.Row, spec: TaskSpec) -> dict[str, str]:
         """The instruction, its input below it; of a conversation the last turn of the user."""
-        if "messages" in spec.columns:
-            turns = self.format(row, spec)["messages"]
-            return {"text": next((turn["content"] for turn in reversed(turns) if turn["role"] == "user"), "")}
-        parts = [sources.words(row, spec.column(role)) for role in ("instruction", "input") if role == "instruction" or role in spec.columns]
-        return {"text": "\n\n".join(filter(None, parts))}
+        if "messages" not in spec.columns and not isinstance(sources.value(row, spec.column("instruction")), list):
+            return {"text": "\n\n".join(filter(None, (sources.words(row, spec.column(role)) for role in ("instruction", "input") if role == "instruction" or role in spec.columns)))}
+        turns = chats.conversation(row, spec)
+        return {"text": next((turn["content"] for turn in reversed(turns) if turn["role"] == "user"), "")}
 
     def key(self, row: sources.Row, spec: TaskSpec) -> str:
-        if "messages" in spec.columns:
-            return str(sources.value(row, spec.column("messages")))
-        return "\x1f".join(sources.words(row, spec.column(role)) for role in ("instruction", "input") if role in spec.columns or role == "instruction")
+        return "\x1f".join(chats.plain(turn) for turn in chats.conversation(row, spec)[:-1])
 
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
-        return "" if "messages" in spec.columns else sources.words(row, spec.column("output"))
+        return chats.plain(chats.conversation(row, spec)[-1])
+
+    def length_of(self, row: sources.Row, example: Example, spec: TaskSpec) -> str:
+        return "\n".join(chats.plain(turn) for turn in example["messages"])
+
+    def notes(self, rows: Sequence[sources.Row], examples: Sequence[Example], spec: TaskSpec) -> list[str]:
+        columns = chats.columns_of_turns(spec.columns, rows)
+        unread = chats.unread(rows, columns, spec.turns)
+        found = [f"Turns have keys that are not read: {', '.join(unread)[:200]}."] if unread else []
+        after = sum(example["after"] > 0 for example in examples)
+        if after:
+            found.append(f"{after:,} conversations go on after their last answer; what follows it is left out, since no loss looks at it.")
+        left_out = [name for name, role in spec.turns.speakers.items() if role == "ignore"]
+        if left_out:
+            found.append(f"Turns of {', '.join(left_out)[:200]} are left out.")
+        return found
+
+    def learned(self, turns: Sequence[chats.Turn], spec: TaskSpec) -> list[int]:
+        """Places of the answers that a loss looks at."""
+        places = [place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("learn", True)]
+        return places if spec.loss_on == "all" else places[-1:]
 
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
-        if not setting.decoder:
-            plain = [{"source": "\n\n".join(turn["content"] for turn in e["messages"]), "target": e["target"]} for e in examples]
-            return super().encode(plain, setting, train)
-        targets = answers([example["target"] for example in examples], setting, end=True)
-        if setting.tokenizer.chat_template:
-            prompts = [chat_ids(setting.tokenizer, e["messages"], add_generation_prompt=True) for e in examples]
-        else:
-            texts = [fill(ALPACA, {"instruction": "\n\n".join(turn["content"] for turn in e["messages"])}) for e in examples]
-            prompts = encode_prompts(texts, setting)
-        return [answer_row(*each, setting, train) for each in zip(prompts, targets, [e["target"] for e in examples], strict=True)]
+        if setting.decoder:
+            template = Template.of(setting.tokenizer)
+            return [self._row(example, template, setting, train) for example in examples]
+        plain = []
+        for example in examples:  # an encoder-decoder has a row for each answer that it learns, and is judged by the last
+            turns = example["messages"]
+            for place in self.learned(turns, setting.spec) if train else [len(turns) - 1]:
+                plain.append({"source": "\n\n".join(chats.plain(turn) for turn in turns[:place]), "target": chats.plain(turns[place])})
+        return super().encode(plain, setting, train)
+
+    def _row(self, example: Example, template: Template, setting: Setting, train: bool) -> dict[str, Any]:
+        """A decoder's row: the conversation with labels on its answers alone, cut to the longest input; "cut": whether anything was left out."""
+        turns, tools, number = example["messages"], example["tools"], example.get("row")
+        template.require(turns, tools, number)
+        ids, labels, start = self._tokens(turns, tools, template, setting, number)
+        cut = len(ids) > setting.max_length
+        while len(ids) > setting.max_length and (shorter := _without_oldest(turns, len(ids) - setting.max_length, setting)):
+            turns = shorter
+            ids, labels, start = self._tokens(turns, tools, template, setting, number)
+        for _ in range(CLIPS):
+            room = setting.max_length - min(len(ids) - start, max(1, setting.max_length // 2))
+            clipped = _clipped(turns, start - room, setting) if start > room else None
+            if clipped is None:
+                break
+            turns = clipped
+            ids, labels, start = self._tokens(turns, tools, template, setting, number)
+        if len(ids) > setting.max_length:
+            begin = max(0, start - (setting.max_length - min(len(ids) - start, max(1, setting.max_length // 2))))
+            ids, labels, start = ids[begin:][: setting.max_length], labels[begin:][: setting.max_length], start - begin
+        row = {"input_ids": ids, "labels": labels, "length": len(ids), "prompt_length": start, "cut": int(cut)}
+        return row if train else {**row, "reference": chats.plain(turns[-1])}
+
+    def _tokens(self, turns: Sequence[chats.Turn], tools: Sequence[Any], template: Template, setting: Setting, number: int | None) -> tuple[list[int], list[int], int]:
+        """(token ids, labels, where the last answer starts), closed by the end of text."""
+        try:
+            text, spans = template.answers(turns, tools, self.learned(turns, setting.spec))
+        except Refused as error:
+            where = f"row {number}" if number is not None else "a conversation"
+            raise Refusal(f"In {where} the chat template of {template.name} does not show which letters are the answers ({error}): learn the last answer alone "
+                          "(loss_on last), or choose another model.", "task.loss_on") from None  # fmt: skip
+        ids, offsets = chat_tokens(setting.tokenizer, text, lambda mark: template.render(mark(turns), mark(tools)), (turns, tools))
+        labels = [token if any(_within(place, span, text) for span in spans) else IGNORE for token, place in zip(ids, offsets, strict=True)]
+        start = next(at for at, place in enumerate(offsets) if _within(place, spans[-1], text))
+        end = setting.tokenizer.eos_token_id
+        if end is not None and end not in ids[start:]:
+            ids, labels = [*ids, end], [*labels, end]
+        return ids, labels, start
+
+
+def _within(place: tuple[int, int], span: tuple[int, int], text: str) -> bool:
+    """Whether a token is of an answer: one that joins the end of the opening with no more than the space after it is not."""
+    begin, end = max(place[0], span[0]), min(place[1], span[1])
+    return begin < end and (place[0] >= span[0] or not text[begin:end].isspace())
+
+
+def _without_oldest(turns: Sequence[chats.Turn], excess: int, setting: Setting) -> list[chats.Turn] | None:
+    """The turns without the oldest rounds of what was asked and answered that have so many tokens; the system's stay. None where one round is left."""
+    opening = [turn for turn in turns if turn["role"] == "system"]
+    rest = [turn for turn in turns if turn["role"] != "system"]
+    starts = [place for place, turn in enumerate(rest) if turn["role"] == "user" and place]
+    if not starts:
+        return None
+    sizes = setting.plain([chats.plain(turn) for turn in rest], add_special_tokens=False, verbose=False)["input_ids"]
+    gone = next((place for place in starts if sum(map(len, sizes[:place])) >= excess), starts[-1])
+    return [*opening, *rest[gone:]]
+
+
+def _clipped(turns: Sequence[chats.Turn], excess: int, setting: Setting) -> list[chats.Turn] | None:
+    """The turns with the longest but the last cut at its end by so many tokens; None where there is nothing to cut."""
+    sizes = [len(ids) for ids in setting.plain([turn["content"] for turn in turns[:-1]], add_special_tokens=False, verbose=False)["input_ids"]] if len(turns) > 1 else []
+    place = max(range(len(sizes)), key=sizes.__getitem__, default=None)
+    if place is None or sizes[place] < 2:
+        return None
+    shorter = clip(turns[place]["content"], max(1, sizes[place] - excess), setting.plain).strip()
+    return [{**turn, "content": shorter} if at == place else turn for at, turn in enumerate(turns)] if shorter and shorter != turns[place]["content"] else None

@@ -29,10 +29,10 @@ TOLD = ("LAB_HOME", "LAB_DATA", "LAB_PATHS")  # as they are when it is asked
 LEFT_SECONDS = 3600  # after which what an ended import left is somebody's no more
 
 
-def outline(path: str | Path, family: str = "", columns: dict[str, str] | None = None, **more: Any) -> tuple[list[str], str, dict[str, str]]:
+def outline(path: str | Path, family: str = "", columns: dict[str, str] | None = None, **more: Any) -> tuple[list[str], str, dict[str, str], dict[str, Any]]:
     """As importing.outline."""
-    columns_there, guessed, chosen = _ask("outline", path, family=family, columns=columns, **more)["outline"]
-    return columns_there, guessed, chosen
+    columns_there, guessed, chosen, chat = _ask("outline", path, family=family, columns=columns, **more)["outline"]
+    return columns_there, guessed, chosen, chat
 
 
 def preview(path: str | Path, **choices: Any) -> Preview:

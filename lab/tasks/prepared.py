@@ -108,6 +108,14 @@ class Prepared:
                  self.family.version, ENCODING, split, split == "train" or None, drawn, kinds]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode("utf-8")).hexdigest()
 
+    @property
+    def told(self) -> list[str]:
+        """Sentences for a log: how much of the training rows is cut off."""
+        found = int(self.train.column("cut").sum()) if "cut" in self.train else 0
+        if not found:
+            return []
+        return [f"{found:,} of {len(self.train):,} training conversations are longer than {self.max_length:,} tokens: their oldest rounds are left out, then their longest turn is cut"]
+
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """A batch for the model's forward, padded to its longest row; see `lab.tasks.batches.collate`."""
         from lab.tasks.batches import collate

@@ -47,6 +47,13 @@ class Rows(Sequence):
         """Tokens of each row, (rows,)."""
         return self._columns["length"][1] if self._count else np.zeros(0, np.int64)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def column(self, name: str) -> np.ndarray:
+        """The values of a column of numbers, (rows,)."""
+        return self._columns[name][1]
+
     def subset(self, indices: Iterable[int]) -> Rows:
         """The rows at these indices, in this order."""
         return Rows.of([self[i] for i in indices])

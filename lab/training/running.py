@@ -160,8 +160,9 @@ def _introduce(loop: Loop, precision: str, note: str, say: Callable[[str], None]
     say(f"{len(assembly.task.train):,} training rows, {len(loop.evaluator.all):,} for validation; {loop.total:,} steps of {loop.steps.rows_per_step} rows, "
         f"peak lr {spec.lr:g} ({spec.training.schedule}), {precision} on {loop.device}"
         + (f", {loop.processes} processes" if loop.processes > 1 else ""))  # fmt: skip
-    if note:
-        say(f"Note: {note}.")
+    for each in (note, *assembly.task.told):
+        if each:
+            say(f"Note: {each}.")
     for _, sentence in notes(spec.method, assembly.attached.body):
         say(f"Note: {sentence}")
 

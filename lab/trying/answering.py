@@ -11,6 +11,7 @@ from lab.design.task import COLUMNS, HEADED
 from lab.export.source import Opened, adapter_folder, open_run
 from lab.origins import ASKING
 from lab.tasks import prepare
+from lab.tasks.chats import typed
 from lab.tasks.control import plain
 from lab.tasks.rows import Rows
 
@@ -54,8 +55,8 @@ def _rows(prepared: Any, request: Mapping[str, Any]) -> Rows:
     """The text as a row of the task, tokenised; the answer's column holds something of the right kind that nobody reads."""
     spec, text, pair = prepared.spec, _text(request.get("text"), "text"), str(request.get("pair") or "").strip()
     needed, allowed = COLUMNS[spec.family]
-    values = {"text": text, "source": text, "instruction": text, "input": "", "output": "-", "target": "-", "text_pair": pair,
-              "label": spec.labels[:1] if spec.family == "multi_label" else spec.labels[0] if spec.labels else 0.0, "messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "-"}]}  # fmt: skip
+    values = {"text": text, "source": text, "instruction": text, "input": "", "output": "-", "target": "-", "text_pair": pair, "system": "", "history": None, "tools": None,
+              "label": spec.labels[:1] if spec.family == "multi_label" else spec.labels[0] if spec.labels else 0.0, "messages": typed(text, spec)}  # fmt: skip
     if "text_pair" in spec.columns and not pair:
         raise Refusal("This run's task compares two texts: write the second one too.", "pair")
     row = {spec.column(role): values[role] for role in (*needed, *allowed) if role in values and (role in needed or role in spec.columns)}

@@ -65,7 +65,7 @@ def _named(line: str) -> tuple[str, str]:
 
 def look(asked: Any) -> dict[str, Any]:
     """What {"upload" or "path", "validation", "test", "reading", "family", "columns", "labels", "spellings", "max_length", "prompt", "separator",
-    "measure", "name", "language"} would import.
+    "turns", "loss_on", "measure", "name", "language"} would import.
 
     Returns {"form": what the fields show, None where the file cannot be read, "html": the preview, "errors": [[field, sentence]]}.
     """
@@ -80,11 +80,11 @@ def look(asked: Any) -> dict[str, Any]:
 def _looked(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
     try:
         path, choices = _source(asked), _choices(asked)
-        columns, family, chosen = outside.outline(path, choices["family"], choices["columns"], reading=choices["reading"])
+        columns, family, chosen, chat = outside.outline(path, choices["family"], choices["columns"], reading=choices["reading"], turns=choices["turns"])
     except Refusal as problem:
         return {"form": None, "html": "", "errors": [[problem.field or "file", refused(language, problem)]]}
     form = {"file": _called(path), "bytes": importing.size_of(path), "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
-            "prompt": getattr(FAMILIES.get(family), "prompt", ""), "roles": _roles(family), "labels": []}  # fmt: skip
+            "prompt": getattr(FAMILIES.get(family), "prompt", ""), "roles": _roles(family), "labels": [], **chat}  # fmt: skip
     errors: list[list[str]] = []
     html = ""
     try:
@@ -164,10 +164,10 @@ def _source(asked: Mapping[str, Any]) -> Path:
 
 
 def _choices(asked: Mapping[str, Any]) -> dict[str, Any]:
-    columns = asked.get("columns") if isinstance(asked.get("columns"), Mapping) else {}
+    columns, turns = (asked.get(name) if isinstance(asked.get(name), Mapping) else {} for name in ("columns", "turns"))
     reading = asked.get("reading") if isinstance(asked.get("reading"), Mapping) else {}
     labels = asked.get("labels") if isinstance(asked.get("labels"), str) else ""
-    return {**{name: str(asked.get(name) or "") for name in TEXTS}, "max_length": asked.get("max_length") or 256,
+    return {**{name: str(asked.get(name) or "") for name in TEXTS}, "max_length": asked.get("max_length") or 256, "turns": dict(turns), "loss_on": str(asked.get("loss_on") or "all"),
             "columns": {str(role): str(column) for role, column in columns.items() if column}, "labels": [line for line in labels.splitlines() if line.strip()],
             "reading": {name: str(reading[name]) for name in READING if reading.get(name)}}  # fmt: skip
 

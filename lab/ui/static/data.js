@@ -2,7 +2,7 @@
 (function () {
   const Lab = (window.Lab = window.Lab || {});
   const { h, say } = Lab;
-  const KEY = "lab_data_1", FRESH = { upload: "", path: "", family: "", columns: {}, max_length: 256, prompt: "", separator: "", name: "", reading: {}, spellings: "", labels: "", validation: "", test: "" };
+  const KEY = "lab_data_1", FRESH = { upload: "", path: "", family: "", columns: {}, max_length: 256, prompt: "", separator: "", turns: {}, loss_on: "all", name: "", reading: {}, spellings: "", labels: "", validation: "", test: "" };
   const READING = { encoding: ["utf-8", "utf-16", "gb18030", "big5", "shift_jis", "euc_jp", "euc_kr", "cp1250", "cp1251", "cp1252", "latin-1"], delimiter: [",", ";", "\t", "|"], header: ["names", "data"] };
   const HUB = { hub: "", config: "", revision: "", splits: "", rows: "" };
   const OTHER = "\u0000other";
@@ -83,8 +83,9 @@
 
     // the field of this form that an error is about
     place(field) {
-      const known = ["family", "max_length", "prompt", "separator", "name", "measure", "encoding", "delimiter", "header", "spellings", "labels", "validation", "test", "hub", ...Object.keys(this.doc.columns).map((role) => "columns." + role)];
+      const known = ["family", "max_length", "prompt", "separator", "loss_on", "name", "measure", "encoding", "delimiter", "header", "spellings", "labels", "validation", "test", "hub", ...Object.keys(this.doc.columns).map((role) => "columns." + role)];
       if (known.includes(field) || field.startsWith("columns.")) return field;
+      if (field.startsWith("turns")) return "turns";
       return field === "columns" ? "family" : "file";
     }
 
@@ -181,7 +182,7 @@
 
     fields() {
       const { form, doc } = this, size = `${form.file} · ${this.bytes(form.bytes)}`;
-      const family = h("select", { id: "data-family", onchange: (event) => this.set({ family: event.target.value, columns: {}, prompt: "", separator: "", spellings: "", labels: "" }) },
+      const family = h("select", { id: "data-family", onchange: (event) => this.set({ family: event.target.value, columns: {}, prompt: "", separator: "", turns: {}, spellings: "", labels: "" }) },
         this.offers.families.map(([name, title]) => h("option", { value: name, selected: name === form.family }, title)));
       const length = h("input", { id: "data-length", type: "text", inputmode: "numeric", value: String(doc.max_length), oninput: (event) => { doc.max_length = event.target.value.trim(); this.later(); } });
       const measure = h("select", { id: "data-measure", onchange: (event) => this.set({ measure: event.target.value }) },
@@ -195,6 +196,7 @@
         this.field("family", "data.family", wrap(family), "data.family.help", "data-family"),
         ...form.roles.map(([role, needed]) => this.role(role, needed)),
         ...this.classes(),
+        ...(form.family === "instruction" ? this.chat() : []),
         form.family === "multi_label" ? this.field("separator", "data.separator", wrap(separator), "data.separator.help", "data-separator") : null,
         h("div", { class: "lab-two" }, this.field("max_length", "data.longest", wrap(length), "", "data-length"), this.field("measure", "data.measure", wrap(measure), "", "data-measure")),
         ["language_modelling", "regression", "multi_label"].includes(form.family) ? null : h("details", { open: Boolean(doc.prompt) || Boolean(this.errors.prompt) }, h("summary", {}, say("data.prompt")), this.field("prompt", "data.prompt.label", wrap(prompt), "data.prompt.help", "data-prompt")),
@@ -209,7 +211,7 @@
       const put = (column) => {
         const columns = { ...form.chosen };
         column ? (columns[role] = column) : delete columns[role];
-        this.set({ family: form.family, columns });
+        this.set({ family: form.family, columns, turns: {} });
       };
       const box = h("span", { class: "lab-whole" });
       const select = h("select", { id, onchange: (event) => {
@@ -221,6 +223,25 @@
         [...new Set([...form.columns, now])].filter(Boolean).map((column) => h("option", { value: column, selected: column === now }, column)), h("option", { value: OTHER }, say("bench.other")));
       box.append(select);
       return this.field("columns." + role, say("role." + role), box, "", id);
+    }
+
+    // how conversations are written: which keys are speaker and text, which role each speaker has, which answers are learned
+    chat() {
+      const { form, doc } = this, turns = form.turns || { speakers: {} };
+      const put = (change) => this.set({ family: form.family, columns: form.chosen, turns: { ...turns, ...change } });
+      const choice = (id, now, values, change) => h("span", { class: "lab-whole" }, h("select", { id, onchange: (event) => change(event.target.value) },
+        values.map(([value, title]) => h("option", { value, selected: value === now }, title))));
+      const keys = (name) => choice("data-turn-" + name, turns[name], [...new Set([turns[name], ...form.keys])].filter(Boolean).map((key) => [key, key]), (key) => put({ [name]: key, ...(name === "role" ? { speakers: {} } : {}) }));
+      const roles = ["user", "assistant", "system", "tool", "call", "ignore"].map((role) => [role, say("speaker." + role)]);
+      const speakers = Object.entries(turns.speakers).slice(0, 30).map(([name, role], place) => h("tr", {}, h("th", { scope: "row" }, h("label", { for: "data-speaker-" + place }, name)),
+        h("td", {}, choice("data-speaker-" + place, role, role ? roles : [["", "?"], ...roles], (value) => put({ speakers: { ...turns.speakers, [name]: value } })))));
+      const loss = choice("data-loss", doc.loss_on, ["all", "last"].map((name) => [name, say("data.loss." + name)]), (value) => this.set({ loss_on: value }));
+      return [
+        form.format ? h("p", { class: "lab-muted", id: "data-format" }, say("data.format", { format: say("format." + form.format) })) : null,
+        turns.role ? h("div", { class: "lab-two" }, this.field("turns.role", "data.turn.role", keys("role"), "", "data-turn-role"), this.field("turns.content", "data.turn.content", keys("content"), "", "data-turn-content")) : null,
+        speakers.length ? this.field("turns", "data.speakers", h("table", { class: "lab-labels lab-speakers" }, h("tbody", {}, speakers)), "data.speakers.help", "data-speaker-0") : null,
+        this.field("loss_on", "data.loss", loss, "", "data-loss"),
+      ].filter(Boolean);
     }
 
     bytes(size) { return size < 1e3 ? `${size} B` : size < 1e6 ? `${(size / 1e3).toPrecision(3)} kB` : `${(size / 1e6).toPrecision(3)} MB`; }
