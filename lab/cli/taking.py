@@ -11,7 +11,6 @@ from lab.cli.answer import Answer, facts
 from lab.design import numbers
 from lab.design.refusal import Refusal
 
-
 DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lab.design.refusal import Refusal
+from lab.design.refusal import Note, Refusal
 from lab.design.task import COLUMNS, TaskSpec
 from lab.tasks import control, sources
 
@@ -128,7 +128,7 @@ class Family(abc.ABC):
         """The text of a row that the longest input limits."""
         return " ".join(self.key(row, spec).split("\x1f"))
 
-    def notes(self, rows: Sequence[sources.Row], examples: Sequence[Example], spec: TaskSpec) -> list[str]:
+    def notes(self, rows: Sequence[sources.Row], examples: Sequence[Example], spec: TaskSpec) -> list[Note]:
         """Sentences on what of the data is not read."""
         return []
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from lab.design.refusal import Refusal
-from lab.tasks import cells, sources
+from lab.tasks import cells
 from lab.tasks.chats import columns_of_turns
-from lab.tasks.labelling import MANY
+from lab.tasks.labelling import MANY, labels_of
 from lab.tasks.multi_label import as_list, flags_of
 from lab.tasks.tables import Table
 

@@ -98,7 +98,7 @@ def _previewed(path: Path, table: Table, name: str, meaning: tuple, max_length: 
     return Preview(
         spec=spec, columns=table.columns, rows=len(table.rows), bytes=size_of(path),
         splits={split: len(rows) for split, rows in splits.items()}, dropped=duplicates, disputed=disputed,
-        notes=[*table.notes, *map(Note, kind.notes(table.rows, shown, spec)), *_notes(kind, splits, duplicates, disputed, table, spec)],
+        notes=[*table.notes, *kind.notes(table.rows, shown, spec), *_notes(kind, splits, duplicates, disputed, table, spec)],
         format=chats.format_of(spec.columns, spec.turns, table.rows) if spec.family == "instruction" else "",
         balance=kind.balance(shown, spec),
         lengths={"unit": ruler.unit, "measured": len(places), **histogram(lengths, ruler.limit(spec.max_length))},

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from lab.design.refusal import Refusal
+from lab.design.refusal import Note, Refusal
 from lab.design.task import TaskSpec
 from lab.tasks import chats, sources
 from lab.tasks.control import chat_tokens
@@ -56,16 +56,16 @@ class Instruction(Writing):
     def length_of(self, row: sources.Row, example: Example, spec: TaskSpec) -> str:
         return "\n".join(chats.plain(turn) for turn in example["messages"])
 
-    def notes(self, rows: Sequence[sources.Row], examples: Sequence[Example], spec: TaskSpec) -> list[str]:
+    def notes(self, rows: Sequence[sources.Row], examples: Sequence[Example], spec: TaskSpec) -> list[Note]:
         columns = chats.columns_of_turns(spec.columns, rows)
         unread = chats.unread(rows, columns, spec.turns)
-        found = [f"Turns have keys that are not read: {', '.join(unread)[:200]}."] if unread else []
+        found = [Note(f"Turns have keys that are not read: {', '.join(unread)[:200]}.")] if unread else []
         after = sum(example["after"] > 0 for example in examples)
         if after:
-            found.append(f"{after:,} conversations go on after their last answer; what follows it is left out, since no loss looks at it.")
+            found.append(Note(f"{after:,} conversations go on after their last answer; what follows it is left out, since no loss looks at it."))
         left_out = [name for name, role in spec.turns.speakers.items() if role == "ignore"]
         if left_out:
-            found.append(f"Turns of {', '.join(left_out)[:200]} are left out.")
+            found.append(Note(f"Turns of {', '.join(left_out)[:200]} are left out."))
         return found
 
     def learned(self, turns: Sequence[chats.Turn], spec: TaskSpec) -> list[int]:
