@@ -66,7 +66,7 @@ def import_(arguments: Namespace) -> Answer:
     return Answer(document, lambda: _imported(document, look.spec.max_length))
 
 
-def _pair(text: str, flag: str = "column", example: str = "text=review") -> tuple[str, str]:
+def _pair(text: str, flag: str = "column", example: str = "role=column, as in text=review") -> tuple[str, str]:
     role, mark, column = text.partition("=")
     if not (mark and role.strip() and column.strip()):
         raise Refusal(f"'{text[:80]}' is not of the form {example}.", flag)
