@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 
 import pytest
+import yaml
 from ui_support import Watched, chromium, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -67,6 +70,43 @@ def test_a_file_becomes_a_task(tmp_path):
         delete.click()
         page.wait_for_selector('.lab-own-task[data-task="films"]', state="detached")
         assert not (home / "tasks" / "films").exists()
+        watched.clean()
+
+
+def test_how_conversations_are_written_is_shown_and_corrected(tmp_path):
+    """The format, the keys and the speakers as recognised; another key, another role and the loss are chosen, kept in both languages, and imported."""
+    home, data = tmp_path / "home", tmp_path / "talks.jsonl"
+    rows = [{"conversations": [{"from": "human", "value": f"question {i}", "said": f"Question {i}?"}, {"from": "narrator", "value": "later", "said": "Later."},
+                               {"from": "gpt", "value": f"answer {i}", "said": f"Answer {i}."}]} for i in range(60)]  # fmt: skip
+    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with serving(home) as address, chromium() as browser:
+        page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US").new_page()
+        page.set_default_timeout(60_000)
+        watched = Watched(page)
+        page.goto(address + "/data")
+        page.wait_for_selector('#data-tasks [data-task="sentiment-rt"]')
+        page.set_input_files("#data-file input[type=file]", str(data))
+        page.locator('[data-field="turns"] select').first.wait_for()
+        assert "ShareGPT" in page.locator("#data-format").inner_text()
+        assert (page.input_value("#data-turn-role"), page.input_value("#data-turn-content"), page.input_value("#data-loss")) == ("from", "value", "all")
+        shown = {row.locator("th").inner_text(): row.locator("select").input_value() for row in page.locator(".lab-speakers tr").all()}
+        assert shown == {"human": "user", "narrator": "", "gpt": "assistant"}
+        assert "narrator" in page.locator("#data-form .lab-wrong").inner_text() and page.locator("#data-import").is_disabled()
+        page.locator(".lab-speakers tr", has_text="narrator").locator("select").select_option("ignore")
+        page.wait_for_selector("#data-preview .lab-facts")
+        page.select_option("#data-turn-content", "said")
+        page.wait_for_function("document.querySelector('#data-preview .lab-example')?.innerText.includes('Question')")
+        page.select_option("#data-loss", "last")
+        page.get_by_role("button", name="中文").click()
+        page.wait_for_selector("#data-preview .lab-facts")
+        assert (page.input_value("#data-turn-content"), page.input_value("#data-loss")) == ("said", "last"), "the language switch loses nothing"
+        if folder := os.environ.get("LAB_SHOTS"):
+            page.screenshot(path=f"{folder}/chats-zh.png", full_page=True)
+        page.fill("#data-name", "talks")
+        page.get_by_role("button", name="导入", exact=True).click()
+        page.locator("#data-form .lab-said a").wait_for()
+        kept = yaml.safe_load((home / "tasks" / "talks" / "task.yaml").read_text(encoding="utf-8"))
+        assert kept["turns"] == {"role": "from", "content": "said", "speakers": {"human": "user", "narrator": "ignore", "gpt": "assistant"}} and kept["loss_on"] == "last"
         watched.clean()
 
 
