@@ -21,6 +21,7 @@ from lab.ui.refusing import refused
 from lab.ui.words import language_asked, say
 
 TEXTS = ("family", "prompt", "separator", "measure", "spellings", "validation", "test")
+PAIRED = ("instruction", "input", "output", "history")  # columns that make a conversation together
 READING = ("encoding", "delimiter", "header")
 
 
@@ -84,7 +85,7 @@ def _looked(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
     except Refusal as problem:
         return {"form": None, "html": "", "errors": [[problem.field or "file", refused(language, problem)]]}
     form = {"file": _called(path), "bytes": importing.size_of(path), "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
-            "prompt": getattr(FAMILIES.get(family), "prompt", ""), "roles": _roles(family), "labels": [], **chat}  # fmt: skip
+            "prompt": getattr(FAMILIES.get(family), "prompt", ""), "roles": _roles(family, chosen), "labels": [], **chat}  # fmt: skip
     errors: list[list[str]] = []
     html = ""
     try:
@@ -180,9 +181,11 @@ def _called(path: Path) -> str:
     return ", ".join(files[:3]) + (" …" if len(files) > 3 else "") if path.parent.name == "uploads" else path.name
 
 
-def _roles(family: str) -> list[list[Any]]:
-    """[role, whether it must be there]."""
+def _roles(family: str, chosen: Mapping[str, str]) -> list[list[Any]]:
+    """[role, whether it must be there]; where a column holds whole conversations, not those that make one of several columns."""
     needed, allowed = COLUMNS.get(family, ((), ()))
+    if "messages" in chosen:
+        allowed = tuple(role for role in allowed if role in chosen or role not in PAIRED)
     return [*([role, True] for role in needed), *([role, False] for role in allowed)]
 
 
