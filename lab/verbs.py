@@ -289,12 +289,15 @@ def export(run: Run | str, format: str = "peft", out: str | Path = "adapter", **
     return export_run(run if isinstance(run, str) else run.id, format, out, **options)
 
 
-def load(run: Run | str, *, adapter: str = "best") -> tuple[Any, Any]:
-    """(model, tokenizer): the base model with the run's adapter attached, in eval mode, on the CPU.
+def load(run: Run | str | Path, *, adapter: str = "best") -> tuple[Any, Any]:
+    """(model, tokenizer): the base model with the run's adapter attached, in eval mode, on the CPU; also of a folder that --format lab wrote.
 
     `adapter`: best (by the task's metric) or final. Raises Refusal where the run has none yet.
     """
-    from lab.export.source import open_run
+    from lab.export.source import open_folder, open_run
 
-    opened = open_run(run if isinstance(run, str) else run.id, adapter)
+    if isinstance(run, Path) or isinstance(run, str) and (Path(run) / "adapter.safetensors").is_file():
+        opened = open_folder(run)
+    else:
+        opened = open_run(run if isinstance(run, str) else run.id, adapter)
     return opened.model, opened.tokenizer

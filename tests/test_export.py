@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelF
 from lab.design.refusal import Refusal
 from lab.design.spec import spec_of
 from lab.engine import attach
+from lab.engine.select import head_parameters
 from lab.export import FORMATS, formats, write
-from lab.export.source import Opened, head_of
+from lab.export.source import Opened
 
 AUTO = {"classification": AutoModelForSequenceClassification, "causal": AutoModelForCausalLM, "seq2seq": AutoModelForSeq2SeqLM}
 
@@ -26,7 +27,7 @@ def trained(architecture: str, objective: str, method, seed: int = 3) -> Opened:
     attached = attach(model, spec.method, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        moved = list(attached.trainable().values()) + (list(head_of(model).values()) if objective == "classification" else [])
+        moved = list(attached.trainable().values()) + (list(head_parameters(model).values()) if objective == "classification" else [])
         for parameter in moved:
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
     return Opened(spec, model.eval(), attached, objective=objective, base=f"tiny-{architecture}", metrics={"accuracy": 0.75})
@@ -186,7 +187,8 @@ def test_folder_is_new_or_empty_and_nothing_else_is_touched(tmp_path):
     write(opened, "peft", empty)
     assert {path for path in tmp_path.rglob("*") if empty not in path.parents} == before
     write(opened, "lab", tmp_path / "deep" / "er")
-    assert sorted(path.name for path in (tmp_path / "deep" / "er").iterdir()) == ["README.md", "adapter.safetensors", "delta_lab.json", "spec.yaml"]
+    assert sorted(path.name for path in (tmp_path / "deep" / "er").iterdir()) == [
+        "README.md", "adapter.safetensors", "delta_lab.json", "head.safetensors", "spec.yaml"]
 
 
 def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from training_support import GOOD, PLAIN, save_model, save_task, spec
+from training_support import BAD, GOOD, PLAIN, save_model, save_task, spec
 
 from lab.design.refusal import Refusal
 from lab.design.spec import spec_of
@@ -348,13 +348,34 @@ def test_other_objectives_train_and_forget(kind, tmp_path):
     assert record.curve("eval_loss")[25] < record.curve("eval_loss")[0]
 
 
-def test_a_forgetting_probe_measures_before_and_after(bert, toy, tmp_path, monkeypatch):
-    from lab.training import assembly
+def classes_of(folder, sides):
+    """A file of sentences with words of one side each, imported as the task `classes`."""
+    from lab.tasks import importing
 
-    prepare = assembly.prepare
-    monkeypatch.setattr(assembly, "prepare", lambda task, *a, **k: prepare(toy if task == "other" else task, *a, **k))
-    result = train(spec(bert, toy, probe="other", lr=0.02, steps=20), Record(), tmp_path, say=silent)
-    assert set(result["probe"]) == {"task", "before", "after"} and result["probe"]["before"]["loss"] != result["probe"]["after"]["loss"]
+    draw = random.Random(2)
+    rows = [{"text": " ".join([*draw.choices(PLAIN, k=3), *draw.choices(words, k=4)]), "label": name} for name, words in list(sides.items()) * 40]
+    (folder / "classes.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    importing.commit(folder / "classes.jsonl", "classes", family="classification", columns={"text": "text", "label": "label"}, max_length=32)
+
+
+@pytest.mark.parametrize("method", ["lora", "prefix-tuning"])
+def test_a_forgetting_probe_of_other_classes(bert, toy, tmp_path, lab_home, method):
+    """Two classes are learned, three others measured by a linear classifier: before is the base's alone, whatever the method's start."""
+    from accelerate import Accelerator
+
+    from lab.models import load, load_tokenizer
+    from lab.tasks import prepare
+    from lab.training import probing
+
+    classes_of(tmp_path, {"good": GOOD, "bad": BAD, "plain": PLAIN})
+    chosen = spec(bert, toy, method, probe="classes", lr=0.02, steps=20)
+    result = train(chosen, Record(), tmp_path / "run", say=silent)
+    before, after = result["probe"]["before"], result["probe"]["after"]
+    assert set(result["probe"]) == {"task", "before", "after"} and before["loss"] != after["loss"]
+    assert before["accuracy"] > 0.8, "the words tell the classes, which a linear classifier finds"
+    model, tokenizer = load(bert, objective="classification", num_labels=3), load_tokenizer(bert)
+    probe = prepare("classes", tokenizer, model.config, taken=chosen.method.positions_taken)
+    assert probing._measured(model, probe, chosen, Accelerator(cpu=True)) == pytest.approx(before, abs=1e-4)
 
 
 def test_a_probe_of_held_out_perplexity(tmp_path, lab_home):
@@ -414,3 +435,25 @@ def test_virtual_tokens_and_shifted_prefixes_shorten_the_longest_input(kind, fam
 def test_more_virtual_tokens_than_positions_are_refused(bert, toy, tmp_path):
     with pytest.raises(Refusal, match="takes 62 of the model's 64 positions"):
         train(spec(bert, toy, method={"preset": "prompt-tuning", "set": {"deltas.0.rank": 62}}), Record(), tmp_path, say=silent)
+
+
+@pytest.mark.parametrize("kind, method", [("gpt2", "prefix-tuning"), ("gpt2", "full"), ("llama", "lora"), ("t5", "full"), ("bart", "bitfit")])
+def test_a_run_with_a_head_is_probed_on_words(kind, method, tmp_path, lab_home):
+    """Before is the base's own language model without the method; after is that with what the run learned."""
+    from lab.models import load, load_tokenizer
+    from lab.tasks import importing, prepare
+
+    writes = kind in ("t5", "bart")
+    model = save_model(tmp_path / "model", kind, "seq2seq" if writes else "causal", **({"num_decoder_layers": 2} if kind == "t5" else {}), **({"eos_token_id": 3} if writes else {}))
+    draw, file = random.Random(2), tmp_path / "words.jsonl"
+    file.write_text("\n".join(json.dumps({"text": " ".join(draw.choices(PLAIN, k=12)), "summary": draw.choice(GOOD)}) for _ in range(60)), encoding="utf-8")
+    columns = {"source": "text", "target": "summary"} if writes else {"text": "text"}
+    importing.commit(file, "words", family="summarization" if writes else "language_modelling", columns=columns, max_length=32)
+    classes_of(tmp_path, {"good": GOOD, "bad": BAD})
+    task = "classes" if writes else {**importing.load("classes").model_dump(exclude_none=True), "head": "classifier"}
+    chosen = spec(model, task, method, probe="words", lr=0.02, steps=12, evaluate_every=12)
+    probe = train(chosen, Record(), tmp_path / "run", say=silent)["probe"]
+    plain, tokenizer = load(model, objective="seq2seq" if writes else "causal"), load_tokenizer(model)
+    ready = prepare("words", tokenizer, plain.config, taken=chosen.method.positions_taken)
+    assert probe["before"]["loss"] == pytest.approx(ready.evaluate(plain, ready.validation, batch_size=8)["loss"], abs=1e-5)
+    assert probe["after"]["loss"] != pytest.approx(probe["before"]["loss"], abs=1e-4)

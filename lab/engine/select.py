@@ -31,9 +31,13 @@ def own_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters of a new task head: what trains beside every method."""
-    own = {id(p) for p in own_parameters(model).values()}
-    return {name: p for name, p in model.named_parameters() if id(p) not in own and p.requires_grad and "lab_" not in name}
+    """The parameters of a new task head, by name: what trains, is saved and is exported beside every method.
+
+    What lies outside the base model, and what in it the checkpoint lacked (`lab_new` of lab.models: a pooler).
+    """
+    own = {id(p) for p in own_parameters(model).values()} | {id(p) for p in model.base_model.parameters()}
+    new = getattr(model, "lab_new", frozenset())
+    return {name: p for name, p in model.named_parameters() if (id(p) not in own or name in new) and "lab_" not in name}
 
 
 def norm_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -116,7 +116,11 @@ def sidecar(opened: Any, format: str) -> dict[str, Any]:
         "run": opened.run_id,
         "adapter": opened.adapter,
         **({"note": opened.note} if opened.note else {}),
+        "objective": opened.objective,
+        "labels": list(opened.labels),
+        "padding": padding(opened),
         "metrics": opened.metrics,
+        "trainable": opened.trainable,
         "design": [
             {"functional_form": delta.form, "modified_representation": opened.attached.body.places(delta), "insertion_form": delta.insertion,
              "composition": delta.composition, "rank": delta.rank, "scale": delta.strength, "nonlinearity": delta.nonlinearity}
@@ -124,6 +128,12 @@ def sidecar(opened: Any, format: str) -> dict[str, Any]:
         ],
         "spec": opened.spec.document(),
     }  # fmt: skip
+
+
+def padding(opened: Any) -> dict[str, Any]:
+    """The one padding token of tokenizer and model; {} without a tokenizer."""
+    tokenizer = opened.tokenizer
+    return {} if tokenizer is None else {"token": tokenizer.pad_token, "id": tokenizer.pad_token_id, "chosen": getattr(tokenizer, "lab_padding", "")}
 
 
 def card(opened: Any, format: str, how_to_load: str) -> str:
@@ -146,6 +156,9 @@ def card(opened: Any, format: str, how_to_load: str) -> str:
         "| modified representation | functional form | insertion | composition | rank |",
         "|---|---|---|---|---|",
         *(f"| {', '.join(d.at)} | {d.form} | {d.insertion} | {d.composition} | {d.rank} |" for d in method.deltas),
+        "",
+        f"Classes, by the number of their output: {', '.join(f'{place} {name}' for place, name in enumerate(opened.labels))}." if opened.labels else "",
+        padding(opened).get("chosen", ""),
         "",
         "The whole specification is in `delta_lab.json`.",
         "",

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from lab.design.task import HEADED
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
+from lab.engine.select import head_parameters
 from lab.export import lowrank
-from lab.export.source import head_of
 
 PREFIX = "base_model.model."
 TASK_TYPES = {**dict.fromkeys(HEADED, "SEQ_CLS"), "causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
@@ -31,8 +31,9 @@ def checkpoint(opened: Any, kind: str) -> Made:
     config = {"peft_type": kind, "task_type": TASK_TYPES[opened.objective], "base_model_name_or_path": opened.base, "revision": None,
               "inference_mode": True, **own}  # fmt: skip
     if opened.objective in HEADED:
-        head = head_of(opened.model)
-        config["modules_to_save"] = sorted({name.split(".")[0] for name in head})
+        head = head_parameters(opened.model)
+        inside = f"{opened.model.base_model_prefix}."  # of a pooler that the checkpoint lacked
+        config["modules_to_save"] = sorted({name.removeprefix(inside).split(".")[0] for name in head})
         tensors |= {PREFIX + name: parameter for name, parameter in head.items()}
     return {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in tensors.items()}, config
 

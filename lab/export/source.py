@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lab import origins
 from lab.design.refusal import Refusal
 from lab.design.spec import RunSpec, spec_of
@@ -36,6 +38,7 @@ class Opened:
     trainable: int | None = None
     folder: Path | None = None  # where the lab keeps this adapter
     note: str = ""  # where other weights stand in for those that were asked for
+    labels: tuple[str, ...] = ()  # names of the classes, in the order of the head's outputs
 
 
 def adapter_folder(run_id: str, adapter: str = "best") -> Path:
@@ -107,49 +110,96 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
 
     `weights=False`: the method as it starts, for what asks only how it is attached; then a run needs no adapter.
     """
-    from safetensors.torch import load_file
-
-    from lab.engine import attach
-    from lab.models import load, load_tokenizer, resolve
     from lab.runs import default
-    from lab.tasks import objective_of
 
     run = default().store.find(run_id)
     folder, note = _weights_of(run.id, adapter) if weights else (None, "")
-    if note:
-        print(note, file=sys.stderr, flush=True)
     spec = spec_of(run.spec)
     facts = _facts(folder) if folder else {}
     if folder and not facts:  # a checkpoint of a lab before: what is told beside the best weights, but for their numbers
         facts = {key: value for key, value in _facts(default().home.file(run.id, "best")).items() if key in ("objective", "labels")}
     origins.require_same(spec, f"run {run.id} was launched", parts)
+    named = NAMED.get(folder.name, folder.name) if folder else "best"
+    note = " ".join(filter(None, [note, _before_training(named, facts)]))
+    if note:
+        print(note, file=sys.stderr, flush=True)
+    metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
+    return _open(spec, folder, {**facts, "metrics": metrics, "run": run.id, "adapter": named, "note": note})
+
+
+def open_folder(folder: str | Path) -> Opened:
+    """Load what the format `lab` wrote: the base model with the adapter and the head of that folder. Raises Refusal."""
+    folder = Path(folder).expanduser()
+    if not ((folder / "spec.yaml").is_file() and (folder / "adapter.safetensors").is_file()):
+        raise Refusal(f"The folder {str(folder)[:200]} holds no adapter of the lab: give a run, or a folder of an export with --format lab.", "run")
+    try:
+        spec = spec_of(yaml.safe_load((folder / "spec.yaml").read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        if isinstance(error, Refusal):
+            raise
+        raise Refusal(f"The spec.yaml in {str(folder)[:200]} cannot be read: export the run again.", "run") from None
+    origins.require_same(spec, "this adapter was exported", origins.LOADING)
+    return _open(spec, folder, _facts(folder))
+
+
+def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any]) -> Opened:
+    """`facts`: objective, labels, metrics, run, adapter and trainable, as far as they are known."""
+    from lab.engine import attach
+    from lab.models import load, load_tokenizer, resolve
+    from lab.tasks import objective_of
+
     model_spec = resolve(spec.model)
+    tokenizer = load_tokenizer(model_spec)
     objective = facts.get("objective") or objective_of(spec.task, model_spec)
-    labels = len(facts.get("labels") or ()) or None if objective in ("classification", "multi_label") else None
-    model = load(model_spec, objective=objective, num_labels=labels, seed=spec.seed)
-    attached = attach(model, spec.method, seed=spec.seed, state=load_file(folder / "adapter.safetensors") if folder else None)
-    if folder and (folder / "head.safetensors").is_file():
-        load_head(model, load_file(folder / "head.safetensors"))
+    labels = tuple(map(str, facts.get("labels") or ())) or _labels(spec) if objective in ("classification", "multi_label") else ()
+    model = load(model_spec, objective=objective, num_labels=len(labels) or None, seed=spec.seed, tokenizer=tokenizer)
+    if folder and (folder / "head.safetensors").is_file():  # before the method, whose parametrisations rename weights
+        load_head(model, _tensors(folder / "head.safetensors"))
+    attached = attach(model, spec.method, seed=spec.seed, state=_tensors(folder / "adapter.safetensors") if folder else None)
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     if labels:
-        names = [str(name) for name in facts["labels"]]
-        model.config.id2label, model.config.label2id = dict(enumerate(names)), {name: place for place, name in enumerate(names)}
-    metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
-    return Opened(spec, model, attached, load_tokenizer(model_spec), objective, model_spec.source.hub or model_spec.source.folder or spec.model,
-                  run.id, NAMED.get(folder.name, folder.name) if folder else "best", metrics, facts.get("trainable"), folder, note)  # fmt: skip
+        model.config.id2label, model.config.label2id = dict(enumerate(labels)), {name: place for place, name in enumerate(labels)}
+    return Opened(spec, model, attached, tokenizer, objective, model_spec.source.hub or model_spec.source.folder or spec.model, facts.get("run") or "",
+                  facts.get("adapter") or "best", facts.get("metrics") or {}, facts.get("trainable"), folder, facts.get("note") or "", labels)  # fmt: skip
+
+
+def _before_training(adapter: str, facts: dict[str, Any]) -> str:
+    """A sentence where the best weights are those of step 0, from before any training; "" otherwise."""
+    if adapter != "best" or facts.get("step") != 0:
+        return ""
+    return "The best weights of this run are those of step 0: no evaluation beat the model as it was before training. The final ones are the last."
+
+
+def _labels(spec: RunSpec) -> tuple[str, ...]:
+    """The class names of the task, where it is still there."""
+    from lab.tasks import resolve
+
+    try:
+        return tuple(resolve(spec.task).labels)
+    except Refusal:
+        return ()
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises its own kind
+        raise Refusal(f"The file {path.name} of this adapter is damaged ({str(error)[:120]}).", "run") from None
 
 
 def _facts(folder: Path) -> dict[str, Any]:
     """What is told beside an adapter's weights: objective, labels, the numbers of its evaluation; {} where it cannot be read.
 
-    In method.json, or of a checkpoint in trainer.json."""
-    for name in ("method.json", "trainer.json"):
+    In method.json, of a checkpoint in trainer.json, of an export in delta_lab.json."""
+    for name in ("method.json", "trainer.json", "delta_lab.json"):
         with contextlib.suppress(OSError, ValueError):
             document = json.loads((folder / name).read_text(encoding="utf-8"))
             if isinstance(document, dict):
-                return document if name == "method.json" else {**document.get("about", {}), "step": int(folder.name[5:])} if "about" in document else {}
+                return document if name != "trainer.json" else {**document.get("about", {}), "step": int(folder.name[5:])} if "about" in document else {}
     return {}
 
 
@@ -160,9 +210,3 @@ def load_head(model: Any, state: dict[str, Any]) -> None:
         if name not in mine or mine[name].shape != tensor.shape:
             raise Refusal(f"The task head of this run does not fit the model: '{name}' is not there, or has another shape.", "run")
         mine[name].data.copy_(tensor)
-
-
-def head_of(model: Any) -> dict[str, Any]:
-    """The parameters outside the base model, by name: a new task head."""
-    inside = {id(p) for p in model.base_model.parameters()}
-    return {name: p for name, p in model.named_parameters() if id(p) not in inside}

@@ -48,8 +48,12 @@ class Peft:
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         write_json(folder / "adapter_config.json", config)
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
-        labels = f", num_labels={opened.model.config.num_labels}" if opened.objective in HEADED else ""
-        how = LOADING["peft"].format(auto=AUTO[opened.objective], base=opened.base, labels=labels)
+        if opened.tokenizer is not None:
+            opened.tokenizer.save_pretrained(folder)
+        options = f", num_labels={opened.model.config.num_labels}" if opened.objective in HEADED else ""
+        options += ', id2label=dict(enumerate(facts["labels"]))' if opened.labels else ""
+        options += ', pad_token_id=facts["padding"]["id"]' if opened.tokenizer is not None else ""
+        how = LOADING["peft"].format(auto=AUTO[opened.objective], base=opened.base, options=options)
         (folder / "README.md").write_text(card(opened, self.name, how), encoding="utf-8")
 
 
@@ -92,12 +96,20 @@ class Lab:
     def write(self, opened: Any, folder: Path) -> None:
         from safetensors.torch import save_file
 
+        from lab.engine.select import head_parameters
+
         if opened.folder is not None:
             for name in ("adapter.safetensors", "head.safetensors"):
                 if (opened.folder / name).is_file():
                     shutil.copyfile(opened.folder / name, folder / name)
         else:
             save_file(opened.attached.state_dict(), folder / "adapter.safetensors", metadata={"format": "pt"})
+            mine = {id(p) for p in opened.attached.may_train().values()}
+            head = {name: p.detach().contiguous() for name, p in head_parameters(opened.model).items() if id(p) not in mine}
+            if opened.objective in HEADED and head:
+                save_file(head, folder / "head.safetensors", metadata={"format": "pt"})
+        if opened.tokenizer is not None:
+            opened.tokenizer.save_pretrained(folder)
         _write_yaml(folder / "spec.yaml", opened.spec.document())
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
         (folder / "README.md").write_text(card(opened, self.name, LOADING["lab"]), encoding="utf-8")

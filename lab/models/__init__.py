@@ -50,19 +50,21 @@ def build_meta(name: str | ModelSpec, *, objective: Objective | None = None, num
 
 
 def load(name: str | ModelSpec, *, objective: Objective, num_labels: int | None = None, dtype: Any = None, seed: int = 0,
-         attn: str | None = None, cache: Path | None = None) -> PreTrainedModel:  # fmt: skip
-    """The model with its weights, on the CPU, in eval mode.
+         attn: str | None = None, cache: Path | None = None, tokenizer: Any = None) -> PreTrainedModel:  # fmt: skip
+    """The model with its weights, on the CPU, in eval mode, padding as its tokenizer does (`tokenizer`: as `load_tokenizer` gave it; None: read here).
 
-    A head (classification, multi_label, regression) is new, and initialised from `seed`. `dtype`: a torch dtype or its name; None: fp32.
-    Raises `Refusal` that says what to do when weights are absent, unreadable or not safetensors, or the model cannot do it.
+    A head (classification, multi_label, regression) is new, and initialised from `seed`; one of the checkpoint's that has as many outputs is where it
+    starts. What the checkpoint lacks is named by `model.lab_new`, and `model.lab_told` says it in sentences. `dtype`: a torch dtype or its
+    name; None: fp32. Raises `Refusal` that says what to do when weights are absent, incomplete, unreadable or not safetensors, when the
+    tokenizer has more tokens than the model, or when the model cannot do it.
     """
     from lab.models import loading
 
-    return loading.load(resolve(name), objective, num_labels, dtype, seed, attn, cache)
+    return loading.load(resolve(name), objective, num_labels, dtype, seed, attn, cache, tokenizer)
 
 
 def load_tokenizer(name: str | ModelSpec, *, cache: Path | None = None) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, padding on the right, with a padding token in every case (decoders without one use the end of text)."""
+    """The model's tokenizer, padding on the right, with a padding token in every case: where it names none, one is chosen and `tokenizer.lab_padding` says which."""
     from lab.models import loading
 
     return loading.load_tokenizer(resolve(name), cache)

@@ -24,6 +24,7 @@ from transformers import (
 from lab.design.model import ModelSpec
 from lab.design.refusal import Refusal
 from lab.design.task import HEADED
+from lab.models import vocabulary, wholeness
 from lab.models.places import hub_refusal, locate
 
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else transformers asks a service of the hub to convert what is only a pickle
@@ -74,14 +75,17 @@ def config_of(spec: ModelSpec, cache: Path | None = None) -> Any:
         raise Refusal(f"transformers cannot build a configuration for {spec.name} ({str(error)[:160]}).", "model") from None
 
 
-def _for_task(config: Any, objective: str | None, num_labels: int | None) -> Any:
+def _for_task(config: Any, objective: str | None, num_labels: int | None, pad: int | None = None) -> Any:
+    """The configuration with a head for the task, and the tokenizer's padding in it (a head on a decoder looks for it in the ids)."""
     if objective in ("classification", "multi_label"):
         config.num_labels = num_labels or 2
         config.problem_type = f"{'multi' if objective == 'multi_label' else 'single'}_label_classification"
     elif objective == "regression":
         config.num_labels = 1
         config.problem_type = "regression"
-    if config.pad_token_id is None and not config.is_encoder_decoder:
+    if pad is not None:
+        config.get_text_config().pad_token_id = config.pad_token_id = pad
+    elif config.pad_token_id is None and not config.is_encoder_decoder:
         end = config.eos_token_id
         config.pad_token_id = end[0] if isinstance(end, list) else end
     return config
@@ -106,23 +110,35 @@ def build_meta(spec: ModelSpec, objective: str | None, num_labels: int | None, a
     return model.eval()
 
 
-def load(spec: ModelSpec, objective: str, num_labels: int | None, dtype: Any, seed: int, attn: str | None, cache: Path | None) -> torch.nn.Module:
+def load(spec: ModelSpec, objective: str, num_labels: int | None, dtype: Any, seed: int, attn: str | None, cache: Path | None,
+         tokenizer: Any = None) -> torch.nn.Module:  # fmt: skip
     """See `lab.models.load`."""
     if objective not in HEADS:
         raise Refusal(f"'{objective}' is no objective; there are {', '.join(HEADS)}.", "model")
     where, options = _where(spec, cache)
+    if tokenizer is None:
+        with contextlib.suppress(Refusal):  # a model may come without one
+            tokenizer = load_tokenizer(spec, cache)
     dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype or torch.float32
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            config = _for_task(AutoConfig.from_pretrained(where, trust_remote_code=False, **options), objective, num_labels)
+            config = AutoConfig.from_pretrained(where, trust_remote_code=False, **options)
+            if tokenizer is not None:
+                vocabulary.require_fit(spec, tokenizer, config)
+                if objective in HEADED:
+                    vocabulary.require_end(spec, tokenizer, config)
+            config = _for_task(config, objective, num_labels, getattr(tokenizer, "pad_token_id", None))
             auto = _check(spec, config, objective)
-            model = auto.from_pretrained(where, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False,
-                                         **({"attn_implementation": attn} if attn else {}), **options)  # fmt: skip
+            model, found = auto.from_pretrained(where, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False, output_loading_info=True,
+                                                ignore_mismatched_sizes=True, **({"attn_implementation": attn} if attn else {}), **options)  # fmt: skip
     except Refusal:
         raise
     except Exception as error:  # transformers, safetensors and the hub each raise their own kinds
         raise _refusal(spec, where, error) from error
+    wholeness.settle(spec.title or spec.name, model, found, objective in HEADED)
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.pad_token_id = config.pad_token_id
     return model.eval()
 
 
@@ -134,8 +150,10 @@ def load_tokenizer(spec: ModelSpec, cache: Path | None = None) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
     except Exception as error:
         raise _refusal(spec, where, error, "tokenizer") from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    vocabulary.require_words(spec, tokenizer)
+    config = config_of(spec, cache)
+    if vocabulary.lacks_padding(tokenizer, config):
+        vocabulary.choose_padding(spec, tokenizer, config)
     tokenizer.padding_side = "right"
     return tokenizer
 

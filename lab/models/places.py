@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import json
@@ -54,7 +55,8 @@ def _folder(name: str) -> Path | None:
     """The folder that a name means: one written as a path, or one that holds a model."""
     try:
         folder = Path(located(name)).expanduser()
-        return folder if name.startswith((".", "/", "~", f"{HOME}/")) or (folder / "config.json").is_file() else None
+        known = ("config.json", "adapter_config.json", "adapter.safetensors")
+        return folder if name.startswith((".", "/", "~", f"{HOME}/")) or any((folder / file).is_file() for file in known) else None
     except (OSError, ValueError, RuntimeError):  # too long, with NUL, or the home of nobody
         raise Refusal(f"There is no folder {name[:200]}.", "model") from None
 
@@ -102,9 +104,27 @@ def _from_folder(name: str, folder: Path) -> ModelSpec:
         there = False
     if not there:
         raise Refusal(f"There is no folder {name[:200]}.", "model")
+    _require_model(name, folder)
     if not (folder / "config.json").is_file():
         raise Refusal(f"The folder {name[:200]} has no config.json; give the folder that a model was saved to.", "model")
     return _from_config(name, folder / "config.json", Source(folder=str(folder.resolve())))
+
+
+def _require_model(name: str, folder: Path) -> None:
+    """Refusal for a folder of an adapter: PEFT's (for which transformers would quietly load the base that it names), or the lab's."""
+    if (folder / "adapter_config.json").is_file():
+        raise _adapter_refusal(f"The folder {name[:200]}", folder / "adapter_config.json")
+    if (folder / "adapter.safetensors").is_file():
+        raise Refusal(f"The folder {name[:200]} is an adapter of the lab, not a model: give the model that it was trained on, or export the run with --format merged.", "model")
+
+
+def _adapter_refusal(what: str, file: Path) -> Refusal:
+    try:
+        base = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        base = None
+    base = str(base)[:200] if base else "a base model"
+    return Refusal(f"{what} is a PEFT adapter for {base}, not a model: give the base as the model, or one that the adapter was merged into.", "model")
 
 
 @functools.lru_cache(maxsize=64)
@@ -114,6 +134,12 @@ def _from_hub(name: str) -> ModelSpec:
     try:
         path = hf_hub_download(name, "config.json")
     except Exception as error:  # the hub's client raises many kinds, offline ones among them
+        adapter = None
+        if _kinds(error) & {"EntryNotFoundError"} and not _kinds(error) & {"LocalEntryNotFoundError"}:
+            with contextlib.suppress(Exception):  # no adapter either, or no network any more
+                adapter = Path(hf_hub_download(name, "adapter_config.json"))
+        if adapter is not None:
+            raise _adapter_refusal(f"The hub repository {name}", adapter) from None
         raise hub_refusal(name, error) from None
     return _from_config(name, Path(path), Source(hub=name))
 

@@ -17,7 +17,7 @@ from lab.design.method import Method
 from lab.design.model import ModelSpec, Source
 from lab.design.task import HEADED
 from lab.engine import Attached, attach
-from lab.engine.select import own_parameters
+from lab.engine.select import head_parameters
 from lab.models import build_meta, config_of
 from lab.planning.log import TRACED
 
@@ -101,8 +101,7 @@ def prepare(model: nn.Module, subject: Subject) -> Built:
     model.train()
     attached = attach(model, subject.method, seed=subject.seed, keep_originals=False)
     mine = {id(p) for p in attached.may_train().values()}
-    own = {id(p) for p in own_parameters(model).values()} | {id(p) for p in model.base_model.parameters()}
-    head = {n: p for n, p in model.named_parameters() if id(p) not in own and id(p) not in mine} if subject.objective in HEADED else {}
+    head = {n: p for n, p in head_parameters(model).items() if id(p) not in mine} if subject.objective in HEADED else {}
     _set_types(model, attached, head, subject)
     for parameter in head.values():
         parameter.requires_grad_(True)

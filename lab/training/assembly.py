@@ -14,9 +14,10 @@ from lab.design.spec import RunSpec
 from lab.design.task import HEADED
 from lab.engine import attach
 from lab.engine.attached import Attached
-from lab.engine.select import own_parameters
+from lab.engine.select import head_parameters, own_parameters
 from lab.models import config_of, load, load_tokenizer
 from lab.tasks import Prepared, prepare
+from lab.training.probing import require_measurable
 
 MATRIX_WORDS = 2  # dimensions from which weight decay applies
 
@@ -39,6 +40,13 @@ class Assembly:
     def objective(self) -> str:
         """classification, multi_label, regression, seq2seq or causal."""
         return self.task.objective
+
+    @property
+    def base(self) -> dict[str, Any]:
+        """What the run's record keeps of the base: its padding token, and sentences on what was new or chosen."""
+        chosen = getattr(self.tokenizer, "lab_padding", "")
+        told = [*filter(None, [chosen]), *getattr(self.model, "lab_told", ())]
+        return {"padding": {"token": self.tokenizer.pad_token, "id": self.tokenizer.pad_token_id}, "told": told}
 
     @property
     def trainable_head(self) -> int:
@@ -79,14 +87,6 @@ class Assembly:
             self.head[name].copy_(tensor)
 
 
-def head_of(model: nn.Module, objective: str) -> dict[str, nn.Parameter]:
-    """The parameters of a new task head: those of a model with one that are not pre-trained ones."""
-    if objective not in HEADED:
-        return {}
-    own = {id(p) for p in own_parameters(model).values()} | {id(p) for p in model.base_model.parameters()}
-    return {name: p for name, p in model.named_parameters() if id(p) not in own}
-
-
 def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precision: str = "fp32",
              state: dict[str, dict[str, Tensor]] | None = None) -> Assembly:  # fmt: skip
     """Load and attach. `state` is what `Assembly.weights` gave, from a checkpoint. Raises Refusal for what cannot be."""
@@ -96,8 +96,8 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     probe = _probe(spec, task, tokenizer, config, cache)
     half = precision != "fp32" and spec.method.select is None
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision] if half else torch.float32
-    model = load(spec.model, objective=task.objective, num_labels=task.num_labels, dtype=dtype, seed=spec.seed)
-    head = head_of(model, task.objective)
+    model = load(spec.model, objective=task.objective, num_labels=task.num_labels, dtype=dtype, seed=spec.seed, tokenizer=tokenizer)
+    head = head_parameters(model) if task.objective in HEADED else {}
     for parameter in head.values():
         parameter.data = parameter.data.float()
     model.to(device)
@@ -117,7 +117,7 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
 
 
 def _probe(spec: RunSpec, task: Prepared, tokenizer: Any, config: Any, cache: Path | None) -> Prepared | None:
-    """The second task of a forgetting probe. Refusal where the model with its own task's head cannot be measured on it."""
+    """The second task of a forgetting probe. Refusal where it cannot be measured on this model."""
     if not spec.training.probe:
         return None
     name = spec.training.probe
@@ -125,6 +125,5 @@ def _probe(spec: RunSpec, task: Prepared, tokenizer: Any, config: Any, cache: Pa
         probe = prepare(name, tokenizer, config, max_length=spec.training.max_length, cache_dir=cache, taken=spec.method.positions_taken)
     except Refusal as refusal:
         raise Refusal(f"The probe '{name}' cannot be measured here: {refusal.sentence}", "training.probe") from None
-    if probe.objective != task.objective or probe.num_labels != task.num_labels:
-        raise Refusal(f"The probe '{name}' needs another head than the task; choose one with the same kind of answer.", "training.probe")
+    require_measurable(spec, task, probe)
     return probe

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from lab.training.assembly import Assembly
+if TYPE_CHECKING:
+    from lab.training.assembly import Assembly
 
 ROWS = 500  # of the validation split, where a run does not say
 LARGER = 4  # evaluation batches against training batches: nothing is kept for backward
@@ -81,11 +82,6 @@ class Evaluator:
     def test(self) -> dict[str, float]:
         """On the whole test split; empty where the task has none with labels."""
         return self._run(self.assembly.task, self.assembly.task.test)
-
-    def probe(self) -> dict[str, float] | None:
-        """On the forgetting probe, if the run has one."""
-        task = self.assembly.probe
-        return None if task is None else self._run(task, draw(task.validation, self.assembly.spec.training.evaluation_rows or ROWS))
 
     @property
     def whole(self) -> bool:

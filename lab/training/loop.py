@@ -80,8 +80,6 @@ class Loop:
         self.wrap()
         self.metering.begin(self.step)
         self.reporter.progress(self.step, self.total)
-        if self.step == 0 and self.probed is None:
-            self.probed = self.evaluator.probe()
         try:
             if self._due(self.step) and self.evaluated["step"] != self.step:
                 self.evaluate()

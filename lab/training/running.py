@@ -14,7 +14,7 @@ from lab.design.numbers import duration, memory
 from lab.design.rules import notes
 from lab.design.spec import RunSpec
 from lab.origins import held
-from lab.training import artefacts, devices
+from lab.training import artefacts, devices, probing
 from lab.training.assembly import Assembly, assemble
 from lab.training.checkpoints import Checkpoints, recover, write_json
 from lab.training.energy import Energy
@@ -33,7 +33,8 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     {"run", "state": succeeded | cancelled, "trainable", "trainable_final", "trainable_head", "total", "percent", "metrics" and "best"
     (numbers on the whole validation split; best with its step), "peak_bytes", "seconds", "tokens_per_second", "rows_per_second", "steps",
     "total_steps", "training_seconds" (of the steps alone), "train_rows", "validation_rows", "evaluation_rows"
-    (those used during training), "device", "stopped_early", "energy", "probe"}. `cache`: where tokenised data are kept. Raises Refusal, `checkpoints.Diverged`.
+    (those used during training), "device", "stopped_early", "energy", "probe",
+    "base": {"padding", "told"} (see `Assembly.base`)}. `cache`: where tokenised data are kept. Raises Refusal, `checkpoints.Diverged`.
     """
     began, run_dir = time.perf_counter(), Path(run_dir)
     if not run_dir.is_symlink():  # a worker's way into the folder that it was given (lab.runs.files.Fence)
@@ -59,6 +60,9 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     _introduce(loop, precision, note, say)
     if saved:
         loop.restore(saved)
+    elif assembly.probe is not None:
+        loop.probed = probing.before(spec, assembly.probe, assembly.tokenizer, accelerator, assembly.model.dtype)
+        devices.seed_everything(spec.seed, accelerator.process_index)
     earlier = saved.trainer["speed"].get("wall", 0.0) if saved else 0.0
     loop.speed.wall_began = began - earlier
     energy = Energy(spec.training.energy and main)
@@ -73,7 +77,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
         result["test"] = loop.evaluator.test()
         say("Test split: " + (", ".join(f"{name} {value:.4f}" for name, value in result["test"].items()) or "this task has none with labels") + ".")
     if loop.probed is not None:
-        result["probe"] = {"task": spec.training.probe, "before": loop.probed, "after": loop.evaluator.probe()}
+        result["probe"] = {"task": spec.training.probe, "before": loop.probed, "after": probing.after(assembly, accelerator)}
     if main:
         with accelerator.autocast():
             artefacts.write_predictions(run_dir, assembly, accelerator.device)
@@ -146,7 +150,7 @@ def _document(loop: Loop, run_id: str, state: str, metrics: dict[str, float], be
         "metrics": metrics, "best": best or {}, "peak_bytes": int(loop.memory.read()["peak_bytes"]), "seconds": round(speed.wall(), 2),
         "tokens_per_second": round(speed.tokens / trained, 1), "rows_per_second": round(speed.rows / trained, 2),
         "steps": loop.step, "total_steps": loop.total, "training_seconds": round(speed.seconds, 3), "train_rows": len(loop.task.train),
-        "validation_rows": len(loop.evaluator.all), "evaluation_rows": len(loop.evaluator.some), "device": devices.device_name(loop.device),
+        "base": assembly.base, "validation_rows": len(loop.evaluator.all), "evaluation_rows": len(loop.evaluator.some), "device": devices.device_name(loop.device),
     }  # fmt: skip
 
 
@@ -163,6 +167,8 @@ def _introduce(loop: Loop, precision: str, note: str, say: Callable[[str], None]
     for each in (note, *assembly.task.told):
         if each:
             say(f"Note: {each}.")
+    for sentence in assembly.base["told"]:
+        say(f"Note: {sentence}")
     for _, sentence in notes(spec.method, assembly.attached.body):
         say(f"Note: {sentence}")
 
@@ -172,4 +178,6 @@ def _conclude(result: dict[str, Any], loop: Loop, say: Callable[[str], None]) ->
     numbers = f"{metric} {result['metrics'][metric]:.4f}" if metric in result["metrics"] else "no validation rows"
     if metric in result["best"]:
         numbers += f", best {result['best'][metric]:.4f} at step {result['best']['step']}"
+        if result["best"]["step"] == 0:
+            say("Note: no evaluation beat the model as it was before training, so the best weights are those of step 0.")
     say(f"Done in {duration(result['seconds'])}: {numbers}; {result['tokens_per_second']:,.0f} tokens/s, peak memory {memory(result['peak_bytes'])}")
