@@ -20,8 +20,9 @@ from lab.design.count import count_on
 from lab.design.method import Method
 from lab.design.options import override
 from lab.design.refusal import Refusal
-from lab.design.rules import ratio_problem, require
+from lab.design.rules import no_head, nothing_selected, ratio_problem, require
 from lab.design.spec import RunSpec, spec_of
+from lab.design.task import HEADED
 
 if TYPE_CHECKING:
     from lab.design.model import ModelSpec
@@ -99,7 +100,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     already says so must find the same here. Raises Refusal with one sentence and its field.
     """
     from lab import origins
-    from lab.models import locate, resolve
+    from lab.models import locate, resolve, vocabulary
     from lab.tasks import objective_of, sources, templates
     from lab.tasks import resolve as resolve_task
 
@@ -112,6 +113,8 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     place = locate(model)
     if place.kind == "absent":
         raise Refusal(place.words, "model")
+    vocabulary.check(model, place.folder)
+    require_training(spec.method, model, objective)
     changes: dict[str, Any] = {}
     if model.source.folder and spec.model not in models():
         changes["model"] = portable(Path(model.source.folder))
@@ -125,6 +128,15 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     now = origins.origins_of(spec)
     origins.require_same(spec, "this specification was frozen", now=now)
     return spec.model_copy(update={**changes, "origins": now})
+
+
+def require_training(method: Method, model: ModelSpec, objective: str) -> None:
+    """Raise Refusal for a selection that trains nothing on this model: biases where there are none, a head where there is none."""
+    chosen = method.select.what if method.select else ""
+    if chosen == "head" and objective not in HEADED:
+        raise no_head()
+    if chosen in ("bias", "norm") and not method.deltas and not getattr(inventory_of(model), chosen):
+        raise nothing_selected(chosen)
 
 
 def resume(run_id: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -248,3 +246,98 @@ def test_a_model_without_a_tokenizer_is_refused(tmp_path):
     for architecture in ("roberta", "bert", "gpt2", "t5", "mbart"):
         with pytest.raises(Refusal, match="comes without a tokenizer"):
             load_tokenizer(str(saved(tmp_path / architecture, architecture, OWN[architecture])))
+
+
+# -- what trains nothing, or more than there is, is refused before a run is queued ------------------------------------------------------
+
+
+def test_nothing_to_train_is_refused_at_launch(tmp_path, lab_home):
+    import lab
+    from lab import verbs
+
+    folder = with_tokenizer(tmp_path, "llama", "causal")
+
+    def refusal(method, task="text-lm") -> str:
+        with pytest.raises(Refusal) as found:
+            verbs.check({"model": str(folder), "task": task, "method": method})
+        return found.value.sentence
+
+    assert "no biases" in refusal("bitfit") and "no new task head" in refusal({"select": {"what": "head"}})
+    for at in (["attn.q"], ["attn.v"], ["ffn.up"]):
+        assert "the most that a change of these weights can have" in refusal({"preset": "lora", "set": {"deltas.0.rank": 4096, "deltas.0.at": at}})
+    assert "at least 1" in refusal({"preset": "lora", "set": {"deltas.0.trainable": []}})
+    verbs.check({"model": str(folder), "task": "text-lm", "method": {"preset": "lora", "set": {"deltas.0.rank": 32}}})
+    with pytest.raises(Refusal, match="no method preset 'nope'"):
+        lab.attach(tiny("llama", "causal"), "nope")
+    by_name, by_document = lab.attach(tiny("llama", "causal"), "lora"), lab.attach(tiny("llama", "causal"), {"preset": "lora"})
+    assert by_name.method == by_document.method == lab.load_method("lora")
+
+
+# -- an export gives the same logits wherever it is loaded ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2"])
+def test_an_export_gives_the_same_logits_on_every_load(architecture, tmp_path):
+    """A BERT without a pooler, and a decoder whose config says nothing of padding: what is new goes home in every format, whatever the seed of a load."""
+    peft = pytest.importorskip("peft")
+    from training_support import save_model, save_task, spec
+    from transformers import AutoModelForSequenceClassification as Headed
+
+    import lab
+    from lab.export import source, write
+    from lab.training import Record, train
+
+    folder = Path(save_model(tmp_path / "model", architecture, None if architecture == "bert" else "causal", **({"pad_token_id": None} if architecture == "gpt2" else {})))
+    if architecture == "bert":
+        change(folder, lambda old: {name: tensor for name, tensor in old.items() if not name.startswith("pooler")})
+    chosen = spec(str(folder), {**save_task(tmp_path / "task", rows=60), "head": "classifier"}, steps=3, evaluate_every=3, lr=0.05)
+    result, best = train(chosen, Record(), tmp_path / "run", say=lambda line: None), tmp_path / "run" / "adapter"
+    assert result["base"]["padding"] == {"token": "[PAD]", "id": 0}
+    if architecture == "bert":
+        assert any("no pooler" in sentence for sentence in result["base"]["told"])
+        kept = load_file(best / "head.safetensors")
+        assert {"bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias"} == set(kept)
+        assert result["trainable_head"] == sum(tensor.numel() for tensor in kept.values())
+    ids = {"input_ids": torch.tensor([[2, 6, 8, 3, 0, 0], [2, 7, 12, 13, 14, 3]]), "attention_mask": torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])}
+
+    def opened():
+        return source._open(chosen, best, source._facts(best))
+
+    def again(format, out):
+        if format == "lab":
+            return lab.load(out)[0]
+        if format == "merged":
+            model = Headed.from_pretrained(out)
+            assert model.config.id2label == {0: "neg", 1: "pos"} and model.config.pad_token_id == 0
+            return model
+        facts = json.loads((out / "delta_lab.json").read_text(encoding="utf-8"))  # as the README says
+        model = Headed.from_pretrained(folder, num_labels=2, id2label=dict(enumerate(facts["labels"])), pad_token_id=facts["padding"]["id"])
+        return peft.PeftModel.from_pretrained(model, out)
+
+    with torch.no_grad():
+        ours = opened().model(**ids).logits
+        for format in ("peft", "merged", "lab"):
+            out = write(opened(), format, tmp_path / format)
+            facts = json.loads((out / "delta_lab.json").read_text(encoding="utf-8"))
+            assert facts["labels"] == ["neg", "pos"] and facts["padding"]["id"] == 0 and (out / "tokenizer.json").is_file()
+            assert "0 neg, 1 pos" in (out / "README.md").read_text(encoding="utf-8")
+            for seed in (1, 2):
+                torch.manual_seed(seed)
+                assert (again(format, out).eval()(**ids).logits - ours).abs().max() <= 1e-5, (format, seed)
+
+
+def test_best_weights_of_step_0_are_never_without_a_word(tmp_path, lab_home, capsys):
+    """Nothing learned (a learning rate of almost nothing on labels that mean nothing) is said in the log, at export and in what is exported."""
+    from training_support import save_model, save_task, spec
+
+    import lab
+    from lab.runs import default
+
+    run = lab.run(spec(save_model(tmp_path / "model", "bert"), save_task(tmp_path / "task", rows=60), steps=2, evaluate_every=2, lr=1e-12))
+    assert run.state == "succeeded" and run.result["best"]["step"] in (0, 2)
+    if run.result["best"]["step"]:
+        pytest.skip("rounding gave the last step an equal metric and a lower loss")
+    assert "best weights are those of step 0" in default().log_tail(run.id)
+    out = lab.export(run, format="peft", out=tmp_path / "out")
+    assert "step 0" in capsys.readouterr().err and "step 0" in (out / "README.md").read_text(encoding="utf-8")
+    assert "step 0" in json.loads((out / "delta_lab.json").read_text(encoding="utf-8"))["note"]

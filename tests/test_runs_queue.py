@@ -174,7 +174,7 @@ def test_two_reconcile_at_once(lab):
 
 
 @pytest.mark.parametrize("mode, wanted, words, advice", [
-    ("crash", "failed", "RuntimeError: CUDA out of memory", "accelerator ran out of memory"),
+    ("crash", "failed", "The training stopped at an error: CUDA out of memory", "accelerator ran out of memory"),
     ("die", "failed", "ended with exit code 7 at step", None)])
 def test_failures_say_what_happened(lab, mode, wanted, words, advice):
     run = lab.watch(lab.launch({"steps": 20, "mode": mode}), seconds=20)

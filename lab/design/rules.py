@@ -45,6 +45,18 @@ def problems(method: Method, anatomy: Anatomy | None = None) -> list[Refusal]:
     return found
 
 
+def no_head() -> Refusal:
+    """The refusal of training a task head alone where there is none."""
+    return Refusal("There is no new task head on this model, so nothing would train: choose a method, or a classification task.", "select")
+
+
+def nothing_selected(what: str) -> Refusal:
+    """The refusal of a selection (bias, norm) of which a model has none."""
+    if what == "bias":
+        return Refusal("This model has no biases, so BitFit has nothing to train: choose a delta of form bias at attn.out and ffn.out instead.", "select")
+    return Refusal("This model's norms have no weights, so there is nothing to train: choose another method.", "select")
+
+
 def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
     """What may run as it is, and may not be what was meant on this model: (field, sentence)."""
     found = []
@@ -275,7 +287,10 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         yield Refusal("This model projects its relative positions too by attn.q and attn.k, once for all sequences, so no gate of a sequence fits there: choose attn.v, or gate own.", "gate")
     if anatomy.config.get("chunk_size_feed_forward") and delta.composition == "learned-gate":
         yield Refusal("This model splits the sequence in its FFN (chunk_size_feed_forward), so no gate can average over it.", "composition")
-    smallest = min(min(site.shape) for site in sites)
+    smallest, largest = (choose(min(site.shape) for site in sites) for choose in (min, max))
+    linear = delta.form == "lowrank" or delta.form == "bottleneck" and delta.nonlinearity == "none"
+    if linear and not delta.vectors and delta.rank > largest and delta.init not in SPECTRAL:  # VeRA's frozen pair may be wider than the model, as its paper has it
+        yield Refusal(f"Rank {delta.rank} is above {largest}, the most that a change of these weights can have: choose at most that.", "rank")
     if delta.init in SPECTRAL and delta.rank > smallest:
         yield Refusal(f"The spectral start takes at most as many singular values as the weight has: rank {delta.rank} is above {smallest}.", "rank")
     top = delta.allocation.rank_max if delta.allocation else 0

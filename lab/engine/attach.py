@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from lab.design import catalogue
 from lab.design.allocation import LESS, MORE, allot
 from lab.design.anatomy import Anatomy, Site, anatomy, with_ranks
 from lab.design.forms.slots import OF_TOKENS
@@ -41,20 +42,20 @@ def body_of(model: PreTrainedModel) -> Anatomy:
 
 def attach(
     model: PreTrainedModel,
-    method: Method,
+    method: Method | str | Mapping[str, Any],
     *,
     seed: int = 0,
     tokenizer: Any = None,
     state: Mapping[str, Tensor] | None = None,
     keep_originals: bool = True,
 ) -> Attached:
-    """Put a method on a model, in place.
+    """Put a method on a model, in place. `method` may be a preset's name or a document, as `lab.count` takes it.
 
     `seed` fixes the start of every part. `tokenizer` is needed for `init: text` alone. `state` (from `Attached.state_dict()`)
     loads trained weights in place of a fresh start. Without `keep_originals` no copy of changed weights is kept, which saves
     memory in training, and `detach` can then not give back the model that was. Raises `Refusal` before the model is touched.
     """
-    body = body_of(model)
+    method, body = catalogue.method_of(method), body_of(model)
     require(method, body)
     if getattr(model, "lab_attached", None) is not None:
         raise Refusal("A method is attached to this model already: detach it first.", "method")

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 from lab.design.anatomy import Anatomy
 from lab.design.method import Method
-from lab.design.refusal import Refusal
+from lab.design.rules import no_head, nothing_selected
 
 NORM_CLASS = re.compile(r"norm", re.IGNORECASE)
 
@@ -60,15 +60,15 @@ def selected(model: nn.Module, method: Method) -> dict[str, nn.Parameter]:
     what = method.select.what
     if what == "head":
         if not head_parameters(model):
-            raise Refusal("There is no new task head on this model, so nothing would train: choose a method, or a classification task.", "select")
+            raise no_head()
         return {}
     if what == "bias":
         found = bias_parameters(model)
         if not found:
-            raise Refusal(
-                "This model has no biases, so BitFit has nothing to train: choose a delta of form bias at attn.out and ffn.out instead.", "select"
-            )
+            raise nothing_selected("bias")
         return found
+    if what == "norm" and not norm_parameters(model):
+        raise nothing_selected("norm")
     return norm_parameters(model) if what == "norm" else own_parameters(model)
 
 

@@ -22,7 +22,6 @@ from lab.models import build_meta, config_of
 from lab.planning.log import TRACED
 
 
-
 @dataclass(frozen=True)
 class Subject:
     """What is planned: everything that the shape of a model with its method depends on."""

@@ -169,7 +169,7 @@ class WorkerLink:
                 stream.flush()
         last = logs.tail(self.run_dir / "log.txt")
         words = _words(error).replace(f"{self.run_dir}{os.sep}", "")
-        return self.finish(records.FAILED, error=words, advice=advice or logs.advise(words) or logs.advise(last, exit_code),
+        return self.finish(records.FAILED, error=words, advice=advice or logs.advise(f"{type(error).__name__}: {error}") or logs.advise(last, exit_code),
                            exit_code=exit_code, log_tail=last)
 
     def close(self) -> None:
@@ -315,6 +315,8 @@ def read_receipt(run_dir: Path, attempt: int) -> dict | None:
 
 
 def _words(error: str | BaseException) -> str:
+    """One sentence for people; the kind of an exception and where it was raised stand in the log."""
     if isinstance(error, (str, Refusal)):
         return str(error)[:2000]
-    return f"{type(error).__name__}: {error}"[:2000]
+    first = str(error).strip().splitlines()[:1]
+    return f"The training stopped at an error: {(first or ['it gave no reason, see the end of the log'])[0][:500].rstrip('.')}."
