@@ -27,7 +27,8 @@ def save_model(folder: Path, kind: str = "bert", objective: str | None = None, *
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])  # fmt: skip
     PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
                             eos_token="</s>", model_max_length=64).save_pretrained(folder)  # fmt: skip
-    tiny(kind, objective, **overrides).save_pretrained(folder)
+    counted = {"pad_token_id": 0, "max_position_embeddings": 65} if kind in ("roberta", "xlm_roberta") else {}  # they count positions from the padding token
+    tiny(kind, objective, **{**counted, **overrides}).save_pretrained(folder)
     return str(folder)
 
 
