@@ -2,7 +2,7 @@
 checkpoints, a locked store. Nothing is lost, nothing is half there, and no state is false; each test prints its figures.
 
     LAB_FAULTS=100,20,20,10,10 python -m pytest tests/test_faults.py -m slow -s    # kills of workers, app, PostgreSQL, deletes, exports (the default)
-    LAB_FAULTS=20 LAB_FAULTS_SEED=3 ...                                              # a piece of it: other moments, one method in turn
+    LAB_FAULTS=20 LAB_FAULTS_SEED=3 LAB_FAULTS_SECONDS=240 ...                       # a piece of it: other moments, one method in turn
     python -m pytest tests/test_faults.py -s                                        # the same, small, with a worker without torch
 
 The runs are real (`lab.training.worker` on a tiny BERT and a small CSV task, five methods), only small: most of a worker's life
@@ -37,6 +37,7 @@ from lab.runs.launch import COMMAND, ROOT
 ASKED = [int(number) for number in os.environ.get("LAB_FAULTS", "").split(",") if number]
 KILLS, APP_KILLS, SERVER_KILLS, DELETES, EXPORTS = [*ASKED, *[100, 20, 20, 10, 10][len(ASKED):]]
 SEED = int(os.environ.get("LAB_FAULTS_SEED", "0"))  # other moments
+SECONDS = float(os.environ.get("LAB_FAULTS_SECONDS", "inf"))  # after which no more workers are killed; what was begun goes on to its end
 SMALL = {"workers": 6, "server": 2, "deletes": 3}
 FAKE = {"steps": 150, "pause": 0.01, "checkpoint_every": 10}
 METHODS = ["lora", "bitfit", "adapter-pfeiffer", "prefix-tuning", "adalora"]
@@ -186,8 +187,10 @@ def hunt(lab: Queue, documents: dict[str, dict], kills: int, steps: int) -> None
     expected = {run.name: numbers(run) for run in calm}
     killer = Killer(lab, [], kills, random.Random(7 + SEED), sum(run.ended - run.started for run in calm) / len(calm), steps)
     ids, names = killer.ids, list(documents)
-    while not killer.turn() or killer.tally.kills < kills:
-        if sum(not lab.store.get(i).over for i in ids) < 2 and killer.tally.kills < kills:
+    while not killer.turn() or killer.tally.kills < killer.budget:
+        if time.monotonic() - began > SECONDS:
+            killer.budget = killer.tally.kills
+        if sum(not lab.store.get(i).over for i in ids) < 2 and killer.tally.kills < killer.budget:
             name = names[len(ids) % len(names)]
             ids.append(lab.launch(documents[name], name))
             killer.count[ids[-1]] = 0
