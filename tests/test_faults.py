@@ -185,10 +185,11 @@ def hunt(lab: Queue, documents: dict[str, dict], kills: int, steps: int) -> None
     calm = ended(lab, [lab.launch(each, name) for name, each in documents.items()], 600)
     assert [run.state for run in calm] == ["succeeded"] * len(documents), [run.error for run in calm]
     expected = {run.name: numbers(run) for run in calm}
+    hunting = time.monotonic()
     killer = Killer(lab, [], kills, random.Random(7 + SEED), sum(run.ended - run.started for run in calm) / len(calm), steps)
     ids, names = killer.ids, list(documents)
     while not killer.turn() or killer.tally.kills < killer.budget:
-        if time.monotonic() - began > SECONDS:
+        if time.monotonic() - hunting > SECONDS:
             killer.budget = killer.tally.kills
         if sum(not lab.store.get(i).over for i in ids) < 2 and killer.tally.kills < killer.budget:
             name = names[len(ids) % len(names)]
