@@ -57,19 +57,19 @@ class Template:
     def in_folder(cls, folder: Path, name: str) -> Template | None:
         """The template of a model's files, read without its tokenizer; None where it has none."""
         try:
-            facts = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+            facts = dict(json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")))
             alone = folder / "chat_template.jinja"
             source = alone.read_text(encoding="utf-8") if alone.is_file() else facts.get("chat_template")
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError):
             return None
         if isinstance(source, list):  # several by name
             source = {each.get("name"): each.get("template") for each in source if isinstance(each, dict)}
-        special = {key: value["content"] if isinstance(value, dict) else value for key, value in facts.items() if key.endswith("_token") and isinstance(value, (str, dict))}
+        special = {key: value.get("content") if isinstance(value, dict) else value for key, value in facts.items() if key.endswith("_token")}
         return cls(source, {key: value for key, value in special.items() if isinstance(value, str)}, name) if source else None
 
     def source(self, tools: Sequence[Any]) -> str:
         if isinstance(self._source, dict):
-            return self._source["tool_use" if tools and "tool_use" in self._source else "default"]
+            return self._source.get("tool_use" if tools else "default") or self._source.get("default") or next(iter(self._source.values()))
         return self._source or ALPACA
 
     def render(self, turns: Sequence[Turn], tools: Sequence[Any] = (), prompt: bool = False) -> str:

@@ -12,6 +12,7 @@ from lab.ui.markup import esc, exact, memory
 from lab.ui.refusing import refused
 from lab.ui.words import of_preset, say
 
+WITHOUT_WORDS = ("regression", "multi_label")  # a decoder answers these with a head, too
 LABELS, LETTERS, LOST = 12, 1500, 300
 WIDE, TALL, FLOOR = 560, 120, 22  # of the histogram, and the height of its axis
 
@@ -23,8 +24,9 @@ def preview(found: Preview, language: str) -> str:
     notes = f'<ul class="lab-notes">{notes}</ul>' if notes else ""
     parts = [f'<h3>{said("data.preview")}</h3>{_facts(found, language)}{notes}', f'<h4>{said("data.lengths")}</h4>{_lengths(found, language)}']
     if found.balance:
-        parts.append(f'<h4>{said("data.balance")}</h4>{_balance(found.balance, language)}')
-    examples = "".join(_example(example, language) for example in found.examples)
+        parts.append(f'<h4>{said("data.balance")}</h4>{_balance(found, language)}')
+    about = "" if found.spec.family in WITHOUT_WORDS else "data.decoder.help.all" if found.format and found.spec.loss_on == "all" else "data.decoder.help"
+    examples = "".join(_example(example, about, language) for example in found.examples)
     return "".join(parts) + f'<h4>{said("data.examples")}</h4><div class="lab-examples">{examples}</div>'
 
 
@@ -74,8 +76,10 @@ def _histogram(lengths: dict[str, Any], unit: str) -> str:
             f'<path d="M0 {TALL - FLOOR}H{WIDE}"/>{ticks}{mark}</svg>')  # fmt: skip
 
 
-def _balance(balance: dict[str, int], language: str) -> str:
-    total, most = max(1, sum(balance.values())), max(1, *balance.values())
+def _balance(found: Preview, language: str) -> str:
+    """Rows of each label; the shares are of all rows, so those of rows with several labels add up to more than 100 %."""
+    balance = found.balance
+    total, most = max(1, found.rows), max(1, *balance.values())
     rows = "".join(
         f'<tr><th scope="row" title="{esc(label)}">{esc(label)}</th><td><span class="lab-share-bar"><i style="width:{100 * rows / most:.1f}%"></i></span></td>'
         f'<td class="right num">{rows:,} · {100 * rows / total:.0f} %</td></tr>'
@@ -85,7 +89,7 @@ def _balance(balance: dict[str, int], language: str) -> str:
     return f'<table class="lab-labels"><tbody>{rows}</tbody></table>{more}'
 
 
-def _example(example: dict[str, Any], language: str) -> str:
+def _example(example: dict[str, Any], about: str, language: str) -> str:
     lost, reads = example["lost"], example["reads"]
     rows = []
     for role, value in example.items():
@@ -94,7 +98,7 @@ def _example(example: dict[str, Any], language: str) -> str:
         rest = f'<s title="{esc(say(language, "data.lost"))}">{esc(_short(lost[role], LOST))}</s>' if role in lost else ""
         rows.append(f'<tr><th scope="row">{esc(say(language, f"role.{role}"))}</th><td>{esc(_short(_plain(value), LETTERS))}{rest}</td></tr>')
     prompt = f'<code>{esc(_short(reads["prompt"], LETTERS))}<b>{esc(_short(reads["answer"], LETTERS))}</b></code>'
-    decoder = f'<details><summary>{esc(say(language, "data.decoder"))}</summary><p class="lab-muted">{esc(say(language, "data.decoder.help"))}</p>{prompt}</details>'
+    decoder = f'<details><summary>{esc(say(language, "data.decoder"))}</summary><p class="lab-muted">{esc(say(language, about))}</p>{prompt}</details>' if about else ""
     return f'<article class="lab-example"><table class="lab-table"><tbody>{"".join(rows)}</tbody></table>{decoder}</article>'
 
 
