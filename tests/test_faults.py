@@ -133,7 +133,7 @@ class Killer:
             elif run.state in ("interrupted", "failed"):
                 self.tally.wrong.append(f"{run.id} {run.state} without a kill: {run.error}")
                 self.lab.resume(run.id)
-        return all(run.over and (run.id, run.attempt) not in self.dead for run in runs)
+        return all(run.over and (run.id, run.attempt) not in self.dead for run in map(self.lab.store.get, self.ids))  # read again: one may have been resumed
 
     def maybe_kill(self, run: Run, key: tuple[str, int]) -> None:
         now = time.monotonic()
@@ -198,6 +198,7 @@ def hunt(lab: Queue, documents: dict[str, dict], kills: int, steps: int) -> None
         assert time.monotonic() - began < 3000, "this takes too long"
         time.sleep(0.05)
     tally, runs = killer.tally, [lab.store.get(i) for i in ids]
+    assert tally.seen, f"no time for a kill in {SECONDS:g} s"
     print(f"\n{tally.kills} workers killed ({', '.join(f'{n} {where}' for where, n in tally.moments.items())}) in {len(ids)} runs: {tally.resumed} resumed, "
           f"{tally.finished_anyway} had finished; a dead worker was seen after {sorted(tally.seen)[len(tally.seen) // 2]:.2f} s, at most {max(tally.seen):.2f} s; "
           f"{time.monotonic() - began:.0f} s in all, a worker's life {killer.life:.1f} s")
