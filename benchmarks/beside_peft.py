@@ -27,7 +27,7 @@ warnings.simplefilter("ignore")
 import torch  # noqa: E402
 from oracles import peft_side  # noqa: E402
 
-from lab.design.catalogue import load_method  # noqa: E402
+from lab.design.method.named import load_method  # noqa: E402
 from lab.engine import attach  # noqa: E402
 from lab.models import load  # noqa: E402
 from lab.planning.meter import measure_step  # noqa: E402

@@ -23,8 +23,8 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lab.design.numbers import number  # noqa: E402
-from lab.design.spec import spec_of  # noqa: E402
+from lab.design.plain.numbers import number  # noqa: E402
+from lab.design.spec.run import spec_of  # noqa: E402
 from lab.models import locate, resolve  # noqa: E402
 from lab.tasks import importing  # noqa: E402
 from lab.tasks import resolve as task_of  # noqa: E402

@@ -21,8 +21,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lab.design.catalogue import load_method, names  # noqa: E402
-from lab.design.method import Method  # noqa: E402
+from lab.design.method.delta import Method  # noqa: E402
+from lab.design.method.named import load_method  # noqa: E402
+from lab.design.presets.catalogue import names  # noqa: E402
 from lab.design.space import KINDS  # noqa: E402
 
 RESULTS, PAGE = Path(__file__).with_name("fidelity.json"), ROOT / "docs" / "fidelity.md"

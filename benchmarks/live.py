@@ -35,7 +35,7 @@ WATCH = """(plot) => {
 
 def fill(queue, steps: int) -> str:
     """A run that has come so far, with the curves that the charts show; its id."""
-    from lab.design.spec import spec_of
+    from lab.design.spec.run import spec_of
 
     document = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 2 * steps}, "name": f"{steps:,} steps"}).document()
     run = queue.store.create(document, document["name"])

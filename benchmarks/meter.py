@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lab.design.spec import spec_of  # noqa: E402
+from lab.design.spec.run import spec_of  # noqa: E402
 from lab.training import Record, train  # noqa: E402
 from lab.training.loop import Loop  # noqa: E402
 from lab.training.metering import MOST, PER  # noqa: E402

@@ -30,7 +30,7 @@ PAINT = "performance.getEntriesByType('paint').find((one) => one.name === 'first
 
 def fill(home: Path, count: int) -> list[str]:
     """So many runs in a fresh home; the ids of two that are over."""
-    from lab.design.spec import spec_of
+    from lab.design.spec.run import spec_of
     from lab.runs import Home, Queue, processes
 
     store, over = Queue(Home(home), count=0).store, []

@@ -18,8 +18,8 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lab.design.numbers import percent, weights  # noqa: E402
-from lab.design.spec import spec_of  # noqa: E402
+from lab.design.plain.numbers import percent, weights  # noqa: E402
+from lab.design.spec.run import spec_of  # noqa: E402
 
 METHODS = ("lora", "prefix-tuning", "mam", "lamda")
 ZERO = "zero-shot"

@@ -23,9 +23,9 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lab.design.catalogue import names  # noqa: E402
-from lab.design.numbers import percent, weights  # noqa: E402
-from lab.design.spec import RunSpec, spec_of  # noqa: E402
+from lab.design.plain.numbers import percent, weights  # noqa: E402
+from lab.design.presets.catalogue import names  # noqa: E402
+from lab.design.spec.run import RunSpec, spec_of  # noqa: E402
 
 BASELINE = "head-only"
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from lab.design.spec import spec_of  # noqa: E402
+from lab.design.spec.run import spec_of  # noqa: E402
 from lab.training import Record, devices  # noqa: E402
 from lab.training.assembly import assemble  # noqa: E402
 from lab.training.batches import padding_share, plan_epoch  # noqa: E402

@@ -60,7 +60,7 @@ def main() -> int:
 def train(home: Path) -> None:
     """The rows of Table 5 on the bundled model and reviews, to the end, as the page Sweep queues them, and a run that writes text."""
     from lab import models
-    from lab.design.spec import spec_of
+    from lab.design.spec.run import spec_of
     from lab.runs import Home, Queue
     from lab.ui import sweeping
 

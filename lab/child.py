@@ -26,7 +26,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 
 ROOT = Path(__file__).resolve().parents[1]
 GIB = 1024**3

@@ -18,11 +18,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.design.checksums import content
-from lab.design.options import validate
-from lab.design.refusal import Refusal
-from lab.design.spec import Origins, RunSpec
-from lab.design.task import TaskSpec
+from lab.design.plain.checksums import content
+from lab.design.plain.options import validate
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import Origins, RunSpec
+from lab.design.spec.task import TaskSpec
 from lab.models import locate
 from lab.models import resolve as resolve_model
 from lab.tasks import resolve as resolve_task

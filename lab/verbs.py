@@ -13,19 +13,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.design import catalogue
-from lab.design.anatomy import anatomy
-from lab.design.boundary import located, portable
-from lab.design.count import count_on
-from lab.design.method import Method
-from lab.design.options import override
-from lab.design.refusal import Refusal
-from lab.design.rules import no_head, nothing_selected, ratio_problem, require
-from lab.design.spec import RunSpec, spec_of
-from lab.design.task import HEADED
+from lab.design.body.anatomy import anatomy
+from lab.design.method import named
+from lab.design.method.count import count_on
+from lab.design.method.delta import Method
+from lab.design.method.rules import no_head, nothing_selected, ratio_problem, require
+from lab.design.plain.boundary import located, portable
+from lab.design.plain.options import override
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue
+from lab.design.spec.run import RunSpec, spec_of
+from lab.design.spec.task import HEADED
 
 if TYPE_CHECKING:
-    from lab.design.model import ModelSpec
+    from lab.design.body.model import ModelSpec
     from lab.runs import Queue, Run
 
 POLL_SECONDS = 0.5
@@ -65,9 +66,9 @@ def remove_task(name: str) -> None:
 def method_of(method: str | Method | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Method:
     """A Method from a preset's name, a document or a Method, with options changed by path. Raises Refusal."""
     if isinstance(method, str):
-        return catalogue.load_method(method, overrides)
-    found = catalogue.method_of(method)
-    return catalogue.method_of(override(found.document(), overrides)) if overrides else found
+        return named.load_method(method, overrides)
+    found = named.method_of(method)
+    return named.method_of(override(found.document(), overrides)) if overrides else found
 
 
 def count(model: str | ModelSpec, method: str | Method | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from tiny import ARCHITECTURES, DECODERS, DROPOUTS, ENCODERS, tiny, tiny_batch
 
-from lab.design.count import count_on
-from lab.design.method import Method
-from lab.design.model import Inventory
-from lab.design.parts import leaves_unchanged
-from lab.design.refusal import Refusal
+from lab.design.body.model import Inventory
+from lab.design.method.count import count_on
+from lab.design.method.delta import Method
+from lab.design.method.parts import leaves_unchanged
+from lab.design.plain.refusal import Refusal
 from lab.engine import attach, body_of
 from lab.models.inventory import measure_model
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import ARCHITECTURES, DECODERS, ENCODER_DECODERS, ENCODERS, TEXT, tiny, tiny_tokenizer
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.models import load, load_tokenizer
 
 OWN = {name: "causal" if name in DECODERS else "seq2seq" if name in ENCODER_DECODERS else "classification" for name in ARCHITECTURES}

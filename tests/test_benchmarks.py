@@ -11,7 +11,7 @@ from typing import get_args
 
 import pytest
 
-from lab.design.task import METRICS, Family
+from lab.design.spec.task import METRICS, Family
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

@@ -8,7 +8,7 @@ import sys
 import pytest
 from ui_support import ROOT, Watched, chromium, serving
 
-from lab.design.spec import spec_of
+from lab.design.spec.run import spec_of
 from lab.runs import Home, Queue
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

@@ -9,8 +9,8 @@ import re
 import pytest
 from ui_support import Watched, chromium, serving
 
-from lab.design import catalogue
-from lab.design.spec import spec_of
+from lab.design.presets import catalogue
+from lab.design.spec.run import spec_of
 from lab.export import FORMATS
 from lab.runs import Home, Queue, processes
 

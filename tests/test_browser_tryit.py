@@ -8,7 +8,7 @@ import pytest
 from training_support import save_model
 from ui_support import Watched, chromium, serving
 
-from lab.design.spec import spec_of
+from lab.design.spec.run import spec_of
 from lab.runs import Home, Queue, processes
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

@@ -15,9 +15,9 @@ import yaml
 
 from lab.cli import main
 from lab.cli.answer import table
-from lab.design import numbers
-from lab.design.differences import differences
-from lab.design.refusal import Refusal
+from lab.design.plain import numbers
+from lab.design.plain.differences import differences
+from lab.design.plain.refusal import Refusal
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = (sys.executable, str(ROOT / "tests" / "cli_worker.py"))
@@ -281,8 +281,8 @@ def test_dry_sweep_queues_nothing(fake, capsys):
 
 
 def test_every_training_option_is_a_flag(capsys):
-    from lab.design.options import fields
-    from lab.design.spec import Training
+    from lab.design.plain.options import fields
+    from lab.design.spec.run import Training
 
     with pytest.raises(SystemExit) as stopped:
         main(["run", "--help"])

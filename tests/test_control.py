@@ -84,7 +84,7 @@ def test_the_markers_of_a_chat_are_the_templates_alone(kind):
 def setting_of(objective: str, kind: str, **spec):
     from tiny import tiny_tokenizer
 
-    from lab.design.task import TaskSpec
+    from lab.design.spec.task import TaskSpec
     from lab.tasks.family import Setting
 
     tokenizer = tiny_tokenizer(kind)

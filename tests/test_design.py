@@ -7,17 +7,18 @@ import sys
 
 import pytest
 
-from lab.design.allocation import LESS, MORE, allot, groups, rank_ladder
-from lab.design.anatomy import anatomy, chosen_layers
-from lab.design.catalogue import load_method, names, read
-from lab.design.count import count
-from lab.design.method import Method
-from lab.design.model import ModelSpec
-from lab.design.nearest import nearest, neighbours
-from lab.design.options import fields, override, validate
-from lab.design.refusal import Refusal
-from lab.design.rules import notes, problems
-from lab.design.spec import RunSpec, Training, spec_of
+from lab.design.body.anatomy import anatomy, chosen_layers
+from lab.design.body.model import ModelSpec
+from lab.design.method.allocation import LESS, MORE, allot, groups, rank_ladder
+from lab.design.method.count import count
+from lab.design.method.delta import Method
+from lab.design.method.named import load_method
+from lab.design.method.nearest import nearest, neighbours
+from lab.design.method.rules import notes, problems
+from lab.design.plain.options import fields, override, validate
+from lab.design.plain.refusal import Refusal
+from lab.design.presets.catalogue import names, read
+from lab.design.spec.run import RunSpec, Training, spec_of
 
 SIX = ["attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.down"]
 
@@ -230,5 +231,5 @@ def test_the_nearest_named_method() -> None:
 
 
 def test_the_design_room_starts_without_torch() -> None:
-    code = "import sys, lab.design.count, lab.design.rules, lab.design.spec, lab.design.nearest; sys.exit('torch' in sys.modules or 'gradio' in sys.modules)"
+    code = "import sys, lab.design.method.count, lab.design.method.rules, lab.design.spec.run, lab.design.method.nearest; sys.exit('torch' in sys.modules or 'gradio' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,11 +10,12 @@ import pytest
 import yaml
 from laws import check_laws
 
-from lab.design import forms, reference
-from lab.design.catalogue import names
-from lab.design.forms import FORMS
-from lab.design.method import Method
-from lab.design.options import validate
+from lab.design import reference
+from lab.design.method import forms
+from lab.design.method.delta import Method
+from lab.design.method.forms import FORMS
+from lab.design.plain.options import validate
+from lab.design.presets.catalogue import names
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 

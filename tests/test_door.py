@@ -16,7 +16,7 @@ import pytest
 from ui_support import ROOT, free_port, serving
 
 from lab.cli import main
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.ui.door import guard, settings, wire
 from lab.ui.door.guard import Guard
 from lab.ui.door.hosts import Hosts, may_change

@@ -14,10 +14,10 @@ from comparing import told
 from laws import OBJECTIVES, shake
 from tiny import ARCHITECTURES, DROPOUTS, tiny, tiny_batch
 
-from lab.design.method import Method
-from lab.design.options import validate
-from lab.design.refusal import Refusal
-from lab.design.rules import require
+from lab.design.method.delta import Method
+from lab.design.method.rules import require
+from lab.design.plain.options import validate
+from lab.design.plain.refusal import Refusal
 from lab.engine import attach
 
 NONE = ("llama", "mistral", "qwen2", "qwen3", "gemma3", "smollm3")  # families without a dropout at sublayers' outputs

@@ -15,12 +15,12 @@ from laws import SMALL, shake
 from tiny import tiny, tiny_batch
 from torch import Tensor
 
-from lab.design import equation
-from lab.design.anatomy import anatomy
-from lab.design.catalogue import load_method, names
-from lab.design.equation import latex
-from lab.design.figure import figure
-from lab.design.steps import reads_normed, steps
+from lab.design.body.anatomy import anatomy
+from lab.design.figure import equation, figure
+from lab.design.figure.equation import latex
+from lab.design.method.named import load_method
+from lab.design.method.steps import reads_normed, steps
+from lab.design.presets.catalogue import names
 from lab.engine import attach
 from lab.engine.attention import AttentionSlots
 from lab.engine.tokens import TokensModule

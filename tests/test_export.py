@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from tiny import tiny, tiny_batch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
-from lab.design.refusal import Refusal
-from lab.design.spec import spec_of
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import spec_of
 from lab.engine import attach
 from lab.engine.select import head_parameters
 from lab.export import FORMATS, formats, write
@@ -155,7 +155,7 @@ def test_what_has_no_place_is_refused_with_what_works(case, tmp_path):
 
 def test_every_format_that_is_offered_works_and_no_other(tmp_path):
     """What `formats` says of a method and what `write` does agree, for every preset on one model."""
-    from lab.design.catalogue import names
+    from lab.design.presets.catalogue import names
 
     fitting = {  # ranks that a width of 32 has
         "lora-ffn": {"deltas.0.rank": 8}, "prefix-lora-ffn": {"deltas.1.rank": 8},

@@ -8,11 +8,11 @@ import pytest
 import torch
 from laws import batch_of, check_laws, fresh, inventory, logits, shake
 
-from lab.design.catalogue import load_method
-from lab.design.count import count_on
-from lab.design.method import Method
-from lab.design.options import validate
-from lab.design.refusal import Refusal
+from lab.design.method.count import count_on
+from lab.design.method.delta import Method
+from lab.design.method.named import load_method
+from lab.design.plain.options import validate
+from lab.design.plain.refusal import Refusal
 from lab.engine import attach, body_of
 from lab.engine.bind import Binder
 

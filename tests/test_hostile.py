@@ -21,12 +21,14 @@ from typing import Any
 import pytest
 
 from lab.cli import main
-from lab.design import catalogue, documents
-from lab.design.method import Delta
-from lab.design.options import fields
-from lab.design.refusal import Refusal
-from lab.design.spec import Training, spec_of
-from lab.design.task import TaskSpec
+from lab.design.method import named
+from lab.design.method.delta import Delta
+from lab.design.plain import documents
+from lab.design.plain.options import fields
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue
+from lab.design.spec.run import Training, spec_of
+from lab.design.spec.task import TaskSpec
 from lab.runs import Home, Queue, Store
 from lab.tasks import importing
 from lab.verbs import check
@@ -113,18 +115,18 @@ def method_cases() -> Iterator[Case]:
         if field.kind in ("number", "integer"):
             for place, value in enumerate(NUMBERS):
                 if not may_be(field, value):
-                    yield f"method: {field.path} #{place}", lambda f=field, v=value: catalogue.method_of({"deltas": [{**DELTA, f.path: v}]})
+                    yield f"method: {field.path} #{place}", lambda f=field, v=value: named.method_of({"deltas": [{**DELTA, f.path: v}]})
         else:
             for place, value in enumerate([{}, 5.5, "nope" * 600, ["nope"]]):
                 if field.path not in ("text", "scale") or not isinstance(value, float):
                     yield f"method: {field.path} #{place}", lambda f=field, v=value: check_on_model({**DELTA, f.path: v})
     for place, value in enumerate([None, 5, "x", {}, [None], [5], [[]], [{}], [DELTA] * 17, [{**DELTA, "nope": 1}], [{**DELTA, "at": []}], [nested(2000)]]):
-        yield f"method: deltas #{place}", lambda v=value: catalogue.method_of({"deltas": v})
+        yield f"method: deltas #{place}", lambda v=value: named.method_of({"deltas": v})
     for place, layers in enumerate(["", "x", "0-", "-", "0--", "1,,2", "0-5-9", "all,1", "9" * 5000, "1;2", "0x1", "0\n", "٣", ",".join("0" * 9999)]):
         yield f"method: layers #{place}", lambda v=layers: check_on_model({**DELTA, "layers": v})
     for path in ["deltas.-1.rank", "deltas.99999999999999999999.rank", "deltas.x.rank", "deltas..rank", ".", "..", "", "__class__.x", "deltas.0.__class__",
                  "deltas.0.rank.x", "deltas.0.at.5", "deltas.²", "deltas.0.at.0.x", "a." * 2000 + "b", "deltas.0.rank\0", "deltas.٣.rank", "preset.x"]:  # fmt: skip
-        yield f"method: set {path[:20]!r}", lambda p=path: catalogue.load_method("lora", {p: 4})
+        yield f"method: set {path[:20]!r}", lambda p=path: named.load_method("lora", {p: 4})
     for name in [*PATHS, "LORA", "lora.yaml", "lora ", " lora"]:
         for kind in ("methods", "models", "tasks", "papers"):
             yield f"preset: {kind} {name[:20]!r}", lambda k=kind, n=name: catalogue.read(k, n)
@@ -141,7 +143,7 @@ TASK = {"family": "classification", "source": {"file": "x.csv"}, "labels": ["a",
 
 
 def task_cases() -> Iterator[Case]:
-    from lab.design.options import validate
+    from lab.design.plain.options import validate
 
     for field in fields(TaskSpec):
         if field.kind in ("number", "integer"):
@@ -182,7 +184,7 @@ def model_cases(tmp: Path) -> Iterator[Case]:
 
 
 def load_anatomy(name: str) -> None:
-    from lab.design.anatomy import anatomy
+    from lab.design.body.anatomy import anatomy
     from lab.models import resolve
 
     anatomy(resolve(name).config)

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAD = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
-from lab.design.model import Source
-from lab.design.refusal import Refusal
+from lab.design.body.model import Source
+from lab.design.plain.refusal import Refusal
 from lab.models import load, resolve
 from lab.tasks import resolve as task_of
 from lab.tasks.prepared import raw_rows
@@ -62,7 +62,7 @@ told["not brought"] = [tried(lambda: brought(address, **choices)) for address, c
                        ("hub:acme/reviews", {"splits": {"train": "nope"}}), ("hub:acme/reviews", {"config": "nope"}), ("hub:acme/reviews", {"rows": 0}))]
 """
 TRAINED = """
-from lab.design.spec import spec_of
+from lab.design.spec.run import spec_of
 from lab.training import Record, train
 run = spec_of({"model": "acme/tiny", "task": task(hub="acme/reviews"), "method": "lora", "training": {"steps": 3, "batch_size": 4, "energy": False, "device": "cpu"}})
 told["trained"] = train(run, Record(), sys.argv[1], say=lambda line: None)["state"]

@@ -16,8 +16,8 @@ from tiny import TEXT, tiny, tiny_batch, tiny_tokenizer
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
-from lab.design.catalogue import load_method
-from lab.design.refusal import Refusal
+from lab.design.method.named import load_method
+from lab.design.plain.refusal import Refusal
 from lab.engine import attach
 
 OBJECTIVE = {"bert": "classification", "deberta_v2": "classification", "bart": "seq2seq", "t5": "seq2seq", "gpt2": "causal", "llama": "causal"}

@@ -40,6 +40,16 @@ FORBIDDEN = {
 }
 
 
+WINGS = {  # the wings of lab/design: those that each may import, besides itself and the words in lab/design/space.py
+    "plain": (),
+    "presets": ("plain",),
+    "body": ("plain", "presets"),
+    "method": ("plain", "presets", "body"),
+    "spec": ("plain", "presets", "method"),
+    "figure": ("plain", "body", "method"),
+}
+
+
 def modules() -> list[Path]:
     return sorted((ROOT / "lab").rglob("*.py"))
 
@@ -81,6 +91,15 @@ def test_arrows_go_downwards(path: Path):
             assert target == room or target in MAY[room], f"{path}:{line}: lab/{room} must not import {name}"
         elif top in FORBIDDEN:
             assert not FORBIDDEN[top](room), f"{path}:{line}: lab/{room} must not import {top}"
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_wings_of_design_import_downwards(wing: str):
+    for path in sorted((ROOT / "lab" / "design" / wing).rglob("*.py")):
+        for name, line in imported(path):
+            parts = name.split(".")
+            if parts[:2] == ["lab", "design"]:
+                assert parts[2] in (wing, "space", *WINGS[wing]), f"{path}:{line}: lab/design/{wing} must not import {name}"
 
 
 def test_the_design_room_needs_pydantic_and_yaml_alone():

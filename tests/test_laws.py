@@ -7,12 +7,13 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from laws import OBJECTIVES, SIX, SMALL, check_laws, check_refusal_touches_nothing, fresh, snapshot
 
-from lab.design.catalogue import load_method, names
-from lab.design.forms import FORMS
-from lab.design.method import Method
-from lab.design.options import validate
-from lab.design.refusal import Refusal
-from lab.design.rules import problems
+from lab.design.method.delta import Method
+from lab.design.method.forms import FORMS
+from lab.design.method.named import load_method
+from lab.design.method.rules import problems
+from lab.design.plain.options import validate
+from lab.design.plain.refusal import Refusal
+from lab.design.presets.catalogue import names
 from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, SETS
 from lab.engine import body_of
 

@@ -10,9 +10,9 @@ import zipfile
 import pytest
 import torch
 
-from lab.design import catalogue
-from lab.design.model import Wheel
-from lab.design.refusal import Refusal
+from lab.design.body.model import Wheel
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue
 from lab.models import build_meta, config_of, fetch, fetching, inventory, load, load_tokenizer, locate, resolve
 from tests.tiny import ARCHITECTURES, DECODERS, ENCODER_DECODERS, tiny, tiny_batch
 

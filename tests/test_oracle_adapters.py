@@ -22,7 +22,7 @@ from comparing import told
 from safetensors.torch import load_file, save_file
 from tiny import tiny, tiny_batch
 
-from lab.design.catalogue import load_method
+from lab.design.method.named import load_method
 from lab.engine import Attached, attach
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,8 +21,8 @@ from oracles import peft_side
 from peft.optimizers import create_loraplus_optimizer
 from tiny import tiny, tiny_batch
 
-from lab.design.catalogue import load_method
-from lab.design.spec import RunSpec
+from lab.design.method.named import load_method
+from lab.design.spec.run import RunSpec
 from lab.engine import attach
 from lab.training.optimizers import make_optimizer
 

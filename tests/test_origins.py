@@ -12,8 +12,8 @@ from training_support import save_model, save_task, spec
 
 import lab
 from lab import origins, verbs
-from lab.design.refusal import Refusal
-from lab.design.spec import RunSpec, spec_of
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import RunSpec, spec_of
 from lab.training import train
 
 REFUSING = {"start": origins.STARTING, "load": origins.LOADING, "ask": origins.ASKING}

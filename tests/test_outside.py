@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab.child import Child, Exceeded
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.models import resolve
 from lab.planning.client import PlanClient
 from lab.tasks import importing, outside

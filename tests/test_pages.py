@@ -13,9 +13,10 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
-from lab.design import catalogue, tables
-from lab.design.nearest import neighbours
-from lab.design.refusal import Refusal
+from lab.design.method import named
+from lab.design.method.nearest import neighbours
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue, tables
 from lab.runs import Home, Queue, processes
 from lab.trying.client import TryClient
 from lab.ui import (
@@ -104,7 +105,7 @@ def test_a_run_says_what_its_best_was_judged_on(store, state, some, said):
 
 
 def test_a_run_that_shares_out_rank_tells_what_each_order_keeps(store):
-    spec = {**SPEC, "method": catalogue.load_method("lamda-plus-plus").document()}
+    spec = {**SPEC, "method": named.load_method("lamda-plus-plus").document()}
     kept = {"energy_kept/larger-where-more-is-lost": (3, 0.62), "energy_kept/larger-where-less-is-lost": (3, 0.58)}
     told = {language: views_runs.head(finished(store, spec=spec), "", None, kept, language) for language in ("en", "zh")}
     for shown in told.values():

@@ -11,11 +11,12 @@ from laws import OBJECTIVES, SMALL
 from tiny import tiny, tiny_config
 from transformers.optimization import Adafactor
 
-from lab.design import catalogue
-from lab.design.anatomy import anatomy
-from lab.design.model import ModelSpec
-from lab.design.refusal import Refusal
-from lab.design.rules import problems
+from lab.design.body.anatomy import anatomy
+from lab.design.body.model import ModelSpec
+from lab.design.method import named
+from lab.design.method.rules import problems
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue
 from lab.planning import predict
 from lab.planning.allocator import MIB, Allocator
 from lab.planning.building import Subject, prepare
@@ -37,7 +38,7 @@ def model_spec(architecture: str, **overrides) -> ModelSpec:
 
 
 def method_of(name: str, changes: dict | None = None):
-    return catalogue.load_method(name, {**SMALL.get(name, {}), **(changes or {})})
+    return named.load_method(name, {**SMALL.get(name, {}), **(changes or {})})
 
 
 def applies(method, architecture: str) -> bool:

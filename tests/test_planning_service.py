@@ -13,7 +13,7 @@ from laws import OBJECTIVES
 from test_planning import SHAPE, method_of, model_spec
 from tiny import tiny
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.engine import attach
 from lab.planning import advice, devices
 from lab.planning.client import PlanClient, Superseded

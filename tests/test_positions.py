@@ -13,8 +13,8 @@ import torch
 from laws import OBJECTIVES, batch_of, fresh, logits
 from tiny import tiny, tiny_batch
 
-from lab.design.catalogue import load_method
-from lab.design.refusal import Refusal
+from lab.design.method.named import load_method
+from lab.design.plain.refusal import Refusal
 from lab.engine import attach, body_of
 from lab.engine.positions import table
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from training_support import save_model, save_task, spec
 
-from lab.design.catalogue import load_method, names
+from lab.design.method.named import load_method
+from lab.design.presets.catalogue import names
 from lab.training import Record, artefacts, running, train
 
 STEPS = 100

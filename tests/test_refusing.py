@@ -9,9 +9,10 @@ import re
 import pytest
 from ui_support import ROOT
 
-from lab.design.catalogue import load_method, names
-from lab.design.options import fields
-from lab.design.spec import Training
+from lab.design.method.named import load_method
+from lab.design.plain.options import fields
+from lab.design.presets.catalogue import names
+from lab.design.spec.run import Training
 from lab.runs import logs
 from lab.ui import turning
 from lab.ui.refusing import CHINESE, refused

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lab.design.spec import spec_of
+from lab.design.spec.run import spec_of
 from lab.runs import Store
 from lab.runs.estimates import estimate
 

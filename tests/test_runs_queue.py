@@ -15,7 +15,7 @@ import pytest
 from runs_support import WORKER, alive, until
 from sqlalchemy.exc import OperationalError
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs import processes, slots, worker_link
 from lab.runs import queue as queue_module
 from lab.runs.home import Home

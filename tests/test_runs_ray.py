@@ -11,7 +11,7 @@ import time
 import pytest
 from runs_support import WORKER, alive, until
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs import processes
 from lab.runs.home import Home
 from lab.runs.launch import ROOT

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import inspect, text
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs import records
 from lab.runs.database import Database
 from lab.runs.home import Home

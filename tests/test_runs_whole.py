@@ -18,7 +18,7 @@ from runs_support import WORKER, alive, until
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs import files, processes, records
 from lab.runs.database import Database, StoreGone
 from lab.runs.home import Home

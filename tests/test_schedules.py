@@ -11,7 +11,7 @@ import torch
 from comparing import told
 from tiny import tiny, tiny_batch
 
-from lab.design.catalogue import load_method
+from lab.design.method.named import load_method
 from lab.engine import attach
 
 STEPS = 40

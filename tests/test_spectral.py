@@ -13,10 +13,10 @@ from comparing import told
 from laws import check_laws
 from tiny import tiny, tiny_batch
 
-from lab.design.catalogue import load_method
-from lab.design.forms.lowrank import RESIDUAL, SPECTRAL
-from lab.design.method import Method
-from lab.design.options import validate
+from lab.design.method.delta import Method
+from lab.design.method.forms.lowrank import RESIDUAL, SPECTRAL
+from lab.design.method.named import load_method
+from lab.design.plain.options import validate
 from lab.engine import attach
 
 AT = ["attn.q", "ffn.down"]

@@ -7,7 +7,7 @@ import torch
 from laws import OBJECTIVES, SMALL
 from tiny import tiny
 
-from lab.design.catalogue import load_method
+from lab.design.method.named import load_method
 from lab.engine import attach
 
 BERT = {"std": 0.02, "most": None}

@@ -9,7 +9,7 @@ import pytest
 from training_support import save_model
 
 import lab
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.tasks import importing
 from lab.verbs import check
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from lab.design import catalogue
-from lab.design.options import override
-from lab.design.refusal import Refusal
-from lab.design.task import TaskSpec
+from lab.design.method import named
+from lab.design.plain.options import override
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue
+from lab.design.spec.task import TaskSpec
 from lab.models import resolve as model_of
 from lab.tasks import FAMILIES, describe, objective_of, prepare, resolve
 from lab.tasks.family import Loop
@@ -153,7 +154,7 @@ def test_generation_keeps_its_cache_with_every_method_that_allows_one(preset, wr
 
     task, model = writer[0], copy.deepcopy(writer[1])
     try:
-        attached = attach(model, catalogue.load_method(preset), seed=0)
+        attached = attach(model, named.load_method(preset), seed=0)
     except Refusal:
         return
     stack, read = model.get_decoder(), []

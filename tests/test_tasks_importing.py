@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 import lab.tasks
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.tasks import importing
 from lab.tasks.tables import read_table
 from tests.tiny import TEXT, tiny_config, tiny_tokenizer

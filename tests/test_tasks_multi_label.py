@@ -14,7 +14,7 @@ from training_support import save_model, spec
 from transformers import AutoModelForSequenceClassification
 
 import lab
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.export import write
 from lab.export.source import open_run
 from lab.tasks import importing

@@ -12,7 +12,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.tasks import FAMILIES, importing, resolve
 from lab.tasks.cells import missing
 from lab.tasks.gathering import gather

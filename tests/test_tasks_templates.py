@@ -6,8 +6,8 @@ import pytest
 from tokenizers import AddedToken
 from tokenizers_support import tokenizer_of
 
-from lab.design.refusal import Refusal
-from lab.design.task import TaskSpec
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import TaskSpec
 from lab.tasks.family import Setting
 from lab.tasks.instruction import Instruction
 from lab.tasks.templates import Template

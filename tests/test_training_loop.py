@@ -12,8 +12,8 @@ import yaml
 from safetensors.torch import load_file
 from training_support import BAD, GOOD, PLAIN, save_model, save_task, spec
 
-from lab.design.refusal import Refusal
-from lab.design.spec import spec_of
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import spec_of
 from lab.models import resolve
 from lab.training import Record, train
 from lab.training.loop import Diverged

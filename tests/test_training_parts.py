@@ -14,8 +14,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.design.refusal import Refusal
-from lab.design.spec import Training
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import Training
 from lab.tasks import losses
 from lab.training import devices, optimizers
 from lab.training.batches import Position, Steps, padding_share, plan_epoch, split
@@ -349,7 +349,7 @@ def test_lora_plus_moves_the_second_map_so_many_times_faster():
     """Hayou et al. 2024: B learns at ratio times A's rate. With SGD the step of each is its own rate times its gradient."""
     from tiny import tiny, tiny_batch
 
-    from lab.design.catalogue import load_method
+    from lab.design.method.named import load_method
     from lab.engine import attach
 
     model = tiny("bert", "classification")

@@ -115,7 +115,7 @@ def test_several_processes_work_on_one_run_of_the_store(queue, bert, toy):
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from lab.design.spec import spec_of
+from lab.design.spec.run import spec_of
 from lab.training import Record, train
 from accelerate import PartialState
 folder = Path(sys.argv[1])

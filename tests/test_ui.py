@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 from ui_support import ROOT, environment
 
-from lab.design import writing
-from lab.design.catalogue import load_method, names
 from lab.design.figure import figure
-from lab.design.forms import FORMS
-from lab.design.method import Method
-from lab.design.refusal import Refusal
-from lab.design.rules import problems
-from lab.design.settling import with_composition, with_form
+from lab.design.method.delta import Method
+from lab.design.method.forms import FORMS
+from lab.design.method.named import load_method
+from lab.design.method.rules import problems
+from lab.design.method.settling import with_composition, with_form
+from lab.design.plain.refusal import Refusal
+from lab.design.presets.catalogue import names
+from lab.design.spec import writing
 from lab.ui import answering, schema, taking, turning, views_bench, words
 from lab.ui.packing import PACKER
 
@@ -203,7 +204,7 @@ def test_a_design_is_written_so_that_it_gives_the_same_run(method):
 
     from lab.cli.parser import parser
     from lab.cli.request import document_of
-    from lab.design.spec import spec_of
+    from lab.design.spec.run import spec_of
 
     turned = load_method(method).document()
     if turned["deltas"]:

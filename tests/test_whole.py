@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 from training_support import PLAIN, save_model, save_task, spec
 
-from lab.design.boundary import HOME, inside_package, located, portable
-from lab.design.refusal import Refusal
+from lab.design.plain.boundary import HOME, inside_package, located, portable
+from lab.design.plain.refusal import Refusal
 from lab.export.folder import HIDDEN, new_folder
 from lab.export.source import adapter_folder, substitute
 from lab.runs import Home, Queue, Store, WorkerLink, files, logs, processes
@@ -290,7 +290,7 @@ PATHS = ["lab/../../etc", "lab/../secrets", "..", "../x", "/etc/passwd", "lab/",
 
 @pytest.mark.parametrize("address", PATHS)
 def test_a_package_names_no_path(address):
-    from lab.design.model import ModelSpec
+    from lab.design.body.model import ModelSpec
     from lab.models.places import locate
     from lab.tasks import sources
 

@@ -11,7 +11,7 @@ from tiny import tiny
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from lab.design.spec import RunSpec, spec_of
+from lab.design.spec.run import RunSpec, spec_of
 
 GOOD = ["fine", "great", "warm", "clever", "bright", "lovely"]
 BAD = ["dull", "weak", "flat", "stale", "grim", "silly"]

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from lab.cli.parser import parser
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 
 OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 

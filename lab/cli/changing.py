@@ -8,7 +8,7 @@ from argparse import Namespace
 from lab import verbs
 from lab.cli.answer import Answer, facts
 from lab.cli.interrupted import standing
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 
 
 def edit(arguments: Namespace) -> Answer:

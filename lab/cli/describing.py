@@ -8,18 +8,19 @@ from typing import Any
 from lab import verbs
 from lab.cli.answer import Answer, facts, shorten, table
 from lab.cli.request import apply, assignments, document_of, method_document
-from lab.design import catalogue, numbers
-from lab.design.anatomy import anatomy
-from lab.design.refusal import Refusal
-from lab.design.rules import notes
-from lab.design.spec import spec_of
+from lab.design.body.anatomy import anatomy
+from lab.design.method import named
+from lab.design.method.rules import notes
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import spec_of
 
 
 def methods(arguments: Namespace) -> Answer:
     """[{"preset", "name", "family", "branch", "paper", "summary", "deltas", "lr"}]; branch: adapters, soft-prompts or other of the additive family, else ""."""
     found = []
     for preset in verbs.methods():
-        method = catalogue.load_method(preset)
+        method = named.load_method(preset)
         found.append({
             "preset": preset, "name": method.name, "family": method.family, "branch": method.branch, "paper": method.paper.cite if method.paper else "",
             "summary": method.summary, "deltas": len(method.deltas), "lr": method.training.lr,

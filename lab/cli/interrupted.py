@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from lab import verbs
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 
 LISTED = 3
 

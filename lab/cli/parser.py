@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 from lab.cli import changing, describing, reading, running, taking
 from lab.cli.request import TRAINING
 from lab.cli.taking import DELIMITERS
-from lab.design import tables
-from lab.design.options import OptionField, fields
-from lab.design.refusal import Refusal
-from lab.design.spec import Training
-from lab.design.task import COLUMNS
+from lab.design.plain.options import OptionField, fields
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import tables
+from lab.design.spec.run import Training
+from lab.design.spec.task import COLUMNS
 from lab.export import FORMATS
 from lab.tasks.gathering import HUB_ROWS
 from lab.tasks.labelling import APART, MERGE

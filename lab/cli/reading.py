@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from lab import origins, verbs
 from lab.cli.answer import Answer, facts, shorten, table
-from lab.design import numbers
-from lab.design.differences import differences
-from lab.design.refusal import Refusal
-from lab.design.task import LESS_IS_BETTER
+from lab.design.plain import numbers
+from lab.design.plain.differences import differences
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import LESS_IS_BETTER
 
 if TYPE_CHECKING:
     from lab.runs import Run

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.design.documents import read
-from lab.design.refusal import Refusal
-from lab.design.sweep import apply, assignments
+from lab.design.plain.documents import read
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.sweep import apply, assignments
 
 FILE_BYTES = 256 * 1024
 TRAINING = "training."  # how the shorthand flags of training are named among the arguments

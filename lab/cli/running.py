@@ -12,9 +12,10 @@ from lab.cli.answer import Answer, shorten, table
 from lab.cli.interrupted import standing
 from lab.cli.reading import result_of, result_text
 from lab.cli.request import TRAINING, document_of
-from lab.design import numbers, tables
-from lab.design import sweep as sweeping
-from lab.design.refusal import Refusal
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import tables
+from lab.design.spec import sweep as sweeping
 
 if TYPE_CHECKING:
     from lab.runs import Run

@@ -8,8 +8,8 @@ from argparse import Namespace
 
 from lab import verbs
 from lab.cli.answer import Answer, facts
-from lab.design import numbers
-from lab.design.refusal import Refusal
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
 
 DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lab.design.catalogue import load_method, names
-from lab.design.equation import latex
-from lab.design.forms import FORMS
-from lab.design.method import Delta, Method
+from lab.design.figure.equation import latex
+from lab.design.method.delta import Delta, Method
+from lab.design.method.forms import FORMS
+from lab.design.method.named import load_method
+from lab.design.presets.catalogue import names
 from lab.design.space import KINDS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lab.design import catalogue
-from lab.design.allocation import LESS, MORE, allot
-from lab.design.anatomy import Anatomy, Site, anatomy, with_ranks
-from lab.design.forms.slots import OF_TOKENS
-from lab.design.method import Delta, Method
-from lab.design.parts import all_parts, shared_sizes
-from lab.design.refusal import Refusal
-from lab.design.rules import require
+from lab.design.body.anatomy import Anatomy, Site, anatomy, with_ranks
+from lab.design.method import named
+from lab.design.method.allocation import LESS, MORE, allot
+from lab.design.method.delta import Delta, Method
+from lab.design.method.forms.slots import OF_TOKENS
+from lab.design.method.parts import all_parts, shared_sizes
+from lab.design.method.rules import require
+from lab.design.plain.refusal import Refusal
 from lab.engine import initial, reparameterise, select, spectral
 from lab.engine.activations import start_slots
 from lab.engine.attached import Attached
@@ -55,7 +55,7 @@ def attach(
     loads trained weights in place of a fresh start. Without `keep_originals` no copy of changed weights is kept, which saves
     memory in training, and `detach` can then not give back the model that was. Raises `Refusal` before the model is touched.
     """
-    method, body = catalogue.method_of(method), body_of(model)
+    method, body = named.method_of(method), body_of(model)
     require(method, body)
     if getattr(model, "lab_attached", None) is not None:
         raise Refusal("A method is attached to this model already: detach it first.", "method")

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lab.design.anatomy import Anatomy
-from lab.design.method import Method
-from lab.design.parts import SECOND_MAPS
-from lab.design.refusal import Refusal
+from lab.design.body.anatomy import Anatomy
+from lab.design.method.delta import Method
+from lab.design.method.parts import SECOND_MAPS
+from lab.design.plain.refusal import Refusal
 from lab.engine import calls, merge, select, spectral
 from lab.engine.attention import SLOTS
 from lab.engine.bind import Binder
@@ -183,7 +183,7 @@ class Attached:
         return sum(p.numel() for p in self.trainable().values()) - sum(schedule.held() for schedule in self.schedules.values())
 
     def count(self) -> dict[str, Any]:
-        """{"trainable", "by_delta", "biases"} of what is attached now; equals `lab.design.count` at step 0."""
+        """{"trainable", "by_delta", "biases"} of what is attached now; equals `lab.design.method.count` at step 0."""
         trains = self.trainable()
         by_delta = {f"deltas.{i}": sum(p.numel() for n, p in trains.items() if n.startswith(f"deltas.{i}.")) for i in range(len(self.method.deltas))}
         if self.method.select:

@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import eager_mask, sdpa_mask
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.engine.delta import DeltaModule
 from lab.engine.gates import gated
 

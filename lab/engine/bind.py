@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from lab.design.anatomy import Anatomy
+from lab.design.body.anatomy import Anatomy
 from lab.engine.delta import DeltaModule, SlotsModule
 from lab.engine.dropout import MovedDropout
 from lab.engine.locate import Layer, Located, layers

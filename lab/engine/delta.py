@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.design.anatomy import Site
-from lab.design.forms import FORMS
-from lab.design.method import Delta
-from lab.design.steps import Step, activation, reads_normed, steps
+from lab.design.body.anatomy import Site
+from lab.design.method.delta import Delta
+from lab.design.method.forms import FORMS
+from lab.design.method.step import Step, activation
+from lab.design.method.steps import reads_normed, steps
 from lab.engine.compositions import COMPOSITIONS
 from lab.engine.locate import Slice
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lab.design.anatomy import Anatomy, Stack
-from lab.design.architecture import AttentionMap, FFNMap
-from lab.design.refusal import Refusal
+from lab.design.body.anatomy import Anatomy, Stack
+from lab.design.body.architecture import AttentionMap, FFNMap
+from lab.design.plain.refusal import Refusal
 
 PATH = re.compile(r"^(?P<path>[\w.{}]+)(\[(?P<head>head )?((?P<k>\d)/(?P<n>\d)|(?P<name>[qkv]))\])?$")
 

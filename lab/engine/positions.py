@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lab.design.anatomy import Anatomy
+from lab.design.body.anatomy import Anatomy
 from lab.engine import calls
 from lab.engine.delta import DeltaModule
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from lab.design.anatomy import Site
-from lab.design.method import Delta
+from lab.design.body.anatomy import Site
+from lab.design.method.delta import Delta
 from lab.engine.delta import DeltaModule
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from lab.design.anatomy import Anatomy
-from lab.design.method import Method
-from lab.design.rules import no_head, nothing_selected
+from lab.design.body.anatomy import Anatomy
+from lab.design.method.delta import Method
+from lab.design.method.rules import no_head, nothing_selected
 
 NORM_CLASS = re.compile(r"norm", re.IGNORECASE)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lab.design.forms.lowrank import RESIDUAL, SPECTRAL
+from lab.design.method.forms.lowrank import RESIDUAL, SPECTRAL
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
 

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from lab.design.anatomy import Anatomy
-from lab.design.method import Delta
-from lab.design.refusal import Refusal
+from lab.design.body.anatomy import Anatomy
+from lab.design.method.delta import Delta
+from lab.design.plain.refusal import Refusal
 from lab.engine import calls
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import backbone

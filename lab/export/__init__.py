@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.export.base import Facts, Format
 from lab.export.folder import new_folder
 from lab.export.writers import Config, Lab, Merged, Peft

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lab.design.anatomy import Anatomy, anatomy
-from lab.design.method import Method
-from lab.design.spec import RunSpec, spec_of
+from lab.design.body.anatomy import Anatomy, anatomy
+from lab.design.method.delta import Method
+from lab.design.spec.run import RunSpec, spec_of
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import lab
-from lab.design import numbers
-from lab.design.refusal import Refusal
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
 from lab.runs.processes import identity, is_alive
 
 HIDDEN = ".lab-export-"  # then the process that writes it: its place, id and start

@@ -12,9 +12,9 @@
 
 from __future__ import annotations
 
-from lab.design.anatomy import Anatomy, source
-from lab.design.method import Delta, Method
-from lab.design.refusal import Refusal
+from lab.design.body.anatomy import Anatomy, source
+from lab.design.method.delta import Delta, Method
+from lab.design.plain.refusal import Refusal
 
 OWN_INPUT = ("attn.q", "attn.k", "attn.v", "attn.qkv", "ffn.up", "ffn.gate")  # their input is the sublayer's (normed) input
 SCALED_OUTPUT = ("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out", "ffn.up", "ffn.gate", "ffn.down", "ffn.out")

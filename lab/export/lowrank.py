@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.design.task import HEADED
+from lab.design.spec.task import HEADED
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
 from lab.engine.select import head_parameters

@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from lab import origins
-from lab.design.refusal import Refusal
-from lab.design.spec import RunSpec, spec_of
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import RunSpec, spec_of
 from lab.runs.files import MANIFEST, verify
 
 NAMED = {"best": "best", "adapter": "final"}  # folders of weights by the names that people know

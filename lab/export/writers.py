@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from lab.design.refusal import Refusal
-from lab.design.task import HEADED
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import HEADED
 from lab.export import kinds
 from lab.export.base import Facts
 from lab.export.folder import card, sidecar, write_json
@@ -66,7 +66,7 @@ class Merged:
 
     def require(self, facts: Facts) -> None:
         """What the design alone shows; the engine has the last word, before anything is written."""
-        from lab.design.forms import FORMS
+        from lab.design.method.forms import FORMS
 
         for delta in facts.method.deltas:
             if not FORMS[delta.form].mergeable(delta) or delta.composition in ("learned-gate", "gated") or delta.norm != "none":

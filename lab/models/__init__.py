@@ -17,8 +17,8 @@ import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lab.design import catalogue
-from lab.design.model import ModelSpec
+from lab.design.body.model import ModelSpec
+from lab.design.presets import catalogue
 from lab.models.fetching import Progress, fetch
 from lab.models.places import Place, cache_folder, locate, resolve
 

@@ -18,8 +18,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.design.model import ModelSpec, Wheel
-from lab.design.refusal import Refusal
+from lab.design.body.model import ModelSpec, Wheel
+from lab.design.plain.refusal import Refusal
 from lab.models.places import cache_folder, locate, resolve
 
 Progress = Callable[[int, int, str], None]  # bytes done, bytes in all, what is being done

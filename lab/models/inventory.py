@@ -13,8 +13,8 @@ from typing import Any
 import torch
 import yaml
 
-from lab.design import catalogue
-from lab.design.model import Inventory, Layers, ModelSpec, Stack
+from lab.design.body.model import Inventory, Layers, ModelSpec, Stack
+from lab.design.presets import catalogue
 
 
 def measure(spec: ModelSpec) -> Inventory:

@@ -21,9 +21,9 @@ from transformers import (
     AutoTokenizer,
 )
 
-from lab.design.model import ModelSpec
-from lab.design.refusal import Refusal
-from lab.design.task import HEADED
+from lab.design.body.model import ModelSpec
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import HEADED
 from lab.models import vocabulary, wholeness
 from lab.models.places import hub_refusal, locate
 

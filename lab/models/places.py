@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lab.design import catalogue
-from lab.design.boundary import HOME, home_folder, inside_package, located, require_inside
-from lab.design.model import ModelSpec, Source, architecture_of, kind_of
-from lab.design.options import validate
-from lab.design.refusal import Refusal
+from lab.design.body.model import ModelSpec, Source, architecture_of, kind_of
+from lab.design.plain.boundary import HOME, home_folder, inside_package, located, require_inside
+from lab.design.plain.options import validate
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue
 
 LARGEST_CONFIG = 2 * 1024 * 1024  # bytes: real ones have a few thousand, and some a label for each of many classes
 MOST_LAYERS, LAYERS = 1000, re.compile(r"layers?$")  # what a page says of a model walks through its layers

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lab.design.model import ModelSpec
-from lab.design.refusal import Refusal
+from lab.design.body.model import ModelSpec
+from lab.design.plain.refusal import Refusal
 
 PADDING = ("<pad>", "[PAD]", "<|pad|>", "<|padding|>", "<|finetune_right_pad_id|>", "<pad_token>", "PAD", "<|endoftext|>")  # names that checkpoints have for it
 FEWEST = 8  # words; a tokenizer made of nothing has one or two, such as SentencePiece's space

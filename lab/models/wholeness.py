@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 
 SHOWN = 3
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lab.design.catalogue import method_of
-from lab.design.method import Method
-from lab.design.refusal import Refusal
+from lab.design.method.delta import Method
+from lab.design.method.named import method_of
+from lab.design.plain.refusal import Refusal
 
 Planner = Callable[..., Mapping[str, Any]]  # a request's arguments, changed → the document of its plan
 RESERVE = 0.04  # of the device: CUDA context, library workspaces

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.design.anatomy import Anatomy, anatomy
-from lab.design.method import Method
-from lab.design.model import ModelSpec, Source
-from lab.design.task import HEADED
+from lab.design.body.anatomy import Anatomy, anatomy
+from lab.design.body.model import ModelSpec, Source
+from lab.design.method.delta import Method
+from lab.design.spec.task import HEADED
 from lab.engine import Attached, attach
 from lab.engine.select import head_parameters
 from lab.models import build_meta, config_of

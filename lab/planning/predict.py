@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from lab.design.anatomy import Anatomy, anatomy
-from lab.design.catalogue import method_of
-from lab.design.method import Method
-from lab.design.model import ModelSpec
-from lab.design.options import override
-from lab.design.refusal import Refusal
-from lab.design.rules import require
-from lab.design.spec import RunSpec, spec_of
+from lab.design.body.anatomy import Anatomy, anatomy
+from lab.design.body.model import ModelSpec
+from lab.design.method.delta import Method
+from lab.design.method.named import method_of
+from lab.design.method.rules import require
+from lab.design.plain.options import override
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import RunSpec, spec_of
 from lab.models import resolve
 from lab.models.loading import quiet
 from lab.planning.building import Built, Subject, alike, build, depths, facts_of, traced_depths

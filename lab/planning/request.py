@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.design.catalogue import method_of
-from lab.design.refusal import Refusal
+from lab.design.method.named import method_of
+from lab.design.plain.refusal import Refusal
 
 SHAPE = ("model", "method", "batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "optimizer", "checkpointing", "overrides", "objective",
          "num_labels", "accumulation", "smoothing", "seed", "device", "autocast", "use_cache")  # fmt: skip

@@ -28,7 +28,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs.address import keep_quiet, place_of
 from lab.runs.migrations import LATEST, migrate, version_of
 from lab.runs.sqlite_file import Alone, SqliteFile, StoreGone

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from lab.design.spec import EPOCHS, EVALUATIONS
+from lab.design.spec.run import EPOCHS, EVALUATIONS
 from lab.runs.records import SUCCEEDED, Run
 
 NEWEST = 10  # runs that count

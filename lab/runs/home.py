@@ -25,7 +25,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs import privacy
 
 LETTERS = "abcdefghjkmnpqrstvwxyz"  # without i, l, o, u: no two look alike and no words appear

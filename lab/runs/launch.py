@@ -20,7 +20,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs.home import Home
 from lab.runs.processes import TOKEN, Identity, identity
 from lab.runs.records import Run

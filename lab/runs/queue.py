@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 from sqlalchemy.exc import SQLAlchemyError
 
-from lab.design import numbers
-from lab.design.refusal import Refusal
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
 from lab.runs import launch as launcher
 from lab.runs import logs, processes, records, slots
 from lab.runs.database import reason_of

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import psutil
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 
 BUSY_SECONDS = 5.0  # how long SQLite itself waits for a lock before it reports 'database is locked'
 NO_ROOM = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN", "SQLITE_IOERR_SHMMAP", "SQLITE_FULL")

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlalchemy import Connection, case, delete, func, insert, or_, select, text, update
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs.database import Database, take_ticket
 from lab.runs.home import check_id, new_id
 from lab.runs.metrics import Metrics

@@ -32,7 +32,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs import logs, records
 from lab.runs.database import StoreGone, reason_of
 from lab.runs.files import Fence

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.design import catalogue, own
-from lab.design.model import ModelSpec, kind_of
-from lab.design.options import validate
-from lab.design.refusal import Refusal
-from lab.design.task import TaskSpec
+from lab.design.body.model import ModelSpec, kind_of
+from lab.design.plain.options import validate
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue, own
+from lab.design.spec.task import TaskSpec
 from lab.tasks.classification import Classification, Regression
 from lab.tasks.commonsense import Commonsense
 from lab.tasks.family import Family, Setting, Stopped

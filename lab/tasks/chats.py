@@ -14,8 +14,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lab.design.refusal import Refusal
-from lab.design.task import TaskSpec, Turns
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import TaskSpec, Turns
 from lab.tasks import cells, sources
 from lab.tasks.multi_label import as_list
 

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from lab.design.refusal import Refusal
-from lab.design.task import HEADED, TaskSpec
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import HEADED, TaskSpec
 from lab.tasks import cells, choices, sources
 from lab.tasks.family import Example, Family, Loop, Setting, an, frame
 from lab.tasks.metrics import label_metrics, number_metrics

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from lab.design.refusal import Note, Refusal
-from lab.design.task import Reading
+from lab.design.plain.refusal import Note, Refusal
+from lab.design.spec.task import Reading
 from lab.tasks import cells
 
 csv.field_size_limit(16 * 1024 * 1024)

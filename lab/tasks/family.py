@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lab.design.refusal import Note, Refusal
-from lab.design.task import COLUMNS, TaskSpec
+from lab.design.plain.refusal import Note, Refusal
+from lab.design.spec.task import COLUMNS, TaskSpec
 from lab.tasks import control, sources
 
 if TYPE_CHECKING:

@@ -23,9 +23,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.design.boundary import require_inside
-from lab.design.refusal import Note, Refusal
-from lab.design.task import DataSource, Reading
+from lab.design.plain.boundary import require_inside
+from lab.design.plain.refusal import Note, Refusal
+from lab.design.spec.task import DataSource, Reading
 from lab.tasks import cells, sources, uploads
 from lab.tasks.tables import KINDS, LARGEST, SPLITS, Table, read_table, union
 

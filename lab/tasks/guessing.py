@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.tasks import cells
 from lab.tasks.chats import columns_of_turns
 from lab.tasks.labelling import MANY, labels_of

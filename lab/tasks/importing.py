@@ -24,11 +24,11 @@ from typing import Any
 
 import yaml
 
-from lab.design import catalogue, own
-from lab.design.boundary import require_inside
-from lab.design.options import validate
-from lab.design.refusal import Note, Refusal, shown
-from lab.design.task import COLUMNS, HEADED, Reading, TaskSpec, Turns
+from lab.design.plain.boundary import require_inside
+from lab.design.plain.options import validate
+from lab.design.plain.refusal import Note, Refusal, shown
+from lab.design.presets import catalogue, own
+from lab.design.spec.task import COLUMNS, HEADED, Reading, TaskSpec, Turns
 from lab.tasks import cells, chats, gathering, sources
 from lab.tasks.guessing import guess, refuse_preferences
 from lab.tasks.labelling import labels_of

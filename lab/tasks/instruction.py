@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from lab.design.refusal import Note, Refusal
-from lab.design.task import TaskSpec
+from lab.design.plain.refusal import Note, Refusal
+from lab.design.spec.task import TaskSpec
 from lab.tasks import chats, sources
 from lab.tasks.control import chat_tokens
 from lab.tasks.family import Example, Setting

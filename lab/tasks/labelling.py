@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.tasks import cells, sources
 from lab.tasks.tables import Table
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lab.design.refusal import Refusal
-from lab.design.task import TaskSpec
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import TaskSpec
 from lab.tasks import sources
 from lab.tasks.family import Example, Family, Loop, Setting, an
 from lab.tasks.metrics import perplexity

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from lab.design.task import HEADED
+from lab.design.spec.task import HEADED
 
 IGNORED = -100
 

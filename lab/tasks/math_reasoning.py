@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lab.design.task import TaskSpec
+from lab.design.spec.task import TaskSpec
 from lab.tasks import sources
 from lab.tasks.family import Example
 from lab.tasks.writing import Writing

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 
 WORDS_PER_TOKEN = 0.75  # of English, where no tokenizer is at hand
 LETTERS = 1_500_000  # letters beyond which a fixed sample of the rows is measured (about 3 s on one core)

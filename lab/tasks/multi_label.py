@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.design.refusal import Refusal
-from lab.design.task import TaskSpec
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import TaskSpec
 from lab.tasks import cells, sources
 from lab.tasks.classification import WITH_HEAD, Classification, readable
 from lab.tasks.family import Example, Loop, Setting, an

@@ -15,7 +15,7 @@ from queue import LifoQueue
 from typing import Any
 
 from lab.child import GIB, Child, memory_limit
-from lab.design.task import TaskSpec
+from lab.design.spec.task import TaskSpec
 from lab.tasks import importing
 from lab.tasks.importing import Preview
 

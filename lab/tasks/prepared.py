@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.design.refusal import Refusal
-from lab.design.task import HEADED, TaskSpec
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import HEADED, TaskSpec
 from lab.tasks import sources
 from lab.tasks.family import Family, Loop, Setting
 from lab.tasks.rows import Rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.tasks.family import Setting
 
 

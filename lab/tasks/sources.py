@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.design.boundary import inside_package, located, require_inside
-from lab.design.catalogue import PRESETS
-from lab.design.checksums import content
-from lab.design.refusal import Refusal
-from lab.design.task import DataSource, HashSplit, TaskSpec
+from lab.design.plain.boundary import inside_package, located, require_inside
+from lab.design.plain.checksums import content
+from lab.design.plain.refusal import Refusal
+from lab.design.presets.catalogue import PRESETS
+from lab.design.spec.task import DataSource, HashSplit, TaskSpec
 from lab.tasks import cells
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.design.refusal import Note, Refusal
-from lab.design.task import Reading
+from lab.design.plain.refusal import Note, Refusal
+from lab.design.spec.task import Reading
 from lab.tasks import cells, delimited
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.design.refusal import Refusal
-from lab.design.task import TaskSpec
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import TaskSpec
 
 ALPACA = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}\n\n{% elif m['role'] == 'user' %}### Instruction:\n"

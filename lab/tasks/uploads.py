@@ -8,8 +8,8 @@ import shutil
 import time
 from pathlib import Path
 
-from lab.design import own
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import own
 from lab.tasks.tables import kind_of
 
 TOKEN = re.compile(r"[0-9a-f]{32}")

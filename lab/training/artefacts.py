@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from lab.design.spec import RunSpec
+from lab.design.spec.run import RunSpec
 from lab.runs.files import MANIFEST, replace_folder, verify, write_json, write_manifest
 from lab.training.assembly import Assembly
 from lab.training.checkpoints import Diverged, not_finite, write_tensors

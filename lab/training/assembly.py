@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.design.refusal import Refusal
-from lab.design.spec import RunSpec
-from lab.design.task import HEADED
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import RunSpec
+from lab.design.spec.task import HEADED
 from lab.engine import attach
 from lab.engine.attached import Attached
 from lab.engine.select import head_parameters, own_parameters

@@ -15,8 +15,8 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
-from lab.design.refusal import Refusal
-from lab.design.spec import Training
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import Training
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 

@@ -20,9 +20,9 @@ from accelerate.utils import gather_object, wait_for_everyone
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from lab.design.numbers import duration
-from lab.design.refusal import Refusal
-from lab.design.spec import EPOCHS, EVALUATIONS
+from lab.design.plain.numbers import duration
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import EPOCHS, EVALUATIONS
 from lab.tasks import Stopped
 from lab.tasks.losses import count_targets, count_tokens, inputs_of, loss_sum
 from lab.training import devices, optimizers

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers.optimization import Adafactor
 
-from lab.design.spec import Training
+from lab.design.spec.run import Training
 
 
 def lr_factor(step: int, total: int, warmup: float, schedule: str) -> float:

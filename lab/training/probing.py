@@ -16,9 +16,9 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from lab.design.refusal import Refusal
-from lab.design.spec import RunSpec
-from lab.design.task import HEADED
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import RunSpec
+from lab.design.spec.task import HEADED
 from lab.engine import attach
 from lab.engine.select import own_parameters
 from lab.models import load

@@ -10,9 +10,9 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, wait_for_everyone
 
-from lab.design.numbers import duration, memory
-from lab.design.rules import notes
-from lab.design.spec import RunSpec
+from lab.design.method.rules import notes
+from lab.design.plain.numbers import duration, memory
+from lab.design.spec.run import RunSpec
 from lab.origins import held
 from lab.training import artefacts, devices, probing
 from lab.training.assembly import Assembly, assemble

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs import Home, Store, WorkerLink
 from lab.runs.records import CANCELLED, SUCCEEDED, Run
 from lab.runs.slots import devices, slots
@@ -119,7 +119,7 @@ def share_cores() -> None:
 
 
 def _train(run: Run, reporter: object, run_dir: Path, home: Home) -> dict:
-    from lab.design.spec import spec_of
+    from lab.design.spec.run import spec_of
     from lab.training.running import train
 
     share_cores()

@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from lab.design.refusal import Refusal
-from lab.design.task import COLUMNS, HEADED
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import COLUMNS, HEADED
 from lab.export.source import Opened, adapter_folder, open_run
 from lab.origins import ASKING
 from lab.tasks import prepare

@@ -7,18 +7,19 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from lab.design import catalogue, equation
-from lab.design.anatomy import Anatomy, anatomy
-from lab.design.catalogue import method_of
-from lab.design.count import Count, count_on
-from lab.design.method import Delta, Method
-from lab.design.nearest import nearest
-from lab.design.options import validate
-from lab.design.refusal import Refusal
-from lab.design.rules import problems
-from lab.design.settling import with_composition, with_form, with_group
+from lab.design.body.anatomy import Anatomy, anatomy
+from lab.design.figure import equation
+from lab.design.method.count import Count, count_on
+from lab.design.method.delta import Delta, Method
+from lab.design.method.named import method_of
+from lab.design.method.nearest import nearest
+from lab.design.method.rules import problems
+from lab.design.method.settling import with_composition, with_form, with_group
+from lab.design.plain.options import validate
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue
 from lab.design.space import COMPOSITIONS, REPRESENTATIONS, SETS
-from lab.design.spec import RunSpec, spec_of
+from lab.design.spec.run import RunSpec, spec_of
 from lab.models import locate, resolve
 from lab.tasks import resolve as resolve_task
 from lab.ui.words import TABLE, say

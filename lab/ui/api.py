@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs import Run, default
 from lab.runs.home import check_id
 from lab.ui import packing

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lab.design import numbers
+from lab.design.plain import numbers
 from lab.runs import Run
 from lab.ui import comparing, reading
 from lab.ui.markup import esc

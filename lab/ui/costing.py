@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lab.design.catalogue import method_of
-from lab.design.count import count_on
-from lab.design.forms import FORMS
-from lab.design.method import Method
-from lab.design.refusal import Refusal
-from lab.design.rules import problems
+from lab.design.method.count import count_on
+from lab.design.method.delta import Method
+from lab.design.method.forms import FORMS
+from lab.design.method.named import method_of
+from lab.design.method.rules import problems
+from lab.design.plain.refusal import Refusal
 from lab.models import resolve
 from lab.planning import devices
 from lab.planning.advice import usable

@@ -47,7 +47,7 @@ def detail(asked: Any) -> dict[str, Any]:
 
 
 def _run(asked: Any) -> Run | None:
-    from lab.design.refusal import Refusal
+    from lab.design.plain.refusal import Refusal
 
     try:
         return default().store.get(asked)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 
-from lab.design.nearest import Step, neighbours
+from lab.design.method.nearest import Step, neighbours
 from lab.ui.markup import esc
 from lab.ui.words import say
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from lab.design import numbers
+from lab.design.plain import numbers
 from lab.ui.words import say
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.planning.result import CATEGORIES
 from lab.runs import Run, default
 from lab.ui import planning

@@ -10,9 +10,9 @@ from typing import Any, get_args
 from gradio.utils import get_upload_folder
 
 from lab import verbs
-from lab.design import catalogue
-from lab.design.refusal import Refusal
-from lab.design.task import COLUMNS, Family
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue
+from lab.design.spec.task import COLUMNS, Family
 from lab.tasks import FAMILIES, importing, outside, resolve
 from lab.tasks.gathering import HUB_ROWS
 from lab.tasks.measuring import models

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.export import FORMATS
 from lab.runs import default
 from lab.runs.home import check_id

@@ -6,9 +6,9 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from lab.design import numbers
-from lab.design.refusal import Refusal
-from lab.design.spec import RunSpec
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import RunSpec
 from lab.planning import devices
 from lab.planning.advice import usable
 from lab.planning.client import PlanClient, Superseded

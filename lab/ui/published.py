@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from lab.design import catalogue, tables
+from lab.design.presets import catalogue, tables
 from lab.runs import Run
 
 ABOUT = ("table", "method", "setting", "percent", "weights")

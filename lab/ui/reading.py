@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lab.design import numbers
-from lab.design.refusal import Refusal
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
 from lab.runs import Run, default
 from lab.ui.following import Follower
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import yaml
 
-from lab.design.forms import FORMS
-from lab.design.method import Delta
-from lab.design.options import fields
-from lab.design.refusal import Refusal
-from lab.design.spec import RunSpec, Training
+from lab.design.method.delta import Delta
+from lab.design.method.forms import FORMS
+from lab.design.plain.options import fields
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import RunSpec, Training
 from lab.ui.words import TABLE
 
 CHINESE: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "refusals.zh.yaml").read_text(encoding="utf-8"))

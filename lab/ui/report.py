@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from lab.design import numbers
+from lab.design.plain import numbers
 from lab.runs import Run
 from lab.ui import comparing, coordinates, reading
 from lab.ui.markup import esc

@@ -6,14 +6,15 @@ import functools
 from dataclasses import asdict
 from typing import Any, get_args
 
-from lab.design import catalogue, own
-from lab.design.forms import FORMS
-from lab.design.method import Delta
-from lab.design.options import OptionField, fields
-from lab.design.refusal import Refusal
-from lab.design.schedules import EnergyAllocation, Schedule, Selection
+from lab.design.method import named
+from lab.design.method.delta import Delta
+from lab.design.method.forms import FORMS
+from lab.design.method.schedules import EnergyAllocation, Schedule, Selection
+from lab.design.plain.options import OptionField, fields
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue, own
 from lab.design.space import COMPOSITIONS, INSERTIONS, KINDS, REPRESENTATIONS, SET_WORDS, SETS, StackName
-from lab.design.spec import RunSpec, Training
+from lab.design.spec.run import RunSpec, Training
 from lab.ui.words import TABLE, of_preset
 
 MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "scale_start", "alpha", "rank_scaling", "nonlinearity", "init", "layers", "stacks")
@@ -122,5 +123,5 @@ def own_tasks(language: str) -> list[dict[str, str]]:
 
 def _method(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("methods", name)
-    method = catalogue.method_of(name)
+    method = named.method_of(name)
     return {"name": name, "title": document.get("name", name), "kind": method.kind, "group": _said(language, f"method.{method.kind}"), "help": of_preset(language, "methods", name, document.get("summary", ""))}

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lab.design.boundary import CLOSED, VARIABLE
-from lab.design.refusal import Refusal
+from lab.design.plain.boundary import CLOSED, VARIABLE
+from lab.design.plain.refusal import Refusal
 from lab.ui.door.settings import Settings, check_door, read
 
 __all__ = ["Running", "Settings", "check_address", "check_door", "read", "serve", "start"]

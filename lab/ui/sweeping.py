@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lab.design import numbers, sweep, tables
-from lab.design.anatomy import anatomy
-from lab.design.count import count_on
-from lab.design.refusal import Refusal
-from lab.design.spec import RunSpec
+from lab.design.body.anatomy import anatomy
+from lab.design.method.count import count_on
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import tables
+from lab.design.spec import sweep
+from lab.design.spec.run import RunSpec
 from lab.models import resolve
 from lab.planning import devices
 from lab.planning.advice import usable

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lab.design import catalogue, own, writing
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue, own
+from lab.design.spec import writing
 from lab.ui import answering
 from lab.ui.refusing import refused
 from lab.ui.words import language_asked

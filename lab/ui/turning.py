@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.design.figure import figure
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs import default
 from lab.ui import answering, views_bench
 from lab.ui.refusing import refused

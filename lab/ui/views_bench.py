@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from lab.design import equation, numbers
-from lab.design.count import LABELS, Count
-from lab.design.forms import FORMS
-from lab.design.method import Method
-from lab.design.rules import notes as notes_on
+from lab.design.figure import equation
+from lab.design.method.count import LABELS, Count
+from lab.design.method.delta import Method
+from lab.design.method.forms import FORMS
+from lab.design.method.rules import notes as notes_on
+from lab.design.plain import numbers
 from lab.ui.answering import Answer
 from lab.ui.markup import esc, percent, weights
 from lab.ui.refusing import refused

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from lab import origins
-from lab.design import numbers
-from lab.design.options import fields
-from lab.design.spec import Origins
+from lab.design.plain import numbers
+from lab.design.plain.options import fields
+from lab.design.spec.run import Origins
 from lab.runs import Run
 from lab.ui import reading
 from lab.ui.markup import duration, empty, energy, esc, memory, number, percent, state_badge, weights

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lab.design import numbers
-from lab.design.task import TaskSpec
+from lab.design.plain import numbers
+from lab.design.spec.task import TaskSpec
 from lab.tasks.importing import Preview
 from lab.ui.markup import esc, exact, memory
 from lab.ui.refusing import refused

@@ -6,12 +6,13 @@ import functools
 import re
 from itertools import groupby
 
-from lab.design import catalogue, equation, numbers
-from lab.design.anatomy import anatomy
-from lab.design.catalogue import load_method
-from lab.design.figure import figure
-from lab.design.method import Method
-from lab.design.nearest import Near, nearest, neighbours
+from lab.design.body.anatomy import anatomy
+from lab.design.figure import equation, figure
+from lab.design.method.delta import Method
+from lab.design.method.named import load_method
+from lab.design.method.nearest import Near, nearest, neighbours
+from lab.design.plain import numbers
+from lab.design.presets import catalogue
 from lab.design.space import KINDS
 from lab.models import resolve
 from lab.ui import map as space

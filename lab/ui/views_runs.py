@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from lab.design import numbers
-from lab.design.schedules import EnergyAllocation
+from lab.design.method.schedules import EnergyAllocation
+from lab.design.plain import numbers
 from lab.runs import RESUMABLE, Run
 from lab.ui import reading
 from lab.ui.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights

@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from lab.design import numbers, tables
-from lab.design.refusal import Refusal
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import tables
 from lab.runs import Run, default
 from lab.ui import comparing, listing, published, reading, sweeping
 from lab.ui.comparing import varying as axes

@@ -6,8 +6,8 @@ import functools
 import json
 from typing import Any
 
-from lab.design import numbers
-from lab.design.refusal import Refusal
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
 from lab.runs import Run, default
 from lab.tasks import resolve
 from lab.tasks.multi_label import THRESHOLD

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.design.schedules import AFLoRAFreezing
+from lab.design.method.schedules import AFLoRAFreezing
 from lab.engine.delta import DeltaModule
 from lab.engine.schedules.base import Schedule, cubic, smooth
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.design.schedules import LaMDAFreezing
+from lab.design.method.schedules import LaMDAFreezing
 from lab.engine.delta import DeltaModule
 from lab.engine.schedules.base import Schedule
 

@@ -11,7 +11,7 @@ import re
 
 from sqlalchemy import Connection, inspect, text
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 
 _WORDS = {
     "sqlite": {"number": "INTEGER PRIMARY KEY AUTOINCREMENT", "rowless": "WITHOUT ROWID", "covers": ""},

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.ui.door import hosts
 
 SHORTEST_PASSWORD = 8

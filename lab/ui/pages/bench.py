@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs import default
 from lab.ui import answering
 from lab.ui.costing import BATCHES, PRESETS, counts, point

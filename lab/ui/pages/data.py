@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.ui import own_data
 from lab.ui.lanes import FILES
 from lab.ui.refusing import refused

@@ -7,8 +7,8 @@ from typing import Any
 
 import gradio as gr
 
-from lab.design import numbers
-from lab.design.refusal import Refusal
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
 from lab.export import FORMATS, formats
 from lab.runs import Run, default
 from lab.ui import listing, packing, reading

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.runs import Run, default
 from lab.runs.records import check_name, check_notes, check_tags
 from lab.ui import curves, listing, memory, reading, views_readings, views_runs

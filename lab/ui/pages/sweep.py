@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from lab.design.catalogue import method_of
-from lab.design.options import fields
-from lab.design.refusal import Refusal
-from lab.design.spec import RunSpec
+from lab.design.method.named import method_of
+from lab.design.plain.options import fields
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import RunSpec
 from lab.runs import default
 from lab.ui import planning, sweeping, views_sweep
 from lab.ui.lanes import PLANS

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from lab.design.refusal import Refusal
+from lab.design.plain.refusal import Refusal
 from lab.trying.client import TryClient
 from lab.ui import reading, views_tryit
 from lab.ui.markup import empty

@@ -1,0 +1,1 @@
+"""Where a delta can sit in a model, from its configuration alone."""

@@ -1,0 +1,244 @@
+"""Where a delta can sit in a model, and how wide everything is there: from the configuration alone, without torch.
+
+`anatomy(config)` reads an architecture map and a configuration; `.sites(delta)` lists the places where a delta is built.
+Example: LoRA at attn.q and attn.v of MiniLM (6 layers, width 384) has 12 sites; `encoder.3.attn.q` has width_in = width_out = 384.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from lab.design.body.architecture import Architecture, AttentionMap, StackMap, architecture_of, holds, size
+from lab.design.plain.refusal import Refusal
+from lab.design.space import REPRESENTATIONS, SETS
+
+if TYPE_CHECKING:
+    from lab.design.method.delta import Delta
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place of one delta. Widths are those of x (in) and h (out)."""
+
+    representation: str
+    stack: str  # encoder, decoder or cross
+    layer: int
+    width_in: int
+    width_out: int
+    reads: str  # what x is: sublayer, residual, projection or h
+    heads: int
+    kv_heads: int
+    head_dim: int
+    rank: int | None = None  # its own rank, where an allocation gave one
+    model: int = 0  # width of the stack
+    first: bool = True  # of its delta in its layer: it has what its delta has once per layer
+
+    @property
+    def key(self) -> str:
+        """What names the site in saved tensors and readings: `encoder.3.attn.q`."""
+        return f"{self.stack}.{self.layer}.{self.representation}" if self.representation != "embed" else f"{self.stack}.embed"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(width of x, width of h)."""
+        return self.width_in, self.width_out
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One stack of layers with its widths."""
+
+    name: str
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    ffn: int
+    gated: bool
+    fused: bool
+    cross: bool
+    map: StackMap
+
+    @property
+    def attention(self) -> int:
+        """Width of all heads side by side: heads · head_dim."""
+        return self.heads * self.head_dim
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """The stacks of one model and what may be attached to them."""
+
+    architecture: Architecture
+    config: Mapping[str, Any]
+    stacks: tuple[Stack, ...]
+    embed: int
+    post_norm: bool
+
+    @property
+    def model_type(self) -> str:
+        """transformers' name of the architecture."""
+        return str(self.config["model_type"])
+
+    @property
+    def rms(self) -> bool:
+        """Whether its norms divide by the root mean square alone, as Llama's and T5's do, instead of centring first."""
+        return "rms_norm_eps" in self.config or self.model_type in ("t5", "mt5", "umt5")
+
+    @property
+    def position_table(self) -> str:
+        """The module of the position embeddings that are added to the input, from the base model; "" where none are."""
+        unless = self.architecture.positions_unless
+        return "" if unless and self.config.get(unless) is False else self.architecture.positions
+
+    @property
+    def counts_positions(self) -> bool:
+        """Whether a token's position matters by itself: T5 and DeBERTa v3 know distances between tokens alone."""
+        return bool(self.position_table) or self.architecture.rotary
+
+    def shifts(self, delta: Delta) -> bool:
+        """Whether the delta's slots push the positions of real tokens on in this model."""
+        return delta.positions == "shift" or (delta.positions == "auto" and self.counts_positions)
+
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether there are two stacks, with cross-attention between them."""
+        return len(self.stacks) > 1
+
+    def sublayers(self) -> list[tuple[str, Stack]]:
+        """(stack word, stack) for self-attention of each stack and for cross-attention."""
+        return [(s.name, s) for s in self.stacks] + [("cross", s) for s in self.stacks if s.cross]
+
+    def representations(self) -> list[str]:
+        """The representations that this model has."""
+        first = self.stacks[0]
+        missing = set() if first.gated else {"ffn.gate"}
+        missing |= set() if first.fused else {"attn.qkv"}
+        return [name for name in REPRESENTATIONS if name not in missing]
+
+    def sites(self, delta: Delta) -> list[Site]:
+        """Every place where the delta is built, in order of stack, layer and representation.
+
+        Raises `Refusal` where a representation or stack is not in this model, or nothing is left.
+        """
+        wanted = delta.stacks or ["encoder", "decoder", "cross"]
+        if delta.stacks and not (set(delta.stacks) & {name for name, _ in self.sublayers()}):
+            there = ", ".join(name for name, _ in self.sublayers())
+            raise Refusal(f"{self.architecture.name} has no {' or '.join(delta.stacks)} stack; it has {there}.", "stacks")
+        for representation in delta.at:
+            self._require(representation)
+        places = self.places(delta)
+        found: list[Site] = []
+        begun: set[tuple[str, int]] = set()
+        for name, stack in self.sublayers():
+            if name not in wanted:
+                continue
+            if "embed" in places and name != "cross":
+                found.append(self._site(delta, "embed", name, stack, 0))
+            for layer in chosen_layers(delta.layers, stack.layers):
+                for representation in places:
+                    if representation != "embed" and (name != "cross" or representation.startswith("attn.")):
+                        found.append(replace(self._site(delta, representation, name, stack, layer), first=(name, layer) not in begun))
+                        begun.add((name, layer))
+        if not found:
+            raise Refusal(f"Nothing is left to modify: {', '.join(delta.at)} does not exist in the chosen stacks of {self.architecture.name}.", "at")
+        return found
+
+    def places(self, delta: Delta) -> list[str]:
+        """The representations of a delta in this model: a set's members that the model lacks are left out."""
+        there = self.representations()
+        return [name for name in delta.places if name in there or name in delta.at]
+
+    def _require(self, representation: str) -> None:
+        if representation not in SETS and representation not in self.representations():
+            what = {"ffn.gate": "has no gated FFN, so there is no ffn.gate", "attn.qkv": "does not fuse its projections, so there is no attn.qkv"}
+            other = {"ffn.gate": "ffn.up", "attn.qkv": "attn.q, attn.k or attn.v"}
+            raise Refusal(f"{self.architecture.name} {what[representation]}; use {other[representation]}.", "at")
+
+    def _site(self, delta: Delta, representation: str, name: str, stack: Stack, layer: int) -> Site:
+        width_out = self.width(representation, stack)
+        reads = source(delta, representation)
+        width_in = {
+            "h": width_out,
+            "sublayer": stack.width,
+            "residual": stack.width,
+            "projection": {"ffn.down": stack.ffn, "ffn.out": stack.ffn, "attn.out": stack.attention}.get(representation, stack.width),
+        }[reads]
+        if representation == "embed":
+            width_in = width_out
+        return Site(representation, name, layer, width_in, width_out, reads, stack.heads, stack.kv_heads, stack.head_dim, model=stack.width)
+
+    def width(self, representation: str, stack: Stack) -> int:
+        """Width of h at a representation."""
+        kv = stack.kv_heads * stack.head_dim
+        return {
+            "attn.q": stack.attention, "attn.k": kv, "attn.v": kv, "attn.qkv": stack.attention + 2 * kv, "attn.heads": stack.attention,
+            "ffn.up": stack.ffn, "ffn.gate": stack.ffn, "ffn.act": stack.ffn, "embed": self.embed,
+        }.get(representation, stack.width)  # fmt: skip
+
+
+def source(delta: Delta, representation: str) -> str:
+    """What feeds Δh: h itself, or for parallel insertion the input of the sublayer (normed or not) or of the projection."""
+    if delta.insertion == "sequential":
+        return "h"
+    if representation in ("ffn.residual", "layer.out"):
+        return "residual"  # the layer's own input
+    if delta.x in ("residual", "projection"):
+        return delta.x
+    if representation == "ffn.down" or (delta.x == "auto" and delta.form == "lowrank" and representation == "attn.out"):
+        return "projection"
+    return "sublayer"
+
+
+def chosen_layers(expression: str, count: int) -> list[int]:
+    """The layers of `all`, `0-5,8` or `-1` (from the end). Raises `Refusal` for one that there is not."""
+    if expression == "all":
+        return list(range(count))
+    chosen: set[int] = set()
+    for piece in expression.split(","):
+        sign, body = ("-", piece[1:]) if piece.startswith("-") else ("", piece)
+        first, dash, last = body.partition("-")
+        numbers = [int(sign + first), int(last)] if dash else [int(sign + first)] * 2
+        if dash and last.startswith("-"):
+            raise Refusal(f"'{piece}' is not a range of layers; write 0-5 or -1.", "layers")
+        low, high = (n + count if n < 0 else n for n in numbers)
+        if not 0 <= low <= high < count:
+            raise Refusal(f"Layers '{piece}' are not there: this stack has layers 0 to {count - 1}.", "layers")
+        chosen |= set(range(low, high + 1))
+    return sorted(chosen)
+
+
+def anatomy(config: Mapping[str, Any]) -> Anatomy:
+    """The anatomy of a model from its configuration (a plain document with `model_type`)."""
+    architecture = architecture_of(config)
+    stacks = tuple(_stack(architecture, name, part, config) for name, part in architecture.stacks.items())
+    post = architecture.norm == "post" or bool(architecture.norm_post_unless and config.get(architecture.norm_post_unless) is False)
+    return Anatomy(architecture, config, stacks, _size(architecture, None, "embed", config) or stacks[0].width, post)
+
+
+def _size(architecture: Architecture, stack: StackMap | None, what: str, config: Mapping[str, Any]) -> int | None:
+    expression = (getattr(stack.sizes, what) if stack else "") or getattr(architecture.sizes, what)
+    return size(expression, config) if expression else None
+
+
+def _stack(architecture: Architecture, name: str, part: StackMap, config: Mapping[str, Any]) -> Stack:
+    sizes = {what: _size(architecture, part, what, config) for what in ("width", "layers", "heads", "kv_heads", "head_dim", "ffn")}
+    for what in ("width", "layers", "heads", "ffn"):
+        if not sizes[what]:
+            raise Refusal(f"The configuration of this {architecture.name} model does not say its {what}.", "model")
+    heads, width = sizes["heads"], sizes["width"]
+    attention: AttentionMap = part.attention
+    return Stack(
+        name=name, layers=sizes["layers"], width=width, heads=heads, kv_heads=sizes["kv_heads"] or heads,
+        head_dim=sizes["head_dim"] or width // heads, ffn=sizes["ffn"],
+        gated=bool(part.ffn.gate) and (not part.ffn.gate_if or holds(part.ffn.gate_if, config)),
+        fused=bool(attention.qkv), cross=part.cross is not None, map=part,
+    )  # fmt: skip
+
+
+def with_ranks(sites: list[Site], ranks: list[int]) -> list[Site]:
+    """The sites, each with its own rank."""
+    return [replace(site, rank=rank) for site, rank in zip(sites, ranks, strict=True)]

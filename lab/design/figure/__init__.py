@@ -1,0 +1,1 @@
+"""A method as figure and equation."""

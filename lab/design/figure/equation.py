@@ -1,0 +1,165 @@
+"""A method as equations and as a row of the unified view's Table 1 (He et al. 2022), written from the steps that the engine executes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lab.design.body.anatomy import Anatomy
+from lab.design.method.delta import Delta, Method
+from lab.design.method.forms import FORMS
+from lab.design.method.forms.lowrank import SPECTRAL
+from lab.design.method.step import Step, mixed
+from lab.design.method.steps import reads_normed, steps
+from lab.design.space import COMPOSITIONS, REPRESENTATIONS, SET_WORDS
+
+SELECTIONS = {
+    "all": "\\theta \\leftarrow \\theta - \\eta\\,\\nabla_\\theta\\mathcal{L}\\quad\\text{(all weights)}",
+    "head": "W_{\\mathrm{head}} \\leftarrow W_{\\mathrm{head}} - \\eta\\,\\nabla\\mathcal{L}\\quad\\text{(task head alone)}",
+    "bias": "b \\leftarrow b - \\eta\\,\\nabla_b\\mathcal{L}\\quad\\text{(existing biases)}",
+    "norm": "\\gamma,\\beta \\leftarrow \\gamma,\\beta - \\eta\\,\\nabla\\mathcal{L}\\quad\\text{(norms)}",
+}
+
+
+def latex(method: Method, body: Anatomy | None = None) -> list[str]:
+    """One equation per delta, and one for a selection, with the current numbers. Without a model: on a post-norm one, as in the figure."""
+    lines = [_delta(delta, body.post_norm if body else True) for delta in method.deltas]
+    if method.select:
+        what = method.select.what
+        if what == "layers":
+            lines.append(f"\\theta_i \\leftarrow \\theta_i - \\eta\\nabla\\mathcal{{L}},\\quad i\\in\\mathrm{{draw}}(\\gamma={method.select.active})\\ \\text{{every}}\\ K={method.select.every}")
+        elif what == "masked":
+            lines.append(f"\\theta = \\theta_0 + z\\odot w,\\quad \\|z\\|_0 \\le {100 * method.select.density:g}\\%")
+        else:
+            lines.append(SELECTIONS[what])
+    return lines
+
+
+def _delta(delta: Delta, post: bool) -> str:
+    lines = [f"h \\leftarrow {change(delta, 'h') if delta.composition == 'rescale' else join(delta)}"]
+    if delta.composition != "rescale":
+        lines.append(f"\\Delta h = {change(delta)}")
+        if delta.form not in ("bias", "tokens"):
+            lines.append(f"x = {_source(delta, post)}")
+    if delta.composition == "learned-gate":
+        shared = delta.gate == "shared"
+        lines.append("g(x) = " + ("\\mathrm{softmax}\\,\\overline{\\mathrm{ReLU}(x\\,W_g)}" if shared else "\\overline{\\mathrm{sigmoid}(x\\,w_g+b_g)}"))
+    if delta.encoder != "none":
+        made = "(P_k,P_v)" if delta.form == "slots" else "P"
+        lines.append(f"{made} = \\mathrm{{{delta.encoder.upper()}}}(E)")
+    if delta.init in SPECTRAL:
+        lines.append("W = W_0 - " + ("" if delta.strength in (1, "learned") else f"{delta.strength:g}\\,") + "A_0\\,S_0\\,B_0")
+    where = ",\\,".join({**REPRESENTATIONS, **SET_WORDS}[name].latex for name in delta.at)
+    return ",\\quad ".join([*lines, f"h\\in\\{{{where}\\}}"])
+
+
+def _source(delta: Delta, post: bool) -> str:
+    if delta.insertion == "sequential":
+        return "\\mathrm{LN}(z)" if any(reads_normed(delta, place, post) for place in delta.places) else "h"
+    return "\\text{residual stream}" if delta.x == "residual" else "\\text{input}"
+
+
+def join(delta: Delta) -> str:
+    """The right side of h ← ..., with s as a number where it is one."""
+    text = COMPOSITIONS[delta.composition].latex
+    if delta.form == "tokens":  # gated or not, they join through the attention
+        text = COMPOSITIONS["gated"].latex
+    elif delta.composition == "learned-gate" and mixed(delta):
+        text = "(1-\\lambda_g)\\,h + \\lambda_g\\,g(x)\\,\\Delta h"
+    elif delta.composition == "scaled" and delta.strength == "learned":
+        text = "h + s\\,\\Delta h" + (f"\\ (s_0={delta.scale_start:g})" if delta.scale_start != 1 else "")
+    elif delta.composition == "scaled":
+        under = f"\\sqrt{{{delta.rank}}}" if delta.rank_scaling == "rslora" else f"{delta.rank}"
+        s = f"\\tfrac{{{delta.alpha:g}}}{{{under}}}" if delta.alpha is not None else f"{delta.strength:g}"
+        text = COMPOSITIONS["add"].latex if s == "1" else f"h + {s}\\,\\Delta h"
+    return f"\\mathrm{{drop}}{_around(text)}" if delta.through_dropout else text
+
+
+# -- the steps from x to Δh -----------------------------------------------------------------------------------------------------
+
+SYMBOLS = {
+    "down": "W_{\\mathrm{down}}", "up": "W_{\\mathrm{up}}", "down_bias": "b_{\\mathrm{down}}", "up_bias": "b_{\\mathrm{up}}", "A": "A", "B": "B",
+    "d": "d", "b": "b", "l": "l", "bias": "b", "keys": "P_k", "values": "P_v", "tokens": "P",
+}  # fmt: skip
+SIGMA = {
+    "relu": "\\mathrm{ReLU}", "gelu": "\\mathrm{GELU}", "silu": "\\mathrm{SiLU}", "tanh": "\\tanh",
+    "sigmoid": "\\mathrm{sigmoid}", "softmax": "\\mathrm{softmax}",
+}  # fmt: skip
+
+
+def change(delta: Delta, x: str = "x") -> str:
+    """Δh as LaTeX: the steps that the engine executes, with the current numbers in them."""
+    text = x
+    for step in steps(delta):
+        text = WRITERS[step.kind](delta, step, text)
+    return text
+
+
+def _around(text: str) -> str:
+    return f"\\!\\left({text}\\right)"
+
+
+def _factor(text: str) -> str:
+    """Text as a factor: a sum in parentheses."""
+    return f"\\left({text}\\right)" if "+" in _outside(text) else text
+
+
+def _outside(text: str) -> str:
+    """What stands outside of all parentheses."""
+    depth, kept = 0, ""
+    for letter in text:
+        depth += (letter in "({") - (letter in ")}")
+        kept += letter if not depth else ""
+    return kept
+
+
+def _map(delta: Delta, step: Step, text: str) -> str:
+    size = f"^{{r={delta.rank}}}" if step.part in ("down", "A") else ""
+    symbol = {"diagonal": "\\Lambda", "square": "S"}[delta.core] if step.part == "core" else SYMBOLS[step.part]
+    return f"{_factor(text)}\\,{symbol}{size}" + (f"+{SYMBOLS[step.bias]}" if step.bias else "")
+
+
+def _times(delta: Delta, step: Step, text: str) -> str:
+    if step.part == "core":  # a diagonal matrix is written as one
+        return _map(delta, step, text)
+    return f"l \\odot {text}" if step.part == "l" else f"{_factor(text)}\\odot {SYMBOLS[step.part]}"
+
+
+def _dropped(step: Step, text: str) -> str:
+    return f"\\mathrm{{drop}}_{{{step.value:g}}}{_around(text)}" if step.value else text
+
+
+def _part(step: Step) -> str:
+    text = _dropped(step, SYMBOLS[step.part])
+    return f"\\left(g(x)\\,{text}\\right)" if step.gated and step.kind == "keys" else text
+
+
+def _constant(delta: Delta, step: Step, text: str) -> str:
+    if step.part != "tokens":
+        return SYMBOLS[step.part]
+    own = _dropped(step, f"P^{{l={delta.rank}}}")
+    both = f"g(x)\\,(K,V)_{{{own}}};\\, (K,V)_x" if delta.composition == "learned-gate" else f"{own};\\, x"
+    return f"\\mathrm{{attention\\ over}}\\ [{both}]"
+
+
+WRITERS: dict[str, Callable[[Delta, Step, str], str]] = {
+    "norm": lambda delta, step, text: f"\\mathrm{{LN}}_{{\\gamma,\\beta}}{_around(text)}",
+    "dropout": lambda delta, step, text: _dropped(step, text),
+    "map": _map,
+    "times": _times,
+    "sigma": lambda delta, step, text: f"{SIGMA[step.name]}{_around(text)}",
+    "queries": lambda delta, step, text: f"\\tfrac{{{_factor(text)}\\,W_q}}{{\\sqrt{{d_h}}}}" if step.scaled else f"{_factor(text)}\\,W_q",
+    "keys": lambda delta, step, text: f"{text}\\,{_part(step)}^{{\\top\\,(l={delta.rank})}}",
+    "values": lambda delta, step, text: f"{text}\\,{_part(step)}",
+    "constant": _constant,
+    "form": lambda delta, step, text: FORMS[delta.form].latex(delta),
+}
+
+
+def table_row(delta: Delta) -> dict[str, str]:
+    """The row of Table 1: functional form, insertion form, modified representation, composition (LaTeX for maths)."""
+    return {
+        "form": change(delta),
+        "insertion": delta.insertion,
+        "representation": ", ".join(delta.at),
+        "composition": join(delta),
+    }

@@ -1,0 +1,1 @@
+"""A method as data: deltas, forms, rules, counts."""

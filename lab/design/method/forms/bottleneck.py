@@ -1,0 +1,54 @@
+"""Bottleneck: Δh = σ(x·Wd)·Wu (Houlsby et al. 2019, Eq. 1 of He et al. 2022).
+
+Shapes at a site of width 768 with r=16: down (16, 768), down_bias (16,), up (768, 16), up_bias (768,): 2·16·768 weights + 784 biases.
+"""
+
+from __future__ import annotations
+
+from lab.design.method.forms.base import Form, Part
+from lab.design.method.step import Step, activation
+
+INITS = {  # down, up
+    "lora": ("kaiming:2.23606797749979", "zeros"),
+    "near-identity": ("truncated:0.01", "truncated:0.01"),
+    "normal": ("normal:0.02", "normal:0.02"),
+}
+
+
+class Bottleneck(Form):
+    name = "bottleneck"
+    label, label_zh = "bottleneck", "瓶颈层"
+    help = "Down to r dimensions, a nonlinearity, and up again."
+    names = ("down", "up", "down_bias", "up_bias")
+    rank_label = "bottleneck"
+    defaults = {"nonlinearity": "relu", "init": "lora", "biases": True}
+    compositions = ("add", "scaled", "learned-gate")
+    nonlinearities = ("none", "relu", "gelu", "silu", "tanh", "sigmoid")
+    inits = tuple(INITS)
+    identity_inits = ("lora",)
+    shared = ("down", "up", "down_bias", "up_bias")
+    options = ("biases", "inner_dropout")
+    refusals = {
+        "nonlinearity.softmax": "softmax weighs slots against each other: choose form slots, or a nonlinearity such as relu.",
+    }
+
+    def parts(self, delta, site):
+        down, up = INITS[delta.init]
+        sizes = [
+            Part("down", (delta.rank, site.width_in), down),
+            Part("up", (site.width_out, delta.rank), up),
+        ]
+        if delta.biases:
+            sizes += [Part("down_bias", (delta.rank,), "zeros", "bias"), Part("up_bias", (site.width_out,), "zeros", "bias")]
+        return sizes
+
+    def steps(self, delta):
+        down, up = ("down_bias", "up_bias") if delta.biases else ("", "")
+        return [Step("map", "down", down), *activation(delta), Step("map", "up", up)]
+
+    def mergeable(self, delta):
+        return delta.nonlinearity == "none"
+
+    def matrix(self, p):
+        bias = None if p.up_bias is None else p.up @ p.down_bias + p.up_bias
+        return p.up @ p.down, bias

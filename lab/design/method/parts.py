@@ -1,0 +1,70 @@
+"""All tensors of a delta at a site: the form's parts, and those of its composition, its layer norm and its gate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lab.design.body.anatomy import Site
+from lab.design.method.delta import Delta
+from lab.design.method.forms import FORMS, Part
+
+SECOND_MAPS = ("B", "up", "values")  # LoRA+ (Hayou et al. 2024) gives these a larger learning rate
+
+
+def all_parts(delta: Delta, site: Site) -> list[Part]:
+    """Parts with `trains` decided; those of a `shared` delta are given at this site's own size.
+
+    Under a composition or norm the extra parts are: `scale` () for a learned s, `norm` and `norm_bias` for the layer norm,
+    `gate` (width_in,) and `gate_bias` () for a learned gate (UniPELT: d+1 weights); of a shared one a row per delta and layer.
+    """
+    parts = list(FORMS[delta.form].parts(delta, site))
+    if delta.composition == "scaled" and delta.scale == "learned":
+        parts.append(Part("scale", (), f"constant:{delta.scale_start!r}", "scalar"))
+    if delta.norm != "none":
+        width = site.width_in if delta.norm == "in" else site.width_out
+        parts += [Part("norm", (width,), "constant:1", "norm"), Part("norm_bias", (width,), "zeros", "norm")]
+    if delta.composition == "learned-gate" and delta.gate == "shared":
+        parts += [Part("gate", (site.model,), "normal:0.02"), Part("gate_bias", (), "zeros", "bias")] if site.first else []
+    elif delta.composition == "learned-gate":
+        parts += [Part("gate", (site.width_in,), "normal:0.02"), Part("gate_bias", (), "zeros", "bias")]
+    return [replace(part, trains=_trains(delta, site, part)) for part in parts]
+
+
+def _trains(delta: Delta, site: Site, part: Part) -> bool:
+    if delta.trainable is not None and part.name not in delta.trainable:
+        return False
+    schedule = delta.schedule
+    if schedule and schedule.name == "aflora" and site.representation in schedule.frozen_from_start and part.name in ("A", "B"):
+        return False
+    if schedule and schedule.name == "lamda":
+        if part.name == "A" or (part.name == "B" and schedule.mode == "early"):
+            return False
+    return True
+
+
+def shared_sizes(delta: Delta, sites: list[Site]) -> dict[str, Part]:
+    """The parts that live once for all sites of a `shared` delta, each as large as the largest site needs."""
+    if not delta.shared:
+        return {}
+    sizes: dict[str, Part] = {}
+    for site in sites:
+        for part in all_parts(delta, site):
+            if part.name in FORMS[delta.form].shared:
+                known = sizes.get(part.name, part)
+                sizes[part.name] = replace(part, shape=tuple(map(max, known.shape, part.shape)))
+    return sizes
+
+
+def trains_second_map(delta: Delta) -> bool:
+    """Whether a map trains that LoRA+'s ratio is of; a network that produces the slots has none."""
+    names = set(SECOND_MAPS) & set(FORMS[delta.form].names)
+    return delta.encoder == "none" and bool(names if delta.trainable is None else names & set(delta.trainable))
+
+
+def leaves_unchanged(delta: Delta) -> bool:
+    """Whether the start promises that attaching changes no output."""
+    if delta.strength == "learned" and delta.scale_start == 0:
+        return True
+    if delta.form == "slots":
+        return delta.composition not in ("gated", "learned-gate") and delta.init == "lora"
+    return delta.init in FORMS[delta.form].identity_inits

@@ -1,0 +1,70 @@
+"""Changing one dimension of a delta and keeping what still has a meaning, so that a bench never throws away more than it must."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lab.design.method.delta import Delta, Method
+from lab.design.method.forms import FORMS
+from lab.design.method.rules import problems
+from lab.design.plain.options import validate
+
+ALLOWED = {"insertion": "insertions", "composition": "compositions", "nonlinearity": "nonlinearities", "init": "inits"}
+GIVEN_UP = ((), ("init",), ("init", "nonlinearity"), ("init", "nonlinearity", "composition", "scale"),
+            ("init", "nonlinearity", "composition", "scale", "insertion"))  # in this order, until the delta has a meaning  # fmt: skip
+
+
+def with_form(delta: Mapping[str, Any], form: str) -> dict[str, Any]:
+    """The delta with another functional form: as many of its other choices stay as still have a meaning.
+
+    `delta` is a plain document; raises `Refusal` for an unknown form or a document that is not a delta.
+    """
+    kind = FORMS.get(form)
+    if kind is None:
+        return validate(Delta, {**delta, "form": form}).model_dump(mode="json")
+    at = [name for name in delta.get("at", ()) if not kind.representations or name in kind.representations]
+    places = [place for place in (at, list(kind.representations), ["ffn.out"]) if place]
+    settled = {}
+    for given_up in GIVEN_UP:
+        for place in places:
+            settled = _settled(delta, kind, place, given_up)
+            if not problems(Method(deltas=[settled])):
+                return settled
+    return settled
+
+
+def _settled(delta: Mapping[str, Any], kind: Any, at: list[str], given_up: tuple[str, ...]) -> dict[str, Any]:
+    kept = {name: delta[name] for name in ("rank", "layers", "stacks") if delta.get(name) is not None}
+    for name, options in ALLOWED.items():
+        allowed = getattr(kind, options)
+        if name not in given_up and delta.get(name) in allowed:
+            kept[name] = delta[name]
+        elif name not in kind.defaults and allowed:
+            kept[name] = allowed[0]
+    if kept.get("composition", kind.defaults.get("composition")) == "scaled" and delta.get("scale") is not None and "scale" not in given_up:
+        kept["scale"] = delta["scale"]
+    return validate(Delta, {**kept, "at": at, "form": kind.name}).model_dump(mode="json")
+
+
+def with_composition(delta: Mapping[str, Any], composition: str) -> dict[str, Any]:
+    """The delta with another composition; a scale that nothing would read goes back to 1, and alpha to none."""
+    changed = {**delta, "composition": composition}
+    if composition != "scaled":
+        changed |= {"scale": 1.0, "scale_start": 1.0, "alpha": None, "rank_scaling": "lora"}
+    if composition != "learned-gate":
+        changed |= {"gate": "own", "gate_over": "tokens"}
+    return changed
+
+
+def with_group(delta: Mapping[str, Any], field: str, name: str) -> dict[str, Any]:
+    """The delta with another schedule or allocation ("" takes it away), its numbers such that they fit the delta's rank."""
+    if not name:
+        return {**delta, field: None}
+    rank = int(delta.get("rank") or 8)
+    numbers: dict[str, Any] = {}
+    if name == "adalora":
+        numbers = {"target_rank": max(1, rank / 2)}
+    elif name == "energy":
+        numbers = {"rank_min": rank - rank // 2, "rank_max": rank + rank // 2}
+    return {**delta, field: {"name": name, **numbers}}

@@ -1,0 +1,93 @@
+"""YAML and JSON that somebody else wrote, read with limits: plain values only, and never more of them than a spec can need.
+
+PyYAML's safe loader builds no objects, but a few hundred bytes of it can still stand for billions of values (an alias of an
+alias of an alias ...), contain themselves, or nest until Python gives up. `read` counts what the aliases stand for before
+anything is built.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from lab.design.plain.refusal import Refusal
+
+LETTERS = 256 * 1024  # most letters of a document
+VALUES = 20_000  # most values, aliases counted as what they stand for
+DEPTH = 40  # most levels
+DIGITS = 100  # most letters of a number: Python refuses to print much longer ones
+
+
+def read(text: str, what: str = "The document", field: str = "") -> Any:
+    """The plain value of a YAML or JSON text. Raises Refusal: not YAML, too long, too many values, too deep, or containing itself."""
+    if len(text) > LETTERS:
+        raise Refusal(f"{what} has {len(text) // 1024} KiB; at most {LETTERS // 1024} KiB are read.", field)
+    loader = None
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count(node, {}) > VALUES:
+            raise _TooMany
+        return loader.construct_document(node)
+    except _TooDeep:
+        raise Refusal(f"{what} has more than {DEPTH} levels.", field) from None
+    except _TooMany:
+        raise Refusal(f"{what} stands for more than {VALUES:,} values.", field) from None
+    except _Endless:
+        raise Refusal(f"{what} contains itself.", field) from None
+    except Refusal:
+        raise
+    except (yaml.YAMLError, ValueError, ArithmeticError, AttributeError, TypeError, LookupError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1}: {error.problem})" if mark is not None and getattr(error, "problem", None) else ""
+        raise Refusal(f"{what} is not plain YAML or JSON{where}.", field) from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+class _TooDeep(Exception):
+    pass
+
+
+class _TooMany(Exception):
+    pass
+
+
+class _Endless(Exception):
+    pass
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which gives up at DEPTH levels (its own cost grows with the square of them) and at VALUES values."""
+
+    depth = values = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth, self.values = self.depth + 1, self.values + 1
+        if self.depth > DEPTH:
+            raise _TooDeep
+        if self.values > VALUES:
+            raise _TooMany
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+
+def _count(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """How many values a node stands for, aliases counted each time. `known`: node id → its count, None while it is being counted."""
+    if id(node) in known:
+        counted = known[id(node)]
+        if counted is None:
+            raise _Endless
+        return counted
+    known[id(node)] = None
+    if isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")) and len(node.value) > DIGITS:
+        raise ValueError("no number has so many digits")
+    parts = [] if isinstance(node, yaml.ScalarNode) else [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+    known[id(node)] = total = 1 + sum(_count(part, known) for part in parts)
+    return total

@@ -1,0 +1,221 @@
+"""One declaration of an option makes its form field, its validation, its flag (`--set path=value`) and its line in the docs.
+
+An option is a pydantic field declared with `option(...)`; a group of them is a subclass of `Options`. Everything else here
+reads those declarations: `fields(Training)` lists them for a form, `override(document, {"training.lr": "1e-3"})` applies
+flags, `validate(RunSpec, document)` turns pydantic's errors into one `Refusal` with a sentence and a field path.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import Any, Iterator, Literal, Mapping, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticUndefined
+
+from lab.design.plain.documents import read
+from lab.design.plain.refusal import Refusal
+
+
+class Options(BaseModel):
+    """A group of options: unknown keys are refused, values are never changed in place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True, allow_inf_nan=False)
+
+
+def option(default: Any = ..., *, help: str, label: str = "", symbol: str = "", unit: str = "", zh: str = "", **bounds: Any) -> Any:
+    """Declare one option. `label` is the field's term, `symbol` the paper's letter, `zh` the Chinese term.
+
+    `bounds` go to pydantic (`ge`, `gt`, `le`, `lt`, `max_length`, `default_factory` ...).
+    """
+    extra = {key: value for key, value in (("label", label), ("symbol", symbol), ("unit", unit), ("zh", zh)) if value}
+    if "default_factory" not in bounds:
+        bounds["default"] = default
+    return Field(description=help, json_schema_extra=extra, **bounds)
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """What a form, a flag or a line of docs needs to know about one option."""
+
+    path: str  # dotted, from the root of the document
+    kind: str  # "number", "integer", "choice", "flag", "text" or "list"
+    default: Any
+    help: str
+    label: str
+    symbol: str
+    unit: str
+    zh: str
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    optional: bool = False  # None is a value
+
+
+def fields(group: type[Options], prefix: str = "") -> Iterator[OptionField]:
+    """The options of a group in their order of declaration, groups inside it flattened with dotted paths."""
+    for name, info in group.model_fields.items():
+        annotation, optional = _strip_none(info.annotation)
+        if isinstance(annotation, type) and issubclass(annotation, Options):
+            yield from fields(annotation, f"{prefix}{name}.")
+            continue
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        bound = {key: getattr(m, key) for m in info.metadata for key in ("ge", "gt", "le", "lt") if getattr(m, key, None) is not None}
+        default = info.get_default(call_default_factory=True)
+        yield OptionField(
+            path=prefix + name,
+            kind=_kind(annotation),
+            default=None if default is PydanticUndefined else default,
+            help=info.description or "",
+            label=str(extra.get("label") or name.replace("_", " ")),
+            symbol=str(extra.get("symbol", "")),
+            unit=str(extra.get("unit", "")),
+            zh=str(extra.get("zh", "")),
+            choices=tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else (),
+            minimum=bound.get("ge", bound.get("gt")),
+            maximum=bound.get("le", bound.get("lt")),
+            optional=optional,
+        )
+
+
+def _strip_none(annotation: Any) -> tuple[Any, bool]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        rest = [a for a in get_args(annotation) if a is not type(None)]
+        optional = len(rest) < len(get_args(annotation))
+        return (rest[0] if len(rest) == 1 else annotation), optional
+    return annotation, False
+
+
+def _kind(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return "choice"
+    if origin in (list, tuple, set, dict):
+        return "list"
+    return {bool: "flag", int: "integer", float: "number"}.get(annotation, "text")
+
+
+Group = TypeVar("Group", bound=BaseModel)
+
+
+def validate(group: type[Group], document: Any, prefix: str = "") -> Group:
+    """Build `group` from a plain document, or raise one `Refusal` that names the field and says what to change."""
+    try:
+        return group.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise _as_refusal(first, prefix, group) from None
+
+
+def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
+    path = prefix + ".".join(str(part) for part in error["loc"] if not str(part).startswith(("function-", "tagged-")))
+    inner = error.get("ctx", {}).get("error")
+    if isinstance(inner, Refusal):  # a validator of ours already wrote the sentence
+        return Refusal(inner.sentence, ".".join(filter(None, (path, inner.field))))
+    name = path.rsplit(".", 1)[-1].replace("_", " ") or group.__name__
+    given, context = error.get("input"), error.get("ctx", {})
+    shown = "" if isinstance(given, (dict, list)) else f"; it is {given!r}" if isinstance(given, str) else f"; it is {given}"
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        known = ", ".join(_names_at(group, error["loc"]))
+        return Refusal(f"There is no option '{path}'{f'; there are {known}' if known else ''}.", path)
+    if kind == "missing":
+        return Refusal(f"'{path}' is missing.", path)
+    words = {
+        "greater_than_equal": "at least {ge}", "greater_than": "more than {gt}", "less_than_equal": "at most {le}",
+        "less_than": "less than {lt}", "int_parsing": "a whole number", "int_type": "a whole number", "int_from_float": "a whole number",
+        "float_parsing": "a number", "float_type": "a number", "finite_number": "a finite number", "bool_parsing": "true or false",
+        "bool_type": "true or false", "literal_error": "one of {expected}", "string_type": "text", "list_type": "a list",
+        "string_pattern_mismatch": "of the form {pattern}", "string_too_short": "at least {min_length} characters long", "string_too_long": "at most {max_length} characters long",
+        "too_long": "at most {max_length} entries long", "too_short": "at least {min_length} entries long",
+        "dict_type": "a group of options", "model_type": "a group of options", "model_attributes_type": "a group of options",
+    }  # fmt: skip
+    if kind in words:
+        return Refusal(f"{name[:1].upper()}{name[1:]} must be {words[kind].format(**context)}{shown}.", path)
+    return Refusal(f"{name[:1].upper()}{name[1:]}: {error['msg']}{shown}.", path)
+
+
+def _names_at(group: Any, location: tuple) -> list[str]:
+    """The option names that were possible where an unknown one was given."""
+    for part in location[:-1]:
+        if isinstance(part, int):
+            continue
+        info = getattr(group, "model_fields", {}).get(part)
+        if info is None:
+            continue
+        group, _ = _strip_none(info.annotation)
+        while get_origin(group) in (list, tuple) and get_args(group):
+            group = get_args(group)[0]
+    return list(getattr(group, "model_fields", {}))
+
+
+def override(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a plain document with values set by dotted path: `{"deltas.0.rank": 16}`.
+
+    Text values are read as YAML scalars, so `--set training.lr=1e-3` gives a number. A number in a path addresses a list;
+    one past its end appends. Raises `Refusal` for a path that runs through a plain value or past a list's end.
+    """
+    result = _copy(document)
+    for path, value in changes.items():
+        target: Any = result
+        *parents, last = path.split(".")
+        for depth, part in enumerate(parents):
+            follows = (*parents, last)[depth + 1]
+            target = _step(target, part, ".".join(parents[: depth + 1]), [] if _is_index(follows) else {})
+        _assign(target, last, parse_value(value), path)
+    return result
+
+
+def parse_value(text: Any) -> Any:
+    """The value that a flag's text stands for; what is not text is returned as it is."""
+    if not isinstance(text, str):
+        return text
+    try:
+        value = read(text)
+    except Refusal:
+        return text
+    if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
+        try:
+            return float(value) if any(c.isdigit() for c in value) and "_" not in value else value
+        except ValueError:
+            return value
+    return value if isinstance(value, (int, float, bool, list, dict, type(None))) else text
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _step(target: Any, part: str, path: str, empty: Any) -> Any:
+    if isinstance(target, list):
+        return target[_index(target, part, path)]
+    if isinstance(target, dict):
+        if target.get(part) is None:
+            target[part] = empty
+        return target[part]
+    raise Refusal(f"'{path}' goes through a plain value, so nothing can be set below it.", path)
+
+
+def _assign(target: Any, part: str, value: Any, path: str) -> None:
+    if isinstance(target, list):
+        if part == str(len(target)):
+            target.append(value)
+        else:
+            target[_index(target, part, path)] = value
+    elif isinstance(target, dict):
+        target[part] = value
+    else:
+        raise Refusal(f"'{path}' goes through a plain value, so nothing can be set below it.", path)
+
+
+def _is_index(part: str) -> bool:
+    return part.isascii() and part.isdigit() and len(part) < 10
+
+
+def _index(target: list, part: str, path: str) -> int:
+    if not _is_index(part) or int(part) >= len(target):
+        raise Refusal(f"'{path}' does not exist: that list has {len(target)} entries, counted from 0.", path)
+    return int(part)

@@ -1,0 +1,1 @@
+"""What one run or one sweep is made from."""

