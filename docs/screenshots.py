@@ -62,12 +62,12 @@ def train(home: Path) -> None:
     from lab import models
     from lab.design.spec.run import spec_of
     from lab.runs import Home, Queue
-    from lab.ui import sweeping
+    from lab.ui.sweep import grid
 
     models.fetch(SPEAKS["model"])
     queue = Queue(Home(home))
     base = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "seed": 0, "training": TRAINING}
-    specs = sweeping.specs_of({"base": base, "table": "he-2022-table-5", "axes": []}) + [spec_of(SPEAKS)]
+    specs = grid.specs_of({"base": base, "table": "he-2022-table-5", "axes": []}) + [spec_of(SPEAKS)]
     for run in [queue.launch(spec.document(), spec.name, spec.tags) for spec in specs]:
         queue.watch(run)
 

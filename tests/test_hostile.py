@@ -300,7 +300,7 @@ def page_cases(tmp: Path) -> Iterator[Case]:
     """What the Data page may be sent: tokens that are none, paths of other files as if they were uploads, questions of the wrong shape."""
     from gradio.utils import get_upload_folder
 
-    from lab.ui import own_data
+    from lab.ui.data import own_data
 
     uploads = Path(get_upload_folder()) / "hostile"
     uploads.mkdir(parents=True, exist_ok=True)
@@ -531,7 +531,7 @@ def test_hostile_requests_to_the_app(tmp_path):
     ("me:12345678", False, True, "neither"), ("", True, True, "neither"), ("", True, False, "needs --auth"), ("me", False, False, "user:password"),
     (":12345678", False, False, "user:password"), ("me:short", False, False, "at least 8"), ("me:", True, False, "user:password")])  # fmt: skip
 def test_doors_that_would_let_strangers_in_are_refused(auth, share, open_paths, words):
-    from lab.ui.serving import check_door
+    from lab.ui.serve import check_door
 
     with pytest.raises(Refusal, match=words):
         check_door(auth, share, open_paths)
@@ -541,7 +541,7 @@ def test_doors_that_would_let_strangers_in_are_refused(auth, share, open_paths, 
 def test_a_file_that_goes_while_it_is_read_is_one_sentence(place, monkeypatch):
     """An import takes the upload away, maybe in the midst of a look at it."""
     from lab.tasks import outside
-    from lab.ui import own_data
+    from lab.ui.data import own_data
 
     (place / "films.csv").write_text("text,label\na,b\nc,d\n", encoding="utf-8")
     for verb in ("outline", "preview"):

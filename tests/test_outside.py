@@ -17,8 +17,8 @@ from lab.design.plain.refusal import Refusal
 from lab.models import resolve
 from lab.planning.client import PlanClient
 from lab.tasks import importing, outside
-from lab.ui import own_data
-from lab.ui.lanes import Lane
+from lab.ui.data import own_data
+from lab.ui.shell.lanes import Lane
 
 MIB = 1024 * 1024
 GREEDY = """

@@ -19,24 +19,17 @@ from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, tables
 from lab.runs import Home, Queue, processes
 from lab.trying.client import TryClient
-from lab.ui import (
-    comparing,
-    coordinates,
-    curves,
-    listing,
-    published,
-    reading,
-    report,
-    sweeping,
-    views_compare,
-    views_library,
-    views_readings,
-    views_runs,
-    views_sweep,
-    views_tryit,
-)
-from lab.ui import map as space
-from lab.ui.following import Follower
+from lab.ui.compare import coordinates, report
+from lab.ui.compare import views as views_compare
+from lab.ui.library import space_map as space
+from lab.ui.library import views as views_library
+from lab.ui.runs import readings as views_readings
+from lab.ui.runs import views as views_runs
+from lab.ui.shell import charts, comparison, published, run_facts, run_list
+from lab.ui.shell.curve_cache import Follower
+from lab.ui.sweep import grid
+from lab.ui.sweep import views as views_sweep
+from lab.ui.tryit import views as views_tryit
 
 SPEC = {"model": "minilm-l6", "task": "sst2", "method": {"name": "LoRA", "preset": "lora", "deltas": [{"rank": 8}]}, "seed": 0}
 NASTY = "<img src=x onerror=alert(1)>"
@@ -80,7 +73,7 @@ def test_the_map_has_every_step(language):
 def store(lab_home, monkeypatch):
     """A fresh lab whose queue starts nothing, as the pages' own."""
     queue = Queue(Home(lab_home), count=0)
-    for module in (views_readings, views_sweep, sweeping, views_tryit, curves, reading, listing):
+    for module in (views_readings, views_sweep, grid, views_tryit, charts, run_facts, run_list):
         monkeypatch.setattr(module, "default", lambda: queue)
     return queue
 
@@ -156,7 +149,7 @@ def test_a_followed_curve_is_the_curve(store):
 @pytest.mark.parametrize("length", [5000, 4])  # 4: older runs come into sight when newer ones go
 def test_a_page_that_hears_the_news_has_the_whole_list(store, monkeypatch, length):
     """Whatever happens to the runs between two polls, what a page puts together is the list; and a poll carries only what has changed."""
-    monkeypatch.setattr(listing, "LENGTH", length)
+    monkeypatch.setattr(run_list, "LENGTH", length)
     queue, chance, known, order, before, printed = store.store, random.Random(7), {}, [], None, ""
     acts = {"new": lambda run: queue.create(SPEC, f"run {chance.random():.3f}"), "tag": lambda run: queue.tag(run, [f"t{chance.randrange(9)}"]), "log": lambda run: queue.log(run, [(chance.randrange(99), "loss", 1.0)]),
             "next": lambda run: queue.reorder(run, 0), "start": lambda run: queue.claim(run, processes.identity()), "end": lambda run: queue.finish(run, "succeeded", result={"best": {"accuracy": 0.5}}),
@@ -169,33 +162,33 @@ def test_a_page_that_hears_the_news_has_the_whole_list(store, monkeypatch, lengt
             except Refusal:
                 pass
         version = queue.store_version()
-        told, printed = listing.news(before, printed)
+        told, printed = run_list.news(before, printed)
         before = version
         known = {**({} if told.get("whole") else known), **{row["id"]: row for row in told["rows"]}}
         order = told.get("order", order)
         assert length < 5000 or turn == 0 or not told.get("whole")
-        assert [known[run] for run in order] == [reading.row(run) for run in queue.list(limit=length)]
-    assert listing.news(before, printed) == ({"rows": []}, printed)
+        assert [known[run] for run in order] == [run_facts.row(run) for run in queue.list(limit=length)]
+    assert run_list.news(before, printed) == ({"rows": []}, printed)
     queue.tag(order[0], ["alone"])
-    told, _ = listing.news(before, printed)
+    told, _ = run_list.news(before, printed)
     assert [row["id"] for row in told["rows"]] == order[:1] and "order" not in told
 
 
 def test_several_metrics_have_a_colour_each(store):
     run = finished(store, rows=[(step, name, 0.5) for step in (1, 2) for name in ("loss", "eval_loss", "eval_accuracy", "eval_f1", "tokens_per_second", "memory_bytes")])
-    charts = {chart["id"]: chart for chart in curves.of_run(run)[0]["charts"]}
-    assert [trace["name"] for trace in charts["metric"]["traces"]] == ["eval_accuracy", "eval_f1"]
-    assert len({trace["colour"] for trace in charts["metric"]["traces"]}) == 2 and len({trace["colour"] for trace in charts["loss"]["traces"]}) == 1
-    assert charts["throughput"]["traces"][0]["y"] == [0.5, 0.5]
-    assert [chart["id"] for chart in curves.of_runs([run])["charts"]] == ["eval_accuracy", "loss", "eval_loss", "memory"]
+    drawn = {chart["id"]: chart for chart in charts.of_run(run)[0]["charts"]}
+    assert [trace["name"] for trace in drawn["metric"]["traces"]] == ["eval_accuracy", "eval_f1"]
+    assert len({trace["colour"] for trace in drawn["metric"]["traces"]}) == 2 and len({trace["colour"] for trace in drawn["loss"]["traces"]}) == 1
+    assert drawn["throughput"]["traces"][0]["y"] == [0.5, 0.5]
+    assert [chart["id"] for chart in charts.of_runs([run])["charts"]] == ["eval_accuracy", "loss", "eval_loss", "memory"]
 
 
 def test_a_zoom_gets_what_the_thinned_curve_leaves_out(store):
     run = finished(store, rows=[(step, name, float(step % 10)) for step in range(1, 20_001) for name in ("loss",)])
-    (told,) = curves.detail({"run": run.id, "chart": "loss", "first": 1000.4, "last": 1500})["traces"]
+    (told,) = charts.detail({"run": run.id, "chart": "loss", "first": 1000.4, "last": 1500})["traces"]
     assert told["x"][0] <= 1000 and told["x"][-1] >= 1500 and len(told["x"]) > 490
     for wrong in (None, {}, {"run": run.id, "chart": "x", "first": 1, "last": 2}, {"run": 3, "chart": "loss", "first": 1, "last": 2}, {"run": run.id, "chart": "loss", "first": "1", "last": 2}, {"run": run.id, "chart": "loss", "first": math.nan, "last": 2}):
-        assert curves.detail(wrong) == {"traces": []}
+        assert charts.detail(wrong) == {"traces": []}
 
 
 def test_parallel_coordinates_have_what_varies_and_what_came_out(store):
@@ -238,37 +231,37 @@ def curve(*values):
 
 def test_curves_have_other_axes():
     series = {"loss": curve(3, 2, 1), "epoch": curve(0.5, 1.0, 1.5), "tokens_per_second": curve(10, 10, 10)}
-    along = {kind: comparing.axis(series, kind)(series["loss"]).tolist() for kind in comparing.AXES}
+    along = {kind: comparison.axis(series, kind)(series["loss"]).tolist() for kind in comparison.AXES}
     assert along == {"step": [1, 2, 3], "epoch": [0.5, 1.0, 1.5], "tokens": [0, 20, 40], "time": [0, 2, 4]}
 
 
 def test_seeds_of_one_setting_are_one_curve(store):
     runs = [finished(store, f"lora · seed {seed}", {**SPEC, "seed": seed}) for seed in range(3)] + [finished(store, "other", {**SPEC, "model": "x"})]
     everything = {run.id: {"loss": curve(3, 2, 1 + number)} for number, run in enumerate(runs)}
-    grouped = comparing.traces(runs, everything, "loss", "train", "step", True)
+    grouped = comparison.traces(runs, everything, "loss", "train", "step", True)
     assert [trace["label"] for trace in grouped] == ["lora (n=3)", "other"]
     assert grouped[0]["y"] == [3, 2, 2] and grouped[0]["high"] == [3, 2, 3] and grouped[0]["low"] == [3, 2, 1]
-    assert len(comparing.traces(runs, everything, "loss", "train", "step", False)) == 4
+    assert len(comparison.traces(runs, everything, "loss", "train", "step", False)) == 4
 
 
 def test_the_front_holds_what_nothing_beats():
     points = [{"x": x, "y": y} for x, y in ((1, 0.5), (2, 0.4), (3, 0.9), (4, 0.9), (3, 0.7))]
-    assert comparing.front(points, False) == [[1, 0.5], [3, 0.9]]
-    assert comparing.front(points, True) == [[1, 0.5], [2, 0.4]]
+    assert comparison.front(points, False) == [[1, 0.5], [3, 0.9]]
+    assert comparison.front(points, True) == [[1, 0.5], [2, 0.4]]
 
 
 def test_papers_stand_behind_runs_of_their_task(store):
     runs = [finished(store, best={"accuracy": value}, percent=share) for value, share in ((0.9, 0.5), (0.92, 1.0))]
-    (chart,) = comparing.fronts(runs)
+    (chart,) = comparison.fronts(runs)
     assert {"label": "mam, He et al. 2022", "method": "mam", "x": 0.5, "y": pytest.approx(0.942)} in chart["papers"]
-    assert comparing.fronts(runs, backdrop=False)[0]["papers"] == []
+    assert comparison.fronts(runs, backdrop=False)[0]["papers"] == []
 
 
 def test_what_is_taken_away_is_safe(store):
     runs = [finished(store, name, {**SPEC, "seed": seed}, best={"accuracy": 0.5}) for seed, name in enumerate(("=1+1", NASTY))]
-    lines = comparing.as_csv(runs).splitlines()
+    lines = comparison.as_csv(runs).splitlines()
     assert lines[0].startswith("run,name,state") and "'=1+1" in lines[1] and len(lines) == 3
-    page = report.report(runs, curves.of_runs(runs)["charts"], "en", "now")
+    page = report.report(runs, charts.of_runs(runs)["charts"], "en", "now")
     assert "Parallel coordinates" in page and page.count('stroke-linecap="round"') == len(runs)
     assert "<img" not in page and "<script" not in page and "http" not in page
 
@@ -287,11 +280,11 @@ BASE = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "trainin
 
 def test_a_sweep_says_its_runs_before_launch():
     asked = {"base": BASE, "axes": [{"path": "deltas.0.rank", "values": "4, 8"}, {"path": "seed", "values": "0, 1, 2"}]}
-    specs = sweeping.specs_of(asked)
+    specs = grid.specs_of(asked)
     assert len(specs) == 6 and len({spec.name for spec in specs}) == 6 and len({spec.tags[-1] for spec in specs}) == 1
     words, fine = views_sweep.before(asked, "en")
     assert fine and 'data-runs="6"' in words and "36.9 k" in words and "73.7 k" in words and "60 steps" in words
-    assert len(sweeping.specs_of({**asked, "axes": asked["axes"][:1], "list": True})) == 2
+    assert len(grid.specs_of({**asked, "axes": asked["axes"][:1], "list": True})) == 2
 
 
 @pytest.mark.parametrize("axes, said", [
@@ -324,16 +317,16 @@ def test_a_matrix_fills_as_runs_finish(store):
 def test_every_row_of_a_papers_table_runs_and_has_its_published_numbers(name):
     table = tables.load(name)
     asked = {"base": BASE, "table": name, "axes": [{"path": "seed", "values": "0, 1"}]}
-    specs = sweeping.specs_of(asked)
+    specs = grid.specs_of(asked)
     assert [spec.method.name for spec in specs[::2]] == [row.label for row in table.rows] and {spec.seed for spec in specs} == {0, 1}
     assert len({spec.name for spec in specs}) == len(specs) and all(spec.tags[0] == name and spec.tags[-1].startswith("sweep-") for spec in specs)
-    assert len(sweeping.specs_of({**asked, "without": [0]})) == len(specs) - 2
+    assert len(grid.specs_of({**asked, "without": [0]})) == len(specs) - 2
     for row in table.rows:
         found = published.of_row(table, row)
         assert found and all(point.value is not None for point in found)
         assert len({(point.task, point.metric) for point in found}) == len(found), "one row of the paper, not several"
     for place, base in enumerate(table.bases):
-        there = sweeping.specs_of({**asked, "on": place})
+        there = grid.specs_of({**asked, "on": place})
         assert {(spec.model, spec.task, spec.lr) for spec in there} == {(base.model, base.task, base.training["lr"])}
         assert base.task in {point.task for row in table.rows for point in published.of_row(table, row)}
 
@@ -342,7 +335,7 @@ def test_every_row_of_a_papers_table_runs_and_has_its_published_numbers(name):
                                          ({"table": "he-2022-table-5", "axes": [{"path": "method", "values": "lora"}]}, "take 'method' out")])  # fmt: skip
 def test_what_is_wrong_with_a_table_is_one_sentence(asked, said):
     with pytest.raises(Refusal, match=said):
-        sweeping.specs_of({"base": BASE, "axes": [], **asked})
+        grid.specs_of({"base": BASE, "axes": [], **asked})
 
 
 def test_a_matrix_of_a_papers_table_stands_beside_its_numbers(store):
@@ -365,21 +358,21 @@ def test_memory_of_a_sweep_is_planned_shape_by_shape(store, monkeypatch):
             planned.append(request["spec"])
             return {"peak_reserved_bytes": 10**6 * request["spec"]["method"]["deltas"][0]["rank"]}
 
-    monkeypatch.setattr(sweeping, "client", Planner)
+    monkeypatch.setattr(grid, "client", Planner)
     form = {"base": BASE, "axes": [{"path": "deltas.0.rank", "values": ",".join(map(str, range(1, 21)))}, {"path": "seed", "values": "0, 1"}, {"path": "training.lr", "values": "0.1, 0.2"}]}
-    said, done = sweeping.forecast({"form": form, "language": "en", "topic": "t", "done": 0}), 1
+    said, done = grid.forecast({"form": form, "language": "en", "topic": "t", "done": 0}), 1
     assert 'data-peak="20000000"' in said["html"] and len(planned) == 1, "the largest is planned first, and seeds and learning rates are one shape"
     while said["more"]:
-        said = sweeping.forecast({"form": form, "language": "zh", "topic": "t", "done": said["done"]})
+        said = grid.forecast({"form": form, "language": "zh", "topic": "t", "done": said["done"]})
         done += 1
-    assert done == sweeping.MOST_PLANS and 'data-peak="20000000"' in said["html"]
+    assert done == grid.MOST_PLANS and 'data-peak="20000000"' in said["html"]
     assert 'data-time=""' in said["html"], "nothing is known of the time yet"
-    over = store.store.create(sweeping.specs_of(form)[0].document(), "over")
+    over = store.store.create(grid.specs_of(form)[0].document(), "over")
     store.store.claim(over, processes.identity())
     store.store.finish(over, "succeeded", result={"device": "cpu", "seconds": 30.0, "training_seconds": 20.0, "rows_per_second": 16.0, "train_rows": 8530, "steps": 10})
-    said = sweeping.forecast({"form": form, "language": "en", "topic": "t", "done": 0})
+    said = grid.forecast({"form": form, "language": "en", "topic": "t", "done": 0})
     assert 'data-time="2400"' in said["html"] and "40 min" in said["html"], "80 runs of 30 s each"
-    assert sweeping.forecast({"form": {"base": BASE, "axes": []}})["html"] == "" and sweeping.forecast(None)["html"] == ""
+    assert grid.forecast({"form": {"base": BASE, "axes": []}})["html"] == "" and grid.forecast(None)["html"] == ""
 
 
 CHILD = """

@@ -14,11 +14,11 @@ from lab.design.plain.options import fields
 from lab.design.presets.catalogue import names
 from lab.design.spec.run import Training
 from lab.runs import logs
-from lab.ui import turning
-from lab.ui.refusing import CHINESE, refused
+from lab.ui.bench import knobs
+from lab.ui.words.refusals import CHINESE, refused
 
 # What only a terminal says: the command line, and the settings that are read when the app starts.
-TERMINAL = ("lab/cli/", "lab/ui/serving.py", "lab/ui/door/", "lab/ui/api.py", "lab/runs/slots.py", "lab/runs/database.py", "lab/runs/launch.py", "lab/runs/ray_launcher.py",
+TERMINAL = ("lab/cli/", "lab/ui/serve.py", "lab/ui/door/", "lab/ui/api.py", "lab/runs/slots.py", "lab/runs/database.py", "lab/runs/launch.py", "lab/runs/ray_launcher.py",
             "lab/runs/migrations/")  # fmt: skip
 UNSAID = {"Write {} path": [0, 1], "{} is {} {} a": [1]}  # a flag of the command line; an English article
 HAN = re.compile("[\u4e00-\u9fff]")
@@ -104,7 +104,7 @@ def test_sentences_read_well(sentence, chinese):
 def test_a_chinese_bench_gives_every_reason_in_chinese(preset):
     draft = {"model": "minilm-l6", "task": "sentiment-rt", "training": {"steps": 150}, "seed": 0, "name": "", "tags": []}
     for model in ("minilm-l6", "smollm2-135m", "bart-large"):
-        told = turning.turn({"draft": {**draft, "model": model, "method": load_method(preset).document()}, "language": "zh", "seq": 1})
+        told = knobs.turn({"draft": {**draft, "model": model, "method": load_method(preset).document()}, "language": "zh", "seq": 1})
         sentences = [why for choices in told["reasons"].values() for why in choices.values()] + [sentence for _, sentence in told["errors"]]
         assert [sentence for sentence in sentences if not HAN.search(sentence)] == []
         assert not re.search("Not fetched|On the Hugging", told["parts"]["costs"][1])

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree
-from pathlib import Path
 
 import pytest
 from ui_support import ROOT, environment
@@ -23,15 +22,18 @@ from lab.design.method.settling import with_composition, with_form
 from lab.design.plain.refusal import Refusal
 from lab.design.presets.catalogue import names
 from lab.design.spec import writing
-from lab.ui import answering, schema, taking, turning, views_bench, words
-from lab.ui.packing import PACKER
+from lab.ui.bench import assessment, copies, knobs, schema
+from lab.ui.bench import views as views_bench
+from lab.ui.export.packer import PACKER
+from lab.ui.words import table as words
 
-STATIC = ROOT / "lab" / "ui" / "static"
+UI = ROOT / "lab" / "ui"
+SCRIPTS, STYLES = sorted(UI.rglob("*.js")), sorted(UI.rglob("*.css"))
 DRAFT = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 150}, "seed": 0, "name": "", "tags": []}
 
 
 def test_the_page_process_never_imports_torch(tmp_path):
-    script = "import sys; from lab.ui.building import build; build(); print([m for m in ('torch', 'transformers', 'peft', 'datasets', 'sklearn', 'plotly') if m in sys.modules])"
+    script = "import sys; from lab.ui.app import build; build(); print([m for m in ('torch', 'transformers', 'peft', 'datasets', 'sklearn', 'plotly') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().splitlines()[-1] == "[]"
@@ -64,22 +66,22 @@ def test_an_address_that_there_is_not_is_one_sentence(tmp_path, arguments, said)
 @pytest.mark.parametrize("model", ["minilm-l6", "bart-large", "llama-2-7b"])
 @pytest.mark.parametrize("method", names("methods"))
 def test_every_preset_has_an_answer_and_a_figure(method, model):
-    found = answering.answer({**DRAFT, "model": model, "method": method})
+    found = assessment.answer({**DRAFT, "model": model, "method": method})
     assert found.method and not found.modified
     drawn = figure(found.method, found.body)
     xml.etree.ElementTree.fromstring(drawn)  # well-formed
     for index, delta in enumerate(found.method.deltas):
         if FORMS[delta.form].has_rank:
             assert f"={delta.rank}</text>" in drawn, (index, delta.form)
-    assert views_bench.costs(found, "en") and views_bench.table(found.method, "zh") and answering.equations(found.method)
+    assert views_bench.costs(found, "en") and views_bench.table(found.method, "zh") and assessment.equations(found.method)
 
 
 def test_answers_come_at_once():
     drafts = [{**DRAFT, "method": load_method(name, {}).document()} for name in names("methods")]
-    answering.answer(drafts[0])
+    assessment.answer(drafts[0])
     for draft in drafts:
         before = time.thread_time()  # what the machine does besides does not count
-        found = answering.answer(draft)
+        found = assessment.answer(draft)
         figure(found.method, found.body)
         assert time.thread_time() - before < 0.15
 
@@ -103,17 +105,17 @@ def test_another_composition_leaves_no_scale_behind():
 def test_errors_name_their_field():
     document = load_method("lora").document()
     document["deltas"][0]["rank"] = 0
-    found = answering.answer({**DRAFT, "method": document})
+    found = assessment.answer({**DRAFT, "method": document})
     assert [path for path, _ in found.errors] == ["method.deltas.0.rank"]
-    assert [path for path, _ in answering.answer({**DRAFT, "training": {"lr": -1}}).errors] == ["training.lr"]
-    assert [path for path, _ in answering.answer({**DRAFT, "model": "nothing-like-it"}).errors] == ["model"]
-    assert [path for path, _ in answering.answer({**DRAFT, "task": "nothing-like-it"}).errors] == ["task"]
+    assert [path for path, _ in assessment.answer({**DRAFT, "training": {"lr": -1}}).errors] == ["training.lr"]
+    assert [path for path, _ in assessment.answer({**DRAFT, "model": "nothing-like-it"}).errors] == ["model"]
+    assert [path for path, _ in assessment.answer({**DRAFT, "task": "nothing-like-it"}).errors] == ["task"]
     with pytest.raises(Refusal):
-        answering.launch_document({**DRAFT, "method": document})
+        assessment.launch_document({**DRAFT, "method": document})
 
 
 def test_choices_without_a_meaning_have_a_reason():
-    found = answering.answer({**DRAFT, "method": load_method("adapter-houlsby").document()})
+    found = assessment.answer({**DRAFT, "method": load_method("adapter-houlsby").document()})
     assert "slots" in found.reasons["method.deltas.0.composition"]["gated"]
     assert "add" not in found.reasons["method.deltas.0.composition"]
 
@@ -126,7 +128,7 @@ def test_words_are_there_in_both_languages():
 
 def test_every_word_that_is_asked_for_is_there():
     asked = set()
-    for path in [*(ROOT / "lab" / "ui").rglob("*.py"), *STATIC.glob("*.js")]:
+    for path in [*UI.rglob("*.py"), *SCRIPTS]:
         text = path.read_text(encoding="utf-8")
         asked |= set(re.findall(r'\bsay\((?:language, )?"([\w. -]+)"[,)]', text)) | set(re.findall(r'native\("([\w.]+)"\)', text))
     assert len(asked) > 60
@@ -136,7 +138,7 @@ def test_every_word_that_is_asked_for_is_there():
 def test_text_from_people_is_escaped():
     nasty = "<img src=x onerror=alert(1)>"
     method = Method(**{**load_method("lora").document(), "name": nasty, "summary": nasty, "deviations": [nasty]})
-    found = answering.answer({**DRAFT, "method": method.document(), "model": nasty})
+    found = assessment.answer({**DRAFT, "method": method.document(), "model": nasty})
     for html in (views_bench.notes(method, "en"), views_bench.costs(found, "en"), figure(method, None)):
         assert "<img" not in html
     assert "<img" not in views_bench.table(method, "en").replace("\\<", "")
@@ -161,7 +163,8 @@ def test_every_option_is_a_knob():
 
 
 def test_scripts_write_text_and_never_markup():
-    for path in STATIC.glob("*.js"):
+    assert len(SCRIPTS) > 10
+    for path in SCRIPTS:
         text = path.read_text(encoding="utf-8")
         assert "eval(" not in text and "document.write" not in text, path
         assert text.count("innerHTML") <= (1 if path.name == "lab.js" else 0), path
@@ -171,7 +174,7 @@ FRAME = 'framed="https://huggingface.co" if os.environ.get("SPACE_HOST")'  # who
 
 
 def test_static_files_fetch_nothing_from_outside():
-    for path in [*STATIC.iterdir(), *Path(ROOT / "lab" / "ui").rglob("*.py")]:
+    for path in [*SCRIPTS, *STYLES, *UI.rglob("*.py")]:
         addresses = set(re.findall(r"https?://[\w./-]+", path.read_text(encoding="utf-8").replace(FRAME, ""))) - {"http://www.w3.org/2000/svg", "https://arxiv.org/abs/", "http://"}
         assert addresses == set(), path
 
@@ -220,27 +223,27 @@ def test_a_design_is_written_so_that_it_gives_the_same_run(method):
 def test_presets_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_HOME", str(tmp_path))
     draft = {**DRAFT, "method": load_method("lamda-plus-plus", {"deltas.0.rank": 24}).document()}
-    assert "built" not in taking.save({"draft": draft, "name": "../x"}).get("saved", "")
-    assert "small letters" in taking.save({"draft": draft, "name": "../x"})["wrong"]
-    assert "already" in taking.save({"draft": draft, "name": "lora"})["wrong"]
-    assert taking.save({"draft": draft, "name": "mine"}) == {"saved": "mine"}
+    assert "built" not in copies.save({"draft": draft, "name": "../x"}).get("saved", "")
+    assert "small letters" in copies.save({"draft": draft, "name": "../x"})["wrong"]
+    assert "already" in copies.save({"draft": draft, "name": "lora"})["wrong"]
+    assert copies.save({"draft": draft, "name": "mine"}) == {"saved": "mine"}
     assert load_method("mine").deltas == load_method("lamda-plus-plus", {"deltas.0.rank": 24}).deltas
     assert [item["name"] for item in schema.own_methods("en")] == ["mine"]
-    assert "already" in taking.save({"draft": draft, "name": "mine"})["wrong"]
-    assert taking.save({"draft": {**DRAFT, "method": load_method("mine", {"deltas.0.rank": 20}).document()}, "name": "mine"}) == {"saved": "mine"}
+    assert "already" in copies.save({"draft": draft, "name": "mine"})["wrong"]
+    assert copies.save({"draft": {**DRAFT, "method": load_method("mine", {"deltas.0.rank": 20}).document()}, "name": "mine"}) == {"saved": "mine"}
     (tmp_path / "presets" / "methods" / "bad.yaml").write_text("- 1\n", encoding="utf-8")
     assert [item["name"] for item in schema.own_methods("en")] == ["mine"]
 
 
 def test_only_what_the_page_lacks_is_sent():
-    first = turning.turn({"draft": DRAFT, "seq": 1, "language": "en", "have": {}})
+    first = knobs.turn({"draft": DRAFT, "seq": 1, "language": "en", "have": {}})
     have = {name: part[0] for name, part in first["parts"].items()}
-    again = turning.turn({"draft": {**DRAFT, "method": load_method("lora", {"deltas.0.rank": 16}).document()}, "seq": 2, "language": "en", "have": have})
+    again = knobs.turn({"draft": {**DRAFT, "method": load_method("lora", {"deltas.0.rank": 16}).document()}, "seq": 2, "language": "en", "have": have})
     assert {"costs", "figure"} <= set(again["parts"]) and "notes" not in again["parts"]
     assert again["modified"] and "LoRA" in again["near"]
-    assert turning.turn(None)["errors"] and turning.turn({"draft": [], "have": 3})["errors"]
+    assert knobs.turn(None)["errors"] and knobs.turn({"draft": [], "have": 3})["errors"]
 
 
 def test_a_schedule_says_where_it_starts_and_ends():
-    found = answering.answer({**DRAFT, "method": "diff-pruning"})
+    found = assessment.answer({**DRAFT, "method": "diff-pruning"})
     assert "lab-after" in views_bench.costs(found, "en") and found.count.final < found.count.trainable

@@ -13,8 +13,8 @@ import urllib.request
 import pytest
 from ui_support import serving
 
-from lab.ui import watching
-from lab.ui.watching import Seen, _plainly, _Watched
+from lab.ui.shell import poll
+from lab.ui.shell.poll import Seen, _plainly, _Watched
 
 SPEC = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora"}
 
@@ -25,8 +25,8 @@ def store(tmp_path, monkeypatch):
     from lab.runs import Home, Queue
 
     queue = Queue(Home(tmp_path / "home"), count=1)
-    monkeypatch.setattr(watching, "default", lambda: queue)
-    monkeypatch.setattr(watching, "STORE", watching._Steady())
+    monkeypatch.setattr(poll, "default", lambda: queue)
+    monkeypatch.setattr(poll, "STORE", poll._Steady())
     return queue.store
 
 

@@ -115,8 +115,8 @@ def fetch(arguments: Namespace) -> Answer:
 
 def serve(arguments: Namespace) -> Answer:
     """The web app, until interrupted."""
-    from lab.ui.serving import read
-    from lab.ui.serving import serve as open_pages
+    from lab.ui.serve import read
+    from lab.ui.serve import serve as open_pages
 
     try:
         open_pages(read(arguments))

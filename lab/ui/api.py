@@ -9,7 +9,7 @@ import gradio as gr
 from lab.design.plain.refusal import Refusal
 from lab.runs import Run, default
 from lab.runs.home import check_id
-from lab.ui import packing
+from lab.ui.export import packer
 from lab.verbs import check
 
 MOST = 50  # runs side by side
@@ -55,7 +55,7 @@ def summary(run: Run) -> dict:
 
 def compare(runs: list[str]) -> dict:
     """Up to 50 runs side by side: {"runs": [as in status], "differences": {setting: [value per run]}}."""
-    from lab.ui.reading import differences
+    from lab.ui.shell.run_facts import differences
 
     try:
         if not isinstance(runs, list):
@@ -74,6 +74,6 @@ def export(run: Any, format: Any = "peft", adapter: Any = "best") -> str:
     format: peft, peft-lora, merged, lab, config, ...; adapter: best or final.
     """
     try:
-        return str(packing.PACKER.make(run, format or "peft", adapter or "best").zip())
+        return str(packer.PACKER.make(run, format or "peft", adapter or "best").zip())
     except Refusal as problem:
         raise gr.Error(problem.sentence, print_exception=False) from None

@@ -1,6 +1,6 @@
 """Which files of this machine somebody in the web app may name: those under LAB_HOME and under the folders in LAB_DATA.
 
-The app sets LAB_PATHS=closed for itself (lab.ui.serving), and every path in a model or a task is checked here. The terminal and
+The app sets LAB_PATHS=closed for itself (lab.ui.serve), and every path in a model or a task is checked here. The terminal and
 notebooks are not bounded: who types there can read the files anyway. `--open-paths` leaves the app unbounded too, which is refused
 together with a password or a shared address.
 """

@@ -1,0 +1,1 @@
+"""Bench: the draft of a design, its knobs, figure, equation, count and costs."""

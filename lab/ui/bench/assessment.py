@@ -1,0 +1,205 @@
+"""What the bench answers to a turned knob: count, problems, equation, figure. It asks the design room and puts the answers together."""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from lab.design.body.anatomy import Anatomy, anatomy
+from lab.design.figure import equation
+from lab.design.method.count import Count, count_on
+from lab.design.method.delta import Delta, Method
+from lab.design.method.named import method_of
+from lab.design.method.nearest import nearest
+from lab.design.method.rules import problems
+from lab.design.method.settling import with_composition, with_form, with_group
+from lab.design.plain.options import validate
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue
+from lab.design.space import COMPOSITIONS, REPRESENTATIONS, SETS
+from lab.design.spec.run import RunSpec, spec_of
+from lab.models import locate, resolve
+from lab.tasks import resolve as resolve_task
+from lab.ui.words.table import TABLE, say
+from lab.verbs import check
+
+GROUPS = {"schedule": ("adalora", "aflora", "lamda"), "allocation": ("energy",)}
+
+
+@dataclass
+class Answer:
+    """What is known about a draft. `errors` are (path in the draft, sentence)."""
+
+    draft: dict[str, Any]
+    document: dict[str, Any] | None = None  # the draft as the server changed it, None where it did not
+    method: Method | None = None
+    body: Anatomy | None = None
+    count: Count | None = None
+    place: str = ""
+    present: bool = True
+    modified: bool = False
+    errors: list[tuple[str, str]] = field(default_factory=list)
+    reasons: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def answer(draft: dict[str, Any]) -> Answer:
+    """Everything about a draft of the bench. Never raises for bad input: that is in `errors`."""
+    draft = {key: value for key, value in draft.items() if key != "seq"}
+    changed = str(draft.pop("changed", "") or "")
+    found = Answer(draft)
+    try:
+        found.document = _settled(draft, changed)
+        found.draft = found.document or draft
+        found.method = validate(Method, found.draft.get("method"), "method.")
+    except Refusal as problem:
+        found.errors.append((problem.field or "method", problem.sentence))
+    except (LookupError, TypeError, ValueError, AttributeError):  # a draft that no knob of ours could have made
+        found.errors.append(("method", "This is not a design: choose a method to start from."))
+    spec = _model(found)
+    if found.method:
+        found.modified = _modified(found.method)
+        found.errors += [("method." + problem.field, problem.sentence) for problem in problems(found.method, found.body)]
+        found.reasons = _reasons(found.method, found.draft["model"] if found.body else "")
+        if not found.errors and spec and spec.inventory:
+            found.count = count_on(found.method, found.body, spec.inventory)
+    _rest(found)
+    return found
+
+
+def _settled(draft: dict[str, Any], changed: str) -> dict[str, Any] | None:
+    """A preset's name becomes its document; a changed form or composition takes along what depends on it."""
+    method = draft.get("method")
+    if isinstance(method, str):
+        return {**draft, "method": method_of(method).document()}
+    if changed == "run":
+        return dict(draft)
+    parts = changed.split(".")
+    if parts[:2] == ["method", "deltas"] and len(parts) == 4 and parts[3] in ("form", "composition", "schedule", "allocation"):
+        deltas = list(method["deltas"])
+        delta, field = deltas[int(parts[2])], parts[3]
+        if field in ("form", "composition"):
+            deltas[int(parts[2])] = (with_form if field == "form" else with_composition)(delta, str(delta[field]))
+        else:
+            deltas[int(parts[2])] = with_group(delta, field, str((delta.get(field) or {}).get("name", "")))
+        return {**draft, "method": {**method, "deltas": deltas}}
+    return None
+
+
+def _model(found: Answer) -> Any:
+    try:
+        spec = resolve(str(found.draft.get("model", "")))
+        place = locate(spec)
+        found.place, found.present = place.words, place.kind not in ("absent", "hub")
+        found.body = anatomy(spec.config)
+        return spec
+    except Refusal as problem:
+        found.errors.append(("model", problem.sentence))
+        return None
+
+
+def _modified(method: Method) -> bool:
+    if not method.preset:
+        return True
+    try:
+        return (_preset if method.preset in catalogue.names("methods") else method_of)(method.preset) != method
+    except Refusal:
+        return True
+
+
+@functools.lru_cache(maxsize=128)
+def _preset(name: str) -> Method:
+    return method_of(name)
+
+
+def _rest(found: Answer) -> None:
+    """Task, training and seed, checked by the spec itself."""
+    try:
+        stand_in = found.method or _preset("lora")
+        spec_of({**{k: v for k, v in found.draft.items() if k in RunSpec.model_fields}, "method": stand_in})
+    except Refusal as problem:
+        found.errors.append((problem.field, problem.sentence))
+    task = found.draft.get("task")
+    if isinstance(task, str) and task not in catalogue.names("tasks"):
+        try:
+            resolve_task(task)
+        except Refusal as problem:
+            found.errors.append(("task", problem.sentence))
+
+
+def _reasons(method: Method, model: str) -> dict[str, dict[str, str]]:
+    """{path: {choice: why it cannot be chosen}} for every choice of every delta."""
+    found: dict[str, dict[str, str]] = {}
+    for index, delta in enumerate(method.deltas):
+        for name, choices in _delta_reasons(delta.model_dump_json(), model).items():
+            found[f"method.deltas.{index}.{name}"] = choices
+    return found
+
+
+@functools.lru_cache(maxsize=512)
+def _delta_reasons(delta_json: str, model: str) -> dict[str, dict[str, str]]:
+    delta = json.loads(delta_json)
+    body = anatomy(resolve(model).config) if model else None
+    candidates = {"composition": COMPOSITIONS, "norm": ("none", "in", "out"), "x": ("auto", "normed", "residual", "projection"),
+                  "insertion": ("parallel", "sequential"), "nonlinearity": get_args(Delta.model_fields["nonlinearity"].annotation)}  # fmt: skip
+    found: dict[str, dict[str, str]] = {}
+    for name, choices in candidates.items():
+        for choice in choices:
+            changed = with_composition(delta, choice) if name == "composition" else {**delta, name: choice}
+            if choice != delta[name] and (why := _objection(changed, name, body)):
+                found.setdefault(name, {})[choice] = why
+    for name, kinds in GROUPS.items():
+        for choice in kinds:
+            if choice != (delta[name] or {}).get("name") and (why := _objection(with_group(delta, name, choice), name, body)):
+                found.setdefault(name, {})[choice] = why
+    for choice in (*REPRESENTATIONS, *SETS):
+        if choice in delta["at"]:
+            continue
+        inside = next((one for one in delta["at"] if choice in SETS.get(one, ())), "")
+        if why := f"{inside} takes {choice} in already." if inside else _objection({**delta, "at": [choice]}, "at", body):
+            found.setdefault("at", {})[choice] = why
+    return found
+
+
+def _objection(delta: dict[str, Any], name: str, body: Anatomy | None) -> str:
+    try:
+        tried = Method(deltas=[Delta.model_validate(delta)])
+    except ValueError:
+        return ""
+    return next((problem.sentence for problem in problems(tried, body) if problem.field == f"deltas.0.{name}"), "")
+
+
+def equations(method: Method, body: Anatomy | None = None) -> str:
+    """The method's equations on a model as Markdown with display LaTeX."""
+    return "\n\n".join(f"$${line}$$" for line in equation.latex(method, body))
+
+
+def near(method: Method, language: str) -> str:
+    """A sentence on the named method that is nearest, and the step that leads there."""
+    found = nearest(method)[0]
+    if not found.steps:
+        return say(language, "near.same", name=found.name)
+    words = [TABLE.get(f"dimension.{step.dimension}", [step.dimension] * 2)[language == "zh"] for step in found.steps]
+    if len(found.steps) == 1 and found.steps[0].before and found.steps[0].after:
+        return say(language, "near.step", name=found.name, dimension=words[0], before=found.steps[0].before, after=found.steps[0].after)
+    joined = ("、" if language == "zh" else ", ").join(dict.fromkeys(words))
+    return say(language, "near.steps", name=found.name, count=len(words), dimensions=joined)
+
+
+def spec_for(draft: dict[str, Any]) -> RunSpec:
+    """The spec of a draft, as it can be launched here. Raises the first `Refusal`, with its field as a path in the draft."""
+    return check(design_of(draft))
+
+
+def design_of(draft: dict[str, Any]) -> RunSpec:
+    """The spec of a draft, whether or not its model's weights and its data are on this machine: enough to say what it costs. Raises as `spec_for`."""
+    found = answer(draft)
+    for path, sentence in found.errors:
+        raise Refusal(sentence, path)
+    return spec_of({key: value for key, value in found.draft.items() if key in RunSpec.model_fields})
+
+
+def launch_document(draft: dict[str, Any]) -> dict[str, Any]:
+    """The frozen spec of a draft, as it is launched. Raises as `spec_for`."""
+    return spec_for(draft).document()

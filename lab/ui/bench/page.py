@@ -1,0 +1,113 @@
+"""Bench: pick a model, a task and a method, turn its dimensions, see what that means and costs, launch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from lab.design.plain.refusal import Refusal
+from lab.runs import default
+from lab.ui.bench import assessment
+from lab.ui.bench.copies import save, write
+from lab.ui.bench.cost_curves import BATCHES, PRESETS, counts, point
+from lab.ui.bench.knobs import told, turn
+from lab.ui.bench.schema import schema
+from lab.ui.shell.lanes import PLANS
+from lab.ui.shell.markup import esc
+from lab.ui.shell.planner import announce, busy, plan
+from lab.ui.shell.run_facts import text
+from lab.ui.words.refusals import refused
+from lab.ui.words.table import LANGUAGES, language_of, say
+
+QUICK = ("lora", "adapter-parallel-scaled")
+DOLLARS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def build(demo: gr.Blocks) -> None:
+    """Lay out the page and connect it."""
+    both = {language: text(schema(language)) for language in LANGUAGES}
+    with gr.Row(elem_classes="lab-bench", equal_height=False):
+        with gr.Column(elem_classes="lab-left", min_width=0):
+            knobs = gr.HTML(
+                value=None, html_template="", js_on_load="Lab.knobs(element, props, Lab.served(server))",
+                schemas=both, server_functions=[turn], apply_default_css=False, elem_id="knobs",
+            )  # fmt: skip
+        with gr.Column(elem_classes="lab-middle", min_width=0):
+            part("figure", "lab-card lab-figure")
+            formula = gr.Markdown(latex_delimiters=DOLLARS, elem_classes="lab-card lab-equation", elem_id="equation")
+            row = gr.Markdown(latex_delimiters=DOLLARS, elem_classes="lab-card lab-row1", elem_id="table1")
+            part("notes", "lab-card lab-notes")
+        with gr.Column(elem_classes="lab-right", min_width=0):
+            part("costs", "lab-card lab-costs")
+            gr.HTML(html_template="", js_on_load="Lab.memory(element, Lab.served(server))", server_functions=[PLANS(plan, busy, announce)], elem_classes="lab-card lab-memory", elem_id="memory", apply_default_css=False)
+            with gr.Row(elem_classes="lab-launch", equal_height=True):
+                launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch", min_width=0)
+                enqueue = gr.Button(gr.I18n()("native.enqueue"), elem_id="enqueue", min_width=0)
+            gr.HTML(html_template="", js_on_load="Lab.tools(element, Lab.served(server))", server_functions=[write, save], elem_id="tools", apply_default_css=False)
+            quick = gr.Button(gr.I18n()("native.quick"), elem_id="quick")
+            advice = gr.HTML(elem_classes="lab-advice", elem_id="advice", apply_default_css=False)
+            gr.HTML(html_template="", js_on_load="Lab.costCurves(element, props, Lab.served(server))", server_functions=[PLANS(point, lambda words: {"wrong": words}), counts],
+                    methods=list(PRESETS), batches=list(BATCHES), elem_classes="lab-card", elem_id="cost-curves", apply_default_css=False)  # fmt: skip
+    answers = gr.HTML(html_template="", js_on_load="Lab.answers(element, props, watch)", elem_classes="lab-unseen")
+    going = gr.HTML(html_template="", js_on_load="Lab.going(element, props, watch)", elem_classes="lab-unseen")
+    texts = gr.HTML(html_template="", js_on_load="Lab.formulas(element, props)", elem_classes="lab-unseen")
+    texts.change(None, [texts], [formula, row], js="(texts) => [texts.equation || '', texts.table || '']", **QUIET)
+    launch.click(launch_draft, [knobs], [going, advice, answers], trigger_mode="once", **QUIET)
+    enqueue.click(enqueue_draft, [knobs], [advice, answers], trigger_mode="once", **QUIET)
+    quick.click(quick_start, None, [going, advice], trigger_mode="once", **QUIET)
+    demo.load(explain, None, [advice], **QUIET)
+
+
+def part(name: str, css: str) -> gr.HTML:
+    """A place of the page that `knobs.turn` fills by its name."""
+    return gr.HTML(html_template="", js_on_load=f"Lab.part(element, {name!r})", elem_classes=css, elem_id=name, apply_default_css=False)
+
+
+def launch_draft(draft: dict[str, Any] | None, request: gr.Request) -> list[Any]:
+    """Launch what the knobs say and go to its run; or say at the field what is wrong, with nothing lost."""
+    try:
+        run = default().launch(assessment.launch_document(draft or {}))
+    except Refusal as problem:
+        return [gr.skip(), *_refused(draft or {}, problem, request)]
+    return [{"to": f"runs?run={run}"}, _advice(say(language_of(request), "launched")), gr.skip()]
+
+
+def enqueue_draft(draft: dict[str, Any] | None, request: gr.Request) -> list[Any]:
+    """Queue what the knobs say and stay here, to turn them on and queue the next."""
+    try:
+        run = default().store.get(default().launch(assessment.launch_document(draft or {})))
+    except Refusal as problem:
+        return _refused(draft or {}, problem, request)
+    language, waiting = language_of(request), len(default().store.list(["queued"], specs=False))
+    link = f'<a href="runs?run={esc(run.id)}">{esc(run.name)}</a>'
+    return [f'<p role="status">{esc(say(language, "bench.queued", n=waiting)).replace("{name}", link)}</p>', gr.skip()]
+
+
+def _refused(draft: dict[str, Any], problem: Refusal, request: gr.Request) -> list[Any]:
+    """The sentence beside the buttons and at its field."""
+    found = assessment.answer(draft)
+    if not found.errors:
+        found.errors.append((problem.field, problem.sentence))
+    return [_advice(refused(language_of(request), problem), "wrong"), {**told(found, language_of(request)), "again": id(problem)}]
+
+
+def quick_start(request: gr.Request) -> list[Any]:
+    """Launch the two runs of the quick start and go to them side by side."""
+    try:
+        documents = [assessment.launch_document({"model": "minilm-l6", "task": "sentiment-rt", "method": method, "training": {"steps": 150}, "seed": 0,
+                                                "name": "", "tags": ["quick start"]}) for method in QUICK]  # fmt: skip
+        runs = default().launch_all([{"document": document} for document in documents])
+    except Refusal as problem:
+        return [gr.skip(), _advice(refused(language_of(request), problem), "wrong")]
+    return [{"to": "compare?runs=" + ",".join(runs)}, _advice(say(language_of(request), "launched"))]
+
+
+def explain(request: gr.Request) -> str:
+    """What the two buttons do."""
+    return _advice(say(language_of(request), "bench.quick.help"))
+
+
+def _advice(sentence: str, css: str = "") -> str:
+    return f'<p class="{css}" role="status">{esc(sentence)}</p>'

@@ -1,0 +1,127 @@
+"""What the bench's knobs are drawn from: the option declarations, the forms, the words of the dimensions, and the presets there are."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict
+from typing import Any, get_args
+
+from lab.design.method import named
+from lab.design.method.delta import Delta
+from lab.design.method.forms import FORMS
+from lab.design.method.schedules import EnergyAllocation, Schedule, Selection
+from lab.design.plain.options import OptionField, fields
+from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue, own
+from lab.design.space import COMPOSITIONS, INSERTIONS, KINDS, REPRESENTATIONS, SET_WORDS, SETS, StackName
+from lab.design.spec.run import RunSpec, Training
+from lab.ui.words.table import TABLE, of_preset
+
+MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "scale_start", "alpha", "rank_scaling", "nonlinearity", "init", "layers", "stacks")
+OWN = ("biases", "core", "vectors", "alpha", "rank_scaling", "encoder", "encoder_width", "positions", "token_positions", "text", "inner_dropout")  # only some forms understand these
+TRAINING_MAIN = ("steps", "lr", "batch_size")
+LOGARITHMIC = ("rank",)
+GROUPS = {"schedule": get_args(get_args(Schedule)[0]), "allocation": (EnergyAllocation,)}
+
+
+def start() -> dict[str, Any]:
+    """What the bench shows to somebody who comes for the first time."""
+    return {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 150}, "seed": 0, "name": "", "tags": []}
+
+
+@functools.lru_cache(maxsize=2)
+def schema(language: str = "en") -> dict[str, Any]:
+    """Everything that bench/knobs.js needs to draw the form."""
+    return {
+        "start": start(),
+        "models": [_model(name, language) for name in catalogue.names("models")],
+        "tasks": sorted((_task(name, language) for name in catalogue.names("tasks")), key=lambda item: item["group"]),
+        "methods": sorted((_method(name, language) for name in catalogue.names("methods")), key=lambda item: list(KINDS).index(item["kind"])),
+        "delta": [_field(field) for field in fields(Delta) if not field.path.startswith(("schedule", "allocation"))],
+        "training": [_field(field) for field in fields(Training)],
+        "identity": [_field(field) for field in fields(RunSpec) if field.path in ("seed", "name")],
+        "main": MAIN, "own": OWN, "training_main": TRAINING_MAIN,
+        "forms": {name: _form(form) for name, form in FORMS.items()},
+        "words": _dimension_words(), "sets": SETS,
+        "selections": {kind.model_fields["what"].default: {"fields": [_field(f, kind.model_fields["what"].default) for f in fields(kind) if f.path != "what"]}
+                       for kind in get_args(get_args(Selection)[0])},
+        "groups": {name: {one.model_fields["name"].default: {"label": TABLE[f"group.{one.model_fields['name'].default}"], "fields": [_field(f, one.model_fields["name"].default) for f in fields(one) if f.path != "name"]}
+                          for one in kinds} for name, kinds in GROUPS.items()},
+        "fresh": Delta(at=["ffn.out"], form="bottleneck", rank=16).model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def _said(language: str, key: str) -> str:
+    return TABLE[key][language == "zh"] if key in TABLE else key.rsplit(".", 1)[-1]
+
+
+def _field(field: OptionField, group: str = "") -> dict[str, Any]:
+    """A field with its Chinese words: those of its own group first (`help.adalora.start`), else those of its path."""
+    several = {"at": (*REPRESENTATIONS, *SETS), "stacks": get_args(StackName)}.get(field.path, ())
+    chinese = lambda what: TABLE.get(f"{what}.{group}.{field.path}", TABLE.get(f"{what}.{field.path}", ["", ""]))[1]  # noqa: E731
+    return {
+        **asdict(field), "default": _plain(field.default), "choices": several or field.choices, "several": bool(several),
+        "log": field.path in LOGARITHMIC, "help_zh": chinese("help") or field.help,
+        "zh": field.zh or chinese("label"),
+    }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else None
+
+
+def _form(form: Any) -> dict[str, Any]:
+    kept = ("label", "label_zh", "help", "rank_label", "rank_symbol", "compositions", "nonlinearities", "insertions", "inits", "options", "has_rank")
+    return {name: getattr(form, name) for name in kept}
+
+
+def _dimension_words() -> dict[str, dict[str, list[str]]]:
+    """{field: {value: [English, Chinese, help, Chinese help]}} for the values of the dimensions."""
+    groups = {"composition": COMPOSITIONS, "insertion": INSERTIONS, "at": {**REPRESENTATIONS, **SET_WORDS}}
+    words = {field: {} for field in (*groups, "stacks", "nonlinearity", "init")}
+    for field, group in groups.items():
+        for name, word in group.items():
+            shown = TABLE.get(f"{field}.{name}", [name, name])
+            words[field][name] = [shown[0], shown[1], word.help, word.help_zh or word.help]
+    for field in ("stacks", "nonlinearity"):
+        for key in (key for key in TABLE if key.startswith(f"{field}.")):
+            words[field][key.split(".", 1)[1]] = [*TABLE[key], "", ""]
+    return words
+
+
+def _model(name: str, language: str) -> dict[str, str]:
+    document = catalogue.read("models", name)
+    return {"name": name, "title": document.get("title", name), "kind": document["kind"], "group": _said(language, f"kind.{document['kind']}"), "help": of_preset(language, "models", name, document.get("description", ""))}
+
+
+def _task(name: str, language: str) -> dict[str, str]:
+    document = catalogue.read("tasks", name)
+    return {"name": name, "title": document.get("title") or name, "group": _said(language, f"family.{document['family']}"), "help": of_preset(language, "tasks", name, document.get("description", ""))}
+
+
+def own_methods(language: str) -> list[dict[str, str]]:
+    """The lab's own presets, as the picker shows them; a file that cannot be read is left out."""
+    found = []
+    for name in own.names("methods"):
+        try:
+            found.append({**_method(name, language), "group": _said(language, "method.own")})
+        except (Refusal, AttributeError):
+            continue
+    return found
+
+
+def own_tasks(language: str) -> list[dict[str, str]]:
+    """The imported tasks, as the picker shows them; one that cannot be read is left out."""
+    found = []
+    for name in own.names("tasks"):
+        try:
+            found.append({**_task(name, language), "group": _said(language, "task.own")})
+        except (Refusal, LookupError, AttributeError):
+            continue
+    return found
+
+
+def _method(name: str, language: str) -> dict[str, str]:
+    document = catalogue.read("methods", name)
+    method = named.method_of(name)
+    return {"name": name, "title": document.get("name", name), "kind": method.kind, "group": _said(language, f"method.{method.kind}"), "help": of_preset(language, "methods", name, document.get("summary", ""))}

@@ -1,0 +1,120 @@
+"""Parallel coordinates of several runs: an axis for each setting that varies and for each outcome, a line for each run.
+
+Everything that a drawing needs is decided here; compare/parallel.js draws it to be brushed, `drawing` draws it for the report.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lab.design.plain import numbers
+from lab.runs import Run
+from lab.ui.shell import comparison, run_facts
+from lab.ui.shell.markup import esc
+from lab.ui.words.table import metric_name, say
+
+OUTCOMES = (("trainable", "chart.trainable", ""), ("peak_bytes", "fact.peak", "B"), ("seconds", "fact.time", " s"))  # of a result, its words, its unit
+MOST_AXES = 8  # of settings
+MOST_TICKS = 5
+NEAREST = 0.055  # of an axis: ticks that stand nearer would be written over each other
+TOP, TALL, LOW, SIDE, APART, LETTERS = 46, 260, 22, 112, 124, 16
+HALO = 'paint-order="stroke" stroke="#fff" stroke-width="5" stroke-linejoin="round"'  # so that no line crosses a value out
+
+
+def parallel(runs: list[Run], language: str) -> dict[str, Any]:
+    """{"axes": [settings that vary, then outcomes], "lines": [{"id", "label", "colour"}]}, in the runs' order.
+
+    An axis has {"id", "title", "good": "low", "high" or "", "at": where each run stands, 0 at the bottom to 1 at the top,
+    "shown": its value as text, "ticks": [[at, text, exact text]]}; None and – where a run has no value. A number's axis is
+    logarithmic where its values span a factor of 20 or more.
+    """
+    axes = [_axis(path, path.removeprefix("method.").removeprefix("training."), values) for path, values in list(comparison.varying(runs).items())[:MOST_AXES]]
+    for field, words, unit in OUTCOMES:
+        axes.append(_axis(field, say(language, words), [run.result.get(field) for run in runs], unit, "low"))
+    metric = comparison.metric_of(runs)
+    judged = [found[1] if (found := run_facts.best(run)) and found[0] == metric else None for run in runs]
+    axes.append(_axis("metric", metric_name(language, metric), judged, "", "low" if comparison.less(metric) else "high"))
+    lines = [{"id": run.id, "label": run.name or run.id, "colour": run_facts.colour(run)} for run in runs]
+    return {"axes": [axis for axis in axes if any(at is not None for at in axis["at"])], "lines": lines}
+
+
+def _axis(name: str, title: str, values: list[Any], unit: str = "", good: str = "") -> dict[str, Any]:
+    about = {"id": name, "title": title, "good": good}
+    told = [value for value in values if value is not None]
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) for value in told):
+        return {**about, **_numbers(values, sorted(set(told)), unit, whole=name == "seed")}
+    words = [_words(value) for value in values]
+    choices = list(dict.fromkeys(words))
+    place = {word: index / (len(choices) - 1) if len(choices) > 1 else 0.5 for index, word in enumerate(choices)}
+    return {**about, "at": [place[word] for word in words], "shown": words, "ticks": [[place[word], word, word] for word in choices]}
+
+
+def _numbers(values: list[Any], told: list[float], unit: str, whole: bool) -> dict[str, Any]:
+    log = bool(told) and told[0] > 0 and told[-1] >= 20 * told[0]
+    at = math.log10 if log else float
+    low, wide = (at(told[0]), at(told[-1]) - at(told[0])) if told else (0.0, 0.0)
+    place = lambda value: (at(value) - low) / wide if wide else 0.5  # noqa: E731
+    marks = told
+    if len(told) > MOST_TICKS:
+        marks = [10 ** (low + share * wide) if log else low + share * wide for share in (0, 0.25, 0.5, 0.75, 1)]
+    texts = _apart(sorted({*told, *marks}), unit, whole)
+    ticks = _spread([[place(mark), texts[mark], numbers.number(mark, 6)] for mark in marks])
+    return {"at": [None if value is None else place(value) for value in values],
+            "shown": [numbers.UNKNOWN if value is None else texts[value] for value in values], "ticks": ticks}  # fmt: skip
+
+
+def _apart(values: list[float], unit: str, whole: bool) -> dict[float, str]:
+    """Each value as text, with as many digits as it takes to tell different values apart."""
+    show = {"B": numbers.memory, " s": lambda value, digits: numbers.duration(value)}.get(unit, (lambda value, digits: str(value)) if whole else numbers.number)
+    for digits in (3, 4, 5, 6):
+        texts = {value: show(value, digits) for value in values}
+        if len(set(texts.values())) == len(values):
+            break
+    return texts
+
+
+def _spread(ticks: list[list[Any]]) -> list[list[Any]]:
+    """The ticks that can be written below each other: the lowest, and of the others those that leave room, the highest among them."""
+    kept = ticks[:1]
+    for tick in ticks[1:]:
+        if tick[0] - kept[-1][0] >= NEAREST:
+            kept.append(tick)
+        elif tick is ticks[-1] and len(kept) > 1:
+            kept[-1] = tick
+    return kept
+
+
+def _words(value: Any) -> str:
+    return numbers.UNKNOWN if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def drawing(value: dict[str, Any], tints: list[str], language: str) -> str:
+    """The lines as one still SVG, "" where there are not two runs and two axes to draw. `tints`: a colour per line."""
+    axes, lines = value["axes"], value["lines"]
+    if len(axes) < 2 or len(lines) < 2:
+        return ""
+    wide = 2 * SIDE + (len(axes) - 1) * APART
+    across = lambda index: SIDE + index * APART  # noqa: E731
+    down = lambda share: TOP + (1 - share) * TALL  # noqa: E731
+    parts = []
+    for index, (line, tint) in enumerate(zip(lines, tints, strict=True)):
+        path, open_ = "", False
+        for place, axis in enumerate(axes):
+            at = axis["at"][index]
+            path += "" if at is None else f"{'L' if open_ else 'M'}{across(place)} {down(at):.1f}{'' if open_ else 'h0'}"
+            open_ = at is not None
+        about = "\n".join([line["label"], *(f"{axis['title']}: {axis['shown'][index]}" for axis in axes)])
+        parts.append(f'<path d="{path}" fill="none" stroke="{tint}" stroke-width="1.8" stroke-opacity="0.8" stroke-linejoin="round" stroke-linecap="round"><title>{esc(about)}</title></path>')
+    for place, axis in enumerate(axes):
+        x = across(place)
+        parts.append(f'<line x1="{x}" x2="{x}" y1="{TOP}" y2="{TOP + TALL}" stroke="{"#c2571a" if axis["good"] else "#64748b"}"/>'
+                     f'<text x="{x}" y="16" text-anchor="middle">{esc(_clipped(axis["title"]))}<title>{esc(axis["title"])}</title></text>')  # fmt: skip
+        parts.append(f'<text x="{x}" y="31" text-anchor="middle">{esc(say(language, "compare.good." + axis["good"]))}</text>' if axis["good"] else "")
+        beside = f'x="{x + 7}"' if place else f'x="{x - 7}" text-anchor="end"'  # on the side of the first axis where no lines are
+        parts += [f'<text {beside} {HALO} y="{down(at) + 4:.1f}">{esc(_clipped(text))}<title>{esc(exact)}</title></text>' for at, text, exact in axis["ticks"]]
+    return f'<svg viewBox="0 0 {wide} {TOP + TALL + LOW}" width="{wide}" height="{TOP + TALL + LOW}">{"".join(parts)}</svg>'
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"

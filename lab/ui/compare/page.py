@@ -1,0 +1,79 @@
+"""Compare: pick runs, see their curves over each other, a table of results and one of what differs. The address keeps the choice."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gradio as gr
+
+from lab.runs import Run, default
+from lab.ui.compare import coordinates, report, views
+from lab.ui.shell import charts, comparison, run_facts, run_list
+from lab.ui.shell.poll import Answer, Seen, watched
+from lab.ui.words.table import language_of
+
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+MOST = 50
+
+
+def build(demo: gr.Blocks) -> None:
+    """Lay out the page and connect it."""
+    gr.HTML(html_template="", js_on_load="Lab.watching('compare', Lab.picked)", elem_classes="lab-unseen")
+    with gr.Row(elem_classes="lab-runs", equal_height=False):
+        with gr.Column(elem_classes="lab-side", min_width=0):
+            gr.HTML(html_template="", js_on_load="Lab.picker(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="picker")
+        with gr.Column(elem_classes="lab-detail", min_width=0):
+            tools = gr.HTML(html_template="", js_on_load="Lab.comparing(element, trigger, ['csv', 'report'])", apply_default_css=False, elem_classes="lab-tools", elem_id="compare-tools")
+            gr.HTML(html_template="", js_on_load="Lab.shown(element, 'results'); Lab.emitting(element); Lab.sortable(element, Lab.fed('results')[1])", apply_default_css=False, elem_classes="lab-card", elem_id="results")
+            gr.HTML(html_template="", js_on_load="Lab.charts(element, ...Lab.fed('charts'))", apply_default_css=False, elem_id="compare-charts")
+            gr.HTML(html_template="", js_on_load="Lab.parallel(element, ...Lab.fed('lines'))", apply_default_css=False, elem_classes="lab-card", elem_id="parallel")
+            gr.HTML(html_template="", js_on_load="Lab.shown(element, 'settings')", apply_default_css=False, elem_classes="lab-card", elem_id="settings")
+    saving = gr.HTML(html_template="", js_on_load="Lab.saving(element, props, watch)", elem_classes="lab-unseen")
+    tools.csv(take_csv, None, [saving], **QUIET)
+    tools.report(take_report, None, [saving], **QUIET)
+
+
+@watched("compare")
+def look(picked: dict[str, Any], seen: Seen, language: str) -> Answer:
+    """What has changed of the list and of the picked runs. The mark: "print of the order/run:version,…"."""
+    order, _, known = seen.mark.partition("/")
+    told, printed = run_list.news(seen.before, order)
+    found = _runs(picked)
+    parts = {"rows": {**told, "picked": [run.id for run in found]}}
+    chosen = ",".join(f"{run.id}:{run.version}" for run in found)
+    if seen.before is not None and known == chosen and not seen.chose:
+        return parts, f"{printed}/{chosen}"
+    if not found:
+        return {**parts, "results": views.nothing(language, default().store.counts()), "charts": None, "lines": None, "settings": ""}, f"{printed}/"
+    same = not seen.chose and [part.partition(":")[0] for part in known.split(",")] == [run.id for run in found]  # specs are frozen
+    settings = {} if same else {"settings": views.settings(found, language, _option(picked, "settings", ("differing", "all")) == "all")}
+    drawn = {"results": views.results(found, language), "charts": _charts(found, picked), "lines": coordinates.parallel(found, language)}
+    return {**parts, **drawn, **settings}, f"{printed}/{chosen}"
+
+
+def _option(picked: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
+    asked = picked.get(name)
+    return asked if asked in choices else choices[0]
+
+
+def _charts(found: list[Run], picked: dict[str, Any]) -> dict[str, Any]:
+    return charts.of_runs(found, _option(picked, "along", comparison.AXES), _option(picked, "group", ("no", "yes")) == "yes",
+                          _option(picked, "papers", ("yes", "no")) == "yes")  # fmt: skip
+
+
+def take_csv(event: gr.EventData) -> dict[str, Any]:
+    """The table as a file."""
+    return {"name": "comparison.csv", "type": "text/csv", "text": comparison.as_csv(_runs(event._data)), "again": time.time()}
+
+
+def take_report(event: gr.EventData, request: gr.Request) -> dict[str, Any]:
+    """The comparison as one HTML file."""
+    picked = event._data if isinstance(event._data, dict) else {}
+    found = _runs(picked)
+    made, language = time.strftime("%Y-%m-%d %H:%M"), language_of(request)
+    return {"name": "comparison.html", "type": "text/html", "text": report.report(found, _charts(found, picked)["charts"], language, made), "again": time.time()}
+
+
+def _runs(picked: Any) -> list[Run]:
+    return run_facts.those(picked.get("runs") if isinstance(picked, dict) else None, MOST)

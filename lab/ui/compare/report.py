@@ -1,0 +1,128 @@
+"""A comparison as one HTML file that needs nothing else: tables, curves and parallel coordinates as SVG, and every spec. No scripts in it."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from lab.design.plain import numbers
+from lab.runs import Run
+from lab.ui.compare import coordinates
+from lab.ui.shell import comparison, run_facts
+from lab.ui.shell.markup import esc
+from lab.ui.words.table import TABLE, metric_name, say
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b5509c", "#b88600", "#3a9bdc", "#7a5195", "#8c564b", "#5b7f0a", "#50606f")  # --run-N of lab.css
+WIDE, TALL, LEFT, BOTTOM = 560, 250, 64, 26
+SHOWN = {"trainable": numbers.weights, "percent": numbers.percent, "peak_bytes": numbers.memory, "seconds": numbers.duration}
+STYLE = """body{font:14px/1.45 system-ui,sans-serif;max-width:1180px;margin:24px auto;padding:0 16px;color:#18202b;background:#fff}
+h1{font-size:20px}h2{font-size:15px;margin:26px 0 8px}table{border-collapse:collapse;font-size:12.5px}td,th{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid #dce0e7;vertical-align:top;white-space:nowrap}
+.scroll{overflow-x:auto}.charts{display:flex;flex-wrap:wrap;gap:14px}figure{margin:0}figcaption{font-weight:600;font-size:13px}svg text{font:11px system-ui,sans-serif;fill:#5b6675}
+pre{background:#f5f6f8;padding:10px;font-size:12px;overflow-x:auto}.key{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:12.5px}.key i{display:inline-block;width:16px;border-top:3px solid;margin-right:6px;vertical-align:3px}"""
+
+
+def report(runs: list[Run], charts: list[dict[str, Any]], language: str, made: str) -> str:
+    """The file. `charts` as lab.ui.shell.charts makes them; `made`: when, as text."""
+    title = say(language, "report.title", n=len(runs))
+    drawn = "".join(_figure(chart, language) for chart in charts)
+    specs = "".join(f"<details><summary>{esc(run.name or run.id)} ({esc(run.id)})</summary><pre>{esc(run_facts.spec_yaml(run))}</pre></details>" for run in runs)
+    return (f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{esc(title)}</title>'
+            f'<style>{STYLE}</style></head><body><h1>{esc(title)}</h1><p>{esc(made)}</p><h2>{esc(say(language, "compare.results"))}</h2>{_table(comparison.table(runs))}'
+            f'<h2>{esc(say(language, "report.curves"))}</h2>{_key(runs, charts)}<div class="charts">{drawn}</div>{_parallel(runs, language)}'
+            f'<h2>{esc(say(language, "report.specs"))}</h2>{specs}</body></html>')  # fmt: skip
+
+
+def _parallel(runs: list[Run], language: str) -> str:
+    drawn = coordinates.drawing(coordinates.parallel(runs, language), [_tint(run_facts.colour(run)) for run in runs], language)
+    return drawn and f'<h2>{esc(say(language, "compare.parallel"))}</h2><div class="scroll">{drawn}</div>'
+
+
+def _key(runs: list[Run], charts: list[dict[str, Any]]) -> str:
+    """The colours of the curves, groups of runs where curves are means; of the runs where there are no curves."""
+    told = {trace["label"]: trace["colour"] for chart in charts for trace in chart["traces"]} or {run.name or run.id: run_facts.colour(run) for run in runs}
+    return '<div class="key">' + "".join(f'<span><i style="border-color:{_tint(colour)}"></i>{esc(label)}</span>' for label, colour in told.items()) + "</div>"
+
+
+def _tint(name: str) -> str:
+    found = re.search(r"\d+", name)
+    return COLOURS[int(found.group()) % len(COLOURS)] if found else COLOURS[0]
+
+
+def _table(rows: list[list[Any]]) -> str:
+    def cell(value: Any, name: str) -> str:
+        if value is None:
+            return numbers.UNKNOWN
+        if name in SHOWN and isinstance(value, (int, float)):
+            return f'<span title="{esc(value)}">{esc(SHOWN[name](value))}</span>'
+        return esc(numbers.number(value) if isinstance(value, float) else value)
+
+    heads = "".join(f"<th>{esc(name.replace('_', ' '))}</th>" for name in rows[0])
+    body = "".join("<tr>" + "".join(f"<td>{cell(value, name)}</td>" for name, value in zip(rows[0], row, strict=True)) + "</tr>" for row in rows[1:])
+    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _figure(chart: dict[str, Any], language: str) -> str:
+    name = f"chart.{chart['id']}"
+    caption = say(language, name) if name in TABLE else metric_name(language, chart["id"].removeprefix("eval_"))
+    if chart.get("scatter"):
+        caption = f"{metric_name(language, chart['metric'])} {caption}"
+    elif not chart["traces"]:
+        return ""
+    return f"<figure><figcaption>{esc(caption)}</figcaption>{_plot(chart)}</figure>"
+
+
+def _plot(chart: dict[str, Any]) -> str:
+    """A chart as SVG: curves with their deviation, or points with the front and the papers' points; x is logarithmic for points."""
+    traces, points, log = chart["traces"], chart.get("points", []), bool(chart.get("scatter"))
+    marks, front = [*chart.get("papers", []), *points], chart.get("front", [])
+    at = (lambda x: math.log10(x)) if log else (lambda x: x)  # noqa: E731
+    xs = [at(x) for trace in traces for x in trace["x"] if x is not None] + [at(point["x"]) for point in marks]
+    ys = [y for trace in traces for y in (*trace["y"], *trace.get("low", ()), *trace.get("high", ())) if y is not None] + [point["y"] for point in marks]
+    if not xs or not ys:
+        return ""
+    (x0, x1), (y0, y1) = _span(xs), _span(ys)
+    across = lambda x: LEFT + (at(x) - x0) / (x1 - x0) * (WIDE - LEFT - 10)  # noqa: E731
+    down = lambda y: TALL - BOTTOM - (y - y0) / (y1 - y0) * (TALL - BOTTOM - 10)  # noqa: E731
+    parts = [_rule(down(y), _said(y, "" if log else chart["id"])) for y in ticks(y0, y1)]
+    across_at = [10.0**power for power in ticks(x0, x1)] if log else ticks(x0, x1)
+    parts += [f'<text x="{across(x):.1f}" y="{TALL - 8}" text-anchor="middle">{esc(_said(x, chart["id"]) if log else numbers.number(x))}</text>' for x in across_at]
+    for trace in traces:
+        pairs = [(across(x), index) for index, x in enumerate(trace["x"]) if x is not None]
+        if "low" in trace:
+            told = [(x, trace["low"][i], trace["high"][i]) for x, i in pairs if None not in (trace["low"][i], trace["high"][i])]
+            edge = [f"{x:.1f},{down(high):.1f}" for x, _, high in told] + [f"{x:.1f},{down(low):.1f}" for x, low, _ in reversed(told)]
+            parts.append(f'<polygon points="{" ".join(edge)}" fill="{_tint(trace["colour"])}" fill-opacity="0.16"/>')
+        line = " ".join(f"{x:.1f},{down(trace['y'][i]):.1f}" for x, i in pairs if trace["y"][i] is not None)
+        dash = ' stroke-dasharray="6 4"' if trace["kind"] == "eval" else ""
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{_tint(trace["colour"])}" stroke-width="1.6"{dash}><title>{esc(trace["label"])}</title></polyline>')
+    steps = [f"{across(x):.1f},{down(y):.1f}" for (before, (x, y)) in zip([None, *front], front, strict=False) for x, y in ([(x, before[1])] if before else []) + [(x, y)]]
+    parts.append(f'<polyline points="{" ".join(steps)}" fill="none" stroke="#64748b" stroke-dasharray="2 3"/>' if len(front) > 1 else "")
+    for point in marks:
+        x, y, about = across(point["x"]), down(point["y"]), f"<title>{esc(point['label'])}</title>"
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{_tint(point["colour"])}">{about}</circle>' if "colour" in point
+                     else f'<path d="M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5-5z" fill="none" stroke="#8792a2">{about}</path>')  # fmt: skip
+    return f'<svg viewBox="0 0 {WIDE} {TALL}" width="{WIDE}" height="{TALL}">{"".join(parts)}</svg>'
+
+
+def _rule(y: float, text: str) -> str:
+    return f'<line x1="{LEFT}" x2="{WIDE - 10}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dce0e7"/><text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{esc(text)}</text>'
+
+
+def _said(value: float, chart: str) -> str:
+    kinds = {"trainable": numbers.weights, "memory": numbers.memory, "pareto_peak_bytes": numbers.memory, "pareto_seconds": numbers.duration, "pareto_percent": numbers.percent}
+    return kinds.get(chart, lambda number: numbers.number(number, 3))(value)
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers between two ends, at most `most` of them: steps of 1, 2 or 5 times a power of ten."""
+    least = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))
+    return [float(f"{index * step:.12g}") for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def _span(values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    edge = 0.04 * (high - low) or abs(high) * 0.1 or 1.0
+    return (low - edge if low < 0 or low >= edge else 0.0), high + edge

@@ -1,0 +1,111 @@
+"""Runs side by side as tables: what came out, with the best marked, and the settings in which they differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab import origins
+from lab.design.plain import numbers
+from lab.design.plain.options import fields
+from lab.design.spec.run import Origins
+from lab.runs import Run
+from lab.ui.shell import run_facts
+from lab.ui.shell.markup import duration, empty, energy, esc, memory, number, percent, state_badge, weights
+from lab.ui.words.table import TABLE, metric_name, say
+
+LESS_IS_BETTER = ("loss", "perplexity")
+
+
+def _name(run: Run) -> str:
+    return f'<a href="runs?run={run.id}" class="lab-run-name"><span class="lab-dot" style="background:{run_facts.colour(run)}"></span>{esc(run.name or run.id)}</a>'
+
+
+def _marked(values: list[float | None], less: bool) -> set[int]:
+    """Where the best of a column stands; nowhere if there is nothing to compare."""
+    told = [value for value in values if value is not None]
+    if len(told) < 2 or min(told) == max(told):
+        return set()
+    best = min(told) if less else max(told)
+    return {index for index, value in enumerate(values) if value == best}
+
+
+def _columns(found: list[Run]) -> list[tuple[str, list[float | None], bool, Any]]:
+    """(heading key or metric, a value per run, whether less is better, how it is shown)."""
+    metrics = list(dict.fromkeys(name for run in found for name in run_facts.outcome(run)))
+    columns: list[tuple[str, list[float | None], bool, Any]] = []
+    for name in metrics:
+        columns.append((name, [run_facts.outcome(run).get(name) for run in found], name.endswith(LESS_IS_BETTER), number))
+    for key, field, shown in (("chart.trainable", "trainable", lambda v: weights(int(v))), ("fact.share", "percent", percent),
+                              ("fact.peak", "peak_bytes", memory), ("fact.time", "seconds", duration)):  # fmt: skip
+        columns.append((key, [_plain(run.result.get(field)) for run in found], True, shown))
+    used = [run.result.get("energy") if isinstance(run.result.get("energy"), dict) else {} for run in found]
+    estimated = any(one.get("modelled", True) for one in used if one.get("joules"))
+    columns.append(("fact.energy.estimated" if estimated else "fact.energy", [_plain(one.get("joules")) for one in used], True, energy))
+    return [column for column in columns if any(value is not None for value in column[1])]
+
+
+def _plain(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def nothing(language: str, counts: dict[str, int]) -> str:
+    """What stands there before runs are picked: what to do, and a button that does it. `counts`: runs by state."""
+    if not sum(counts.values()):
+        return empty(language, "runs.empty")
+    button = f'<button type="button" class="lab-cta" data-emit="pick-newest">{esc(say(language, "compare.pick.newest"))}</button>'
+    return f'<div class="lab-empty"><p>{esc(say(language, "compare.empty"))}</p>{button if counts["succeeded"] > 1 else ""}</div>'
+
+
+def results(found: list[Run], language: str) -> str:
+    """The table of results: best values of each run, the best of a column with a star."""
+    columns = _columns(found)
+    heads = "".join(f"<th scope='col' class='right'>{_sorter(_heading(key, language), index + 2)}</th>" for index, (key, *_) in enumerate(columns))
+    marks = [_marked(values, less) for _, values, less, _ in columns]
+    rows = []
+    for index, run in enumerate(found):
+        cells = "".join(_cell(values[index], shown, index in mark, language) for (_, values, _, shown), mark in zip(columns, marks, strict=True))
+        rows.append(f"<tr><th scope='row'>{_name(run)}</th><td>{state_badge(run.state, language)}</td>{cells}</tr>")
+    return (f'<h3>{esc(say(language, "compare.results"))}</h3><div class="lab-scroll"><table class="lab-table lab-results"><thead><tr><th scope="col">'
+            f'{_sorter(say(language, "compare.run"), 0)}</th><th scope="col">{_sorter(say(language, "compare.state"), 1)}</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>')  # fmt: skip
+
+
+def _sorter(text: str, column: int) -> str:
+    return f'<button type="button" data-sort="{column}">{esc(text)}</button>'
+
+
+def _heading(key: str, language: str) -> str:
+    return say(language, key) if key in TABLE else metric_name(language, key)
+
+
+def _cell(value: float | None, shown: Any, best: bool, language: str) -> str:
+    if value is None:
+        return f"<td class='right'>{numbers.UNKNOWN}</td>"
+    star = f' <span class="star" title="{esc(say(language, "compare.best"))}">★</span>' if best else ""
+    return f"<td class='right{' best' if best else ''}' data-value='{value!r}'>{shown(value)}{star}</td>"
+
+
+def settings(found: list[Run], language: str, everything: bool = False) -> str:
+    """The table of settings, one row per setting: those that differ, or all."""
+    title = f'<h3>{esc(say(language, "compare.settings.all" if everything else "compare.settings"))}</h3>'
+    rows = run_facts.differences(found, everything)
+    if len(found) < 2 or not rows:
+        return title + unlike(found, language) + f'<p class="lab-muted">{esc(say(language, "compare.same"))}</p>'
+    heads = "".join(f"<th scope='col'>{_name(run)}</th>" for run in found)
+    body = "".join(f"<tr><th scope='row'><code>{esc(path)}</code></th>" + "".join(f"<td>{esc(_told(value))}</td>" for value in values) + "</tr>" for path, values in rows)
+    return f'{title}{unlike(found, language)}<div class="lab-scroll"><table class="lab-table lab-differences"><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def unlike(found: list[Run], language: str) -> str:
+    """A warning where runs that name one task or model were not made from the same data or weights."""
+    parts = origins.unlike([run.spec for run in found])
+    if not parts:
+        return ""
+    names = {field.path: field.zh if language == "zh" and field.zh else field.label for field in fields(Origins)}
+    joined = ("、" if language == "zh" else ", ").join(names[part] for part in parts)
+    return f'<p class="lab-said wrong" role="note">{esc(say(language, "compare.unlike", parts=joined))}</p>'
+
+
+def _told(value: Any) -> str:
+    if value is None:
+        return numbers.UNKNOWN
+    return ", ".join(map(str, value)) if isinstance(value, list) else numbers.number(value) if isinstance(value, float) else str(value)

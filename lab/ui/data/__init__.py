@@ -1,0 +1,1 @@
+"""Data: tasks from files of one's own."""

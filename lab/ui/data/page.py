@@ -1,0 +1,41 @@
+"""Data: make a task of a file of one's own, see what it would become first, and the tasks there are."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gradio as gr
+
+from lab.design.plain.refusal import Refusal
+from lab.ui.data import own_data
+from lab.ui.shell.lanes import FILES
+from lab.ui.words.refusals import refused
+from lab.ui.words.table import language_of
+
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def build(demo: gr.Blocks) -> None:
+    """Lay out the page and connect it."""
+    offers = {language: own_data.choices(language) for language in ("en", "zh")}
+    with gr.Row(elem_classes="lab-pair", equal_height=False):
+        with gr.Column(elem_classes="lab-narrow", min_width=0):
+            file = gr.File(label=gr.I18n()("native.file"), show_label=False, file_count="multiple", type="filepath", height=132, elem_id="data-file")
+            gr.HTML(html_template="", js_on_load="Lab.data(element, props, Lab.served(server))", server_functions=[FILES(own_data.look, own_data.none_read), FILES(own_data.keep, own_data.none_read), FILES(own_data.bring, own_data.not_brought)], offers=offers,
+                    apply_default_css=False, elem_classes="lab-card lab-form", elem_id="data-form")  # fmt: skip
+        with gr.Column(elem_classes="lab-detail", min_width=0):
+            gr.HTML(html_template="", js_on_load="Lab.dataShown(element)", apply_default_css=False, elem_classes="lab-card lab-preview", elem_id="data-preview")
+            gr.HTML(html_template="", js_on_load="Lab.dataTasks(element, Lab.served(server))", server_functions=[own_data.listing, own_data.remove],
+                    apply_default_css=False, elem_classes="lab-card", elem_id="data-tasks")  # fmt: skip
+    taken = gr.HTML(html_template="", js_on_load="Lab.dataTaken(element, props, watch)", elem_classes="lab-unseen")
+    file.upload(take, [file], [file, taken], trigger_mode="once", **QUIET)
+
+
+def take(paths: list[str] | None, request: gr.Request) -> list[Any]:
+    """Take the uploads out of gradio's folder, so that the drop area is free for the next one."""
+    try:
+        told: dict[str, Any] = {"upload": own_data.take(paths or [])}
+    except Refusal as problem:
+        told = {"wrong": refused(language_of(request), problem)}
+    return [None, {**told, "again": time.time()}]

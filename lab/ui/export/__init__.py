@@ -1,0 +1,1 @@
+"""Export: a run's adapter in every format."""

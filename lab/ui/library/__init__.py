@@ -1,0 +1,1 @@
+"""Library: methods, tables of papers, the map of the space."""

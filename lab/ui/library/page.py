@@ -1,0 +1,25 @@
+"""Library: every method as a card, and the map of which step leads from one to another."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from lab.ui.library import views
+from lab.ui.words.table import language_of
+
+DOLLARS = [{"left": "$$", "right": "$$", "display": True}]
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+
+
+def build(demo: gr.Blocks) -> None:
+    """Lay out the page and connect it."""
+    gr.HTML(html_template="", js_on_load="Lab.gallery(element)", apply_default_css=False, elem_id="library-filter", elem_classes="lab-filter")
+    chart = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="map")
+    cards = gr.Markdown(latex_delimiters=DOLLARS, sanitize_html=False, elem_id="library")  # what it shows is escaped in views
+    demo.load(show, None, [chart, cards], **QUIET)
+
+
+def show(request: gr.Request) -> list[str]:
+    """Map and cards in the reader's language."""
+    language = language_of(request)
+    return [views.chart(language), views.gallery(language)]

@@ -1,0 +1,160 @@
+"""Runs: the list with states; one run live, with its own frozen spec. The store is polled; nothing lives in the page."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import gradio as gr
+
+from lab.design.plain.refusal import Refusal
+from lab.runs import Run, default
+from lab.runs.records import check_name, check_notes, check_tags
+from lab.ui.runs import readings, run_memory, views
+from lab.ui.shell import charts, run_facts, run_list
+from lab.ui.shell.lanes import PLANS
+from lab.ui.shell.markup import esc
+from lab.ui.shell.poll import Answer, Seen, watched
+from lab.ui.words.refusals import refused
+from lab.ui.words.table import language_of, say
+from lab.verbs import duplicate as duplicate_run
+from lab.verbs import resume as resume_run
+
+QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+LOG_LINES = 200
+
+
+def build(demo: gr.Blocks) -> None:
+    """Lay out the page and connect it."""
+    native = gr.I18n()
+    gr.HTML(html_template="", js_on_load="Lab.watching('runs', Lab.chosen)", elem_classes="lab-unseen")
+    with gr.Row(elem_classes="lab-runs", equal_height=False):
+        with gr.Column(elem_classes="lab-side", min_width=0):
+            gr.HTML(html_template="", js_on_load="Lab.list(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="runs")
+        with gr.Column(elem_classes="lab-detail", min_width=0):
+            head = gr.HTML(html_template="", js_on_load="Lab.shown(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
+            said = gr.HTML(js_on_load="Lab.on('choose', () => { props.value = ''; })", apply_default_css=False, elem_id="run-said")  # what was said of one run is not said of the next
+            gr.HTML(html_template="", js_on_load="Lab.charts(element, ...Lab.fed('charts'), Lab.served(server))", server_functions=[charts.detail], apply_default_css=False, elem_id="run-charts")
+            gr.HTML(html_template="", js_on_load="Lab.runMemory(element, ...Lab.fed('memory'), Lab.served(server))", server_functions=[PLANS(run_memory.predict, lambda words: {"wrong": words})], apply_default_css=False, elem_id="run-memory")
+            with gr.Tabs(elem_id="run-tabs"):
+                with gr.Tab(native("native.readings")):
+                    gr.HTML(html_template="", js_on_load="Lab.readings(element, ...Lab.fed('maps'))", apply_default_css=False, elem_id="run-maps")
+                with gr.Tab(native("native.predictions")):
+                    gr.HTML(html_template="", js_on_load="Lab.shown(element, 'predictions')", apply_default_css=False, elem_id="run-predictions")
+                with gr.Tab(native("native.about")):
+                    about = gr.HTML(html_template="", js_on_load="Lab.about(element, ...Lab.fed('about'), trigger, 'keep')", apply_default_css=False, elem_id="run-about", elem_classes="lab-about")
+                with gr.Tab(native("native.spec")):
+                    gr.HTML(html_template="", js_on_load="Lab.shown(element, 'spec'); Lab.actions(element, trigger)", apply_default_css=False, elem_id="run-spec")
+                with gr.Tab(native("native.log")):
+                    gr.HTML(html_template="", js_on_load="Lab.log(element, ...Lab.fed('log'))", apply_default_css=False, elem_id="run-log")
+    leaving = gr.HTML(html_template="", js_on_load="Lab.leave(element, props, watch)", elem_classes="lab-unseen")
+    for act, verb in (("stop", stop), ("resume", resume), ("remove", remove), ("duplicate", duplicate),
+                      ("next", to_front), ("sooner", sooner), ("later", later)):  # fmt: skip
+        getattr(head, act)(verb, None, [said, leaving], trigger_mode="once", **QUIET)
+    about.keep(keep, None, [said, leaving], trigger_mode="once", **QUIET)
+
+
+@watched("runs")
+def look(chosen: dict[str, Any], seen: Seen, language: str) -> Answer:
+    """What has changed of the list and of the chosen run. The mark: "print of the order/run:version:step of the newest reading"."""
+    order, _, known = seen.mark.partition("/")
+    told, printed = run_list.news(seen.before, order)
+    asked = chosen.get("run") if isinstance(chosen.get("run"), str) else ""
+    run = run_facts.chosen(asked)
+    parts = {"rows": {**told, "selected": run.id if run else ""}}
+    if run is None:
+        head = views.head(None, asked, None, {}, language)
+        return {**parts, "head": head, **dict.fromkeys(("charts", "memory", "maps", "about")), **dict.fromkeys(("spec", "log", "predictions"), "")}, f"{printed}/"
+    old, state, read = (known.split(":") + ["", ""])[:3] if known.startswith(run.id) and not seen.chose else ("", "", "")
+    if state == str(run.version):
+        return parts, f"{printed}/{known}"
+    found = readings.names(run)
+    newest = str(readings.newest(run, found))
+    maps = {} if old and read == newest else {"maps": readings.readings(run, found)}
+    return {**parts, **_detail(run, language, fresh=not old), **maps}, f"{printed}/{run.id}:{run.version}:{newest}"
+
+
+def _detail(run: Run, language: str, fresh: bool) -> dict[str, Any]:
+    drawn, series = charts.of_run(run)
+    latest = {name: (int(steps[-1]), float(values[-1])) for name, (steps, values, _) in series.items()}
+    if views.order_of(run):
+        kept = default().store.latest(run.id, [f"energy_kept/{order}" for order in views.ORDERS])
+        latest |= {name: (step, value) for name, (step, value, _) in kept.items()}
+    return {"head": views.head(run, run.id, run_facts.eta(run, series), latest, language), "charts": drawn, "memory": run_memory.of_run(run, series),
+            **({"spec": views.spec(run, language)} if fresh else {}), "log": default().log_tail(run.id, LOG_LINES),
+            **({"predictions": readings.predictions(run, language)} if fresh or run.over else {}),
+            "about": {"run": run.id, "name": run.name, "tags": run.tags, "notes": run.notes}}  # fmt: skip
+
+
+def stop(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
+    """Ask the run to end."""
+    return _tried(lambda run: default().stop(run, wait=False), "said.stop", event, request)
+
+
+def resume(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
+    """Queue the run again from its last checkpoint."""
+    return _tried(resume_run, "said.resume", event, request)
+
+
+def remove(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
+    """Delete the run with its files."""
+    def verb(run: str) -> None:
+        if default().store.get(run).state == "queued":
+            default().stop(run, wait=False)
+        default().delete(run)
+
+    words, left = _tried(verb, "said.delete", event, request)
+    return words, {**left, "run": ""} if "wrong" not in words else left
+
+
+def duplicate(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
+    """Queue a new run with the same spec and go to it."""
+    made: list[str] = []
+    words, left = _tried(lambda run: made.append(duplicate_run(run)), "said.duplicate", event, request)
+    return words, {**left, "run": made[0]} if made else left
+
+
+def to_front(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
+    """Make a queued run the next to start."""
+    return _tried(lambda run: default().reorder(run, 0), "said.moved", event, request)
+
+
+def sooner(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
+    """One place forwards in the queue."""
+    return _tried(lambda run: _shift(run, -1), "said.moved", event, request)
+
+
+def later(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
+    """One place backwards in the queue."""
+    return _tried(lambda run: _shift(run, 1), "said.moved", event, request)
+
+
+def _shift(run: str, by: int) -> None:
+    queue = [one.id for one in default().store.list(["queued"], specs=False)]
+    default().reorder(run, max(0, queue.index(run) + by) if run in queue else 0)
+
+
+def keep(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
+    """Write name, tags and notes; nothing is written where one of them is wrong."""
+    told = event._data
+
+    def verb(run: str) -> None:
+        name, tags, notes = check_name(told.get("name")), check_tags(told.get("tags")), check_notes(told.get("notes"))
+        if not name:
+            raise Refusal(say(language_of(request), "about.name.empty"), "name")
+        default().rename(run, name)
+        default().tag(run, tags)
+        default().annotate(run, notes)
+
+    return _tried(verb, "said.kept", event, request)
+
+
+def _tried(verb: Any, key: str, event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
+    """What the page says, and the word to its script that it look again at once."""
+    told = event._data if isinstance(event._data, dict) else {}
+    again = {"after": time.time()}
+    try:
+        verb(str(told.get("run", "")))
+    except Refusal as problem:
+        return f'<p class="lab-said wrong" role="alert">{esc(refused(language_of(request), problem))}</p>', again
+    return f'<p class="lab-said" role="status">{esc(say(language_of(request), key))}</p>', again

@@ -1,0 +1,148 @@
+"""One run as HTML: what it is, how far it is, what came out, what went wrong."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from lab.design.method.schedules import EnergyAllocation
+from lab.design.plain import numbers
+from lab.runs import RESUMABLE, Run
+from lab.ui.shell import run_facts
+from lab.ui.shell.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
+from lab.ui.words.refusals import refused
+from lab.ui.words.table import metric_name, say
+from lab.verbs import changed
+
+ORDERS = get_args(EnergyAllocation.model_fields["order"].annotation)
+
+
+def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any], language: str) -> str:
+    """Name, state, actions, progress, the numbers so far, and advice where it failed."""
+    if run is None:
+        return empty(language, "runs.gone" if asked else "runs.none")
+    facts = "".join(f"<div><dt>{esc(name)}</dt><dd>{value}</dd></div>" for name, value in _facts(run, latest, language))
+    tags = "".join(f'<span class="lab-tag">{esc(tag)}</span>' for tag in run.tags)
+    return (
+        f'<div class="lab-title"><span class="lab-dot" style="background:{run_facts.colour(run)}"></span><h2 title="{esc(run.id)}">{esc(run.name or run.id)}</h2>'
+        f'{state_badge(run.state, language)}{tags}<span class="lab-acts">{_actions(run, language)}</span></div>'
+        f"{_progress(run, eta, language)}{_trouble(run, language)}<dl class='lab-facts'>{facts}</dl>{_judged(run, language)}"
+    )
+
+
+def _actions(run: Run, language: str) -> str:
+    def button(act: str, key: str, css: str = "", sure: str = "") -> str:
+        more = f' data-sure="{esc(say(language, sure))}"' if sure else ""
+        return f'<button type="button" class="lab-button {css}" data-act="{act}" data-run="{run.id}" title="{esc(say(language, key + ".help"))}"{more}>{esc(say(language, key))}</button>'
+
+    def link(to: str, key: str, about: str) -> str:
+        return f'<a class="lab-button" href="{to}={run.id}" title="{esc(say(language, about))}">{esc(say(language, key))}</a>'
+
+    found = []
+    if run.state in ("queued", "starting", "running"):
+        found.append(button("stop", "act.stop", "warn"))
+    if run.state in RESUMABLE:
+        found.append(button("resume", "act.resume"))
+    if run.state == "queued":
+        found += [button(act, "act." + act) for act in ("next", "sooner", "later")]
+    found += [button("duplicate", "act.duplicate"), link("./?run", "act.bench", "act.bench.help"), link("compare?runs", "page.compare", "act.compare.help")]
+    if run_facts.has_adapter(run):
+        found.append(link("tryit?runs", "page.tryit", "act.try.help"))
+    found.append(link("export?run", "page.export", "act.export.help"))
+    if run.over or run.state == "queued":
+        found.append(button("remove", "act.delete", "warn", "act.delete.sure"))
+    return "".join(found)
+
+
+def _progress(run: Run, eta: float | None, language: str) -> str:
+    if run.state in ("queued", "succeeded") and not run.active:
+        return f'<p class="lab-muted">{esc(say(language, "runs.waiting"))}</p>' if run.state == "queued" else ""
+    share = 100 * (run.progress or 0.0)
+    told = say(language, "runs.step", step=f"{run.step:,}", total=f"{run.total_steps:,}" if run.total_steps else "–")
+    if run.state == "running":
+        left = say(language, "runs.eta", time=numbers.duration(eta)) if eta is not None else say(language, "runs.eta.unknown")
+        told += " · " + left
+    bar = f'<div class="lab-progress {run.state}" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100" aria-label="{esc(told)}"><i style="width:{share:.2f}%"></i></div>'
+    return f'{bar}<p class="lab-muted" id="progress-words">{esc(told)}</p>'
+
+
+def _trouble(run: Run, language: str) -> str:
+    if not run.error and not (run.advice and run.state in ("failed", "interrupted")):
+        return ""
+    parts = [f"<p><b>{esc(refused(language, run.error or ''))}</b></p>"] if run.error else []
+    if run.advice and run.advice != run.error:  # a refusal says by itself what to do
+        parts.append(f"<p>{esc(refused(language, run.advice))}</p>")
+    return f'<div class="lab-trouble {run.state}" role="alert">{"".join(parts)}</div>'
+
+
+def _judged(run: Run, language: str) -> str:
+    """Which weights the best numbers are of, and on how many rows: a run looks at some of them on its way and at all of them at its end."""
+    rows, some, best = (run.result.get(name) for name in ("validation_rows", "evaluation_rows", "best"))
+    if not (isinstance(rows, int) and isinstance(some, int) and isinstance(best, dict) and isinstance(best.get("step"), int)):
+        return ""
+    key = "judged.some" if some < rows and run.state != "succeeded" else "judged.curves" if some < rows else "judged.all"
+    return f'<p class="lab-muted">{esc(say(language, key, step=best["step"], rows=f"{rows:,}", some=f"{some:,}"))}</p>'
+
+
+def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, str]]:
+    """(name, HTML) of the numbers that a run has so far."""
+    def now(name: str) -> float | None:
+        return latest[name][1] if name in latest else None
+
+    facts = [(say(language, "bench.model"), esc(run_facts.model_of(run))), (say(language, "bench.task"), esc(run_facts.task_of(run))),
+             (say(language, "bench.method"), esc(run_facts.method_of(run)))]  # fmt: skip
+    judged = run_facts.best(run)
+    if judged:
+        facts.append((say(language, "fact.best", metric=metric_name(language, judged[0])), number(judged[1])))
+        tested = (run.result.get("test") or {}).get(judged[0])
+        facts += [(say(language, "fact.test", metric=metric_name(language, judged[0])), number(tested))] if isinstance(tested, (int, float)) else []
+    else:
+        facts += [(metric_name(language, name.removeprefix("eval_")), number(now(name))) for name in run_facts.metric_names(latest)[:1]]
+    facts.append((say(language, "chart.loss"), number(now("loss"))))
+    trainable = now("trainable") or run.result.get("trainable")
+    if trainable:
+        facts.append((say(language, "chart.trainable"), weights(int(trainable))))
+    if isinstance(run.result.get("percent"), (int, float)):
+        facts.append((say(language, "fact.share"), percent(run.result["percent"])))
+    peak = run.result.get("peak_bytes") or now("peak_bytes") or now("memory_bytes")
+    facts.append((say(language, "fact.peak"), memory(peak)))
+    facts += _energy_kept(run, latest, language)
+    speed = now("tokens_per_second")
+    if speed:
+        facts.append((say(language, "fact.speed"), exact(f"{numbers.number(float(f'{speed:.3g}'))} tok/s", speed)))
+    if run.started:
+        end = run.ended or run.heartbeat or run.started
+        facts.append((say(language, "fact.time"), duration(max(0.0, end - run.started))))
+    used = run.result.get("energy") if isinstance(run.result.get("energy"), dict) else {}
+    if used.get("joules"):
+        estimated = f' <span class="lab-muted">{esc(say(language, "fact.estimated"))}</span>' if used.get("modelled", True) else ""
+        facts.append((say(language, "fact.energy"), f"{energy(used['joules'])} · {esc(numbers.mass(used.get('co2eq_kg')))} CO₂e{estimated}"))
+    return facts
+
+
+def order_of(run: Run) -> str:
+    """The order in which a run shares out rank by energy; "" where it does not."""
+    method = run.spec.get("method")
+    deltas = method.get("deltas") or () if isinstance(method, dict) else ()
+    return next((str(delta["allocation"].get("order", "")) for delta in deltas if delta.get("allocation")), "")
+
+
+def _energy_kept(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, str]]:
+    """Of a run that shares out rank by energy: how much of the weights' energy its ranks keep, and how much those of the other order would."""
+    kept = {name.partition("/")[2]: percent(100 * value) for name, (_, value) in latest.items() if name.startswith("energy_kept/")}
+    own = order_of(run)
+    if own not in kept:
+        return []
+    others = " · ".join(f"<code>{esc(order)}</code> {share}" for order, share in kept.items() if order != own)
+    return [(say(language, "fact.energy_kept"), say(language, "fact.energy_kept.told", mine=kept[own], others=others))]
+
+
+def spec(run: Run | None, language: str) -> str:
+    """The frozen spec with its buttons."""
+    if run is None:
+        return ""
+    command = f"python -m lab show {run.id} --json"
+    differs = changed(run) if run.spec else ""
+    note = f'<p class="lab-said wrong" role="note">{esc(refused(language, differs))}</p>' if differs else ""
+    return (f'{note}<div class="lab-spec-bar"><span class="lab-muted">{esc(say(language, "runs.spec.help"))}</span><span class="lab-gap"></span>'
+            f'<button type="button" class="lab-button" data-act="copy" data-from="#spec-text">{esc(say(language, "copy"))}</button></div>'
+            f'<pre class="lab-code" id="spec-text" tabindex="0">{esc(run_facts.spec_yaml(run))}</pre><p class="lab-muted"><code>{esc(command)}</code></p>')  # fmt: skip

@@ -1,0 +1,209 @@
+"""Starting the web app: checks that give one sentence, gradio's settings, the server around it, and the thread that keeps the queue going."""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from lab.design.plain.boundary import CLOSED, VARIABLE
+from lab.design.plain.refusal import Refusal
+from lab.ui.door.settings import Settings, check_door, read
+
+__all__ = ["Running", "Settings", "check_address", "check_door", "read", "serve", "start"]
+STOP_SECONDS = 3
+BETWEEN = 0.01  # seconds between two looks at gradio's queue of events
+UI = Path(__file__).parent
+SHELL = ("lab.css", "pages.css", "more.css", "lab.js", "watch.js", "charts.js", "list.js")  # in this order, before those of the pages
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise `Refusal` where nothing can listen on that host and port."""
+    if not 0 < port < 65536:
+        raise Refusal(f"Port must be between 1 and 65535; it is {port}.", "port")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(found[0], socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[4])
+    except (socket.gaierror, UnicodeError):
+        raise Refusal(f"There is no address '{host}' on this machine; give --host 127.0.0.1 or --host 0.0.0.0.", "host") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Refusal(f"Port {port} on {host} is in use: another lab may be running there; give another one with --port.", "port") from None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise Refusal(f"Port {port} may not be used by this user; give one above 1023 with --port.", "port") from None
+        raise Refusal(f"The lab cannot listen on {host}:{port} ({error.strerror}); give another --host or --port.", "host") from None
+
+
+def plotly_folder() -> Path:
+    """Where the installed plotly wheel keeps plotly.min.js (found without importing plotly)."""
+    return Path(importlib.util.find_spec("plotly").submodule_search_locations[0]) / "package_data"
+
+
+def plotly_address() -> str:
+    """Where the app serves the plotly.js that is installed here."""
+    return f"gradio_api/file={(plotly_folder() / 'plotly.min.js').as_posix()}"
+
+
+def assets(suffix: str) -> list[Path]:
+    """Our style sheets or scripts: the shell's, then what lies beside each page."""
+    return [UI / "shell" / name for name in SHELL if name.endswith(suffix)] + [path for path in sorted(UI.glob(f"*/*{suffix}")) if path.parent.name != "shell"]
+
+
+def head() -> str:
+    """What goes into every page's head: our style sheet and scripts, and the table of words. All of it is served from here."""
+    from lab.ui.words import table
+
+    def tag(path: Path) -> str:
+        address = f"gradio_api/file={path.as_posix()}?v={path.stat().st_mtime_ns:x}"
+        return f'<link rel="stylesheet" href="{address}">' if path.suffix == ".css" else f'<script src="{address}"></script>'
+
+    words = f"<script>window.LAB_WORDS={table.script_table()};window.LAB_PLOTLY={json.dumps(plotly_address())};</script>"
+    return "\n".join([words, *map(tag, assets(".css")), *map(tag, assets(".js"))])
+
+
+def settle_environment(settings: Settings) -> None:
+    """Fix LAB_HOME for this process and its workers, and keep gradio at home. Raises `Refusal` for a home that cannot be written."""
+    from lab.runs.home import Home
+    from lab.runs.scratch import scratch
+
+    home = Home(settings.home or None)
+    os.environ["LAB_HOME"] = str(home.path)
+    os.environ["GRADIO_TEMP_DIR"] = str(scratch(home.path) / "gradio")  # uploads, and what is handed out
+    os.environ.pop("LAB_AUTH", None)  # no child needs it
+    os.environ.pop(VARIABLE, None) if settings.open_paths else os.environ.__setitem__(VARIABLE, CLOSED)
+    os.environ.setdefault("LAB_DATABASE_WAIT", "3600")  # a server that starts with the app may be slower
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def login_head() -> str:
+    """What the page that asks for a password gets in its head: gradio's says nothing where somebody has to wait."""
+    from lab.ui.words import table
+
+    said = json.dumps([table.say(language, "login.wait") for language in ("en", "zh")])
+    return (f"<script>(() => {{ const ask = window.fetch; window.fetch = async (...given) => {{ const told = await ask(...given); if (told.status === 429) "
+            f"alert({said}[+(navigator.language || '').startsWith('zh')].replace('{{seconds}}', told.headers.get('retry-after'))); return told; }}; }})();</script>")  # fmt: skip
+
+
+class Running:
+    """An app that answers, until `close`."""
+
+    def __init__(self, settings: Settings, demo: Any, server: Any, thread: threading.Thread):
+        self.settings, self.demo, self._server, self._thread = settings, demo, server, thread
+
+    def close(self) -> None:
+        """End what is open, within seconds; runs go on."""
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)  # answers that are cut off now are no errors
+        self.demo._queue.close()
+        self.demo.is_running = False
+        self.demo.app.stop_event.set()  # ends the heartbeats of open pages
+        self._server.should_exit = True
+        self._thread.join(timeout=STOP_SECONDS + 2)
+
+
+def serve(settings: Settings | None = None, block: bool = True) -> Running | None:
+    """Start the app; blocks until interrupted or told to end, unless `block` is False. `settings`: None reads the environment's.
+
+    Raises `Refusal` where the address or the folder cannot be used.
+    """
+    settings = settings or read()
+    check_address(settings.host, settings.port)
+    settle_environment(settings)
+    for name in ("SIGTERM", "SIGHUP") if block else ():
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # nohup
+            signal.signal(getattr(signal, name), _end)
+    from lab.runs import Keeper, default
+    from lab.verbs import queue
+
+    queue().reconcile()
+    keeper = Keeper(default())
+    running = start(settings)
+    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else f"[{settings.host}]" if ":" in settings.host else settings.host
+    print(f"Delta Lab is at http://{shown}:{settings.port}  (stop with Ctrl-C; runs go on)", flush=True)
+    if not block:
+        return running
+    try:
+        threading.Event().wait()
+    finally:
+        keeper.close()
+        running.close()
+
+
+def _end(number: int, _frame: Any) -> None:
+    """Told to end: as orderly as by Ctrl-C, so that temporary files go too."""
+    for name in ("SIGTERM", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def start(settings: Settings) -> Running:
+    """Gradio's app inside ours, behind the guard, on a server of its own thread."""
+    import gradio as gr
+    import uvicorn
+    from fastapi import FastAPI
+    from starlette.middleware import Middleware
+
+    from lab.ui.app import build, theme
+    from lab.ui.door import sessions
+    from lab.ui.door.guard import LARGEST_UPLOAD, Guard
+    from lab.ui.door.hosts import Hosts
+    from lab.ui.door.wire import Wire
+    from lab.ui.shell import poll
+    from lab.ui.shell.first_paint import FirstPaint
+    from lab.ui.words.table import gradio_table
+
+    gr.set_static_paths([*assets(".css"), *assets(".js"), plotly_folder()])
+    demo = build()
+    outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    with warnings.catch_warnings():  # gradio warns that it does not do what it was told not to do
+        warnings.filterwarnings("ignore", "SSR mode")
+        gr.mount_gradio_app(
+            outer, demo, path="/", server_name=settings.host, server_port=settings.port, root_path=settings.root_path or None, auth=settings.door, theme=theme(), i18n=gradio_table(),
+            app_kwargs={"middleware": [Middleware(FirstPaint, head=head(), login=login_head())], "routes": [poll.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
+            allowed_paths=[], show_error=True, max_file_size=LARGEST_UPLOAD, enable_monitoring=False, mcp_server=False,
+        )  # fmt: skip
+    demo.app = demo.server_app = outer.routes[-1].app
+    demo._queue.set_server_app(demo.app)
+    demo._queue.sleep_when_free = BETWEEN  # gradio looks for events every millisecond, which takes 7 % of a processor from those who train
+    sessions.bound(demo.app)
+    known = Hosts(settings.host, settings.allow_hosts)
+    guard = Guard(outer, known, door=settings.door, logins=demo.app.tokens, cookies=tuple(f"{name}-{demo.app.cookie_id}" for name in ("access-token", "access-token-unsecure")),
+                  proxies=settings.proxies, root=urlsplit(settings.root_path).path, framed="https://huggingface.co" if os.environ.get("SPACE_HOST") else "")  # fmt: skip
+    wire = type("Wire", (Wire,), {"trusted": settings.proxies})
+    server = uvicorn.Server(uvicorn.Config(guard, host=settings.host, port=settings.port, http=wire, ws="none", log_level="warning", proxy_headers=False, server_header=False,
+                                           timeout_graceful_shutdown=STOP_SECONDS, lifespan="on"))  # fmt: skip
+    thread = threading.Thread(target=server.run, daemon=True, name="web")
+    thread.start()
+    while not server.started:
+        thread.join(timeout=0.01)
+        if not thread.is_alive():
+            raise Refusal(f"Port {settings.port} on {settings.host} is in use: another lab may be running there; give another one with --port.", "port")
+    if settings.share:
+        known.allow(_shared(settings, demo))
+    return Running(settings, demo, server, thread)
+
+
+def _shared(settings: Settings, demo: Any) -> str:
+    """The name of a shared address, made by gradio's relay. Raises `Refusal` where there is none to be had."""
+    from gradio import networking
+
+    here = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    try:
+        address = networking.setup_tunnel(local_host=here, local_port=settings.port, share_token=demo.share_token, share_server_address=None, share_server_tls_certificate=None)
+    except Exception as error:  # the relay's client raises many kinds
+        raise Refusal(f"Gradio's relay gives no address ({str(error).strip()[:160]}); start without --share, or try again.", "share") from None
+    name = address.partition("://")[2].strip("/")
+    print(f"Delta Lab is also at https://{name}", flush=True)
+    return name

@@ -1,0 +1,1 @@
+"""Sweep: many runs of one form."""

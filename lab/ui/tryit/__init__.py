@@ -1,0 +1,1 @@
+"""Try it: a text, and what adapters make of it."""

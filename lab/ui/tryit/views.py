@@ -1,0 +1,72 @@
+"""What models made of a text, run by run, with Δ and without."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from lab.design.plain import numbers
+from lab.design.plain.refusal import Refusal
+from lab.runs import Run, default
+from lab.tasks import resolve
+from lab.tasks.multi_label import THRESHOLD
+from lab.ui.runs import readings
+from lab.ui.shell import run_facts
+from lab.ui.shell.markup import esc
+from lab.ui.words.table import say
+
+LISTED = 200
+SAMPLED, SAMPLES, SAMPLE = 20, 5, 2000  # runs whose held-out rows are read, rows of each, letters of a row
+SHOWN_LABELS = 8
+
+
+def rows() -> list[dict[str, Any]]:
+    """The runs that have an adapter to try, newest first."""
+    compares, found = functools.cache(_compares), []  # for this answer only: a task of one's own may be imported anew under its name
+    for run in default().store.list(limit=LISTED):
+        if run.state != "queued" and run_facts.has_adapter(run):
+            samples = [[str(row.get(key, ""))[:SAMPLE] for key in ("text", "pair")] for row in readings.rows_of(run)[:SAMPLES] if row.get("text")] if len(found) < SAMPLED else []
+            found.append({"id": run.id, "samples": samples, "name": run.name or run.id, "colour": run_facts.colour(run), "model": run_facts.model_of(run), "task": run_facts.task_of(run),
+                          "pair": compares(run_facts.text(run.spec.get("task", ""))), "metric": run_facts.row(run)["metric"], "metric_name": run_facts.row(run)["metric_name"]})  # fmt: skip
+    return found
+
+
+def _compares(task: str) -> bool:
+    """Whether a run's task, as JSON, reads two texts; False where it is not known here any more."""
+    try:
+        return "text_pair" in resolve(json.loads(task)).columns
+    except Refusal:
+        return False
+
+
+def card(run: Run, said: dict[str, Any] | None, problem: str, language: str) -> str:
+    """One run's answers: what it said, what is wrong, or that it is being asked."""
+    head = (f'<header><span class="lab-dot" style="background:{run_facts.colour(run)}"></span><h3><a href="runs?run={run.id}">{esc(run.name or run.id)}</a></h3></header>'
+            f'<p class="lab-muted">{esc(run_facts.model_of(run))} · {esc(run_facts.task_of(run))} · {esc(run_facts.method_of(run))}</p>')  # fmt: skip
+    if problem:
+        body = f'<p class="lab-said wrong" role="alert">{esc(problem)}</p>'
+    elif said is None:
+        body = f'<p class="lab-muted lab-asking">{esc(say(language, "try.asking"))}</p>'
+    else:
+        body = _side("try.on", "on", said, language) + _side("try.off.text" if said["kind"] == "text" else "try.off", "off", said, language)
+    return f'<article class="lab-card lab-tried" data-run="{run.id}">{head}{body}</article>'
+
+
+def _side(title: str, side: str, said: dict[str, Any], language: str) -> str:
+    return f'<section class="{side}"><h4>{esc(say(language, title))}</h4>{_answer(said["kind"], said[side], language)}</section>'
+
+
+def _answer(kind: str, value: Any, language: str) -> str:
+    if kind in ("labels", "several"):
+        shown = max(SHOWN_LABELS, sum(share >= THRESHOLD for _, share in value)) if kind == "several" else SHOWN_LABELS
+        given = lambda share: "given" if kind == "several" and share >= THRESHOLD else ""  # noqa: E731
+        bars = "".join(
+            f'<tr class="{given(share)}"><th scope="row">{esc(name)}</th><td><span class="lab-share-bar"><i style="width:{100 * share:.1f}%"></i></span></td><td class="right num" title="{share!r}">{100 * share:.1f} %</td></tr>'
+            for name, share in value[:shown]
+        )
+        note = f'<p class="lab-muted">{esc(say(language, "try.several"))}</p>' if kind == "several" else ""
+        return f'<table class="lab-labels"><tbody>{bars}</tbody></table>{note}'
+    if kind == "number":
+        return f'<p class="lab-count">{esc(numbers.number(float(value), 4))}</p>'
+    return f"<blockquote>{esc(value)}</blockquote>" if value else f'<p class="lab-muted">{esc(say(language, "try.nothing"))}</p>'

@@ -1,0 +1,1 @@
+"""Every word that pages show, in English and Chinese."""
