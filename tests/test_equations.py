@@ -16,8 +16,9 @@ from tiny import tiny, tiny_batch
 from torch import Tensor
 
 from lab.design.body.anatomy import anatomy
-from lab.design.figure import equation, figure
+from lab.design.figure import equation
 from lab.design.figure.equation import latex
+from lab.design.figure.figure import figure
 from lab.design.method.named import load_method
 from lab.design.method.steps import reads_normed, steps
 from lab.design.presets.catalogue import names

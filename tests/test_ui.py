@@ -13,7 +13,7 @@ import xml.etree.ElementTree
 import pytest
 from ui_support import ROOT, environment
 
-from lab.design.figure import figure
+from lab.design.figure.figure import figure
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
 from lab.design.method.named import load_method

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from lab.design.figure import figure
+from lab.design.figure.figure import figure
 from lab.design.plain.refusal import Refusal
 from lab.runs import default
 from lab.ui.bench import assessment, views

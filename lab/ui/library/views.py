@@ -7,7 +7,8 @@ import re
 from itertools import groupby
 
 from lab.design.body.anatomy import anatomy
-from lab.design.figure import equation, figure
+from lab.design.figure import equation
+from lab.design.figure.figure import figure
 from lab.design.method.delta import Method
 from lab.design.method.named import load_method
 from lab.design.method.nearest import Near, nearest, neighbours
