@@ -50,6 +50,18 @@ WINGS = {  # the wings of lab/design: those that each may import, besides itself
 }
 
 
+PAGES = ("bench", "compare", "runs", "sweep", "export", "data", "library", "tryit")
+UI = {  # the rooms of lab/ui: those that each may import, besides itself; a page imports no other page
+    "words": (),
+    "shell": ("words",),
+    **dict.fromkeys(PAGES, ("shell", "words")),
+    "door": (),
+    "api": ("export", "shell"),
+    "app": ("api", *PAGES),
+    "serve": ("app", "door", "shell", "words"),
+}
+
+
 def modules() -> list[Path]:
     return sorted((ROOT / "lab").rglob("*.py"))
 
@@ -100,6 +112,24 @@ def test_wings_of_design_import_downwards(wing: str):
             parts = name.split(".")
             if parts[:2] == ["lab", "design"]:
                 assert parts[2] in (wing, "space", *WINGS[wing]), f"{path}:{line}: lab/design/{wing} must not import {name}"
+
+
+def test_rooms_of_the_pages_import_downwards():
+    places = sorted(path for path in (ROOT / "lab" / "ui").iterdir() if path.name != "__pycache__")
+    assert len(places) <= 15, [path.name for path in places]
+    for path in sorted((ROOT / "lab" / "ui").rglob("*.py")):
+        room = path.relative_to(ROOT / "lab" / "ui").parts[0].removesuffix(".py")
+        for name, line in imported(path):
+            parts = name.split(".")
+            if parts[:2] == ["lab", "ui"] and len(parts) > 2:
+                assert parts[2] in (room, *UI[room]), f"{path}:{line}: lab/ui/{room} must not import {name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_one_folder(page: str):
+    """What a page needs lies beside it: its builder and its scripts, which are found by folder."""
+    folder = ROOT / "lab" / "ui" / page
+    assert (folder / "page.py").is_file() and list(folder.glob("*.js"))
 
 
 def test_the_design_room_needs_pydantic_and_yaml_alone():

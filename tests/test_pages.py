@@ -19,10 +19,11 @@ from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, tables
 from lab.runs import Home, Queue, processes
 from lab.trying.client import TryClient
-from lab.ui.compare import coordinates, report
+from lab.ui.compare import coordinates, overlay, report
 from lab.ui.compare import views as views_compare
 from lab.ui.library import space_map as space
 from lab.ui.library import views as views_library
+from lab.ui.runs import curves
 from lab.ui.runs import readings as views_readings
 from lab.ui.runs import views as views_runs
 from lab.ui.shell import charts, comparison, published, run_facts, run_list
@@ -73,7 +74,7 @@ def test_the_map_has_every_step(language):
 def store(lab_home, monkeypatch):
     """A fresh lab whose queue starts nothing, as the pages' own."""
     queue = Queue(Home(lab_home), count=0)
-    for module in (views_readings, views_sweep, grid, views_tryit, charts, run_facts, run_list):
+    for module in (views_readings, views_sweep, grid, views_tryit, charts, curves, run_facts, run_list):
         monkeypatch.setattr(module, "default", lambda: queue)
     return queue
 
@@ -176,19 +177,19 @@ def test_a_page_that_hears_the_news_has_the_whole_list(store, monkeypatch, lengt
 
 def test_several_metrics_have_a_colour_each(store):
     run = finished(store, rows=[(step, name, 0.5) for step in (1, 2) for name in ("loss", "eval_loss", "eval_accuracy", "eval_f1", "tokens_per_second", "memory_bytes")])
-    drawn = {chart["id"]: chart for chart in charts.of_run(run)[0]["charts"]}
+    drawn = {chart["id"]: chart for chart in curves.of_run(run)[0]["charts"]}
     assert [trace["name"] for trace in drawn["metric"]["traces"]] == ["eval_accuracy", "eval_f1"]
     assert len({trace["colour"] for trace in drawn["metric"]["traces"]}) == 2 and len({trace["colour"] for trace in drawn["loss"]["traces"]}) == 1
     assert drawn["throughput"]["traces"][0]["y"] == [0.5, 0.5]
-    assert [chart["id"] for chart in charts.of_runs([run])["charts"]] == ["eval_accuracy", "loss", "eval_loss", "memory"]
+    assert [chart["id"] for chart in overlay.of_runs([run])["charts"]] == ["eval_accuracy", "loss", "eval_loss", "memory"]
 
 
 def test_a_zoom_gets_what_the_thinned_curve_leaves_out(store):
     run = finished(store, rows=[(step, name, float(step % 10)) for step in range(1, 20_001) for name in ("loss",)])
-    (told,) = charts.detail({"run": run.id, "chart": "loss", "first": 1000.4, "last": 1500})["traces"]
+    (told,) = curves.detail({"run": run.id, "chart": "loss", "first": 1000.4, "last": 1500})["traces"]
     assert told["x"][0] <= 1000 and told["x"][-1] >= 1500 and len(told["x"]) > 490
     for wrong in (None, {}, {"run": run.id, "chart": "x", "first": 1, "last": 2}, {"run": 3, "chart": "loss", "first": 1, "last": 2}, {"run": run.id, "chart": "loss", "first": "1", "last": 2}, {"run": run.id, "chart": "loss", "first": math.nan, "last": 2}):
-        assert charts.detail(wrong) == {"traces": []}
+        assert curves.detail(wrong) == {"traces": []}
 
 
 def test_parallel_coordinates_have_what_varies_and_what_came_out(store):
@@ -261,7 +262,7 @@ def test_what_is_taken_away_is_safe(store):
     runs = [finished(store, name, {**SPEC, "seed": seed}, best={"accuracy": 0.5}) for seed, name in enumerate(("=1+1", NASTY))]
     lines = comparison.as_csv(runs).splitlines()
     assert lines[0].startswith("run,name,state") and "'=1+1" in lines[1] and len(lines) == 3
-    page = report.report(runs, charts.of_runs(runs)["charts"], "en", "now")
+    page = report.report(runs, overlay.of_runs(runs)["charts"], "en", "now")
     assert "Parallel coordinates" in page and page.count('stroke-linecap="round"') == len(runs)
     assert "<img" not in page and "<script" not in page and "http" not in page
 

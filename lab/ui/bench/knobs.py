@@ -14,7 +14,8 @@ from lab.design.figure.figure import figure
 from lab.design.plain.refusal import Refusal
 from lab.runs import default
 from lab.ui.bench import assessment, views
-from lab.ui.bench.schema import own_methods, own_tasks, start
+from lab.ui.bench.schema import own_methods, own_tasks
+from lab.ui.shell.draft import start
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked
 

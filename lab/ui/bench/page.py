@@ -12,11 +12,12 @@ from lab.ui.bench import assessment
 from lab.ui.bench.copies import save, write
 from lab.ui.bench.cost_curves import BATCHES, PRESETS, counts, point
 from lab.ui.bench.knobs import told, turn
+from lab.ui.bench.memory_plan import plan
 from lab.ui.bench.schema import schema
+from lab.ui.shell.json_text import text
 from lab.ui.shell.lanes import PLANS
 from lab.ui.shell.markup import esc
-from lab.ui.shell.planner import announce, busy, plan
-from lab.ui.shell.run_facts import text
+from lab.ui.shell.planner import announce, busy
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import LANGUAGES, language_of, say
 

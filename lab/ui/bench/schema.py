@@ -15,6 +15,7 @@ from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
 from lab.design.space import COMPOSITIONS, INSERTIONS, KINDS, REPRESENTATIONS, SET_WORDS, SETS, StackName
 from lab.design.spec.run import RunSpec, Training
+from lab.ui.shell.draft import start
 from lab.ui.words.table import TABLE, of_preset
 
 MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "scale_start", "alpha", "rank_scaling", "nonlinearity", "init", "layers", "stacks")
@@ -22,11 +23,6 @@ OWN = ("biases", "core", "vectors", "alpha", "rank_scaling", "encoder", "encoder
 TRAINING_MAIN = ("steps", "lr", "batch_size")
 LOGARITHMIC = ("rank",)
 GROUPS = {"schedule": get_args(get_args(Schedule)[0]), "allocation": (EnergyAllocation,)}
-
-
-def start() -> dict[str, Any]:
-    """What the bench shows to somebody who comes for the first time."""
-    return {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 150}, "seed": 0, "name": "", "tags": []}
 
 
 @functools.lru_cache(maxsize=2)

@@ -8,8 +8,8 @@ from typing import Any
 import gradio as gr
 
 from lab.runs import Run, default
-from lab.ui.compare import coordinates, report, views
-from lab.ui.shell import charts, comparison, run_facts, run_list
+from lab.ui.compare import coordinates, overlay, report, views
+from lab.ui.shell import comparison, run_facts, run_list
 from lab.ui.shell.poll import Answer, Seen, watched
 from lab.ui.words.table import language_of
 
@@ -58,7 +58,7 @@ def _option(picked: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
 
 
 def _charts(found: list[Run], picked: dict[str, Any]) -> dict[str, Any]:
-    return charts.of_runs(found, _option(picked, "along", comparison.AXES), _option(picked, "group", ("no", "yes")) == "yes",
+    return overlay.of_runs(found, _option(picked, "along", comparison.AXES), _option(picked, "group", ("no", "yes")) == "yes",
                           _option(picked, "papers", ("yes", "no")) == "yes")  # fmt: skip
 
 

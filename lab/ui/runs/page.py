@@ -10,8 +10,8 @@ import gradio as gr
 from lab.design.plain.refusal import Refusal
 from lab.runs import Run, default
 from lab.runs.records import check_name, check_notes, check_tags
-from lab.ui.runs import readings, run_memory, views
-from lab.ui.shell import charts, run_facts, run_list
+from lab.ui.runs import curves, readings, run_memory, views
+from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.lanes import PLANS
 from lab.ui.shell.markup import esc
 from lab.ui.shell.poll import Answer, Seen, watched
@@ -34,7 +34,7 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-detail", min_width=0):
             head = gr.HTML(html_template="", js_on_load="Lab.shown(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
             said = gr.HTML(js_on_load="Lab.on('choose', () => { props.value = ''; })", apply_default_css=False, elem_id="run-said")  # what was said of one run is not said of the next
-            gr.HTML(html_template="", js_on_load="Lab.charts(element, ...Lab.fed('charts'), Lab.served(server))", server_functions=[charts.detail], apply_default_css=False, elem_id="run-charts")
+            gr.HTML(html_template="", js_on_load="Lab.charts(element, ...Lab.fed('charts'), Lab.served(server))", server_functions=[curves.detail], apply_default_css=False, elem_id="run-charts")
             gr.HTML(html_template="", js_on_load="Lab.runMemory(element, ...Lab.fed('memory'), Lab.served(server))", server_functions=[PLANS(run_memory.predict, lambda words: {"wrong": words})], apply_default_css=False, elem_id="run-memory")
             with gr.Tabs(elem_id="run-tabs"):
                 with gr.Tab(native("native.readings")):
@@ -75,7 +75,7 @@ def look(chosen: dict[str, Any], seen: Seen, language: str) -> Answer:
 
 
 def _detail(run: Run, language: str, fresh: bool) -> dict[str, Any]:
-    drawn, series = charts.of_run(run)
+    drawn, series = curves.of_run(run)
     latest = {name: (int(steps[-1]), float(values[-1])) for name, (steps, values, _) in series.items()}
     if views.order_of(run):
         kept = default().store.latest(run.id, [f"energy_kept/{order}" for order in views.ORDERS])

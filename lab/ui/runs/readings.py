@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 from lab.runs import Run, default
 from lab.ui.shell import run_facts
+from lab.ui.shell.json_text import plain
 from lab.ui.shell.markup import esc
 from lab.ui.words.table import say
 
 QUANTITIES = ("delta_norm", "gate", "lambda", "rank", "energy", "scale", "trains", "frozen_columns")
-PREDICTION_BYTES, PREDICTIONS, LETTERS = 512 * 1024, 12, 700
+PREDICTIONS, LETTERS = 12, 700
 
 
 def names(run: Run) -> list[str]:
@@ -38,7 +38,7 @@ def readings(run: Run, found: list[str]) -> dict[str, Any]:
 
 def _quantity(quantity: str, run: Run, found: list[str]) -> dict[str, Any]:
     steps, values = default().store.readings(run.id, found)
-    cells = {placed(name.partition("/")[2]): run_facts.plain(curve) for name, curve in values.items()}
+    cells = {placed(name.partition("/")[2]): plain(curve) for name, curve in values.items()}
     rows, columns = list(dict.fromkeys(row for row, _ in cells)), sorted({column for _, column in cells})
     return {"id": quantity, "rows": rows, "columns": columns, "steps": steps.tolist(), "values": [[cells.get((row, column)) for column in columns] for row in rows]}
 
@@ -54,7 +54,7 @@ def placed(site: str) -> tuple[str, int]:
 
 def predictions(run: Run, language: str) -> str:
     """The rows of predictions.json: input, what the best weights make of it, and the reference."""
-    rows = rows_of(run)
+    rows = run_facts.predictions(run)
     if not rows:
         return f'<p class="lab-muted">{esc(say(language, "predictions.none"))}</p>'
     heads = "".join(f"<th>{esc(say(language, key))}</th>" for key in ("predictions.input", "predictions.prediction", "predictions.reference"))
@@ -73,15 +73,3 @@ def _row(row: dict[str, Any]) -> str:
 def _text(value: Any) -> str:
     text = "" if value is None else str(value)
     return esc(text if len(text) <= LETTERS else text[:LETTERS] + " …")
-
-
-def rows_of(run: Run) -> list[dict[str, Any]]:
-    """The held-out rows that a run left with its predictions; none where it has none or the file is damaged."""
-    try:
-        path = default().home.file(run.id, "predictions.json")
-        if path.stat().st_size > PREDICTION_BYTES:
-            return []
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []

@@ -9,7 +9,7 @@ from lab.design.plain.refusal import Refusal
 from lab.planning.result import CATEGORIES
 from lab.runs import Run, default
 from lab.ui.shell import planner
-from lab.ui.shell.run_facts import plain
+from lab.ui.shell.json_text import plain
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from lab.runs import Run
 from lab.ui.shell import published, run_facts
-from lab.ui.shell.run_facts import colour, plain
+from lab.ui.shell.json_text import plain
+from lab.ui.shell.run_facts import colour
 
 AXES = ("step", "epoch", "tokens", "time")
 AXIS_CURVES = ("epoch", "tokens_per_second")  # what the axes are made of

@@ -26,7 +26,7 @@ from starlette.routing import Route
 from lab.design.plain.refusal import Refusal
 from lab.runs import default
 from lab.runs.database import StoreGone, reason_of
-from lab.ui.shell.run_facts import text
+from lab.ui.shell.json_text import text
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked
 

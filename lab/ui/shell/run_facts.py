@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import yaml
 
 from lab.design.plain import numbers
@@ -17,6 +16,7 @@ from lab.ui.shell.curve_cache import Follower
 
 COLOURS = 10  # --run-0 … --run-9 of lab.css, safe for colour-blind eyes, in a light and a dark version
 FOLLOWER = Follower()
+PREDICTION_BYTES = 512 * 1024
 
 
 def colour(run: Run, further: int = 0) -> str:
@@ -117,29 +117,6 @@ def metric_names(series: Iterable[str]) -> list[str]:
     return [name for name in series if name.startswith("eval_") and name not in ("eval_loss", "eval_seconds", "eval_rows")]
 
 
-def plain(values: Any) -> list[Any]:
-    """A curve as JSON: six significant digits, None for what is no number."""
-    if values.dtype.kind == "i":
-        return values.tolist()
-    return [None if not math.isfinite(value) else float(f"{value:.6g}") for value in np.asarray(values).tolist()]
-
-
-def text(document: Any) -> str:
-    """What a script of a page is told, as JSON text: gradio walks through every number of anything else, which takes longer than drawing it."""
-    try:
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:  # a number that is none, which JSON has no word for
-        return json.dumps(_finite(document), ensure_ascii=False, separators=(",", ":"))
-
-
-def _finite(document: Any) -> Any:
-    if isinstance(document, dict):
-        return {key: _finite(value) for key, value in document.items()}
-    if isinstance(document, (list, tuple)):
-        return [_finite(value) for value in document]
-    return None if isinstance(document, float) and not math.isfinite(document) else document
-
-
 def flat(document: Any, prefix: str = "") -> dict[str, Any]:
     """A spec as {dotted path: value}."""
     if isinstance(document, dict) and document:
@@ -181,3 +158,15 @@ def outcome(run: Run) -> dict[str, float]:
     merged = {f"final {name}": value for name, value in finals.items()} if isinstance(finals, dict) else {}
     merged = {**(best_ones if isinstance(best_ones, dict) else {}), **merged}
     return {name: float(value) for name, value in merged.items() if isinstance(value, (int, float)) and name not in ("step", "epoch", "final epoch")}
+
+
+def predictions(run: Run) -> list[dict[str, Any]]:
+    """The held-out rows that a run left with its predictions; none where it has none or the file is damaged."""
+    try:
+        path = default().home.file(run.id, "predictions.json")
+        if path.stat().st_size > PREDICTION_BYTES:
+            return []
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []

@@ -12,12 +12,12 @@ from lab.design.plain.options import fields
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import RunSpec
 from lab.runs import default
-from lab.ui.bench.schema import start
 from lab.ui.shell import planner
+from lab.ui.shell.draft import start
+from lab.ui.shell.json_text import text
 from lab.ui.shell.lanes import PLANS
 from lab.ui.shell.markup import empty, esc
 from lab.ui.shell.poll import Answer, Seen, watched
-from lab.ui.shell.run_facts import text
 from lab.ui.sweep import grid, views
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import LANGUAGES, language_of, say

@@ -12,6 +12,7 @@ import gradio as gr
 from lab.design.plain.refusal import Refusal
 from lab.trying.client import TryClient
 from lab.ui.shell import run_facts
+from lab.ui.shell.json_text import text
 from lab.ui.shell.markup import empty
 from lab.ui.shell.poll import Answer, Seen, watched
 from lab.ui.tryit import views
@@ -50,7 +51,7 @@ def begin(request: gr.Request) -> str:
 def look(chosen: dict[str, Any], seen: Seen, language: str) -> Answer:
     """The runs that can be tried, where they are others than before: one that trains has an adapter after its first evaluation."""
     rows = views.rows()
-    printed = f"{zlib.crc32(run_facts.text(rows).encode()):x}"
+    printed = f"{zlib.crc32(text(rows).encode()):x}"
     return {} if printed == seen.mark else {"rows": {"rows": rows}}, printed
 
 

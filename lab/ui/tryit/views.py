@@ -11,8 +11,8 @@ from lab.design.plain.refusal import Refusal
 from lab.runs import Run, default
 from lab.tasks import resolve
 from lab.tasks.multi_label import THRESHOLD
-from lab.ui.runs import readings
 from lab.ui.shell import run_facts
+from lab.ui.shell.json_text import text
 from lab.ui.shell.markup import esc
 from lab.ui.words.table import say
 
@@ -26,9 +26,9 @@ def rows() -> list[dict[str, Any]]:
     compares, found = functools.cache(_compares), []  # for this answer only: a task of one's own may be imported anew under its name
     for run in default().store.list(limit=LISTED):
         if run.state != "queued" and run_facts.has_adapter(run):
-            samples = [[str(row.get(key, ""))[:SAMPLE] for key in ("text", "pair")] for row in readings.rows_of(run)[:SAMPLES] if row.get("text")] if len(found) < SAMPLED else []
+            samples = [[str(row.get(key, ""))[:SAMPLE] for key in ("text", "pair")] for row in run_facts.predictions(run)[:SAMPLES] if row.get("text")] if len(found) < SAMPLED else []
             found.append({"id": run.id, "samples": samples, "name": run.name or run.id, "colour": run_facts.colour(run), "model": run_facts.model_of(run), "task": run_facts.task_of(run),
-                          "pair": compares(run_facts.text(run.spec.get("task", ""))), "metric": run_facts.row(run)["metric"], "metric_name": run_facts.row(run)["metric_name"]})  # fmt: skip
+                          "pair": compares(text(run.spec.get("task", ""))), "metric": run_facts.row(run)["metric"], "metric_name": run_facts.row(run)["metric_name"]})  # fmt: skip
     return found
 
 
