@@ -5,7 +5,6 @@ Torch-free until something needs a model: `methods`, `count` of a preset, `check
 
 from __future__ import annotations
 
-import functools
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -102,7 +101,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     """
     from lab import origins
     from lab.models import locate, resolve, vocabulary
-    from lab.tasks import objective_of, sources, templates
+    from lab.tasks import objective_of, require_rows, sources
     from lab.tasks import resolve as resolve_task
 
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec) if isinstance(spec, Mapping) else spec)
@@ -124,8 +123,8 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     if task.source.file and not isinstance(spec.task, str):
         file = portable(Path(located(task.source.file)).expanduser().resolve())
         changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
-    if task.family == "instruction" and objective == "causal" and place.folder is not None and not task.source.hub:
-        templates.require_rows(task, place.folder, model.title or model.name)
+    if place.folder is not None and not task.source.hub:
+        require_rows(task, objective, place.folder, model.title or model.name)
     now = origins.origins_of(spec)
     origins.require_same(spec, "this specification was frozen", now=now)
     return spec.model_copy(update={**changes, "origins": now})
@@ -219,9 +218,7 @@ def queue() -> Queue:
     """The queue, with its store and home, of LAB_HOME and LAB_DATABASE_URL. Raises Refusal where they cannot be opened."""
     from lab.runs import default
 
-    found = default()
-    found.estimate = peak_bytes
-    return found
+    return default()
 
 
 def queue_now() -> Queue:
@@ -236,22 +233,6 @@ def queue_now() -> Queue:
     except (SQLAlchemyError, OSError) as error:
         print(f"What is shown may be out of date: {reason_of(error, found.store.database.file)}.", file=sys.stderr, flush=True)
     return found
-
-
-def peak_bytes(document: Mapping[str, Any]) -> int | None:
-    """What a plan says that a run needs, in bytes; None where it cannot be planned (the run itself will say why)."""
-    from lab.planning import PlanClient
-    from lab.runs import default
-
-    try:
-        return _planner(PlanClient, str(default().home.path)).plan({"spec": dict(document)})["peak_reserved_bytes"]
-    except Refusal:
-        return None
-
-
-@functools.lru_cache(maxsize=2)
-def _planner(client: Any, home: str) -> Any:
-    return client(home)
 
 
 def run(spec: RunSpec | Mapping[str, Any], *, wait: bool = True, progress: Callable[[Run], None] | None = None, run_id: str | None = None) -> Run:

@@ -29,7 +29,7 @@ def fake(lab_home, monkeypatch):
     """A fresh home whose runs are done by the test's own worker."""
     import lab.runs  # noqa: F401
 
-    monkeypatch.setattr(sys.modules["lab.runs.launch"], "COMMAND", WORKER)
+    monkeypatch.setattr("lab.runs.launcher.COMMAND", WORKER)
     return lab_home
 
 
@@ -214,7 +214,7 @@ def test_detach_stop_resume(fake, capsys, monkeypatch):
 
 def test_ctrl_c_stops_the_run(lab_home):
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a shell's background job ignores it, and so would its children
-    code += f"import sys, lab.runs; sys.modules['lab.runs.launch'].COMMAND = {WORKER!r}; from lab.cli import main; sys.exit(main({[*RUN[:-1], '600', '--json']!r}))"
+    code += f"import sys, lab.runs; sys.modules['lab.runs.launcher'].COMMAND = {WORKER!r}; from lab.cli import main; sys.exit(main({[*RUN[:-1], '600', '--json']!r}))"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
                                env={**os.environ, "LAB_TEST_PAUSE": "0.1"})  # fmt: skip
     line = process.stderr.readline()

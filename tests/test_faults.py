@@ -32,7 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ui_support import free_port
 
 from lab.runs import Home, Keeper, Queue, Run, Store, files, processes
-from lab.runs.launch import COMMAND, ROOT
+from lab.runs.launcher import COMMAND, ROOT
 
 ASKED = [int(number) for number in os.environ.get("LAB_FAULTS", "").split(",") if number]
 KILLS, APP_KILLS, SERVER_KILLS, DELETES, EXPORTS = [*ASKED, *[100, 20, 20, 10, 10][len(ASKED):]]

@@ -1,10 +1,12 @@
-"""The rooms' import rules (DESIGN: rooms, arrows go downwards only), read from the source, so that lazy imports count too."""
+"""The rooms' import rules (docs/architecture.md: arrows go downwards only), read from the source, so that lazy imports count too."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Collection
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ STANDARD = sys.stdlib_module_names
 # room: the rooms that it may import, besides itself
 MAY = {
     "design": (),
-    "runs": ("design",),
+    "runs": ("design", "planning"),
     "models": ("design",),
     "tasks": ("design", "models", "child"),
     "origins": ("design", "models", "tasks"),
@@ -71,24 +73,39 @@ def room_of(path: Path) -> str:
     return first.removesuffix(".py")
 
 
-def imported(path: Path) -> list[tuple[str, int]]:
-    """Every module that a file imports, also inside functions; names of `lab` as dotted paths. Only type hints do not count."""
+def imports(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """Every import of a file, also inside functions. Only those for type hints do not count."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     hints = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
              for part in node.body for inner in ast.walk(part)}  # fmt: skip
+    found = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in hints]
+    for node in found:
+        assert not getattr(node, "level", 0), f"{path}:{node.lineno}: write absolute imports"
+    return found
+
+
+def imported(path: Path) -> list[tuple[str, int]]:
+    """Every module that a file imports; names of `lab` as dotted paths."""
     found = []
-    for node in ast.walk(tree):
-        if id(node) in hints:
-            continue
+    for node in imports(path):
         if isinstance(node, ast.Import):
             found += [(alias.name, node.lineno) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: write absolute imports"
-            if node.module == "lab":
-                found += [(f"lab.{alias.name}", node.lineno) for alias in node.names]
-            else:
-                found.append((node.module, node.lineno))
+        elif node.module == "lab":
+            found += [(f"lab.{alias.name}", node.lineno) for alias in node.names]
+        else:
+            found.append((node.module, node.lineno))
     return found
+
+
+def files_imported(path: Path, names: Collection[str]) -> set[str]:
+    """Which of the modules `names` a file imports: `from lab.runs import queue` is lab.runs.queue, `from lab.runs import Queue` lab.runs."""
+    found = set()
+    for node in imports(path):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        else:
+            found |= {whole if (whole := f"{node.module}.{alias.name}") in names else node.module for alias in node.names}
+    return found & set(names)
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
@@ -103,6 +120,16 @@ def test_arrows_go_downwards(path: Path):
             assert target == room or target in MAY[room], f"{path}:{line}: lab/{room} must not import {name}"
         elif top in FORBIDDEN:
             assert not FORBIDDEN[top](room), f"{path}:{line}: lab/{room} must not import {top}"
+
+
+def test_no_circle_of_files():
+    """No file imports itself by way of others, also inside functions; so each can be read, and tested, after those below it."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in modules()}
+    below = {name: files_imported(path, names) - {name} for name, path in names.items()}
+    try:
+        TopologicalSorter(below).prepare()
+    except CycleError as error:
+        pytest.fail("a circle: " + " <- ".join(error.args[1]))
 
 
 @pytest.mark.parametrize("wing", WINGS)

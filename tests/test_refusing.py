@@ -18,7 +18,7 @@ from lab.ui.bench import knobs
 from lab.ui.words.refusals import CHINESE, refused
 
 # What only a terminal says: the command line, and the settings that are read when the app starts.
-TERMINAL = ("lab/cli/", "lab/ui/serve.py", "lab/ui/door/", "lab/ui/api.py", "lab/runs/slots.py", "lab/runs/database.py", "lab/runs/launch.py", "lab/runs/ray_launcher.py",
+TERMINAL = ("lab/cli/", "lab/ui/serve.py", "lab/ui/door/", "lab/ui/api.py", "lab/runs/slots.py", "lab/runs/database.py", "lab/runs/launchers.py", "lab/runs/ray_launcher.py",
             "lab/runs/migrations/")  # fmt: skip
 UNSAID = {"Write {} path": [0, 1], "{} is {} {} a": [1]}  # a flag of the command line; an English article
 HAN = re.compile("[\u4e00-\u9fff]")

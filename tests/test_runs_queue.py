@@ -19,8 +19,10 @@ from lab.design.plain.refusal import Refusal
 from lab.runs import processes, slots, worker_link
 from lab.runs import queue as queue_module
 from lab.runs.home import Home
-from lab.runs.launch import ROOT, exit_code_of
-from lab.runs.queue import Keeper, Queue
+from lab.runs.keeper import Keeper
+from lab.runs.launcher import ROOT
+from lab.runs.local import exit_code_of
+from lab.runs.queue import Queue
 from lab.runs.store import Store
 from lab.runs.worker_link import WorkerLink, read_receipt
 
@@ -356,7 +358,7 @@ def test_runs_that_do_not_fit_wait_or_are_refused_by_choice(lab, monkeypatch, po
     monkeypatch.setenv("LAB_MEMORY_POLICY", policy)
     memory = [(100 * 2**30, 50 * 2**30)]
     monkeypatch.setattr(slots, "memory", lambda: memory[0])
-    lab.estimate, lab._count = lambda document: document.get("gib", 0) * 2**30, 2
+    lab._estimate, lab._count = lambda document: document.get("gib", 0) * 2**30, 2
     large = {"steps": 5, "gib": 200}
     if policy == "refuse":
         with pytest.raises(Refusal, match="needs 215 GB at its peak; there are 107 GB here"):
@@ -378,3 +380,59 @@ def test_an_unknown_memory_policy_is_refused(lab, monkeypatch):
     monkeypatch.setenv("LAB_MEMORY_POLICY", "hope")
     with pytest.raises(Refusal, match="ignore, wait or refuse"):
         lab.launch({"steps": 1})
+
+
+@pytest.mark.parametrize("door", ["lab.runs.launch", "lab.run", "Queue", "verbs.queue"])
+def test_the_memory_policy_holds_from_the_first_launch_through_every_door(tmp_path, monkeypatch, door):
+    import lab as package
+    from lab import verbs
+
+    document = verbs.check({"model": "minilm-l6", "method": "lora", "task": "sentiment-rt"}).document()
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LAB_SLOTS", "0")
+    monkeypatch.setenv("LAB_MEMORY_POLICY", "refuse")
+    monkeypatch.setattr("lab.planning.client.PlanClient.plan", lambda self, request: {"peak_reserved_bytes": 10**15})
+    launch = {"lab.runs.launch": package.runs.launch, "lab.run": lambda spec: package.run(spec, wait=False), "Queue": lambda spec: Queue().launch(spec),
+              "verbs.queue": lambda spec: verbs.queue().launch(spec)}[door]  # fmt: skip
+    with pytest.raises(Refusal, match="needs 1 PB at its peak"):
+        launch(document)
+
+
+class Losing:
+    """A cluster that takes runs and tells nothing but how their workers ended."""
+
+    everywhere, patience, slots = True, 0.0, 1
+
+    def __init__(self, code, retries):
+        self.code, self.retries, self.taken, self.ended = code, retries, [], []
+
+    def start(self, home, run, store, command, count):
+        self.taken.append((run.id, run.attempt))
+
+    def reap(self):
+        pass
+
+    def holds(self, run):
+        return False
+
+    def has_ended(self, run):
+        return False
+
+    def end(self, run, token, force=False):
+        self.ended.append((run.id, force))
+
+    def exit_code(self, run, folder):
+        return self.code
+
+
+@pytest.mark.parametrize(("code", "retries", "state_at_end", "attempts"), [(3, 2, "failed", 1), (-9, 0, "interrupted", 1), (-9, 2, "interrupted", 3)])
+def test_a_queue_asks_its_launcher_alone(tmp_path, code, retries, state_at_end, attempts):
+    launcher = Losing(code, retries)
+    queue = Queue(Home(tmp_path / "home"), launcher=launcher)
+    assert queue.count == 1
+    run_id = queue.launch({"steps": 1})
+    for _ in range(6):
+        queue.reconcile()
+    run = queue.store.get(run_id)
+    assert (run.state, run.exit_code, launcher.taken) == (state_at_end, code, [(run_id, number + 1) for number in range(attempts)])
+    assert sum("queued again" in event.message for event in queue.store.events(run_id)) == attempts - 1

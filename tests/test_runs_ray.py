@@ -14,7 +14,7 @@ from runs_support import WORKER, alive, until
 from lab.design.plain.refusal import Refusal
 from lab.runs import processes
 from lab.runs.home import Home
-from lab.runs.launch import ROOT
+from lab.runs.launcher import ROOT
 from lab.runs.queue import Queue
 
 LONG = {"steps": 100_000, "pause": 0.01}
@@ -57,8 +57,7 @@ def lab(cluster, tmp_path, monkeypatch):
     queue = Queue(Home(), command=WORKER)
     yield queue
     for run in queue.store.active():
-        queue._cluster.end(run, force=True)
-        processes.kill(queue.store.token(run))
+        queue.launcher.end(run, queue.store.token(run), force=True)
     queue.store.close()
 
 

@@ -22,8 +22,10 @@ from lab.design.plain.refusal import Refusal
 from lab.runs import files, processes, records
 from lab.runs.database import Database, StoreGone
 from lab.runs.home import Home
-from lab.runs.launch import ROOT, whole
-from lab.runs.queue import Keeper, Queue
+from lab.runs.interrupts import whole
+from lab.runs.keeper import Keeper
+from lab.runs.launcher import ROOT
+from lab.runs.queue import Queue
 from lab.runs.store import Store
 from lab.runs.worker_link import WorkerLink, read_receipt
 
@@ -198,7 +200,7 @@ def test_nothing_is_flushed_while_the_store_is_away_or_the_run_is_anothers(here,
         link.finish("succeeded", {"x": 1})
     monkeypatch.setattr(here.store, "log", real)
     run = here.store.get(run_id)
-    assert here._mourn(run, False) and here.store.get(run_id).state == "succeeded"
+    assert here._lost(run, False) and here.store.get(run_id).state == "succeeded"
     assert here.store.series(run_id)["loss"][0].tolist() == [1, 2], "rows that the store missed are in the receipt"
 
 
@@ -407,7 +409,7 @@ def test_a_run_that_this_process_claimed_and_forgot_is_queued_again(here, monkey
     assert here.store.claim_next(processes.identity(), 1).id == run_id  # the commit's answer was lost on the way here
     here.reconcile()
     assert here.store.get(run_id).state == "starting"
-    monkeypatch.setattr("lab.runs.queue.FORGOTTEN", 0.0)
+    monkeypatch.setattr("lab.runs.local.Local.patience", 0.0)
     here._count = 1
     assert here.watch(run_id, seconds=20).state == "succeeded"
 

@@ -23,7 +23,7 @@ from lab.design.plain.refusal import Refusal
 from lab.export.folder import HIDDEN, new_folder
 from lab.export.source import adapter_folder, substitute
 from lab.runs import Home, Queue, Store, WorkerLink, files, logs, processes
-from lab.runs.launch import ROOT
+from lab.runs.launcher import ROOT
 from lab.training import Record, artefacts, train, worker
 from lab.training.checkpoints import Checkpoints, Diverged, not_finite
 

@@ -116,7 +116,7 @@ def advise(request: Mapping[str, Any], planner: Planner, device_bytes: int, kind
     `planner` makes (and best caches) a plan's document from a request; a change that is refused is left out.
     """
     room, now = usable(device_bytes, kind), peak(planner(request))
-    savings = []
+    savings: list[dict[str, Any]] = []
     for name, changed in changes(request).items():
         try:
             after = peak(planner(changed))

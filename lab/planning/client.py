@@ -43,7 +43,8 @@ class PlanClient:
     def __init__(self, home: Any):
         folder = Path(getattr(home, "cache", None) or Path(home) / "cache")
         self.folder = folder / "plans"
-        self._lock, self._latest = threading.Lock(), {}  # the newest turn by topic
+        self._lock = threading.Lock()
+        self._latest: dict[str | None, int] = {}  # the newest turn by topic
         self._latest_lock = threading.Lock()
         self._exceeded: dict[str, tuple[float, Exceeded]] = {}
         self._child = Child("lab.planning.serve", start=START_SECONDS, answer=ANSWER_SECONDS, memory=memory_limit(LARGEST),

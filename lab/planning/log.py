@@ -95,7 +95,7 @@ class _Unrolled:
 
     def _canonical(self, segment: Segment) -> list[tuple]:
         """Events with what they are about as seen from the layer: (steps away, kind of segment, ordinal)."""
-        lines = []
+        lines: list[tuple] = []
         for kind, number, size, category in segment.events:
             place, ordinal = self.log.ids[number]
             home = self.log.segments[place]

@@ -59,7 +59,7 @@ class Tracker(TorchDispatchMode):
         if not size:
             return
         number = self.log.born(size, category) if self.log is not None else 0
-        self.live[key] = [size, category, number, weakref.ref(storage, lambda _, key=key: self._gone(key))]
+        self.live[key] = [size, category, number, weakref.ref(storage, lambda _: self._gone(key))]
         self.now[category] += size
         self.total += size
         self._note()

@@ -10,8 +10,9 @@ from typing import Any
 
 from lab.runs import launch
 from lab.runs.home import Home
+from lab.runs.keeper import Keeper
 from lab.runs.launch import default, reconcile, resume, stop
-from lab.runs.queue import Keeper, Queue
+from lab.runs.queue import Queue
 from lab.runs.records import ACTIVE, OVER, RESUMABLE, STATES, Event, Run
 from lab.runs.store import Store
 from lab.runs.worker_link import WorkerLink

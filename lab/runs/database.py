@@ -10,6 +10,7 @@ A connection may be lost between a commit and its answer, so what is tried again
 """
 from __future__ import annotations
 
+import functools
 import os
 import random
 import re
@@ -22,7 +23,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
@@ -53,8 +54,7 @@ class Database:
         self.file = SqliteFile(str(address.database)) if self.sqlite else None
         self.engine = _engine(address, self.file)
         if hasattr(os, "register_at_fork"):  # a forked data loader must not touch connections that it inherits
-            engine = weakref.ref(self.engine)
-            os.register_at_fork(after_in_child=lambda: engine() and engine().dispose(close=False))
+            os.register_at_fork(after_in_child=functools.partial(_forget, weakref.ref(self.engine)))
         self._wait_until_open(place_of(address))
 
     def _wait_until_open(self, shown: str) -> None:
@@ -74,7 +74,7 @@ class Database:
             pause = min(pause * 2, 3.0)
 
     def _open(self) -> None:
-        if self.sqlite:
+        if self.file:
             self._enter_wal()
             self.file.hold()
         patience = 30.0 if self.sqlite else 0.0  # who opens waits for a server by itself, and says so
@@ -87,7 +87,7 @@ class Database:
 
     def _enter_wal(self) -> None:
         with self.engine.connect() as connection:
-            driver = connection.connection.driver_connection
+            driver: Any = connection.connection.driver_connection
             for _ in range(100):  # SQLite does not wait by itself when two processes change the mode at once
                 try:
                     if driver.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -102,7 +102,7 @@ class Database:
 
     def _place(self, connection: Connection) -> tuple[str, ...]:
         """What a copy of this database does not share: of a file its inode, of a server's database its number and its cluster's."""
-        if self.sqlite:
+        if self.file:
             return self.file.place()
         number = connection.execute(text("SELECT oid FROM pg_database WHERE datname = current_database()")).scalar()
         may_ask = connection.execute(text("SELECT has_function_privilege('pg_control_system()', 'execute')")).scalar()
@@ -230,10 +230,15 @@ def _address(url: str) -> URL:
         raise Refusal("LAB_DATABASE_URL must begin with sqlite:/// or postgresql+psycopg://.", "LAB_DATABASE_URL")
     if kind == "sqlite" and address.database in (None, "", ":memory:"):
         raise Refusal("The store needs a file: workers in other processes must be able to open it.", "LAB_DATABASE_URL")
-    if kind == "sqlite" and not os.path.isabs(address.database):
+    if kind == "sqlite" and not os.path.isabs(address.database or ""):
         raise Refusal("LAB_DATABASE_URL must give the file's whole path, with four slashes (sqlite:////home/me/lab.db): workers run in other folders.",
                       "LAB_DATABASE_URL")  # fmt: skip
     return address
+
+
+def _forget(engine: weakref.ref[Engine]) -> None:
+    if (live := engine()) is not None:
+        live.dispose(close=False)
 
 
 def _engine(address: URL, file: SqliteFile | None) -> Engine:

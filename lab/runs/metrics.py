@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, select, update
@@ -65,8 +66,8 @@ class Metrics:
         """{name: (step, value, time)} of the last point of each curve."""
         return self._of(run_id, lambda c, number: series.latest(c, number, names), {})
 
-    def _of(self, run_id: str, work, nothing):
-        def both(connection: Connection):
+    def _of(self, run_id: str, work: Callable[[Connection, int], Any], nothing: Any) -> Any:
+        def both(connection: Connection) -> Any:
             number = connection.execute(select(runs.c.number).where(runs.c.id == check_id(run_id))).scalar()
             return nothing if number is None else work(connection, number)
 

@@ -7,12 +7,9 @@ this process's own monotonic clock and never by comparing two clocks.
 """
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,18 +18,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
-from lab.runs import launch as launcher
-from lab.runs import logs, processes, records, slots
-from lab.runs.database import reason_of
+from lab.runs import launcher as workers
+from lab.runs import launchers, logs, processes, records, slots
 from lab.runs.files import Fence
 from lab.runs.home import Home, check_id, new_id
+from lab.runs.interrupts import whole
+from lab.runs.launcher import Launcher
+from lab.runs.needs import Estimate, planned
 from lab.runs.records import Run
 from lab.runs.store import Store
 from lab.runs.worker_link import read_receipt
 
-PATIENCE = 3.0  # seconds after which a cluster that was given a run must know of it
 AGAIN = "Lost by the cluster, queued again"
-FORGOTTEN = 20.0  # seconds after which a run that this process claimed must have its worker
 CLEARED = 60.0  # seconds between two looks for deletions that were cut short
 GRACE = 6.0  # seconds between asking a worker to end and killing it
 SILENCE = 8.0  # seconds without a new heartbeat after which a worker on another machine is given up
@@ -40,17 +37,17 @@ SILENCE_AT_START = 60.0  # the same before it has claimed its run
 
 
 class Queue:
-    """The verbs of one lab. `home`, `store`: the default ones if None; `count`: slots (LAB_SLOTS or the accelerators if None);
-    `command`: what starts a worker, the run's id is added."""
+    """The verbs of one lab. `home`, `store`: the default ones if None; `count`: slots (the launcher's if None); `command`: what starts a
+    worker, the run's id is added; `launcher`: where workers run (LAB_LAUNCHER's if None); `estimate`: how much memory a spec needs (its plan's if None)."""
 
     def __init__(self, home: Home | None = None, store: Store | None = None, *, count: int | None = None,
-                 command: Sequence[str] | None = None):
+                 command: Sequence[str] | None = None, launcher: Launcher | None = None, estimate: Estimate | None = None):
         self.home = home or Home()
         self.store = store or Store(self.home.database_url)
         self._count = count
-        self._command = list(command or launcher.COMMAND)
-        self._cluster = launcher.cluster()
-        self.estimate: Callable[[dict], int | None] | None = None  # a spec's bytes at its peak; set by rooms that can plan
+        self._command = list(command or workers.COMMAND)
+        self.launcher = launcher or launchers.chosen()
+        self._estimate = estimate or planned(self.home)
         self._seen: dict[tuple, tuple[float | None, float]] = {}  # (run, attempt, pid) -> heartbeat, when it was new
         self._asked: dict[tuple, float] = {}  # (run, attempt) -> when it was first seen stopping
         self._cleared: float | None = None  # when deleted runs were last looked for
@@ -61,9 +58,7 @@ class Queue:
     @property
     def count(self) -> int:
         """How many runs may train at once: on this machine, or with LAB_LAUNCHER=ray on the cluster."""
-        if self._count is not None:
-            return self._count
-        return self._cluster.slots if self._cluster and not os.environ.get("LAB_SLOTS") else slots.slots()
+        return self.launcher.slots if self._count is None else self._count
 
     # -- verbs
 
@@ -79,7 +74,7 @@ class Queue:
     def launch_all(self, given: Sequence[Mapping[str, Any]]) -> list[str]:
         """Queue several runs at once, all or none, in their order; their ids. Each as the arguments of `launch`."""
         rows = [self._row(**one) for one in given]
-        with launcher.whole():
+        with whole():
             self.store.create_all(rows)
             for row in rows:
                 with suppress(OSError):  # a copy for people; the store's own is what counts, and the launcher will say what is wrong with the disk
@@ -99,7 +94,7 @@ class Queue:
     def _needs(self, document: dict) -> tuple[int | None, str]:
         """(bytes that the plan says, a sentence where they are not free now), as LAB_MEMORY_POLICY wants. Refusal: more than there is."""
         policy = slots.policy()
-        needs = self.estimate(document) if self.estimate and policy != "ignore" else None
+        needs = self._estimate(document) if policy != "ignore" else None
         if needs is None:
             return None, ""
         total, _ = slots.memory()
@@ -110,7 +105,7 @@ class Queue:
 
     def _room(self) -> int | None:
         """Bytes that a run may need to start now; None: any. What active runs on the processor will still take is set aside."""
-        if slots.policy() == "ignore" or self._cluster:
+        if slots.policy() == "ignore" or self.launcher.everywhere:
             return None
         total, free = slots.memory()
         if slots.devices():
@@ -156,7 +151,7 @@ class Queue:
         run = self.store.get(run_id)
         if run.active:
             raise Refusal(f"Run {run_id} is {run.state}: stop it before you delete it.", "run")
-        with launcher.whole(), self.home.room():
+        with whole(), self.home.room():
             self.store.delete(run_id)
             self.clear()
 
@@ -206,26 +201,23 @@ class Queue:
 
     def start_next(self) -> list[str]:
         """Start queued runs while slots are free; the ids of those started."""
-        with launcher.whole():
+        with whole():
             return self._start_next()
 
     def _start_next(self) -> list[str]:
         started = []
-        while run := self.store.claim_next(processes.identity(), self.count, everywhere=self._cluster is not None, room=self._room()):
+        while run := self.store.claim_next(processes.identity(), self.count, everywhere=self.launcher.everywhere, room=self._room()):
             started.append(run.id)
             if not run.spec:
-                self._bury(run, records.FAILED, "The stored specification is empty or damaged.", "Delete it and launch anew.")
+                self._end(run, records.FAILED, "The stored specification is empty or damaged.", "Delete it and launch anew.")
                 continue
             try:
-                if self._cluster:
-                    self._cluster.start(self.home, run, self.store, self._command)
-                    continue
-                visible = slots.devices_of(run.slot or 0, max(1, self.count), slots.devices())
-                worker = launcher.start_worker(self.home, run, self.store, self._command, visible)
+                worker = self.launcher.start(self.home, run, self.store, self._command, self.count)
             except (OSError, Refusal) as error:
-                self._bury(run, records.FAILED, f"Its worker could not be started: {error}", logs.advise(str(error)))
+                self._end(run, records.FAILED, f"Its worker could not be started: {error}", logs.advise(str(error)))
                 continue
-            self.store.adopt(run, worker)
+            if worker:
+                self.store.adopt(run, worker)
         return started
 
     # -- observing
@@ -233,7 +225,7 @@ class Queue:
     def reconcile(self) -> list[str]:
         """Bring the store in line with what really runs, end what was asked to end, start what may start; ids of changed runs."""
         with self._lock:
-            launcher.reap()
+            self.launcher.reap()
             if self._cleared is None or time.monotonic() - self._cleared > CLEARED:
                 self.clear()
             active = self.store.active()
@@ -245,26 +237,22 @@ class Queue:
 
     def _look(self, run: Run) -> bool:
         here = run.place == processes.place()
-        alive = self._lives(run) if here else self._heard(run)
-        if self._cluster and run.heartbeat is None:  # not claimed yet: the process in the store is the launcher's
-            since = self._seen.setdefault((run.id, run.attempt, None), (None, time.monotonic()))[1]
-            alive = time.monotonic() - since < PATIENCE or not self._cluster.gone(run)
-        if not alive or launcher.exit_code_of(run) is not None:
-            return self._mourn(run, here)
-        if run.state == records.STOPPING and (here or self._cluster):
+        if not self._lives(run, here) or self.launcher.has_ended(run):
+            return self._lost(run, here)
+        if run.state == records.STOPPING and (here or self.launcher.everywhere):
             self._press(run)
         return False
 
-    def _lives(self, run: Run) -> bool:
-        """Whether the worker of a run runs here, for this lab. A run that this very process claimed and never started counts as forgotten."""
+    def _lives(self, run: Run, here: bool) -> bool:
+        """Whether a run has a worker, or may still come to one: then its process in the store is the launcher's."""
+        if run.heartbeat is None and (held := self.launcher.holds(run)) is not None:
+            since = self._seen.setdefault((run.id, run.attempt, None), (None, time.monotonic()))[1]
+            return held or time.monotonic() - since < self.launcher.patience
+        if not here:
+            return self._heard(run)
         if not processes.is_alive(run.pid, run.mark, run.pid_create_time):
             return False
-        if run.heartbeat is not None:
-            return not processes.carries_another(run.pid, self.store.token(run))
-        if run.state != records.STARTING or run.pid != os.getpid() or self._cluster:
-            return True
-        since = self._seen.setdefault((run.id, run.attempt, None), (None, time.monotonic()))[1]
-        return launcher.has_started(run) or time.monotonic() - since < FORGOTTEN
+        return run.heartbeat is None or not processes.carries_another(run.pid, self.store.token(run))
 
     def _heard(self, run: Run) -> bool:
         """Whether a worker elsewhere may live: its heartbeat changed within SILENCE seconds of this process's clock."""
@@ -281,30 +269,23 @@ class Queue:
         token = self.store.token(run)
         if key not in self._asked:
             self._asked[key] = now
-            processes.send(token, signal.SIGTERM)
-            if self._cluster:
-                self._cluster.end(run)
+            self.launcher.end(run, token)
         elif now - self._asked[key] > GRACE:
-            processes.kill(token)
-            launcher.reap()
-            if self._cluster:
-                self._cluster.end(run, force=True)
+            self.launcher.end(run, token, force=True)
 
-    def _mourn(self, run: Run, here: bool) -> bool:
+    def _lost(self, run: Run, here: bool) -> bool:
         """Record the end of a worker that is gone; whether this call did."""
         if here:
             processes.kill(self.store.token(run))  # what it left running would hold the accelerator
             Fence.lift(self.home.run_dir(run.id), run.attempt)
-        code = self._exit_code(run) if here else None
-        if code is None and self._cluster:
-            code = self._cluster.exit_code(self.home.run_dir(run.id), run.attempt)
+        code = self.launcher.exit_code(run, self.home.run_dir(run.id))
         receipt = read_receipt(self.home.run_dir(run.id), run.attempt)
         if receipt is not None:
             if rows := receipt.pop("rows"):  # what the store could not take before the worker was gone
                 self.store.log(run.id, rows, attempt=run.attempt)
             return self.store.finish(run.id, attempt=run.attempt, **receipt)
         if run.state == records.STOPPING:
-            return self._bury(run, records.CANCELLED, None, None, f"Stopped at step {run.step}.")
+            return self._end(run, records.CANCELLED, None, None, f"Stopped at step {run.step}.")
         if run.state == records.STARTING and run.heartbeat is None and code is None:
             return self.store.move(run.id, (records.STARTING,), records.QUEUED, "Its launcher was gone; queued again.", like=run,
                                    **dict.fromkeys(("pid", "pid_create_time", "mark", "place", "host", "slot")))
@@ -316,65 +297,24 @@ class Queue:
             how += " before it began"
         else:
             how += f" at step {run.step}" + (f" of {run.total_steps}" if run.total_steps else "")
-        ended = {"log_tail": last, "exit_code": code}
+        ended: dict[str, Any] = {"log_tail": last, "exit_code": code}
         if code is not None and code >= 0 or code is None and run.state == records.STARTING:
-            return self._bury(run, records.FAILED, f"The worker {how}.", logs.advise(last, code), **ended)
+            return self._end(run, records.FAILED, f"The worker {how}.", logs.advise(last, code), **ended)
         again = "Resume goes on from its last checkpoint."
         if not self.home.has_checkpoint(run.id):
             again = "It had left no checkpoint yet: resume begins again."
         advice = " ".join(filter(None, (logs.advise(last[-2000:], code), again)))
-        return self._bury(run, records.INTERRUPTED, f"The worker {how}.", advice, **ended) and self._again(run)
+        return self._end(run, records.INTERRUPTED, f"The worker {how}.", advice, **ended) and self._again(run)
 
     def _again(self, run: Run) -> bool:
-        """Queue a run that the cluster lost once more, unless that happened often enough. Always true: the run changed."""
-        if self._cluster:
+        """Queue a run that its launcher lost once more, unless that happened often enough. Always true: the run changed."""
+        if retries := self.launcher.retries:
             before = sum(event.message.startswith(AGAIN) for event in self.store.events(run.id))
-            if before < self._cluster.retries:
+            if before < retries:
                 with suppress(Refusal):  # somebody else was faster
-                    self.store.requeue(run.id, f"{AGAIN} ({before + 1} of {self._cluster.retries}).")
+                    self.store.requeue(run.id, f"{AGAIN} ({before + 1} of {retries}).")
         return True
 
-    @staticmethod
-    def _exit_code(run: Run) -> int | None:
-        """The exit code of a worker that ended here, if this process or the system still knows it."""
-        adopted = run.heartbeat is not None  # before that the pid is its launcher's
-        zombie = processes.exit_code_of_zombie(run.pid, run.mark) if adopted else None
-        code = launcher.exit_code_of(run, seconds=2.0)
-        return zombie if code is None else code
-
-    def _bury(self, run: Run, state: str, error: str | None, advice: str | None, message: str = "", **fields) -> bool:
+    def _end(self, run: Run, state: str, error: str | None, advice: str | None, message: str = "", **fields: Any) -> bool:
         return self.store.move(run.id, records.ACTIVE, state, message or error or "", like=run, error=error, advice=advice,
                                ended=time.time(), slot=None, **fields)
-
-
-class Keeper:
-    """A daemon thread that reconciles a queue every `seconds` until `close`. What the app runs; harmless if several do."""
-
-    def __init__(self, queue: Queue, seconds: float = 1.0):
-        self.queue = queue
-        self.trouble: str | None = None
-        self._seconds = seconds
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lab-keeper", daemon=True)
-        self._thread.start()
-
-    def _keep(self) -> None:
-        while not self._done.wait(self._seconds):
-            try:
-                self.queue.reconcile()
-                self._tell(None)
-            except (SQLAlchemyError, Refusal, OSError) as error:
-                self._tell(reason_of(error, self.queue.store.database.file))
-
-    def _tell(self, trouble: str | None) -> None:
-        """Say once what is wrong, and once when it is over."""
-        before, self.trouble = self.trouble, trouble
-        if trouble != before:
-            with suppress(OSError, ValueError, AttributeError):
-                print(f"[lab] The queue stands still: {trouble}" if trouble else "[lab] The queue goes on.", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Stop reconciling; workers go on."""
-        self._done.set()
-        with suppress(RuntimeError):
-            self._thread.join(timeout=5.0)

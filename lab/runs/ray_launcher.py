@@ -18,16 +18,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lab.design.plain.refusal import Refusal
-from lab.runs import launch, processes
+from lab.runs import launcher, processes, slots
 from lab.runs.home import Home
 from lab.runs.records import Run
 from lab.runs.store import Store
@@ -35,11 +36,15 @@ from lab.runs.store import Store
 NAMESPACE = "delta-lab"
 ENDED = "worker-exit.json"
 PASSED = ("LAB_", "HF_", "TRANSFORMERS_", "TOKENIZERS_", "OMP_", "MKL_", "NCCL_", "FAKE_")  # variables that go along
+Default = TypeVar("Default", float, None)
 _lock = threading.Lock()
 
 
 class Cluster:
-    """A Ray cluster that runs workers. Raises Refusal when Ray is not installed or no cluster answers."""
+    """A Ray cluster that runs workers; see `launcher.Launcher`. Raises Refusal when Ray is not installed or no cluster answers."""
+
+    everywhere = True
+    patience = 3.0
 
     def __init__(self) -> None:
         self.cpus, self.gpus = _number("LAB_RAY_CPUS", 1.0), _number("LAB_RAY_GPUS", None)
@@ -50,37 +55,46 @@ class Cluster:
 
     @property
     def slots(self) -> int:
-        """How many runs the cluster can hold now, at least 1."""
+        """LAB_SLOTS, or how many runs the cluster can hold now, at least 1."""
+        if os.environ.get("LAB_SLOTS"):
+            return slots.slots()
         there = self.ray.cluster_resources()
         fits = [int(there.get(kind, 0) // each) for kind, each in (("GPU", self.gpus), ("CPU", self.cpus)) if each]
         return max(1, min(fits, default=1))
 
-    def start(self, home: Home, run: Run, store: Store, command: Sequence[str] = launch.COMMAND) -> None:
+    def start(self, home: Home, run: Run, store: Store, command: Sequence[str], count: int) -> None:
         """Ask Ray for an actor that starts the worker of a claimed run. It may wait there for room. Raises OSError."""
         folder = home.run_dir(run.id, create=True)
-        environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED) and name not in ("LAB_PATHS", "LAB_AUTH")}
-        environment |= {"LAB_HOME": str(home.path), "LAB_DATABASE_URL": store.url, "LAB_RUN_ID": run.id, "LAB_RUN_ATTEMPT": str(run.attempt),
-                        processes.TOKEN: store.token(run), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+        environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED) and name not in launcher.PRIVATE}
+        environment |= launcher.worker_environment(home, run, store)
         given = ["" if part == sys.executable else part for part in command]  # a node has its own Python
         try:
             carrier = self.ray.remote(_carrier())
             carrier.options(name=_name(run), namespace=NAMESPACE, lifetime="detached", num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0,
-                            max_concurrency=4).remote(str(launch.ROOT), str(folder), [*given, run.id], environment, run.attempt)
+                            max_concurrency=4).remote(str(launcher.ROOT), str(folder), [*given, run.id], environment, run.attempt)
         except (self.ray.exceptions.RayError, ValueError, RuntimeError) as error:
             raise OSError(f"Ray did not take it: {str(error).splitlines()[0][:200]}") from error
 
-    def gone(self, run: Run) -> bool:
-        """Whether Ray has no actor for this attempt any more (ended, or lost with its node). False while Ray cannot be asked."""
+    def reap(self) -> None:
+        """Nothing: a worker is its actor's child."""
+
+    def holds(self, run: Run) -> bool:
+        """Whether Ray has an actor for this attempt (it may have ended, or be lost with its node). True while Ray cannot be asked."""
         try:
             self.ray.get_actor(_name(run), namespace=NAMESPACE)
         except ValueError:
-            return True
-        except Exception:  # a head node that restarts says so in many ways
             return False
+        except Exception:  # a head node that restarts says so in many ways
+            return True
+        return True
+
+    def has_ended(self, run: Run) -> bool:
+        """Never: a worker on a cluster is judged by its heartbeat."""
         return False
 
-    def end(self, run: Run, force: bool = False) -> None:
-        """Signal a run's processes on its node: SIGTERM, or with `force` SIGKILL and the end of the actor."""
+    def end(self, run: Run, token: str, force: bool = False) -> None:
+        """Signal a run's processes here and on its node; with `force` the actor ends too."""
+        processes.kill(token) if force else processes.send(token, signal.SIGTERM)
         with suppress(Exception):  # it may end by itself meanwhile, or its node be lost
             actor = self.ray.get_actor(_name(run), namespace=NAMESPACE)
             if run.heartbeat is None:  # it may still wait for room
@@ -91,12 +105,13 @@ class Cluster:
                 self.ray.wait([asked], timeout=3.0)
                 self.ray.kill(actor)
 
-    @staticmethod
-    def exit_code(run_dir: Path, attempt: int) -> int | None:
+    def exit_code(self, run: Run, folder: Path) -> int | None:
         """What the actor of that attempt wrote down when its worker ended; None where it did not live to."""
+        if run.place == processes.place() and run.heartbeat is not None and (code := processes.exit_code_of_zombie(run.pid, run.mark)) is not None:
+            return code
         try:
-            document = json.loads((run_dir / ENDED).read_text(encoding="utf-8"))
-            return int(document["exit_code"]) if document["attempt"] == attempt else None
+            document = json.loads((folder / ENDED).read_text(encoding="utf-8"))
+            return int(document["exit_code"]) if document["attempt"] == run.attempt else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -127,7 +142,6 @@ def _carrier() -> type:
         def die_together() -> None:
             """Between fork and exec: have the system kill the worker when this actor's process dies (Linux)."""
             import ctypes
-            import signal
 
             if sys.platform == "linux":
                 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -151,8 +165,6 @@ def _carrier() -> type:
 
         def signal(self, force: bool) -> None:
             """SIGTERM or SIGKILL to every process of this attempt on this node."""
-            import signal
-
             if self.root not in sys.path:
                 sys.path.insert(0, self.root)
             from lab.runs import processes
@@ -184,7 +196,7 @@ def _name(run: Run) -> str:
     return f"run-{run.id}-{run.attempt}"
 
 
-def _number(name: str, default: float | None) -> float | None:
+def _number(name: str, default: Default) -> float | Default:
     said = os.environ.get(name, "").strip()
     if not said:
         return default

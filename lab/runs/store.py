@@ -15,11 +15,12 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, func, insert, or_, select, text, update
+from sqlalchemy import Case, Connection, case, delete, func, insert, or_, select, text, true, update
 
 from lab.design.plain.refusal import Refusal
 from lab.runs.database import Database, take_ticket
 from lab.runs.home import check_id, new_id
+from lab.runs.listing import Listing
 from lab.runs.metrics import Metrics
 from lab.runs.processes import Identity, token
 from lab.runs.records import (
@@ -33,26 +34,21 @@ from lab.runs.records import (
     RESUMABLE,
     RUNNING,
     STARTING,
-    STATES,
     STOPPING,
-    Event,
     Run,
     check_name,
     check_notes,
     check_tags,
     result_text,
-    run_of,
     spec_text,
 )
-from lab.runs.schema import deleted, events, runs, ticket
+from lab.runs.schema import deleted, events, runs
 
-_LIGHT = [column for column in runs.c if column.name != "spec"]
-_ORDER = (case((runs.c.state == QUEUED, -runs.c.position)).desc().nulls_last(), runs.c.number.desc())
 FORGOTTEN = 20_000  # metric rows of a deleted run that one transaction takes away
 _NOBODY = {"pid": None, "pid_create_time": None, "mark": None, "place": None, "host": None, "slot": None}
 
 
-class Store(Metrics):
+class Store(Listing, Metrics):
     """Runs, their metrics and their history, in the database at `url` (made and migrated as needed).
 
     Raises Refusal when it cannot be opened or was made by a newer lab; every method may raise
@@ -75,84 +71,6 @@ class Store(Metrics):
     def close(self) -> None:
         """Close the connections; the store opens new ones if it is used again."""
         self.database.close()
-
-    # -- reading
-
-    def get(self, run_id: str) -> Run:
-        """The run of that id. Refusal: malformed or unknown."""
-        found = self._select(select(runs).where(runs.c.id == check_id(run_id)))
-        if not found:
-            raise Refusal(f"There is no run {run_id}.", "run")
-        return found[0]
-
-    def find(self, words: str) -> Run:
-        """The run that `words` names: its id, the beginning of one (3 letters or more), or its whole name."""
-        words = check_name(words)
-        if not words:
-            raise Refusal("Name a run by its id, the beginning of one, or its name.", "run")
-        fits = [runs.c.id == words, runs.c.name == words]
-        if len(words) > 2 and words.isalnum():
-            fits.append(runs.c.id.startswith(words))
-        found = self._select(select(runs).where(or_(*fits)).order_by(runs.c.number.desc()).limit(20))
-        found = [run for run in found if run.id == words] or found
-        if not found:
-            raise Refusal(f"There is no run {words!r}.", "run")
-        if len(found) > 1:
-            raise Refusal(f"{words!r} fits several runs ({', '.join(run.id for run in found[:3])}): give the id.", "run")
-        return found[0]
-
-    def list(self, states: Iterable[str] | None = None, tag: str | None = None, words: str = "", limit: int | None = None,
-             specs: bool = True, after: int | None = None) -> list[Run]:
-        """Runs, newest first, queued ones in the order in which they will start.
-
-        `states`: only these; `tag`: only with it; `words`: only with it in the name; `after`: only what has changed since that
-        `store_version()`; `specs=False` leaves `spec` empty (lighter).
-        """
-        query = select(runs) if specs else select(*_LIGHT)
-        if after is not None:
-            query = query.where(runs.c.version > after)
-        if states is not None:
-            states = list(states)
-            if unknown := set(states) - set(STATES):
-                raise Refusal(f"{sorted(unknown)[0]!r} is not a state of a run; there are {', '.join(STATES)}.", "state")
-            query = query.where(runs.c.state.in_(states))
-        if words:
-            query = query.where(func.lower(runs.c.name).contains(words.lower(), autoescape=True))
-        if tag:
-            query = query.where(runs.c.tags.contains(json.dumps(tag), autoescape=True))
-        return self._select(query.order_by(*_ORDER).limit(limit))
-
-    def ids(self, limit: int | None = None) -> list[str]:
-        """The ids of all runs in the order of `list`."""
-        return list(self.database.read(lambda c: c.execute(select(runs.c.id).order_by(*_ORDER).limit(limit)).scalars().all()))
-
-    def known(self, ids: Iterable[str]) -> set[str]:
-        """Which of these are runs."""
-        return set(self.database.read(lambda c: c.execute(select(runs.c.id).where(runs.c.id.in_(list(ids)))).scalars().all()))
-
-    def active(self) -> list[Run]:
-        """The runs that a worker has (starting, running, stopping), without their specs, oldest first."""
-        return self._select(select(*_LIGHT).where(runs.c.state.in_(ACTIVE)).order_by(runs.c.number))
-
-    def counts(self) -> dict[str, int]:
-        """{state: number of runs}, for every state."""
-        found = self.database.read(lambda c: c.execute(select(runs.c.state, func.count()).group_by(runs.c.state)).all())
-        return {**dict.fromkeys(STATES, 0), **{state: number for state, number in found}}
-
-    def events(self, run_id: str) -> list[Event]:
-        """What happened to a run, in order."""
-        query = (select(events.c.time, events.c.state, events.c.message).join(runs, runs.c.number == events.c.run)
-                 .where(runs.c.id == check_id(run_id)).order_by(events.c.number))
-        return [Event(*row) for row in self.database.read(lambda c: c.execute(query).all())]
-
-    def version(self, run_id: str) -> int:
-        """A number that grows with every change of the run (state, metrics, name, ...), not with heartbeats; -1: no such run."""
-        found = self.database.read(lambda c: c.execute(select(runs.c.version).where(runs.c.id == check_id(run_id))).scalar())
-        return -1 if found is None else found
-
-    def store_version(self) -> int:
-        """The same for the whole store; deleting a run counts too."""
-        return self.database.read(lambda c: c.execute(select(ticket.c.value)).scalar_one())
 
     # -- states
 
@@ -214,7 +132,7 @@ class Store(Metrics):
         def pick(connection: Connection) -> tuple[Any, int] | None:
             here = runs.c.state.in_(ACTIVE) if everywhere else runs.c.state.in_(ACTIVE) & (runs.c.place == launcher.place)
             busy = connection.execute(select(runs.c.slot).where(here)).scalars().all()
-            fits = True if room is None else or_(runs.c.needs.is_(None), runs.c.needs <= room)
+            fits = true() if room is None else or_(runs.c.needs.is_(None), runs.c.needs <= room)
             first = connection.execute(select(runs.c.id, runs.c.number).where(runs.c.state == QUEUED, fits)
                                        .order_by(runs.c.position, runs.c.number).limit(1)).first() if len(busy) < slots else None
             return (first, min(set(range(slots)) - set(busy), default=0)) if first else None
@@ -269,7 +187,7 @@ class Store(Metrics):
         """
         if state not in OVER:
             raise ValueError(f"{state!r} is not an end")
-        to = state
+        to: str | Case = state
         if state == FAILED:
             to = case((runs.c.state == STOPPING, CANCELLED), else_=FAILED)
         elif state == CANCELLED:
@@ -378,9 +296,6 @@ class Store(Metrics):
         self.database.write(work, durable=True)
 
     # -- helpers
-
-    def _select(self, query) -> list[Run]:
-        return [run_of({"spec": None, **row}) for row in self.database.read(lambda c: c.execute(query).mappings().all())]
 
     def _set(self, run_id: str, **fields: Any) -> None:
         def work(connection: Connection) -> int:

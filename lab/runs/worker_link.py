@@ -29,6 +29,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -145,7 +147,7 @@ class WorkerLink:
             return False
         self._ended = True
         self._close_thread()
-        end = {"state": state, "result": dict(result or {}), "error": error, "advice": advice, "exit_code": exit_code,
+        end: dict[str, Any] = {"state": state, "result": dict(result or {}), "error": error, "advice": advice, "exit_code": exit_code,
                "log_tail": log_tail, "message": message}
         self._write_receipt(end)
         until, pause = time.monotonic() + END_PATIENCE, 0.5
@@ -180,7 +182,7 @@ class WorkerLink:
     def __enter__(self) -> WorkerLink:
         return self
 
-    def __exit__(self, kind, error, _trace) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None) -> None:
         if self._ended:
             return
         if error is None:
@@ -257,7 +259,7 @@ class WorkerLink:
         if self._thread is not threading.current_thread():
             self._thread.join(timeout=30.0)
 
-    def _on_signal(self, _number, _frame) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.terminated()
 
     def _held(self) -> Path:

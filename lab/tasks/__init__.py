@@ -19,23 +19,12 @@ from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
 from lab.design.spec.task import TaskSpec
-from lab.tasks.classification import Classification, Regression
-from lab.tasks.commonsense import Commonsense
-from lab.tasks.family import Family, Setting, Stopped
-from lab.tasks.instruction import Instruction
-from lab.tasks.language_modelling import LanguageModelling
-from lab.tasks.math_reasoning import MathReasoning
-from lab.tasks.multi_label import MultiLabel
+from lab.tasks.families import FAMILIES
+from lab.tasks.family import Setting, Stopped
 from lab.tasks.prepared import Prepared, examples, raw_rows
-from lab.tasks.summarization import Summarization
-from lab.tasks.translation import Translation
 
-FAMILIES: dict[str, type[Family]] = {
-    family.name: family
-    for family in (Classification, MultiLabel, Regression, Summarization, Translation, LanguageModelling, MathReasoning, Commonsense, Instruction)
-}  # fmt: skip
 SHORTEST = 4  # tokens of the longest input, at least
-__all__ = ["FAMILIES", "Prepared", "Stopped", "TaskSpec", "describe", "names", "objective_of", "prepare", "resolve"]
+__all__ = ["FAMILIES", "Prepared", "Stopped", "TaskSpec", "describe", "names", "objective_of", "prepare", "require_rows", "resolve"]
 
 
 def names() -> tuple[str, ...]:
@@ -56,6 +45,11 @@ def objective_of(task: str | TaskSpec, model: ModelSpec) -> str:
     """What a model is asked to be for a task. Raises `Refusal` with the reason where it cannot do it. Torch-free."""
     spec = resolve(task)
     return FAMILIES[spec.family]().objective(spec, model.kind, model.model_type)
+
+
+def require_rows(task: TaskSpec, objective: str, folder: Path, name: str) -> None:
+    """Raises `Refusal` where the tokenizer of the model in a folder refuses rows of a task that every run would meet. Torch-free."""
+    FAMILIES[task.family]().require_rows(task, objective, folder, name, lambda: raw_rows(task))
 
 
 def prepare(task: TaskSpec | str, tokenizer: Any, model_config: Any, *, max_length: int | None = None, cache_dir: str | Path | None = None,

@@ -15,6 +15,7 @@ import abc
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.design.plain.refusal import Note, Refusal
@@ -131,6 +132,12 @@ class Family(abc.ABC):
     def notes(self, rows: Sequence[sources.Row], examples: Sequence[Example], spec: TaskSpec) -> list[Note]:
         """Sentences on what of the data is not read."""
         return []
+
+    def require_rows(self, spec: TaskSpec, objective: str, folder: Path, name: str, rows: Callable[[], dict[str, list[sources.Row]]]) -> None:
+        """Raises `Refusal` where the model in a folder (`name`: its own, for sentences) cannot take rows of the task; asked before a run is launched.
+
+        `rows()`: those of every split.
+        """
 
     def balance(self, examples: Sequence[Example], spec: TaskSpec) -> dict[str, int]:
         """{label: its rows}, for families that have labels."""

@@ -30,6 +30,7 @@ from lab.design.plain.refusal import Note, Refusal, shown
 from lab.design.presets import catalogue, own
 from lab.design.spec.task import COLUMNS, HEADED, Reading, TaskSpec, Turns
 from lab.tasks import cells, chats, gathering, sources
+from lab.tasks.families import FAMILIES
 from lab.tasks.guessing import guess, refuse_preferences
 from lab.tasks.labelling import labels_of
 from lab.tasks.measuring import histogram, measure_of, sample, shares
@@ -84,8 +85,6 @@ def _reading(given: Mapping[str, Any] | Reading | None) -> Reading | None:
 
 def _previewed(path: Path, table: Table, name: str, meaning: tuple, max_length: int, prompt: str, measure: str, examples: int, called: str) -> Preview:
     spec = _spec(path, table, name, *meaning, max_length, prompt)
-    from lab.tasks import FAMILIES
-
     kind = FAMILIES[spec.family]()
     shown = _checked(kind, table, spec)
     splits, duplicates, disputed = _splits(kind, table, spec)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from lab.design.plain.refusal import Note, Refusal
@@ -15,6 +16,7 @@ from lab.tasks.prompting import clip
 from lab.tasks.templates import Refused, Template
 from lab.tasks.writing import IGNORE, Writing
 
+ROWS = 2000  # of each split that are looked at before a run is launched
 CLIPS = 8  # times that the longest turn of a too long conversation is cut
 
 
@@ -72,6 +74,21 @@ class Instruction(Writing):
         """Places of the answers that a loss looks at."""
         places = [place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("learn", True)]
         return places if spec.loss_on == "all" else places[-1:]
+
+    def require_rows(self, spec: TaskSpec, objective: str, folder: Path, name: str, rows: Callable[[], dict[str, list[sources.Row]]]) -> None:
+        """One row of each order of roles is tried in the chat template of a decoder."""
+        template = Template.in_folder(folder, name) if objective == "causal" else None
+        if template is None:
+            return
+        seen = set()
+        for split in ("train", "validation"):
+            for number, row in enumerate(rows()[split][:ROWS], 1):
+                example = self.format(row, spec, number)
+                turns, tools = example["messages"], example["tools"]
+                order = (*((turn["role"], bool(turn.get("tool_calls"))) for turn in turns), bool(tools))
+                if order not in seen:
+                    seen.add(order)
+                    template.require(turns, tools, number if split == "train" else None)
 
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
         if setting.decoder:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.task import HEADED, TaskSpec
 from lab.tasks import sources
+from lab.tasks.families import FAMILIES
 from lab.tasks.family import Family, Loop, Setting
 from lab.tasks.rows import Rows
 
@@ -154,8 +155,6 @@ class Prepared:
 
 @functools.lru_cache(maxsize=4)
 def _raw(document: str, _print: str) -> dict[str, list[sources.Row]]:
-    from lab.tasks import FAMILIES
-
     spec = TaskSpec.model_validate_json(document)
     family = FAMILIES[spec.family]()
     return sources.read(spec, lambda row: family.key(row, spec), lambda row: family.answer(row, spec), family.several)

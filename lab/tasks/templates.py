@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.task import TaskSpec
 
 ALPACA = (
     "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] }}\n\n{% elif m['role'] == 'user' %}### Instruction:\n"
@@ -27,7 +26,6 @@ ALPACA = (
 )  # Taori et al. 2023, with the turns of a longer conversation one after the other
 TOOLS = "Tools you may call, as JSON: {}"  # before Alpaca's wording
 OPEN, SHUT = "\ue0fa", "\ue0fb"  # private-use characters around an answer
-ROWS = 2000  # of each split that are looked at before a run is launched
 PROBES = ("labprobesystem", "labprobetool", "labprobevalue", "labproberesult", "labprobeoffer")
 Turn = Mapping[str, Any]
 Span = tuple[int, int]
@@ -173,25 +171,6 @@ class Template:
             return Refusal(f"The chat template of {self.name} refuses the turns of {where} ({error}): change or leave out such rows, or choose a model whose template takes them.", "task")
         return Refusal(f"The chat template of {self.name} refuses the system's turn of {where} ({error}): leave these turns out (role ignore, or no system "
                        "column), or choose a model whose template takes them.", "task")  # fmt: skip
-
-
-def require_rows(task: TaskSpec, folder: Path, name: str) -> None:
-    """Raises `Refusal` where the chat template of the model in a folder refuses rows of a task; one row of each order of roles is tried."""
-    from lab.tasks import FAMILIES
-    from lab.tasks.prepared import raw_rows
-
-    template = Template.in_folder(folder, name)
-    if template is None:
-        return
-    seen = set()
-    for split in ("train", "validation"):
-        for number, row in enumerate(raw_rows(task)[split][:ROWS], 1):
-            example = FAMILIES[task.family]().format(row, task, number)
-            turns, tools = example["messages"], example["tools"]
-            order = (*((turn["role"], bool(turn.get("tool_calls"))) for turn in turns), bool(tools))
-            if order not in seen:
-                seen.add(order)
-                template.require(turns, tools, number if split == "train" else None)
 
 
 def _with(text: str, end: int, tail: str) -> int:

@@ -42,7 +42,8 @@ def read(text: str, what: str = "The document", field: str = "") -> Any:
         raise
     except (yaml.YAMLError, ValueError, ArithmeticError, AttributeError, TypeError, LookupError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1}: {error.problem})" if mark is not None and getattr(error, "problem", None) else ""
+        problem = getattr(error, "problem", None)
+        where = f" (line {mark.line + 1}: {problem})" if mark is not None and problem else ""
         raise Refusal(f"{what} is not plain YAML or JSON{where}.", field) from None
     finally:
         if loader is not None:

@@ -6,6 +6,7 @@ Three significant digits, decimal prefixes (1 GB = 10⁹ bytes), a space before 
 from __future__ import annotations
 
 import math
+from typing import TypeGuard
 
 UNKNOWN = "–"
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -13,14 +14,14 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 def weights(count: float | None) -> str:
     """A number of weights: 1,536 up to 9,999, then 73.7 k, 1.33 M, 6.74 G."""
-    if _missing(count):
+    if not _known(count):
         return UNKNOWN
     return f"{count:,.0f}" if abs(count) < 9_999.5 else _prefixed(count)
 
 
 def percent(value: float | None) -> str:
     """A share in percent (0.24 → `0.24 %`): two decimals, or two significant digits where it is smaller."""
-    if _missing(value):
+    if not _known(value):
         return UNKNOWN
     if value == 0 or abs(value) >= 0.1:
         return f"{value:.2f}".rstrip("0").rstrip(".") + " %"
@@ -29,21 +30,21 @@ def percent(value: float | None) -> str:
 
 def memory(count: float | None, digits: int = 3) -> str:
     """Bytes: 812 B, 64.2 kB, 22.3 GB."""
-    if _missing(count):
+    if not _known(count):
         return UNKNOWN
     return f"{count:.0f} B" if abs(count) < 999.5 else f"{_prefixed(count, digits)}B"
 
 
 def energy(joules: float | None) -> str:
     """Joules: 812 J, 1.24 kJ, 3.60 MJ."""
-    if _missing(joules):
+    if not _known(joules):
         return UNKNOWN
     return f"{joules:.0f} J" if abs(joules) < 999.5 else f"{_prefixed(joules)}J"
 
 
 def mass(kilograms: float | None) -> str:
     """A mass in grams: 0.12 g, 41.2 g, 3.40 kg."""
-    if _missing(kilograms):
+    if not _known(kilograms):
         return UNKNOWN
     grams = kilograms * 1000
     return f"{_prefixed(grams)}g" if grams >= 999.5 else f"{_plain(grams, 2) if 0 < grams < 1 else _three(grams)} g"
@@ -51,7 +52,7 @@ def mass(kilograms: float | None) -> str:
 
 def duration(seconds: float | None) -> str:
     """A time span: 0.8 s, 42 s, 4 min 12 s, 1 h 03 min, 2 d 4 h."""
-    if _missing(seconds):
+    if not _known(seconds):
         return UNKNOWN
     if seconds < 9.95:
         return f"{seconds:.1f} s"
@@ -67,7 +68,7 @@ def duration(seconds: float | None) -> str:
 
 def number(value: float | None, digits: int = 4) -> str:
     """Any other number with `digits` significant digits: 0.7873, 0.001, 2e-05, 128, 12,345."""
-    if _missing(value):
+    if not _known(value):
         return UNKNOWN
     if isinstance(value, int) or float(value).is_integer() and abs(value) < 1e9:
         return f"{int(value):,}"
@@ -76,8 +77,8 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
-def _missing(value: float | None) -> bool:
-    return value is None or isinstance(value, float) and not math.isfinite(value)
+def _known(value: float | None) -> TypeGuard[float]:
+    return value is not None and (not isinstance(value, float) or math.isfinite(value))
 
 
 def _prefixed(value: float, digits: int = 3) -> str:

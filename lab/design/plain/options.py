@@ -29,7 +29,7 @@ def option(default: Any = ..., *, help: str, label: str = "", symbol: str = "", 
 
     `bounds` go to pydantic (`ge`, `gt`, `le`, `lt`, `max_length`, `default_factory` ...).
     """
-    extra = {key: value for key, value in (("label", label), ("symbol", symbol), ("unit", unit), ("zh", zh)) if value}
+    extra: dict[str, Any] = {key: value for key, value in (("label", label), ("symbol", symbol), ("unit", unit), ("zh", zh)) if value}
     if "default_factory" not in bounds:
         bounds["default"] = default
     return Field(description=help, json_schema_extra=extra, **bounds)
