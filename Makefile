@@ -36,9 +36,11 @@ screenshots: $(VENV)/.ready-test $(VENV)/.ready-system
 
 lint: $(VENV)/.ready-test
 	$(PY) -m ruff check .
+	$(PY) -m mypy
+	@if [ -d node_modules ]; then npx --no-install eslint lab/ui; fi
 
 clean:
-	rm -rf $(VENV) .venv-adapters .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-adapters .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # Debian's python3.11 without python3.11-venv has no ensurepip: then the pip that is there puts one in.
 $(PY):

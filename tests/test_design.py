@@ -27,7 +27,7 @@ def model(name: str) -> ModelSpec:
     return validate(ModelSpec, {**read("models", name), "name": name})
 
 
-# Figures of the papers (ALGORITHMS.md, METHODS.md): the number, and where it counts trainable weights at the end
+# Figures of the papers: the number, and where it counts trainable weights at the end
 PUBLISHED = [
     ("deberta-v3-base", "lora", {"deltas.0.at": SIX}, "trainable", 1_327_104),  # LaMDA's paper: 1.33 M
     ("deberta-v3-base", "lamda", {}, "final", 73_728),  # 0.075 M, 17.7 times fewer

@@ -254,7 +254,7 @@ def test_lamda_against_lora_on_bart_large(batch: int, ratio: float):
 
 
 def test_unfit_shapes_are_refused():
-    for field, setting in (("batch", {"batch": 0}), ("tokens", {"tokens": -1}), ("dtype", {"dtype": "int7"})):
+    for field, setting in (("batch", {"batch": 0}), ("tokens", {"tokens": -1}), ("dtype", {"dtype": "int7"}), ("objective", {"objective": "nonsense"})):
         with pytest.raises(Refusal) as caught:
             plan_shape(**{"model": "roberta-base", "method": "lora", "batch": 2, "tokens": 8, **setting})
         assert caught.value.field == field

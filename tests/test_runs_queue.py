@@ -394,7 +394,7 @@ def test_the_memory_policy_holds_from_the_first_launch_through_every_door(tmp_pa
     monkeypatch.setattr("lab.planning.client.PlanClient.plan", lambda self, request: {"peak_reserved_bytes": 10**15})
     launch = {"lab.runs.launch": package.runs.launch, "lab.run": lambda spec: package.run(spec, wait=False), "Queue": lambda spec: Queue().launch(spec),
               "verbs.queue": lambda spec: verbs.queue().launch(spec)}[door]  # fmt: skip
-    with pytest.raises(Refusal, match="needs 1 PB at its peak"):
+    with pytest.raises(Refusal, match="needs 1000 TB at its peak"):
         launch(document)
 
 

@@ -1,7 +1,7 @@
 """One delta at one site: a module with the form's parts, which taps x, computes Δh and changes h by its composition.
 
 Its hooks are bound methods, so that a deep copy of the model is changed by its own deltas. x is tapped into one slot, which
-the consumer empties: a recomputation that stops early leaves nothing behind that grows (ENGINE.md).
+the consumer empties: a recomputation that stops early leaves nothing behind that grows.
 """
 
 from __future__ import annotations

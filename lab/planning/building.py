@@ -18,7 +18,7 @@ from lab.design.method.delta import Method
 from lab.design.spec.task import HEADED
 from lab.engine import Attached, attach
 from lab.engine.select import head_parameters
-from lab.models import build_meta, config_of
+from lab.models import Objective, build_meta, config_of
 from lab.planning.log import TRACED
 
 
@@ -28,7 +28,7 @@ class Subject:
 
     model: ModelSpec
     method: Method
-    objective: str
+    objective: Objective
     num_labels: int
     dtype: torch.dtype
     adapter_dtype: torch.dtype

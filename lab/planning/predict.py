@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -20,7 +20,7 @@ from lab.design.method.rules import require
 from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import RunSpec, spec_of
-from lab.models import resolve
+from lab.models import Objective, resolve
 from lab.models.loading import quiet
 from lab.planning.building import Built, Subject, alike, build, depths, facts_of, traced_depths
 from lab.planning.log import Log, NotAlike
@@ -30,6 +30,7 @@ from lab.planning.trace import Trace, batch_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
           "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # fmt: skip
+KNOWN: tuple[Objective, ...] = get_args(Objective)
 OBJECTIVES = {"encoder": "classification", "decoder": "causal", "encoder-decoder": "seq2seq"}
 LARGEST = 10_000_000  # rows or tokens
 
@@ -73,7 +74,7 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     spec, chosen = resolve(model), method_of(method)
     if overrides:
         chosen = method_of(override(chosen.document(), dict(overrides)))
-    objective = objective or OBJECTIVES[spec.kind]
+    objective = _objective(objective or OBJECTIVES[spec.kind])
     if objective != "seq2seq":
         target_tokens = None
     for name, number in (("batch", batch), ("tokens", tokens), ("target_tokens", target_tokens or tokens), ("accumulation", accumulation)):
@@ -139,6 +140,13 @@ def _trainable(built: Built, deep: dict[str, int], few: dict[str, int]) -> int:
 
 def _head(built: Built) -> int:
     return sum(p.numel() for p in built.head.values())
+
+
+def _objective(name: str) -> Objective:
+    found = next((known for known in KNOWN if known == name), None)
+    if found is None:
+        raise Refusal(f"There is no objective '{name[:40]}'; there are {', '.join(KNOWN)}.", "objective")
+    return found
 
 
 def _dtype(name: str, field: str) -> torch.dtype:

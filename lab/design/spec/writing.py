@@ -46,7 +46,9 @@ def compact(method: Method) -> Any:
         base = None
     if base == method:
         return method.preset
-    for whole in (False, True) if base is not None else ():
+    if base is None:
+        return brief(method)
+    for whole in (False, True):
         short = {"preset": method.preset, "set": _changes(base, method, whole)}
         try:
             if method_of(short) == method:
