@@ -61,7 +61,7 @@ class Child:
         self.memory, self.large, self.idle, self.store = memory, large, idle, store
         self.environment = dict(environment or {})
         self.process: subprocess.Popen | None = None
-        self._said: Queue[dict | None] = Queue()
+        self._replies: Queue[dict | None] = Queue()
         self._number, self._asking = 0, False
         self._turn = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -82,16 +82,16 @@ class Child:
                 self._timer.cancel()
             try:
                 self._asking = True
-                said = self._asked(question, seconds or self.answer, memory or self.memory)
+                reply = self._asked(question, seconds or self.answer, memory or self.memory)
             finally:
                 self._asking = False
                 if self.idle is not None:
                     self._timer = threading.Timer(self.idle, self._let_go)
                     self._timer.daemon = True
                     self._timer.start()
-        if "refusal" in said:
-            raise Refusal(said["refusal"]["sentence"], said["refusal"]["field"])
-        return said
+        if "refusal" in reply:
+            raise Refusal(reply["refusal"]["sentence"], reply["refusal"]["field"])
+        return reply
 
     def _asked(self, question: Mapping[str, Any], seconds: float, memory: int | None) -> dict[str, Any]:
         for _ in range(2):
@@ -121,9 +121,9 @@ class Child:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         kept = {name: value for name, value in os.environ.items() if name not in SECRET or self.store and name != "LAB_AUTH"}
         environment = {**kept, "OMP_NUM_THREADS": "1", "TMPDIR": tempfile.gettempdir(), "PYTHONPATH": path, **self.environment}
-        self._said = Queue()
+        self._replies = Queue()
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
-        threading.Thread(target=_listen, args=(self.process, self._said), daemon=True).start()
+        threading.Thread(target=_listen, args=(self.process, self._replies), daemon=True).start()
         self._wait(0, self.start)
         return self.process
 
@@ -156,7 +156,7 @@ class Child:
         while True:
             try:
                 left = until - time.monotonic()
-                said = self._said.get(timeout=max(0.0, min(LOOK_SECONDS, left) if memory else left))
+                reply = self._replies.get(timeout=max(0.0, min(LOOK_SECONDS, left) if memory else left))
             except Empty:
                 if time.monotonic() >= until:
                     self._kill()
@@ -165,19 +165,19 @@ class Child:
                     self._kill()
                     raise Exceeded(self.large.format(gb=f"{memory / GIB:.1f}"), self.field) from None
                 continue
-            if said is None:
+            if reply is None:
                 raise EOFError
-            if said.get("id") == number:
-                return said
+            if reply.get("id") == number:
+                return reply
 
 
-def _listen(process: subprocess.Popen, said: Queue) -> None:
+def _listen(process: subprocess.Popen, replies: Queue) -> None:
     for line in process.stdout:
         try:
-            said.put(json.loads(line))
+            replies.put(json.loads(line))
         except ValueError:
             continue
-    said.put(None)
+    replies.put(None)
 
 
 def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], wrong: str, prepare: Callable[[], None] | None = None) -> None:
@@ -202,13 +202,13 @@ def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], wrong: str, prepar
         try:
             question = json.loads(line)
             number = question.pop("id")
-            said = answer(question)
+            reply = answer(question)
         except Refusal as refusal:
-            said = {"refusal": {"sentence": refusal.sentence, "field": refusal.field}}
+            reply = {"refusal": {"sentence": refusal.sentence, "field": refusal.field}}
         except Exception as error:  # one bad question must not end the process
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            said = {"refusal": {"sentence": f"{wrong} ({type(error).__name__}: {str(error)[:160]}).", "field": ""}}
-        say({"id": number, **said})
+            reply = {"refusal": {"sentence": f"{wrong} ({type(error).__name__}: {str(error)[:160]}).", "field": ""}}
+        say({"id": number, **reply})
 
 
 def _end_with(parent: int) -> None:

@@ -187,8 +187,8 @@ def plan(spec: RunSpec | Mapping[str, Any] | None = None, **setting: Any) -> dic
     from lab.planning import plan_shape
 
     if spec is None:
-        return plan_shape(**{"use_cache": True, **setting}).told()
-    return of_run(spec if isinstance(spec, RunSpec) else spec_of(dict(spec)), **setting).told()
+        return plan_shape(**{"use_cache": True, **setting}).summary()
+    return of_run(spec if isinstance(spec, RunSpec) else spec_of(dict(spec)), **setting).summary()
 
 
 def estimate(spec: RunSpec | Mapping[str, Any]) -> dict[str, Any] | None:

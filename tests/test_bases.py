@@ -86,11 +86,11 @@ def test_a_head_of_another_size_begins_anew_and_one_that_fits_is_taken(architect
     folder = saved(tmp_path, architecture, "classification")
     theirs = tiny(architecture, "classification").state_dict()
     again = load(str(folder), objective="classification", num_labels=3)
-    assert not again.lab_new and any("begins with what the checkpoint has" in sentence for sentence in again.lab_told)
+    assert not again.lab_new and any("begins with what the checkpoint has" in sentence for sentence in again.lab_notes)
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in again.state_dict().items())
     for objective, labels in (("classification", 5), ("regression", None), ("multi_label", 7)):
         first, second = (load(str(folder), objective=objective, num_labels=labels, seed=4) for _ in range(2))
-        assert first.lab_new and any("begins anew" in sentence and "3 outputs" in sentence for sentence in first.lab_told)
+        assert first.lab_new and any("begins anew" in sentence and "3 outputs" in sentence for sentence in first.lab_notes)
         for name, tensor in first.state_dict().items():
             assert torch.equal(tensor, second.state_dict()[name]), "a new head is not that of its seed"
             assert name in first.lab_new or torch.equal(tensor, theirs[name])

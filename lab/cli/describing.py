@@ -79,16 +79,16 @@ def count(arguments: Namespace) -> Answer:
         raise Refusal("count has only a method to set, as in --set deltas.0.rank=16.", "set")
     model = resolve(arguments.model)
     result = verbs.count(model, document["method"])
-    told = notes(verbs.method_of(document["method"]), anatomy(model.config))
-    if told:
-        result = {**result, "notes": [sentence for _, sentence in told]}
+    sentences = notes(verbs.method_of(document["method"]), anatomy(model.config))
+    if sentences:
+        result = {**result, "notes": [sentence for _, sentence in sentences]}
 
     def text() -> str:
         lines = [
             ("trainable", f"{result['trainable']:,}  ({numbers.percent(result['percent'])} of {result['total']:,})"),
             ("biases", f"{result['biases']:,}" if result["biases"] else ""),
             ("at the end", f"{result['final']:,}" if "final" in result else ""),
-            *(("note", sentence) for _, sentence in told),
+            *(("note", sentence) for _, sentence in sentences),
             *((shorten(name, 60), f"{value:,}") for name, value in (result["by_delta"].items() if len(result["by_delta"]) > 1 else ())),
         ]
         return facts(lines)

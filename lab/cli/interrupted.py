@@ -21,10 +21,10 @@ def standing(ids: Sequence[str], absent: str = "was not queued", tag: str = "") 
     except KeyboardInterrupt:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the answer is a moment away
         try:
-            told = _sentence(ids, absent, tag)
+            sentence = _sentence(ids, absent, tag)
         finally:
             signal.signal(signal.SIGINT, before)
-        raise KeyboardInterrupt(told) from None
+        raise KeyboardInterrupt(sentence) from None
 
 
 def _sentence(ids: Sequence[str], absent: str, tag: str) -> str:
@@ -42,5 +42,5 @@ def _sentence(ids: Sequence[str], absent: str, tag: str) -> str:
         counted = ", ".join(f"{number} {state or absent.removeprefix('is ').removeprefix('was ')}" for state, number in Counter(states.values()).items())
         named = f" with the tag {tag}" if tag else ""
         return f"Interrupted; of {len(ids)} runs{named}: {counted}. python -m lab runs lists them."
-    told = "; ".join(f"run {run_id} {f'is {state}' if state else absent}" for run_id, state in states.items())
-    return f"Interrupted; {told}." + (f" python -m lab stop {' '.join(there)} ends it." if any(s in ("queued", "starting", "running") for s in states.values()) else "")
+    listed = "; ".join(f"run {run_id} {f'is {state}' if state else absent}" for run_id, state in states.items())
+    return f"Interrupted; {listed}." + (f" python -m lab stop {' '.join(there)} ends it." if any(s in ("queued", "starting", "running") for s in states.values()) else "")

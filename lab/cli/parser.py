@@ -82,9 +82,9 @@ def _spec_flags(added: argparse.ArgumentParser) -> None:
 
 def _training_flag(group: Any, field: OptionField) -> None:
     flag = f"--{field.path.replace('_', '-')}"
-    shown = "" if field.default in (None, "") or field.kind == "flag" else f" (default {field.default:g})" if isinstance(
+    default = "" if field.default in (None, "") or field.kind == "flag" else f" (default {field.default:g})" if isinstance(
         field.default, (int, float)) else f" (default {field.default})"  # fmt: skip
-    options: dict[str, Any] = {"dest": TRAINING + field.path, "default": argparse.SUPPRESS, "help": (field.help + shown).replace("%", "%%")}
+    options: dict[str, Any] = {"dest": TRAINING + field.path, "default": argparse.SUPPRESS, "help": (field.help + default).replace("%", "%%")}
     if field.kind == "flag":
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
     else:

@@ -164,7 +164,7 @@ def _results_table(found: list[Run]) -> str:
 def _settings_table(found: list[Run], differing: dict[str, list[Any]]) -> str:
     if not differing:
         return "The settings are the same."
-    return table(["setting", *(run.id for run in found)], [[path, *map(_shown, values)] for path, values in differing.items()])
+    return table(["setting", *(run.id for run in found)], [[path, *map(_cell, values)] for path, values in differing.items()])
 
 
 def _value(run: Run, part: str, name: str) -> float | None:
@@ -172,7 +172,7 @@ def _value(run: Run, part: str, name: str) -> float | None:
     return value if isinstance(value, (int, float)) else None
 
 
-def _shown(value: Any) -> str:
+def _cell(value: Any) -> str:
     if value is None:
         return "–"
     return ", ".join(map(str, value)) if isinstance(value, list) else shorten(str(value), 40)

@@ -83,8 +83,8 @@ def _imported(document: dict, max_length: int) -> str:
         ("length", f"median {lengths['median']:,}, longest {lengths['longest']:,} {lengths['unit']}; {lengths['cut']:,} of {lengths['measured']:,} are cut at {max_length:,} tokens"),
         *(("note", note) for note in document["notes"]),
     ]  # fmt: skip
-    said = f"Imported as {document['task']}: python -m lab run --task {document['task']} ..." if document["task"] else "Nothing was kept."
-    return f"{facts(lines)}\n{said}"
+    closing = f"Imported as {document['task']}: python -m lab run --task {document['task']} ..." if document["task"] else "Nothing was kept."
+    return f"{facts(lines)}\n{closing}"
 
 
 def _conversations(document: dict) -> list[tuple[str, str]]:
@@ -101,12 +101,12 @@ def fetch(arguments: Namespace) -> Answer:
     """{"model", "folder"}."""
     from lab.models import fetch as bring
 
-    shown = [-1]
+    printed = [-1]
 
     def progress(done: int, total: int, words: str) -> None:
         tenth = 10 * done // total if total else 0
-        if tenth != shown[0]:
-            shown[0] = tenth
+        if tenth != printed[0]:
+            printed[0] = tenth
             print(f"  {words}  {numbers.memory(done)} of {numbers.memory(total)}", file=sys.stderr, flush=True)
 
     folder = bring(arguments.model, progress=progress)

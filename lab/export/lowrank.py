@@ -91,7 +91,7 @@ def lora(terms: dict[str, list[Term]]) -> tuple[dict[str, Tensor], dict[str, Any
         if with_bias:
             tensors[f"{path}.lora_B.bias"] = left.new_zeros(left.shape[0]) if bias is None else bias
     ranks = {path: right.shape[0] for path, (_, right, *_) in joined.items()}
-    alphas = {path: plain(s * ranks[path]) for path, (_, _, s, _) in joined.items()}
+    alphas = {path: whole(s * ranks[path]) for path, (_, _, s, _) in joined.items()}
     rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
     config = {
         "r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "bias": "none", "use_rslora": False, "use_dora": False, "lora_bias": with_bias,
@@ -129,7 +129,7 @@ def vera(deltas: dict[str, DeltaModule], shared: Any) -> tuple[dict[str, Tensor]
     return tensors, {"r": rank, "projection_prng_key": 0, "save_projection": True, "vera_dropout": 0.0, "d_initial": 0.1, "bias": "none"}
 
 
-def plain(value: float) -> float | int:
+def whole(value: float) -> float | int:
     """A whole number as an integer, as PEFT writes alpha."""
     return int(round(value)) if abs(value - round(value)) < 1e-9 else float(value)
 

@@ -54,7 +54,7 @@ def load(name: str | ModelSpec, *, objective: Objective, num_labels: int | None 
     """The model with its weights, on the CPU, in eval mode, padding as its tokenizer does (`tokenizer`: as `load_tokenizer` gave it; None: read here).
 
     A head (classification, multi_label, regression) is new, and initialised from `seed`; one of the checkpoint's that has as many outputs is where it
-    starts. What the checkpoint lacks is named by `model.lab_new`, and `model.lab_told` says it in sentences. `dtype`: a torch dtype or its
+    starts. What the checkpoint lacks is named by `model.lab_new`, and `model.lab_notes` says it in sentences. `dtype`: a torch dtype or its
     name; None: fp32. Raises `Refusal` that says what to do when weights are absent, incomplete, unreadable or not safetensors, when the
     tokenizer has more tokens than the model, or when the model cannot do it.
     """

@@ -182,7 +182,7 @@ def convert_gguf(gguf: Path, target: Path) -> None:
         facts = loaded.config.to_dict()
         for key in ("quantization_config", "_model_name_or_path", "_name_or_path", "architectures"):
             facts.pop(key, None)
-        plain = AutoModelForCausalLM.from_config(AutoConfig.for_model(facts.pop("model_type"), **facts))
-        plain.load_state_dict(loaded.state_dict())
-        plain.to(torch.bfloat16).save_pretrained(target)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(facts.pop("model_type"), **facts))
+        model.load_state_dict(loaded.state_dict())
+        model.to(torch.bfloat16).save_pretrained(target)
         AutoTokenizer.from_pretrained(str(gguf.parent), **options).save_pretrained(target)

@@ -14,7 +14,7 @@ SHOWN = 3
 
 
 def settle(name: str, model: nn.Module, found: Mapping[str, Any], headed: bool) -> None:
-    """Note what is new in a model (`lab_new`: names; `lab_told`: sentences), or raise Refusal.
+    """Note what is new in a model (`lab_new`: names; `lab_notes`: sentences), or raise Refusal.
 
     `found` is what `output_loading_info` gives. New may be the task head alone (`headed`): what lies outside the base model, and a pooler
     that the checkpoint lacks, which only the head reads. Every other weight must have been in the checkpoint, with its shape, and every
@@ -28,7 +28,7 @@ def settle(name: str, model: nn.Module, found: Mapping[str, Any], headed: bool) 
     if lacking or other or found.get("error_msgs") or _beyond(mine, unexpected):
         raise Refusal(_why(name, model, lacking, other, unexpected, len(mine), list(found.get("error_msgs") or ())), "model")
     model.lab_new = frozenset(missing | set(shapes))
-    model.lab_told = tuple(_told(model, head, shapes))
+    model.lab_notes = tuple(_sentences(model, head, shapes))
 
 
 def _head(model: nn.Module) -> set[str]:
@@ -82,7 +82,7 @@ def _why(name: str, model: nn.Module, lacking: Collection[str], other: Mapping[s
     return f"The weights of {name} cannot be read as its config.json says ({' '.join(errors)[:160]}); save the model again."
 
 
-def _told(model: nn.Module, head: Collection[str], shapes: Mapping[str, tuple]) -> Iterable[str]:
+def _sentences(model: nn.Module, head: Collection[str], shapes: Mapping[str, tuple]) -> Iterable[str]:
     """What is worth knowing of a model that loaded."""
     replaced = sorted(shapes)
     if replaced:

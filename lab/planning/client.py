@@ -70,9 +70,9 @@ class PlanClient:
             found = self._read(name)  # another thread may have asked the same
             if found is not None:
                 return found
-            said = self._asked(name, asked)
-        self._write(name, said["plan"])
-        return said["plan"]
+            answer = self._asked(name, asked)
+        self._write(name, answer["plan"])
+        return answer["plan"]
 
     def advise(self, request: Mapping[str, Any], *, device: Mapping[str, Any] | None = None, topic: str | None = None, turn: int | None = None) -> dict[str, Any]:
         """What `lab.planning.advice.advise` says for a device ({"kind", "total_bytes"}; None: this machine's), with the plan and device."""
@@ -80,8 +80,8 @@ class PlanClient:
         turn = self._announce(topic, turn)  # once: the plans below are steps of this question, and none of them is newer than the next one
         document = self.plan(request, topic=topic, turn=turn)
         shape = shape_of(request, document)
-        said = advice.advise(shape, lambda changed: self.plan(changed, topic=topic, turn=turn), there["total_bytes"], there["kind"])
-        return {"plan": document, "device": there, **said}
+        answer = advice.advise(shape, lambda changed: self.plan(changed, topic=topic, turn=turn), there["total_bytes"], there["kind"])
+        return {"plan": document, "device": there, **answer}
 
     def announce(self, topic: str, turn: int) -> None:
         """Say that a question of a topic will come, so that older ones which still wait are given up."""

@@ -17,10 +17,10 @@ def accelerators() -> tuple[dict[str, Any], ...]:
         return ()
     command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    rows = [line.rsplit(",", 1) for line in said.strip().splitlines() if "," in line]
+    rows = [line.rsplit(",", 1) for line in listed.strip().splitlines() if "," in line]
     return tuple({"name": name.strip(), "total_bytes": int(mib) * 1024**2} for name, mib in rows if mib.strip().isdigit())
 
 

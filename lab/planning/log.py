@@ -63,7 +63,7 @@ class Log:
     def labelled(self, number: int, category: str) -> None:
         self.segments[-1].events.append((LABELLED, number, 0, category))
 
-    def plain(self) -> Iterator[tuple[str, int, object, int, str]]:
+    def recorded(self) -> Iterator[tuple[str, int, object, int, str]]:
         """(phase, event kind, id, size, category) as they were."""
         for segment in self.segments:
             for kind, number, size, category in segment.events:

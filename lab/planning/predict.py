@@ -116,7 +116,7 @@ def _peaks(subject: Subject, body: Anatomy, shape: dict, how: dict, device: str,
             pass  # the layers did not do the same: trace them all
     built = build(subject)
     log = _traced(built, subject, shape, how, device, autocast)
-    return replay(log.plain()), built.attached.trainable_now, _head(built)
+    return replay(log.recorded()), built.attached.trainable_now, _head(built)
 
 
 def _traced(built: Built, subject: Subject, shape: dict, how: dict, device: str, autocast: torch.dtype | None) -> Log:

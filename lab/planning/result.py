@@ -35,6 +35,6 @@ class Plan:
         """The plain JSON-able form."""
         return asdict(self)
 
-    def told(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """What `lab.plan` and the terminal say; `seconds`: how long the plan took."""
         return {name: getattr(self, name) for name in TOLD}

@@ -57,19 +57,19 @@ class Database:
             os.register_at_fork(after_in_child=functools.partial(_forget, weakref.ref(self.engine)))
         self._wait_until_open(place_of(address))
 
-    def _wait_until_open(self, shown: str) -> None:
-        until, pause, told = time.monotonic() + _patience(), 0.1, False
+    def _wait_until_open(self, place: str) -> None:
+        until, pause, announced = time.monotonic() + _patience(), 0.1, False
         while True:
             try:
                 self._open()
                 return
             except SQLAlchemyError as error:
                 if self.sqlite or not _out_of_reach(error) or time.monotonic() > until:
-                    raise Refusal(_why_not(shown, error, self.file), "LAB_DATABASE_URL") from None  # the chain would quote the address
-                if not told:
-                    told = True
+                    raise Refusal(_why_not(place, error, self.file), "LAB_DATABASE_URL") from None  # the chain would quote the address
+                if not announced:
+                    announced = True
                     with suppress(OSError, ValueError, AttributeError):
-                        print(f"[lab] The store {shown} cannot be reached ({reason_of(error)}); waiting for it.", file=sys.stderr, flush=True)
+                        print(f"[lab] The store {place} cannot be reached ({reason_of(error)}); waiting for it.", file=sys.stderr, flush=True)
             time.sleep(pause * (0.5 + random.random()))
             pause = min(pause * 2, 3.0)
 
@@ -204,11 +204,11 @@ def _limit(file: SqliteFile | None) -> str:
 
 
 def _patience() -> float:
-    said = os.environ.get("LAB_DATABASE_WAIT", "").strip()
+    given = os.environ.get("LAB_DATABASE_WAIT", "").strip()
     try:
-        return max(0.0, float(said)) if said else WAIT
+        return max(0.0, float(given)) if given else WAIT
     except ValueError:
-        raise Refusal(f"LAB_DATABASE_WAIT must be a number of seconds, not {said[:20]!r}.", "LAB_DATABASE_WAIT") from None
+        raise Refusal(f"LAB_DATABASE_WAIT must be a number of seconds, not {given[:20]!r}.", "LAB_DATABASE_WAIT") from None
 
 
 def _lab_row(connection: Connection) -> str | None:
@@ -268,5 +268,5 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-def _why_not(shown: str, error: SQLAlchemyError, file: SqliteFile | None) -> str:
-    return f"The store {shown} cannot be opened ({reason_of(error, file)}); check LAB_HOME and LAB_DATABASE_URL, or move a damaged file away."
+def _why_not(place: str, error: SQLAlchemyError, file: SqliteFile | None) -> str:
+    return f"The store {place} cannot be opened ({reason_of(error, file)}); check LAB_HOME and LAB_DATABASE_URL, or move a damaged file away."

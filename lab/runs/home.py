@@ -43,8 +43,8 @@ def new_id() -> str:
 def check_id(run_id: object) -> str:
     """`run_id` itself if it has the form of a run id, else a Refusal."""
     if not isinstance(run_id, str) or not ID.fullmatch(run_id):
-        shown = repr(run_id)[:60]
-        raise Refusal(f"{shown} is not a run id, which is eight lower-case letters and digits.", "run")
+        given = repr(run_id)[:60]
+        raise Refusal(f"{given} is not a run id, which is eight lower-case letters and digits.", "run")
     return run_id
 
 
@@ -109,17 +109,17 @@ class Home:
         Refusal when a part is absolute, has NUL, climbs with `..`, or passes a link that leads out of the folder.
         """
         folder = self.run_dir(run_id)
-        said = "/".join(map(str, parts))[:120]
+        given = "/".join(map(str, parts))[:120]
         pieces = [piece for part in parts for piece in re.split(r"[/\\]", str(part))]
         if not pieces or any(p in ("", ".", "..") or "\0" in p or ":" in p or not p.isprintable() for p in pieces):
-            raise Refusal(f"{said!r} is not a file inside a run's folder.", "path")
+            raise Refusal(f"{given!r} is not a file inside a run's folder.", "path")
         path = folder.joinpath(*pieces)
         try:
             inside = path.resolve().is_relative_to(folder)
         except (OSError, RuntimeError, ValueError):
             inside = False
         if not inside:
-            raise Refusal(f"{said!r} leads out of the folder of run {run_id}.", "path")
+            raise Refusal(f"{given!r} leads out of the folder of run {run_id}.", "path")
         return path
 
     def has_checkpoint(self, run_id: str) -> bool:

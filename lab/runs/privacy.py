@@ -7,7 +7,7 @@ import stat
 import sys
 from pathlib import Path
 
-_told: set[Path] = set()
+_warned: set[Path] = set()
 
 
 def close(folder: Path) -> None:
@@ -29,6 +29,6 @@ def close(folder: Path) -> None:
                 return
     except (OSError, RuntimeError):
         pass
-    if folder not in _told and sys.stderr is not None:
-        _told.add(folder)
+    if folder not in _warned and sys.stderr is not None:
+        _warned.add(folder)
         print(f"Other users of this machine can look into {folder}; set LAB_HOME to a folder of your own (chmod 700).", file=sys.stderr)

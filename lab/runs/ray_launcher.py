@@ -186,8 +186,8 @@ def _connect() -> Any:
             try:
                 ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
             except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-                said = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-                raise Refusal(f"There is no Ray cluster at {address} ({said}); start one with `ray start --head`, or set LAB_RAY_ADDRESS.",
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+                raise Refusal(f"There is no Ray cluster at {address} ({reason}); start one with `ray start --head`, or set LAB_RAY_ADDRESS.",
                               "LAB_RAY_ADDRESS") from None
     return ray
 
@@ -197,13 +197,13 @@ def _name(run: Run) -> str:
 
 
 def _number(name: str, default: Default) -> float | Default:
-    said = os.environ.get(name, "").strip()
-    if not said:
+    given = os.environ.get(name, "").strip()
+    if not given:
         return default
     try:
-        value = float(said)
+        value = float(given)
     except ValueError:
         value = -1.0
     if not 0 <= value <= 10_000:
-        raise Refusal(f"{name} must be a number from 0 to 10,000, not {said[:20]!r}.", name)
+        raise Refusal(f"{name} must be a number from 0 to 10,000, not {given[:20]!r}.", name)
     return value

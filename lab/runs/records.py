@@ -118,14 +118,14 @@ def spec_text(document: Any) -> str:
 
 def result_text(result: Any) -> str:
     """The JSON of a result; values that JSON lacks become null (not-a-number) or text."""
-    return json.dumps(_plain(result or {}))
+    return json.dumps(_json_value(result or {}))
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if value is None or isinstance(value, (bool, int, str)):
         return value
     try:

@@ -13,11 +13,11 @@ from lab.design.plain.refusal import Refusal
 @lru_cache(maxsize=1)
 def _probe() -> tuple[str, ...]:
     try:
-        said = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], stdin=subprocess.DEVNULL,
+        listed = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(line.strip() for line in said.splitlines() if line.strip().isdigit())
+    return tuple(line.strip() for line in listed.splitlines() if line.strip().isdigit())
 
 
 def devices() -> list[str]:
@@ -30,29 +30,29 @@ def devices() -> list[str]:
 
 def slots() -> int:
     """LAB_SLOTS, or one per accelerator, or one on a CPU. Refusal: LAB_SLOTS is no whole number from 0 to 1000."""
-    said = os.environ.get("LAB_SLOTS", "").strip()
-    if not said:
+    given = os.environ.get("LAB_SLOTS", "").strip()
+    if not given:
         return max(1, len(devices()))
-    if not (said.isascii() and said.isdigit() and int(said) <= 1000):
-        raise Refusal(f"LAB_SLOTS must be a whole number from 0 to 1000, not {said[:20]!r}.", "LAB_SLOTS")
-    return int(said)
+    if not (given.isascii() and given.isdigit() and int(given) <= 1000):
+        raise Refusal(f"LAB_SLOTS must be a whole number from 0 to 1000, not {given[:20]!r}.", "LAB_SLOTS")
+    return int(given)
 
 
 def policy() -> str:
     """LAB_MEMORY_POLICY: ignore (the default), wait or refuse. Refusal: anything else."""
-    said = os.environ.get("LAB_MEMORY_POLICY", "").strip() or "ignore"
-    if said not in ("ignore", "wait", "refuse"):
-        raise Refusal(f"LAB_MEMORY_POLICY must be ignore, wait or refuse, not {said[:20]!r}.", "LAB_MEMORY_POLICY")
-    return said
+    given = os.environ.get("LAB_MEMORY_POLICY", "").strip() or "ignore"
+    if given not in ("ignore", "wait", "refuse"):
+        raise Refusal(f"LAB_MEMORY_POLICY must be ignore, wait or refuse, not {given[:20]!r}.", "LAB_MEMORY_POLICY")
+    return given
 
 
 def memory() -> tuple[int, int]:
     """(total, free) bytes for one run: of the accelerator with most free, else of main memory."""
     chosen = devices()
     try:
-        said = subprocess.run(["nvidia-smi", "--query-gpu=index,memory.total,memory.free", "--format=csv,noheader,nounits"], stdin=subprocess.DEVNULL,
+        listed = subprocess.run(["nvidia-smi", "--query-gpu=index,memory.total,memory.free", "--format=csv,noheader,nounits"], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=10, check=True).stdout if chosen else ""
-        rows = [[part.strip() for part in line.split(",")] for line in said.splitlines()]
+        rows = [[part.strip() for part in line.split(",")] for line in listed.splitlines()]
         found = [(int(total) * 2**20, int(free) * 2**20) for index, total, free in rows if index in chosen]
     except (OSError, subprocess.SubprocessError, ValueError):
         found = []

@@ -154,9 +154,9 @@ class WorkerLink:
         while True:
             try:
                 self._deliver(patience=5.0)
-                told = self.store.finish(self.run.id, attempt=self.run.attempt, **end)
+                ended = self.store.finish(self.run.id, attempt=self.run.attempt, **end)
                 self._fence.leave()
-                return told
+                return ended
             except (SQLAlchemyError, StoreGone) as problem:
                 self._complain(problem)
                 if time.monotonic() > until or self._terminated or isinstance(problem, StoreGone):

@@ -45,8 +45,8 @@ class Assembly:
     def base(self) -> dict[str, Any]:
         """What the run's record keeps of the base: its padding token, and sentences on what was new or chosen."""
         chosen = getattr(self.tokenizer, "lab_padding", "")
-        told = [*filter(None, [chosen]), *getattr(self.model, "lab_told", ())]
-        return {"padding": {"token": self.tokenizer.pad_token, "id": self.tokenizer.pad_token_id}, "told": told}
+        sentences = [*filter(None, [chosen]), *getattr(self.model, "lab_notes", ())]
+        return {"padding": {"token": self.tokenizer.pad_token, "id": self.tokenizer.pad_token_id}, "told": sentences}
 
     @property
     def trainable_head(self) -> int:

@@ -39,8 +39,8 @@ def device_name(device: torch.device) -> str:
 def precision_of(asked: str, device: str) -> tuple[str, str]:
     """(fp32, bf16 or fp16, a sentence for the log or "")."""
     if device == "cpu":
-        said = f"precision {asked} becomes fp32: half precision is far slower on a CPU" if asked in ("bf16", "fp16") else ""
-        return "fp32", said
+        note = f"precision {asked} becomes fp32: half precision is far slower on a CPU" if asked in ("bf16", "fp16") else ""
+        return "fp32", note
     bf16 = device == "mps" or torch.cuda.is_bf16_supported()
     if asked == "auto":
         return ("bf16", "") if bf16 and device == "cuda" else ("fp32", "")
@@ -54,12 +54,12 @@ def precision_of(asked: str, device: str) -> tuple[str, str]:
 def make_accelerator(training: Training) -> tuple[Accelerator, str, str]:
     """(accelerator, precision, sentence for the log or ""). Refusal: the device is absent, or sharding is asked for."""
     device = device_type(training.device)
-    precision, said = precision_of(training.precision, device)
+    precision, note = precision_of(training.precision, device)
     AcceleratorState._reset_state()  # a process may train several runs in different precisions; the process group stays
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise Refusal("The processes of a run share its data (DDP); the lab does not shard by FSDP or DeepSpeed: change accelerate's config.")
-    return accelerator, precision, said
+    return accelerator, precision, note
 
 
 def seed_everything(seed: int, rank: int = 0) -> None:

@@ -177,10 +177,10 @@ class Loop:
         """Targets of the step over all processes; they also agree here whether this step is the last."""
         if self.processes == 1:
             return max(1, targets)
-        said = torch.tensor([targets, int(self.reporter.stopping())], device=self.device)
-        said = self.accelerator.reduce(said, "sum")
-        self._stop = bool(said[1])
-        return max(1, int(said[0]))
+        summed = torch.tensor([targets, int(self.reporter.stopping())], device=self.device)
+        summed = self.accelerator.reduce(summed, "sum")
+        self._stop = bool(summed[1])
+        return max(1, int(summed[0]))
 
     def _backward(self, batch: dict[str, Tensor], weight: float, targets: int, last: bool) -> Tensor:
         """Forward and backward of one pass; its share of the step's mean loss. The penalty counts once per step."""
@@ -196,12 +196,12 @@ class Loop:
                 penalty = self.attached.penalty() if last else None
                 if penalty is not None:
                     loss = loss + penalty
-            self._heed()
+            self._stop_here()
             self.accelerator.backward(loss)
-            self._heed()
+            self._stop_here()
         return shared
 
-    def _heed(self) -> None:
+    def _stop_here(self) -> None:
         if self.processes == 1 and self.reporter.stopping():
             raise Stopped
 

@@ -70,8 +70,8 @@ def main(run_id: str) -> int:
             print("[lab] This run was deleted or started anew meanwhile; this worker writes nothing more.", file=sys.stderr, flush=True)
             return 0
         traceback.print_exc()
-        said = error.sentence if isinstance(error, Refusal) else str(error) if type(error).__name__ == "Diverged" else None
-        link.fail(said or error, advice=said, exit_code=1)
+        sentence = error.sentence if isinstance(error, Refusal) else str(error) if type(error).__name__ == "Diverged" else None
+        link.fail(sentence or error, advice=sentence, exit_code=1)
         return 1
 
 

@@ -87,15 +87,15 @@ class Guard:
         kept = [(key, value) for key, value in given if key not in FORWARDED]
         if not hosts.is_of(_caller(scope), self.proxies):
             return {**scope, "headers": kept}
-        said = {key: value.rpartition(b",")[2].strip() for key, value in given if key in FORWARDED}
+        forwarded = {key: value.rpartition(b",")[2].strip() for key, value in given if key in FORWARDED}
         scope = {**scope}
-        if said.get(b"x-forwarded-host"):
-            kept = [(b"host", said[b"x-forwarded-host"]), *((key, value) for key, value in kept if key != b"host")]
-        if said.get(b"x-forwarded-proto") in (b"http", b"https"):
-            scope["scheme"] = said[b"x-forwarded-proto"].decode()
-            kept.append((b"x-forwarded-proto", said[b"x-forwarded-proto"]))  # gradio reads it itself
-        if said.get(b"x-forwarded-for"):
-            scope["client"] = (said[b"x-forwarded-for"].decode("latin-1"), 0)
+        if forwarded.get(b"x-forwarded-host"):
+            kept = [(b"host", forwarded[b"x-forwarded-host"]), *((key, value) for key, value in kept if key != b"host")]
+        if forwarded.get(b"x-forwarded-proto") in (b"http", b"https"):
+            scope["scheme"] = forwarded[b"x-forwarded-proto"].decode()
+            kept.append((b"x-forwarded-proto", forwarded[b"x-forwarded-proto"]))  # gradio reads it itself
+        if forwarded.get(b"x-forwarded-for"):
+            scope["client"] = (forwarded[b"x-forwarded-for"].decode("latin-1"), 0)
         return {**scope, "headers": kept}
 
     def _inside(self, scope: Any) -> Any:
@@ -108,8 +108,8 @@ class Guard:
     def _refused(self, headers: Mapping[str, str], method: str, path: str) -> tuple | None:
         host = headers.get("host", "")
         if not self.known.knows(host):
-            shown = "".join(letter for letter in host[:80] if letter.isprintable())
-            return 403, f"This lab does not answer to the name '{shown}'; start it with --allow-host and the name that browsers use for it.", ()
+            name = "".join(letter for letter in host[:80] if letter.isprintable())
+            return 403, f"This lab does not answer to the name '{name}'; start it with --allow-host and the name that browsers use for it.", ()
         if not path and method in SAFE:
             return 308, "", ((b"location", f"{self.root}/".encode()),)
         if CLOSED.match(path) or not path.startswith("/"):
@@ -117,8 +117,8 @@ class Guard:
         if method not in SAFE:
             return None if hosts.may_change(headers, host, self.known) else (403, "Pages of other sites may not act on this lab.", ())
         if hosts.foreign(headers, host, self.known):
-            shown = ("document", "iframe") if self.framed else ("document",)  # a link that leads here is followed
-            if headers.get("sec-fetch-mode") != "navigate" or headers.get("sec-fetch-dest") not in shown or NO_PAGE.match(path):
+            destinations = ("document", "iframe") if self.framed else ("document",)  # a link that leads here is followed
+            if headers.get("sec-fetch-mode") != "navigate" or headers.get("sec-fetch-dest") not in destinations or NO_PAGE.match(path):
                 return 403, "Pages of other sites may not read this lab.", ()
         return None
 

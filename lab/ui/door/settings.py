@@ -59,38 +59,38 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def read(given: Any = None) -> Settings:
     """Settings of parsed flags (any object or mapping with their names), then of the environment. Raises Refusal for what cannot be."""
-    said = {flag: _value(given, flag, variable, usual) for flag, variable, usual, _ in FLAGS}
+    chosen = {flag: _value(given, flag, variable, usual) for flag, variable, usual, _ in FLAGS}
     try:
-        port = int(said["port"])
+        port = int(chosen["port"])
     except ValueError:
-        raise Refusal(f"Port must be a number; it is '{str(said['port'])[:40]}'.", "port") from None
-    host = said["host"].strip().removeprefix("[").removesuffix("]")
-    door = check_door(said["auth"], said["share"], said["open-paths"])
-    if not door and not said["anyone"] and not of_this_machine(host):
+        raise Refusal(f"Port must be a number; it is '{str(chosen['port'])[:40]}'.", "port") from None
+    host = chosen["host"].strip().removeprefix("[").removesuffix("]")
+    door = check_door(chosen["auth"], chosen["share"], chosen["open-paths"])
+    if not door and not chosen["anyone"] and not of_this_machine(host):
         raise Refusal(f"With --host {host[:80]} everybody who reaches this machine would use the lab: give --auth user:password (or LAB_AUTH), or --anyone if that is meant.", "host")
-    allowed = said["allow-host"] + ((os.environ["SPACE_HOST"],) if os.environ.get("SPACE_HOST") else ())  # a hosted Space says its name
+    allowed = chosen["allow-host"] + ((os.environ["SPACE_HOST"],) if os.environ.get("SPACE_HOST") else ())  # a hosted Space says its name
     for name in allowed:
         if not hosts.split(name.lower())[0] or not hosts.is_name(name):
             raise Refusal(f"Give --allow-host a name as lab.example.org or lab.example.org:8443, not '{name[:80]}'.", "allow_host")
-    for address in said["proxy"]:
+    for address in chosen["proxy"]:
         try:
             ipaddress.ip_network(address)
         except ValueError:
             raise Refusal(f"Give --proxy the address or network that the proxy calls from, as 127.0.0.1, not '{address[:80]}'.", "proxy") from None
-    root = said["root-path"].rstrip("/") or (f"https://{os.environ['SPACE_HOST']}" if os.environ.get("SPACE_HOST") else "")
+    root = chosen["root-path"].rstrip("/") or (f"https://{os.environ['SPACE_HOST']}" if os.environ.get("SPACE_HOST") else "")
     if root and not (root.startswith("/") and not root.startswith("//") or urlsplit(root).scheme in ("http", "https")) or not root.isprintable():
         raise Refusal(f"Give --root-path a path as /lab, not '{root[:80]}'.", "root_path")
-    return Settings(host, port, said["home"], door, said["share"], said["open-paths"], tuple(name.lower() for name in allowed), root, said["proxy"])
+    return Settings(host, port, chosen["home"], door, chosen["share"], chosen["open-paths"], tuple(name.lower() for name in allowed), root, chosen["proxy"])
 
 
 def _value(given: Any, flag: str, variable: str, usual: Any) -> Any:
     name = flag.replace("-", "_")
     value = given.get(name) if isinstance(given, dict) else getattr(given, name, None)
     if value is None:
-        said = os.environ.get(variable, "").strip()
+        value = os.environ.get(variable, "").strip()
         if usual is False:
-            return said.lower() in ("1", "true", "yes", "on")
-        return tuple(part.strip() for part in said.split(",") if part.strip()) if usual == () else said or usual
+            return value.lower() in ("1", "true", "yes", "on")
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if usual == () else value or usual
     return tuple(value) if usual == () else value
 
 
