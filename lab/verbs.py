@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from lab.runs import Queue, Run
 
 POLL_SECONDS = 0.5
-RESUMABLE = ("failed", "cancelled", "interrupted")
 PAST = 300  # newest runs that an estimate of time looks at
 
 
@@ -142,6 +141,7 @@ def require_training(method: Method, model: ModelSpec, objective: str) -> None:
 def resume(run_id: str) -> None:
     """Queue a failed, cancelled or interrupted run again. Refusal in any other state, or where what it is made from has changed."""
     from lab import origins
+    from lab.runs import RESUMABLE
 
     lab = queue()
     run = lab.store.get(run_id)

@@ -6,7 +6,7 @@ import pytest
 from tokenizers_support import KINDS, tokenizer_of
 
 from lab.tasks import control
-from lab.tasks.control import chat_ids, names, plain
+from lab.tasks.control import chat_tokens, names, plain
 
 ORDINARY = ["the lamp works", "", "  a dull film:  20 of 31\n\nof it ", "x|y <tag> é \U0001f642 lamp", "< / s > im_end"]
 
@@ -37,6 +37,15 @@ def test_a_named_control_token_is_text(kind):
             assert tokenizer.decode(plain(tokenizer)(text, add_special_tokens=False)["input_ids"]) == text
     tokenizer(spelled(kind))  # the tokenizer itself is as it was
     assert ids & set(tokenizer(spelled(kind)[0], add_special_tokens=False)["input_ids"]) or tokenizer.convert_tokens_to_ids(names(tokenizer)[0]) in kept
+
+
+def chat_ids(tokenizer, messages, **options) -> list[int]:
+    """Token ids of a conversation in the tokenizer's chat template."""
+
+    def render(mark):
+        return tokenizer.apply_chat_template(mark(list(messages)), tokenize=False, **mark(options))
+
+    return chat_tokens(tokenizer, render(lambda value: value), render, (list(messages), options))[0]
 
 
 CHATS = [kind for kind in KINDS if tokenizer_of(kind).chat_template]

@@ -484,7 +484,7 @@ def interrupted_run(lab: Queue, toys) -> str:
     assert until(lambda: lab.reconcile() is not None and len(list(folder.glob("step-*"))) == 2, 120), lab.log_tail(run_id)
     os.kill(lab.store.get(run_id).pid, signal.SIGKILL)
     assert until(lambda: lab.reconcile() is not None and lab.store.get(run_id).state == "interrupted", 10)
-    assert lab.resumable(lab.store.get(run_id))
+    assert lab.home.has_checkpoint(run_id)
     return run_id
 
 
@@ -498,7 +498,7 @@ def test_a_corrupted_and_a_vanished_checkpoint(lab, toys):
     damaged = folder / f"step-{newest:06d}" / "adapter.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-7] + b"garbage")
     shutil.rmtree(lab.home.run_dir(other) / "checkpoints")
-    assert not lab.resumable(lab.store.get(other))
+    assert not lab.home.has_checkpoint(other)
     for each in (run_id, other):
         lab.resume(each)
     assert "from the beginning" in lab.store.events(other)[-2].message + lab.store.events(other)[-1].message

@@ -68,7 +68,7 @@ def test_kill_9_is_seen_and_resumed_from_the_checkpoint(lab):
     assert until(lambda: state(lab, run_id) == "interrupted", 10) and time.monotonic() - began < 5
     run = lab.store.get(run_id)
     assert "SIGKILL" in run.error and "at step" in run.error and "Resume" in run.advice and run.exit_code == -9
-    assert lab.resumable(run) and "begin at step 1" in run.log_tail
+    assert lab.home.has_checkpoint(run_id) and "begin at step 1" in run.log_tail
     before = len(lab.store.series(run_id)["loss"][0])
     assert before >= 20, "metrics already written stay"
     lab.resume(run_id)

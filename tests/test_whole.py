@@ -21,7 +21,7 @@ from training_support import PLAIN, save_model, save_task, spec
 from lab.design.plain.boundary import HOME, inside_package, located, portable
 from lab.design.plain.refusal import Refusal
 from lab.export.folder import HIDDEN, new_folder
-from lab.export.source import adapter_folder, substitute
+from lab.export.source import _weights_of, adapter_folder
 from lab.runs import Home, Queue, Store, WorkerLink, files, logs, processes
 from lab.runs.launcher import ROOT
 from lab.training import Record, artefacts, train, worker
@@ -194,12 +194,12 @@ def test_no_checkpoint_is_written_while_metrics_before_it_are_not(bert, toy, tmp
 @pytest.mark.parametrize("harm", ["missing", "cut", "without weights"])
 def test_best_weights_that_are_gone_fall_back_with_a_sentence(ended, bert, toy, tmp_path, harm, monkeypatch):
     run_id, folder, result = ended
-    assert adapter_folder(run_id) == folder / "best" and substitute(run_id) == ""
+    assert adapter_folder(run_id) == folder / "best" and _weights_of(run_id, "best")[1] == ""
     HARMS[harm][0](folder / "best")
-    assert adapter_folder(run_id) == folder / "adapter" and "the last weights are taken instead" in substitute(run_id)
+    assert adapter_folder(run_id) == folder / "adapter" and "the last weights are taken instead" in _weights_of(run_id, "best")[1]
     shutil.rmtree(folder / "adapter")
     assert adapter_folder(run_id) == folder / "checkpoints" / "step-000012"
-    assert "the checkpoint of step 12 is taken" in substitute(run_id).replace("are taken", "is taken")
+    assert "the checkpoint of step 12 is taken" in _weights_of(run_id, "best")[1].replace("are taken", "is taken")
     import lab
 
     model, _ = lab.load(run_id)

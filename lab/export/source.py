@@ -44,14 +44,9 @@ class Opened:
 def adapter_folder(run_id: str, adapter: str = "best") -> Path:
     """The folder with a run's weights whose every file is as it was written: `best`, or `final`. Refusal where there is none.
 
-    Where the best ones are missing or damaged, these are the last ones, or those of the last whole checkpoint; `substitute` says so.
+    Where the best ones are missing or damaged, these are the last ones, or those of the last whole checkpoint; `Opened.note` says so.
     """
     return _weights_of(run_id, adapter)[0]
-
-
-def substitute(run_id: str, adapter: str = "best") -> str:
-    """A sentence where other weights stand in for those that were asked for, because these are missing or damaged; '' where they are there."""
-    return _weights_of(run_id, adapter)[1]
 
 
 def _weights_of(run_id: str, adapter: str) -> tuple[Path, str]:

@@ -26,8 +26,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lab.planning.log import Log
 from lab.planning.result import CATEGORIES
 
-PHASES = ("forward", "backward", "optimizer")
-
 
 class Tracker(TorchDispatchMode):
     """Bytes alive, now and at the peak of each phase.

@@ -179,10 +179,6 @@ class Queue:
         """Make a queued run the `place`-th to start (0: next)."""
         self.store.reorder(run_id, place)
 
-    def resumable(self, run: Run) -> bool:
-        """Whether the run ended early and left a checkpoint to go on from."""
-        return run.state in records.RESUMABLE and self.home.has_checkpoint(run.id)
-
     def log_tail(self, run_id: str, lines: int = 200) -> str:
         """The last lines of the run's log, '' before there is one."""
         return logs.tail(self.home.file(check_id(run_id), "log.txt"), lines)

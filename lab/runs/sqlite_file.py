@@ -16,7 +16,6 @@ from lab.design.plain.refusal import Refusal
 
 BUSY_SECONDS = 5.0  # how long SQLite itself waits for a lock before it reports 'database is locked'
 NO_ROOM = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN", "SQLITE_IOERR_SHMMAP", "SQLITE_FULL")
-ALONE = "lab_alone"  # a connection that keeps the others out
 
 
 class StoreGone(Refusal):

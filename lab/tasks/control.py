@@ -2,7 +2,7 @@
 
 A tokenizer reads the name of a control token anywhere in a text as the token itself. What people write is text, so all of it goes through
 `plain(tokenizer)`, which reads it as any other letters and still adds what its template adds ([CLS] ... [SEP]); the markers that a chat
-template writes are control tokens, and what people wrote between them is not (`chat_ids`). Where no name occurs, both give what the
+template writes are control tokens, and what people wrote between them is not (`chat_tokens`). Where no name occurs, both give what the
 tokenizer gives. transformers' own `split_special_tokens` is not enough: a Unigram model has `</s>` among its pieces, at the best score.
 """
 
@@ -75,19 +75,6 @@ def _begin_without_space(part: Any) -> None:
         part["prepend_scheme"] = "never"
     for value in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
         _begin_without_space(value)
-
-
-def chat_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **options: Any) -> list[int]:
-    """Token ids of a conversation in the tokenizer's chat template: the template's own markers are control tokens, what people wrote is text.
-
-    `options` as `apply_chat_template` takes them (add_generation_prompt, tools). Without a control token's name in a message these are
-    the ids of the rendered text.
-    """
-
-    def render(mark: Callable[[Any], Any]) -> str:
-        return tokenizer.apply_chat_template(mark(list(messages)), tokenize=False, **mark(options))
-
-    return chat_tokens(tokenizer, render(lambda value: value), render, (list(messages), options))[0]
 
 
 def chat_tokens(tokenizer: Any, text: str, render: Callable[[Callable[[Any], Any]], str], written: Any) -> tuple[list[int], list[tuple[int, int]]]:
