@@ -1,4 +1,4 @@
-"""The seven laws of METHODS.md as functions over a model and a method, for the registry and for free combinations alike."""
+"""The seven laws that hold for every method, as functions over a model and a method, for the registry and for free combinations alike."""
 
 from __future__ import annotations
 

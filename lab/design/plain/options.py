@@ -115,7 +115,7 @@ def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
         return Refusal(inner.sentence, ".".join(filter(None, (path, inner.field))))
     name = path.rsplit(".", 1)[-1].replace("_", " ") or group.__name__
     given, context = error.get("input"), error.get("ctx", {})
-    shown = "" if isinstance(given, (dict, list)) else f"; it is {given!r}" if isinstance(given, str) else f"; it is {given}"
+    detail = "" if isinstance(given, (dict, list)) else f"; it is {given!r}" if isinstance(given, str) else f"; it is {given}"
     kind = error["type"]
     if kind == "extra_forbidden":
         known = ", ".join(_names_at(group, error["loc"]))
@@ -132,8 +132,8 @@ def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
         "dict_type": "a group of options", "model_type": "a group of options", "model_attributes_type": "a group of options",
     }  # fmt: skip
     if kind in words:
-        return Refusal(f"{name[:1].upper()}{name[1:]} must be {words[kind].format(**context)}{shown}.", path)
-    return Refusal(f"{name[:1].upper()}{name[1:]}: {error['msg']}{shown}.", path)
+        return Refusal(f"{name[:1].upper()}{name[1:]} must be {words[kind].format(**context)}{detail}.", path)
+    return Refusal(f"{name[:1].upper()}{name[1:]}: {error['msg']}{detail}.", path)
 
 
 def _names_at(group: Any, location: tuple) -> list[str]:

@@ -40,7 +40,7 @@ class Base(Options):
     training: dict[str, Any] = option(default_factory=dict, help="training options")
 
 
-class Table(Options):
+class PaperTable(Options):
     """A table of a paper."""
 
     title: str = option(help="what it varies")
@@ -57,9 +57,9 @@ class Table(Options):
 
 
 @functools.cache
-def load(name: str) -> Table:
+def load(name: str) -> PaperTable:
     """A table by its preset's name. Raises `Refusal`."""
-    return validate(Table, catalogue.read("sweeps", name))
+    return validate(PaperTable, catalogue.read("sweeps", name))
 
 
 def names() -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def main(found: list[Point]) -> dict[tuple[str, str], list[Point]]:
     return {(task, metric): [point for point in found if (point.task, point.metric) == (task, metric)] for task, metric in metrics.items()}
 
 
-def of_row(table: tables.Table, row: tables.Row) -> list[Point]:
+def of_row(table: tables.PaperTable, row: tables.Row) -> list[Point]:
     """The numbers that were published for a row of a paper's table."""
     cite = catalogue.read("papers", table.paper).get("cite", table.paper)
     wanted = (cite, table.table, row.published.method, row.published.setting)

@@ -51,11 +51,11 @@ def specs_of(asked: Mapping[str, Any]) -> list[RunSpec]:
     return [check(spec) for spec in found]
 
 
-def _table(asked: Mapping[str, Any]) -> tables.Table | None:
+def _table(asked: Mapping[str, Any]) -> tables.PaperTable | None:
     return tables.load(str(asked["table"])) if asked.get("table") else None
 
 
-def _of_table(name: str, table: tables.Table, asked: Mapping[str, Any], document: dict[str, Any], texts: list[str]) -> list[RunSpec]:
+def _of_table(name: str, table: tables.PaperTable, asked: Mapping[str, Any], document: dict[str, Any], texts: list[str]) -> list[RunSpec]:
     """The chosen rows, each at every point of the other axes; on the bench's model and task, or on the paper's."""
     left = [place for place in asked.get("without") or () if isinstance(place, int)]
     rows = [row for place, row in enumerate(table.rows) if place not in left]
