@@ -246,7 +246,7 @@ def test_published_maxima_of_the_same_model(most: int, method: str, changes: dic
 
 @pytest.mark.parametrize(("batch", "ratio"), [(4, 1.23), (32, 1.34)])
 def test_lamda_against_lora_on_bart_large(batch: int, ratio: float):
-    """MEMORY.md's ratios; ours are up to 0.03 lower, since the loop keeps logits, batches have padding, and B still trains at the start."""
+    """The ratios of docs/measured.md; ours are up to 0.03 lower, since the loop keeps logits, batches have padding, and B still trains at the start."""
     changes = {"deltas.0.rank": 16, "deltas.0.at": ["attn.q", "attn.k", "attn.v", "attn.out", "ffn.up", "ffn.down"], "deltas.0.dropout": 0.0}  # as the ratios were measured
     peaks = [plan_shape(model="bart-large", method=method, batch=batch, tokens=512, target_tokens=128, overrides=changes).peak_allocated_bytes
              for method in ("lora", "lamda")]  # fmt: skip
