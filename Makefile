@@ -34,13 +34,21 @@ oracle:
 screenshots: $(VENV)/.ready-test $(VENV)/.ready-system
 	$(PY) docs/screenshots.py --run
 
+# The pages' scripts too, where node is there: by eslint and prettier of package.json, which are put into node_modules the first time.
 lint: $(VENV)/.ready-test
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	@if [ -d node_modules ]; then npx --no-install eslint lab/ui; fi
+	@if ! command -v npm >/dev/null; then echo "There is no npm: the scripts of the pages are not checked."; \
+	elif $(MAKE) --no-print-directory node_modules/.ready; then npm run --silent lint; \
+	else echo "The checks of package.json could not be installed: the scripts of the pages are not checked."; fi
+
+node_modules/.ready: package.json package-lock.json
+	@echo "Installing the checks of package.json"
+	@npm ci --silent --no-audit --no-fund
+	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-adapters .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-adapters node_modules .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # Debian's python3.11 without python3.11-venv has no ensurepip: then the pip that is there puts one in.
 $(PY):

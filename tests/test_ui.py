@@ -167,7 +167,7 @@ def test_scripts_write_text_and_never_markup():
     for path in SCRIPTS:
         text = path.read_text(encoding="utf-8")
         assert "eval(" not in text and "document.write" not in text, path
-        assert text.count("innerHTML") <= (1 if path.name == "lab.js" else 0), path
+        assert text.count("innerHTML") <= (1 if path.name == "dom.js" else 0), path
 
 
 FRAME = 'framed="https://huggingface.co" if os.environ.get("SPACE_HOST")'  # who may show a Space in a frame; nothing is fetched from there

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+from types import ModuleType
+
 import gradio as gr
 
 from lab.ui import api
-from lab.ui.bench import page as bench
-from lab.ui.compare import page as compare
-from lab.ui.data import page as data
-from lab.ui.export import page as export
-from lab.ui.library import page as library
-from lab.ui.runs import page as runs
-from lab.ui.sweep import page as sweep
-from lab.ui.tryit import page as tryit
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
-PAGES = (("Library", "library", library), ("Data", "data", data), ("Runs", "runs", runs), ("Compare", "compare", compare), ("Sweep", "sweep", sweep),
-         ("Try it", "tryit", tryit), ("Export", "export", export))  # fmt: skip
+
+def pages() -> dict[str, ModuleType]:
+    """{name: builder} of every folder here that has a page.py, in the order in which they say that they stand; the first one is the home page."""
+    names = (path.parent.name for path in Path(__file__).parent.glob("*/page.py"))
+    found = {name: importlib.import_module(f"lab.ui.{name}.page") for name in names}
+    return dict(sorted(found.items(), key=lambda one: one[1].PLACE))
 
 
 def theme() -> gr.themes.Base:
@@ -29,17 +29,19 @@ def theme() -> gr.themes.Base:
 def build() -> gr.Blocks:
     """All pages. Nothing is read from the store before somebody opens one."""
     with gr.Blocks(title="Delta Lab · Bench", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as demo:
-        page_head("bench")
-        bench.build(demo)
+        (home, page), *others = pages().items()
+        page_head(home)
+        page.build(demo)
         api.expose()
-    for name, title, page in PAGES:
-        with demo.route(name, title):
-            page_head(title)
+    for name, page in others:
+        with demo.route(page.TITLE, name):
+            page_head(name)
             page.build(demo)
     return demo
 
 
-def page_head(page: str) -> None:
+def page_head(name: str) -> None:
     """The bar on top of every page: where you are, the other pages, language and light or dark."""
     gr.Navbar(visible=False)
-    gr.HTML(value=page, html_template="", js_on_load="Lab.header(element, props.value)", elem_classes="lab-head", apply_default_css=False)
+    links = [[page, page if place else "./"] for place, page in enumerate(pages())]
+    gr.HTML(value=name, html_template="", js_on_load="Lab.header(element, props)", pages=links, elem_classes="lab-head", apply_default_css=False)

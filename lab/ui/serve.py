@@ -24,7 +24,7 @@ __all__ = ["Running", "Settings", "check_address", "check_door", "read", "serve"
 STOP_SECONDS = 3
 BETWEEN = 0.01  # seconds between two looks at gradio's queue of events
 UI = Path(__file__).parent
-SHELL = ("lab.css", "pages.css", "more.css", "lab.js", "watch.js", "charts.js", "list.js")  # in this order, before those of the pages
+STYLES = ("lab.css", "pages.css", "more.css")  # those of the shell, in this order, before those of the pages
 
 
 def check_address(host: str, port: int) -> None:
@@ -56,21 +56,36 @@ def plotly_address() -> str:
     return f"gradio_api/file={(plotly_folder() / 'plotly.min.js').as_posix()}"
 
 
-def assets(suffix: str) -> list[Path]:
-    """Our style sheets or scripts: the shell's, then what lies beside each page."""
-    return [UI / "shell" / name for name in SHELL if name.endswith(suffix)] + [path for path in sorted(UI.glob(f"*/*{suffix}")) if path.parent.name != "shell"]
+def styles() -> list[Path]:
+    """Our style sheets: the shell's, then what lies beside each page."""
+    return [UI / "shell" / name for name in STYLES] + [path for path in sorted(UI.glob("*/*.css")) if path.parent.name != "shell"]
+
+
+def scripts() -> list[Path]:
+    """Our scripts, modules that import each other."""
+    return sorted(UI.glob("*/*.js"))
+
+
+def address(path: Path) -> str:
+    """Where gradio serves a file of ours, another address after each change of it."""
+    return f"gradio_api/file={path.as_posix()}?v={path.stat().st_mtime_ns:x}"
 
 
 def head() -> str:
-    """What goes into every page's head: our style sheet and scripts, and the table of words. All of it is served from here."""
+    """What goes into the head of every page: our style sheets, and the table of words."""
     from lab.ui.words import table
 
-    def tag(path: Path) -> str:
-        address = f"gradio_api/file={path.as_posix()}?v={path.stat().st_mtime_ns:x}"
-        return f'<link rel="stylesheet" href="{address}">' if path.suffix == ".css" else f'<script src="{address}"></script>'
-
     words = f"<script>window.LAB_WORDS={table.script_table()};window.LAB_PLOTLY={json.dumps(plotly_address())};</script>"
-    return "\n".join([words, *map(tag, assets(".css")), *map(tag, assets(".js"))])
+    return "\n".join([words, *(f'<link rel="stylesheet" href="{address(path)}">' for path in styles())])
+
+
+def modules() -> str:
+    """What goes in front of gradio's own script, so that every part is there before gradio calls it: scripts of this kind run in their order.
+
+    The import map gives each the address of its present state, whatever a browser has kept of older ones.
+    """
+    known = {f"./{address(path).partition('?')[0]}": f"./{address(path)}" for path in scripts()}
+    return "\n".join([f'<script type="importmap">{json.dumps({"imports": known})}</script>', *(f'<script type="module" src="{address(path)}"></script>' for path in scripts())])
 
 
 def settle_environment(settings: Settings) -> None:
@@ -164,14 +179,14 @@ def start(settings: Settings) -> Running:
     from lab.ui.shell.first_paint import FirstPaint
     from lab.ui.words.table import gradio_table
 
-    gr.set_static_paths([*assets(".css"), *assets(".js"), plotly_folder()])
+    gr.set_static_paths([*styles(), *scripts(), plotly_folder()])
     demo = build()
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     with warnings.catch_warnings():  # gradio warns that it does not do what it was told not to do
         warnings.filterwarnings("ignore", "SSR mode")
         gr.mount_gradio_app(
             outer, demo, path="/", server_name=settings.host, server_port=settings.port, root_path=settings.root_path or None, auth=settings.door, theme=theme(), i18n=gradio_table(),
-            app_kwargs={"middleware": [Middleware(FirstPaint, head=head(), login=login_head())], "routes": [poll.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
+            app_kwargs={"middleware": [Middleware(FirstPaint, head=head(), modules=modules(), login=login_head())], "routes": [poll.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
             allowed_paths=[], show_error=True, max_file_size=LARGEST_UPLOAD, enable_monitoring=False, mcp_server=False,
         )  # fmt: skip
     demo.app = demo.server_app = outer.routes[-1].app

@@ -1,355 +1,397 @@
 // The bench's knobs: a form drawn from the option declarations. The design itself is decided on the server (lab.ui.bench.assessment).
-(function () {
-  const Lab = (window.Lab = window.Lab || {});
-  const { h, say, pick } = Lab;
-  const KEY = "lab_bench_draft_1";
+import { OptionControls } from "./controls.js";
+import { provideDraft, rememberPrint, shownPrints, writePath } from "./draft.js";
+import { h, icon } from "../shell/dom.js";
+import { emit, listen } from "../shell/events.js";
+import { register } from "../shell/parts.js";
+import { DRAFT, parsedJson, setAddress, storedItem, storeItem } from "../shell/storage.js";
+import { byLanguage, LANGUAGE, say } from "../shell/words.js";
 
-  const read = (doc, path) => path.split(".").reduce((at, part) => (at === null || at === undefined ? undefined : at[part]), doc);
-  const write = (doc, path, value) => {
-    const parts = path.split("."), last = parts.pop();
-    let at = doc;
-    for (const part of parts) at = at[part] === null || at[part] === undefined ? (at[part] = {}) : at[part];
-    at[last] = value;
-  };
-
-  class Knobs {
-    constructor(element, props, server) {
-      Object.assign(this, { element, props, server, schema: Lab.parsed(props.schemas[Lab.language]), seq: 0, reasons: {}, errors: {}, opened: new Set() });
-      const asked = new URL(location.href).searchParams, kept = Lab.kept(KEY);
-      this.doc = kept && kept.method && kept.model ? kept : structuredClone(this.schema.start);
-      for (const part of ["model", "task", "method"]) if (asked.get(part)) this.doc[part] = asked.get(part);
-      if (asked.get("run")) this.doc = { ...this.doc, run: asked.get("run") };
-      if ([...asked.keys()].some((key) => key !== "__theme")) Lab.setAddress({ run: "", model: "", task: "", method: "" });
-      Lab.on("answer", (answer) => this.answered(answer));
-      element.addEventListener("focusin", (event) => this.explain(event.target));
-      element.addEventListener("mouseover", (event) => this.explain(event.target));
-      Lab.draft = () => structuredClone(this.doc);
-      Lab.on("preset", (name) => this.set("method", name));
-      this.draw();
-      this.send("");
-    }
-
-    // One question at a time: what is turned while it is under way goes into the next one.
-    send(changed) {
-      this.seq += 1;
-      this.hold();
-      this.changed = changed;
-      if (!this.asking) this.ask();
-    }
-
-    // kept over a reload, and what Launch reads
-    hold() {
-      Lab.keep(KEY, this.doc);
-      this.props.value = structuredClone(this.doc);
-    }
-
-    async ask() {
-      this.asking = true;
-      let waits = true;
-      while (waits) {
-        const seq = this.seq, draft = structuredClone(this.doc);
-        try {
-          const answer = await this.server.turn({ draft, seq, changed: this.changed, language: Lab.language, have: Lab.have() });
-          Lab.emit("answer", answer);
-        } catch { this.element.querySelector(".lab-help").textContent = say("bench.lost"); }
-        waits = seq !== this.seq;
-      }
-      this.asking = false;
-      Lab.emit("settled", this.doc);
-    }
-
-    set(path, value, redraw = false) {
-      write(this.doc, path, value);
-      if (redraw) this.draw();
-      this.send(path);
-    }
-
-    // {seq, document?, reasons, errors: [[field, sentence]], modified, notes, hints}
-    answered(answer) {
-      if (!answer || (answer.seq !== undefined && answer.seq < this.seq)) return;
-      if (answer.document) { this.doc = answer.document; this.hold(); }
-      Object.assign(this, { reasons: answer.reasons || {}, errors: {}, hints: answer.hints || {} });
-      for (const [field, sentence] of answer.errors) (this.errors[field] = this.errors[field] || []).push(sentence);
-      Object.assign(this, { modified: answer.modified, near: answer.near || "" });
-      const own = (answer.parts || {}).own;
-      if (own) {
-        Lab.haveAlready("own", own[0]);
-        for (const kind of ["methods", "tasks"]) this.schema[kind] = [...this.schema[kind].filter((one) => !one.own), ...own[1][kind].map((one) => ({ ...one, own: true }))];
-        this.draw();
-      }
-      if (answer.document) this.draw();
-      else this.mark();
-    }
-
-    // errors at their fields and choices that cannot be combined, without touching what has the focus
-    mark() {
-      for (const row of this.element.querySelectorAll("[data-path]")) {
-        const path = row.dataset.path, wrong = this.errors[path] || [];
-        row.classList.toggle("wrong", wrong.length > 0);
-        row.querySelectorAll("input,select,textarea").forEach((control) => control.setAttribute("aria-invalid", wrong.length > 0));
-        let note = row.querySelector(":scope > .lab-wrong");
-        if (wrong.length && !note) row.append((note = h("p", { class: "lab-wrong", role: "alert" })));
-        if (note) wrong.length ? (note.textContent = wrong.join(" ")) : note.remove();
-        const reasons = this.reasons[path] || {};
-        row.querySelectorAll("option").forEach((o) => { o.disabled = o.value in reasons && !o.selected; o.title = reasons[o.value] || ""; });
-        row.querySelectorAll("[data-choice]").forEach((chip) => {
-          const why = reasons[chip.dataset.choice];
-          const unfit = Boolean(why) && chip.getAttribute("aria-pressed") !== "true";
-          chip.classList.toggle("unfit", unfit);
-          chip.setAttribute("aria-disabled", String(unfit));
-          chip.title = why || chip.dataset.help || "";
-        });
-        const input = row.querySelector("input"), hint = (this.hints || {})[path];
-        if (input && hint !== undefined) input.placeholder = hint;
-      }
-      const badge = this.element.querySelector(".lab-modified");
-      if (badge) badge.hidden = !this.modified;
-      const near = this.element.querySelector(".lab-near");
-      if (near) near.textContent = this.near || "";
-    }
-
-    explain(target) {
-      const row = target.closest && target.closest("[data-help]");
-      const line = this.element.querySelector(".lab-help");
-      if (!line || !row) return;
-      const reasons = this.reasons[(row.closest("[data-path]") || row).dataset.path] || {}, choice = row.dataset.choice;
-      const why = choice ? [reasons[choice]] : [...new Set(Object.values(reasons))].slice(0, 2);
-      line.replaceChildren(row.dataset.help, ...why.filter(Boolean).map((text) => h("span", { class: "lab-why" }, text)));
-    }
-
-    draw() {
-      const scrolled = this.element.querySelector(".lab-knobs")?.scrollTop || 0;
-      const focused = document.activeElement?.id;
-      const method = this.doc.method, whole = typeof method === "object" && method !== null;
-      const deltas = whole ? method.deltas.map((delta, index) => this.card(delta, index)) : [];
-      this.element.replaceChildren(h("div", { class: "lab-knobs" },
-        h("section", { class: "lab-card", "aria-label": say("bench.what") }, this.pickers()),
-        ...deltas, whole && method.select ? this.selection(method.select) : null, this.adders(whole ? method : null),
-        h("section", { class: "lab-card" }, h("h3", {}, say("bench.training")), this.training())),
-        h("p", { class: "lab-help", "aria-live": "off" }, say("bench.help")));
-      this.element.querySelector(".lab-knobs").scrollTop = scrolled;
-      if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-      this.mark();
-    }
-
-    pickers() {
-      const method = typeof this.doc.method === "string" ? this.doc.method : this.doc.method.preset || "";
-      const badge = h("span", { class: "lab-modified", hidden: true }, say("bench.modified"), " ",
-        h("button", { type: "button", class: "lab-link", onclick: () => this.set("method", method) }, say("bench.reset")));
-      return [
-        this.grouped("model", this.schema.models, this.doc.model, say("bench.model"), say("bench.model.help"), true),
-        this.grouped("task", this.schema.tasks, this.doc.task, say("bench.task"), say("bench.task.help"), true),
-        this.grouped("method", this.schema.methods, method, say("bench.method"), say("bench.method.help"), false), badge, h("p", { class: "lab-near", "aria-live": "polite" }, this.near || ""),
-      ];
-    }
-
-    grouped(path, items, value, label, help, free) {
-      const groups = new Map();
-      for (const item of items) groups.set(item.group, [...(groups.get(item.group) || []), item]);
-      const known = items.some((item) => item.name === value);
-      const select = h("select", { id: "knob-" + path, onchange: (event) => this.choose(path, event.target.value) },
-        !known && value ? h("option", { value, selected: true }, value) : null,
-        [...groups].map(([group, members]) => h("optgroup", { label: group }, members.map((item) =>
-          h("option", { value: item.name, selected: item.name === value, title: item.help || "" }, item.title)))),
-        free ? h("option", { value: "\u0000other" }, say("bench.other")) : null);
-      const chosen = items.find((item) => item.name === value);
-      return h("div", { class: "lab-pick", "data-path": path, "data-help": (chosen && chosen.help) || help },
-        h("label", { for: "knob-" + path }, label), select);
-    }
-
-    choose(path, value) {
-      if (value !== "\u0000other") return this.set(path, value);
-      const old = this.element.querySelector("#knob-" + path), kept = this.doc[path];
-      const input = h("input", { id: old.id, type: "text", placeholder: say("bench." + path + ".other"), maxlength: 500, spellcheck: "false" });
-      input.addEventListener("change", () => { this.set(path, input.value.trim() || kept, true); });
-      old.replaceWith(input);
-      input.focus();
-    }
-
-    card(delta, index) {
-      const form = this.schema.forms[delta.form] || {}, base = `method.deltas.${index}.`;
-      const fits = (field) => this.fits(field, delta, form);
-      const main = this.schema.main.map((name) => this.field(name)).filter((field) => field && fits(field));
-      const more = this.schema.delta.filter((field) => !this.schema.main.includes(field.path) && fits(field));
-      const open = this.opened.has(index) || more.some((field) => this.errors[base + field.path]);
-      const row = (field) => this.row(field, base + field.path, delta, form);
-      const several = this.doc.method.deltas.length;
-      return h("section", { class: "lab-card lab-delta", "aria-label": `Δ${index + 1}` },
-        h("h3", {}, h("span", { class: "lab-swatch" }), `Δ${several > 1 ? index + 1 : ""} `, h("span", { class: "lab-form" }, pick(form.label, form.label_zh)), h("span", { class: "lab-gap" }),
-          h("button", { type: "button", class: "lab-icon", title: say("bench.duplicate"), "aria-label": say("bench.duplicate"), onclick: () => this.restack((d) => d.splice(index + 1, 0, structuredClone(d[index]))) }, Lab.icon("copy")),
-          h("button", { type: "button", class: "lab-icon", title: say("bench.remove"), "aria-label": say("bench.remove"), onclick: () => this.restack((d) => d.splice(index, 1)) }, Lab.icon("close"))),
-        main.map(row),
-        this.groups(delta, base),
-        h("details", { open, ontoggle: (event) => (event.target.open ? this.opened.add(index) : this.opened.delete(index)) }, h("summary", {}, say("bench.more")), more.map(row),
-          Object.keys(this.schema.groups).filter((name) => !delta[name] && delta.form === "lowrank").map((name) => this.group(name, delta, base))));
-    }
-
-    // schedule and allocation: which, and its numbers; a form that cannot have one does not offer it
-    groups(delta, base) {
-      const shown = Object.keys(this.schema.groups).filter((name) => delta[name]);
-      return shown.map((name) => h("div", { class: "lab-group" }, this.group(name, delta, base),
-        ((this.schema.groups[name][delta[name].name] || {}).fields || []).map((field) => this.row(field, `${base}${name}.${field.path}`, delta[name], {}))));
-    }
-
-    group(name, delta, base) {
-      const path = base + name, id = "knob-" + path.replace(/\W/g, "-"), now = (delta[name] || {}).name || "";
-      return h("div", { class: "lab-row", "data-path": path, "data-help": say("bench." + name + ".help") }, h("label", { for: id }, say("bench." + name)),
-        h("select", { id, onchange: (event) => this.set(path, event.target.value ? { name: event.target.value } : null) },
-          h("option", { value: "", selected: !now }, say("bench.group.none")),
-          Object.entries(this.schema.groups[name]).map(([one, { label }]) => h("option", { value: one, selected: one === now }, pick(...label)))));
-    }
-
-    fits(field, delta, form) {
-      const name = field.path;
-      if (this.schema.own.includes(name)) return (form.options || []).includes(name) && (name !== "encoder_width" || delta.encoder !== "none") && (name !== "rank_scaling" || delta.alpha !== null);
-      if (name === "rank") return form.has_rank;
-      if (name === "nonlinearity") return (form.nonlinearities || []).length > 1;
-      if (name === "insertion") return (form.insertions || []).length > 1;
-      if (name === "scale") return delta.composition === "scaled" && delta.alpha === null;
-      if (name === "scale_start") return delta.composition === "scaled" && delta.scale === "learned";
-      if (name === "gate" || name === "gate_over") return delta.composition === "learned-gate";
-      if (name === "x") return delta.insertion === "parallel";
-      if (name === "stacks") return Boolean(delta.stacks) || !["encoder", "decoder"].includes((this.schema.models.find((model) => model.name === this.doc.model) || {}).kind);
-      return true;
-    }
-
-    field(name) { return this.schema.delta.find((field) => field.path === name); }
-
-    selection(select) {
-      const group = this.schema.selections[select.what] || { fields: [] };
-      return h("section", { class: "lab-card lab-delta" }, h("h3", {}, h("span", { class: "lab-swatch" }), say("bench.select"), " ", h("span", { class: "lab-form" }, say("select." + select.what)), h("span", { class: "lab-gap" }),
-        h("button", { type: "button", class: "lab-icon", title: say("bench.remove"), "aria-label": say("bench.remove"), onclick: () => this.set("method.select", null, true) }, Lab.icon("close"))),
-        h("div", { class: "lab-row", "data-path": "method.select", "data-help": say("select." + select.what + ".help") }, h("label", { for: "knob-select" }, say("bench.select.what")),
-          h("select", { id: "knob-select", onchange: (event) => this.set("method.select", { what: event.target.value }, true) },
-            Object.keys(this.schema.selections).map((what) => h("option", { value: what, selected: what === select.what }, say("select." + what))))),
-        h("p", { class: "lab-told" }, say("select." + select.what + ".help")),
-        group.fields.map((field) => this.row(field, "method.select." + field.path, select, {})));
-    }
-
-    adders(method) {
-      if (!method) return null;
-      return h("div", { class: "lab-adders" },
-        h("button", { type: "button", class: "lab-add", onclick: () => this.restack((d) => d.push(structuredClone(this.schema.fresh))) }, "+ " + say("bench.add")),
-        method.select ? null : h("button", { type: "button", class: "lab-add", onclick: () => this.set("method.select", { what: "bias" }, true) }, "+ " + say("bench.select.add")));
-    }
-
-    restack(change) {
-      change(this.doc.method.deltas);
-      this.draw();
-      this.send("method.deltas");
-    }
-
-    row(field, path, owner, form) {
-      const id = "knob-" + path.replace(/\W/g, "-"), told = read(owner, field.path);
-      const value = told === undefined ? field.default : told;
-      const rank = field.path === "rank" && form.rank_label;
-      const label = rank ? pick(form.rank_label, form.rank_label === "rank" ? field.zh : say("zh." + form.rank_label)) : pick(field.label, field.zh);
-      const symbol = rank ? form.rank_symbol : field.symbol;
-      return h("div", { class: "lab-row lab-kind-" + field.kind, "data-path": path, "data-help": pick(field.help, field.help_zh) },
-        h("label", { for: id }, label, symbol ? h("i", {}, " " + symbol.split("_")[0], symbol.includes("_") ? h("sub", {}, symbol.split("_")[1]) : null) : null, field.unit ? h("small", {}, " " + say("unit." + field.unit)) : null), this.control(field, path, id, value, form));
-    }
-
-    control(field, path, id, value, form) {
-      const choices = this.choices(field, form);
-      if (field.several) return this.several(choices, path, value, field.optional, id);
-      if (choices && choices.length <= 2 && field.kind === "choice") return this.segments(choices, path, value, id);
-      if (choices) return h("select", { id, onchange: (event) => this.set(path, event.target.value, this.shapes(path)) },
-        choices.map(([name, title]) => h("option", { value: name, selected: String(value) === name }, title)));
-      if (field.kind === "flag") return h("input", { id, type: "checkbox", checked: Boolean(value), onchange: (event) => this.set(path, event.target.checked) });
-      if (field.kind === "integer" || field.kind === "number") return this.number(field, path, id, value);
-      return h("input", { id, type: "text", value: value === null || value === undefined ? "" : String(value), spellcheck: "false", autocomplete: "off",
-        oninput: (event) => this.set(path, this.parsed(event.target.value, field)) });
-    }
-
-    // which choices redraw the card, because they change which knobs there are
-    shapes(path) { return /(composition|insertion|encoder)$/.test(path); }
-
-    choices(field, form) {
-      const words = this.schema.words[field.path];
-      const named = (list) => list.map((name) => [name, words && words[name] ? pick(words[name][0], words[name][1]) : name, words && words[name] ? pick(words[name][2], words[name][3]) : ""]);
-      if (field.path === "form") return Object.entries(this.schema.forms).map(([name, it]) => [name, pick(it.label, it.label_zh), it.help]);
-      if (field.path === "init") return named(form.inits || []);
-      if (field.path === "nonlinearity") return named(form.nonlinearities || field.choices);
-      return field.choices && field.choices.length ? named(field.choices) : null;
-    }
-
-    parsed(text, field) {
-      const clean = text.trim();
-      if (clean === "" && field.optional) return null;
-      if (field.path === "scale" && clean !== "" && isFinite(Number(clean))) return Number(clean);
-      if (field.kind === "list") return clean ? clean.split(/[\s,]+/) : field.optional ? null : [];
-      return clean;
-    }
-
-    number(field, path, id, value) {
-      const set = (text) => {
-        const clean = String(text).trim(), number = Number(clean);
-        this.set(path, clean === "" ? (field.optional ? null : "") : isFinite(number) ? number : clean);
-      };
-      const input = h("input", { id, type: "text", inputmode: "decimal", value: value === null || value === undefined ? "" : String(value), autocomplete: "off", oninput: (event) => set(event.target.value) });
-      const step = (up) => {
-        const now = Number(input.value || input.placeholder) || 0;
-        const next = field.log ? (up ? Math.max(1, now * 2) : Math.max(1, Math.floor(now / 2))) : now + (up ? 1 : -1) * (field.step || 1);
-        input.value = String(field.minimum !== null && next < field.minimum ? field.minimum : Number(next.toPrecision(6)));
-        if (slider) slider.value = Math.log2(Math.max(1, Number(input.value)));
-        set(input.value);
-      };
-      input.addEventListener("keydown", (event) => {
-        if (event.key === "ArrowUp" || event.key === "ArrowDown") { event.preventDefault(); step(event.key === "ArrowUp"); }
-      });
-      let slider = null;
-      if (field.log) {
-        slider = h("input", { type: "range", min: 0, max: 10, step: 0.5, value: Math.log2(Math.max(1, Number(value) || 1)), tabindex: -1, "aria-label": pick(field.label, field.zh),
-          oninput: (event) => { input.value = String(Math.round(2 ** Number(event.target.value))); set(input.value); } });
-        input.addEventListener("input", () => { slider.value = Math.log2(Math.max(1, Number(input.value) || 1)); });
-      }
-      return h("span", { class: "lab-number" + (slider ? " with-slider" : "") }, slider, input);
-    }
-
-    segments(choices, path, value, id) {
-      return h("span", { class: "lab-segments", role: "group", id }, choices.map(([name, title, help]) => h("button", { type: "button", "data-choice": name, "data-help": help,
-        "aria-pressed": String(name === String(value)), onclick: (event) => this.may(event) && this.set(path, name, true) }, title)));
-    }
-
-    // a choice that cannot be combined says why and does nothing
-    may(event) {
-      if (event.currentTarget.getAttribute("aria-disabled") !== "true") return true;
-      this.explain(event.currentTarget);
-      return false;
-    }
-
-    // representations stand in one line per sublayer, under their short names
-    several(choices, path, value, optional, id) {
-      const chosen = new Set(value || []), lines = new Map();
-      for (const choice of choices) {
-        const sublayer = choice[0] in this.schema.sets ? "linear" : (choice[0].match(/^(attn|ffn)\./) || [])[1] || "";
-        lines.set(sublayer, [...(lines.get(sublayer) || []), choice]);
-      }
-      return h("span", { class: "lab-chips" + (lines.size > 1 ? " by-line" : ""), role: "group", id }, [...lines].map(([sublayer, members]) => h("span", {}, sublayer ? h("i", {}, sublayer) : null,
-        members.map((choice) => this.chip(choice, sublayer, chosen, choices, path, optional)))));
-    }
-
-    chip([name, title, help], sublayer, chosen, choices, path, optional) {
-      return h("button", { type: "button", "data-choice": name, "data-help": `${name}: ${help}`, "aria-label": title, "aria-pressed": String(chosen.has(name)),
-        onclick: (event) => {
-          if (!this.may(event)) return;
-          chosen.has(name) ? chosen.delete(name) : chosen.add(name);
-          const covered = (path.endsWith(".at") && chosen.has(name) && this.schema.sets[name]) || [];
-          covered.forEach((one) => chosen.delete(one));
-          for (const chip of event.currentTarget.closest(".lab-chips").querySelectorAll("[data-choice]")) chip.setAttribute("aria-pressed", String(chosen.has(chip.dataset.choice)));
-          const list = choices.map(([one]) => one).filter((one) => chosen.has(one));
-          this.set(path, list.length || !optional ? list : null);
-        } }, sublayer === "linear" ? title.replace(/-linear$/, "") : sublayer ? title.slice(sublayer.length + 1) : title);
-    }
-
-    training() {
-      const main = this.schema.training.filter((field) => this.schema.training_main.includes(field.path));
-      const more = this.schema.training.filter((field) => !main.includes(field));
-      const row = (field) => this.row(field, field.path.includes("seed") || field.path === "name" ? field.path : "training." + field.path, field.path === "seed" || field.path === "name" ? this.doc : this.doc.training, {});
-      return [...main.map(row), ...this.schema.identity.map(row), h("details", { open: this.opened.has("training"), ontoggle: (event) => (event.target.open ? this.opened.add("training") : this.opened.delete("training")) },
-        h("summary", {}, say("bench.more")), more.map(row))];
-    }
+class Knobs extends OptionControls {
+  constructor(element, props, server) {
+    super();
+    Object.assign(this, { element, props, server, schema: parsedJson(props.schemas[LANGUAGE]), seq: 0, reasons: {}, errors: {}, opened: new Set() });
+    const asked = new URL(location.href).searchParams;
+    const kept = storedItem(DRAFT);
+    this.doc = kept && kept.method && kept.model ? kept : structuredClone(this.schema.start);
+    for (const part of ["model", "task", "method"]) if (asked.get(part)) this.doc[part] = asked.get(part);
+    if (asked.get("run")) this.doc = { ...this.doc, run: asked.get("run") };
+    if ([...asked.keys()].some((key) => key !== "__theme")) setAddress({ run: "", model: "", task: "", method: "" });
+    listen("answer", (answer) => this.answered(answer));
+    element.addEventListener("focusin", (event) => this.explain(event.target));
+    element.addEventListener("mouseover", (event) => this.explain(event.target));
+    provideDraft(() => structuredClone(this.doc));
+    listen("preset", (name) => this.set("method", name));
+    this.draw();
+    this.send("");
   }
 
-  Lab.knobs = (element, props, server) => new Knobs(element, props, server);
-})();
+  // One question at a time: what is turned while it is under way goes into the next one.
+  send(changed) {
+    this.seq += 1;
+    this.hold();
+    this.changed = changed;
+    if (!this.asking) this.ask();
+  }
+
+  // kept over a reload, and what Launch reads
+  hold() {
+    storeItem(DRAFT, this.doc);
+    this.props.value = structuredClone(this.doc);
+  }
+
+  async ask() {
+    this.asking = true;
+    let waits = true;
+    while (waits) {
+      const seq = this.seq;
+      const draft = structuredClone(this.doc);
+      try {
+        const answer = await this.server.turn({ draft, seq, changed: this.changed, language: LANGUAGE, have: shownPrints() });
+        emit("answer", answer);
+      } catch {
+        this.element.querySelector(".lab-help").textContent = say("bench.lost");
+      }
+      waits = seq !== this.seq;
+    }
+    this.asking = false;
+    emit("settled", this.doc);
+  }
+
+  set(path, value, redraw = false) {
+    writePath(this.doc, path, value);
+    if (redraw) this.draw();
+    this.send(path);
+  }
+
+  // {seq, document?, reasons, errors: [[field, sentence]], modified, notes, hints}
+  answered(answer) {
+    if (!answer || (answer.seq !== undefined && answer.seq < this.seq)) return;
+    if (answer.document) {
+      this.doc = answer.document;
+      this.hold();
+    }
+    Object.assign(this, { reasons: answer.reasons || {}, errors: {}, hints: answer.hints || {} });
+    for (const [field, sentence] of answer.errors) (this.errors[field] = this.errors[field] || []).push(sentence);
+    Object.assign(this, { modified: answer.modified, near: answer.near || "" });
+    const own = (answer.parts || {}).own;
+    if (own) {
+      rememberPrint("own", own[0]);
+      for (const kind of ["methods", "tasks"])
+        this.schema[kind] = [...this.schema[kind].filter((one) => !one.own), ...own[1][kind].map((one) => ({ ...one, own: true }))];
+      this.draw();
+    }
+    if (answer.document) this.draw();
+    else this.mark();
+  }
+
+  // errors at their fields and choices that cannot be combined, without touching what has the focus
+  mark() {
+    for (const row of this.element.querySelectorAll("[data-path]")) {
+      const path = row.dataset.path;
+      const wrong = this.errors[path] || [];
+      row.classList.toggle("wrong", wrong.length > 0);
+      row.querySelectorAll("input,select,textarea").forEach((control) => control.setAttribute("aria-invalid", wrong.length > 0));
+      let note = row.querySelector(":scope > .lab-wrong");
+      if (wrong.length && !note) row.append((note = h("p", { class: "lab-wrong", role: "alert" })));
+      if (note) wrong.length ? (note.textContent = wrong.join(" ")) : note.remove();
+      const reasons = this.reasons[path] || {};
+      row.querySelectorAll("option").forEach((o) => {
+        o.disabled = o.value in reasons && !o.selected;
+        o.title = reasons[o.value] || "";
+      });
+      row.querySelectorAll("[data-choice]").forEach((chip) => {
+        const why = reasons[chip.dataset.choice];
+        const unfit = Boolean(why) && chip.getAttribute("aria-pressed") !== "true";
+        chip.classList.toggle("unfit", unfit);
+        chip.setAttribute("aria-disabled", String(unfit));
+        chip.title = why || chip.dataset.help || "";
+      });
+      const input = row.querySelector("input");
+      const hint = (this.hints || {})[path];
+      if (input && hint !== undefined) input.placeholder = hint;
+    }
+    const badge = this.element.querySelector(".lab-modified");
+    if (badge) badge.hidden = !this.modified;
+    const near = this.element.querySelector(".lab-near");
+    if (near) near.textContent = this.near || "";
+  }
+
+  explain(target) {
+    const row = target.closest && target.closest("[data-help]");
+    const line = this.element.querySelector(".lab-help");
+    if (!line || !row) return;
+    const reasons = this.reasons[(row.closest("[data-path]") || row).dataset.path] || {};
+    const choice = row.dataset.choice;
+    const why = choice ? [reasons[choice]] : [...new Set(Object.values(reasons))].slice(0, 2);
+    line.replaceChildren(row.dataset.help, ...why.filter(Boolean).map((text) => h("span", { class: "lab-why" }, text)));
+  }
+
+  draw() {
+    const scrolled = this.element.querySelector(".lab-knobs")?.scrollTop || 0;
+    const focused = document.activeElement?.id;
+    const method = this.doc.method;
+    const whole = typeof method === "object" && method !== null;
+    const deltas = whole ? method.deltas.map((delta, index) => this.card(delta, index)) : [];
+    this.element.replaceChildren(
+      h(
+        "div",
+        { class: "lab-knobs" },
+        h("section", { class: "lab-card", "aria-label": say("bench.what") }, this.pickers()),
+        ...deltas,
+        whole && method.select ? this.selection(method.select) : null,
+        this.adders(whole ? method : null),
+        h("section", { class: "lab-card" }, h("h3", {}, say("bench.training")), this.training()),
+      ),
+      h("p", { class: "lab-help", "aria-live": "off" }, say("bench.help")),
+    );
+    this.element.querySelector(".lab-knobs").scrollTop = scrolled;
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    this.mark();
+  }
+
+  pickers() {
+    const method = typeof this.doc.method === "string" ? this.doc.method : this.doc.method.preset || "";
+    const badge = h(
+      "span",
+      { class: "lab-modified", hidden: true },
+      say("bench.modified"),
+      " ",
+      h("button", { type: "button", class: "lab-link", onclick: () => this.set("method", method) }, say("bench.reset")),
+    );
+    return [
+      this.grouped("model", this.schema.models, this.doc.model, say("bench.model"), say("bench.model.help"), true),
+      this.grouped("task", this.schema.tasks, this.doc.task, say("bench.task"), say("bench.task.help"), true),
+      this.grouped("method", this.schema.methods, method, say("bench.method"), say("bench.method.help"), false),
+      badge,
+      h("p", { class: "lab-near", "aria-live": "polite" }, this.near || ""),
+    ];
+  }
+
+  grouped(path, items, value, label, help, free) {
+    const groups = new Map();
+    for (const item of items) groups.set(item.group, [...(groups.get(item.group) || []), item]);
+    const known = items.some((item) => item.name === value);
+    const select = h(
+      "select",
+      { id: "knob-" + path, onchange: (event) => this.choose(path, event.target.value) },
+      !known && value ? h("option", { value, selected: true }, value) : null,
+      [...groups].map(([group, members]) =>
+        h(
+          "optgroup",
+          { label: group },
+          members.map((item) => h("option", { value: item.name, selected: item.name === value, title: item.help || "" }, item.title)),
+        ),
+      ),
+      free ? h("option", { value: "\u0000other" }, say("bench.other")) : null,
+    );
+    const chosen = items.find((item) => item.name === value);
+    return h("div", { class: "lab-pick", "data-path": path, "data-help": (chosen && chosen.help) || help }, h("label", { for: "knob-" + path }, label), select);
+  }
+
+  choose(path, value) {
+    if (value !== "\u0000other") return this.set(path, value);
+    const old = this.element.querySelector("#knob-" + path);
+    const kept = this.doc[path];
+    const input = h("input", { id: old.id, type: "text", placeholder: say("bench." + path + ".other"), maxlength: 500, spellcheck: "false" });
+    input.addEventListener("change", () => {
+      this.set(path, input.value.trim() || kept, true);
+    });
+    old.replaceWith(input);
+    input.focus();
+  }
+
+  card(delta, index) {
+    const form = this.schema.forms[delta.form] || {};
+    const base = `method.deltas.${index}.`;
+    const fits = (field) => this.fits(field, delta, form);
+    const main = this.schema.main.map((name) => this.field(name)).filter((field) => field && fits(field));
+    const more = this.schema.delta.filter((field) => !this.schema.main.includes(field.path) && fits(field));
+    const open = this.opened.has(index) || more.some((field) => this.errors[base + field.path]);
+    const row = (field) => this.row(field, base + field.path, delta, form);
+    const several = this.doc.method.deltas.length;
+    return h(
+      "section",
+      { class: "lab-card lab-delta", "aria-label": `Δ${index + 1}` },
+      h(
+        "h3",
+        {},
+        h("span", { class: "lab-swatch" }),
+        `Δ${several > 1 ? index + 1 : ""} `,
+        h("span", { class: "lab-form" }, byLanguage(form.label, form.label_zh)),
+        h("span", { class: "lab-gap" }),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "lab-icon",
+            title: say("bench.duplicate"),
+            "aria-label": say("bench.duplicate"),
+            onclick: () => this.restack((d) => d.splice(index + 1, 0, structuredClone(d[index]))),
+          },
+          icon("copy"),
+        ),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "lab-icon",
+            title: say("bench.remove"),
+            "aria-label": say("bench.remove"),
+            onclick: () => this.restack((d) => d.splice(index, 1)),
+          },
+          icon("close"),
+        ),
+      ),
+      main.map(row),
+      this.groups(delta, base),
+      h(
+        "details",
+        { open, ontoggle: (event) => (event.target.open ? this.opened.add(index) : this.opened.delete(index)) },
+        h("summary", {}, say("bench.more")),
+        more.map(row),
+        Object.keys(this.schema.groups)
+          .filter((name) => !delta[name] && delta.form === "lowrank")
+          .map((name) => this.group(name, delta, base)),
+      ),
+    );
+  }
+
+  // schedule and allocation: which, and its numbers; a form that cannot have one does not offer it
+  groups(delta, base) {
+    const shown = Object.keys(this.schema.groups).filter((name) => delta[name]);
+    return shown.map((name) =>
+      h(
+        "div",
+        { class: "lab-group" },
+        this.group(name, delta, base),
+        ((this.schema.groups[name][delta[name].name] || {}).fields || []).map((field) => this.row(field, `${base}${name}.${field.path}`, delta[name], {})),
+      ),
+    );
+  }
+
+  group(name, delta, base) {
+    const path = base + name;
+    const id = "knob-" + path.replace(/\W/g, "-");
+    const now = (delta[name] || {}).name || "";
+    return h(
+      "div",
+      { class: "lab-row", "data-path": path, "data-help": say("bench." + name + ".help") },
+      h("label", { for: id }, say("bench." + name)),
+      h(
+        "select",
+        { id, onchange: (event) => this.set(path, event.target.value ? { name: event.target.value } : null) },
+        h("option", { value: "", selected: !now }, say("bench.group.none")),
+        Object.entries(this.schema.groups[name]).map(([one, { label }]) => h("option", { value: one, selected: one === now }, byLanguage(...label))),
+      ),
+    );
+  }
+
+  fits(field, delta, form) {
+    const name = field.path;
+    if (this.schema.own.includes(name))
+      return (form.options || []).includes(name) && (name !== "encoder_width" || delta.encoder !== "none") && (name !== "rank_scaling" || delta.alpha !== null);
+    if (name === "rank") return form.has_rank;
+    if (name === "nonlinearity") return (form.nonlinearities || []).length > 1;
+    if (name === "insertion") return (form.insertions || []).length > 1;
+    if (name === "scale") return delta.composition === "scaled" && delta.alpha === null;
+    if (name === "scale_start") return delta.composition === "scaled" && delta.scale === "learned";
+    if (name === "gate" || name === "gate_over") return delta.composition === "learned-gate";
+    if (name === "x") return delta.insertion === "parallel";
+    if (name === "stacks")
+      return Boolean(delta.stacks) || !["encoder", "decoder"].includes((this.schema.models.find((model) => model.name === this.doc.model) || {}).kind);
+    return true;
+  }
+
+  field(name) {
+    return this.schema.delta.find((field) => field.path === name);
+  }
+
+  selection(select) {
+    const group = this.schema.selections[select.what] || { fields: [] };
+    return h(
+      "section",
+      { class: "lab-card lab-delta" },
+      h(
+        "h3",
+        {},
+        h("span", { class: "lab-swatch" }),
+        say("bench.select"),
+        " ",
+        h("span", { class: "lab-form" }, say("select." + select.what)),
+        h("span", { class: "lab-gap" }),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "lab-icon",
+            title: say("bench.remove"),
+            "aria-label": say("bench.remove"),
+            onclick: () => this.set("method.select", null, true),
+          },
+          icon("close"),
+        ),
+      ),
+      h(
+        "div",
+        { class: "lab-row", "data-path": "method.select", "data-help": say("select." + select.what + ".help") },
+        h("label", { for: "knob-select" }, say("bench.select.what")),
+        h(
+          "select",
+          { id: "knob-select", onchange: (event) => this.set("method.select", { what: event.target.value }, true) },
+          Object.keys(this.schema.selections).map((what) => h("option", { value: what, selected: what === select.what }, say("select." + what))),
+        ),
+      ),
+      h("p", { class: "lab-told" }, say("select." + select.what + ".help")),
+      group.fields.map((field) => this.row(field, "method.select." + field.path, select, {})),
+    );
+  }
+
+  adders(method) {
+    if (!method) return null;
+    return h(
+      "div",
+      { class: "lab-adders" },
+      h(
+        "button",
+        { type: "button", class: "lab-add", onclick: () => this.restack((d) => d.push(structuredClone(this.schema.fresh))) },
+        "+ " + say("bench.add"),
+      ),
+      method.select
+        ? null
+        : h("button", { type: "button", class: "lab-add", onclick: () => this.set("method.select", { what: "bias" }, true) }, "+ " + say("bench.select.add")),
+    );
+  }
+
+  restack(change) {
+    change(this.doc.method.deltas);
+    this.draw();
+    this.send("method.deltas");
+  }
+
+  training() {
+    const main = this.schema.training.filter((field) => this.schema.training_main.includes(field.path));
+    const more = this.schema.training.filter((field) => !main.includes(field));
+    const row = (field) =>
+      this.row(
+        field,
+        field.path.includes("seed") || field.path === "name" ? field.path : "training." + field.path,
+        field.path === "seed" || field.path === "name" ? this.doc : this.doc.training,
+        {},
+      );
+    return [
+      ...main.map(row),
+      ...this.schema.identity.map(row),
+      h(
+        "details",
+        { open: this.opened.has("training"), ontoggle: (event) => (event.target.open ? this.opened.add("training") : this.opened.delete("training")) },
+        h("summary", {}, say("bench.more")),
+        more.map(row),
+      ),
+    ];
+  }
+}
+
+const knobForm = (element, props, server) => new Knobs(element, props, server);
+
+register({ knobForm });

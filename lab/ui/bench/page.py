@@ -21,6 +21,7 @@ from lab.ui.shell.planner import announce, busy
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import LANGUAGES, language_of, say
 
+TITLE, PLACE = "Bench", 0  # of its tab, among the pages
 QUICK = ("lora", "adapter-parallel-scaled")
 DOLLARS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
@@ -32,7 +33,7 @@ def build(demo: gr.Blocks) -> None:
     with gr.Row(elem_classes="lab-bench", equal_height=False):
         with gr.Column(elem_classes="lab-left", min_width=0):
             knobs = gr.HTML(
-                value=None, html_template="", js_on_load="Lab.knobs(element, props, Lab.served(server))",
+                value=None, html_template="", js_on_load="Lab.knobForm(element, props, Lab.served(server))",
                 schemas=both, server_functions=[turn], apply_default_css=False, elem_id="knobs",
             )  # fmt: skip
         with gr.Column(elem_classes="lab-middle", min_width=0):
@@ -42,17 +43,17 @@ def build(demo: gr.Blocks) -> None:
             part("notes", "lab-card lab-notes")
         with gr.Column(elem_classes="lab-right", min_width=0):
             part("costs", "lab-card lab-costs")
-            gr.HTML(html_template="", js_on_load="Lab.memory(element, Lab.served(server))", server_functions=[PLANS(plan, busy, announce)], elem_classes="lab-card lab-memory", elem_id="memory", apply_default_css=False)
+            gr.HTML(html_template="", js_on_load="Lab.memoryPlan(element, Lab.served(server))", server_functions=[PLANS(plan, busy, announce)], elem_classes="lab-card lab-memory", elem_id="memory", apply_default_css=False)
             with gr.Row(elem_classes="lab-launch", equal_height=True):
                 launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch", min_width=0)
                 enqueue = gr.Button(gr.I18n()("native.enqueue"), elem_id="enqueue", min_width=0)
-            gr.HTML(html_template="", js_on_load="Lab.tools(element, Lab.served(server))", server_functions=[write, save], elem_id="tools", apply_default_css=False)
+            gr.HTML(html_template="", js_on_load="Lab.designTools(element, Lab.served(server))", server_functions=[write, save], elem_id="tools", apply_default_css=False)
             quick = gr.Button(gr.I18n()("native.quick"), elem_id="quick")
             advice = gr.HTML(elem_classes="lab-advice", elem_id="advice", apply_default_css=False)
             gr.HTML(html_template="", js_on_load="Lab.costCurves(element, props, Lab.served(server))", server_functions=[PLANS(point, lambda words: {"wrong": words}), counts],
                     methods=list(PRESETS), batches=list(BATCHES), elem_classes="lab-card", elem_id="cost-curves", apply_default_css=False)  # fmt: skip
-    answers = gr.HTML(html_template="", js_on_load="Lab.answers(element, props, watch)", elem_classes="lab-unseen")
-    going = gr.HTML(html_template="", js_on_load="Lab.going(element, props, watch)", elem_classes="lab-unseen")
+    answers = gr.HTML(html_template="", js_on_load="Lab.answerRelay(element, props, watch)", elem_classes="lab-unseen")
+    going = gr.HTML(html_template="", js_on_load="Lab.goTo(element, props, watch)", elem_classes="lab-unseen")
     texts = gr.HTML(html_template="", js_on_load="Lab.formulas(element, props)", elem_classes="lab-unseen")
     texts.change(None, [texts], [formula, row], js="(texts) => [texts.equation || '', texts.table || '']", **QUIET)
     launch.click(launch_draft, [knobs], [going, advice, answers], trigger_mode="once", **QUIET)
@@ -63,7 +64,7 @@ def build(demo: gr.Blocks) -> None:
 
 def part(name: str, css: str) -> gr.HTML:
     """A place of the page that `knobs.turn` fills by its name."""
-    return gr.HTML(html_template="", js_on_load=f"Lab.part(element, {name!r})", elem_classes=css, elem_id=name, apply_default_css=False)
+    return gr.HTML(html_template="", js_on_load=f"Lab.filledPart(element, {name!r})", elem_classes=css, elem_id=name, apply_default_css=False)
 
 
 def launch_draft(draft: dict[str, Any] | None, request: gr.Request) -> list[Any]:

@@ -13,23 +13,24 @@ from lab.ui.shell import comparison, run_facts, run_list
 from lab.ui.shell.poll import Answer, Seen, watched
 from lab.ui.words.table import language_of
 
+TITLE, PLACE = "Compare", 4  # of its tab, among the pages
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 MOST = 50
 
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
-    gr.HTML(html_template="", js_on_load="Lab.watching('compare', Lab.picked)", elem_classes="lab-unseen")
+    gr.HTML(html_template="", js_on_load="Lab.watching('compare', Lab.pickedRuns)", elem_classes="lab-unseen")
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
             gr.HTML(html_template="", js_on_load="Lab.picker(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="picker")
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            tools = gr.HTML(html_template="", js_on_load="Lab.comparing(element, trigger, ['csv', 'report'])", apply_default_css=False, elem_classes="lab-tools", elem_id="compare-tools")
+            tools = gr.HTML(html_template="", js_on_load="Lab.compareTools(element, trigger, ['csv', 'report'])", apply_default_css=False, elem_classes="lab-tools", elem_id="compare-tools")
             gr.HTML(html_template="", js_on_load="Lab.shown(element, 'results'); Lab.emitting(element); Lab.sortable(element, Lab.fed('results')[1])", apply_default_css=False, elem_classes="lab-card", elem_id="results")
-            gr.HTML(html_template="", js_on_load="Lab.charts(element, ...Lab.fed('charts'))", apply_default_css=False, elem_id="compare-charts")
-            gr.HTML(html_template="", js_on_load="Lab.parallel(element, ...Lab.fed('lines'))", apply_default_css=False, elem_classes="lab-card", elem_id="parallel")
+            gr.HTML(html_template="", js_on_load="Lab.chartGrid(element, ...Lab.fed('charts'))", apply_default_css=False, elem_id="compare-charts")
+            gr.HTML(html_template="", js_on_load="Lab.parallelPlot(element, ...Lab.fed('lines'))", apply_default_css=False, elem_classes="lab-card", elem_id="parallel")
             gr.HTML(html_template="", js_on_load="Lab.shown(element, 'settings')", apply_default_css=False, elem_classes="lab-card", elem_id="settings")
-    saving = gr.HTML(html_template="", js_on_load="Lab.saving(element, props, watch)", elem_classes="lab-unseen")
+    saving = gr.HTML(html_template="", js_on_load="Lab.savedFile(element, props, watch)", elem_classes="lab-unseen")
     tools.csv(take_csv, None, [saving], **QUIET)
     tools.report(take_report, None, [saving], **QUIET)
 

@@ -17,20 +17,21 @@ from lab.ui.shell.poll import Answer, Seen, watched
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import TABLE, language_of, metric_name, say
 
+TITLE, PLACE = "Export", 7  # of its tab, among the pages
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
-    gr.HTML(html_template="", js_on_load="Lab.watching('export', Lab.chosen)", elem_classes="lab-unseen")
+    gr.HTML(html_template="", js_on_load="Lab.watching('export', Lab.chosenRun)", elem_classes="lab-unseen")
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
-            gr.HTML(html_template="", js_on_load="Lab.list(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="runs")
+            gr.HTML(html_template="", js_on_load="Lab.chosenList(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            form = gr.HTML(html_template="", js_on_load="Lab.exporting(element, ...Lab.fed('form'), trigger, 'make', 'left')", apply_default_css=False,
+            form = gr.HTML(html_template="", js_on_load="Lab.exportForm(element, ...Lab.fed('form'), trigger, 'make', 'left')", apply_default_css=False,
                            elem_classes="lab-card lab-form", elem_id="export-form")  # fmt: skip
             take = gr.DownloadButton(gr.I18n()("native.export.download"), visible=False, variant="primary", elem_id="export-take")
-            made = gr.HTML(html_template="", js_on_load="Lab.exported(element, props, watch)", apply_default_css=False, elem_id="export-files")
+            made = gr.HTML(html_template="", js_on_load="Lab.exportedFiles(element, props, watch)", apply_default_css=False, elem_id="export-files")
     form.left(lambda: [None, gr.DownloadButton(visible=False)], None, [made, take], **QUIET)
     form.make(make, None, [made, take], trigger_mode="always_last", concurrency_limit=2, show_progress="hidden", api_visibility="private")
 

@@ -7,6 +7,7 @@ import gradio as gr
 from lab.ui.library import views
 from lab.ui.words.table import language_of
 
+TITLE, PLACE = "Library", 1  # of its tab, among the pages
 DOLLARS = [{"left": "$$", "right": "$$", "display": True}]
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 

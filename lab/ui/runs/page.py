@@ -20,6 +20,7 @@ from lab.ui.words.table import language_of, say
 from lab.verbs import duplicate as duplicate_run
 from lab.verbs import resume as resume_run
 
+TITLE, PLACE = "Runs", 3  # of its tab, among the pages
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 LOG_LINES = 200
 
@@ -27,27 +28,27 @@ LOG_LINES = 200
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
     native = gr.I18n()
-    gr.HTML(html_template="", js_on_load="Lab.watching('runs', Lab.chosen)", elem_classes="lab-unseen")
+    gr.HTML(html_template="", js_on_load="Lab.watching('runs', Lab.chosenRun)", elem_classes="lab-unseen")
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
-            gr.HTML(html_template="", js_on_load="Lab.list(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="runs")
+            gr.HTML(html_template="", js_on_load="Lab.chosenList(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
             head = gr.HTML(html_template="", js_on_load="Lab.shown(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
-            said = gr.HTML(js_on_load="Lab.on('choose', () => { props.value = ''; })", apply_default_css=False, elem_id="run-said")  # what was said of one run is not said of the next
-            gr.HTML(html_template="", js_on_load="Lab.charts(element, ...Lab.fed('charts'), Lab.served(server))", server_functions=[curves.detail], apply_default_css=False, elem_id="run-charts")
+            said = gr.HTML(js_on_load="Lab.listen('choose', () => { props.value = ''; })", apply_default_css=False, elem_id="run-said")  # what was said of one run is not said of the next
+            gr.HTML(html_template="", js_on_load="Lab.chartGrid(element, ...Lab.fed('charts'), Lab.served(server))", server_functions=[curves.detail], apply_default_css=False, elem_id="run-charts")
             gr.HTML(html_template="", js_on_load="Lab.runMemory(element, ...Lab.fed('memory'), Lab.served(server))", server_functions=[PLANS(run_memory.predict, lambda words: {"wrong": words})], apply_default_css=False, elem_id="run-memory")
             with gr.Tabs(elem_id="run-tabs"):
                 with gr.Tab(native("native.readings")):
-                    gr.HTML(html_template="", js_on_load="Lab.readings(element, ...Lab.fed('maps'))", apply_default_css=False, elem_id="run-maps")
+                    gr.HTML(html_template="", js_on_load="Lab.readingMaps(element, ...Lab.fed('maps'))", apply_default_css=False, elem_id="run-maps")
                 with gr.Tab(native("native.predictions")):
                     gr.HTML(html_template="", js_on_load="Lab.shown(element, 'predictions')", apply_default_css=False, elem_id="run-predictions")
                 with gr.Tab(native("native.about")):
-                    about = gr.HTML(html_template="", js_on_load="Lab.about(element, ...Lab.fed('about'), trigger, 'keep')", apply_default_css=False, elem_id="run-about", elem_classes="lab-about")
+                    about = gr.HTML(html_template="", js_on_load="Lab.aboutForm(element, ...Lab.fed('about'), trigger, 'keep')", apply_default_css=False, elem_id="run-about", elem_classes="lab-about")
                 with gr.Tab(native("native.spec")):
                     gr.HTML(html_template="", js_on_load="Lab.shown(element, 'spec'); Lab.actions(element, trigger)", apply_default_css=False, elem_id="run-spec")
                 with gr.Tab(native("native.log")):
-                    gr.HTML(html_template="", js_on_load="Lab.log(element, ...Lab.fed('log'))", apply_default_css=False, elem_id="run-log")
-    leaving = gr.HTML(html_template="", js_on_load="Lab.leave(element, props, watch)", elem_classes="lab-unseen")
+                    gr.HTML(html_template="", js_on_load="Lab.logBox(element, ...Lab.fed('log'))", apply_default_css=False, elem_id="run-log")
+    leaving = gr.HTML(html_template="", js_on_load="Lab.leaveRun(element, props, watch)", elem_classes="lab-unseen")
     for act, verb in (("stop", stop), ("resume", resume), ("remove", remove), ("duplicate", duplicate),
                       ("next", to_front), ("sooner", sooner), ("later", later)):  # fmt: skip
         getattr(head, act)(verb, None, [said, leaving], trigger_mode="once", **QUIET)

@@ -1,110 +1,175 @@
 // The list of runs, the chosen one, its buttons and its log.
-(function () {
-  const Lab = (window.Lab = window.Lab || {});
-  const { h, say } = Lab;
-  const ago = (seconds) => {
-    const gone = Math.max(0, Date.now() / 1000 - seconds);
-    if (gone < 60) return say("ago.now");
-    if (gone < 3600) return say("ago.minutes", { n: Math.floor(gone / 60) });
-    if (gone < 86400) return say("ago.hours", { n: Math.floor(gone / 3600) });
-    return new Date(seconds * 1000).toLocaleDateString(document.documentElement.lang, { month: "short", day: "numeric" });
-  };
-  // the run that is looked at, kept in the address
-  Lab.chosen = (choose) => {
-    Lab.on("choose", (run) => { Lab.setAddress({ run }); choose({ run }); });
-    return { run: new URL(location.href).searchParams.get("run") || "" };
-  };
+import { copyText, h } from "../shell/dom.js";
+import { emit, listen } from "../shell/events.js";
+import { register } from "../shell/parts.js";
+import { askAgain } from "../shell/poll.js";
+import { listbox, mergedRows, noRuns, stateBadge } from "../shell/run_list.js";
+import { parsedJson, setAddress } from "../shell/storage.js";
+import { metricName, say } from "../shell/words.js";
 
-  // name, tags and notes of the chosen run; what is being typed is never overwritten
-  Lab.about = (element, props, watch, trigger, event) => {
-    let told = null;
-    const name = h("input", { type: "text", id: "about-name", maxlength: 120, autocomplete: "off" });
-    const tags = h("input", { type: "text", id: "about-tags", autocomplete: "off" });
-    const notes = h("textarea", { id: "about-notes", rows: 5, maxlength: 20000 });
-    const split = () => tags.value.split(/[,，]/).map((tag) => tag.trim()).filter(Boolean);
-    const changed = () => told && (name.value !== told.name || split().join() !== told.tags.join() || notes.value !== told.notes);
-    const save = h("button", { type: "submit", class: "lab-button", disabled: true }, say("about.save"));
-    const field = (label, help, node) => h("div", { class: "lab-field" }, h("label", { for: node.id }, say(label)), node, h("small", {}, say(help)));
-    const form = h("form", { oninput: () => { save.disabled = !changed(); }, onsubmit: (submit) => {
-      submit.preventDefault();
-      trigger(event, { run: told.run, name: name.value, tags: split(), notes: notes.value });
-    } }, field("about.name", "about.name.help", name), field("about.tags", "about.tags.help", tags), field("about.notes", "about.notes.help", notes), save);
-    element.replaceChildren(form);
-    const draw = () => {
-      const value = props.value;
-      form.hidden = !value;
-      if (!value || (told && told.run === value.run && changed() && JSON.stringify(told) === JSON.stringify(value))) return;
-      if (told && told.run === value.run && element.contains(document.activeElement) && changed() && value.notes !== notes.value) return;
-      told = value;
-      name.value = value.name; tags.value = value.tags.join(", "); notes.value = value.notes;
-      save.disabled = true;
-    };
-    watch("value", draw);
-    draw();
-  };
+const ago = (seconds) => {
+  const gone = Math.max(0, Date.now() / 1000 - seconds);
+  if (gone < 60) return say("ago.now");
+  if (gone < 3600) return say("ago.minutes", { n: Math.floor(gone / 60) });
+  if (gone < 86400) return say("ago.hours", { n: Math.floor(gone / 3600) });
+  return new Date(seconds * 1000).toLocaleDateString(document.documentElement.lang, { month: "short", day: "numeric" });
+};
+// the run that is looked at, kept in the address
+const chosenRun = (choose) => {
+  listen("choose", (run) => {
+    setAddress({ run });
+    choose({ run });
+  });
+  return { run: new URL(location.href).searchParams.get("run") || "" };
+};
 
-  const ACTIVE = ["running", "stopping", "starting"];
-  const parts = (row) => {
-    const going = row.total && ACTIVE.includes(row.state);
-    return [h("span", { class: "lab-dot", style: `background:${row.colour}` }), h("span", { class: "lab-name" }, row.name || row.id), Lab.state(row.state),
-      h("span", { class: "lab-sub" }, [row.metric && `${Lab.metric(row.metric_name)} ${row.metric}`, row.trainable, going ? `${row.step} / ${row.total}` : "", ago(row.created)].filter(Boolean).join(" · ")),
-      going ? h("span", { class: "lab-thin", style: `--part:${(100 * Math.min(1, row.step / row.total)).toFixed(1)}%` }) : null];
+// name, tags and notes of the chosen run; what is being typed is never overwritten
+const aboutForm = (element, props, watch, trigger, event) => {
+  let told = null;
+  const name = h("input", { type: "text", id: "about-name", maxlength: 120, autocomplete: "off" });
+  const tags = h("input", { type: "text", id: "about-tags", autocomplete: "off" });
+  const notes = h("textarea", { id: "about-notes", rows: 5, maxlength: 20000 });
+  const split = () =>
+    tags.value
+      .split(/[,，]/)
+      .map((tag) => tag.trim())
+      .filter(Boolean);
+  const changed = () => told && (name.value !== told.name || split().join() !== told.tags.join() || notes.value !== told.notes);
+  const save = h("button", { type: "submit", class: "lab-button", disabled: true }, say("about.save"));
+  const field = (label, help, node) => h("div", { class: "lab-field" }, h("label", { for: node.id }, say(label)), node, h("small", {}, say(help)));
+  const form = h(
+    "form",
+    {
+      oninput: () => {
+        save.disabled = !changed();
+      },
+      onsubmit: (submit) => {
+        submit.preventDefault();
+        trigger(event, { run: told.run, name: name.value, tags: split(), notes: notes.value });
+      },
+    },
+    field("about.name", "about.name.help", name),
+    field("about.tags", "about.tags.help", tags),
+    field("about.notes", "about.notes.help", notes),
+    save,
+  );
+  element.replaceChildren(form);
+  const draw = () => {
+    const value = props.value;
+    form.hidden = !value;
+    if (!value || (told && told.run === value.run && changed() && JSON.stringify(told) === JSON.stringify(value))) return;
+    if (told && told.run === value.run && element.contains(document.activeElement) && changed() && value.notes !== notes.value) return;
+    told = value;
+    name.value = value.name;
+    tags.value = value.tags.join(", ");
+    notes.value = value.notes;
+    save.disabled = true;
   };
-  Lab.list = (element, props, watch) => {
-    let selected = "", seen = "";
-    const list = Lab.listbox({ label: say("page.runs"), hint: say("runs.filter"), parts,
-      state: (row) => [row.id === selected, false], choose: (row) => Lab.emit("choose", row.id) });
-    const nothing = Lab.noRuns();
-    element.replaceChildren(...list.nodes, nothing);
-    const rows = Lab.rows();
-    const take = () => {
-      const told = Lab.parsed(props.value), known = rows(told);
-      if (!known) return;
-      selected = told.selected;
-      nothing.hidden = known.length > 0;
-      list.draw(known);
-      if (selected !== seen) { seen = selected; list.reveal(selected); }
-    };
-    watch("value", take);
-    take();
-  };
+  watch("value", draw);
+  draw();
+};
 
-  // buttons inside HTML from the server: data-act names the event; data-sure asks once more
-  Lab.actions = (element, trigger, watch) => {
-    let held = ""; // the button that has the focus: while a run goes on, its HTML is drawn anew every second
-    element.addEventListener("focusin", (event) => { held = event.target.dataset.act || ""; });
-    document.addEventListener("focusin", (event) => { if (!element.contains(event.target)) held = ""; });
-    document.addEventListener("pointerdown", (event) => { if (!element.contains(event.target)) held = ""; });
-    if (watch) watch("value", () => setTimeout(() => { if (held && document.activeElement === document.body) element.querySelector(`[data-act="${held}"]`)?.focus(); }, 0));
-    element.addEventListener("click", (event) => {
-      const button = event.target.closest("[data-act]");
-      if (!button || button.disabled) return;
-      if (button.dataset.sure && !button.dataset.asked) {
-        const old = button.textContent;
-        button.dataset.asked = "yes"; button.textContent = button.dataset.sure;
-        setTimeout(() => { delete button.dataset.asked; button.textContent = old; }, 3000);
-        return;
-      }
-      if (button.dataset.act === "copy") return Lab.copy(document.querySelector(button.dataset.from)?.textContent || "", button);
-      trigger(button.dataset.act, { run: button.dataset.run });
-    });
+const ACTIVE = ["running", "stopping", "starting"];
+const parts = (row) => {
+  const going = row.total && ACTIVE.includes(row.state);
+  return [
+    h("span", { class: "lab-dot", style: `background:${row.colour}` }),
+    h("span", { class: "lab-name" }, row.name || row.id),
+    stateBadge(row.state),
+    h(
+      "span",
+      { class: "lab-sub" },
+      [row.metric && `${metricName(row.metric_name)} ${row.metric}`, row.trainable, going ? `${row.step} / ${row.total}` : "", ago(row.created)]
+        .filter(Boolean)
+        .join(" · "),
+    ),
+    going ? h("span", { class: "lab-thin", style: `--part:${(100 * Math.min(1, row.step / row.total)).toFixed(1)}%` }) : null,
+  ];
+};
+const chosenList = (element, props, watch) => {
+  let selected = "";
+  let seen = "";
+  const list = listbox({
+    label: say("page.runs"),
+    hint: say("runs.filter"),
+    parts,
+    state: (row) => [row.id === selected, false],
+    choose: (row) => emit("choose", row.id),
+  });
+  const nothing = noRuns();
+  element.replaceChildren(...list.nodes, nothing);
+  const rows = mergedRows();
+  const take = () => {
+    const told = parsedJson(props.value);
+    const known = rows(told);
+    if (!known) return;
+    selected = told.selected;
+    nothing.hidden = known.length > 0;
+    list.draw(known);
+    if (selected !== seen) {
+      seen = selected;
+      list.reveal(selected);
+    }
   };
+  watch("value", take);
+  take();
+};
 
-  Lab.log = (element, props, watch) => {
-    const box = h("pre", { class: "lab-log", tabindex: 0, "aria-label": say("runs.log") });
-    element.replaceChildren(box);
-    const draw = () => {
-      const end = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-      box.textContent = props.value || "";
-      box.classList.toggle("none", !props.value);
-      if (end) box.scrollTop = box.scrollHeight;
-    };
-    watch("value", draw);
-    draw();
-  };
+// buttons inside HTML from the server: data-act names the event; data-sure asks once more
+const actions = (element, trigger, watch) => {
+  let held = ""; // the button that has the focus: while a run goes on, its HTML is drawn anew every second
+  element.addEventListener("focusin", (event) => {
+    held = event.target.dataset.act || "";
+  });
+  document.addEventListener("focusin", (event) => {
+    if (!element.contains(event.target)) held = "";
+  });
+  document.addEventListener("pointerdown", (event) => {
+    if (!element.contains(event.target)) held = "";
+  });
+  if (watch)
+    watch("value", () =>
+      setTimeout(() => {
+        if (held && document.activeElement === document.body) element.querySelector(`[data-act="${held}"]`)?.focus();
+      }, 0),
+    );
+  element.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-act]");
+    if (!button || button.disabled) return;
+    if (button.dataset.sure && !button.dataset.asked) {
+      const old = button.textContent;
+      button.dataset.asked = "yes";
+      button.textContent = button.dataset.sure;
+      setTimeout(() => {
+        delete button.dataset.asked;
+        button.textContent = old;
+      }, 3000);
+      return;
+    }
+    if (button.dataset.act === "copy") return copyText(document.querySelector(button.dataset.from)?.textContent || "", button);
+    trigger(button.dataset.act, { run: button.dataset.run });
+  });
+};
 
-  // after something was done: to another run where one is told, else what came of it
-  Lab.leave = (element, props, watch) => {
-    watch("value", () => { if (props.value && "run" in props.value) Lab.emit("choose", props.value.run); else if (props.value) Lab.again(); });
+const logBox = (element, props, watch) => {
+  const box = h("pre", { class: "lab-log", tabindex: 0, "aria-label": say("runs.log") });
+  element.replaceChildren(box);
+  const draw = () => {
+    const end = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
+    box.textContent = props.value || "";
+    box.classList.toggle("none", !props.value);
+    if (end) box.scrollTop = box.scrollHeight;
   };
-})();
+  watch("value", draw);
+  draw();
+};
+
+// after something was done: to another run where one is told, else what came of it
+const leaveRun = (element, props, watch) => {
+  watch("value", () => {
+    if (props.value && "run" in props.value) emit("choose", props.value.run);
+    else if (props.value) askAgain();
+  });
+};
+
+register({ chosenRun, aboutForm, chosenList, actions, logBox, leaveRun });

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+MODULE = b'<script type="module"'  # gradio's own, from where it starts
 LOGIN = b'"auth_required":true'  # in gradio's page that asks for a password
 
 
 class FirstPaint:
-    """ASGI middleware that writes `head` into every HTML page, in front of </head>; `login` into the one that asks for a password."""
+    """ASGI middleware that writes `head` into every HTML page, in front of </head>, and `modules` in front of the first script that is a module;
+    `login` alone into the page that asks for a password."""
 
-    def __init__(self, app: Any, head: str, login: str = ""):
+    def __init__(self, app: Any, head: str, modules: str = "", login: str = ""):
         self.app = app
-        self.head, self.login = head.encode("utf-8"), login.encode("utf-8")
+        self.head, self.modules, self.login = head.encode("utf-8"), modules.encode("utf-8"), login.encode("utf-8")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass everything on; hold back HTML until it is whole."""
@@ -37,8 +39,10 @@ class FirstPaint:
                 return
             body.extend(message.get("body", b""))
             if not message.get("more_body"):
-                head = self.login if LOGIN in body else self.head
-                whole = bytes(body).replace(b"</head>", head + b"</head>", 1)
+                whole = bytes(body).replace(b"</head>", (self.login if LOGIN in body else self.head) + b"</head>", 1)
+                if LOGIN not in body:
+                    place = MODULE if MODULE in whole else b"</head>"
+                    whole = whole.replace(place, self.modules + place, 1)
                 kept = [(key, value) for key, value in begin["headers"] if key != b"content-length"]
                 await send({**begin, "headers": [*kept, (b"content-length", str(len(whole)).encode())]})
                 await send({"type": "http.response.body", "body": whole})

@@ -22,6 +22,7 @@ from lab.ui.sweep import grid, views
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import LANGUAGES, language_of, say
 
+TITLE, PLACE = "Sweep", 5  # of its tab, among the pages
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 FIRST_TABLE = "he-2022-table-5"
 FIRST = ("deltas.0.rank", "training.lr", "seed", "deltas.0.at", "deltas.0.composition", "method", "task", "model")
@@ -31,7 +32,7 @@ def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
     with gr.Row(elem_classes="lab-pair", equal_height=False):
         with gr.Column(elem_classes="lab-narrow", min_width=0):
-            form = gr.HTML(html_template="", js_on_load="Lab.sweep(element, props, watch)", start=start(), paths=paths(),
+            form = gr.HTML(html_template="", js_on_load="Lab.sweepForm(element, props, watch)", start=start(), paths=paths(),
                            tables={one: grid.choices(one) for one in LANGUAGES}, apply_default_css=False,
                            elem_classes="lab-card lab-form", elem_id="sweep-form")  # fmt: skip
             told = gr.HTML(html_template="", js_on_load="Lab.show(element, props, watch)", apply_default_css=False, elem_classes="lab-card", elem_id="sweep-told")
@@ -39,9 +40,9 @@ def build(demo: gr.Blocks) -> None:
             launch = gr.Button(gr.I18n()("native.sweep"), variant="primary", elem_id="sweep-launch", interactive=False)
         with gr.Column(elem_classes="lab-detail", min_width=0):
             said = gr.HTML(apply_default_css=False, elem_id="sweep-said")
-            gr.HTML(html_template="", js_on_load="Lab.matrix(element, ...Lab.fed('view'))", apply_default_css=False, elem_classes="lab-tools", elem_id="sweep-view")
-            gr.HTML(html_template="", js_on_load="Lab.shown(element, 'matrix'); Lab.begin(element)", apply_default_css=False, elem_classes="lab-card", elem_id="matrix")
-    gr.HTML(html_template="", js_on_load="Lab.watching('sweep', Lab.matrixChosen)", elem_classes="lab-unseen")
+            gr.HTML(html_template="", js_on_load="Lab.matrixTools(element, ...Lab.fed('view'))", apply_default_css=False, elem_classes="lab-tools", elem_id="sweep-view")
+            gr.HTML(html_template="", js_on_load="Lab.shown(element, 'matrix'); Lab.beginTable(element)", apply_default_css=False, elem_classes="lab-card", elem_id="matrix")
+    gr.HTML(html_template="", js_on_load="Lab.watching('sweep', Lab.chosenMatrix)", elem_classes="lab-unseen")
     started = gr.HTML(html_template="", js_on_load="watch('value', () => props.value && Lab.emit('matrix', props.value))", elem_classes="lab-unseen")
     form.change(check, [form], [told, launch], trigger_mode="always_last", **QUIET)
     launch.click(start_all, [form], [said, started], trigger_mode="once", **QUIET)

@@ -19,6 +19,7 @@ from lab.ui.tryit import views
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_of
 
+TITLE, PLACE = "Try it", 6  # of its tab, among the pages
 QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 MOST = 6
 
@@ -33,7 +34,7 @@ def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
     with gr.Row(elem_classes="lab-pair", equal_height=False):
         with gr.Column(elem_classes="lab-narrow", min_width=0):
-            form = gr.HTML(html_template="", js_on_load=f"Lab.tryit(element, ...Lab.fed('rows'), trigger, 'ask', {MOST})", apply_default_css=False,
+            form = gr.HTML(html_template="", js_on_load=f"Lab.tryForm(element, ...Lab.fed('rows'), trigger, 'ask', {MOST})", apply_default_css=False,
                            elem_classes="lab-card lab-form", elem_id="try-form")  # fmt: skip
         with gr.Column(elem_classes="lab-detail", min_width=0):
             answers = gr.HTML(apply_default_css=False, elem_id="answers")

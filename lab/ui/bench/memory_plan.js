@@ -1,0 +1,59 @@
+// The memory plan beside the knobs: asked when the knobs have rested, first the plan, then the largest batch; against this machine or a typical accelerator
+import { chosenDevice, currentDraft, DEVICE, SIZES } from "./draft.js";
+import { h, setHtml } from "../shell/dom.js";
+import { emit, listen } from "../shell/events.js";
+import { register } from "../shell/parts.js";
+import { storeItem } from "../shell/storage.js";
+import { LANGUAGE, say } from "../shell/words.js";
+
+const memoryPlan = (element, server) => {
+  const REST = 700;
+  const topic = Math.random().toString(36).slice(2);
+  const choice = h(
+    "select",
+    {
+      id: "plan-device",
+      "aria-label": say("plan.device"),
+      onchange: (event) => {
+        storeItem(DEVICE, event.target.value || null);
+        emit("device");
+        ask();
+      },
+    },
+    h("option", { value: "" }, say("plan.device.here")),
+    SIZES.map((size) => h("option", { value: size, selected: size === chosenDevice() }, say("plan.device.other", { size }))),
+  );
+  const body = h("div", { class: "lab-plan" });
+  element.replaceChildren(body, h("label", { class: "lab-muted lab-plan-device" }, say("plan.device"), choice));
+  let asked = "";
+  let timer = 0;
+  let turn = 0;
+  const ask = async () => {
+    const draft = currentDraft();
+    const device = chosenDevice();
+    const mark = JSON.stringify([draft.model, draft.task, draft.method, draft.training, device]);
+    if (mark === asked) return;
+    asked = mark;
+    const mine = ++turn;
+    if (!body.querySelector("[data-peak]")) body.replaceChildren(h("p", { class: "lab-muted" }, say("plan.asking")));
+    body.classList.add("stale");
+    for (const advise of [false, true]) {
+      let found;
+      try {
+        found = await server.plan({ draft, language: LANGUAGE, topic, turn: mine, device, advise });
+      } catch {
+        found = { html: "" };
+      }
+      if (mine !== turn || found.superseded) return;
+      setHtml(body, found.html);
+      body.classList.remove("stale");
+      if (!found.html) return;
+    }
+  };
+  listen("settled", () => {
+    clearTimeout(timer);
+    timer = setTimeout(ask, REST);
+  });
+};
+
+register({ memoryPlan });

@@ -1,0 +1,80 @@
+// A page that follows the store: it asks the server once a second what has changed since the last time, and hands the answer out part by part.
+import { h } from "./dom.js";
+import { register, show } from "./parts.js";
+import { LANGUAGE, say } from "./words.js";
+
+let reading = () => ({});
+let asking = () => {}; // of the page that is watched
+export const currentChoice = () => reading();
+export const askAgain = () => asking(); // somebody has just done something: what came of it is shown at once
+
+const EVERY = 1000;
+const LONGEST = 8000; // milliseconds between two questions; the longest pause while the lab does not answer
+const feeds = {};
+const feed = (name) => (feeds[name] = feeds[name] || { props: { value: null }, heard: [] });
+
+// what a part takes besides its element, as gradio would give it: props with its value, and watch to hear of a new one
+const fed = (name) => [feed(name).props, (_, heard) => feed(name).heard.push(heard)];
+// a part whose value is HTML made by the server
+const shown = (element, name) => show(element, ...fed(name));
+const give = (name, value) => {
+  const { props, heard } = feed(name);
+  if (typeof value === "string" && value === props.value) return;
+  props.value = value;
+  heard.forEach((fn) => fn());
+};
+
+// `page`: what the server calls it; `start(choose)` gives the choice that the page begins with, and calls `choose` with another one
+const watching = (page, start) => {
+  let choice = {};
+  let seen = "";
+  let turn = 0;
+  let timer = 0;
+  let missed = 0;
+  let chose = false;
+  let notice = null;
+  const lost = (why) => {
+    if (why && !notice) document.body.append((notice = h("p", { class: "lab-lost", role: "alert" })));
+    if (why && notice.textContent !== why) notice.textContent = why;
+    if (!why && notice) {
+      notice.remove();
+      notice = null;
+    }
+  };
+  const ask = async (did = false) => {
+    clearTimeout(timer);
+    const mine = ++turn;
+    let told = null;
+    let why = ""; // nothing: no answer; why: what the server says of its store
+    try {
+      const reply = await fetch("look/" + page, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ chosen: choice, seen, chose, did, language: LANGUAGE }),
+      });
+      if (reply.ok) told = reply.status === 204 ? {} : await reply.json();
+      else if (reply.status === 503) why = await reply.text();
+    } catch {
+      /* asked again below */
+    }
+    if (mine !== turn) return; // asked once more meanwhile
+    missed = told ? 0 : missed + 1;
+    lost(why || (missed > 2 ? say("bench.lost") : ""));
+    timer = setTimeout(() => document.hidden || ask(), Math.min(LONGEST, EVERY * 2 ** Math.max(0, missed - 1)));
+    if (!told || !told.parts) return;
+    chose = false;
+    seen = told.seen;
+    for (const [name, value] of Object.entries(told.parts)) give(name, value);
+  };
+  reading = () => choice;
+  asking = () => ask(true);
+  choice = start((value) => {
+    choice = value;
+    chose = true;
+    ask();
+  });
+  document.addEventListener("visibilitychange", () => document.hidden || ask());
+  ask();
+};
+
+register({ fed, shown, watching });

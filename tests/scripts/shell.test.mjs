@@ -1,0 +1,151 @@
+// The shell's functions that need no page: numbers, words, storage, events, the list's news, curves.
+import "./browser.mjs";
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+const { formatBytes, formatNumber, mixedColour, smoothed } = await import("../../lab/ui/shell/numbers.js");
+const { byLanguage, known, LANGUAGE, metricName, say } = await import("../../lab/ui/shell/words.js");
+const { parsedJson, runIds, setAddress, storedItem, storeItem } = await import("../../lab/ui/shell/storage.js");
+const { emit, listen } = await import("../../lab/ui/shell/events.js");
+const { mergedRows } = await import("../../lab/ui/shell/run_list.js");
+const { chartLayout, traceLines } = await import("../../lab/ui/shell/charts.js");
+const { register } = await import("../../lab/ui/shell/parts.js");
+
+test("numbers keep three or four digits and take the unit that they round up to", () => {
+  const written = {
+    0: "0",
+    0.00001: "1.0e-5",
+    0.123456: "0.1235",
+    12.5: "12.5",
+    999.4: "999.4",
+    999.6: "1 k",
+    1234: "1.23 k",
+    999600: "1 M",
+    1.5e9: "1.5 G",
+    "-2000": "-2 k",
+  };
+  for (const [value, text] of Object.entries(written)) assert.equal(formatNumber(Number(value)), text);
+  assert.deepEqual([999, 1000, 1234567].map(formatBytes), ["999 B", "1.00 kB", "1.23 MB"]);
+});
+
+test("smoothing leaves a constant alone, starts at the first value, keeps gaps, and at weight 0 changes nothing", () => {
+  for (const weight of [0, 0.5, 0.98]) for (const value of smoothed([3, 3, 3, 3], weight)) assert.ok(Math.abs(value - 3) < 1e-12);
+  const curve = [1, null, 5, 2];
+  assert.deepEqual(smoothed(curve, 0), curve);
+  const [first, gap, third] = smoothed(curve, 0.8);
+  assert.ok(Math.abs(first - 1) < 1e-12 && gap === null && third > 1 && third < 5);
+});
+
+test("a mixed colour goes from one end to the other", () => {
+  assert.deepEqual(
+    [0, 0.5, 1].map((share) => mixedColour("#000000", "#ff8001", share)),
+    ["#000000", "#804001", "#ff8001"],
+  );
+});
+
+test("words are those of the page's language, filled in; a key without words stands for itself", () => {
+  assert.equal(LANGUAGE, "en");
+  assert.equal(say("bench.queued", { n: 3 }), "3 waiting");
+  assert.equal(say("bench.queued"), "{n} waiting");
+  assert.equal(say("no.such"), "no.such");
+  assert.equal(known("no.such", "fallback"), "fallback");
+  assert.deepEqual(["f1", "f1:spam", "exact_match"].map(metricName), ["F1", "F1 of spam", "exact match"]);
+  assert.equal(byLanguage("rank", "秩"), "rank");
+});
+
+test("an address keeps what is chosen and loses what is emptied", () => {
+  setAddress({ runs: "a,b", along: "" });
+  assert.equal(new URL(location.href).searchParams.get("runs"), "a,b");
+  setAddress({ runs: "" });
+  assert.equal(location.href, "http://127.0.0.1/compare?__theme=dark");
+});
+
+test("what an address names is taken for a run only where it can be the id of one", () => {
+  assert.deepEqual(runIds("abcdefgh,ab1cdef2,../../etc,ABCDEFGH,1bcdefgh,abc,"), ["abcdefgh", "ab1cdef2"]);
+  assert.deepEqual([null, ""].map(runIds), [[], []]);
+});
+
+test("the browser's storage gives back what was put there, and nothing for what is no JSON", () => {
+  storeItem("key", { a: [1, null] });
+  assert.deepEqual(storedItem("key"), { a: [1, null] });
+  storeItem("key", null);
+  assert.equal(storedItem("key"), null);
+  localStorage.setItem("key", "{");
+  assert.equal(storedItem("key"), null);
+  assert.deepEqual([parsedJson('{"a":1}'), parsedJson("{"), parsedJson(null)], [{ a: 1 }, null, null]);
+});
+
+test("an event reaches everybody who listens for it, in their order", () => {
+  const heard = [];
+  listen("here", (value) => heard.push(["one", value]));
+  listen("here", (value) => heard.push(["two", value]));
+  emit("here", 7);
+  emit("elsewhere", 8);
+  assert.deepEqual(heard, [
+    ["one", 7],
+    ["two", 7],
+  ]);
+});
+
+test("a list put together from its news is the list", () => {
+  const merged = mergedRows();
+  const ids = (rows) => rows.map((row) => `${row.id}${row.state}`);
+  assert.equal(merged(null), null);
+  assert.deepEqual(
+    ids(
+      merged({
+        rows: [
+          { id: "a", state: 1 },
+          { id: "b", state: 1 },
+        ],
+        whole: true,
+        order: ["b", "a"],
+      }),
+    ),
+    ["b1", "a1"],
+  );
+  assert.deepEqual(ids(merged({ rows: [{ id: "a", state: 2 }] })), ["b1", "a2"]);
+  assert.deepEqual(ids(merged({ rows: [{ id: "c", state: 1 }], order: ["c", "a"] })), ["c1", "a2"]); // b is gone
+  assert.deepEqual(ids(merged({ rows: [{ id: "d", state: 1 }], whole: true, order: ["d"] })), ["d1"]);
+});
+
+const curve = (more) => ({ name: "loss", kind: "train", x: [...Array(50).keys()], y: Array(50).fill(1), colour: "var(--run-0)", ...more });
+
+test("a smoothed curve has its own values faintly behind it; one of an evaluation is dashed and is not smoothed", () => {
+  const [faint, smooth] = traceLines({ id: "loss", reads: ".4~g", traces: [curve()] }, 0.8);
+  assert.ok(faint.opacity < 1 && faint.showlegend === false && smooth.line.width > faint.line.width);
+  assert.equal(smooth.line.color, "value of --run-0");
+  const lines = traceLines({ id: "loss", reads: ".4~g", traces: [curve({ kind: "eval" })] }, 0.8);
+  assert.deepEqual(
+    lines.map((line) => [line.line.dash, line.mode]),
+    [["6px,4px", "lines"]],
+  );
+  const [few] = traceLines({ id: "loss", reads: ".4~g", traces: [curve({ kind: "eval", x: [1], y: [2] })] });
+  assert.equal(few.mode, "lines+markers");
+});
+
+test("a name that somebody gave a run is no markup in a chart", () => {
+  const [line] = traceLines({ id: "loss", reads: ".4~g", traces: [curve({ label: "<b>&run" })] });
+  assert.ok(!/[<>&]/.test(line.name) && !line.hovertemplate.includes("<b>"));
+});
+
+test("a scatter of points at one place gets an axis around it", () => {
+  const scatter = (points) => chartLayout({ id: "pareto", scatter: true, reads: ".3~s", unit: "B", points, papers: [], traces: [] }, "key", "", 230);
+  const [low, high] = scatter([
+    { x: 100, y: 1 },
+    { x: 100, y: 2 },
+  ]).xaxis.range;
+  assert.ok(low < 2 && high > 2 && high - low < 0.1);
+  assert.equal(
+    scatter([
+      { x: 1, y: 1 },
+      { x: 100, y: 2 },
+    ]).xaxis.range,
+    undefined,
+  );
+});
+
+test("two parts of one name are an error", () => {
+  register({ nobodyElse: () => {} });
+  assert.throws(() => register({ nobodyElse: () => {} }), /nobodyElse/);
+});
