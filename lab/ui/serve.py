@@ -22,7 +22,6 @@ from lab.ui.door.settings import Settings, check_door, read
 
 __all__ = ["Running", "Settings", "check_address", "check_door", "read", "serve", "start"]
 STOP_SECONDS = 3
-BETWEEN = 0.01  # seconds between two looks at gradio's queue of events
 UI = Path(__file__).parent
 STYLES = ("lab.css", "pages.css", "more.css")  # those of the shell, in this order, before those of the pages
 
@@ -120,10 +119,10 @@ class Running:
 
     def close(self) -> None:
         """End what is open, within seconds; runs go on."""
+        from lab.ui.shell import gradio_private
+
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)  # answers that are cut off now are no errors
-        self.demo._queue.close()
-        self.demo.is_running = False
-        self.demo.app.stop_event.set()  # ends the heartbeats of open pages
+        gradio_private.close(self.demo)
         self._server.should_exit = True
         self._thread.join(timeout=STOP_SECONDS + 2)
 
@@ -171,11 +170,10 @@ def start(settings: Settings) -> Running:
     from starlette.middleware import Middleware
 
     from lab.ui.app import build, theme
-    from lab.ui.door import sessions
     from lab.ui.door.guard import LARGEST_UPLOAD, Guard
     from lab.ui.door.hosts import Hosts
     from lab.ui.door.wire import Wire
-    from lab.ui.shell import poll
+    from lab.ui.shell import gradio_private, poll
     from lab.ui.shell.first_paint import FirstPaint
     from lab.ui.words.table import gradio_table
 
@@ -189,12 +187,9 @@ def start(settings: Settings) -> Running:
             app_kwargs={"middleware": [Middleware(FirstPaint, head=head(), modules=modules(), login=login_head())], "routes": [poll.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
             allowed_paths=[], show_error=True, max_file_size=LARGEST_UPLOAD, enable_monitoring=False, mcp_server=False,
         )  # fmt: skip
-    demo.app = demo.server_app = outer.routes[-1].app
-    demo._queue.set_server_app(demo.app)
-    demo._queue.sleep_when_free = BETWEEN  # gradio looks for events every millisecond, which takes 7 % of a processor from those who train
-    sessions.bound(demo.app)
+    tokens, cookies = gradio_private.logins(gradio_private.mounted(outer, demo))
     known = Hosts(settings.host, settings.allow_hosts)
-    guard = Guard(outer, known, door=settings.door, logins=demo.app.tokens, cookies=tuple(f"{name}-{demo.app.cookie_id}" for name in ("access-token", "access-token-unsecure")),
+    guard = Guard(outer, known, door=settings.door, logins=tokens, cookies=cookies,
                   proxies=settings.proxies, root=urlsplit(settings.root_path).path, framed="https://huggingface.co" if os.environ.get("SPACE_HOST") else "")  # fmt: skip
     wire = type("Wire", (Wire,), {"trusted": settings.proxies})
     server = uvicorn.Server(uvicorn.Config(guard, host=settings.host, port=settings.port, http=wire, ws="none", log_level="warning", proxy_headers=False, server_header=False,
@@ -212,11 +207,11 @@ def start(settings: Settings) -> Running:
 
 def _shared(settings: Settings, demo: Any) -> str:
     """The name of a shared address, made by gradio's relay. Raises `Refusal` where there is none to be had."""
-    from gradio import networking
+    from lab.ui.shell import gradio_private
 
     here = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     try:
-        address = networking.setup_tunnel(local_host=here, local_port=settings.port, share_token=demo.share_token, share_server_address=None, share_server_tls_certificate=None)
+        address = gradio_private.tunnel(demo, here, settings.port)
     except Exception as error:  # the relay's client raises many kinds
         raise Refusal(f"Gradio's relay gives no address ({str(error).strip()[:160]}); start without --share, or try again.", "share") from None
     name = address.partition("://")[2].strip("/")

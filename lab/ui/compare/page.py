@@ -10,6 +10,7 @@ import gradio as gr
 from lab.runs import Run, default
 from lab.ui.compare import coordinates, overlay, report, views
 from lab.ui.shell import comparison, run_facts, run_list
+from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.poll import Answer, Seen, watched
 from lab.ui.words.table import language_of
 
@@ -65,12 +66,12 @@ def _charts(found: list[Run], picked: dict[str, Any]) -> dict[str, Any]:
 
 def take_csv(event: gr.EventData) -> dict[str, Any]:
     """The table as a file."""
-    return {"name": "comparison.csv", "type": "text/csv", "text": comparison.as_csv(_runs(event._data)), "again": time.time()}
+    return {"name": "comparison.csv", "type": "text/csv", "text": comparison.as_csv(_runs(payload(event))), "again": time.time()}
 
 
 def take_report(event: gr.EventData, request: gr.Request) -> dict[str, Any]:
     """The comparison as one HTML file."""
-    picked = event._data if isinstance(event._data, dict) else {}
+    picked = payload(event)
     found = _runs(picked)
     made, language = time.strftime("%Y-%m-%d %H:%M"), language_of(request)
     return {"name": "comparison.html", "type": "text/html", "text": report.report(found, _charts(found, picked)["charts"], language, made), "again": time.time()}

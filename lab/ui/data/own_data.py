@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from gradio.utils import get_upload_folder
-
 from lab import verbs
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
@@ -17,6 +15,7 @@ from lab.tasks import FAMILIES, importing, outside, resolve
 from lab.tasks.gathering import HUB_ROWS
 from lab.tasks.measuring import models
 from lab.ui.data import views
+from lab.ui.shell.gradio_private import upload_folder
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked, say
 
@@ -27,7 +26,7 @@ READING = ("encoding", "delimiter", "header")
 
 def take(paths: object) -> str:
     """Move gradio's copies of an upload into the lab; their token. Raises `Refusal` for any path but a plain file in gradio's own upload folder."""
-    found, folder = [Path(str(path)) for path in (paths if isinstance(paths, (list, tuple)) else [paths])], Path(get_upload_folder()).resolve()
+    found, folder = [Path(str(path)) for path in (paths if isinstance(paths, (list, tuple)) else [paths])], upload_folder().resolve()
     try:
         upload = bool(found) and all(not path.is_symlink() and path.is_file() and path.resolve().is_relative_to(folder) for path in found)
     except (OSError, ValueError):  # too long, or with NUL

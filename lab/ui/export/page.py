@@ -13,6 +13,7 @@ from lab.export import FORMATS, formats
 from lab.runs import Run, default
 from lab.ui.export import packer
 from lab.ui.shell import run_facts, run_list
+from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.poll import Answer, Seen, watched
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import TABLE, language_of, metric_name, say
@@ -74,7 +75,7 @@ def options(run: Run | None, language: str) -> dict[str, Any] | None:
 
 def make(event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
     """Write the export and show its files; the download stands beside them."""
-    asked = event._data if isinstance(event._data, dict) else {}
+    asked = payload(event)
     told = {name: str(asked.get(name, "")) for name in ("run", "format", "adapter")}
     yield [{**told, "state": "making"}, gr.DownloadButton(visible=False)]
     try:

@@ -12,6 +12,7 @@ from lab.runs import Run, default
 from lab.runs.records import check_name, check_notes, check_tags
 from lab.ui.runs import curves, readings, run_memory, views
 from lab.ui.shell import run_facts, run_list
+from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.lanes import PLANS
 from lab.ui.shell.markup import esc
 from lab.ui.shell.poll import Answer, Seen, watched
@@ -137,7 +138,7 @@ def _shift(run: str, by: int) -> None:
 
 def keep(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
     """Write name, tags and notes; nothing is written where one of them is wrong."""
-    told = event._data
+    told = payload(event)
 
     def verb(run: str) -> None:
         name, tags, notes = check_name(told.get("name")), check_tags(told.get("tags")), check_notes(told.get("notes"))
@@ -152,7 +153,7 @@ def keep(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]
 
 def _tried(verb: Any, key: str, event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
     """What the page says, and the word to its script that it look again at once."""
-    told = event._data if isinstance(event._data, dict) else {}
+    told = payload(event)
     again = {"after": time.time()}
     try:
         verb(str(told.get("run", "")))

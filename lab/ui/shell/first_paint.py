@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-MODULE = b'<script type="module"'  # gradio's own, from where it starts
-LOGIN = b'"auth_required":true'  # in gradio's page that asks for a password
+from lab.ui.shell.gradio_private import LOGIN, MODULE
 
 
 class FirstPaint:

@@ -12,6 +12,7 @@ import gradio as gr
 from lab.design.plain.refusal import Refusal
 from lab.trying.client import TryClient
 from lab.ui.shell import run_facts
+from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.json_text import text
 from lab.ui.shell.markup import empty
 from lab.ui.shell.poll import Answer, Seen, watched
@@ -58,7 +59,7 @@ def look(chosen: dict[str, Any], seen: Seen, language: str) -> Answer:
 
 def ask(event: gr.EventData, request: gr.Request) -> Iterator[str]:
     """The cards of the chosen runs, each filled as its answer comes."""
-    asked, language = event._data if isinstance(event._data, dict) else {}, language_of(request)
+    asked, language = payload(event), language_of(request)
     runs = run_facts.those(asked.get("runs"), MOST)
     if not runs:
         yield empty(language, "try.empty")
