@@ -11,9 +11,22 @@ import gradio as gr
 import yaml
 
 LANGUAGES = ("en", "zh")
-TABLE: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / "words.yaml").read_text(encoding="utf-8"))
+HERE = Path(__file__).parent
 
-PRESETS: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "presets.zh.yaml").read_text(encoding="utf-8"))
+
+def _table() -> dict[str, list[str]]:
+    """{key: [English, Chinese]} of every file of words here; each key stands once."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(HERE.glob("*.yaml")):
+        if not path.name.endswith(".zh.yaml"):
+            words = yaml.safe_load(path.read_text(encoding="utf-8"))
+            assert not found.keys() & words.keys(), f"{path}: {sorted(found.keys() & words.keys())} stand in another file too"
+            found |= words
+    return found
+
+
+TABLE = _table()
+PRESETS: dict[str, dict[str, str]] = yaml.safe_load((HERE / "presets.zh.yaml").read_text(encoding="utf-8"))
 
 
 def of_preset(language: str, kind: str, name: str, english: str) -> str:
