@@ -66,7 +66,7 @@ def test_an_address_that_there_is_not_is_one_sentence(tmp_path, arguments, said)
 @pytest.mark.parametrize("model", ["minilm-l6", "bart-large", "llama-2-7b"])
 @pytest.mark.parametrize("method", names("methods"))
 def test_every_preset_has_an_answer_and_a_figure(method, model):
-    found = assessment.answer({**DRAFT, "model": model, "method": method})
+    found = assessment.assess({**DRAFT, "model": model, "method": method})
     assert found.method and not found.modified
     drawn = figure(found.method, found.body)
     xml.etree.ElementTree.fromstring(drawn)  # well-formed
@@ -78,10 +78,10 @@ def test_every_preset_has_an_answer_and_a_figure(method, model):
 
 def test_answers_come_at_once():
     drafts = [{**DRAFT, "method": load_method(name, {}).document()} for name in names("methods")]
-    assessment.answer(drafts[0])
+    assessment.assess(drafts[0])
     for draft in drafts:
         before = time.thread_time()  # what the machine does besides does not count
-        found = assessment.answer(draft)
+        found = assessment.assess(draft)
         figure(found.method, found.body)
         assert time.thread_time() - before < 0.15
 
@@ -105,17 +105,17 @@ def test_another_composition_leaves_no_scale_behind():
 def test_errors_name_their_field():
     document = load_method("lora").document()
     document["deltas"][0]["rank"] = 0
-    found = assessment.answer({**DRAFT, "method": document})
+    found = assessment.assess({**DRAFT, "method": document})
     assert [path for path, _ in found.errors] == ["method.deltas.0.rank"]
-    assert [path for path, _ in assessment.answer({**DRAFT, "training": {"lr": -1}}).errors] == ["training.lr"]
-    assert [path for path, _ in assessment.answer({**DRAFT, "model": "nothing-like-it"}).errors] == ["model"]
-    assert [path for path, _ in assessment.answer({**DRAFT, "task": "nothing-like-it"}).errors] == ["task"]
+    assert [path for path, _ in assessment.assess({**DRAFT, "training": {"lr": -1}}).errors] == ["training.lr"]
+    assert [path for path, _ in assessment.assess({**DRAFT, "model": "nothing-like-it"}).errors] == ["model"]
+    assert [path for path, _ in assessment.assess({**DRAFT, "task": "nothing-like-it"}).errors] == ["task"]
     with pytest.raises(Refusal):
         assessment.launch_document({**DRAFT, "method": document})
 
 
 def test_choices_without_a_meaning_have_a_reason():
-    found = assessment.answer({**DRAFT, "method": load_method("adapter-houlsby").document()})
+    found = assessment.assess({**DRAFT, "method": load_method("adapter-houlsby").document()})
     assert "slots" in found.reasons["method.deltas.0.composition"]["gated"]
     assert "add" not in found.reasons["method.deltas.0.composition"]
 
@@ -138,7 +138,7 @@ def test_every_word_that_is_asked_for_is_there():
 def test_text_from_people_is_escaped():
     nasty = "<img src=x onerror=alert(1)>"
     method = Method(**{**load_method("lora").document(), "name": nasty, "summary": nasty, "deviations": [nasty]})
-    found = assessment.answer({**DRAFT, "method": method.document(), "model": nasty})
+    found = assessment.assess({**DRAFT, "method": method.document(), "model": nasty})
     for html in (views_bench.notes(method, "en"), views_bench.costs(found, "en"), figure(method, None)):
         assert "<img" not in html
     assert "<img" not in views_bench.table(method, "en").replace("\\<", "")
@@ -245,5 +245,5 @@ def test_only_what_the_page_lacks_is_sent():
 
 
 def test_a_schedule_says_where_it_starts_and_ends():
-    found = assessment.answer({**DRAFT, "method": "diff-pruning"})
+    found = assessment.assess({**DRAFT, "method": "diff-pruning"})
     assert "lab-after" in views_bench.costs(found, "en") and found.count.final < found.count.trainable

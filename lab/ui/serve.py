@@ -106,9 +106,9 @@ def login_head() -> str:
     """What the page that asks for a password gets in its head: gradio's says nothing where somebody has to wait."""
     from lab.ui.words import table
 
-    said = json.dumps([table.say(language, "login.wait") for language in ("en", "zh")])
+    sentences = json.dumps([table.say(language, "login.wait") for language in ("en", "zh")])
     return (f"<script>(() => {{ const ask = window.fetch; window.fetch = async (...given) => {{ const told = await ask(...given); if (told.status === 429) "
-            f"alert({said}[+(navigator.language || '').startsWith('zh')].replace('{{seconds}}', told.headers.get('retry-after'))); return told; }}; }})();</script>")  # fmt: skip
+            f"alert({sentences}[+(navigator.language || '').startsWith('zh')].replace('{{seconds}}', told.headers.get('retry-after'))); return told; }}; }})();</script>")  # fmt: skip
 
 
 class Running:
@@ -144,8 +144,8 @@ def serve(settings: Settings | None = None, block: bool = True) -> Running | Non
     queue().reconcile()
     keeper = Keeper(default())
     running = start(settings)
-    shown = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(f"Delta Lab is at http://{shown}:{settings.port}  (stop with Ctrl-C; runs go on)", flush=True)
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else f"[{settings.host}]" if ":" in settings.host else settings.host
+    print(f"Delta Lab is at http://{host}:{settings.port}  (stop with Ctrl-C; runs go on)", flush=True)
     if not block:
         return running
     try:

@@ -29,7 +29,7 @@ GROUPS = {"schedule": ("adalora", "aflora", "lamda"), "allocation": ("energy",)}
 
 
 @dataclass
-class Answer:
+class Assessment:
     """What is known about a draft. `errors` are (path in the draft, sentence)."""
 
     draft: dict[str, Any]
@@ -44,11 +44,11 @@ class Answer:
     reasons: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-def answer(draft: dict[str, Any]) -> Answer:
+def assess(draft: dict[str, Any]) -> Assessment:
     """Everything about a draft of the bench. Never raises for bad input: that is in `errors`."""
     draft = {key: value for key, value in draft.items() if key != "seq"}
     changed = str(draft.pop("changed", "") or "")
-    found = Answer(draft)
+    found = Assessment(draft)
     try:
         found.document = _settled(draft, changed)
         found.draft = found.document or draft
@@ -87,7 +87,7 @@ def _settled(draft: dict[str, Any], changed: str) -> dict[str, Any] | None:
     return None
 
 
-def _model(found: Answer) -> Any:
+def _model(found: Assessment) -> Any:
     try:
         spec = resolve(str(found.draft.get("model", "")))
         place = locate(spec)
@@ -113,7 +113,7 @@ def _preset(name: str) -> Method:
     return method_of(name)
 
 
-def _rest(found: Answer) -> None:
+def _rest(found: Assessment) -> None:
     """Task, training and seed, checked by the spec itself."""
     try:
         stand_in = found.method or _preset("lora")
@@ -194,7 +194,7 @@ def spec_for(draft: dict[str, Any]) -> RunSpec:
 
 def design_of(draft: dict[str, Any]) -> RunSpec:
     """The spec of a draft, whether or not its model's weights and its data are on this machine: enough to say what it costs. Raises as `spec_for`."""
-    found = answer(draft)
+    found = assess(draft)
     for path, sentence in found.errors:
         raise Refusal(sentence, path)
     return spec_of({key: value for key, value in found.draft.items() if key in RunSpec.model_fields})

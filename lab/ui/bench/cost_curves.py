@@ -51,7 +51,7 @@ def _method(asked: Mapping[str, Any]) -> dict[str, Any]:
 def counts(asked: Any) -> dict[str, Any]:
     """{"curves": {method: [[rank, trained weights], ...]}} for {"draft"}: the draft's own as "" and the presets that have a rank."""
     draft = dict(asked.get("draft") or {}) if isinstance(asked, Mapping) else {}
-    found = assessment.answer(draft)
+    found = assessment.assess(draft)
     if found.body is None:
         return {"curves": {}}
     inventory = resolve(str(found.draft.get("model", ""))).inventory

@@ -32,14 +32,14 @@ def turn(asked: Any) -> dict[str, Any]:
     draft = asked.get("draft") if isinstance(asked.get("draft"), Mapping) else {}
     language = language_asked(asked)
     have = asked.get("have") if isinstance(asked.get("have"), Mapping) else {}
-    found = assessment.answer({**of_run(draft), **({} if draft.get("run") else {"changed": asked.get("changed", "")})})
+    found = assessment.assess({**of_run(draft), **({} if draft.get("run") else {"changed": asked.get("changed", "")})})
     parts = {name: [_print(text), text] for name, text in _parts(found, language).items()}
     mine = {"methods": own_methods(language), "tasks": own_tasks(language)}
     parts["own"] = [_print(json.dumps(mine)), mine]
-    return {**told(found, language), "seq": asked.get("seq", 0), "parts": {name: part for name, part in parts.items() if have.get(name) != part[0]}}
+    return {**form_state(found, language), "seq": asked.get("seq", 0), "parts": {name: part for name, part in parts.items() if have.get(name) != part[0]}}
 
 
-def told(found: assessment.Answer, language: str) -> dict[str, Any]:
+def form_state(found: assessment.Assessment, language: str) -> dict[str, Any]:
     """What the knobs themselves must know."""
     near = assessment.near(found.method, language) if found.method and found.modified else ""
     own = found.method.training if found.method else ()  # what a run takes where a field is left empty
@@ -61,7 +61,7 @@ def of_run(draft: Mapping[str, Any]) -> dict[str, Any]:
     return {**start(), **{key: spec[key] for key in KEPT if key in spec}, "name": "", "changed": "run"}
 
 
-def _parts(found: assessment.Answer, language: str) -> dict[str, str]:
+def _parts(found: assessment.Assessment, language: str) -> dict[str, str]:
     parts = {"costs": views.costs(found, language)}
     if found.method:
         parts |= {"figure": figure(found.method, found.body, language), "equation": assessment.equations(found.method, found.body),

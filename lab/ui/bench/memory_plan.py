@@ -58,21 +58,21 @@ def _time(spec: RunSpec, elsewhere: str | None, language: str) -> str:
 
 def panel(document: Mapping[str, Any], device: Mapping[str, Any], room: int, language: str, advice: Mapping[str, Any] | None = None) -> str:
     """The peak as a stacked bar, its share of what the device can give, and whether it fits."""
-    said = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
+    word = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
     peak, parts = int(document["peak_reserved_bytes"]), {name: document["categories"].get(name, 0) for name in CATEGORIES}
     total = max(1, sum(parts.values()))
-    bar = "".join(f'<i class="{name}" style="width:{100 * size / total:.2f}%" title="{said("plan." + name)}: {esc(numbers.memory(size))}"></i>' for name, size in parts.items() if size)
-    rows = "".join(f'<li><i class="{name}"></i>{said("plan." + name)} <b>{memory(size)}</b></li>' for name, size in parts.items() if size)
+    bar = "".join(f'<i class="{name}" style="width:{100 * size / total:.2f}%" title="{word("plan." + name)}: {esc(numbers.memory(size))}"></i>' for name, size in parts.items() if size)
+    rows = "".join(f'<li><i class="{name}"></i>{word("plan." + name)} <b>{memory(size)}</b></li>' for name, size in parts.items() if size)
     share, over = min(100.0, 100 * peak / max(1, room)), peak - room
-    verdict = f'<p class="lab-fine">{said("plan.fits", device=_device(device, language))}</p>' if over <= 0 else \
-        f'<p class="lab-over">{said("plan.over", device=_device(device, language), over=numbers.memory(over))}</p>'  # fmt: skip
+    verdict = f'<p class="lab-fine">{word("plan.fits", device=_device(device, language))}</p>' if over <= 0 else \
+        f'<p class="lab-over">{word("plan.over", device=_device(device, language), over=numbers.memory(over))}</p>'  # fmt: skip
     setting = document["setting"]
-    return (f'<h3>{said("plan.title." + ("cuda" if device["kind"] == "cuda" else "cpu"))}</h3>'
-            f'<p class="lab-count" data-peak="{peak}"><span class="lab-peak">{memory(peak)}</span> <span class="lab-muted">{said("plan.of", room=numbers.memory(room))}</span></p>'
-            f'<div class="lab-stack" role="img" aria-label="{said("plan.bar")}">{bar}</div><ul class="lab-kinds">{rows}</ul>'
+    return (f'<h3>{word("plan.title." + ("cuda" if device["kind"] == "cuda" else "cpu"))}</h3>'
+            f'<p class="lab-count" data-peak="{peak}"><span class="lab-peak">{memory(peak)}</span> <span class="lab-muted">{word("plan.of", room=numbers.memory(room))}</span></p>'
+            f'<div class="lab-stack" role="img" aria-label="{word("plan.bar")}">{bar}</div><ul class="lab-kinds">{rows}</ul>'
             f'<div class="lab-device{" over" if over > 0 else ""}" title="{share:.3g} %"><i style="width:{max(share, 0.8):.2f}%"></i></div>'
             f"{verdict}{_batch(advice, language)}"
-            f'<p class="lab-muted">{said("plan.shape", batch=setting["batch"], tokens=setting["tokens"])}</p>')  # fmt: skip
+            f'<p class="lab-muted">{word("plan.shape", batch=setting["batch"], tokens=setting["tokens"])}</p>')  # fmt: skip
 
 
 def _device(device: Mapping[str, Any], language: str) -> str:

@@ -11,7 +11,7 @@ from lab.runs import default
 from lab.ui.bench import assessment
 from lab.ui.bench.copies import save, write
 from lab.ui.bench.cost_curves import BATCHES, PRESETS, counts, point
-from lab.ui.bench.knobs import told, turn
+from lab.ui.bench.knobs import form_state, turn
 from lab.ui.bench.memory_plan import plan
 from lab.ui.bench.schema import schema
 from lab.ui.shell.json_text import text
@@ -89,10 +89,10 @@ def enqueue_draft(draft: dict[str, Any] | None, request: gr.Request) -> list[Any
 
 def _refused(draft: dict[str, Any], problem: Refusal, request: gr.Request) -> list[Any]:
     """The sentence beside the buttons and at its field."""
-    found = assessment.answer(draft)
+    found = assessment.assess(draft)
     if not found.errors:
         found.errors.append((problem.field, problem.sentence))
-    return [_advice(refused(language_of(request), problem), "wrong"), {**told(found, language_of(request)), "again": id(problem)}]
+    return [_advice(refused(language_of(request), problem), "wrong"), {**form_state(found, language_of(request)), "again": id(problem)}]
 
 
 def quick_start(request: gr.Request) -> list[Any]:

@@ -47,7 +47,7 @@ def schema(language: str = "en") -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _said(language: str, key: str) -> str:
+def _word(language: str, key: str) -> str:
     return TABLE[key][language == "zh"] if key in TABLE else key.rsplit(".", 1)[-1]
 
 
@@ -56,13 +56,13 @@ def _field(field: OptionField, group: str = "") -> dict[str, Any]:
     several = {"at": (*REPRESENTATIONS, *SETS), "stacks": get_args(StackName)}.get(field.path, ())
     chinese = lambda what: TABLE.get(f"{what}.{group}.{field.path}", TABLE.get(f"{what}.{field.path}", ["", ""]))[1]  # noqa: E731
     return {
-        **asdict(field), "default": _plain(field.default), "choices": several or field.choices, "several": bool(several),
+        **asdict(field), "default": _scalar(field.default), "choices": several or field.choices, "several": bool(several),
         "log": field.path in LOGARITHMIC, "help_zh": chinese("help") or field.help,
         "zh": field.zh or chinese("label"),
     }  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
+def _scalar(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else None
 
 
@@ -77,8 +77,8 @@ def _dimension_words() -> dict[str, dict[str, list[str]]]:
     words = {field: {} for field in (*groups, "stacks", "nonlinearity", "init")}
     for field, group in groups.items():
         for name, word in group.items():
-            shown = TABLE.get(f"{field}.{name}", [name, name])
-            words[field][name] = [shown[0], shown[1], word.help, word.help_zh or word.help]
+            pair = TABLE.get(f"{field}.{name}", [name, name])
+            words[field][name] = [pair[0], pair[1], word.help, word.help_zh or word.help]
     for field in ("stacks", "nonlinearity"):
         for key in (key for key in TABLE if key.startswith(f"{field}.")):
             words[field][key.split(".", 1)[1]] = [*TABLE[key], "", ""]
@@ -87,12 +87,12 @@ def _dimension_words() -> dict[str, dict[str, list[str]]]:
 
 def _model(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("models", name)
-    return {"name": name, "title": document.get("title", name), "kind": document["kind"], "group": _said(language, f"kind.{document['kind']}"), "help": of_preset(language, "models", name, document.get("description", ""))}
+    return {"name": name, "title": document.get("title", name), "kind": document["kind"], "group": _word(language, f"kind.{document['kind']}"), "help": of_preset(language, "models", name, document.get("description", ""))}
 
 
 def _task(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("tasks", name)
-    return {"name": name, "title": document.get("title") or name, "group": _said(language, f"family.{document['family']}"), "help": of_preset(language, "tasks", name, document.get("description", ""))}
+    return {"name": name, "title": document.get("title") or name, "group": _word(language, f"family.{document['family']}"), "help": of_preset(language, "tasks", name, document.get("description", ""))}
 
 
 def own_methods(language: str) -> list[dict[str, str]]:
@@ -100,7 +100,7 @@ def own_methods(language: str) -> list[dict[str, str]]:
     found = []
     for name in own.names("methods"):
         try:
-            found.append({**_method(name, language), "group": _said(language, "method.own")})
+            found.append({**_method(name, language), "group": _word(language, "method.own")})
         except (Refusal, AttributeError):
             continue
     return found
@@ -111,7 +111,7 @@ def own_tasks(language: str) -> list[dict[str, str]]:
     found = []
     for name in own.names("tasks"):
         try:
-            found.append({**_task(name, language), "group": _said(language, "task.own")})
+            found.append({**_task(name, language), "group": _word(language, "task.own")})
         except (Refusal, LookupError, AttributeError):
             continue
     return found
@@ -120,4 +120,4 @@ def own_tasks(language: str) -> list[dict[str, str]]:
 def _method(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("methods", name)
     method = named.method_of(name)
-    return {"name": name, "title": document.get("name", name), "kind": method.kind, "group": _said(language, f"method.{method.kind}"), "help": of_preset(language, "methods", name, document.get("summary", ""))}
+    return {"name": name, "title": document.get("name", name), "kind": method.kind, "group": _word(language, f"method.{method.kind}"), "help": of_preset(language, "methods", name, document.get("summary", ""))}

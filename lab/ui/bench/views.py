@@ -10,20 +10,20 @@ from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
 from lab.design.method.rules import notes as notes_on
 from lab.design.plain import numbers
-from lab.ui.bench.assessment import Answer
+from lab.ui.bench.assessment import Assessment
 from lab.ui.shell.markup import esc, percent, weights
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import TABLE, deviation, of_preset, say
 
 
-def costs(found: Answer, language: str) -> str:
+def costs(found: Assessment, language: str) -> str:
     """Trainable weights with a bar against the whole model, where they are, and what is wrong."""
-    said = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
-    parts = [f'<h3>{said("costs.title")}</h3>']
+    word = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
+    parts = [f'<h3>{word("costs.title")}</h3>']
     if found.count:
         parts += _counted(found.count, language)
     elif not found.errors and found.method:
-        parts.append(f'<p class="lab-muted">{said("costs.unknown")}</p>')
+        parts.append(f'<p class="lab-muted">{word("costs.unknown")}</p>')
     else:
         parts.append('<p class="lab-count">–</p>')
     parts.append(_problems(found, language))
@@ -35,15 +35,15 @@ def costs(found: Answer, language: str) -> str:
 
 
 def _counted(count: Count, language: str) -> list[str]:
-    said = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
+    word = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
     share = min(100.0, 100 * count.trainable / max(1, count.total))
     length = 100 * max(0.0, 1 + math.log10(max(share, 1e-5) / 100) / 5)  # 0.001 % … 100 % on a log axis
     ticks = "".join(f'<span style="left:{20 * i}%">{label}</span>' for i, label in enumerate(("0.001 %", "0.01", "0.1", "1", "10", "100")) if i not in (0,))
     after = f' <span class="lab-after">→ {weights(count.final)}</span>' if count.final != count.trainable else ""
     parts = [
         f'<p class="lab-count" data-trainable="{count.trainable}">{weights(count.trainable, "num big")}{after} <span class="lab-share">{percent(count.percent)}</span></p>',
-        f'<p class="lab-muted">{said("costs.of", total=numbers.weights(count.total))}</p>',
-        f'<div class="lab-scale" role="img" aria-label="{said("costs.bar", percent=numbers.percent(count.percent))}"><i style="width:{length:.1f}%"></i></div>'
+        f'<p class="lab-muted">{word("costs.of", total=numbers.weights(count.total))}</p>',
+        f'<div class="lab-scale" role="img" aria-label="{word("costs.bar", percent=numbers.percent(count.percent))}"><i style="width:{length:.1f}%"></i></div>'
         f'<div class="lab-ticks" aria-hidden="true">{ticks}</div>',
     ]
     if len(count.by_delta) > 1:
@@ -51,10 +51,10 @@ def _counted(count: Count, language: str) -> list[str]:
         parts.append(f'<table class="lab-table lab-where"><tbody>{rows}</tbody></table>')
     facts = []
     if count.biases:
-        facts.append(said("costs.biases", biases=numbers.weights(count.biases)))
+        facts.append(word("costs.biases", biases=numbers.weights(count.biases)))
     if count.final != count.trainable:
-        facts.append(said("costs.final", final=f"{numbers.weights(count.final)} ({numbers.percent(100 * count.final / count.total)})"))
-    facts.append(said("costs.head"))
+        facts.append(word("costs.final", final=f"{numbers.weights(count.final)} ({numbers.percent(100 * count.final / count.total)})"))
+    facts.append(word("costs.head"))
     return [*parts, f'<p class="lab-muted">{" ".join(facts)}</p>']
 
 
@@ -65,11 +65,11 @@ def _where(name: str, language: str) -> str:
         kind = next((what for what, label in LABELS.items() if label == name), "")
         return say(language, f"select.{kind}") if kind else name
     form, _, places = rest.partition(" at ")
-    shown = FORMS[form].label_zh if language == "zh" and form in FORMS else f"{form} at"
-    return f"Δ{int(index) + 1} {shown} {places}"
+    label = FORMS[form].label_zh if language == "zh" and form in FORMS else f"{form} at"
+    return f"Δ{int(index) + 1} {label} {places}"
 
 
-def _problems(found: Answer, language: str) -> str:
+def _problems(found: Assessment, language: str) -> str:
     if not found.errors:
         return f'<p class="lab-fine">{esc(say(language, "costs.fine"))}</p>'
     rows = "".join(f'<li data-field="{esc(path)}">{esc(refused(language, sentence))}</li>' for path, sentence in found.errors[:6])

@@ -41,24 +41,24 @@ def parallel(runs: list[Run], language: str) -> dict[str, Any]:
 
 def _axis(name: str, title: str, values: list[Any], unit: str = "", good: str = "") -> dict[str, Any]:
     about = {"id": name, "title": title, "good": good}
-    told = [value for value in values if value is not None]
-    if all(isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) for value in told):
-        return {**about, **_numbers(values, sorted(set(told)), unit, whole=name == "seed")}
+    present = [value for value in values if value is not None]
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) for value in present):
+        return {**about, **_numbers(values, sorted(set(present)), unit, whole=name == "seed")}
     words = [_words(value) for value in values]
     choices = list(dict.fromkeys(words))
     place = {word: index / (len(choices) - 1) if len(choices) > 1 else 0.5 for index, word in enumerate(choices)}
     return {**about, "at": [place[word] for word in words], "shown": words, "ticks": [[place[word], word, word] for word in choices]}
 
 
-def _numbers(values: list[Any], told: list[float], unit: str, whole: bool) -> dict[str, Any]:
-    log = bool(told) and told[0] > 0 and told[-1] >= 20 * told[0]
+def _numbers(values: list[Any], present: list[float], unit: str, whole: bool) -> dict[str, Any]:
+    log = bool(present) and present[0] > 0 and present[-1] >= 20 * present[0]
     at = math.log10 if log else float
-    low, wide = (at(told[0]), at(told[-1]) - at(told[0])) if told else (0.0, 0.0)
+    low, wide = (at(present[0]), at(present[-1]) - at(present[0])) if present else (0.0, 0.0)
     place = lambda value: (at(value) - low) / wide if wide else 0.5  # noqa: E731
-    marks = told
-    if len(told) > MOST_TICKS:
+    marks = present
+    if len(present) > MOST_TICKS:
         marks = [10 ** (low + share * wide) if log else low + share * wide for share in (0, 0.25, 0.5, 0.75, 1)]
-    texts = _apart(sorted({*told, *marks}), unit, whole)
+    texts = _apart(sorted({*present, *marks}), unit, whole)
     ticks = _spread([[place(mark), texts[mark], numbers.number(mark, 6)] for mark in marks])
     return {"at": [None if value is None else place(value) for value in values],
             "shown": [numbers.UNKNOWN if value is None else texts[value] for value in values], "ticks": ticks}  # fmt: skip

@@ -11,7 +11,7 @@ from lab.runs import Run, default
 from lab.ui.compare import coordinates, overlay, report, views
 from lab.ui.shell import comparison, run_facts, run_list
 from lab.ui.shell.gradio_private import payload
-from lab.ui.shell.poll import Answer, Seen, watched
+from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.words.table import language_of
 
 TITLE, PLACE = "Compare", 4  # of its tab, among the pages
@@ -37,12 +37,12 @@ def build(demo: gr.Blocks) -> None:
 
 
 @watched("compare")
-def look(picked: dict[str, Any], seen: Seen, language: str) -> Answer:
+def look(picked: dict[str, Any], seen: Seen, language: str) -> Update:
     """What has changed of the list and of the picked runs. The mark: "print of the order/run:version,…"."""
     order, _, known = seen.mark.partition("/")
-    told, printed = run_list.news(seen.before, order)
+    rows, printed = run_list.news(seen.before, order)
     found = _runs(picked)
-    parts = {"rows": {**told, "picked": [run.id for run in found]}}
+    parts = {"rows": {**rows, "picked": [run.id for run in found]}}
     chosen = ",".join(f"{run.id}:{run.version}" for run in found)
     if seen.before is not None and known == chosen and not seen.chose:
         return parts, f"{printed}/{chosen}"

@@ -40,8 +40,8 @@ def _parallel(runs: list[Run], language: str) -> str:
 
 def _key(runs: list[Run], charts: list[dict[str, Any]]) -> str:
     """The colours of the curves, groups of runs where curves are means; of the runs where there are no curves."""
-    told = {trace["label"]: trace["colour"] for chart in charts for trace in chart["traces"]} or {run.name or run.id: run_facts.colour(run) for run in runs}
-    return '<div class="key">' + "".join(f'<span><i style="border-color:{_tint(colour)}"></i>{esc(label)}</span>' for label, colour in told.items()) + "</div>"
+    colours = {trace["label"]: trace["colour"] for chart in charts for trace in chart["traces"]} or {run.name or run.id: run_facts.colour(run) for run in runs}
+    return '<div class="key">' + "".join(f'<span><i style="border-color:{_tint(colour)}"></i>{esc(label)}</span>' for label, colour in colours.items()) + "</div>"
 
 
 def _tint(name: str) -> str:
@@ -84,14 +84,14 @@ def _plot(chart: dict[str, Any]) -> str:
     (x0, x1), (y0, y1) = _span(xs), _span(ys)
     across = lambda x: LEFT + (at(x) - x0) / (x1 - x0) * (WIDE - LEFT - 10)  # noqa: E731
     down = lambda y: TALL - BOTTOM - (y - y0) / (y1 - y0) * (TALL - BOTTOM - 10)  # noqa: E731
-    parts = [_rule(down(y), _said(y, "" if log else chart["id"])) for y in ticks(y0, y1)]
+    parts = [_rule(down(y), _reading(y, "" if log else chart["id"])) for y in ticks(y0, y1)]
     across_at = [10.0**power for power in ticks(x0, x1)] if log else ticks(x0, x1)
-    parts += [f'<text x="{across(x):.1f}" y="{TALL - 8}" text-anchor="middle">{esc(_said(x, chart["id"]) if log else numbers.number(x))}</text>' for x in across_at]
+    parts += [f'<text x="{across(x):.1f}" y="{TALL - 8}" text-anchor="middle">{esc(_reading(x, chart["id"]) if log else numbers.number(x))}</text>' for x in across_at]
     for trace in traces:
         pairs = [(across(x), index) for index, x in enumerate(trace["x"]) if x is not None]
         if "low" in trace:
-            told = [(x, trace["low"][i], trace["high"][i]) for x, i in pairs if None not in (trace["low"][i], trace["high"][i])]
-            edge = [f"{x:.1f},{down(high):.1f}" for x, _, high in told] + [f"{x:.1f},{down(low):.1f}" for x, low, _ in reversed(told)]
+            band = [(x, trace["low"][i], trace["high"][i]) for x, i in pairs if None not in (trace["low"][i], trace["high"][i])]
+            edge = [f"{x:.1f},{down(high):.1f}" for x, _, high in band] + [f"{x:.1f},{down(low):.1f}" for x, low, _ in reversed(band)]
             parts.append(f'<polygon points="{" ".join(edge)}" fill="{_tint(trace["colour"])}" fill-opacity="0.16"/>')
         line = " ".join(f"{x:.1f},{down(trace['y'][i]):.1f}" for x, i in pairs if trace["y"][i] is not None)
         dash = ' stroke-dasharray="6 4"' if trace["kind"] == "eval" else ""
@@ -109,7 +109,7 @@ def _rule(y: float, text: str) -> str:
     return f'<line x1="{LEFT}" x2="{WIDE - 10}" y1="{y:.1f}" y2="{y:.1f}" stroke="#dce0e7"/><text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{esc(text)}</text>'
 
 
-def _said(value: float, chart: str) -> str:
+def _reading(value: float, chart: str) -> str:
     kinds = {"trainable": numbers.weights, "memory": numbers.memory, "pareto_peak_bytes": numbers.memory, "pareto_seconds": numbers.duration, "pareto_percent": numbers.percent}
     return kinds.get(chart, lambda number: numbers.number(number, 3))(value)
 

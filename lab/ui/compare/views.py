@@ -22,29 +22,29 @@ def _name(run: Run) -> str:
 
 def _marked(values: list[float | None], less: bool) -> set[int]:
     """Where the best of a column stands; nowhere if there is nothing to compare."""
-    told = [value for value in values if value is not None]
-    if len(told) < 2 or min(told) == max(told):
+    present = [value for value in values if value is not None]
+    if len(present) < 2 or min(present) == max(present):
         return set()
-    best = min(told) if less else max(told)
+    best = min(present) if less else max(present)
     return {index for index, value in enumerate(values) if value == best}
 
 
 def _columns(found: list[Run]) -> list[tuple[str, list[float | None], bool, Any]]:
-    """(heading key or metric, a value per run, whether less is better, how it is shown)."""
+    """(heading key or metric, a value per run, whether less is better, how it is written)."""
     metrics = list(dict.fromkeys(name for run in found for name in run_facts.outcome(run)))
     columns: list[tuple[str, list[float | None], bool, Any]] = []
     for name in metrics:
         columns.append((name, [run_facts.outcome(run).get(name) for run in found], name.endswith(LESS_IS_BETTER), number))
-    for key, field, shown in (("chart.trainable", "trainable", lambda v: weights(int(v))), ("fact.share", "percent", percent),
+    for key, field, format in (("chart.trainable", "trainable", lambda v: weights(int(v))), ("fact.share", "percent", percent),
                               ("fact.peak", "peak_bytes", memory), ("fact.time", "seconds", duration)):  # fmt: skip
-        columns.append((key, [_plain(run.result.get(field)) for run in found], True, shown))
+        columns.append((key, [_number(run.result.get(field)) for run in found], True, format))
     used = [run.result.get("energy") if isinstance(run.result.get("energy"), dict) else {} for run in found]
     estimated = any(one.get("modelled", True) for one in used if one.get("joules"))
-    columns.append(("fact.energy.estimated" if estimated else "fact.energy", [_plain(one.get("joules")) for one in used], True, energy))
+    columns.append(("fact.energy.estimated" if estimated else "fact.energy", [_number(one.get("joules")) for one in used], True, energy))
     return [column for column in columns if any(value is not None for value in column[1])]
 
 
-def _plain(value: Any) -> float | None:
+def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
@@ -63,7 +63,7 @@ def results(found: list[Run], language: str) -> str:
     marks = [_marked(values, less) for _, values, less, _ in columns]
     rows = []
     for index, run in enumerate(found):
-        cells = "".join(_cell(values[index], shown, index in mark, language) for (_, values, _, shown), mark in zip(columns, marks, strict=True))
+        cells = "".join(_cell(values[index], format, index in mark, language) for (_, values, _, format), mark in zip(columns, marks, strict=True))
         rows.append(f"<tr><th scope='row'>{_name(run)}</th><td>{state_badge(run.state, language)}</td>{cells}</tr>")
     return (f'<h3>{esc(say(language, "compare.results"))}</h3><div class="lab-scroll"><table class="lab-table lab-results"><thead><tr><th scope="col">'
             f'{_sorter(say(language, "compare.run"), 0)}</th><th scope="col">{_sorter(say(language, "compare.state"), 1)}</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>')  # fmt: skip
@@ -77,11 +77,11 @@ def _heading(key: str, language: str) -> str:
     return say(language, key) if key in TABLE else metric_name(language, key)
 
 
-def _cell(value: float | None, shown: Any, best: bool, language: str) -> str:
+def _cell(value: float | None, format: Any, best: bool, language: str) -> str:
     if value is None:
         return f"<td class='right'>{numbers.UNKNOWN}</td>"
     star = f' <span class="star" title="{esc(say(language, "compare.best"))}">★</span>' if best else ""
-    return f"<td class='right{' best' if best else ''}' data-value='{value!r}'>{shown(value)}{star}</td>"
+    return f"<td class='right{' best' if best else ''}' data-value='{value!r}'>{format(value)}{star}</td>"
 
 
 def settings(found: list[Run], language: str, everything: bool = False) -> str:
@@ -91,7 +91,7 @@ def settings(found: list[Run], language: str, everything: bool = False) -> str:
     if len(found) < 2 or not rows:
         return title + unlike(found, language) + f'<p class="lab-muted">{esc(say(language, "compare.same"))}</p>'
     heads = "".join(f"<th scope='col'>{_name(run)}</th>" for run in found)
-    body = "".join(f"<tr><th scope='row'><code>{esc(path)}</code></th>" + "".join(f"<td>{esc(_told(value))}</td>" for value in values) + "</tr>" for path, values in rows)
+    body = "".join(f"<tr><th scope='row'><code>{esc(path)}</code></th>" + "".join(f"<td>{esc(_setting(value))}</td>" for value in values) + "</tr>" for path, values in rows)
     return f'{title}{unlike(found, language)}<div class="lab-scroll"><table class="lab-table lab-differences"><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -105,7 +105,7 @@ def unlike(found: list[Run], language: str) -> str:
     return f'<p class="lab-said wrong" role="note">{esc(say(language, "compare.unlike", parts=joined))}</p>'
 
 
-def _told(value: Any) -> str:
+def _setting(value: Any) -> str:
     if value is None:
         return numbers.UNKNOWN
     return ", ".join(map(str, value)) if isinstance(value, list) else numbers.number(value) if isinstance(value, float) else str(value)

@@ -38,7 +38,7 @@ def take(paths: object) -> str:
 
 def bring(asked: Any) -> dict[str, Any]:
     """Rows of {"hub", "config", "revision", "splits", "rows"} as if they had been uploaded: {"upload": token, "notes": [sentence]} or {"errors": ...}."""
-    asked, language = _plain(asked)
+    asked, language = _request(asked)
     try:
         splits = dict(_named(line) for line in str(asked.get("splits") or "").replace(",", "\n").splitlines() if line.strip())
         rows = str(asked.get("rows") or HUB_ROWS).strip()
@@ -69,7 +69,7 @@ def look(asked: Any) -> dict[str, Any]:
 
     Returns {"form": what the fields show, None where the file cannot be read, "html": the preview, "errors": [[field, sentence]]}.
     """
-    asked, language = _plain(asked)
+    asked, language = _request(asked)
     try:
         return _looked(asked, language)
     except OSError:  # an import took it away, or somebody deleted it, while it was read
@@ -107,7 +107,7 @@ def none_read(sentence: str) -> dict[str, Any]:
 
 def keep(asked: Any) -> dict[str, Any]:
     """Import what `look` showed: {"kept": name, "html": a sentence with a link} or {"errors": [[field, sentence]]}."""
-    asked, language = _plain(asked)
+    asked, language = _request(asked)
     try:
         path = _source(asked)
         spec = outside.commit(path, str(asked.get("name") or ""), **_choices(asked))
@@ -119,7 +119,7 @@ def keep(asked: Any) -> dict[str, Any]:
 
 def remove(asked: Any) -> dict[str, Any]:
     """Delete an imported task: {"removed": name} or {"errors": [[field, sentence]]}."""
-    asked, language = _plain(asked)
+    asked, language = _request(asked)
     try:
         verbs.remove_task(str(asked.get("name") or ""))
     except Refusal as problem:
@@ -129,7 +129,7 @@ def remove(asked: Any) -> dict[str, Any]:
 
 def listing(asked: Any) -> dict[str, Any]:
     """{"own": the imported tasks, newest last, "html": a table of those that come with the lab}."""
-    _, language = _plain(asked)
+    _, language = _request(asked)
     own = []
     for name in importing.names():
         try:
@@ -145,7 +145,7 @@ def choices(language: str) -> dict[str, Any]:
             "measures": [*([name, name] for name in models()), ["", say(language, "data.words")]]}  # fmt: skip
 
 
-def _plain(asked: Any) -> tuple[dict[str, Any], str]:
+def _request(asked: Any) -> tuple[dict[str, Any], str]:
     asked = dict(asked) if isinstance(asked, Mapping) else {}
     return asked, language_asked(asked)
 

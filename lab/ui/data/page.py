@@ -36,7 +36,7 @@ def build(demo: gr.Blocks) -> None:
 def take(paths: list[str] | None, request: gr.Request) -> list[Any]:
     """Take the uploads out of gradio's folder, so that the drop area is free for the next one."""
     try:
-        told: dict[str, Any] = {"upload": own_data.take(paths or [])}
+        outcome: dict[str, Any] = {"upload": own_data.take(paths or [])}
     except Refusal as problem:
-        told = {"wrong": refused(language_of(request), problem)}
-    return [None, {**told, "again": time.time()}]
+        outcome = {"wrong": refused(language_of(request), problem)}
+    return [None, {**outcome, "again": time.time()}]

@@ -19,15 +19,15 @@ WIDE, TALL, FLOOR = 560, 120, 22  # of the histogram, and the height of its axis
 
 def preview(found: Preview, language: str) -> str:
     """Size, splits, lengths, balance, and examples as a model would get them."""
-    said = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
+    word = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
     notes = "".join(f"<li>{esc(refused(language, note))}</li>" for note in found.notes)
     notes = f'<ul class="lab-notes">{notes}</ul>' if notes else ""
-    parts = [f'<h3>{said("data.preview")}</h3>{_facts(found, language)}{notes}', f'<h4>{said("data.lengths")}</h4>{_lengths(found, language)}']
+    parts = [f'<h3>{word("data.preview")}</h3>{_facts(found, language)}{notes}', f'<h4>{word("data.lengths")}</h4>{_lengths(found, language)}']
     if found.balance:
-        parts.append(f'<h4>{said("data.balance")}</h4>{_balance(found, language)}')
+        parts.append(f'<h4>{word("data.balance")}</h4>{_balance(found, language)}')
     about = "" if found.spec.family in WITHOUT_WORDS else "data.decoder.help.all" if found.format and found.spec.loss_on == "all" else "data.decoder.help"
     examples = "".join(_example(example, about, language) for example in found.examples)
-    return "".join(parts) + f'<h4>{said("data.examples")}</h4><div class="lab-examples">{examples}</div>'
+    return "".join(parts) + f'<h4>{word("data.examples")}</h4><div class="lab-examples">{examples}</div>'
 
 
 def _facts(found: Preview, language: str) -> str:
@@ -96,13 +96,13 @@ def _example(example: dict[str, Any], about: str, language: str) -> str:
         if role in ("cut", "lost", "reads"):
             continue
         rest = f'<s title="{esc(say(language, "data.lost"))}">{esc(_short(lost[role], LOST))}</s>' if role in lost else ""
-        rows.append(f'<tr><th scope="row">{esc(say(language, f"role.{role}"))}</th><td>{esc(_short(_plain(value), LETTERS))}{rest}</td></tr>')
+        rows.append(f'<tr><th scope="row">{esc(say(language, f"role.{role}"))}</th><td>{esc(_short(_cell(value), LETTERS))}{rest}</td></tr>')
     prompt = f'<code>{esc(_short(reads["prompt"], LETTERS))}<b>{esc(_short(reads["answer"], LETTERS))}</b></code>'
     decoder = f'<details><summary>{esc(say(language, "data.decoder"))}</summary><p class="lab-muted">{esc(say(language, about))}</p>{prompt}</details>' if about else ""
     return f'<article class="lab-example"><table class="lab-table"><tbody>{"".join(rows)}</tbody></table>{decoder}</article>'
 
 
-def _plain(value: Any) -> str:
+def _cell(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):  # a conversation
         return "\n".join(f"{turn.get('role')}: {turn.get('content')}" for turn in value)
     return " · ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -114,8 +114,8 @@ def _short(text: str, letters: int) -> str:
 
 def kept(spec: TaskSpec, language: str) -> str:
     """What was imported, with the way to the bench."""
-    said = say(language, "data.kept", name=spec.name, rows=f"{spec.rows.get('train', 0):,}")
-    return f'<p class="lab-said" role="status">{esc(said)} <a href="./?task={esc(spec.name)}">{esc(say(language, "data.bench"))}</a></p>'
+    sentence = say(language, "data.kept", name=spec.name, rows=f"{spec.rows.get('train', 0):,}")
+    return f'<p class="lab-said" role="status">{esc(sentence)} <a href="./?task={esc(spec.name)}">{esc(say(language, "data.bench"))}</a></p>'
 
 
 def row(spec: TaskSpec, language: str) -> dict[str, Any]:
@@ -126,13 +126,13 @@ def row(spec: TaskSpec, language: str) -> dict[str, Any]:
 
 def presets(specs: Sequence[TaskSpec], language: str) -> str:
     """The tasks that come with the lab: those that are here first, then those of the hub."""
-    said = lambda key: esc(say(language, key))  # noqa: E731
-    heads = "".join(f"<th>{said(key)}</th>" for key in ("data.task", "data.family", "bench.metric", "data.counted", "data.licence"))
+    word = lambda key: esc(say(language, key))  # noqa: E731
+    heads = "".join(f"<th>{word(key)}</th>" for key in ("data.task", "data.family", "bench.metric", "data.counted", "data.licence"))
     groups = (("data.here", [spec for spec in specs if not spec.source.hub]), ("data.hub", [spec for spec in specs if spec.source.hub]))
     parts = []
     for key, members in groups:
         rows = "".join(_preset(spec, language) for spec in sorted(members, key=lambda spec: (spec.family, spec.title)))
-        parts.append(f'<h4>{said(key)}</h4><p class="lab-muted">{said(key + ".help")}</p><div class="lab-scroll"><table class="lab-table lab-tasks"><thead><tr>{heads}</tr></thead>'
+        parts.append(f'<h4>{word(key)}</h4><p class="lab-muted">{word(key + ".help")}</p><div class="lab-scroll"><table class="lab-table lab-tasks"><thead><tr>{heads}</tr></thead>'
                      f"<tbody>{rows}</tbody></table></div>")  # fmt: skip
     return "".join(parts)
 

@@ -115,8 +115,8 @@ class Packer:
             done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=SECONDS, stdin=subprocess.DEVNULL, env=environment)
             if done.returncode == 0:
                 return out
-            said = [line for line in done.stderr.strip().splitlines() if line.strip()]
-            problem = Refusal((said or ["The export failed without a word."])[-1][:500], "format")
+            lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+            problem = Refusal((lines or ["The export failed without a word."])[-1][:500], "format")
         except subprocess.TimeoutExpired:
             problem = Refusal("The export took too long and was ended.", "format")
         shutil.rmtree(out.parent, ignore_errors=True)

@@ -14,7 +14,7 @@ from lab.runs import Run, default
 from lab.ui.export import packer
 from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.gradio_private import payload
-from lab.ui.shell.poll import Answer, Seen, watched
+from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import TABLE, language_of, metric_name, say
 
@@ -38,13 +38,13 @@ def build(demo: gr.Blocks) -> None:
 
 
 @watched("export")
-def look(chosen: dict[str, Any], seen: Seen, language: str) -> Answer:
+def look(chosen: dict[str, Any], seen: Seen, language: str) -> Update:
     """What has changed of the list; the form only where another run is chosen or it has got another adapter."""
     order, _, known = seen.mark.partition("/")
-    told, printed = run_list.news(seen.before, order)
+    rows, printed = run_list.news(seen.before, order)
     asked = chosen.get("run")
     run = run_facts.chosen(asked) if isinstance(asked, str) and asked else _newest()
-    parts = {"rows": {**told, "selected": run.id if run else ""}}
+    parts = {"rows": {**rows, "selected": run.id if run else ""}}
     mark = f"{run.id}:{run.state}:{run.name}:{','.join(run_facts.adapters(run))}" if run else ""
     form = {} if known and known == mark and not seen.chose else {"form": options(run, language)}
     return {**parts, **form}, f"{printed}/{mark}"
@@ -76,11 +76,11 @@ def options(run: Run | None, language: str) -> dict[str, Any] | None:
 def make(event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
     """Write the export and show its files; the download stands beside them."""
     asked = payload(event)
-    told = {name: str(asked.get(name, "")) for name in ("run", "format", "adapter")}
-    yield [{**told, "state": "making"}, gr.DownloadButton(visible=False)]
+    choice = {name: str(asked.get(name, "")) for name in ("run", "format", "adapter")}
+    yield [{**choice, "state": "making"}, gr.DownloadButton(visible=False)]
     try:
-        packed = packer.PACKER.make(told["run"], told["format"], told["adapter"] or "best")
+        packed = packer.PACKER.make(choice["run"], choice["format"], choice["adapter"] or "best")
         files = packed.files()
-        yield [{**told, "state": "made", "files": files, "size": numbers.memory(sum(file["bytes"] for file in files))}, gr.DownloadButton(value=str(packed.zip()), visible=True)]
+        yield [{**choice, "state": "made", "files": files, "size": numbers.memory(sum(file["bytes"] for file in files))}, gr.DownloadButton(value=str(packed.zip()), visible=True)]
     except Refusal as problem:
-        yield [{**told, "state": "wrong", "sentence": refused(language_of(request), problem)}, gr.DownloadButton(visible=False)]
+        yield [{**choice, "state": "wrong", "sentence": refused(language_of(request), problem)}, gr.DownloadButton(visible=False)]

@@ -98,9 +98,9 @@ def _published(name: str, language: str) -> str:
         return ""
     rows = []
     for (cite, table, setting, percent), group in groupby(found, key=lambda point: (point.cite, point.table, point.setting, point.percent)):
-        told = " · ".join(f"{esc(point.task)} {esc(point.metric)} {point.value:g}" for point in group if point.value is not None) or numbers.UNKNOWN
+        results = " · ".join(f"{esc(point.task)} {esc(point.metric)} {point.value:g}" for point in group if point.value is not None) or numbers.UNKNOWN
         share = numbers.percent(percent) if percent is not None else numbers.UNKNOWN
-        rows.append(f"<tr><td>{esc(cite)}, {esc(say(language, 'library.table', n=table) if table.isdigit() else table)}</td><td>{esc(setting)}</td><td class='right'>{esc(share)}</td><td>{told}</td></tr>")
+        rows.append(f"<tr><td>{esc(cite)}, {esc(say(language, 'library.table', n=table) if table.isdigit() else table)}</td><td>{esc(setting)}</td><td class='right'>{esc(share)}</td><td>{results}</td></tr>")
     heads = "".join(f"<th>{esc(say(language, key))}</th>" for key in ("library.source", "library.setting", "library.share", "library.values"))
     return (f'<details class="lab-published"><summary>{esc(say(language, "library.published", n=len(rows)))}</summary><div class="lab-scroll">'
             f'<table class="lab-table"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div></details>')  # fmt: skip
@@ -122,8 +122,8 @@ def _far(language: str) -> str:
     for name, method in methods().items():
         near = _closest(name) if name not in joined and method.deltas else None
         if near:
-            told = "; ".join(f"{_dimension(step.dimension, language)} {step.before or '–'} → {step.after or '–'}" for step in near.steps)
-            rows.append(f'<tr><td><a href="#method-{esc(name)}">{esc(method.name)}</a></td><td><a href="#method-{esc(near.preset)}">{esc(near.name)}</a></td><td>{esc(told)}</td></tr>')
+            steps = "; ".join(f"{_dimension(step.dimension, language)} {step.before or '–'} → {step.after or '–'}" for step in near.steps)
+            rows.append(f'<tr><td><a href="#method-{esc(name)}">{esc(method.name)}</a></td><td><a href="#method-{esc(near.preset)}">{esc(near.name)}</a></td><td>{esc(steps)}</td></tr>')
     heads = "".join(f"<th>{esc(say(language, key))}</th>" for key in ("table.method", "library.nearest", "library.steps"))
     return (f'<details><summary>{esc(say(language, "library.far"))}</summary><div class="lab-scroll"><table class="lab-table"><thead><tr>{heads}</tr></thead>'
             f'<tbody>{"".join(rows)}</tbody></table></div></details>')  # fmt: skip

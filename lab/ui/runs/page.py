@@ -15,7 +15,7 @@ from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.lanes import PLANS
 from lab.ui.shell.markup import esc
-from lab.ui.shell.poll import Answer, Seen, watched
+from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_of, say
 from lab.verbs import duplicate as duplicate_run
@@ -35,7 +35,7 @@ def build(demo: gr.Blocks) -> None:
             gr.HTML(html_template="", js_on_load="Lab.chosenList(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
             head = gr.HTML(html_template="", js_on_load="Lab.shown(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
-            said = gr.HTML(js_on_load="Lab.listen('choose', () => { props.value = ''; })", apply_default_css=False, elem_id="run-said")  # what was said of one run is not said of the next
+            notice = gr.HTML(js_on_load="Lab.listen('choose', () => { props.value = ''; })", apply_default_css=False, elem_id="run-said")  # what was said of one run is not said of the next
             gr.HTML(html_template="", js_on_load="Lab.chartGrid(element, ...Lab.fed('charts'), Lab.served(server))", server_functions=[curves.detail], apply_default_css=False, elem_id="run-charts")
             gr.HTML(html_template="", js_on_load="Lab.runMemory(element, ...Lab.fed('memory'), Lab.served(server))", server_functions=[PLANS(run_memory.predict, lambda words: {"wrong": words})], apply_default_css=False, elem_id="run-memory")
             with gr.Tabs(elem_id="run-tabs"):
@@ -52,18 +52,18 @@ def build(demo: gr.Blocks) -> None:
     leaving = gr.HTML(html_template="", js_on_load="Lab.leaveRun(element, props, watch)", elem_classes="lab-unseen")
     for act, verb in (("stop", stop), ("resume", resume), ("remove", remove), ("duplicate", duplicate),
                       ("next", to_front), ("sooner", sooner), ("later", later)):  # fmt: skip
-        getattr(head, act)(verb, None, [said, leaving], trigger_mode="once", **QUIET)
-    about.keep(keep, None, [said, leaving], trigger_mode="once", **QUIET)
+        getattr(head, act)(verb, None, [notice, leaving], trigger_mode="once", **QUIET)
+    about.keep(keep, None, [notice, leaving], trigger_mode="once", **QUIET)
 
 
 @watched("runs")
-def look(chosen: dict[str, Any], seen: Seen, language: str) -> Answer:
+def look(chosen: dict[str, Any], seen: Seen, language: str) -> Update:
     """What has changed of the list and of the chosen run. The mark: "print of the order/run:version:step of the newest reading"."""
     order, _, known = seen.mark.partition("/")
-    told, printed = run_list.news(seen.before, order)
+    rows, printed = run_list.news(seen.before, order)
     asked = chosen.get("run") if isinstance(chosen.get("run"), str) else ""
     run = run_facts.chosen(asked)
-    parts = {"rows": {**told, "selected": run.id if run else ""}}
+    parts = {"rows": {**rows, "selected": run.id if run else ""}}
     if run is None:
         head = views.head(None, asked, None, {}, language)
         return {**parts, "head": head, **dict.fromkeys(("charts", "memory", "maps", "about")), **dict.fromkeys(("spec", "log", "predictions"), "")}, f"{printed}/"
@@ -138,10 +138,10 @@ def _shift(run: str, by: int) -> None:
 
 def keep(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
     """Write name, tags and notes; nothing is written where one of them is wrong."""
-    told = payload(event)
+    form = payload(event)
 
     def verb(run: str) -> None:
-        name, tags, notes = check_name(told.get("name")), check_tags(told.get("tags")), check_notes(told.get("notes"))
+        name, tags, notes = check_name(form.get("name")), check_tags(form.get("tags")), check_notes(form.get("notes"))
         if not name:
             raise Refusal(say(language_of(request), "about.name.empty"), "name")
         default().rename(run, name)
@@ -153,10 +153,10 @@ def keep(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]
 
 def _tried(verb: Any, key: str, event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
     """What the page says, and the word to its script that it look again at once."""
-    told = payload(event)
+    form = payload(event)
     again = {"after": time.time()}
     try:
-        verb(str(told.get("run", "")))
+        verb(str(form.get("run", "")))
     except Refusal as problem:
         return f'<p class="lab-said wrong" role="alert">{esc(refused(language_of(request), problem))}</p>', again
     return f'<p class="lab-said" role="status">{esc(say(language_of(request), key))}</p>', again

@@ -52,16 +52,16 @@ def predict(asked: Any) -> dict[str, Any]:
         run = default().store.get(str(asked.get("run", "")) if isinstance(asked, Mapping) else "")
         series = default().store.series(run.id, CURVES)
         device, measured = device_of(series), _measured(series)
-        found = {"worst": _told(planner.client().plan({"spec": run.spec, "device": device}))}
+        found = {"worst": _plan_of(planner.client().plan({"spec": run.spec, "device": device}))}
         if measured:
             shape = {"batch": measured[0]["rows"], "tokens": measured[0]["tokens"], "target_tokens": measured[0]["target_tokens"]}
-            found["batch"] = _told(planner.client().plan({"spec": run.spec, "device": device, **{name: value for name, value in shape.items() if value}}))
+            found["batch"] = _plan_of(planner.client().plan({"spec": run.spec, "device": device, **{name: value for name, value in shape.items() if value}}))
         return found
     except Refusal as problem:
         return {"wrong": refused(language_asked(asked), problem)}
 
 
-def _told(document: Mapping[str, Any]) -> dict[str, Any]:
+def _plan_of(document: Mapping[str, Any]) -> dict[str, Any]:
     setting = document["setting"]
     return {"parts": {name: document["categories"][name] for name in CATEGORIES}, "peak": document["peak_allocated_bytes"],
             "rows": setting["batch"], "tokens": setting["tokens"]}  # fmt: skip

@@ -57,12 +57,12 @@ def _progress(run: Run, eta: float | None, language: str) -> str:
     if run.state in ("queued", "succeeded") and not run.active:
         return f'<p class="lab-muted">{esc(say(language, "runs.waiting"))}</p>' if run.state == "queued" else ""
     share = 100 * (run.progress or 0.0)
-    told = say(language, "runs.step", step=f"{run.step:,}", total=f"{run.total_steps:,}" if run.total_steps else "–")
+    text = say(language, "runs.step", step=f"{run.step:,}", total=f"{run.total_steps:,}" if run.total_steps else "–")
     if run.state == "running":
         left = say(language, "runs.eta", time=numbers.duration(eta)) if eta is not None else say(language, "runs.eta.unknown")
-        told += " · " + left
-    bar = f'<div class="lab-progress {run.state}" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100" aria-label="{esc(told)}"><i style="width:{share:.2f}%"></i></div>'
-    return f'{bar}<p class="lab-muted" id="progress-words">{esc(told)}</p>'
+        text += " · " + left
+    bar = f'<div class="lab-progress {run.state}" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100" aria-label="{esc(text)}"><i style="width:{share:.2f}%"></i></div>'
+    return f'{bar}<p class="lab-muted" id="progress-words">{esc(text)}</p>'
 
 
 def _trouble(run: Run, language: str) -> str:

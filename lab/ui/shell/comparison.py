@@ -71,11 +71,11 @@ def traces(runs: list[Run], everything: dict[str, Series], name: str, kind: str,
         if not having:
             continue
         curves = [(axis(everything[run.id], along)(everything[run.id][name]), everything[run.id][name][1]) for run in having]
-        told = {"name": name, "kind": kind, "colour": colour(having[0]), "label": title(members) if grouped else having[0].name or having[0].id}
+        about = {"name": name, "kind": kind, "colour": colour(having[0]), "label": title(members) if grouped else having[0].name or having[0].id}
         if len(curves) == 1:
-            found.append({**told, "x": plain(np.asarray(curves[0][0])), "y": plain(curves[0][1])})
+            found.append({**about, "x": plain(np.asarray(curves[0][0])), "y": plain(curves[0][1])})
         else:
-            found.append({**told, **_mean(curves)})
+            found.append({**about, **_mean(curves)})
     return found
 
 

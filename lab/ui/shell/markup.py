@@ -14,10 +14,10 @@ def esc(text: Any) -> str:
     return html.escape(str(text), quote=True)
 
 
-def exact(shown: str, value: Any, css: str = "num") -> str:
+def exact(rounded: str, value: Any, css: str = "num") -> str:
     """A rounded number with its exact value on hover."""
     whole = f"{value:,}" if isinstance(value, int) else f"{value!r}"
-    return f'<span class="{css}" title="{esc(whole)}">{esc(shown)}</span>'
+    return f'<span class="{css}" title="{esc(whole)}">{esc(rounded)}</span>'
 
 
 def weights(value: int | None, css: str = "num") -> str:

@@ -34,8 +34,8 @@ STEADY = 0.5  # seconds
 LARGEST = 65_536  # bytes of a question
 KEPT = 64  # answers
 
-Answer = tuple[dict[str, Any], str]  # what changed by part of the page, and a mark of what is shown
-Look = Callable[[dict[str, Any], "Seen", str], Answer]
+Update = tuple[dict[str, Any], str]  # what changed by part of the page, and a mark of what is shown
+Look = Callable[[dict[str, Any], "Seen", str], Update]
 
 
 @dataclass(frozen=True)
@@ -165,14 +165,14 @@ async def _answer(request: Request) -> Response:
     except (ValueError, RecursionError):
         return Response("This is no JSON.", 400)
     try:
-        told = page.ready(asked)  # mostly there: no thread is woken for it
-        if told is None:
-            told = await run_in_threadpool(page.answer, asked)
+        answer = page.ready(asked)  # mostly there: no thread is woken for it
+        if answer is None:
+            answer = await run_in_threadpool(page.answer, asked)
     except SQLAlchemyError as problem:
         return Response(refused(asked["language"], Refusal(f"The store cannot be read just now ({reason_of(problem)}); the page asks again.")), 503)
     except StoreGone as problem:
         return Response(refused(asked["language"], problem), 503)
-    return Response(told, media_type="application/json") if told else Response(status_code=204)
+    return Response(answer, media_type="application/json") if answer else Response(status_code=204)
 
 
 # A route of its own: gradio's way to a function of the server takes three times as long, and every open page goes it once a second.

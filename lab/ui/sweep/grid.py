@@ -71,7 +71,7 @@ def choices(language: str) -> list[dict[str, Any]]:
     found = []
     for name in tables.names():
         table = tables.load(name)
-        rows = [{"label": row.label, "told": _told(published.of_row(table, row))} for row in table.rows]
+        rows = [{"label": row.label, "told": _published(published.of_row(table, row))} for row in table.rows]
         heads = " · ".join([say(language, "library.share"), *(f"{task} {metric_name(language, metric)}" for task, metric in published.main([point for row in table.rows for point in published.of_row(table, row)]))])
         bases = [f"{base.model} · {base.task}" for base in table.bases]
         title = table.title_zh if language == "zh" else table.title
@@ -79,7 +79,7 @@ def choices(language: str) -> list[dict[str, Any]]:
     return found
 
 
-def _told(points: list[published.Point]) -> str:
+def _published(points: list[published.Point]) -> str:
     share = next((numbers.percent(point.percent) for point in points if point.percent is not None), "")
     values = [" / ".join(f"{point.value:g}" for point in group) for group in published.main(points).values()]
     return " · ".join(filter(None, [share, *values]))
@@ -135,32 +135,32 @@ def forecast(asked: Any) -> dict[str, Any]:
 
 
 def _costs(specs: list[RunSpec], distinct: list, planned: list[tuple[RunSpec, int]], wrong: str, language: str) -> str:
-    said = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
+    word = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
     device = devices.memory()
-    parts = [f'<h3>{said("plan.title." + ("cuda" if device["kind"] == "cuda" else "cpu"))}</h3>']
+    parts = [f'<h3>{word("plan.title." + ("cuda" if device["kind"] == "cuda" else "cpu"))}</h3>']
     if planned:
         spec, peak = max(planned, key=lambda one: one[1])
         room = usable(device["total_bytes"], device["kind"])
         name = str(device["name"]) if device["kind"] == "cuda" else say(language, "plan.main")
-        fits = f'<p class="lab-fine">{said("sweep.fits", device=name)}</p>' if peak <= room else f'<p class="lab-over">{said("plan.over", device=name, over=numbers.memory(peak - room))}</p>'
-        parts.append(f'<p class="lab-count" data-peak="{peak}">{memory(peak)} <span class="lab-muted">{said("plan.of", room=numbers.memory(room))}</span></p>'
-                     f'<p class="lab-muted">{said("sweep.largest", name=spec.name, n=len(planned), all=len(distinct))}</p>{fits}')  # fmt: skip
+        fits = f'<p class="lab-fine">{word("sweep.fits", device=name)}</p>' if peak <= room else f'<p class="lab-over">{word("plan.over", device=name, over=numbers.memory(peak - room))}</p>'
+        parts.append(f'<p class="lab-count" data-peak="{peak}">{memory(peak)} <span class="lab-muted">{word("plan.of", room=numbers.memory(room))}</span></p>'
+                     f'<p class="lab-muted">{word("sweep.largest", name=spec.name, n=len(planned), all=len(distinct))}</p>{fits}')  # fmt: skip
     if wrong:
         parts.append(f'<p class="lab-muted">{esc(wrong)}</p>')
-    return "".join([*parts, f'<h3>{said("sweep.time")}</h3>', _time(specs, device, language)])
+    return "".join([*parts, f'<h3>{word("sweep.time")}</h3>', _time(specs, device, language)])
 
 
 def _time(specs: list[RunSpec], device: Mapping[str, Any], language: str) -> str:
     """What the runs take one after another by runs that are over, and how many of them have none to go by."""
-    past, found, told = default().store.list(["succeeded"], limit=PAST), {}, []
+    past, found, seconds = default().store.list(["succeeded"], limit=PAST), {}, []
     for spec in specs:
         document = spec.document()
         key = json.dumps([document["model"], document["task"], {**document["method"], "name": ""}, document["training"]], sort_keys=True, default=str)
         if key not in found and len(found) < MOST_TIMES:
             place = "cpu" if device["kind"] == "cpu" or spec.training.device == "cpu" else str(device["name"])
             found[key] = estimate(document, past, place, identity().host)
-        told.append(found.get(key))
-    known = [one.seconds for one in told if one is not None]
+        seconds.append(found.get(key))
+    known = [one.seconds for one in seconds if one is not None]
     if not known:
         return f'<p class="lab-muted" data-time="">{esc(say(language, "sweep.time.unknown"))}</p>'
     name = str(device["name"]) if device["kind"] == "cuda" else "CPU"

@@ -17,7 +17,7 @@ from lab.ui.shell.draft import start
 from lab.ui.shell.json_text import text
 from lab.ui.shell.lanes import PLANS
 from lab.ui.shell.markup import empty, esc
-from lab.ui.shell.poll import Answer, Seen, watched
+from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.sweep import grid, views
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import LANGUAGES, language_of, say
@@ -35,17 +35,17 @@ def build(demo: gr.Blocks) -> None:
             form = gr.HTML(html_template="", js_on_load="Lab.sweepForm(element, props, watch)", start=start(), paths=paths(),
                            tables={one: grid.choices(one) for one in LANGUAGES}, apply_default_css=False,
                            elem_classes="lab-card lab-form", elem_id="sweep-form")  # fmt: skip
-            told = gr.HTML(html_template="", js_on_load="Lab.show(element, props, watch)", apply_default_css=False, elem_classes="lab-card", elem_id="sweep-told")
+            verdict = gr.HTML(html_template="", js_on_load="Lab.show(element, props, watch)", apply_default_css=False, elem_classes="lab-card", elem_id="sweep-told")
             gr.HTML(html_template="", js_on_load="Lab.forecast(element, Lab.served(server))", server_functions=[PLANS(grid.forecast, planner.busy, planner.announce)], apply_default_css=False, elem_classes="lab-card lab-memory", elem_id="sweep-costs")
             launch = gr.Button(gr.I18n()("native.sweep"), variant="primary", elem_id="sweep-launch", interactive=False)
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            said = gr.HTML(apply_default_css=False, elem_id="sweep-said")
+            notice = gr.HTML(apply_default_css=False, elem_id="sweep-said")
             gr.HTML(html_template="", js_on_load="Lab.matrixTools(element, ...Lab.fed('view'))", apply_default_css=False, elem_classes="lab-tools", elem_id="sweep-view")
             gr.HTML(html_template="", js_on_load="Lab.shown(element, 'matrix'); Lab.beginTable(element)", apply_default_css=False, elem_classes="lab-card", elem_id="matrix")
     gr.HTML(html_template="", js_on_load="Lab.watching('sweep', Lab.chosenMatrix)", elem_classes="lab-unseen")
     started = gr.HTML(html_template="", js_on_load="watch('value', () => props.value && Lab.emit('matrix', props.value))", elem_classes="lab-unseen")
-    form.change(check, [form], [told, launch], trigger_mode="always_last", **QUIET)
-    launch.click(start_all, [form], [said, started], trigger_mode="once", **QUIET)
+    form.change(check, [form], [verdict, launch], trigger_mode="always_last", **QUIET)
+    launch.click(start_all, [form], [notice, started], trigger_mode="once", **QUIET)
 
 
 def paths() -> list[str]:
@@ -72,19 +72,19 @@ def start_all(asked: dict[str, Any] | None, request: gr.Request) -> list[Any]:
 
 
 @watched("sweep")
-def look(asked: dict[str, Any], seen: Seen, language: str) -> Answer:
+def look(asked: dict[str, Any], seen: Seen, language: str) -> Update:
     """The matrix of the chosen tag, where it is another one than before."""
     tags = views.tags()
     tag = asked.get("tag") if isinstance(asked.get("tag"), str) and asked.get("tag") else next(iter(tags), "")
     runs = default().store.list(tag=tag, limit=1000) if tag else []
-    axes, row, column, shown = [], "", "", empty(language, "sweep.empty") + _start(language)
+    axes, row, column, matrix = [], "", "", empty(language, "sweep.empty") + _start(language)
     if runs:
         axes = list(views.axes(runs)) or [""]
         row = asked.get("row") if asked.get("row") in axes else axes[0]
         others = [axis for axis in axes if axis != row]
         column = asked.get("column") if asked.get("column") in others else next((axis for axis in others if axis != "seed"), next(iter(others), ""))
-        shown = views.matrix(runs, row, column, language)
-    parts = {"view": {"tags": tags, "tag": tag, "axes": axes, "row": row, "column": column}, "matrix": shown}
+        matrix = views.matrix(runs, row, column, language)
+    parts = {"view": {"tags": tags, "tag": tag, "axes": axes, "row": row, "column": column}, "matrix": matrix}
     printed = f"{zlib.crc32(text(parts).encode()):x}"
     return {} if printed == seen.mark and not seen.chose else parts, printed
 

@@ -27,9 +27,9 @@ def before(asked: dict[str, Any], language: str) -> tuple[str, bool]:
     except Refusal as problem:
         return f'<p class="lab-said wrong" role="alert" data-field="{esc(problem.field)}">{esc(refused(language, problem))}</p>', False
     counts = [grid.weights(spec) for spec in found[:COUNTED]]
-    told = [count for count in counts if count is not None]
+    known = [count for count in counts if count is not None]
     steps = sum(spec.training.steps or 0 for spec in found)
-    span = " … ".join(dict.fromkeys(numbers.weights(value) for value in (min(told), max(told)))) if told else numbers.UNKNOWN
+    span = " … ".join(dict.fromkeys(numbers.weights(value) for value in (min(known), max(known)))) if known else numbers.UNKNOWN
     rows = "".join(f"<tr><td>{esc(spec.name)}</td><td class='right'>{esc(numbers.weights(count) if count is not None else numbers.UNKNOWN)}</td></tr>"
                    for spec, count in zip(found[:PREVIEW], counts, strict=False))  # fmt: skip
     more = f'<p class="lab-muted">{esc(say(language, "sweep.more", n=len(found) - PREVIEW))}</p>' if len(found) > PREVIEW else ""
@@ -54,14 +54,14 @@ def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
     heads, sides = _values(across), _values(down)
     cells: dict[tuple[str, str], list[Run]] = {}
     for run, x, y in zip(runs, across, down, strict=True):
-        cells.setdefault((_said(y), _said(x)), []).append(run)
+        cells.setdefault((_value(y), _value(x)), []).append(run)
     means = {place: statistics.fmean(values) for place, members in cells.items() if (values := _judged(members, metric))}
     low, high = min(means.values(), default=0.0), max(means.values(), default=1.0)
     best = (low if comparison.less(metric) else high) if len(means) > 1 and low != high else None
     papers = _published({side: [run for (row, _), members in cells.items() if row == side for run in members] for side in sides}) if rows == "method" else {}
     body = "".join(
         f"<tr><th scope='row'>{esc(side)}</th>{''.join(_cell(cells.get((side, head), []), means.get((side, head)), best, (low, high), metric, language) for head in heads)}"
-        f"{''.join(_said_by(papers[key].get(side, [])) for key in papers)}</tr>"
+        f"{''.join(_published_as(papers[key].get(side, [])) for key in papers)}</tr>"
         for side in sides
     )
     over = sum(run.over for run in runs)
@@ -83,7 +83,7 @@ def _published(members: dict[str, list[Run]]) -> dict[tuple[str, str, str], dict
     return found
 
 
-def _said_by(points: list[published.Point]) -> str:
+def _published_as(points: list[published.Point]) -> str:
     """A cell of published numbers, with their setting and what they trained on hover."""
     if not points:
         return '<td class="paper none"></td>'
@@ -102,11 +102,11 @@ def _axis(path: str, language: str) -> str:
 
 
 def _values(values: list[Any]) -> list[str]:
-    ordered = sorted(values, key=lambda v: (0, v, "") if isinstance(v, (int, float)) and not isinstance(v, bool) else (1, 0, _said(v)))
-    return list(dict.fromkeys(map(_said, ordered)))[:TWO_AT_MOST]
+    ordered = sorted(values, key=lambda v: (0, v, "") if isinstance(v, (int, float)) and not isinstance(v, bool) else (1, 0, _value(v)))
+    return list(dict.fromkeys(map(_value, ordered)))[:TWO_AT_MOST]
 
 
-def _said(value: Any) -> str:
+def _value(value: Any) -> str:
     return numbers.UNKNOWN if value is None else ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
 
 

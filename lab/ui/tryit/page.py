@@ -15,7 +15,7 @@ from lab.ui.shell import run_facts
 from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.json_text import text
 from lab.ui.shell.markup import empty
-from lab.ui.shell.poll import Answer, Seen, watched
+from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.tryit import views
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_of
@@ -50,7 +50,7 @@ def begin(request: gr.Request) -> str:
 
 
 @watched("tryit")
-def look(chosen: dict[str, Any], seen: Seen, language: str) -> Answer:
+def look(chosen: dict[str, Any], seen: Seen, language: str) -> Update:
     """The runs that can be tried, where they are others than before: one that trains has an adapter after its first evaluation."""
     rows = views.rows()
     printed = f"{zlib.crc32(text(rows).encode()):x}"
@@ -65,14 +65,14 @@ def ask(event: gr.EventData, request: gr.Request) -> Iterator[str]:
         yield empty(language, "try.empty")
         return
     cards = [views.card(run, None, "", language) for run in runs]
-    yield _shown(cards)
+    yield _cards(cards)
     for index, run in enumerate(runs):
         try:
             cards[index] = views.card(run, client().ask({"run": run.id, "text": asked.get("text"), "pair": asked.get("pair")}), "", language)
         except Refusal as problem:
             cards[index] = views.card(run, None, refused(language, problem), language)
-        yield _shown(cards)
+        yield _cards(cards)
 
 
-def _shown(cards: list[str]) -> str:
+def _cards(cards: list[str]) -> str:
     return f'<div class="lab-answers" role="status">{"".join(cards)}</div>'

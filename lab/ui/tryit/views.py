@@ -40,30 +40,30 @@ def _compares(task: str) -> bool:
         return False
 
 
-def card(run: Run, said: dict[str, Any] | None, problem: str, language: str) -> str:
-    """One run's answers: what it said, what is wrong, or that it is being asked."""
+def card(run: Run, answer: dict[str, Any] | None, problem: str, language: str) -> str:
+    """One run's answers: what it answer, what is wrong, or that it is being asked."""
     head = (f'<header><span class="lab-dot" style="background:{run_facts.colour(run)}"></span><h3><a href="runs?run={run.id}">{esc(run.name or run.id)}</a></h3></header>'
             f'<p class="lab-muted">{esc(run_facts.model_of(run))} · {esc(run_facts.task_of(run))} · {esc(run_facts.method_of(run))}</p>')  # fmt: skip
     if problem:
         body = f'<p class="lab-said wrong" role="alert">{esc(problem)}</p>'
-    elif said is None:
+    elif answer is None:
         body = f'<p class="lab-muted lab-asking">{esc(say(language, "try.asking"))}</p>'
     else:
-        body = _side("try.on", "on", said, language) + _side("try.off.text" if said["kind"] == "text" else "try.off", "off", said, language)
+        body = _side("try.on", "on", answer, language) + _side("try.off.text" if answer["kind"] == "text" else "try.off", "off", answer, language)
     return f'<article class="lab-card lab-tried" data-run="{run.id}">{head}{body}</article>'
 
 
-def _side(title: str, side: str, said: dict[str, Any], language: str) -> str:
-    return f'<section class="{side}"><h4>{esc(say(language, title))}</h4>{_answer(said["kind"], said[side], language)}</section>'
+def _side(title: str, side: str, answer: dict[str, Any], language: str) -> str:
+    return f'<section class="{side}"><h4>{esc(say(language, title))}</h4>{_answer(answer["kind"], answer[side], language)}</section>'
 
 
 def _answer(kind: str, value: Any, language: str) -> str:
     if kind in ("labels", "several"):
-        shown = max(SHOWN_LABELS, sum(share >= THRESHOLD for _, share in value)) if kind == "several" else SHOWN_LABELS
+        most = max(SHOWN_LABELS, sum(share >= THRESHOLD for _, share in value)) if kind == "several" else SHOWN_LABELS
         given = lambda share: "given" if kind == "several" and share >= THRESHOLD else ""  # noqa: E731
         bars = "".join(
             f'<tr class="{given(share)}"><th scope="row">{esc(name)}</th><td><span class="lab-share-bar"><i style="width:{100 * share:.1f}%"></i></span></td><td class="right num" title="{share!r}">{100 * share:.1f} %</td></tr>'
-            for name, share in value[:shown]
+            for name, share in value[:most]
         )
         note = f'<p class="lab-muted">{esc(say(language, "try.several"))}</p>' if kind == "several" else ""
         return f'<table class="lab-labels"><tbody>{bars}</tbody></table>{note}'

@@ -49,11 +49,11 @@ def metric_name(language: str, metric: str) -> str:
     """A metric as pages show it: `rougeL` is ROUGE-L, `final f1` that of the last evaluation."""
     name = metric.removeprefix("final ")
     if name.startswith("f1:"):
-        shown = say(language, "curve.f1.of", label=name[3:])
-        return shown if name == metric else say(language, "metric.final", metric=shown)
+        label = say(language, "curve.f1.of", label=name[3:])
+        return label if name == metric else say(language, "metric.final", metric=label)
     key = "chart.eval_loss" if name == "loss" else f"curve.eval_{name}"
-    shown = say(language, key) if key in TABLE else name.replace("_", " ")
-    return shown if name == metric else say(language, "metric.final", metric=shown)
+    label = say(language, key) if key in TABLE else name.replace("_", " ")
+    return label if name == metric else say(language, "metric.final", metric=label)
 
 
 def language_of(request: gr.Request | None) -> str:
