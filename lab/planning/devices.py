@@ -7,21 +7,26 @@ import shutil
 import subprocess
 from typing import Any
 
-SECONDS = 5
+SECONDS = 10
+
+
+def nvidia(*fields: str) -> list[list[str]]:
+    """The values of these fields of nvidia-smi for each NVIDIA device here; [] where there are none or the driver does not answer."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    try:
+        listed = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [[part.strip() for part in line.split(",")] for line in listed.splitlines()]
+    return [row for row in rows if len(row) == len(fields)]
 
 
 @functools.lru_cache(maxsize=1)
 def accelerators() -> tuple[dict[str, Any], ...]:
-    """[{"name", "total_bytes"}] of the NVIDIA devices here; empty where there are none or the driver does not answer."""
-    if shutil.which("nvidia-smi") is None:
-        return ()
-    command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    rows = [line.rsplit(",", 1) for line in listed.strip().splitlines() if "," in line]
-    return tuple({"name": name.strip(), "total_bytes": int(mib) * 1024**2} for name, mib in rows if mib.strip().isdigit())
+    """[{"name", "total_bytes"}] of the NVIDIA devices here."""
+    return tuple({"name": name, "total_bytes": int(mib) * 1024**2} for mib, name in nvidia("memory.total", "name") if mib.isdigit())
 
 
 def memory() -> dict[str, Any]:

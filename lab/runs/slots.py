@@ -2,29 +2,24 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from functools import lru_cache
 
 import psutil
 
 from lab.design.plain.refusal import Refusal
+from lab.planning.devices import nvidia
 
 
 @lru_cache(maxsize=1)
-def _probe() -> tuple[str, ...]:
-    try:
-        listed = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    return tuple(line.strip() for line in listed.splitlines() if line.strip().isdigit())
+def _indices() -> tuple[str, ...]:
+    return tuple(index for (index,) in nvidia("index") if index.isdigit())
 
 
 def devices() -> list[str]:
     """The accelerators that workers may use, as CUDA_VISIBLE_DEVICES names them; [] on a CPU."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is None:
-        return list(_probe())
+        return list(_indices())
     return [name.strip() for name in chosen.split(",") if name.strip() not in ("", "-1")]
 
 
@@ -49,13 +44,8 @@ def policy() -> str:
 def memory() -> tuple[int, int]:
     """(total, free) bytes for one run: of the accelerator with most free, else of main memory."""
     chosen = devices()
-    try:
-        listed = subprocess.run(["nvidia-smi", "--query-gpu=index,memory.total,memory.free", "--format=csv,noheader,nounits"], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=10, check=True).stdout if chosen else ""
-        rows = [[part.strip() for part in line.split(",")] for line in listed.splitlines()]
-        found = [(int(total) * 2**20, int(free) * 2**20) for index, total, free in rows if index in chosen]
-    except (OSError, subprocess.SubprocessError, ValueError):
-        found = []
+    rows = nvidia("index", "memory.total", "memory.free") if chosen else []
+    found = [(int(total) * 2**20, int(free) * 2**20) for index, total, free in rows if index in chosen and total.isdigit() and free.isdigit()]
     if found:
         return max(total for total, _ in found), max(free for _, free in found)
     now = psutil.virtual_memory()
