@@ -115,6 +115,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
         raise Refusal(place.words, "model")
     vocabulary.check(model, place.folder)
     require_training(spec.method, model, objective)
+    require_read(spec, objective)
     changes: dict[str, Any] = {}
     if model.source.folder and spec.model not in models():
         changes["model"] = portable(Path(model.source.folder))
@@ -137,6 +138,14 @@ def require_training(method: Method, model: ModelSpec, objective: str) -> None:
         raise no_head()
     if chosen in ("bias", "norm") and not method.deltas and not getattr(inventory_of(model), chosen):
         raise nothing_selected(chosen)
+
+
+def require_read(spec: RunSpec, objective: str) -> None:
+    """Raise Refusal for an option of the run that this task has no use for."""
+    if spec.training.head_lr is not None and objective not in HEADED:
+        raise Refusal("There is no new task head on this model, so a learning rate of its own would say nothing: leave it empty.", "training.head_lr")
+    if spec.training.label_smoothing and objective == "regression":
+        raise Refusal("A number has no labels to spread a share over: leave label smoothing at 0.", "training.label_smoothing")
 
 
 def resume(run_id: str) -> None:

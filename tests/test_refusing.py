@@ -11,6 +11,7 @@ from ui_support import ROOT
 
 from lab.design.catalogue import load_method, names
 from lab.design.options import fields
+from lab.design.rules import FORM_OPTIONS
 from lab.design.spec import Training
 from lab.runs import logs
 from lab.ui import turning
@@ -82,6 +83,12 @@ def test_translations_keep_what_varies(kind):
         assert HAN.search(shown), english
         lost = [place for place in range(places) if f"‹{place}›" not in shown]
         assert lost == UNSAID.get(english[:13], []), english
+
+
+@pytest.mark.parametrize("words", [*(words for _, words in FORM_OPTIONS.values() if " " in words), "all weights", "whole layers", "a sparse difference"])
+def test_words_that_rules_fill_in_are_translated(words):
+    for sentence in (f"Low rank has no use for {words}: leave x as it is.", f"A delta stands in for training {words}: take the deltas away, or select only bias or norm."):
+        assert words not in refused("zh", sentence)
 
 
 @pytest.mark.parametrize("sentence, chinese", [
