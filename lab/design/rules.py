@@ -27,18 +27,21 @@ FORM_OPTIONS = {  # option: (value that means 'not used', words)
 }  # fmt: skip
 
 
-def require(method: Method, anatomy: Anatomy | None = None) -> None:
+def require(method: Method, anatomy: Anatomy | None = None, trained: bool = False) -> None:
     """Raise the first problem, if there is one."""
-    for problem in problems(method, anatomy):
+    for problem in problems(method, anatomy, trained):
         raise problem
 
 
-def problems(method: Method, anatomy: Anatomy | None = None) -> list[Refusal]:
-    """Everything that is wrong with a method, on a model where one is given. Empty: it may run."""
+def problems(method: Method, anatomy: Anatomy | None = None, trained: bool = False) -> list[Refusal]:
+    """Everything that is wrong with a method, on a model where one is given. Empty: it may run.
+
+    What has been `trained` may say more than it does: earlier versions took options without effect, and their runs load still.
+    """
     found = list(_whole(method))
     found += _shared_gates(method, anatomy)
     for index, delta in enumerate(method.deltas):
-        for problem in (*_delta(delta), *(_on_model(delta, anatomy) if anatomy else ())):
+        for problem in (*_delta(delta, trained), *(_on_model(delta, anatomy) if anatomy else ())):
             found.append(Refusal(problem.sentence, f"deltas.{index}.{problem.field}"))
     if anatomy and method.select and method.select.what == "layers":
         layers = sum(stack.layers for stack in anatomy.stacks)
@@ -142,7 +145,7 @@ def _shared_gates(method: Method, anatomy: Anatomy | None) -> list[Refusal]:
     return []
 
 
-def _delta(delta: Delta) -> Iterator[Refusal]:
+def _delta(delta: Delta, trained: bool) -> Iterator[Refusal]:
     form = FORMS[delta.form]
     misfits = list(_form_fits(delta, form))
     yield from misfits
@@ -150,6 +153,7 @@ def _delta(delta: Delta) -> Iterator[Refusal]:
         return
     yield from _options_fit(delta, form)
     yield from _schedule_fits(delta)
+    yield from () if trained else _without_effect(delta)
     if delta.insertion == "parallel" and "embed" in delta.places and delta.form != "tokens":
         yield Refusal("The embeddings have no hidden input: choose insertion sequential at embed.", "insertion")
     if delta.x != "auto" and delta.insertion == "sequential" and delta.places != ["ffn.residual"]:
@@ -190,11 +194,6 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
     for option, (unused, words) in FORM_OPTIONS.items():
         if getattr(delta, option) != unused and option not in form.options:
             yield Refusal(f"{form.label.capitalize()} has no use for {words}: leave {option} as it is.", option)
-    if not form.has_rank and delta.rank != RANK:
-        yield Refusal(f"{form.label.capitalize()} has one number per dimension of h and no rank: leave rank at {RANK}.", "rank")
-    if delta.form in ("scale", "bias") and delta.composition != "learned-gate" and (delta.x != "auto" or delta.insertion == "parallel"):
-        field = "x" if delta.x != "auto" else "insertion"
-        yield Refusal(f"{form.label.capitalize()} is the same whatever it reads: leave the input at auto and the insertion at sequential.", field)
     if delta.composition != "scaled" and delta.scale != 1.0:
         yield Refusal(f"Only composition scaled has a scale s: choose it, or leave scale at 1 with {delta.composition}.", "scale")
     if delta.alpha is not None and delta.scale != 1.0:
@@ -229,9 +228,7 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal(f"{form.label.capitalize()} has no input to drop: leave dropout at 0.", "dropout")
     if delta.inner_dropout and delta.form == "slots" and delta.composition in ("gated", "learned-gate"):
         yield Refusal("Gated slots are weighed inside the attention, which has a dropout of its own there: leave inner_dropout at 0.", "inner_dropout")
-    if delta.through_dropout and set(delta.places) & {"attn.out", "ffn.out"} and all(source(delta, place) == "projection" for place in delta.places if place in ("attn.out", "ffn.out")):
-        yield Refusal("A change of the output projection meets the sublayer's dropout anyway, as the projection does: leave through_dropout off.", "through_dropout")
-    elif delta.through_dropout and not set(delta.places) & {"attn.out", "ffn.out"}:
+    if delta.through_dropout and not set(delta.places) & {"attn.out", "ffn.out"}:
         yield Refusal("Only a sublayer's output meets the sublayer's own dropout: choose attn.out or ffn.out, or leave through_dropout off.", "through_dropout")
     if delta.encoder != "none" and delta.form == "slots" and delta.encoder == "lstm":
         yield Refusal("Slots are reparameterised by an MLP: choose mlp or none.", "encoder")
@@ -291,31 +288,39 @@ def _schedule_fits(delta: Delta) -> Iterator[Refusal]:
         yield Refusal("AFLoRA freezes A and B and keeps the scaling vectors: choose form lowrank with vectors.", "schedule")
     if kind == "lamda" and not (lowrank and delta.core == "square"):
         yield Refusal("LaMDA freezes B and keeps the core S: choose form lowrank with core square.", "schedule")
-    if kind == "aflora" and delta.trainable is not None and not {"A", "B"} & set(delta.trainable):
-        yield Refusal("AFLoRA's schedule freezes A and B: one of them must be among the trained parts.", "trainable")
-    if kind == "lamda":
-        yield from _lamda_fits(delta)
+    needed = {"core"} if kind == "lamda" and delta.schedule.mode == "early" else {"B", "core"}
+    if kind == "lamda" and delta.trainable is not None and not needed <= set(delta.trainable):
+        yield Refusal("LaMDA's schedule freezes B and keeps the core: both must be among the trained parts.", "trainable")
     if delta.allocation:
         if not lowrank or not (delta.insertion == "parallel" and set(delta.places) <= set(PROJECTIONS) - {"ffn.out"}):
             yield Refusal("The energy score is of a projection's weight: choose form lowrank, parallel, at projections such as attn.q.", "allocation")
-        elif delta.allocation.rank_min == delta.allocation.rank_max:
-            yield Refusal(f"Between ranks of {delta.allocation.rank_min} and {delta.allocation.rank_max} there is nothing to share out: set rank_min and rank_max apart, or leave the allocation empty.", "allocation.rank_max")
         elif delta.allocation.rank_min > delta.rank or delta.allocation.rank_max < delta.rank:
             yield Refusal(f"Rank {delta.rank} is the mean: it must lie between rank_min and rank_max.", "allocation.rank_min")
         if kind == "adalora":
             yield Refusal("AdaLoRA shares out rank by itself: leave the allocation empty.", "allocation")
 
 
-def _lamda_fits(delta: Delta) -> Iterator[Refusal]:
-    """What LaMDA's schedule says of A, B and the core, against what the delta says of them."""
-    early, trained = delta.schedule.mode == "early", set(delta.trainable or ())
-    if delta.trainable is not None and ("core" not in trained or (not early and "B" not in trained)):
-        yield Refusal("LaMDA's schedule freezes B and keeps the core: both must be among the trained parts.", "trainable")
-    if trained & ({"A", "B"} if early else {"A"}):
-        frozen = "A and B" if early else "A"
-        yield Refusal(f"LaMDA's schedule freezes {frozen} from the start: leave them out of the trained parts.", "trainable")
-    if delta.schedule.mode != "gradual" and delta.schedule.fraction != LaMDAFreezing().fraction:
-        yield Refusal("Only gradual freezing takes a fraction of the run: choose it, or leave the fraction at 0.3.", "schedule.fraction")
+def _without_effect(delta: Delta) -> Iterator[Refusal]:
+    """Options that this delta, by itself, cannot do anything with."""
+    form, schedule, share, trained = FORMS[delta.form], delta.schedule, delta.allocation, set(delta.trainable or ())
+    if not form.has_rank and delta.rank != RANK:
+        yield Refusal(f"{form.label.capitalize()} has one number per dimension of h and no rank: leave rank at {RANK}.", "rank")
+    if delta.form in ("scale", "bias") and delta.composition != "learned-gate" and (delta.x != "auto" or delta.insertion == "parallel"):
+        field = "x" if delta.x != "auto" else "insertion"
+        yield Refusal(f"{form.label.capitalize()} is the same whatever it reads: leave the input at auto and the insertion at sequential.", field)
+    outputs = {"attn.out", "ffn.out"} & set(delta.places)
+    if delta.through_dropout and outputs and all(source(delta, place) == "projection" for place in outputs):
+        yield Refusal("A change of the output projection meets the sublayer's dropout anyway, as the projection does: leave through_dropout off.", "through_dropout")
+    if schedule and schedule.name == "aflora" and trained and not {"A", "B"} & trained:
+        yield Refusal("AFLoRA's schedule freezes A and B: one of them must be among the trained parts.", "trainable")
+    if schedule and schedule.name == "lamda":
+        frozen = "A and B" if schedule.mode == "early" else "A"
+        if trained & set(frozen.split(" and ")):
+            yield Refusal(f"LaMDA's schedule freezes {frozen} from the start: leave them out of the trained parts.", "trainable")
+        if schedule.mode != "gradual" and schedule.fraction != LaMDAFreezing().fraction:
+            yield Refusal("Only gradual freezing takes a fraction of the run: choose it, or leave the fraction at 0.3.", "schedule.fraction")
+    if share and share.rank_min == share.rank_max:
+        yield Refusal(f"Between ranks of {share.rank_min} and {share.rank_max} there is nothing to share out: set rank_min and rank_max apart, or leave the allocation empty.", "allocation.rank_max")
 
 
 def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
