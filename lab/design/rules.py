@@ -76,6 +76,9 @@ def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
 
 def _read_otherwise(delta: Delta, anatomy: Anatomy) -> Iterator[tuple[str, str]]:
     """Options that another has left without an object, or for which this model has none."""
+    missing = [name for name in delta.stacks or () if name not in [there for there, _ in anatomy.sublayers()]]
+    if missing:
+        yield "stacks", f"{anatomy.architecture.name} has no {' or '.join(missing)} stack, so nothing is there."
     if delta.encoder != "mlp" and delta.encoder_width != 512:
         yield "encoder_width", f"Only an mlp has a hidden width, so encoder_width {delta.encoder_width} changes nothing here."
     if delta.through_dropout and not anatomy.sublayer_dropout:
@@ -308,6 +311,8 @@ def _without_effect(delta: Delta) -> Iterator[Refusal]:
     if delta.form in ("scale", "bias") and delta.composition != "learned-gate" and (delta.x != "auto" or delta.insertion == "parallel"):
         field = "x" if delta.x != "auto" else "insertion"
         yield Refusal(f"{form.label.capitalize()} is the same whatever it reads: leave the input at auto and the insertion at sequential.", field)
+    if delta.places == ["embed"] and delta.layers != "all":
+        yield Refusal("The embeddings stand before all layers: leave layers at all.", "layers")
     outputs = {"attn.out", "ffn.out"} & set(delta.places)
     if delta.through_dropout and outputs and all(source(delta, place) == "projection" for place in outputs):
         yield Refusal("A change of the output projection meets the sublayer's dropout anyway, as the projection does: leave through_dropout off.", "through_dropout")
