@@ -101,7 +101,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     """
     from lab import origins
     from lab.models import locate, resolve, vocabulary
-    from lab.tasks import objective_of, sources, templates
+    from lab.tasks import objective_of, outside, sources
     from lab.tasks import resolve as resolve_task
 
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec) if isinstance(spec, Mapping) else spec)
@@ -124,8 +124,8 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     if task.source.file and not isinstance(spec.task, str):
         file = portable(Path(located(task.source.file)).expanduser().resolve())
         changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
-    if task.family == "instruction" and objective == "causal" and place.folder is not None and not task.source.hub:
-        templates.require_rows(task, place.folder, model.title or model.name)
+    if place.folder is not None and not task.source.hub and (task.source.file or model.source.folder or task.family == "instruction"):  # else both are the lab's own
+        outside.require_suited(task, place.folder, model.title or model.name, objective)
     now = origins.origins_of(spec)
     origins.require_same(spec, "this specification was frozen", now=now)
     return spec.model_copy(update={**changes, "origins": now})

@@ -243,6 +243,10 @@ def test_waits_grow_and_end():
     assert throttle.wait("2001:db9::1") == 0.0
     throttle.right("2001:db8::1")
     assert throttle.wait("2001:db8::1") == 0.0
+    for one, same in (("198.51.100.1:5000", "198.51.100.1:5001"), ("::ffff:198.51.100.2", "198.51.100.2"), ("[2001:dba::1]:80", "2001:dba::2")):
+        for _ in range(FREE):
+            throttle.tried(one)
+        assert throttle.wait(same) > 0 and throttle.wait("::ffff:198.51.100.9") == 0.0, "how a proxy writes an address makes no other caller of it"
     for number in range(1000):
         throttle.tried(f"10.0.{number // 250}.{number % 250}")
     assert throttle.wait("192.0.2.1") > 0, "many callers together wait too"

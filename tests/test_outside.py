@@ -14,6 +14,7 @@ import pytest
 
 from lab.child import Child, Exceeded
 from lab.design.refusal import Refusal
+from lab.design.task import TaskSpec
 from lab.models import resolve
 from lab.planning.client import PlanClient
 from lab.tasks import importing, outside
@@ -115,6 +116,22 @@ def test_bombs_are_one_sentence(name, make, lab_home, monkeypatch):
     good = lab_home / "good.csv"
     good.write_text("text,label\n" + "".join(f"row {n},{'ab'[n % 2]}\n" for n in range(40)), encoding="utf-8")
     assert own_data.look({"path": str(good)})["html"] and own_data.keep({"path": str(good), "name": "good"})["kept"] == "good"
+
+
+@pytest.mark.parametrize("greedy", ["rows", "template"])
+def test_a_launch_opens_nothing_of_strangers_in_the_app(greedy, lab_home, monkeypatch):
+    """Whether a model can read a task is found outside too: rows that unpack to gigabytes, a chat template that counts to ten thousand million."""
+    lab_home.mkdir()
+    for name, value in {"MEMORY": 400 * MIB, "TIMES": 0, "SECONDS": 5}.items():
+        monkeypatch.setattr(outside, name, value)
+    path, turns = lab_home / "rows.json.gz", [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    json_bomb(path) if greedy == "rows" else path.write_bytes(gzip.compress(json.dumps([{"messages": turns}] * 40).encode()))
+    loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}" if greedy == "template" else ""
+    (lab_home / "tokenizer_config.json").write_text(json.dumps({"chat_template": loops + "{{ messages[0].content }}"}))
+    task = TaskSpec(family="instruction", source={"file": str(path)}, columns={"messages": "messages"})
+    with pytest.raises(Refusal, match="Toy did not read the rows of this task within the limits|takes more than|unpacks to more") as refused:
+        outside.require_suited(task, lab_home, "Toy", "causal")
+    assert refused.value.field in ("model", "file", "task")
 
 
 def test_what_is_read_outside_is_what_is_read_inside(lab_home):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -21,11 +22,14 @@ from training_support import PLAIN, save_model, save_task, spec
 from lab.design.boundary import HOME, inside_package, located, portable
 from lab.design.refusal import Refusal
 from lab.export.folder import HIDDEN, new_folder
-from lab.export.source import adapter_folder, substitute
+from lab.export.source import adapter_folder, note_of, substitute
 from lab.runs import Home, Queue, Store, WorkerLink, files, logs, processes
 from lab.runs.launch import ROOT
 from lab.training import Record, artefacts, train, worker
 from lab.training.checkpoints import Checkpoints, Diverged, not_finite
+from lab.ui.pages import export
+from lab.ui.refusing import refused
+from lab.verbs import check
 
 
 def silent(line: str) -> None:
@@ -197,9 +201,13 @@ def test_best_weights_that_are_gone_fall_back_with_a_sentence(ended, bert, toy, 
     assert adapter_folder(run_id) == folder / "best" and substitute(run_id) == ""
     HARMS[harm][0](folder / "best")
     assert adapter_folder(run_id) == folder / "adapter" and "the last weights are taken instead" in substitute(run_id)
+    assert re.search("权重无法使用.*改用最后的权重", refused("zh", note_of(run_id)))
+    monkeypatch.setattr(export.packing.PACKER, "make", lambda *asked: SimpleNamespace(files=list, zip=lambda: folder))
+    shown = list(export.make(SimpleNamespace(_data={"run": run_id, "format": "lab", "adapter": "best"}), SimpleNamespace(headers={}, cookies={}, query_params={})))[-1][0]
+    assert shown["state"] == "made" and shown["note"] == note_of(run_id)
     shutil.rmtree(folder / "adapter")
     assert adapter_folder(run_id) == folder / "checkpoints" / "step-000012"
-    assert "the checkpoint of step 12 is taken" in substitute(run_id).replace("are taken", "is taken")
+    assert "the checkpoint of step 12 is taken" in substitute(run_id)
     import lab
 
     model, _ = lab.load(run_id)
@@ -321,12 +329,13 @@ def test_a_model_whose_tokenizer_does_not_know_the_texts_is_refused(bert, toy, t
     rows = ["text,label", *(" ".join(f"quux{n}" if draw.random() < share else draw.choice(PLAIN) for _ in range(12)) + f",{['neg', 'pos'][n % 2]}" for n in range(80))]
     (tmp_path / "rows.csv").write_text("\n".join(rows))
     given = spec(bert, {**toy, "source": {**toy["source"], "file": str(tmp_path / "rows.csv")}}, steps=2)
+    trained = lambda: train(given, Record(), tmp_path / "run", cache=tmp_path / "cache", say=silent)  # noqa: E731
     if fine:
-        assert train(given, Record(), tmp_path / "run", say=silent)["state"] == "succeeded"
+        assert check(given) and trained()["state"] == "succeeded"
         return
-    for _ in range(2):  # also from the cache of tokenised rows
+    for start in (lambda: check(given), trained, trained):  # before it is queued; by the worker; also from the cache of tokenised rows
         with pytest.raises(Refusal, match="does not know the texts of this task: [0-9]+ % of") as refused:
-            train(given, Record(), tmp_path / "run", cache=tmp_path / "cache", say=silent)
+            start()
         assert refused.value.field == "model"
 
 

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from lab.child import serve
-from lab.tasks import gathering, importing
+from lab.design.task import TaskSpec
+from lab.tasks import gathering, importing, suiting
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
@@ -21,6 +23,9 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     try:
         if verb == "outline":
             return {"outline": importing.outline(path, **choices)}
+        if verb == "suit":
+            suiting.require_suited(TaskSpec.model_validate(choices["task"]), Path(choices["folder"]), choices["called"], choices["objective"])
+            return {"suits": True}
         if verb == "bring":
             return {"brought": gathering.bring(path, **choices)}
         if verb == "commit":

@@ -13,6 +13,7 @@ from lab.tasks import resolve
 from lab.tasks.multi_label import THRESHOLD
 from lab.ui import reading, views_readings
 from lab.ui.markup import esc
+from lab.ui.refusing import refused
 from lab.ui.words import say
 
 LISTED = 200
@@ -49,6 +50,8 @@ def card(run: Run, said: dict[str, Any] | None, problem: str, language: str) -> 
         body = f'<p class="lab-muted lab-asking">{esc(say(language, "try.asking"))}</p>'
     else:
         body = _side("try.on", "on", said, language) + _side("try.off.text" if said["kind"] == "text" else "try.off", "off", said, language)
+        if note := said.get("note"):
+            body = f'<p class="lab-said" role="note">{esc(refused(language, note))}</p>{body}'
     return f'<article class="lab-card lab-tried" data-run="{run.id}">{head}{body}</article>'
 
 

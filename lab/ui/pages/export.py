@@ -10,6 +10,7 @@ import gradio as gr
 from lab.design import numbers
 from lab.design.refusal import Refusal
 from lab.export import FORMATS, formats
+from lab.export.source import note_of
 from lab.runs import Run, default
 from lab.ui import listing, packing, reading
 from lab.ui.refusing import refused
@@ -77,7 +78,7 @@ def make(event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
     yield [{**told, "state": "making"}, gr.DownloadButton(visible=False)]
     try:
         packed = packing.PACKER.make(told["run"], told["format"], told["adapter"] or "best")
-        files = packed.files()
-        yield [{**told, "state": "made", "files": files, "size": numbers.memory(sum(file["bytes"] for file in files))}, gr.DownloadButton(value=str(packed.zip()), visible=True)]
+        files, note = packed.files(), note_of(told["run"], told["adapter"] or "best") if FORMATS[told["format"]].weights else ""
+        yield [{**told, "state": "made", "note": refused(language_of(request), note), "files": files, "size": numbers.memory(sum(file["bytes"] for file in files))}, gr.DownloadButton(value=str(packed.zip()), visible=True)]
     except Refusal as problem:
         yield [{**told, "state": "wrong", "sentence": refused(language_of(request), problem)}, gr.DownloadButton(visible=False)]

@@ -57,7 +57,7 @@
       const tab = (one) => h("button", { type: "button", role: "tab", "aria-selected": String(one === file), "data-file": one.name, onclick: () => { shown = one.name; draw(); element.querySelector('[aria-selected="true"]').focus(); } },
         h("span", {}, one.name), h("small", { class: "num", title: one.bytes.toLocaleString("en") }, size(one.bytes)));
       const copy = h("button", { type: "button", class: "lab-button", onclick: () => Lab.copy(file.text, copy) }, say("copy"));
-      element.replaceChildren(h("div", { class: "lab-card lab-files" },
+      element.replaceChildren(value.note ? h("p", { class: "lab-said", role: "note" }, value.note) : "", h("div", { class: "lab-card lab-files" },
         h("div", {}, h("h3", {}, say("export.files")), h("p", { class: "lab-muted" }, say("export.total", { n: value.files.length, size: value.size })), h("div", { role: "tablist", "aria-orientation": "vertical", "aria-label": say("export.files") }, value.files.map(tab))),
         h("div", { role: "tabpanel", "aria-label": file.name }, h("div", { class: "lab-spec-bar" }, h("code", {}, file.name), h("span", { class: "lab-muted" }, file.cut ? say("export.cut") : ""), h("span", { class: "lab-gap" }), file.text === null ? "" : copy),
           file.text === null ? h("p", { class: "lab-muted" }, say("export.weights.file")) : h("pre", { class: "lab-code", tabindex: 0 }, file.text))));
