@@ -161,7 +161,7 @@ def test_other_sites_may_link_here_and_not_embed_or_read(lab):
     assert httpx.get(f"{address}/runs").headers["content-security-policy"] == "frame-ancestors 'self'"
 
 
-@pytest.mark.parametrize("path", ["proxy=https://x.hf.space/", "file=http://169.254.169.254/", "file=https://example.org/x", "file/http://example.org/x", "vibe-edit/", "deep_link?session_hash=x",
+@pytest.mark.parametrize("path", ["proxy=https://x.hf.space/", "file=http://169.254.169.254/", "file=https://example.org/x", "file/http://example.org/x", "vibe-edit/", "undo-vibe-edit/", "deep_link?session_hash=x",
                                   "run-history/buckets", "runs", "stream/x/y/1/playlist.m3u8", "custom_component/x/client/a/b", "dev/reload"])  # fmt: skip
 def test_doors_of_gradio_that_no_page_uses_are_shut(lab, path):
     assert httpx.get(f"{lab[0]}/gradio_api/{path}").status_code == 404

@@ -389,6 +389,13 @@ def test_odd_environments_get_a_sentence(lab_home, odd, json_flag):
     assert done.returncode == status and words in said and "Traceback" not in said and said.count("\n") <= 1, said
 
 
+def test_a_home_is_not_made_for_its_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "gone"))
+    with pytest.raises(Refusal, match="a user that is not here"):
+        Home("~/lab")
+    assert not (tmp_path / "gone").exists()
+
+
 def test_a_terminal_of_ascii_gets_every_letter_in_some_form(lab_home):
     Store(Home(lab_home).database_url).create({}, "ü 中文 · name")
     ascii_alone = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
