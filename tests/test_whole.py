@@ -389,6 +389,19 @@ def test_odd_environments_get_a_sentence(lab_home, odd, json_flag):
     assert done.returncode == status and words in said and "Traceback" not in said and said.count("\n") <= 1, said
 
 
+@pytest.mark.parametrize("name", ["a?b#c", "50%25 done", "me@host:x", "sqlite:///x", "a\nb", "-rf"])
+def test_a_home_of_any_name_holds_its_store(tmp_path, name):
+    home = Home(tmp_path / name)
+    run_id = Store(home.database_url).create({}, "mine")
+    assert (home.path / "lab.db").is_file() and Store(home.database_url).get(run_id).name == "mine" and os.listdir(tmp_path) == [name.split("/")[0]]
+
+
+def test_options_of_a_file_s_address_are_refused(tmp_path):
+    with pytest.raises(Refusal, match="takes no options"):
+        Store(f"sqlite:///{tmp_path}/lab.db?mode=ro")
+    assert not os.listdir(tmp_path)
+
+
 def test_a_home_is_not_made_for_its_user(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "gone"))
     with pytest.raises(Refusal, match="a user that is not here"):

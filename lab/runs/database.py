@@ -216,8 +216,9 @@ def _lab_row(connection: Connection) -> str | None:
 
 
 def _address(url: str) -> URL:
-    try:
-        address = make_url(url)
+    kind, named, path = url.partition(":///")
+    try:  # a file's path is taken as it is: its folders may have a ? in their names, which SQLAlchemy takes for the end of it
+        address = URL.create(kind, database=path) if named and kind.startswith("sqlite") else make_url(url)
     except (ArgumentError, ValueError):
         raise Refusal("LAB_DATABASE_URL must be like postgresql+psycopg://user@host/lab.", "LAB_DATABASE_URL") from None
     if address.drivername in ("postgres", "postgresql"):
@@ -228,6 +229,8 @@ def _address(url: str) -> URL:
         kind = ""
     if kind not in ("sqlite", "postgresql"):
         raise Refusal("LAB_DATABASE_URL must begin with sqlite:/// or postgresql+psycopg://.", "LAB_DATABASE_URL")
+    if kind == "sqlite" and "?" in os.path.basename(address.database or ""):
+        raise Refusal("The address of a SQLite file takes no options: leave out what follows the '?'.", "LAB_DATABASE_URL")
     if kind == "sqlite" and address.database in (None, "", ":memory:"):
         raise Refusal("The store needs a file: workers in other processes must be able to open it.", "LAB_DATABASE_URL")
     if kind == "sqlite" and not os.path.isabs(address.database):
