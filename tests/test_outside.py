@@ -18,6 +18,7 @@ from lab.design.task import TaskSpec
 from lab.models import resolve
 from lab.planning.client import PlanClient
 from lab.tasks import importing, outside
+from lab.tasks.tables import read_table
 from lab.ui import own_data
 from lab.ui.lanes import Lane
 
@@ -116,6 +117,17 @@ def test_bombs_are_one_sentence(name, make, lab_home, monkeypatch):
     good = lab_home / "good.csv"
     good.write_text("text,label\n" + "".join(f"row {n},{'ab'[n % 2]}\n" for n in range(40)), encoding="utf-8")
     assert own_data.look({"path": str(good)})["html"] and own_data.keep({"path": str(good), "name": "good"})["kept"] == "good"
+
+
+@pytest.mark.parametrize("name, text", [("a.csv", ",".join(f"c{n}" for n in range(30_000)) + "\n" + "x," * 29_999 + "x\n"),
+                                        ("a.json", json.dumps([{f"c{n}": 1 for n in range(30_000)}])),
+                                        ("a.jsonl", "".join(json.dumps({"text": "a", f"c{n}": 1}) + "\n" for n in range(5_000)))])  # fmt: skip
+def test_tables_of_too_many_columns_are_refused_at_once(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    began = time.process_time()
+    with pytest.raises(Refusal, match="columns; at most 2,000 are read"):
+        read_table(tmp_path / name)
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize("greedy", ["rows", "template"])
