@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -248,6 +249,16 @@ def test_an_export_appears_whole_and_an_interrupted_one_leaves_only_what_was_the
         out.mkdir()
         (out / "theirs").write_text("keep")
     assert [path.name for path in out.iterdir()] == ["theirs"] and sorted(path.name for path in out.parent.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("to", ["empty", "nowhere yet", "loop"])
+def test_an_export_goes_where_a_link_leads(tmp_path, to):
+    (tmp_path / "empty").mkdir()
+    link = tmp_path / "loop" if to == "loop" else tmp_path / "link"
+    link.symlink_to(tmp_path / to)
+    with pytest.raises(Refusal, match="cannot be written") if to == "loop" else contextlib.nullcontext(), new_folder(link) as part:
+        (part / "whole").write_text("1")
+    assert link.is_symlink() and (to == "loop" or os.listdir(tmp_path / to) == ["whole"])
 
 
 @pytest.mark.parametrize("there", ["new", "empty", "where one is"])
