@@ -39,7 +39,9 @@ T = TypeVar("T")
 WAIT = 60.0  # seconds that a start waits for a server, unless LAB_DATABASE_WAIT says otherwise
 OUT_OF_REACH = ("connection refused", "could not connect", "connection timeout", "timeout expired", "starting up", "shutting down",
                 "too many clients", "remaining connection slots", "server closed the connection", "connection is lost", "connection reset", "no route to host",
-                "network is unreachable", "temporary failure in name resolution", "is the server running", "in recovery mode",
+                "network is unreachable", "host is down", "timed out", "is the server running",
+                "failed to resolve host", "could not translate host name", "name or service not known", "temporary failure in name resolution",  # a container's name comes and goes with it
+                "in recovery mode",
                 "accepting connections", "broken pipe", "closed unexpectedly")  # fmt: skip
 FINAL = ("does not exist", "authentication failed", "no pg_hba", "permission denied", "not permitted")  # a server that answers, and says no
 
