@@ -113,7 +113,10 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     place = locate(model)
     if place.kind == "absent":
         raise Refusal(place.words, "model")
-    vocabulary.check(model, place.folder)
+    if place.folder is not None and (task.source.file or model.source.folder or task.family == "instruction"):
+        outside.require_suited(task, model, place.folder, objective)
+    else:  # both are the lab's own, or not here yet
+        vocabulary.check(model, place.folder)
     require_training(spec.method, model, objective)
     require_read(spec, objective)
     changes: dict[str, Any] = {}
@@ -124,8 +127,6 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     if task.source.file and not isinstance(spec.task, str):
         file = portable(Path(located(task.source.file)).expanduser().resolve())
         changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
-    if place.folder is not None and not task.source.hub and (task.source.file or model.source.folder or task.family == "instruction"):  # else both are the lab's own
-        outside.require_suited(task, place.folder, model.title or model.name, objective)
     now = origins.origins_of(spec)
     origins.require_same(spec, "this specification was frozen", now=now)
     return spec.model_copy(update={**changes, "origins": now})

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab.child import Child, Exceeded
+from lab.design.model import ModelSpec
 from lab.design.refusal import Refusal
 from lab.design.task import TaskSpec
 from lab.models import resolve
@@ -142,7 +143,7 @@ def test_a_launch_opens_nothing_of_strangers_in_the_app(greedy, lab_home, monkey
     (lab_home / "tokenizer_config.json").write_text(json.dumps({"chat_template": loops + "{{ messages[0].content }}"}))
     task = TaskSpec(family="instruction", source={"file": str(path)}, columns={"messages": "messages"})
     with pytest.raises(Refusal, match="Toy did not read the rows of this task within the limits|takes more than|unpacks to more") as refused:
-        outside.require_suited(task, lab_home, "Toy", "causal")
+        outside.require_suited(task, ModelSpec(name="toy", title="Toy", architecture="gpt2", kind="decoder", source={"folder": str(lab_home)}), lab_home, "causal")
     assert refused.value.field in ("model", "file", "task")
 
 

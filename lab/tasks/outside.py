@@ -16,6 +16,7 @@ from typing import Any
 
 from lab.child import GIB, Child, Exceeded, memory_limit
 from lab.design.boundary import located
+from lab.design.model import ModelSpec
 from lab.design.refusal import Refusal
 from lab.design.task import TaskSpec
 from lab.tasks import importing, sources
@@ -59,19 +60,20 @@ def bring(address: str, **choices: Any) -> tuple[str, list[str]]:
     return token, notes
 
 
-def require_suited(task: TaskSpec, folder: Path, called: str, objective: str) -> None:
+def require_suited(task: TaskSpec, model: ModelSpec, folder: Path, objective: str) -> None:
     """As suiting.require_suited. A task and a model that were found to suit are not looked at again until their files change."""
     stamps = tuple((name, *_stamp(folder / name)) for name in LOOKED_AT)
-    _suits(task.model_dump_json(), sources.fingerprint(task.source), str(folder), stamps, called, objective)
+    _suits(task.model_dump_json(), "" if task.source.hub else sources.fingerprint(task.source), model.model_dump_json(), str(folder), stamps, objective)
 
 
 @functools.lru_cache(maxsize=64)
-def _suits(task: str, _print: str, folder: str, _stamps: tuple, called: str, objective: str) -> None:
-    spec = TaskSpec.model_validate_json(task)
+def _suits(task: str, _print: str, model: str, folder: str, _stamps: tuple, objective: str) -> None:
+    spec, base = TaskSpec.model_validate_json(task), ModelSpec.model_validate_json(model)
     try:
-        _ask("suit", located(spec.source.file) if spec.source.file else os.path.join(folder, LOOKED_AT[0]), task=spec.model_dump(mode="json"), folder=folder, called=called, objective=objective)
+        _ask("suit", located(spec.source.file) if spec.source.file else os.path.join(folder, LOOKED_AT[0]), task=spec.model_dump(mode="json"), model=base.model_dump(mode="json"), folder=folder,
+             objective=objective)
     except Exceeded:
-        raise Refusal(f"{called} did not read the rows of this task within the limits on time and memory: its tokenizer or chat template, or the data, are too large.", "model") from None
+        raise Refusal(f"{base.title or base.name} did not read the rows of this task within the limits on time and memory: its tokenizer or chat template, or the data, are too large.", "model") from None
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.child import serve
+from lab.design.model import ModelSpec
 from lab.design.task import TaskSpec
 from lab.tasks import gathering, importing, suiting
 
@@ -24,7 +25,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         if verb == "outline":
             return {"outline": importing.outline(path, **choices)}
         if verb == "suit":
-            suiting.require_suited(TaskSpec.model_validate(choices["task"]), Path(choices["folder"]), choices["called"], choices["objective"])
+            suiting.require_suited(TaskSpec.model_validate(choices["task"]), ModelSpec.model_validate(choices["model"]), Path(choices["folder"]), choices["objective"])
             return {"suits": True}
         if verb == "bring":
             return {"brought": gathering.bring(path, **choices)}

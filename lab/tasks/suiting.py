@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lab.design.model import ModelSpec
 from lab.design.refusal import Refusal
 from lab.design.task import TaskSpec
 from lab.tasks import templates
@@ -17,8 +18,14 @@ from lab.tasks.measuring import tokens_of
 LOOKED, UNKNOWN = 200, 0.5  # rows, and the share of unknown tokens among theirs from which a model cannot read a task
 
 
-def require_suited(task: TaskSpec, folder: Path, name: str, objective: str) -> None:
-    """Raise Refusal where the chat template of the model in a folder refuses rows of a task, or its tokenizer does not know their words."""
+def require_suited(task: TaskSpec, model: ModelSpec, folder: Path, objective: str) -> None:
+    """Raise Refusal where the tokenizer in a model's folder has more tokens than the model, its chat template refuses rows of a task, or it does not know their words."""
+    from lab.models import vocabulary
+
+    vocabulary.check(model, folder)
+    if task.source.hub:
+        return
+    name = model.title or model.name
     if task.family == "instruction" and objective == "causal":
         templates.require_rows(task, folder, name)
     file = folder / "tokenizer.json"
