@@ -94,8 +94,9 @@ class Guard:
         if said.get(b"x-forwarded-proto") in (b"http", b"https"):
             scope["scheme"] = said[b"x-forwarded-proto"].decode()
             kept.append((b"x-forwarded-proto", said[b"x-forwarded-proto"]))  # gradio reads it itself
-        if said.get(b"x-forwarded-for"):
-            scope["client"] = (said[b"x-forwarded-for"].decode("latin-1"), 0)
+        through = [one.strip().decode("latin-1") for key, value in given if key == b"x-forwarded-for" for one in value.split(b",") if one.strip()]
+        if through:  # each proxy adds whom it was called by, so the last that is no proxy of ours is the caller
+            scope["client"] = (next((one for one in reversed(through) if not hosts.is_of(hosts.split(one)[0], self.proxies)), through[0]), 0)
         return {**scope, "headers": kept}
 
     def _inside(self, scope: Any) -> Any:
