@@ -420,6 +420,15 @@ def test_a_home_is_not_made_for_its_user(tmp_path, monkeypatch):
     assert not (tmp_path / "gone").exists()
 
 
+def test_a_folder_that_is_gone_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").mkdir()
+    os.chdir("gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(Refusal, match="started in is gone"):
+        Home("lab-home")
+
+
 def test_a_terminal_of_ascii_gets_every_letter_in_some_form(lab_home):
     Store(Home(lab_home).database_url).create({}, "ü 中文 · name")
     ascii_alone = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}

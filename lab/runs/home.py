@@ -66,6 +66,8 @@ class Home:
                 raise RuntimeError  # as that of `nobody` is
         except UnicodeEncodeError:
             raise Refusal(f"LAB_HOME must be a path in UTF-8, not {ascii(given)[:120]}: rename the folder, or choose another.", "LAB_HOME") from None
+        except FileNotFoundError:
+            raise Refusal("The folder that this was started in is gone: go to another one, or set LAB_HOME to a whole path.", "LAB_HOME") from None
         except RuntimeError:
             raise Refusal(f"LAB_HOME begins with the home of a user that is not here ({given[:80]}); write the whole path.", "LAB_HOME") from None
         try:
