@@ -203,7 +203,7 @@ def test_best_weights_that_are_gone_fall_back_with_a_sentence(ended, bert, toy, 
     HARMS[harm][0](folder / "best")
     assert adapter_folder(run_id) == folder / "adapter" and "the last weights are taken instead" in substitute(run_id)
     assert re.search("权重无法使用.*改用最后的权重", refused("zh", note_of(run_id)))
-    monkeypatch.setattr(export.packing.PACKER, "make", lambda *asked: SimpleNamespace(files=list, zip=lambda: folder))
+    monkeypatch.setattr(export.packing.PACKER, "make", lambda *asked: SimpleNamespace(files=list, zip=lambda: __file__))
     shown = list(export.make(SimpleNamespace(_data={"run": run_id, "format": "lab", "adapter": "best"}), SimpleNamespace(headers={}, cookies={}, query_params={})))[-1][0]
     assert shown["state"] == "made" and shown["note"] == note_of(run_id)
     shutil.rmtree(folder / "adapter")
