@@ -179,7 +179,11 @@ def model(folder: Path, **facts) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("facts, words", [({"num_hidden_layers": 1_000_000}, "1,000,000 for num_hidden_layers"), ({"encoder_layers": 1e9}, "at most 1,000 layers"), ({"junk": "x" * 3_000_000}, "2,048 KiB")])
+@pytest.mark.parametrize("facts, words", [({"num_hidden_layers": 1_000_000}, "1,000,000 for num_hidden_layers"), ({"encoder_layers": 1e9}, "at most 1,000 layers"),
+                                          ({"text_config": {"num_hidden_layers": 10**6}}, "at most 1,000 layers"), ({"num_labels": 10**9}, "num_labels, which must be a whole number of at most 100,000"),
+                                          ({"hidden_size": float("nan")}, "nan for hidden_size"), ({"num_attention_heads": float("inf")}, "inf for"), ({"vocab_size": "100"}, "100 for vocab_size"),
+                                          ({"vocab_size": -5}, "-5 for vocab_size"), ({"vocab_size": None}, "None for vocab_size"), ({"decoder": {"d_model": 1.5}}, "1.5 for d_model"),
+                                          ({"junk": "x" * 3_000_000}, "2,048 KiB")])
 def test_a_config_that_would_take_for_ever_is_refused_at_once(facts, words, tmp_path):
     began = time.process_time()
     with pytest.raises(Refusal, match=words):
