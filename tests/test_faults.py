@@ -198,7 +198,7 @@ def hunt(lab: Queue, documents: dict[str, dict], kills: int, steps: int) -> None
             ids.append(lab.launch(documents[name], name))
             killer.count[ids[-1]] = 0
         assert time.monotonic() - began < 3000, "this takes too long"
-        time.sleep(0.05)
+        time.sleep(0.15)  # the workers need the processor
     tally, runs = killer.tally, [lab.store.get(i) for i in ids]
     assert tally.seen, f"no time for a kill in {SECONDS:g} s"
     print(f"\n{tally.kills} workers killed ({', '.join(f'{n} {where}' for where, n in tally.moments.items())}) in {len(ids)} runs: {tally.resumed} resumed, "
