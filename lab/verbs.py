@@ -100,7 +100,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     """
     from lab import origins
     from lab.models import locate, resolve, vocabulary
-    from lab.tasks import objective_of, require_rows, sources
+    from lab.tasks import objective_of, outside, sources
     from lab.tasks import resolve as resolve_task
 
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec) if isinstance(spec, Mapping) else spec)
@@ -112,8 +112,12 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     place = locate(model)
     if place.kind == "absent":
         raise Refusal(place.words, "model")
-    vocabulary.check(model, place.folder)
+    if place.folder is not None and (task.source.file or model.source.folder or task.family == "instruction"):
+        outside.require_suited(task, model, place.folder, objective)
+    else:  # both are the lab's own, or not here yet
+        vocabulary.check(model, place.folder)
     require_training(spec.method, model, objective)
+    require_read(spec, objective)
     changes: dict[str, Any] = {}
     if model.source.folder and spec.model not in models():
         changes["model"] = portable(Path(model.source.folder))
@@ -122,8 +126,6 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     if task.source.file and not isinstance(spec.task, str):
         file = portable(Path(located(task.source.file)).expanduser().resolve())
         changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
-    if place.folder is not None and not task.source.hub:
-        require_rows(task, objective, place.folder, model.title or model.name)
     now = origins.origins_of(spec)
     origins.require_same(spec, "this specification was frozen", now=now)
     return spec.model_copy(update={**changes, "origins": now})
@@ -136,6 +138,14 @@ def require_training(method: Method, model: ModelSpec, objective: str) -> None:
         raise no_head()
     if chosen in ("bias", "norm") and not method.deltas and not getattr(inventory_of(model), chosen):
         raise nothing_selected(chosen)
+
+
+def require_read(spec: RunSpec, objective: str) -> None:
+    """Raise Refusal for an option of the run that this task has no use for."""
+    if spec.training.head_lr is not None and objective not in HEADED:
+        raise Refusal("There is no new task head on this model, so a learning rate of its own would say nothing: leave it empty.", "training.head_lr")
+    if spec.training.label_smoothing and objective == "regression":
+        raise Refusal("A number has no labels to spread a share over: leave label smoothing at 0.", "training.label_smoothing")
 
 
 def resume(run_id: str) -> None:

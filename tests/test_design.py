@@ -152,11 +152,39 @@ def test_a_gated_bottleneck_is_refused_with_the_way_out() -> None:
         ("lora", {"deltas.0.token_positions": "none"}, "deltas.0.token_positions", "no use for"),
         ("prefix-ungated", {"deltas.0.positions": "shift"}, "deltas.0.positions", "choose composition gated"),
         ("p-tuning", {"deltas.0.init": "vocabulary"}, "deltas.0.init", "A network produces these"),
+        ("prompt-tuning", {"deltas.0.layers": "0"}, "deltas.0.layers", "before all layers"),
+        ("lora", {"deltas.0.encoder_width": 800}, "deltas.0.encoder_width", "no use for"),
+        ("ia3", {"deltas.0.rank": 4}, "deltas.0.rank", "no rank"),
+        ("ia3", {"deltas.0.form": "bias", "deltas.0.composition": "add", "deltas.0.insertion": "parallel"}, "deltas.0.insertion", "whatever it reads"),
+        ("lora", {"deltas.0.at": ["attn.out"], "deltas.0.through_dropout": True}, "deltas.0.through_dropout", "anyway"),
+        ("aflora", {"deltas.0.trainable": ["d", "b"]}, "deltas.0.trainable", "one of them must be"),
+        ("lamda", {"deltas.0.trainable": ["A", "B", "core"]}, "deltas.0.trainable", "freezes A from the start"),
+        ("lamda", {"deltas.0.schedule.mode": "never", "deltas.0.schedule.fraction": 0.5}, "deltas.0.schedule.fraction", "Only gradual"),
+        ("lamda-plus-plus", {"deltas.0.allocation.rank_min": 32, "deltas.0.allocation.rank_max": 32}, "deltas.0.allocation.rank_max", "nothing to share out"),
     ],
 )
 def test_options_that_would_say_nothing_are_refused(preset: str, changes: dict, field: str, words: str) -> None:
     found = [(problem.field, problem.sentence) for problem in problems(load_method(preset, changes))]
     assert any(where == field and words in sentence for where, sentence in found), found
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "name", "field"),
+    [
+        ("mam", {"deltas.0.encoder": "none"}, "bart-large", "deltas.0.encoder_width"),
+        ("adapter-parallel-ffn", {"deltas.0.through_dropout": True}, "llama-2-7b", "deltas.0.through_dropout"),
+        ("lora", {"deltas.0.stacks": ["encoder", "cross"]}, "bert-base-uncased", "deltas.0.stacks"),
+        ("lamda-plus-plus", {"deltas.0.alpha": 16}, "bert-base-uncased", "deltas.0.alpha"),
+        ("aflora", {"deltas.0.at": ["ffn-linear"]}, "bert-base-uncased", "deltas.0.schedule.frozen_from_start"),
+        ("aflora", {"deltas.0.at": ["attn.q"]}, "bert-base-uncased", "deltas.0.schedule.frozen_from_start"),
+    ],
+)
+def test_what_another_option_or_the_model_leaves_without_effect_is_told(preset: str, changes: dict, name: str, field: str) -> None:
+    body = anatomy(model(name).config)
+    method = load_method(preset, changes)
+    assert not problems(method, body)
+    assert [where for where, _ in notes(method, body)] == [field]
+    assert not notes(load_method(preset), body)
 
 
 def test_a_spec_survives_its_document() -> None:

@@ -161,7 +161,7 @@ def test_other_sites_may_link_here_and_not_embed_or_read(lab):
     assert httpx.get(f"{address}/runs").headers["content-security-policy"] == "frame-ancestors 'self'"
 
 
-@pytest.mark.parametrize("path", ["proxy=https://x.hf.space/", "file=http://169.254.169.254/", "file=https://example.org/x", "file/http://example.org/x", "vibe-edit/", "deep_link?session_hash=x",
+@pytest.mark.parametrize("path", ["proxy=https://x.hf.space/", "file=http://169.254.169.254/", "file=https://example.org/x", "file/http://example.org/x", "vibe-edit/", "undo-vibe-edit/", "deep_link?session_hash=x",
                                   "run-history/buckets", "runs", "stream/x/y/1/playlist.m3u8", "custom_component/x/client/a/b", "dev/reload"])  # fmt: skip
 def test_doors_of_gradio_that_no_page_uses_are_shut(lab, path):
     assert httpx.get(f"{lab[0]}/gradio_api/{path}").status_code == 404
@@ -232,6 +232,14 @@ def test_guesses_wait(locked):
     assert login(locked, PASSWORD, **told_from("203.0.113.8")).status_code == 200
 
 
+@pytest.mark.parametrize("told, caller", [(["203.0.113.9"], "203.0.113.9"), (["1.1.1.1, 203.0.113.9"], "203.0.113.9"), (["1.1.1.1", "203.0.113.9, 10.0.0.7:443"], "203.0.113.9"),
+                                          (["203.0.113.9, 10.0.0.7", "[::ffff:10.0.0.8]:80"], "203.0.113.9"), (["10.0.0.7"], "10.0.0.7"), ([" , "], "127.0.0.1")])  # fmt: skip
+def test_the_caller_is_the_last_that_is_no_proxy(told, caller):
+    gate = Guard(None, Hosts("127.0.0.1"), proxies=("127.0.0.1", "10.0.0.0/8"))
+    scope = {"client": ("127.0.0.1", 1), "headers": [(b"host", b"localhost"), *((b"x-forwarded-for", one.encode()) for one in told)]}
+    assert gate._as_told(scope)["client"][0] == caller
+
+
 def test_waits_grow_and_end():
     now = [0.0]
     throttle, waits = Throttle(lambda: now[0]), []
@@ -243,6 +251,10 @@ def test_waits_grow_and_end():
     assert throttle.wait("2001:db9::1") == 0.0
     throttle.right("2001:db8::1")
     assert throttle.wait("2001:db8::1") == 0.0
+    for one, same in (("198.51.100.1:5000", "198.51.100.1:5001"), ("::ffff:198.51.100.2", "198.51.100.2"), ("[2001:dba::1]:80", "2001:dba::2")):
+        for _ in range(FREE):
+            throttle.tried(one)
+        assert throttle.wait(same) > 0 and throttle.wait("::ffff:198.51.100.9") == 0.0, "how a proxy writes an address makes no other caller of it"
     for number in range(1000):
         throttle.tried(f"10.0.{number // 250}.{number % 250}")
     assert throttle.wait("192.0.2.1") > 0, "many callers together wait too"

@@ -355,8 +355,8 @@ def spy_on_slots(delta, attached, checked: set, line: dict[str, str], mask: Tens
 
 
 def check_tokens(delta, line: dict[str, str], model, batch) -> int:
-    """[P; x] is what the backbone is given: P before the embedded input."""
-    own = re.fullmatch(r"\\mathrm\{attention\\ over\}\\ \[P\^\{l=(\d+)\};\\, x\]", line["\\Delta h"])
+    """[P; e] is what the backbone is given: P before the embedded input e."""
+    own = re.fullmatch(r"\\left\[P\^\{l=(\d+)\};\\, e\\right\]", line["e"])
     assert own and int(own[1]) == delta.length
     assert ("P" in line) == (delta.delta.encoder != "none")
     seen = {}

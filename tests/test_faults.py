@@ -130,6 +130,8 @@ class Killer:
                 self.after(run, key)
             elif run.active and run.heartbeat is not None and run.pid != os.getpid():
                 self.maybe_kill(run, key)
+            elif run.state == "succeeded" and key in self.began:  # a life on a machine that may be busier, or freer, than it was in peace
+                self.life = min(self.life, time.monotonic() - self.began.pop(key))
             elif run.state in ("interrupted", "failed"):
                 self.tally.wrong.append(f"{run.id} {run.state} without a kill: {run.error}")
                 self.lab.resume(run.id)
@@ -141,11 +143,11 @@ class Killer:
             if self.tally.kills >= self.budget or self.count[run.id] >= PER_RUN:
                 return
             kind = self.dice.choice(["clock", "step", "step", "end"])
-            self.plans[key] = (kind, self.dice.uniform(0, self.life) if kind == "clock" else self.dice.randint(min(run.step, self.steps - 1) + 1, self.steps) if kind == "step"
+            self.plans[key] = (kind, self.dice.random() if kind == "clock" else self.dice.randint(min(run.step, self.steps - 1) + 1, self.steps) if kind == "step"
                                else self.dice.uniform(0, 0.6))
             self.began[key] = now
         kind, when = self.plans[key]
-        if kind == "clock" and now - self.began[key] < when or kind == "step" and run.step < when or kind == "end" and run.step < self.steps:
+        if kind == "clock" and now - self.began[key] < when * self.life or kind == "step" and run.step < when or kind == "end" and run.step < self.steps:
             return
         time.sleep(when if kind == "end" else self.dice.uniform(0, 0.05))
         rows = len(self.lab.store.series(run.id, ["loss"]).get("loss", [()])[0])
@@ -196,7 +198,7 @@ def hunt(lab: Queue, documents: dict[str, dict], kills: int, steps: int) -> None
             ids.append(lab.launch(documents[name], name))
             killer.count[ids[-1]] = 0
         assert time.monotonic() - began < 3000, "this takes too long"
-        time.sleep(0.05)
+        time.sleep(0.15)  # the workers need the processor
     tally, runs = killer.tally, [lab.store.get(i) for i in ids]
     assert tally.seen, f"no time for a kill in {SECONDS:g} s"
     print(f"\n{tally.kills} workers killed ({', '.join(f'{n} {where}' for where, n in tally.moments.items())}) in {len(ids)} runs: {tally.resumed} resumed, "

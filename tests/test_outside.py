@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 
 from lab.child import Child, Exceeded
+from lab.design.body.model import ModelSpec
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.task import TaskSpec
 from lab.models import resolve
 from lab.planning.client import PlanClient
 from lab.tasks import importing, outside
+from lab.tasks.tables import read_table
 from lab.ui.data import own_data
 from lab.ui.shell.lanes import Lane
 
@@ -117,6 +120,33 @@ def test_bombs_are_one_sentence(name, make, lab_home, monkeypatch):
     assert own_data.look({"path": str(good)})["html"] and own_data.keep({"path": str(good), "name": "good"})["kept"] == "good"
 
 
+@pytest.mark.parametrize("name, text", [("a.csv", ",".join(f"c{n}" for n in range(30_000)) + "\n" + "x," * 29_999 + "x\n"),
+                                        ("a.json", json.dumps([{f"c{n}": 1 for n in range(30_000)}])),
+                                        ("a.jsonl", "".join(json.dumps({"text": "a", f"c{n}": 1}) + "\n" for n in range(5_000)))])  # fmt: skip
+def test_tables_of_too_many_columns_are_refused_at_once(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    began = time.process_time()
+    with pytest.raises(Refusal, match="columns; at most 2,000 are read"):
+        read_table(tmp_path / name)
+    assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize("greedy", ["rows", "template"])
+def test_a_launch_opens_nothing_of_strangers_in_the_app(greedy, lab_home, monkeypatch):
+    """Whether a model can read a task is found outside too: rows that unpack to gigabytes, a chat template that counts to ten thousand million."""
+    lab_home.mkdir()
+    for name, value in {"MEMORY": 400 * MIB, "TIMES": 0, "SECONDS": 5}.items():
+        monkeypatch.setattr(outside, name, value)
+    path, turns = lab_home / "rows.json.gz", [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    json_bomb(path) if greedy == "rows" else path.write_bytes(gzip.compress(json.dumps([{"messages": turns}] * 40).encode()))
+    loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}" if greedy == "template" else ""
+    (lab_home / "tokenizer_config.json").write_text(json.dumps({"chat_template": loops + "{{ messages[0].content }}"}))
+    task = TaskSpec(family="instruction", source={"file": str(path)}, columns={"messages": "messages"})
+    with pytest.raises(Refusal, match="Toy did not read the rows of this task within the limits|takes more than|unpacks to more") as refused:
+        outside.require_suited(task, ModelSpec(name="toy", title="Toy", architecture="gpt2", kind="decoder", source={"folder": str(lab_home)}), lab_home, "causal")
+    assert refused.value.field in ("model", "file", "task")
+
+
 def test_what_is_read_outside_is_what_is_read_inside(lab_home):
     lab_home.mkdir()
     path = lab_home / "reviews.csv"
@@ -149,7 +179,11 @@ def model(folder: Path, **facts) -> str:
     return str(folder)
 
 
-@pytest.mark.parametrize("facts, words", [({"num_hidden_layers": 1_000_000}, "1,000,000 for num_hidden_layers"), ({"encoder_layers": 1e9}, "at most 1,000 layers"), ({"junk": "x" * 3_000_000}, "2,048 KiB")])
+@pytest.mark.parametrize("facts, words", [({"num_hidden_layers": 1_000_000}, "1,000,000 for num_hidden_layers"), ({"encoder_layers": 1e9}, "at most 1,000 layers"),
+                                          ({"text_config": {"num_hidden_layers": 10**6}}, "at most 1,000 layers"), ({"num_labels": 10**9}, "num_labels, which must be a whole number of at most 100,000"),
+                                          ({"hidden_size": float("nan")}, "nan for hidden_size"), ({"num_attention_heads": float("inf")}, "inf for"), ({"vocab_size": "100"}, "100 for vocab_size"),
+                                          ({"vocab_size": -5}, "-5 for vocab_size"), ({"vocab_size": None}, "None for vocab_size"), ({"decoder": {"d_model": 1.5}}, "1.5 for d_model"),
+                                          ({"junk": "x" * 3_000_000}, "2,048 KiB")])
 def test_a_config_that_would_take_for_ever_is_refused_at_once(facts, words, tmp_path):
     began = time.process_time()
     with pytest.raises(Refusal, match=words):

@@ -10,6 +10,7 @@ import pytest
 from ui_support import ROOT
 
 from lab.design.method.named import load_method
+from lab.design.method.rules import FORM_OPTIONS
 from lab.design.plain.options import fields
 from lab.design.presets.catalogue import names
 from lab.design.spec.run import Training
@@ -83,6 +84,12 @@ def test_translations_keep_what_varies(kind):
         assert HAN.search(shown), english
         lost = [place for place in range(places) if f"‹{place}›" not in shown]
         assert lost == UNSAID.get(english[:13], []), english
+
+
+@pytest.mark.parametrize("words", [*(words for _, words in FORM_OPTIONS.values() if " " in words), "all weights", "whole layers", "a sparse difference"])
+def test_words_that_rules_fill_in_are_translated(words):
+    for sentence in (f"Low rank has no use for {words}: leave x as it is.", f"A delta stands in for training {words}: take the deltas away, or select only bias or norm."):
+        assert words not in refused("zh", sentence)
 
 
 @pytest.mark.parametrize("sentence, chinese", [

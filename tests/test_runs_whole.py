@@ -395,7 +395,8 @@ def test_a_server_that_goes_away_and_comes_back_ends_nothing(url, tmp_path, monk
 
 
 @pytest.mark.parametrize("words, passes", [("connection refused", True), ("FATAL:  sorry, too many clients already", True), ("the database system is starting up", True),
-                                           ("FATAL:  the database system is not yet accepting connections", True),
+                                           ("FATAL:  the database system is not yet accepting connections", True), ("failed to resolve host 'db': [Errno -2] Name or service not known", True),
+                                           ("could not receive data from server: Connection timed out", True),
                                            ('FATAL:  password authentication failed for user "x"', False), ('database "lab" does not exist', False)])
 def test_what_is_waited_for_and_what_is_not(words, passes):
     from lab.runs.database import is_passing
@@ -419,10 +420,10 @@ def test_a_run_that_this_process_claimed_and_forgot_is_queued_again(here, monkey
 
 @pytest.fixture
 def small(tmp_path):
-    """A folder on a disk of 4 MB, where one can be mounted."""
+    """A folder on a disk of 4 MB and 80 files, where one can be mounted."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True).returncode != 0:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=80", "tmpfs", str(folder)], capture_output=True).returncode != 0:
         pytest.skip("no small disk can be mounted here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
@@ -436,6 +437,22 @@ def fill(path: Path) -> None:
 
 def terminal(*arguments, env=None, **options):
     return subprocess.run([sys.executable, "-m", "lab", *arguments], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **(env or {})}, **options)
+
+
+def test_on_a_disk_that_takes_no_more_files_too(small, monkeypatch):
+    monkeypatch.setenv("LAB_HOME", str(small / "home"))
+    lab = Queue(Home(), count=0)
+    doomed, kept = lab.launch({"model": "m"}, "old"), lab.launch({"model": "m"}, "new")
+    lab.store.close()
+    with pytest.raises(OSError, match="No space left"):
+        for number in range(100):
+            (small / f"{number}").touch()
+    lab = Queue(Home(), count=0)
+    assert {run.name for run in lab.store.list()} == {"old", "new"}
+    lab.delete(doomed)
+    lab.rename(kept, "another")
+    lab.store.close()
+    assert [run.name for run in Queue(Home(), count=0).store.list()] == ["another"]
 
 
 @pytest.mark.parametrize("reserve", [True, False])

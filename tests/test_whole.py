@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -21,11 +23,15 @@ from training_support import PLAIN, save_model, save_task, spec
 from lab.design.plain.boundary import HOME, inside_package, located, portable
 from lab.design.plain.refusal import Refusal
 from lab.export.folder import HIDDEN, new_folder
-from lab.export.source import _weights_of, adapter_folder
+from lab.export.source import adapter_folder, note_of, substitute
 from lab.runs import Home, Queue, Store, WorkerLink, files, logs, processes
 from lab.runs.launcher import ROOT
 from lab.training import Record, artefacts, train, worker
 from lab.training.checkpoints import Checkpoints, Diverged, not_finite
+from lab.ui.export import packer
+from lab.ui.export import page as export_page
+from lab.ui.words.refusals import refused
+from lab.verbs import check
 
 
 def silent(line: str) -> None:
@@ -194,12 +200,16 @@ def test_no_checkpoint_is_written_while_metrics_before_it_are_not(bert, toy, tmp
 @pytest.mark.parametrize("harm", ["missing", "cut", "without weights"])
 def test_best_weights_that_are_gone_fall_back_with_a_sentence(ended, bert, toy, tmp_path, harm, monkeypatch):
     run_id, folder, result = ended
-    assert adapter_folder(run_id) == folder / "best" and _weights_of(run_id, "best")[1] == ""
+    assert adapter_folder(run_id) == folder / "best" and substitute(run_id) == ""
     HARMS[harm][0](folder / "best")
-    assert adapter_folder(run_id) == folder / "adapter" and "the last weights are taken instead" in _weights_of(run_id, "best")[1]
+    assert adapter_folder(run_id) == folder / "adapter" and "the last weights are taken instead" in substitute(run_id)
+    assert re.search("权重无法使用.*改用最后的权重", refused("zh", note_of(run_id)))
+    monkeypatch.setattr(packer.PACKER, "make", lambda *asked: SimpleNamespace(files=list, zip=lambda: __file__))
+    shown = list(export_page.make(SimpleNamespace(_data={"run": run_id, "format": "lab", "adapter": "best"}), SimpleNamespace(headers={}, cookies={}, query_params={})))[-1][0]
+    assert shown["state"] == "made" and shown["note"] == note_of(run_id)
     shutil.rmtree(folder / "adapter")
     assert adapter_folder(run_id) == folder / "checkpoints" / "step-000012"
-    assert "the checkpoint of step 12 is taken" in _weights_of(run_id, "best")[1].replace("are taken", "is taken")
+    assert "the checkpoint of step 12 is taken" in substitute(run_id)
     import lab
 
     model, _ = lab.load(run_id)
@@ -240,6 +250,16 @@ def test_an_export_appears_whole_and_an_interrupted_one_leaves_only_what_was_the
         out.mkdir()
         (out / "theirs").write_text("keep")
     assert [path.name for path in out.iterdir()] == ["theirs"] and sorted(path.name for path in out.parent.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("to", ["empty", "nowhere yet", "loop"])
+def test_an_export_goes_where_a_link_leads(tmp_path, to):
+    (tmp_path / "empty").mkdir()
+    link = tmp_path / "loop" if to == "loop" else tmp_path / "link"
+    link.symlink_to(tmp_path / to)
+    with pytest.raises(Refusal, match="cannot be written") if to == "loop" else contextlib.nullcontext(), new_folder(link) as part:
+        (part / "whole").write_text("1")
+    assert link.is_symlink() and (to == "loop" or os.listdir(tmp_path / to) == ["whole"])
 
 
 @pytest.mark.parametrize("there", ["new", "empty", "where one is"])
@@ -321,12 +341,13 @@ def test_a_model_whose_tokenizer_does_not_know_the_texts_is_refused(bert, toy, t
     rows = ["text,label", *(" ".join(f"quux{n}" if draw.random() < share else draw.choice(PLAIN) for _ in range(12)) + f",{['neg', 'pos'][n % 2]}" for n in range(80))]
     (tmp_path / "rows.csv").write_text("\n".join(rows))
     given = spec(bert, {**toy, "source": {**toy["source"], "file": str(tmp_path / "rows.csv")}}, steps=2)
+    trained = lambda: train(given, Record(), tmp_path / "run", cache=tmp_path / "cache", say=silent)  # noqa: E731
     if fine:
-        assert train(given, Record(), tmp_path / "run", say=silent)["state"] == "succeeded"
+        assert check(given) and trained()["state"] == "succeeded"
         return
-    for _ in range(2):  # also from the cache of tokenised rows
+    for start in (lambda: check(given), trained, trained):  # before it is queued; by the worker; also from the cache of tokenised rows
         with pytest.raises(Refusal, match="does not know the texts of this task: [0-9]+ % of") as refused:
-            train(given, Record(), tmp_path / "run", cache=tmp_path / "cache", say=silent)
+            start()
         assert refused.value.field == "model"
 
 
@@ -378,6 +399,35 @@ def test_odd_environments_get_a_sentence(lab_home, odd, json_flag):
     done = terminal("runs", *json_flag, shell=shell, **environment)
     said = done.stderr.decode()
     assert done.returncode == status and words in said and "Traceback" not in said and said.count("\n") <= 1, said
+
+
+@pytest.mark.parametrize("name", ["a?b#c", "50%25 done", "me@host:x", "sqlite:///x", "a\nb", "-rf"])
+def test_a_home_of_any_name_holds_its_store(tmp_path, name):
+    home = Home(tmp_path / name)
+    run_id = Store(home.database_url).create({}, "mine")
+    assert (home.path / "lab.db").is_file() and Store(home.database_url).get(run_id).name == "mine" and os.listdir(tmp_path) == [name.split("/")[0]]
+
+
+def test_options_of_a_file_s_address_are_refused(tmp_path):
+    with pytest.raises(Refusal, match="takes no options"):
+        Store(f"sqlite:///{tmp_path}/lab.db?mode=ro")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_home_is_not_made_for_its_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "gone"))
+    with pytest.raises(Refusal, match="a user that is not here"):
+        Home("~/lab")
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").mkdir()
+    os.chdir("gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(Refusal, match="started in is gone"):
+        Home("lab-home")
 
 
 def test_a_terminal_of_ascii_gets_every_letter_in_some_form(lab_home):

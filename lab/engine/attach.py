@@ -56,7 +56,7 @@ def attach(
     memory in training, and `detach` can then not give back the model that was. Raises `Refusal` before the model is touched.
     """
     method, body = named.method_of(method), body_of(model)
-    require(method, body)
+    require(method, body, trained=state is not None)
     if getattr(model, "lab_attached", None) is not None:
         raise Refusal("A method is attached to this model already: detach it first.", "method")
     return _Attacher(model, method, body, seed, tokenizer, state, keep_originals).run()

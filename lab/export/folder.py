@@ -31,6 +31,8 @@ def new_folder(out: str | Path) -> Iterator[Path]:
         folder = Path(out).expanduser().absolute()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             folder.lstat()  # a name that no folder can have is refused before anything is written
+        if folder.is_symlink():
+            folder = folder.resolve()  # a link stays the link that it is
         _require_empty(folder, out)
         made = [parent for parent in folder.parents if not parent.exists()]
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -49,6 +49,17 @@ def adapter_folder(run_id: str, adapter: str = "best") -> Path:
     return _weights_of(run_id, adapter)[0]
 
 
+def substitute(run_id: str, adapter: str = "best") -> str:
+    """A sentence where other weights stand in for those that were asked for, because these are missing or damaged; '' where they are there."""
+    return _weights_of(run_id, adapter)[1]
+
+
+def note_of(run_id: str, adapter: str = "best") -> str:
+    """What to know of the weights that are given for those that were asked for: `substitute`, and whether they are those from before training."""
+    folder, note = _weights_of(run_id, adapter)
+    return " ".join(filter(None, [note, _before_training(NAMED.get(folder.name, folder.name), _facts(folder))]))
+
+
 def _weights_of(run_id: str, adapter: str) -> tuple[Path, str]:
     from lab.runs import default
 
@@ -69,8 +80,8 @@ def _weights_of(run_id: str, adapter: str) -> tuple[Path, str]:
         elif folder.name == wanted:
             return folder, ""
         else:
-            which = f"the checkpoint of step {int(folder.name[5:])}" if folder.name.startswith("step-") else "the last weights"
-            return folder, f"The {adapter} weights of run {run_id} cannot be used ({'; '.join(reasons) or 'they are not there'}); {which} are taken instead."
+            which = f"the checkpoint of step {int(folder.name[5:])} is" if folder.name.startswith("step-") else "the last weights are"
+            return folder, f"The {adapter} weights of run {run_id} cannot be used ({'; '.join(reasons) or 'they are not there'}); {which} taken instead."
     how = "wait for its first evaluation" if run.active else "it ended before its first evaluation" if run.over else "it has not started"
     if reasons:
         how = f"{reasons[0]}, and there is no other"

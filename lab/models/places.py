@@ -7,9 +7,10 @@ import difflib
 import functools
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lab.design.body.model import ModelSpec, Source, architecture_of, kind_of
 from lab.design.plain.boundary import HOME, home_folder, inside_package, located, require_inside
@@ -19,6 +20,9 @@ from lab.design.presets import catalogue
 
 LARGEST_CONFIG = 2 * 1024 * 1024  # bytes: real ones have a few thousand, and some a label for each of many classes
 MOST_LAYERS, LAYERS = 1000, re.compile(r"layers?$")  # what a page says of a model walks through its layers
+MOST_LABELS, MOST_SIZE = 100_000, 2**31 - 1
+WHOLE = ("vocab_size", "hidden_size", "d_model", "n_embd")  # without which nothing can be made
+SIZES, PART = re.compile(r"(size|dim|heads?|layers?|labels|embd|embeddings|positions|inner|d_model|d_ff|d_kv)$"), re.compile(r"(config|encoder|decoder)$")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
@@ -169,6 +173,19 @@ def _kinds(error: BaseException | None) -> set[str]:
     return found
 
 
+def _require_sizes(name: str, document: Mapping[str, Any]) -> None:
+    """Refusal for sizes that no model has, also of a part (text_config, decoder): what is made of them would take for ever, or fail in words of nobody's."""
+    for key, value in document.items():
+        if isinstance(value, dict) and PART.search(key):
+            _require_sizes(name, value)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if LAYERS.search(key) and number and value > MOST_LAYERS:
+            raise Refusal(f"The config.json of {name[:200]} says {value:,.0f} for {key[:60]}; the lab takes models of at most {MOST_LAYERS:,} layers.", "model")
+        most = MOST_LABELS if key.endswith("labels") else MOST_SIZE
+        if number and SIZES.search(key) and (value != value or value > most or value % 1) or key in WHOLE and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise Refusal(f"The config.json of {name[:200]} says {str(value)[:40]} for {key[:60]}, which must be a whole number of at most {most:,}; save the model again.", "model")
+
+
 def _from_config(name: str, path: Path, source: Source) -> ModelSpec:
     try:
         if path.stat().st_size > LARGEST_CONFIG:
@@ -183,9 +200,7 @@ def _from_config(name: str, path: Path, source: Source) -> ModelSpec:
         raise Refusal(f"The config.json of {name[:200]} names no model_type, so the lab cannot tell what it is.", "model")
     if document.get("auto_map"):
         raise Refusal(f"{name[:200]} needs code of its own, which the lab never runs; use a model that transformers knows.", "model")
-    for key, value in document.items():
-        if LAYERS.search(key) and isinstance(value, (int, float)) and value > MOST_LAYERS:
-            raise Refusal(f"The config.json of {name[:200]} says {value:,.0f} for {key[:60]}; the lab takes models of at most {MOST_LAYERS:,} layers.", "model")
+    _require_sizes(name, document)
     title = name.rstrip("/").rsplit("/", 1)[-1]
     return ModelSpec(name=name, title=title, architecture=architecture_of(model_type), kind=kind_of(model_type, document), source=source, config=document)
 

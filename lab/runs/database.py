@@ -40,7 +40,9 @@ T = TypeVar("T")
 WAIT = 60.0  # seconds that a start waits for a server, unless LAB_DATABASE_WAIT says otherwise
 OUT_OF_REACH = ("connection refused", "could not connect", "connection timeout", "timeout expired", "starting up", "shutting down",
                 "too many clients", "remaining connection slots", "server closed the connection", "connection is lost", "connection reset", "no route to host",
-                "network is unreachable", "temporary failure in name resolution", "is the server running", "in recovery mode",
+                "network is unreachable", "host is down", "timed out", "is the server running",
+                "failed to resolve host", "could not translate host name", "name or service not known", "temporary failure in name resolution",  # a container's name comes and goes with it
+                "in recovery mode",
                 "accepting connections", "broken pipe", "closed unexpectedly")  # fmt: skip
 FINAL = ("does not exist", "authentication failed", "no pg_hba", "permission denied", "not permitted")  # a server that answers, and says no
 
@@ -216,8 +218,9 @@ def _lab_row(connection: Connection) -> str | None:
 
 
 def _address(url: str) -> URL:
-    try:
-        address = make_url(url)
+    kind, named, path = url.partition(":///")
+    try:  # a file's path is taken as it is: its folders may have a ? in their names, which SQLAlchemy takes for the end of it
+        address = URL.create(kind, database=path) if named and kind.startswith("sqlite") else make_url(url)
     except (ArgumentError, ValueError):
         raise Refusal("LAB_DATABASE_URL must be like postgresql+psycopg://user@host/lab.", "LAB_DATABASE_URL") from None
     if address.drivername in ("postgres", "postgresql"):
@@ -228,6 +231,8 @@ def _address(url: str) -> URL:
         kind = ""
     if kind not in ("sqlite", "postgresql"):
         raise Refusal("LAB_DATABASE_URL must begin with sqlite:/// or postgresql+psycopg://.", "LAB_DATABASE_URL")
+    if kind == "sqlite" and "?" in os.path.basename(address.database or ""):
+        raise Refusal("The address of a SQLite file takes no options: leave out what follows the '?'.", "LAB_DATABASE_URL")
     if kind == "sqlite" and address.database in (None, "", ":memory:"):
         raise Refusal("The store needs a file: workers in other processes must be able to open it.", "LAB_DATABASE_URL")
     if kind == "sqlite" and not os.path.isabs(address.database or ""):

@@ -62,10 +62,14 @@ class Home:
         try:
             given.encode()
             self.path = Path(given).expanduser().absolute()
+            if given.startswith("~") and not Path(given.partition("/")[0]).expanduser().is_dir():
+                raise RuntimeError  # as that of `nobody` is
         except UnicodeEncodeError:
             raise Refusal(f"LAB_HOME must be a path in UTF-8, not {ascii(given)[:120]}: rename the folder, or choose another.", "LAB_HOME") from None
+        except FileNotFoundError:
+            raise Refusal("The folder that this was started in is gone: go to another one, or set LAB_HOME to a whole path.", "LAB_HOME") from None
         except RuntimeError:
-            raise Refusal(f"LAB_HOME begins with the home of a user that is not known here ({given[:80]}); write the whole path.", "LAB_HOME") from None
+            raise Refusal(f"LAB_HOME begins with the home of a user that is not here ({given[:80]}); write the whole path.", "LAB_HOME") from None
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path = self.path.resolve()

@@ -21,7 +21,9 @@ def _queue_at(path: str, _database: str | None) -> Queue:
 def default() -> Queue:
     """The Queue of LAB_HOME and LAB_DATABASE_URL as they are now."""
     home = os.environ.get("LAB_HOME") or "lab-home"
-    return _queue_at(home if home.startswith("~") else os.path.abspath(home), os.environ.get("LAB_DATABASE_URL"))
+    with suppress(FileNotFoundError):  # the folder that this was started in is gone: a Home says so
+        home = home if home.startswith("~") else os.path.abspath(home)
+    return _queue_at(home, os.environ.get("LAB_DATABASE_URL"))
 
 
 def launch(document: dict, name: str | None = None, tags: Sequence[str] | None = None, notes: str = "") -> str:

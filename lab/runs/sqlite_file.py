@@ -1,7 +1,7 @@
 """The store's SQLite file: opened once and held, so that another file in its place is told and never taken for it; read on a full disk too.
 
 A connection needs a small file beside the database (`-shm`) even to read. Where the disk has no room for it, one connection at a time keeps
-that index in memory instead (locking_mode=EXCLUSIVE) and is closed after its transaction.
+that index in memory instead (locking_mode=EXCLUSIVE) and is closed after its transaction; so it does where the disk takes no more files.
 """
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from lab.design.plain.refusal import Refusal
 
 BUSY_SECONDS = 5.0  # how long SQLite itself waits for a lock before it reports 'database is locked'
 NO_ROOM = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_SHMOPEN", "SQLITE_IOERR_SHMMAP", "SQLITE_FULL")
+RESERVE = ".reserve"  # the file that lab.runs.home keeps beside it for when the disk is full
 
 
 class StoreGone(Refusal):
@@ -39,7 +40,7 @@ class SqliteFile:
             try:
                 connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
             except sqlite3.OperationalError as error:
-                if getattr(error, "sqlite_errorname", "") not in NO_ROOM:
+                if getattr(error, "sqlite_errorname", "") not in NO_ROOM and not self._is_full_of_files():
                     raise
                 connection.close()
                 connection = self._alone()
@@ -49,6 +50,17 @@ class SqliteFile:
             connection.close()
             raise
         return connection
+
+    def _is_full_of_files(self) -> bool:
+        """Whether the disk takes no more files, however much room it has. Then the lab's reserve gives its place to the file that even reading needs."""
+        try:
+            facts = os.statvfs(self.path.parent)
+            if not facts.f_files or facts.f_favail > 0:
+                return False
+            self._where().with_name(RESERVE).unlink(missing_ok=True)
+            return True
+        except (OSError, AttributeError):
+            return False
 
     def _alone(self) -> sqlite3.Connection:
         connection = sqlite3.connect(f"{self._where().as_uri()}?mode=rw", uri=True, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None,

@@ -24,7 +24,7 @@ from lab.tasks.family import Setting, Stopped
 from lab.tasks.prepared import Prepared, examples, raw_rows
 
 SHORTEST = 4  # tokens of the longest input, at least
-__all__ = ["FAMILIES", "Prepared", "Stopped", "TaskSpec", "describe", "names", "objective_of", "prepare", "require_rows", "resolve"]
+__all__ = ["FAMILIES", "Prepared", "Stopped", "TaskSpec", "describe", "names", "objective_of", "prepare", "resolve"]
 
 
 def names() -> tuple[str, ...]:
@@ -45,11 +45,6 @@ def objective_of(task: str | TaskSpec, model: ModelSpec) -> str:
     """What a model is asked to be for a task. Raises `Refusal` with the reason where it cannot do it. Torch-free."""
     spec = resolve(task)
     return FAMILIES[spec.family]().objective(spec, model.kind, model.model_type)
-
-
-def require_rows(task: TaskSpec, objective: str, folder: Path, name: str) -> None:
-    """Raises `Refusal` where the tokenizer of the model in a folder refuses rows of a task that every run would meet. Torch-free."""
-    FAMILIES[task.family]().require_rows(task, objective, folder, name, lambda: raw_rows(task))
 
 
 def prepare(task: TaskSpec | str, tokenizer: Any, model_config: Any, *, max_length: int | None = None, cache_dir: str | Path | None = None,

@@ -10,9 +10,20 @@ import re
 import unicodedata
 from typing import Any
 
+from lab.design.plain.refusal import Refusal
+
 NOT_A_NUMBER = frozenset({"nan", "NaN", "NAN", "NaT", "<NA>"})  # what pandas and numpy write for a missing value that was made text
 MAYBE_NOTHING = frozenset({"None", "none", "null", "NULL", "Null", "N/A", "n/a", "#N/A", "NA"})  # words that may stand for a missing value, and may be meant
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
+
+
+MOST_COLUMNS = 2000  # of a table that is read
+
+
+def require_narrow(columns: int, name: str) -> None:
+    """Raise Refusal for more columns than a table has that somebody made: what is done for each of them would take for ever."""
+    if columns > MOST_COLUMNS:
+        raise Refusal(f"{name} has {columns:,} columns; at most {MOST_COLUMNS:,} are read.", "file")
 
 
 class NoText(ValueError):

@@ -138,7 +138,9 @@ def _read(text: str, name: str, reading: Reading) -> tuple[list[dict[str, Any]],
         raise Refusal(f"{name} has no header row.", "file")
     blank = [place for place, (_, record) in enumerate(kept[1:], 1) if not any(map(str.strip, record))]
     notes = [Note(f"{len(blank)} rows of {name} have only empty cells and are left out.")] if blank else []
-    kept = [pair for place, pair in enumerate(kept) if place not in set(blank)]
+    cells.require_narrow(len(kept[0][1]), name)
+    gone = set(blank)
+    kept = [pair for place, pair in enumerate(kept) if place not in gone]
     first = [cell.strip() for cell in kept[0][1]]
     header = reading.header or ("names" if not _data_like(first, [record for _, record in kept[1 : SAMPLE + 1]]) else "")
     if not header:

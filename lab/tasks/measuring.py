@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
@@ -84,7 +85,7 @@ def measure_of(model: str) -> Measure:
     file = _file(model)
     if file is None:
         raise Refusal(f"The tokenizer of {model} is not on this machine; choose another, or words.", "measure")
-    return _tokens(str(file))
+    return tokens_of(file)
 
 
 def _file(model: str) -> Any:
@@ -95,10 +96,11 @@ def _file(model: str) -> Any:
 
 
 @functools.lru_cache(maxsize=4)
-def _tokens(file: str) -> Tokens:
+def tokens_of(file: Path) -> Tokens:
+    """The measure by a tokenizer.json."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(file)
+    tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True  # as text, which is how training reads it

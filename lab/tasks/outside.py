@@ -14,9 +14,12 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import Any
 
-from lab.child import GIB, Child, memory_limit
+from lab.child import GIB, Child, Exceeded, memory_limit
+from lab.design.body.model import ModelSpec
+from lab.design.plain.boundary import located
+from lab.design.plain.refusal import Refusal
 from lab.design.spec.task import TaskSpec
-from lab.tasks import importing
+from lab.tasks import importing, sources
 from lab.tasks.importing import Preview
 
 CHILDREN = 2  # files that are read at once
@@ -25,6 +28,7 @@ SECONDS, BYTES_A_SECOND = 60, 1_000_000  # that a file may take, and one more fo
 BRING_SECONDS, BRING_MEMORY = 1800, 4 * GIB  # that rows of the hub may take: they come through the network
 MEMORY, TIMES = 1.5 * GIB, 40  # bytes that it may take, and so many more for each of its own
 HEAVY = GIB  # bytes of a child that is let go after its answer
+LOOKED_AT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")  # what of a model says whether it can read a task
 TOLD = ("LAB_HOME", "LAB_DATA", "LAB_PATHS")  # as they are when it is asked
 LEFT_SECONDS = 3600  # after which what an ended import left is somebody's no more
 
@@ -54,6 +58,29 @@ def bring(address: str, **choices: Any) -> tuple[str, list[str]]:
     """As gathering.bring: rows of the hub, streamed."""
     token, notes = _ask("bring", address, **choices)["brought"]
     return token, notes
+
+
+def require_suited(task: TaskSpec, model: ModelSpec, folder: Path, objective: str) -> None:
+    """As suitability.require_suited. A task and a model that were found to suit are not looked at again until their files change."""
+    stamps = tuple((name, *_stamp(folder / name)) for name in LOOKED_AT)
+    _suits(task.model_dump_json(), "" if task.source.hub else sources.fingerprint(task.source), model.model_dump_json(), str(folder), stamps, objective)
+
+
+@functools.lru_cache(maxsize=64)
+def _suits(task: str, _print: str, model: str, folder: str, _stamps: tuple, objective: str) -> None:
+    spec, base = TaskSpec.model_validate_json(task), ModelSpec.model_validate_json(model)
+    try:
+        _ask("suit", located(spec.source.file) if spec.source.file else os.path.join(folder, LOOKED_AT[0]), task=spec.model_dump(mode="json"), model=base.model_dump(mode="json"), folder=folder,
+             objective=objective)
+    except Exceeded:
+        raise Refusal(f"{base.title or base.name} did not read the rows of this task within the limits on time and memory: its tokenizer or chat template, or the data, are too large.", "model") from None
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        return file.stat().st_size, file.stat().st_mtime_ns
+    except OSError:
+        return 0, 0
 
 
 @functools.cache

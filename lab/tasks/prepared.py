@@ -16,12 +16,12 @@ from lab.design.spec.task import HEADED, TaskSpec
 from lab.tasks import sources
 from lab.tasks.families import FAMILIES
 from lab.tasks.family import Family, Loop, Setting
+from lab.tasks.known import LOOKED, require_known
 from lab.tasks.rows import Rows
 
 if TYPE_CHECKING:
     import torch
 
-LOOKED, UNKNOWN = 200, 0.5  # rows, and the share of unknown tokens among theirs from which a model cannot read a task
 PIECE = 1000  # rows formatted and tokenised at once
 ENCODING = 2  # raised when every family's encoding changes: 2 reads control tokens' names in texts as text
 
@@ -95,9 +95,8 @@ class Prepared:
         others = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
         tokens = [token for row in rows[:LOOKED] for token in row.get("input_ids", ()) if token not in others]
         unknown = tokens.count(tokenizer.unk_token_id) if tokenizer.unk_token_id is not None else 0
-        if len(rows) and "input_ids" in rows[0] and unknown >= UNKNOWN * len(tokens):
-            raise Refusal(f"The model's tokenizer does not know the texts of this task: {100 * unknown / max(1, len(tokens)):.0f} % of {len(tokens)} tokens are "
-                          f"unknown to it; choose a model for this language, or one whose tokenizer files are whole.", "model")  # fmt: skip
+        if len(rows) and "input_ids" in rows[0]:
+            require_known(len(tokens), unknown)
 
     def _key(self, split: str, rows: int | None, seed: int) -> str:
         """What tokenised rows depend on: the task's facts, its data, the tokenizer, lengths, and how many rows."""

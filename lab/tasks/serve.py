@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from lab.child import serve
-from lab.tasks import gathering, importing
+from lab.design.body.model import ModelSpec
+from lab.design.spec.task import TaskSpec
+from lab.tasks import gathering, importing, suitability
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
@@ -21,6 +24,9 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     try:
         if verb == "outline":
             return {"outline": importing.outline(path, **choices)}
+        if verb == "suit":
+            suitability.require_suited(TaskSpec.model_validate(choices["task"]), ModelSpec.model_validate(choices["model"]), Path(choices["folder"]), choices["objective"])
+            return {"suits": True}
         if verb == "bring":
             return {"brought": gathering.bring(path, **choices)}
         if verb == "commit":

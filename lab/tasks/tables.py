@@ -96,6 +96,7 @@ def union(rows: list[dict[str, Any]], columns: list[str], name: str) -> list[str
     for row in rows:
         if row.keys() - found.keys():
             found.update(dict.fromkeys(row))
+            cells.require_narrow(len(found), name)
     lacking = sum(len(found) - len(row) for row in rows)
     if lacking > FILLED:
         raise Refusal(f"{name} has {len(found)} different columns, and its rows lack {lacking / 1e6:.0f} million cells of them: that is no table.", "file")
@@ -239,6 +240,7 @@ def _parquet(data: bytes, largest: int, name: str) -> tuple[list[dict[str, Any]]
         if size > largest:
             raise Refusal(f"{name} unpacks to more than {largest / 1e6:.0f} MB, the most that can be imported.", "file")
         columns = file.schema_arrow.names
+        cells.require_narrow(len(columns), name)
         if twice := next((column for column in columns if columns.count(column) > 1), None):
             raise Refusal(f"{name} has the column '{twice[:80]}' twice.", "file")
         return [_with_text(row) for row in file.read().to_pylist()], columns

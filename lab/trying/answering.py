@@ -23,7 +23,7 @@ _opened: OrderedDict[tuple[str, int], tuple[Opened, Any]] = OrderedDict()
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """{"kind": labels | several | number | text, "on": ..., "off": ...} of {"run", "text", "pair"}. Raises Refusal.
+    """{"kind": labels | several | number | text, "on": ..., "off": ..., "note": a sentence where other weights stand in, or ""} of {"run", "text", "pair"}. Raises Refusal.
 
     labels: [[name, probability], ...], likeliest first; several: the same of labels that are judged each by itself; number: a float; text: what was generated. "off" is the model without its
     method: for a new task head, the base model under this run's head.
@@ -33,7 +33,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     kind, on = _once(opened, prepared, rows, request)
     with opened.attached.disabled():
         _, off = _once(opened, prepared, rows, request)
-    return {"kind": kind, "on": on, "off": off}
+    return {"kind": kind, "on": on, "off": off, "note": opened.note}
 
 
 def _get(run: str) -> tuple[Opened, Any]:

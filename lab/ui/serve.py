@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lab.design.plain.boundary import CLOSED, VARIABLE
+from lab.design.plain.boundary import CLOSED, VARIABLE, roots
 from lab.design.plain.refusal import Refusal
 from lab.ui.door.settings import Settings, check_door, read
 
@@ -93,6 +93,7 @@ def settle_environment(settings: Settings) -> None:
     from lab.runs.scratch import scratch
 
     home = Home(settings.home or None)
+    roots()  # what LAB_DATA says is refused now, not with the first file
     os.environ["LAB_HOME"] = str(home.path)
     os.environ["GRADIO_TEMP_DIR"] = str(scratch(home.path) / "gradio")  # uploads, and what is handed out
     os.environ.pop("LAB_AUTH", None)  # no child needs it

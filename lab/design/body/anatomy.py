@@ -104,6 +104,11 @@ class Anatomy:
         return delta.positions == "shift" or (delta.positions == "auto" and self.counts_positions)
 
     @property
+    def sublayer_dropout(self) -> bool:
+        """Whether its layers have a dropout on a sublayer's output."""
+        return any(stack.map.dropout or stack.map.attention.dropout or stack.map.ffn.dropout for stack in self.stacks)
+
+    @property
     def encoder_decoder(self) -> bool:
         """Whether there are two stacks, with cross-attention between them."""
         return len(self.stacks) > 1

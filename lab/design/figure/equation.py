@@ -35,21 +35,35 @@ def latex(method: Method, body: Anatomy | None = None) -> list[str]:
 
 
 def _delta(delta: Delta, post: bool) -> str:
+    if delta.form == "tokens":
+        return _prompt(delta)
     lines = [f"h \\leftarrow {change(delta, 'h') if delta.composition == 'rescale' else join(delta)}"]
     if delta.composition != "rescale":
         lines.append(f"\\Delta h = {change(delta)}")
-        if delta.form not in ("bias", "tokens"):
+        if delta.form != "bias":
             lines.append(f"x = {_source(delta, post)}")
     if delta.composition == "learned-gate":
-        shared = delta.gate == "shared"
-        lines.append("g(x) = " + ("\\mathrm{softmax}\\,\\overline{\\mathrm{ReLU}(x\\,W_g)}" if shared else "\\overline{\\mathrm{sigmoid}(x\\,w_g+b_g)}"))
+        lines.append(_gate(delta))
     if delta.encoder != "none":
-        made = "(P_k,P_v)" if delta.form == "slots" else "P"
-        lines.append(f"{made} = \\mathrm{{{delta.encoder.upper()}}}(E)")
+        lines.append(f"(P_k,P_v) = \\mathrm{{{delta.encoder.upper()}}}(E)")
     if delta.init in SPECTRAL:
         lines.append("W = W_0 - " + ("" if delta.strength in (1, "learned") else f"{delta.strength:g}\\,") + "A_0\\,S_0\\,B_0")
     where = ",\\,".join({**REPRESENTATIONS, **SET_WORDS}[name].latex for name in delta.at)
     return ",\\quad ".join([*lines, f"h\\in\\{{{where}\\}}"])
+
+
+def _prompt(delta: Delta) -> str:
+    """Virtual tokens: the input is what changes, and under a learned gate their keys and values in every attention."""
+    lines = [f"e \\leftarrow \\left[{_prompt_tokens(delta)};\\, e\\right]"]
+    if delta.composition == "learned-gate":
+        lines += ["(K,V)_P \\leftarrow g(x)\\,(K,V)_P", "x = e", _gate(delta)]
+    if delta.encoder != "none":
+        lines.append(f"P = \\mathrm{{{delta.encoder.upper()}}}(E)")
+    return ",\\quad ".join(lines)
+
+
+def _gate(delta: Delta) -> str:
+    return "g(x) = " + ("\\mathrm{softmax}\\,\\overline{\\mathrm{ReLU}(x\\,W_g)}" if delta.gate == "shared" else "\\overline{\\mathrm{sigmoid}(x\\,w_g+b_g)}")
 
 
 def _source(delta: Delta, post: bool) -> str:
@@ -115,7 +129,8 @@ def _outside(text: str) -> str:
 def _map(delta: Delta, step: Step, text: str) -> str:
     size = f"^{{r={delta.rank}}}" if step.part in ("down", "A") else ""
     symbol = {"diagonal": "\\Lambda", "square": "S"}[delta.core] if step.part == "core" else SYMBOLS[step.part]
-    return f"{_factor(text)}\\,{symbol}{size}" + (f"+{SYMBOLS[step.bias]}" if step.bias else "")
+    left = f"\\left({text}\\right)" if "\\odot" in _outside(text) else _factor(text)
+    return f"{left}\\,{symbol}{size}" + (f"+{SYMBOLS[step.bias]}" if step.bias else "")
 
 
 def _times(delta: Delta, step: Step, text: str) -> str:
@@ -136,9 +151,13 @@ def _part(step: Step) -> str:
 def _constant(delta: Delta, step: Step, text: str) -> str:
     if step.part != "tokens":
         return SYMBOLS[step.part]
-    own = _dropped(step, f"P^{{l={delta.rank}}}")
+    own = _prompt_tokens(delta)
     both = f"g(x)\\,(K,V)_{{{own}}};\\, (K,V)_x" if delta.composition == "learned-gate" else f"{own};\\, x"
     return f"\\mathrm{{attention\\ over}}\\ [{both}]"
+
+
+def _prompt_tokens(delta: Delta) -> str:
+    return _dropped(steps(delta)[0], f"P^{{l={delta.rank}}}")
 
 
 WRITERS: dict[str, Callable[[Delta, Step, str], str]] = {

@@ -7,36 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.design.body.anatomy import Anatomy, Site
+from lab.design.body.anatomy import Anatomy, Site, source
 from lab.design.method.allocation import groups, rank_ladder, reachable
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
 from lab.design.method.forms.lowrank import RESIDUAL, SPECTRAL
 from lab.design.method.forms.slots import OF_TOKENS
 from lab.design.method.parts import all_parts, leaves_unchanged, trains_second_map
+from lab.design.method.schedules import LaMDAFreezing
 from lab.design.plain.refusal import Refusal
 
+RANK = Delta.model_fields["rank"].default
 PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out", "ffn.up", "ffn.gate", "ffn.down", "ffn.out")
 STREAMS = ("ffn.residual", "layer.out", "embed")
 FORM_OPTIONS = {  # option: (value that means 'not used', words)
     "biases": (True, "biases of two maps"), "core": ("none", "a core between A and B"), "vectors": (False, "scaling vectors"),
-    "alpha": (None, "alpha"), "rank_scaling": ("lora", "a rank scaling"), "encoder": ("none", "a reparameterisation"), "positions": ("keep", "positions"),
+    "alpha": (None, "alpha"), "rank_scaling": ("lora", "a rank scaling"), "encoder": ("none", "a reparameterisation"), "encoder_width": (512, "the width of a reparameterisation"), "positions": ("keep", "positions"),
     "token_positions": ("own", "positions of virtual tokens"), "text": ("", "an initial text"), "inner_dropout": (0.0, "a dropout between two maps"),
 }  # fmt: skip
 
 
-def require(method: Method, anatomy: Anatomy | None = None) -> None:
+def require(method: Method, anatomy: Anatomy | None = None, trained: bool = False) -> None:
     """Raise the first problem, if there is one."""
-    for problem in problems(method, anatomy):
+    for problem in problems(method, anatomy, trained):
         raise problem
 
 
-def problems(method: Method, anatomy: Anatomy | None = None) -> list[Refusal]:
-    """Everything that is wrong with a method, on a model where one is given. Empty: it may run."""
+def problems(method: Method, anatomy: Anatomy | None = None, trained: bool = False) -> list[Refusal]:
+    """Everything that is wrong with a method, on a model where one is given. Empty: it may run.
+
+    What has been `trained` may say more than it does: earlier versions took options without effect, and their runs load still.
+    """
     found = list(_whole(method))
     found += _shared_gates(method, anatomy)
     for index, delta in enumerate(method.deltas):
-        for problem in (*_delta(delta), *(_on_model(delta, anatomy) if anatomy else ())):
+        for problem in (*_delta(delta, trained), *(_on_model(delta, anatomy) if anatomy else ())):
             found.append(Refusal(problem.sentence, f"deltas.{index}.{problem.field}"))
     if anatomy and method.select and method.select.what == "layers":
         layers = sum(stack.layers for stack in anatomy.stacks)
@@ -63,9 +68,30 @@ def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
     for index, delta in enumerate(method.deltas):
         if anatomy.stacks[0].gated and "ffn.up" in delta.places and "ffn.gate" not in delta.places:
             found.append((f"deltas.{index}.at", f"{anatomy.architecture.name} has a gated FFN, and delta {index + 1} leaves its gate as it is: ffn-linear or all-linear takes ffn.gate in."))
+        found += [(f"deltas.{index}.{field}", sentence) for field, sentence in _read_otherwise(delta, anatomy)]
         if delta.allocation:
             found += [(f"deltas.{index}.allocation.{field}", sentence) for field, sentence in _shared_out(delta, anatomy.sites(delta))]
     return found
+
+
+def _read_otherwise(delta: Delta, anatomy: Anatomy) -> Iterator[tuple[str, str]]:
+    """Options that another has left without an object, or for which this model has none."""
+    missing = [name for name in delta.stacks or () if name not in [there for there, _ in anatomy.sublayers()]]
+    if missing:
+        yield "stacks", f"{anatomy.architecture.name} has no {' or '.join(missing)} stack, so nothing is there."
+    if delta.encoder != "mlp" and delta.encoder_width != 512:
+        yield "encoder_width", f"Only an mlp has a hidden width, so encoder_width {delta.encoder_width} changes nothing here."
+    if delta.through_dropout and not anatomy.sublayer_dropout:
+        yield "through_dropout", f"{anatomy.architecture.name} has no dropout on a sublayer's output, so through_dropout changes nothing here."
+    if delta.allocation and delta.alpha is not None:
+        yield "alpha", f"alpha is divided by the mean rank, {delta.rank}, in every projection: s does not vary with the ranks that are shared out."
+    if delta.schedule and delta.schedule.name == "aflora":
+        places = {site.representation for site in anatomy.sites(delta)}
+        elsewhere = [place for place in delta.schedule.frozen_from_start if place not in places]
+        if places <= set(delta.schedule.frozen_from_start):
+            yield "schedule.frozen_from_start", "A and B are frozen from the start in all places, so the schedule has nothing to freeze: the vectors alone train."
+        elif elsewhere:
+            yield "schedule.frozen_from_start", f"This delta is not at {', '.join(elsewhere)}, so nothing is frozen from the start there."
 
 
 def _shared_out(delta: Delta, sites: list[Site]) -> Iterator[tuple[str, str]]:
@@ -122,7 +148,7 @@ def _shared_gates(method: Method, anatomy: Anatomy | None) -> list[Refusal]:
     return []
 
 
-def _delta(delta: Delta) -> Iterator[Refusal]:
+def _delta(delta: Delta, trained: bool) -> Iterator[Refusal]:
     form = FORMS[delta.form]
     misfits = list(_form_fits(delta, form))
     yield from misfits
@@ -130,6 +156,7 @@ def _delta(delta: Delta) -> Iterator[Refusal]:
         return
     yield from _options_fit(delta, form)
     yield from _schedule_fits(delta)
+    yield from () if trained else _without_effect(delta)
     if delta.insertion == "parallel" and "embed" in delta.places and delta.form != "tokens":
         yield Refusal("The embeddings have no hidden input: choose insertion sequential at embed.", "insertion")
     if delta.x != "auto" and delta.insertion == "sequential" and delta.places != ["ffn.residual"]:
@@ -204,7 +231,7 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal(f"{form.label.capitalize()} has no input to drop: leave dropout at 0.", "dropout")
     if delta.inner_dropout and delta.form == "slots" and delta.composition in ("gated", "learned-gate"):
         yield Refusal("Gated slots are weighed inside the attention, which has a dropout of its own there: leave inner_dropout at 0.", "inner_dropout")
-    if delta.through_dropout and not set(delta.at) & {"attn.out", "ffn.out"}:
+    if delta.through_dropout and not set(delta.places) & {"attn.out", "ffn.out"}:
         yield Refusal("Only a sublayer's output meets the sublayer's own dropout: choose attn.out or ffn.out, or leave through_dropout off.", "through_dropout")
     if delta.encoder != "none" and delta.form == "slots" and delta.encoder == "lstm":
         yield Refusal("Slots are reparameterised by an MLP: choose mlp or none.", "encoder")
@@ -264,7 +291,8 @@ def _schedule_fits(delta: Delta) -> Iterator[Refusal]:
         yield Refusal("AFLoRA freezes A and B and keeps the scaling vectors: choose form lowrank with vectors.", "schedule")
     if kind == "lamda" and not (lowrank and delta.core == "square"):
         yield Refusal("LaMDA freezes B and keeps the core S: choose form lowrank with core square.", "schedule")
-    if kind == "lamda" and delta.trainable is not None and not {"B", "core"} <= set(delta.trainable):
+    needed = {"core"} if kind == "lamda" and delta.schedule.mode == "early" else {"B", "core"}
+    if kind == "lamda" and delta.trainable is not None and not needed <= set(delta.trainable):
         yield Refusal("LaMDA's schedule freezes B and keeps the core: both must be among the trained parts.", "trainable")
     if delta.allocation:
         if not lowrank or not (delta.insertion == "parallel" and set(delta.places) <= set(PROJECTIONS) - {"ffn.out"}):
@@ -273,6 +301,31 @@ def _schedule_fits(delta: Delta) -> Iterator[Refusal]:
             yield Refusal(f"Rank {delta.rank} is the mean: it must lie between rank_min and rank_max.", "allocation.rank_min")
         if kind == "adalora":
             yield Refusal("AdaLoRA shares out rank by itself: leave the allocation empty.", "allocation")
+
+
+def _without_effect(delta: Delta) -> Iterator[Refusal]:
+    """Options that this delta, by itself, cannot do anything with."""
+    form, schedule, share, trained = FORMS[delta.form], delta.schedule, delta.allocation, set(delta.trainable or ())
+    if not form.has_rank and delta.rank != RANK:
+        yield Refusal(f"{form.label.capitalize()} has one number per dimension of h and no rank: leave rank at {RANK}.", "rank")
+    if delta.form in ("scale", "bias") and delta.composition != "learned-gate" and (delta.x != "auto" or delta.insertion == "parallel"):
+        field = "x" if delta.x != "auto" else "insertion"
+        yield Refusal(f"{form.label.capitalize()} is the same whatever it reads: leave the input at auto and the insertion at sequential.", field)
+    if delta.places == ["embed"] and delta.layers != "all":
+        yield Refusal("The embeddings stand before all layers: leave layers at all.", "layers")
+    outputs = {"attn.out", "ffn.out"} & set(delta.places)
+    if delta.through_dropout and outputs and all(source(delta, place) == "projection" for place in outputs):
+        yield Refusal("A change of the output projection meets the sublayer's dropout anyway, as the projection does: leave through_dropout off.", "through_dropout")
+    if schedule and schedule.name == "aflora" and trained and not {"A", "B"} & trained:
+        yield Refusal("AFLoRA's schedule freezes A and B: one of them must be among the trained parts.", "trainable")
+    if schedule and schedule.name == "lamda":
+        frozen = "A and B" if schedule.mode == "early" else "A"
+        if trained & set(frozen.split(" and ")):
+            yield Refusal(f"LaMDA's schedule freezes {frozen} from the start: leave them out of the trained parts.", "trainable")
+        if schedule.mode != "gradual" and schedule.fraction != LaMDAFreezing().fraction:
+            yield Refusal("Only gradual freezing takes a fraction of the run: choose it, or leave the fraction at 0.3.", "schedule.fraction")
+    if share and share.rank_min == share.rank_max:
+        yield Refusal(f"Between ranks of {share.rank_min} and {share.rank_max} there is nothing to share out: set rank_min and rank_max apart, or leave the allocation empty.", "allocation.rank_max")
 
 
 def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
@@ -289,11 +342,12 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         yield Refusal("This model splits the sequence in its FFN (chunk_size_feed_forward), so no gate can average over it.", "composition")
     smallest, largest = (choose(min(site.shape) for site in sites) for choose in (min, max))
     linear = delta.form == "lowrank" or delta.form == "bottleneck" and delta.nonlinearity == "none"
-    if linear and not delta.vectors and delta.rank > largest and delta.init not in SPECTRAL:  # VeRA's frozen pair may be wider than the model, as its paper has it
-        yield Refusal(f"Rank {delta.rank} is above {largest}, the most that a change of these weights can have: choose at most that.", "rank")
+    top = delta.allocation.rank_max if delta.allocation else 0
+    for rank, field in ((delta.rank, "rank"), (top, "allocation.rank_max")):
+        if linear and not delta.vectors and rank > largest and delta.init not in SPECTRAL:  # VeRA's frozen pair may be wider than the model, as its paper has it
+            yield Refusal(f"Rank {rank} is above {largest}, the most that a change of these weights can have: choose at most that.", field)
     if delta.init in SPECTRAL and delta.rank > smallest:
         yield Refusal(f"The spectral start takes at most as many singular values as the weight has: rank {delta.rank} is above {smallest}.", "rank")
-    top = delta.allocation.rank_max if delta.allocation else 0
     if delta.init in SPECTRAL and top > smallest:
         yield Refusal(f"rank_max {top} is above the {smallest} singular values of a weight.", "allocation.rank_max")
     if delta.positions == "shift" and not anatomy.counts_positions:

@@ -11,7 +11,7 @@ from lab.design.method.rules import problems
 from lab.design.plain.options import validate
 
 ALLOWED = {"insertion": "insertions", "composition": "compositions", "nonlinearity": "nonlinearities", "init": "inits"}
-GIVEN_UP = ((), ("init",), ("init", "nonlinearity"), ("init", "nonlinearity", "composition", "scale"),
+GIVEN_UP = ((), ("init",), ("insertion",), ("init", "nonlinearity"), ("init", "nonlinearity", "composition", "scale"),
             ("init", "nonlinearity", "composition", "scale", "insertion"))  # in this order, until the delta has a meaning  # fmt: skip
 
 
@@ -35,7 +35,8 @@ def with_form(delta: Mapping[str, Any], form: str) -> dict[str, Any]:
 
 
 def _settled(delta: Mapping[str, Any], kind: Any, at: list[str], given_up: tuple[str, ...]) -> dict[str, Any]:
-    kept = {name: delta[name] for name in ("rank", "layers", "stacks") if delta.get(name) is not None}
+    names = ("rank", "layers", "stacks") if kind.has_rank else ("layers", "stacks")
+    kept = {name: delta[name] for name in names if delta.get(name) is not None}
     for name, options in ALLOWED.items():
         allowed = getattr(kind, options)
         if name not in given_up and delta.get(name) in allowed:

@@ -38,8 +38,12 @@ def located(name: str) -> str:
 
 
 def roots() -> list[Path]:
-    """LAB_HOME and the folders of LAB_DATA (separated as in PATH), resolved."""
-    return [home_folder(), *(Path(name).expanduser().resolve() for name in os.environ.get("LAB_DATA", "").split(os.pathsep) if name)]
+    """LAB_HOME and the folders of LAB_DATA (separated as in PATH), resolved. Refusal: one of them begins with the home of nobody."""
+    named = os.environ.get("LAB_DATA", "")
+    try:
+        return [home_folder(), *(Path(name).expanduser().resolve() for name in named.split(os.pathsep) if name)]
+    except RuntimeError:
+        raise Refusal(f"LAB_DATA begins with the home of a user that is not here, or leads in a circle ({named[:80]}); write whole paths.", "LAB_DATA") from None
 
 
 def inside_package(address: str) -> list[Path]:

@@ -25,7 +25,7 @@ SMALL, LOGIN, CALL = 64 * KIB, 8 * KIB, 2 * MIB  # bytes of a body: usual, user 
 LARGEST_UPLOAD = 512 * MIB  # of a file, as lab.tasks.tables.LARGEST; the parts around it take up to a MiB
 CALLS = re.compile(r"/gradio_api/(component_server|queue/join|call|run|api)(/|$)")
 # Doors of gradio that no page of ours uses: they fetch from elsewhere, write files, or show what is inside.
-CLOSED = re.compile(r"/gradio_api/(proxy=|file[=/]https?:|vibe-|process_recording|deep_link|run-history|runs(/|$)|stream/|custom_component/|dev/)|/monitoring(/|$)", re.I)
+CLOSED = re.compile(r"/gradio_api/(proxy=|file[=/]https?:|(undo-)?vibe-|profiling/|process_recording|deep_link|run-history|runs(/|$)|stream/|custom_component/|dev/)|/monitoring(/|$)", re.I)
 # What somebody without a password may see where there is one: the page that asks for it, and what gradio's page needs to show that.
 OPEN = re.compile(r"/(login/?|logout/?|[a-z]*/?|assets/.*|static/.*|svelte/.*|favicon\.ico|robots\.txt|manifest\.json|theme\.css|pwa_icon.*|gradio_api/(theme\.css|user/?|token/?|app_id/?|login_check/?))")
 NO_PAGE = re.compile(r"/(gradio_api/|look/|logout|config|login)", re.I)
@@ -94,8 +94,9 @@ class Guard:
         if forwarded.get(b"x-forwarded-proto") in (b"http", b"https"):
             scope["scheme"] = forwarded[b"x-forwarded-proto"].decode()
             kept.append((b"x-forwarded-proto", forwarded[b"x-forwarded-proto"]))  # gradio reads it itself
-        if forwarded.get(b"x-forwarded-for"):
-            scope["client"] = (forwarded[b"x-forwarded-for"].decode("latin-1"), 0)
+        through = [one.strip().decode("latin-1") for key, value in given if key == b"x-forwarded-for" for one in value.split(b",") if one.strip()]
+        if through:  # each proxy adds whom it was called by, so the last that is no proxy of ours is the caller
+            scope["client"] = (next((one for one in reversed(through) if not hosts.is_of(hosts.split(one)[0], self.proxies)), through[0]), 0)
         return {**scope, "headers": kept}
 
     def _inside(self, scope: Any) -> Any:

@@ -78,7 +78,7 @@ def read(given: Any = None) -> Settings:
         except ValueError:
             raise Refusal(f"Give --proxy the address or network that the proxy calls from, as 127.0.0.1, not '{address[:80]}'.", "proxy") from None
     root = chosen["root-path"].rstrip("/") or (f"https://{os.environ['SPACE_HOST']}" if os.environ.get("SPACE_HOST") else "")
-    if root and not (root.startswith("/") and not root.startswith("//") or urlsplit(root).scheme in ("http", "https")) or not root.isprintable():
+    if root and not (root.startswith("/") and not root.startswith("//") or urlsplit(root).scheme in ("http", "https")) or not root.isprintable() or any(letter in root for letter in "\"'<>?#\\ ") or "/.." in root:
         raise Refusal(f"Give --root-path a path as /lab, not '{root[:80]}'.", "root_path")
     return Settings(host, port, chosen["home"], door, chosen["share"], chosen["open-paths"], tuple(name.lower() for name in allowed), root, chosen["proxy"])
 

@@ -7,6 +7,8 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
+from lab.ui.door.hosts import address_of, split
+
 FREE, FIRST, LONGEST = 5, 2.0, 300.0  # wrong ones without a wait, seconds after the next one, and at most
 FORGOTTEN = 900.0  # seconds after the last wrong one
 KNOWN = 4096  # callers remembered
@@ -48,9 +50,8 @@ class Throttle:
 
 
 def _group(caller: str) -> str:
-    """An IPv6 network of one owner counts as one caller."""
-    try:
-        address = ipaddress.ip_address(caller)
-    except ValueError:
+    """An IPv6 network of one owner counts as one caller, and the ports that some proxies add to an address make no new one."""
+    address = address_of(split(caller)[0].partition("%")[0])
+    if address is None:
         return caller
-    return str(ipaddress.ip_network(f"{address}/64", strict=False)) if address.version == 6 else caller
+    return str(ipaddress.ip_network(f"{address}/64", strict=False)) if address.version == 6 else str(address)

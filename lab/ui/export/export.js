@@ -132,6 +132,7 @@ const exportedFiles = (element, props, watch) => {
       );
     const copy = h("button", { type: "button", class: "lab-button", onclick: () => copyText(file.text, copy) }, say("copy"));
     element.replaceChildren(
+      value.note ? h("p", { class: "lab-said", role: "note" }, value.note) : "",
       h(
         "div",
         { class: "lab-card lab-files" },

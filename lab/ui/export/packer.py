@@ -97,7 +97,7 @@ class Packer:
         found = default().store.get(check_id(run))
         with self._lock:
             key = (found.id, format, adapter, _age(found))
-            if key not in self._kept:
+            if key not in self._kept or not self._kept[key].folder.is_dir():  # somebody may have cleared LAB_HOME/tmp away
                 self._kept[key] = Packed(self._written(found.id, format, adapter))
             self._kept.move_to_end(key)
             while len(self._kept) > KEPT:
@@ -105,7 +105,8 @@ class Packer:
             return self._kept[key]
 
     def _written(self, run: str, format: str, adapter: str) -> Path:
-        if self._root is None:
+        if self._root is None or not self._root.is_dir():
+            os.makedirs(tempfile.gettempdir(), mode=0o700, exist_ok=True)
             self._root = Path(tempfile.mkdtemp(prefix="lab-export-"))
             atexit.register(shutil.rmtree, self._root, ignore_errors=True)
         out = Path(tempfile.mkdtemp(dir=self._root)) / f"{run}-{format}"

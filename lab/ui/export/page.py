@@ -10,6 +10,7 @@ import gradio as gr
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.export import FORMATS, formats
+from lab.export.source import note_of
 from lab.runs import Run, default
 from lab.ui.export import packer
 from lab.ui.shell import run_facts, run_list
@@ -80,7 +81,7 @@ def make(event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
     yield [{**choice, "state": "making"}, gr.DownloadButton(visible=False)]
     try:
         packed = packer.PACKER.make(choice["run"], choice["format"], choice["adapter"] or "best")
-        files = packed.files()
-        yield [{**choice, "state": "made", "files": files, "size": numbers.memory(sum(file["bytes"] for file in files))}, gr.DownloadButton(value=str(packed.zip()), visible=True)]
+        files, note = packed.files(), note_of(choice["run"], choice["adapter"] or "best") if FORMATS[choice["format"]].weights else ""
+        yield [{**choice, "state": "made", "note": refused(language_of(request), note), "files": files, "size": numbers.memory(sum(file["bytes"] for file in files))}, gr.DownloadButton(value=str(packed.zip()), visible=True)]
     except Refusal as problem:
         yield [{**choice, "state": "wrong", "sentence": refused(language_of(request), problem)}, gr.DownloadButton(visible=False)]

@@ -14,6 +14,7 @@ from lab.tasks.multi_label import THRESHOLD
 from lab.ui.shell import run_facts
 from lab.ui.shell.json_text import text
 from lab.ui.shell.markup import esc
+from lab.ui.words.refusals import refused
 from lab.ui.words.table import say
 
 LISTED = 200
@@ -41,7 +42,7 @@ def _compares(task: str) -> bool:
 
 
 def card(run: Run, answer: dict[str, Any] | None, problem: str, language: str) -> str:
-    """One run's answers: what it answer, what is wrong, or that it is being asked."""
+    """One run's answers: what it answers, what is wrong, or that it is being asked."""
     head = (f'<header><span class="lab-dot" style="background:{run_facts.colour(run)}"></span><h3><a href="runs?run={run.id}">{esc(run.name or run.id)}</a></h3></header>'
             f'<p class="lab-muted">{esc(run_facts.model_of(run))} · {esc(run_facts.task_of(run))} · {esc(run_facts.method_of(run))}</p>')  # fmt: skip
     if problem:
@@ -50,6 +51,8 @@ def card(run: Run, answer: dict[str, Any] | None, problem: str, language: str) -
         body = f'<p class="lab-muted lab-asking">{esc(say(language, "try.asking"))}</p>'
     else:
         body = _side("try.on", "on", answer, language) + _side("try.off.text" if answer["kind"] == "text" else "try.off", "off", answer, language)
+        if note := answer.get("note"):
+            body = f'<p class="lab-said" role="note">{esc(refused(language, note))}</p>{body}'
     return f'<article class="lab-card lab-tried" data-run="{run.id}">{head}{body}</article>'
 
 
