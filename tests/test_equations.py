@@ -7,6 +7,7 @@ starts, and the deltas' own dropouts are on, so that a term which is missing on 
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -257,7 +258,7 @@ def test_the_equation_is_what_the_engine_computes(preset: str) -> None:
 
 def spy(delta, attached, checked: set, line: dict[str, str], mask: Tensor, index: int) -> None:
     """Compare at every site, where h and x are known, with the random numbers that the delta drew."""
-    inner = delta.composition
+    inner = delta.composition.join
 
     def compared(module, h: Tensor, x: Tensor) -> Tensor:
         state = torch.get_rng_state()
@@ -283,7 +284,7 @@ def spy(delta, attached, checked: set, line: dict[str, str], mask: Tensor, index
         checked.add(index)
         return new
 
-    delta.composition = compared
+    delta.composition = SimpleNamespace(join=compared)
 
 
 def queries(delta, attached, values: dict) -> None:

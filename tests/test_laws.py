@@ -7,14 +7,16 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from laws import OBJECTIVES, SIX, SMALL, check_laws, check_refusal_touches_nothing, fresh, snapshot
 
+from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
+from lab.design.method.insertions import INSERTIONS
 from lab.design.method.named import load_method
 from lab.design.method.rules import problems
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets.catalogue import names
-from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, SETS
+from lab.design.space import REPRESENTATIONS, SETS
 from lab.engine import body_of
 
 NO_BIASES = ("t5", "llama", "mistral", "qwen3", "gemma3", "phi3", "smollm3", "modernbert")
@@ -84,7 +86,7 @@ def _delta() -> st.SearchStrategy[dict]:
         if draw(st.booleans()):
             delta["insertion"] = draw(st.sampled_from(sorted(form.insertions if fitting else INSERTIONS)))
         if draw(st.booleans()):
-            delta["composition"] = draw(st.sampled_from(sorted(form.compositions if fitting else COMPOSITIONS)))
+            delta["composition"] = draw(st.sampled_from(sorted(taken(form) if fitting else COMPOSITIONS)))
         if draw(st.booleans()):
             delta["init"] = draw(st.sampled_from(sorted(form.inits if fitting else inits)))
         for name in draw(st.lists(st.sampled_from(sorted(optional)), max_size=3 if fitting else 5, unique=True)):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lab.design.body.anatomy import Anatomy
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Method
 from lab.design.method.parts import SECOND_MAPS
 from lab.design.plain.refusal import Refusal
@@ -154,7 +155,7 @@ class Attached:
     @property
     def caches(self) -> bool:
         """Whether generation may keep keys and values: a learned gate averages over the whole sequence, which a cache hides."""
-        return not any(delta.composition == "learned-gate" for delta in self.method.deltas)
+        return not any(COMPOSITIONS[delta.composition].averages for delta in self.method.deltas)
 
     # -- parameters --------------------------------------------------------------------------------------------------------------
 

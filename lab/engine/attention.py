@@ -162,7 +162,7 @@ class DebertaSlots:
             return None
         hidden, mask, *rest = args
         for each in slots:
-            each.tapped = hidden if each.delta.composition == "learned-gate" else None
+            each.tapped = hidden if each.composition.averages else None
         pairs = [each.rows(hidden.shape[0]) for each in slots]
         flat = [[part.transpose(1, 2).flatten(2).to(hidden.dtype) for part in pair] for pair in pairs]  # (batch, l, width)
         self.rows = torch.cat([keys for keys, _ in reversed(flat)], 1), torch.cat([values for _, values in reversed(flat)], 1)

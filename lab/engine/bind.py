@@ -79,7 +79,7 @@ class Binder:
     def bind(self, delta: DeltaModule) -> list[RemovableHandle]:
         """Register the hooks of a delta that joins by hooks. The tap comes first, so that x is there when h is changed."""
         located, side = self.join(delta)
-        delta.part = located.part
+        delta.part, delta._target = located.part, (self.target(delta)[0],)
         handles = []
         source = self._source(delta)
         if source is not None:

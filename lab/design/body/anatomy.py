@@ -182,13 +182,13 @@ class Anatomy:
 
 def source(delta: Delta, representation: str) -> str:
     """What feeds Δh: h itself, or for parallel insertion the input of the sublayer (normed or not) or of the projection."""
-    if delta.insertion == "sequential":
+    if delta.reads_h:
         return "h"
     if representation in ("ffn.residual", "layer.out"):
         return "residual"  # the layer's own input
     if delta.x in ("residual", "projection"):
         return delta.x
-    if representation == "ffn.down" or (delta.x == "auto" and delta.form == "lowrank" and representation == "attn.out"):
+    if representation == "ffn.down" or (delta.x == "auto" and delta.own_input and representation == "attn.out"):
         return "projection"
     return "sublayer"
 

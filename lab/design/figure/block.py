@@ -8,7 +8,9 @@ from lab.design.body.anatomy import Stack
 from lab.design.figure.drawing import Canvas
 from lab.design.figure.glyphs import WIDTH
 from lab.design.figure.wiring import GAP, Wiring
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Method
+from lab.design.method.forms import FORMS
 
 LABELS = {"attn": ("self-attention", "自注意力"), "cross": ("cross-attention", "交叉注意力"), "ffn": ("FFN", "前馈网络")}
 
@@ -52,13 +54,13 @@ class Block(Wiring):
     def _tokens(self) -> None:
         """Virtual tokens stand before the input's own."""
         for index, delta in self.at("embed"):
-            if delta.form != "tokens":
+            if not FORMS[delta.form].before_input:
                 self.x += 12
                 self.series(index, delta)
                 continue
             self.glyph(index, delta, self.x + 2, -42)
             self.canvas.line([(self.x + 15, -24), (self.x + 15, -2)], "path-delta", arrow=True)
-            if delta.composition == "learned-gate":
+            if COMPOSITIONS[delta.composition].averages:
                 self.canvas.diamond(self.x + 15, -14, "σ", self.said("g(x) multiplies their keys and values in every attention", "g(x) 乘以它们在每个注意力中的键与值"))
             self.x += 58
 
@@ -123,7 +125,7 @@ class Block(Wiring):
         canvas, start, cross = self.canvas, self.x, self.where == "cross"
         fused = bool(self.at("attn.qkv"))
         names = ("qkv",) if fused else ("k", "v", "q") if cross else ("q", "k", "v")
-        row = 66 + max(self.below(f"attn.{name}") for name in names) + 10 * any(delta.form == "slots" for _, delta in self.at("attn.heads"))
+        row = 66 + max(self.below(f"attn.{name}") for name in names) + 10 * any(FORMS[delta.form].glyph == "pairs" for _, delta in self.at("attn.heads"))
         x = start + (20 if cross else 16)
         after = x + max(self.width(f"attn.{name}", 36) for name in names) + 6
         for place, name in enumerate(names):
@@ -147,9 +149,9 @@ class Block(Wiring):
     def _at_heads(self, start: float, heads: float, fork: float, level: float) -> None:
         """Slots beside attention: fed by the query, joined before Wo; other forms on the path behind the heads, or around them."""
         for index, delta in self.at("attn.heads"):
-            if delta.insertion == "sequential" or self.vector(delta):
+            if delta.reads_h or self.vector(delta):
                 self.series(index, delta)
-            elif delta.form != "slots":
+            elif FORMS[delta.form].glyph != "pairs":
                 self.bypass(index, delta, start + 2, abs(level) + 66)
             else:
                 join = max(self.x, heads + WIDTH + 6) + 14
@@ -177,7 +179,7 @@ class Block(Wiring):
         self.canvas.box(after + 8, 0, 30, 28, "σ⊙" if gated else "σ", "frozen", self.said("activation, times the up projection", "激活，再与上投影相乘") if gated else self.said("activation", "激活"))
         self.x = after + 38
         for index, delta in self.at("ffn.act"):
-            if delta.insertion == "sequential" or self.vector(delta):
+            if delta.reads_h or self.vector(delta):
                 self.series(index, delta)
             else:
                 self.bypass(index, delta, start + 2, canvas.bottom + 34)

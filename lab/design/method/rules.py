@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 from lab.design.body.anatomy import Anatomy, Site
 from lab.design.method.allocation import groups, rank_ladder, reachable
+from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
-from lab.design.method.forms.lowrank import RESIDUAL, SPECTRAL
-from lab.design.method.forms.slots import OF_TOKENS
-from lab.design.method.parts import all_parts, leaves_unchanged, trains_second_map
+from lab.design.method.forms.lowrank import SPECTRAL
+from lab.design.method.parts import all_parts, trains_second_map
 from lab.design.plain.refusal import Refusal
+from lab.design.space import PROJECTIONS
 
-PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out", "ffn.up", "ffn.gate", "ffn.down", "ffn.out")
 STREAMS = ("ffn.residual", "layer.out", "embed")
 FORM_OPTIONS = {  # option: (value that means 'not used', words)
     "biases": (True, "biases of two maps"), "core": ("none", "a core between A and B"), "vectors": (False, "scaling vectors"),
@@ -95,7 +95,7 @@ def _whole(method: Method) -> Iterator[Refusal]:
     if method.deltas and method.select and method.select.what in ("all", "layers", "masked"):
         words = {"all": "all weights", "layers": "whole layers", "masked": "a sparse difference"}[method.select.what]
         yield Refusal(f"A delta stands in for training {words}: take the deltas away, or select only bias or norm.", "select")
-    if sum(delta.form == "tokens" for delta in method.deltas) > 1:
+    if sum(FORMS[delta.form].before_input for delta in method.deltas) > 1:
         yield Refusal("Two sets of virtual tokens are one longer set: join them into one delta with a larger rank.", "deltas")
     if sum(delta.schedule is not None for delta in method.deltas) > 1 and len({d.schedule.name for d in method.deltas if d.schedule}) > 1:
         yield Refusal("Two different schedules would decide over the same run: keep one of them.", "deltas")
@@ -129,29 +129,29 @@ def _delta(delta: Delta) -> Iterator[Refusal]:
     if misfits:  # what follows reads parts, which only a fitting form has
         return
     yield from _options_fit(delta, form)
+    yield from _trained_parts(delta)
+    yield from form.problems(delta)
     yield from _schedule_fits(delta)
-    if delta.insertion == "parallel" and "embed" in delta.places and delta.form != "tokens":
+    if not delta.reads_h and "embed" in delta.places and not form.before_input:
         yield Refusal("The embeddings have no hidden input: choose insertion sequential at embed.", "insertion")
-    if delta.x != "auto" and delta.insertion == "sequential" and delta.places != ["ffn.residual"]:
+    if delta.x != "auto" and delta.reads_h and delta.places != ["ffn.residual"]:
         yield Refusal("A sequential delta reads h itself: leave the input at auto, or choose insertion parallel.", "x")
-    if delta.x == "projection" and delta.insertion == "parallel" and not set(delta.places) <= set(PROJECTIONS):
+    if delta.x == "projection" and not delta.reads_h and not set(delta.places) <= set(PROJECTIONS):
         yield Refusal("Only projections have an input of their own: choose input normed or residual, or other representations.", "x")
     if delta.x in ("normed",) and set(delta.places) & {"ffn.down"}:
         yield Refusal("ffn.down is read as a projection: for the sublayer's input choose ffn.out, or input residual.", "x")
-    if delta.x == "residual" and delta.form == "slots":
-        yield Refusal("Slots are read by queries, which come from the sublayer's normed input: leave the input at auto.", "x")
 
 
 def _form_fits(delta: Delta, form) -> Iterator[Refusal]:
     if form.representations and not set(delta.places) <= set(form.representations):
         yield Refusal(form.refusals.get("representation", f"{form.label} goes to {', '.join(form.representations)} only."), "at")
-    for field, allowed in (("insertion", form.insertions), ("composition", form.compositions), ("nonlinearity", form.nonlinearities)):
+    for field, allowed in (("insertion", form.insertions), ("composition", taken(form)), ("nonlinearity", form.nonlinearities)):
         value = getattr(delta, field)
         if value not in allowed:
             yield Refusal(_why(form, field, value, allowed), field)
     if delta.init not in form.inits:
         yield Refusal(f"{form.label.capitalize()} has no initialisation '{delta.init}'; there are {', '.join(form.inits)}.", "init")
-    if delta.form == "slots" and delta.composition in ("gated", "learned-gate") and delta.nonlinearity != "softmax":
+    if "softmax" in form.nonlinearities and form.mixed(delta) and delta.nonlinearity != "softmax":
         yield Refusal("gated needs the attention mass of slots, which softmax gives: choose nonlinearity softmax, or composition add.", "composition")
 
 
@@ -159,10 +159,8 @@ def _why(form, field: str, value: str, allowed: tuple[str, ...]) -> str:
     own = form.refusals.get(f"{field}.{value}") or form.refusals.get(field)
     if own:
         return own
-    if (field, value) == ("composition", "gated"):
-        return "gated needs the attention mass of slots: choose form slots, or composition add."
-    if (field, value) == ("composition", "rescale"):
-        return "rescale multiplies h by one vector: choose form scale, or composition add."
+    if field == "composition" and COMPOSITIONS[value].misfit:
+        return COMPOSITIONS[value].misfit
     return f"{form.label.capitalize()} does not go with {field} {value}; choose {', '.join(allowed)}."
 
 
@@ -170,76 +168,41 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
     for option, (unused, words) in FORM_OPTIONS.items():
         if getattr(delta, option) != unused and option not in form.options:
             yield Refusal(f"{form.label.capitalize()} has no use for {words}: leave {option} as it is.", option)
-    if delta.composition != "scaled" and delta.scale != 1.0:
-        yield Refusal(f"Only composition scaled has a scale s: choose it, or leave scale at 1 with {delta.composition}.", "scale")
-    if delta.alpha is not None and delta.scale != 1.0:
-        yield Refusal("alpha gives the scale as α/r: set alpha or scale, not both.", "alpha")
-    if delta.alpha is not None and delta.composition == "learned-gate":
-        yield Refusal("A learned gate stands in the place of α/r (UniPELT): leave alpha empty, or choose composition scaled.", "alpha")
-    elif delta.alpha is not None and delta.composition != "scaled":
-        yield Refusal("alpha gives the s of composition scaled: choose it, or leave alpha empty.", "alpha")
-    if delta.rank_scaling != "lora" and delta.alpha is None:
-        yield Refusal("The rank scaling says by what alpha is divided: set alpha, or leave it at lora.", "rank_scaling")
-    if delta.scale_start != 1.0 and not (delta.composition == "scaled" and delta.scale == "learned"):
-        yield Refusal("Only a learned s has a start: choose composition scaled with scale learned, or leave the start at 1.", "scale_start")
-    elif delta.scale_start == 0.0 and leaves_unchanged(delta.model_copy(update={"scale_start": 1.0})):
-        yield Refusal("An s of 0 before a Δh that starts at 0 would never move: choose another start of s, or another initialisation.", "scale_start")
-    if delta.composition != "learned-gate" and (delta.gate != "own" or delta.gate_over != "tokens"):
-        yield Refusal("Only composition learned-gate has a gate: choose it, or leave gate at own and gate averages at tokens.", "gate" if delta.gate != "own" else "gate_over")
-    elif delta.gate == "shared" and "embed" in delta.places:
-        yield Refusal("Deltas share the gate of a layer, and the embeddings are in none: choose gate own.", "gate")
-    if isinstance(delta.scale, float) and delta.scale == 0.0:
-        yield Refusal("A scale of 0 takes the delta away: choose another scale.", "scale")
+    yield from _options_unread(delta)
+    yield from COMPOSITIONS[delta.composition].problems(delta, form)
     if delta.shared and not form.shared:
         yield Refusal(f"{form.label.capitalize()} has no maps to share between sites: leave shared off.", "shared")
     if delta.shared and (delta.allocation or delta.schedule or delta.init in SPECTRAL):
         yield Refusal("Shared maps are one set for all sites, so they take no schedule, allocation or spectral start.", "shared")
-    if delta.norm != "none" and delta.form in ("scale", "bias", "tokens"):
+    if delta.norm != "none" and not form.reads_x:
         yield Refusal(f"{form.label.capitalize()} reads no x that a layer norm could stand on: leave it at none.", "norm")
-    if delta.norm == "out" and delta.form == "slots" and delta.composition in ("gated", "learned-gate"):
-        yield Refusal("Gated slots are mixed inside the attention, where no layer norm fits: leave it at none.", "norm")
-    if delta.norm == "in" and delta.form == "slots" and delta.composition in ("gated", "learned-gate"):
-        yield Refusal("Gated slots are read by the model's own queries: leave the layer norm at none.", "norm")
-    if delta.dropout and delta.form in ("scale", "bias"):
+    if delta.dropout and form.vector:
         yield Refusal(f"{form.label.capitalize()} has no input to drop: leave dropout at 0.", "dropout")
-    if delta.inner_dropout and delta.form == "slots" and delta.composition in ("gated", "learned-gate"):
-        yield Refusal("Gated slots are weighed inside the attention, which has a dropout of its own there: leave inner_dropout at 0.", "inner_dropout")
     if delta.through_dropout and not set(delta.at) & {"attn.out", "ffn.out"}:
         yield Refusal("Only a sublayer's output meets the sublayer's own dropout: choose attn.out or ffn.out, or leave through_dropout off.", "through_dropout")
-    if delta.encoder != "none" and delta.form == "slots" and delta.encoder == "lstm":
-        yield Refusal("Slots are reparameterised by an MLP: choose mlp or none.", "encoder")
-    if delta.encoder != "none" and delta.form in ("slots", "tokens") and delta.init not in ("normal", "bert"):
+    if delta.encoder != "none" and form.produced and delta.init not in ("normal", "bert"):
         yield Refusal("A network produces these slots or tokens, so they start as it gives them: choose initialisation normal, or reparameterisation none.", "init")
-    if delta.form == "slots" and delta.positions != "keep" and delta.composition not in ("gated", "learned-gate"):
-        yield Refusal("Positions shift behind keys and values that stand before the real ones: choose composition gated, or positions keep.", "positions")
-    if delta.form == "slots" and delta.init in OF_TOKENS and delta.composition not in ("gated", "learned-gate"):
-        yield Refusal("Keys and values of real tokens belong into the attention: choose composition gated, or initialisation lora.", "init")
     if delta.text and delta.init != "text":
         yield Refusal("An initial text is read by initialisation text: choose it, or leave the text empty.", "text")
     if delta.init == "text" and not delta.text:
         yield Refusal("Initialisation text needs a text: write one, or choose vocabulary.", "text")
-    yield from _trained_parts(delta, form)
 
 
-def _trained_parts(delta: Delta, form) -> Iterator[Refusal]:
+def _options_unread(delta: Delta) -> Iterator[Refusal]:
+    """Options of other compositions that are not at their defaults, each with the sentence of its own composition."""
+    mine, told = COMPOSITIONS[delta.composition], set()
+    for other in COMPOSITIONS.values():
+        for option, sentence in other.elsewhere.items():
+            if option not in mine.options and getattr(delta, option) != Delta.model_fields[option].default and sentence not in told:
+                told.add(sentence)
+                yield Refusal(mine.refusals.get(option, sentence).format(composition=mine.name), option)
+
+
+def _trained_parts(delta: Delta) -> Iterator[Refusal]:
     known = part_names(delta)
     for name in delta.trainable or ():
         if name not in known:
             yield Refusal(f"There is no part '{name}' here; this delta has {', '.join(known)}.", "trainable")
-    core_zero = delta.form == "lowrank" and delta.init == "zero-core" and delta.core == "none"
-    if core_zero:
-        yield Refusal("zero-core starts from a core of zeros: choose core diagonal or square.", "init")
-    if delta.form == "lowrank" and delta.init == "vectors" and not delta.vectors:
-        yield Refusal("Initialisation vectors starts from the scaling vectors: switch them on.", "init")
-    if delta.form == "lowrank" and delta.init in SPECTRAL:
-        if delta.core != "square":
-            yield Refusal("A spectral start needs a square core between its singular vectors: choose core square.", "init")
-        if delta.insertion != "parallel" or not set(delta.places) <= set(PROJECTIONS) - {"ffn.out"} or delta.x in ("residual", "normed"):
-            yield Refusal("The spectral start reads the weight of a projection: choose parallel at projections such as attn.q.", "init")
-        if delta.init in RESIDUAL and (delta.composition == "learned-gate" or delta.scale == "learned"):
-            yield Refusal("The spectral start leaves the residual in the weight, so its scale must be fixed: choose composition scaled.", "composition")
-        if delta.init in RESIDUAL and (delta.norm != "none" or delta.vectors):
-            yield Refusal("The spectral start replaces part of the weight: leave the layer norm at none and the vectors off.", "init")
 
 
 def part_names(delta: Delta) -> list[str]:
@@ -267,7 +230,7 @@ def _schedule_fits(delta: Delta) -> Iterator[Refusal]:
     if kind == "lamda" and delta.trainable is not None and not {"B", "core"} <= set(delta.trainable):
         yield Refusal("LaMDA's schedule freezes B and keeps the core: both must be among the trained parts.", "trainable")
     if delta.allocation:
-        if not lowrank or not (delta.insertion == "parallel" and set(delta.places) <= set(PROJECTIONS) - {"ffn.out"}):
+        if not lowrank or not delta.beside_weights:
             yield Refusal("The energy score is of a projection's weight: choose form lowrank, parallel, at projections such as attn.q.", "allocation")
         elif delta.allocation.rank_min > delta.rank or delta.allocation.rank_max < delta.rank:
             yield Refusal(f"Rank {delta.rank} is the mean: it must lie between rank_min and rank_max.", "allocation.rank_min")
@@ -281,15 +244,16 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
     except Refusal as problem:
         yield problem
         return
-    if anatomy.model_type == "opt" and delta.composition == "learned-gate" and any(a.startswith("ffn") for a in delta.places):
+    averages = COMPOSITIONS[delta.composition].averages
+    if anatomy.model_type == "opt" and averages and any(a.startswith("ffn") for a in delta.places):
         yield Refusal("OPT flattens the sequence before its FFN, so no gate can average over it there: choose an attention representation.", "composition")
     if delta.gate == "shared" and anatomy.config.get("share_att_key") and {"attn.q", "attn.k"} & set(delta.places):
         yield Refusal("This model projects its relative positions too by attn.q and attn.k, once for all sequences, so no gate of a sequence fits there: choose attn.v, or gate own.", "gate")
-    if anatomy.config.get("chunk_size_feed_forward") and delta.composition == "learned-gate":
+    if anatomy.config.get("chunk_size_feed_forward") and averages:
         yield Refusal("This model splits the sequence in its FFN (chunk_size_feed_forward), so no gate can average over it.", "composition")
+    form = FORMS[delta.form]
     smallest, largest = (choose(min(site.shape) for site in sites) for choose in (min, max))
-    linear = delta.form == "lowrank" or delta.form == "bottleneck" and delta.nonlinearity == "none"
-    if linear and not delta.vectors and delta.rank > largest and delta.init not in SPECTRAL:  # VeRA's frozen pair may be wider than the model, as its paper has it
+    if form.low_rank(delta) and not delta.vectors and delta.rank > largest and delta.init not in SPECTRAL:  # VeRA's frozen pair may be wider than the model, as its paper has it
         yield Refusal(f"Rank {delta.rank} is above {largest}, the most that a change of these weights can have: choose at most that.", "rank")
     if delta.init in SPECTRAL and delta.rank > smallest:
         yield Refusal(f"The spectral start takes at most as many singular values as the weight has: rank {delta.rank} is above {smallest}.", "rank")
@@ -303,13 +267,13 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
     if delta.token_positions == "none" and not anatomy.position_table:
         yield Refusal(f"{anatomy.architecture.name} adds no position embeddings to its input that virtual tokens could do without: choose own.", "token_positions")
     positions = anatomy.config.get("max_position_embeddings") or anatomy.config.get("n_positions")
-    if delta.form == "tokens" and delta.token_positions == "own" and positions and delta.rank >= positions:
+    if form.before_input and delta.token_positions == "own" and positions and delta.rank >= positions:
         yield Refusal(f"{delta.rank} virtual tokens leave no room: the model has {positions} positions.", "rank")
     if anatomy.shifts(delta) and positions and delta.rank >= positions:
         yield Refusal(f"Positions shifted by {delta.rank} leave no room: the model has {positions} positions.", "rank")
-    if delta.form == "tokens" and anatomy.embed != anatomy.stacks[0].width and anatomy.model_type not in ("electra", "deberta-v2", "opt"):
+    if form.before_input and anatomy.embed != anatomy.stacks[0].width and anatomy.model_type not in ("electra", "deberta-v2", "opt"):
         yield Refusal("The input embeddings are not as wide as the model, so virtual tokens cannot be placed.", "at")
-    if delta.form == "tokens" and delta.stacks == ["cross"]:
+    if form.before_input and delta.stacks == ["cross"]:
         yield Refusal("Cross-attention has no input embeddings: choose the encoder or the decoder.", "stacks")
-    if delta.form == "tokens" and anatomy.encoder_decoder and delta.stacks and "encoder" not in delta.stacks:
+    if form.before_input and anatomy.encoder_decoder and delta.stacks and "encoder" not in delta.stacks:
         yield Refusal("On an encoder-decoder, virtual tokens stand before the encoder's input: include the encoder.", "stacks")

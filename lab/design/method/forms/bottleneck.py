@@ -49,6 +49,9 @@ class Bottleneck(Form):
     def mergeable(self, delta):
         return delta.nonlinearity == "none"
 
+    def low_rank(self, delta):
+        return delta.nonlinearity == "none"
+
     def matrix(self, p):
         bias = None if p.up_bias is None else p.up @ p.down_bias + p.up_bias
         return p.up @ p.down, bias

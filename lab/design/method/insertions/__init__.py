@@ -1,0 +1,11 @@
+"""The insertion forms by name. A new one is one file in this folder with a subclass of `Insertion`; nothing else lists it."""
+
+from __future__ import annotations
+
+from lab.design.method.insertions.base import Insertion
+from lab.design.plain.folder import classes
+
+__all__ = ["INSERTIONS", "Insertion"]
+
+ORDER = ("parallel", "sequential")  # of display
+INSERTIONS: dict[str, Insertion] = {one.name: one() for one in classes(__name__, __path__, Insertion, ORDER)}
