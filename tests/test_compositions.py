@@ -22,7 +22,7 @@ from lab.design.method.rules import problems
 from lab.design.method.settling import with_composition
 from lab.design.plain.options import validate
 from lab.export import formats
-from lab.ui.schema import schema
+from lab.ui.bench.schema import schema
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = [(form, composition) for form in FORMS for composition in taken(FORMS[form])]
@@ -103,7 +103,7 @@ from lab.design.method.named import load_method
 from lab.design.method.rules import problems
 from lab.engine import attach
 from lab.export import formats
-from lab.ui.schema import schema
+from lab.ui.bench.schema import schema
 
 method = load_method("lora", {"deltas.0.composition": "halved", "deltas.0.alpha": None})
 assert not problems(method) and "\\\\tfrac{h}{2}" in latex(method)[0] and "<svg" in figure(method)

@@ -38,11 +38,25 @@ def problems(method: Method, anatomy: Anatomy | None = None) -> list[Refusal]:
     for index, delta in enumerate(method.deltas):
         for problem in (*_delta(delta), *(_on_model(delta, anatomy) if anatomy else ())):
             found.append(Refusal(problem.sentence, f"deltas.{index}.{problem.field}"))
+    found += _alone(method, anatomy) if anatomy and not found else ()
     if anatomy and method.select and method.select.what == "layers":
         layers = sum(stack.layers for stack in anatomy.stacks)
         if method.select.active > layers:
             found.append(Refusal(f"{method.select.active} active layers are more than the {layers} that the model has.", "select.active"))
     return found
+
+
+FUSED = {"attn.qkv": ("attn.q", "attn.k", "attn.v"), "ffn.out": ("ffn.down",)}  # what changes the outputs of these, too
+
+
+def _alone(method: Method, anatomy: Anatomy) -> Iterator[Refusal]:
+    """A composition that reads W + ΔW has it from its own delta alone."""
+    changed = [{(site.stack, site.layer, name) for site in anatomy.sites(delta) for name in FUSED.get(site.representation, (site.representation,))} for delta in method.deltas]
+    for index, delta in enumerate(method.deltas):
+        both = COMPOSITIONS[delta.composition].alone and changed[index] & set().union(*changed[:index], *changed[index + 1 :])
+        if both:
+            sentence = f"With composition {delta.composition} a weight is changed by one delta, and {min(both)[2]} is changed by two: take it out of one of them."
+            yield Refusal(sentence, f"deltas.{index}.at")
 
 
 def no_head() -> Refusal:
