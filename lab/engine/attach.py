@@ -33,7 +33,7 @@ from lab.engine.delta import DeltaModule, SlotsModule
 from lab.engine.gates import gate_tokens, share_gates
 from lab.engine.locate import embedding
 from lab.engine.positions import shift_positions
-from lab.engine.schedules import LISA, OF_DELTAS, DiffPruning
+from lab.engine.schedules import LISA, DiffPruning, of_delta
 from lab.engine.tokens import TokensModule, real_tokens, start_tokens, text_ids
 
 KINDS: dict[str, type[DeltaModule]] = {"hooks": DeltaModule, "queries": SlotsModule, "attention": AttentionSlots, "input": TokensModule}
@@ -138,7 +138,7 @@ class _Attacher:
         if delta.init in OF_TOKENS and not FORMS[delta.form].before_input and self.state is None:
             self.started_later.append((modules, real_tokens(delta, self.base, generator, self.tokenizer)))
         if delta.schedule:
-            self.attached.schedules[f"deltas.{index}"] = OF_DELTAS[delta.schedule.name](modules, delta.schedule)
+            self.attached.schedules[f"deltas.{index}"] = of_delta(delta.schedule)(modules, delta.schedule)
 
     def _shared(self, index: int, delta: Delta, sites: list[Site], generator: torch.Generator) -> nn.Module | None:
         parts = shared_sizes(delta, sites)

@@ -59,25 +59,16 @@ def over_time(delta: Delta, language: str = "en") -> str:
     """What stands under the rank: what the schedule or the allocation makes of it, or that all sites share the maps."""
     if delta.shared:
         return {"en": "shared", "zh": "共用"}[language]
-    if delta.schedule and delta.schedule.name == "adalora":
-        return f"→ {'平均' if language == 'zh' else 'mean'} {delta.schedule.target_rank:g}"
     if delta.allocation:
         return f"{delta.allocation.rank_min} … {delta.allocation.rank_max}"
-    if delta.schedule and delta.schedule.name == "lamda" and delta.schedule.mode == "gradual":
-        return f"B ❄ {100 * delta.schedule.fraction:g} %"
-    if delta.schedule and delta.schedule.name == "aflora":
-        return f"❄ {100 * (1 - delta.schedule.finish):g} %"
-    return ""
+    return delta.schedule.over_time(language) if delta.schedule else ""
 
 
 def _part(delta: Delta, part: str) -> str:
     """The class of A or B: trained, still (frozen), or cooling (it freezes during the run)."""
-    schedule = delta.schedule.name if delta.schedule else ""
     if delta.trainable is not None and part not in delta.trainable:
         return "still"
-    if schedule == "lamda":
-        return "still" if part == "A" or delta.schedule.mode == "early" else "cooling" if delta.schedule.mode == "gradual" else ""
-    return "cooling" if schedule == "aflora" else ""
+    return delta.schedule.look(part) if delta.schedule else ""
 
 
 def _bottleneck(delta: Delta, x: float, y: float, tall: float) -> str:

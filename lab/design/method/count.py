@@ -86,7 +86,7 @@ def _delta(delta: Delta, body: Anatomy, by_site: dict[str, int]) -> tuple[int, i
                 continue
             here += part.size
             biases += part.size * (part.kind == "bias")
-            final += part.size * _at_the_end(delta, site, part.name)
+            final += part.size * (delta.schedule is None or delta.schedule.trains_at_the_end(part.name))
         by_site[site.key] = by_site.get(site.key, 0) + here
         trainable += here
     if delta.encoder != "none":  # a network trains instead of the slots that it produces
@@ -94,18 +94,7 @@ def _delta(delta: Delta, body: Anatomy, by_site: dict[str, int]) -> tuple[int, i
         produced = sum(part.size for site in sites for part in all_parts(delta, site) if part.name in FORMS[delta.form].produced)
         trainable += sum(size for size, _ in networks) - produced
         biases += sum(bias for _, bias in networks)
-    if delta.schedule and delta.schedule.name == "adalora":
-        final = round(final * delta.schedule.target_rank / delta.rank)
-    return trainable, biases, final
-
-
-def _at_the_end(delta: Delta, site: Site, part: str) -> bool:
-    """Whether a part still trains when the schedule is over."""
-    if delta.schedule is None:
-        return True
-    if delta.schedule.name == "aflora":
-        return part not in ("A", "B")
-    return not (delta.schedule.name == "lamda" and delta.schedule.mode == "gradual" and part == "B")
+    return trainable, biases, delta.schedule.final(delta, final) if delta.schedule else final
 
 
 def encoder_sizes(delta: Delta, sites: list[Site]) -> dict[str, tuple[int, int]]:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 from pydantic import field_validator, model_validator
 
 from lab.design.method.compositions import COMPOSITIONS
+from lab.design.method.energy import EnergyAllocation
 from lab.design.method.forms import FORMS
 from lab.design.method.insertions import INSERTIONS
-from lab.design.method.schedules import EnergyAllocation, Schedule, Selection
+from lab.design.method.schedules import Schedule
+from lab.design.method.selections import Selection
 from lab.design.plain.options import Options, option
 from lab.design.plain.refusal import Refusal
 from lab.design.space import PROJECTIONS, REPRESENTATIONS, SETS, Branch, Family, Nonlinearity, PlaceName, StackName

@@ -29,13 +29,7 @@ def all_parts(delta: Delta, site: Site) -> list[Part]:
 def _trains(delta: Delta, site: Site, part: Part) -> bool:
     if delta.trainable is not None and part.name not in delta.trainable:
         return False
-    schedule = delta.schedule
-    if schedule and schedule.name == "aflora" and site.representation in schedule.frozen_from_start and part.name in ("A", "B"):
-        return False
-    if schedule and schedule.name == "lamda":
-        if part.name == "A" or (part.name == "B" and schedule.mode == "early"):
-            return False
-    return True
+    return delta.schedule is None or delta.schedule.trains(delta, site, part.name)
 
 
 def shared_sizes(delta: Delta, sites: list[Site]) -> dict[str, Part]:

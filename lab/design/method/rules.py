@@ -145,7 +145,8 @@ def _delta(delta: Delta) -> Iterator[Refusal]:
     yield from _options_fit(delta, form)
     yield from _trained_parts(delta)
     yield from form.problems(delta)
-    yield from _schedule_fits(delta)
+    for changes in (delta.schedule, delta.allocation):
+        yield from changes.problems(delta) if changes else ()
     if not delta.reads_h and "embed" in delta.places and not form.before_input:
         yield Refusal("The embeddings have no hidden input: choose insertion sequential at embed.", "insertion")
     if delta.x != "auto" and delta.reads_h and delta.places != ["ffn.residual"]:
@@ -223,33 +224,6 @@ def part_names(delta: Delta) -> list[str]:
     """The parts of the delta's form, and of its composition and norm, by name."""
     site = Site(delta.places[0], "encoder", 0, 8, 8, "h", 1, 1, 8, model=8)
     return [part.name for part in all_parts(delta, site)]
-
-
-def _schedule_fits(delta: Delta) -> Iterator[Refusal]:
-    kind = delta.schedule.name if delta.schedule else ""
-    lowrank = delta.form == "lowrank"
-    if kind == "adalora":
-        if not (lowrank and delta.core == "diagonal"):
-            yield Refusal("AdaLoRA's budget prunes triplets P·Λ·Q: choose form lowrank with core diagonal.", "schedule")
-        elif delta.schedule.target_rank > delta.rank:
-            yield Refusal(f"The target rank {delta.schedule.target_rank:g} is above the initial rank {delta.rank}.", "schedule.target_rank")
-        if lowrank and delta.trainable is not None and "core" not in delta.trainable:
-            yield Refusal("AdaLoRA scores the core by its gradient, so core must train.", "trainable")
-    if kind in ("adalora", "aflora") and delta.schedule.start + delta.schedule.finish >= 1:
-        yield Refusal("start and finish together must leave time for the change: their sum must be below 1.", "schedule.start")
-    if kind == "aflora" and not (lowrank and delta.vectors):
-        yield Refusal("AFLoRA freezes A and B and keeps the scaling vectors: choose form lowrank with vectors.", "schedule")
-    if kind == "lamda" and not (lowrank and delta.core == "square"):
-        yield Refusal("LaMDA freezes B and keeps the core S: choose form lowrank with core square.", "schedule")
-    if kind == "lamda" and delta.trainable is not None and not {"B", "core"} <= set(delta.trainable):
-        yield Refusal("LaMDA's schedule freezes B and keeps the core: both must be among the trained parts.", "trainable")
-    if delta.allocation:
-        if not lowrank or not delta.beside_weights:
-            yield Refusal("The energy score is of a projection's weight: choose form lowrank, parallel, at projections such as attn.q.", "allocation")
-        elif delta.allocation.rank_min > delta.rank or delta.allocation.rank_max < delta.rank:
-            yield Refusal(f"Rank {delta.rank} is the mean: it must lie between rank_min and rank_max.", "allocation.rank_min")
-        if kind == "adalora":
-            yield Refusal("AdaLoRA shares out rank by itself: leave the allocation empty.", "allocation")
 
 
 def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:

@@ -7,13 +7,16 @@ from typing import Any
 
 from lab.design.method.compositions import COMPOSITIONS, options, taken
 from lab.design.method.delta import Delta, Method
+from lab.design.method.energy import ALLOCATIONS
 from lab.design.method.forms import FORMS, Form
 from lab.design.method.rules import problems
+from lab.design.method.schedules import SCHEDULES
 from lab.design.plain.options import validate
 
 ALLOWED: dict[str, Callable[[Form], tuple[str, ...]]] = {
     "insertion": lambda form: form.insertions, "composition": taken, "nonlinearity": lambda form: form.nonlinearities, "init": lambda form: form.inits,
 }  # fmt: skip
+GROUPS: dict[str, Mapping[str, Any]] = {"schedule": SCHEDULES, "allocation": ALLOCATIONS}
 GIVEN_UP = ((), ("init",), ("init", "nonlinearity"), ("init", "nonlinearity", "composition", "scale"),
             ("init", "nonlinearity", "composition", "scale", "insertion"))  # in this order, until the delta has a meaning  # fmt: skip
 
@@ -62,10 +65,5 @@ def with_group(delta: Mapping[str, Any], field: str, name: str) -> dict[str, Any
     """The delta with another schedule or allocation ("" takes it away), its numbers such that they fit the delta's rank."""
     if not name:
         return {**delta, field: None}
-    rank = int(delta.get("rank") or 8)
-    numbers: dict[str, Any] = {}
-    if name == "adalora":
-        numbers = {"target_rank": max(1, rank / 2)}
-    elif name == "energy":
-        numbers = {"rank_min": rank - rank // 2, "rank_max": rank + rank // 2}
-    return {**delta, field: {"name": name, **numbers}}
+    kind = GROUPS[field].get(name)
+    return {**delta, field: {"name": name, **(kind.numbers(int(delta.get("rank") or 8)) if kind else {})}}

@@ -1,19 +1,19 @@
-"""Objects found by folder: one file each, with a subclass of the folder's base; nothing else lists them."""
+"""Classes found by folder: one file each, with a subclass of the folder's base; nothing else lists them."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
-def classes(package: str, path: Iterable[str], base: type, order: Sequence[str]) -> list[Any]:
-    """The subclasses of `base` in the modules of a package that have a `name`, those named in `order` first, new ones behind them by name."""
+def classes(package: str, path: Iterable[str], base: type, order: Sequence[str], name: Callable[[Any], str] = lambda one: one.name) -> dict[str, Any]:
+    """{name: class} of the subclasses of `base` in a package's modules: those in `order` first, others behind them by name."""
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")
-    found = [one for one in _subclasses(base) if isinstance(getattr(one, "name", None), str)]
-    return sorted(found, key=lambda one: (order.index(one.name) if one.name in order else len(order), one.name))
+    found = {name(one): one for one in _subclasses(base)}
+    return {each: found[each] for each in sorted(found, key=lambda each: (order.index(each) if each in order else len(order), each))}
 
 
 def _subclasses(base: type) -> list[type]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.design.method.schedules import AFLoRAFreezing
+from lab.design.method.schedules.aflora import AFLoRAFreezing
 from lab.engine.delta import DeltaModule
 from lab.engine.schedules.base import Schedule, cubic, smooth
 
@@ -97,3 +97,6 @@ class AFLoRA(Schedule):
             if key != "frozen":
                 table, _, name = key.partition("/")
                 getattr(self, table)[name] = value
+
+
+SCHEDULE = AFLoRA

@@ -16,7 +16,7 @@ from lab.design.method.insertions import INSERTIONS
 from lab.design.method.named import method_of
 from lab.design.method.nearest import nearest
 from lab.design.method.rules import problems
-from lab.design.method.settling import with_composition, with_form, with_group
+from lab.design.method.settling import GROUPS, with_composition, with_form, with_group
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
@@ -26,8 +26,6 @@ from lab.models import locate, resolve
 from lab.tasks import resolve as resolve_task
 from lab.ui.words.table import TABLE, say
 from lab.verbs import check
-
-GROUPS = {"schedule": ("adalora", "aflora", "lamda"), "allocation": ("energy",)}
 
 
 @dataclass

@@ -11,7 +11,8 @@ from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Delta
 from lab.design.method.forms import FORMS
 from lab.design.method.insertions import INSERTIONS
-from lab.design.method.schedules import EnergyAllocation, Schedule, Selection
+from lab.design.method.selections import Selection
+from lab.design.method.settling import GROUPS
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
@@ -24,7 +25,6 @@ MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "scale_start"
 OWN = ("biases", "core", "vectors", "alpha", "rank_scaling", "encoder", "encoder_width", "positions", "token_positions", "text", "inner_dropout")  # only some forms understand these
 TRAINING_MAIN = ("steps", "lr", "batch_size")
 LOGARITHMIC = ("rank",)
-GROUPS = {"schedule": get_args(get_args(Schedule)[0]), "allocation": (EnergyAllocation,)}
 
 
 @functools.lru_cache(maxsize=2)
@@ -45,8 +45,8 @@ def schema(language: str = "en") -> dict[str, Any]:
         "words": _dimension_words(), "sets": SETS,
         "selections": {kind.model_fields["what"].default: {"fields": [_field(f, kind.model_fields["what"].default) for f in fields(kind) if f.path != "what"]}
                        for kind in get_args(get_args(Selection)[0])},
-        "groups": {name: {one.model_fields["name"].default: {"label": TABLE[f"group.{one.model_fields['name'].default}"], "fields": [_field(f, one.model_fields["name"].default) for f in fields(one) if f.path != "name"]}
-                          for one in kinds} for name, kinds in GROUPS.items()},
+        "groups": {name: {kind: {"label": [one.label, one.label_zh], "forms": one.forms, "fields": [_field(f, kind) for f in fields(one) if f.path != "name"]}
+                          for kind, one in kinds.items()} for name, kinds in GROUPS.items()},
         "fresh": Delta(at=["ffn.out"], form="bottleneck", rank=16).model_dump(mode="json"),
     }  # fmt: skip
 

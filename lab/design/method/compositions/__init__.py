@@ -8,7 +8,7 @@ from lab.design.plain.folder import classes
 __all__ = ["COMPOSITIONS", "Composition", "taken"]
 
 ORDER = ("add", "scaled", "gated", "learned-gate", "rescale")  # of display
-COMPOSITIONS: dict[str, Composition] = {one.name: one() for one in classes(__name__, __path__, Composition, ORDER)}
+COMPOSITIONS: dict[str, Composition] = {name: one() for name, one in classes(__name__, __path__, Composition, ORDER).items()}
 
 
 def options() -> tuple[str, ...]:

@@ -8,4 +8,4 @@ from lab.design.plain.folder import classes
 __all__ = ["FORMS", "Form", "Part"]
 
 ORDER = ("bottleneck", "lowrank", "slots", "scale", "bias", "tokens")  # of display
-FORMS: dict[str, Form] = {form.name: form() for form in classes(__name__, __path__, Form, ORDER)}
+FORMS: dict[str, Form] = {name: one() for name, one in classes(__name__, __path__, Form, ORDER).items()}

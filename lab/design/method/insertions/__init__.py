@@ -8,4 +8,4 @@ from lab.design.plain.folder import classes
 __all__ = ["INSERTIONS", "Insertion"]
 
 ORDER = ("parallel", "sequential")  # of display
-INSERTIONS: dict[str, Insertion] = {one.name: one() for one in classes(__name__, __path__, Insertion, ORDER)}
+INSERTIONS: dict[str, Insertion] = {name: one() for name, one in classes(__name__, __path__, Insertion, ORDER).items()}
