@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from laws import SIX, check_laws, fresh, inventory
+import torch
+from laws import SIX, batch_of, check_laws, fresh, inventory, shake
 
 from lab.design.body.anatomy import anatomy
 from lab.design.figure.equation import latex
@@ -18,9 +19,13 @@ from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.count import count_on
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
+from lab.design.method.insertions import INSERTIONS
+from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.rules import problems
 from lab.design.method.settling import with_composition
 from lab.design.plain.options import validate
+from lab.design.plain.refusal import Refusal
+from lab.engine import attach
 from lab.export import formats
 from lab.ui.bench.schema import schema
 
@@ -64,6 +69,34 @@ def test_a_composition_has_an_equation_a_figure_a_count_and_an_export(form: str,
 @pytest.mark.parametrize("composition", [name for name in COMPOSITIONS if name not in ("gated", "rescale")])
 def test_every_composition_of_a_linear_change_obeys_the_laws(composition: str, architecture: str) -> None:
     check_laws(architecture, method_of("lowrank", composition))
+
+
+@pytest.mark.parametrize("architecture", SIX)
+@pytest.mark.parametrize("insertion", INSERTIONS)
+def test_every_insertion_of_a_linear_change_obeys_the_laws(insertion: str, architecture: str) -> None:
+    """With a second delta beside the same projections, so that the order in which they merge counts."""
+    at = ["attn.qkv", "ffn.down"] if architecture == "gpt2" else ["attn.q", "ffn.down"]
+    deltas = [{"at": at, "form": "lowrank", "rank": 3, "init": "normal"}, {"at": [*at, "attn.out"], "form": "lowrank", "insertion": insertion, "rank": 4}]
+    check_laws(architecture, validate(Method, {"deltas": deltas}))
+
+
+@pytest.mark.parametrize("form", [name for name in FORMS if "input" in insertions_of(FORMS[name])])
+def test_a_change_of_the_input_is_what_the_projection_reads(form: str) -> None:
+    """x ← x + Δ(x) at one projection alone: its neighbours read the plain x, and a slice of a fused one has no input of its own."""
+    model = fresh("bert")
+    delta = {"at": ["attn.q"], "form": form, "insertion": "input", "rank": 4, "layers": "0"}
+    attached = attach(model, validate(Method, {"deltas": [delta]}))
+    shake(attached)
+    (module,) = attached.deltas.values()
+    layer = attached.binder.layer("encoder", 0)
+    seen = {}
+    for what in ("q", "k"):
+        layer.find("attn", what).module.register_forward_hook(lambda module, args, output, what=what: seen.update({what: args[0]}))
+    with torch.no_grad():
+        model.eval()(**batch_of("bert"))
+        assert torch.allclose(seen["q"], seen["k"] + module.change(seen["k"]), atol=1e-6) and (seen["q"] - seen["k"]).abs().max() > 1e-3
+    with pytest.raises(Refusal, match="larger projection"):
+        attach(fresh("gpt2"), validate(Method, {"deltas": [delta]}))
 
 
 def test_every_option_belongs_to_the_delta_and_has_a_sentence_elsewhere() -> None:

@@ -11,6 +11,7 @@ from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
 from lab.design.method.insertions import INSERTIONS
+from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.named import load_method
 from lab.design.method.rules import problems
 from lab.design.plain.options import validate
@@ -84,7 +85,7 @@ def _delta() -> st.SearchStrategy[dict]:
         places = form.representations if fitting and form.representations else (*REPRESENTATIONS, *SETS)
         delta["at"] = draw(st.lists(st.sampled_from(sorted(places)), min_size=1, max_size=3, unique=True))
         if draw(st.booleans()):
-            delta["insertion"] = draw(st.sampled_from(sorted(form.insertions if fitting else INSERTIONS)))
+            delta["insertion"] = draw(st.sampled_from(sorted(insertions_of(form) if fitting else INSERTIONS)))
         if draw(st.booleans()):
             delta["composition"] = draw(st.sampled_from(sorted(taken(form) if fitting else COMPOSITIONS)))
         if draw(st.booleans()):

@@ -112,7 +112,7 @@ class DeltaModule(nn.Module):
 
     @property
     def of_activation(self) -> bool:
-        """Whether h is the input of the module that it changes."""
+        """Whether h is an activation, which the projection that follows reads."""
         return self.site.representation in ACTIVATIONS
 
     # -- the steps -----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 |---|---|
 | linear, parallel, at a projection whose input it reads | W + s·ΔW, b + s·Δb |
 | linear, sequential, at a projection | (I + s·ΔW)·W, (I + s·ΔW)·b + s·Δb |
+| linear, on a projection's input | W·(I + s·ΔW), b + s·W·Δb |
 | scale at a projection; at attn.heads or ffn.act | l⊙W, l⊙b; the next projection's columns times l |
 | bias at a projection | b + s·Δb |
 """

@@ -45,7 +45,7 @@ def _low_rank(method: Method, body: Anatomy, objective: str) -> str:
     types = COMPOSITIONS[first.composition].peft_types if len(method.deltas) == 1 else ()
     if "ADALORA" in types and first.core == "diagonal" and first.schedule and first.schedule.peft_type == "ADALORA" and not first.vectors and first.scale != "learned":
         return "ADALORA"
-    if "VERA" in types and first.shared and first.vectors and first.core == "none" and not _fused(first, body):
+    if "VERA" in types and first.shared and first.vectors and first.core == "none" and not any(map(body.is_slice, body.places(first))):
         return "VERA"
     return "LORA"
 
@@ -84,18 +84,6 @@ def _require_linear(delta: Delta, body: Anatomy) -> None:
         own = reads == "projection" or representation in OWN_INPUT and (reads == "sublayer" or reads == "residual" and body.post_norm)
         if delta.reads_h or not own or representation in ("embed", "attn.heads", "ffn.act", "ffn.residual", "layer.out"):
             raise Refusal(f"A LoRA in PEFT reads its projection's own input, which this {delta.insertion} delta at {representation} does not", "format")
-
-
-def _fused(delta: Delta, body: Anatomy) -> bool:
-    """Whether one of the projections is a slice of a fused one."""
-    places = {"attn.q": "q", "attn.k": "k", "attn.v": "v"}
-    for stack in body.stacks:
-        for representation in body.places(delta):
-            sublayer, _, what = representation.partition(".")
-            path = getattr(stack.map.attention if sublayer == "attn" else stack.map.ffn, places.get(representation, what), "")
-            if "[" in path:
-                return True
-    return False
 
 
 def _normed_after(representation: str, body: Anatomy) -> bool:

@@ -9,6 +9,7 @@ from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
 from lab.design.method.forms.lowrank import SPECTRAL
+from lab.design.method.insertions import INSERTIONS
 from lab.design.method.step import Step
 from lab.design.method.steps import reads_normed, steps
 from lab.design.space import REPRESENTATIONS, SET_WORDS
@@ -48,7 +49,7 @@ def _delta(delta: Delta, post: bool) -> str:
         lines.append(f"{made} = \\mathrm{{{delta.encoder.upper()}}}(E)")
     if delta.init in SPECTRAL:
         lines.append("W = W_0 - " + ("" if delta.strength in (1, "learned") else f"{delta.strength:g}\\,") + "A_0\\,S_0\\,B_0")
-    where = ",\\,".join({**REPRESENTATIONS, **SET_WORDS}[name].latex for name in delta.at)
+    where = ",\\,".join(INSERTIONS[delta.insertion].place({**REPRESENTATIONS, **SET_WORDS}[name].latex) for name in delta.at)
     return ",\\quad ".join([*lines, f"h\\in\\{{{where}\\}}"])
 
 

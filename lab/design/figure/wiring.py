@@ -28,10 +28,13 @@ class Wiring:
 
     # -- what is where
 
-    def at(self, representation: str, insertion: str | None = None) -> list[tuple[int, Delta]]:
-        """The deltas at a representation of this stack, in order, of one insertion form where given."""
-        found = [(i, d) for i, d in enumerate(self.method.deltas) if representation in d.places and (not self.where or d.stacks is None or self.where in d.stacks)]
-        return [(i, d) for i, d in found if insertion is None or d.insertion == insertion]
+    def at(self, representation: str, reads_h: bool | None = None) -> list[tuple[int, Delta]]:
+        """The deltas on what a representation of this stack gives, in order; where given, those alone that read h, or that do not."""
+        found = self._everything(representation)
+        return [(i, d) for i, d in found if not d.changes_input and (reads_h is None or d.reads_h == reads_h)]
+
+    def _everything(self, representation: str) -> list[tuple[int, Delta]]:
+        return [(i, d) for i, d in enumerate(self.method.deltas) if representation in d.places and (not self.where or d.stacks is None or self.where in d.stacks)]
 
     @staticmethod
     def vector(delta: Delta) -> bool:
@@ -47,7 +50,7 @@ class Wiring:
         """The deltas that are drawn at a projection's own box."""
         if representation not in AROUND_OUT:
             return self.at(representation)
-        return [(i, d) for i, d in self.at(representation, "parallel") if not self.vector(d) and self.reads(d, representation) == "projection"]
+        return [(i, d) for i, d in self.at(representation, reads_h=False) if not self.vector(d) and self.reads(d, representation) == "projection"]
 
     def css(self, kind: str) -> str:
         """The class of a box of the model: linear, norm or other, as the method's selection has it."""
@@ -66,7 +69,17 @@ class Wiring:
     def width(self, representation: str, box: float, also: str = "") -> float:
         """Room that a projection takes with what is around it."""
         found = [*self._beside(representation), *(self._beside(also) if also else ())]
-        return box + 8 + sum(self._room(delta) for _, delta in found)
+        return box + 8 + sum(self._room(delta) for _, delta in found) + sum(self._room(delta) + 6 for delta in self._on_input(representation))
+
+    def _on_input(self, representation: str) -> list[Delta]:
+        return [delta for _, delta in self._everything(representation) if delta.changes_input]
+
+    def before(self, representation: str, x: float, y: float) -> float:
+        """Deltas on what a projection reads, on its path from x on; returns where the projection begins."""
+        for index, delta in self._everything(representation):
+            if delta.changes_input:
+                x = self._short_series(index, delta, x + 6, y)
+        return x
 
     @staticmethod
     def _room(delta: Delta) -> float:

@@ -122,6 +122,11 @@ class Delta(Options):
         return INSERTIONS[self.insertion].reads_h
 
     @property
+    def changes_input(self) -> bool:
+        """Whether what it changes is the input of a projection."""
+        return INSERTIONS[self.insertion].changes_input
+
+    @property
     def own_input(self) -> bool:
         """Whether at attn.out it reads the projection's own input, where `x` leaves it open."""
         return FORMS[self.form].own_input

@@ -13,6 +13,7 @@ from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
 from lab.design.method.forms.lowrank import SPECTRAL
+from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.parts import all_parts, trains_second_map
 from lab.design.plain.refusal import Refusal
 from lab.design.space import PROJECTIONS
@@ -149,6 +150,8 @@ def _delta(delta: Delta) -> Iterator[Refusal]:
         yield from changes.problems(delta) if changes else ()
     if not delta.reads_h and "embed" in delta.places and not form.before_input:
         yield Refusal("The embeddings have no hidden input: choose insertion sequential at embed.", "insertion")
+    if delta.changes_input and not set(delta.places) <= set(PROJECTIONS) - {"ffn.out"}:
+        yield Refusal("Insertion input changes what a projection reads: choose projections such as attn.q.", "insertion")
     if delta.x != "auto" and delta.reads_h and delta.places != ["ffn.residual"]:
         yield Refusal("A sequential delta reads h itself: leave the input at auto, or choose insertion parallel.", "x")
     if delta.x == "projection" and not delta.reads_h and not set(delta.places) <= set(PROJECTIONS):
@@ -160,7 +163,7 @@ def _delta(delta: Delta) -> Iterator[Refusal]:
 def _form_fits(delta: Delta, form) -> Iterator[Refusal]:
     if form.representations and not set(delta.places) <= set(form.representations):
         yield Refusal(form.refusals.get("representation", f"{form.label} goes to {', '.join(form.representations)} only."), "at")
-    for field, allowed in (("insertion", form.insertions), ("composition", taken(form)), ("nonlinearity", form.nonlinearities)):
+    for field, allowed in (("insertion", insertions_of(form)), ("composition", taken(form)), ("nonlinearity", form.nonlinearities)):
         value = getattr(delta, field)
         if value not in allowed:
             yield Refusal(_why(form, field, value, allowed), field)
@@ -193,7 +196,7 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal(f"{form.label.capitalize()} reads no x that a layer norm could stand on: leave it at none.", "norm")
     if delta.dropout and form.vector:
         yield Refusal(f"{form.label.capitalize()} has no input to drop: leave dropout at 0.", "dropout")
-    if delta.through_dropout and not set(delta.at) & {"attn.out", "ffn.out"}:
+    if delta.through_dropout and (delta.changes_input or not set(delta.at) & {"attn.out", "ffn.out"}):
         yield Refusal("Only a sublayer's output meets the sublayer's own dropout: choose attn.out or ffn.out, or leave through_dropout off.", "through_dropout")
     if delta.encoder != "none" and form.produced and delta.init not in ("normal", "bert"):
         yield Refusal("A network produces these slots or tokens, so they start as it gives them: choose initialisation normal, or reparameterisation none.", "init")
@@ -239,6 +242,9 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         yield Refusal("This model projects its relative positions too by attn.q and attn.k, once for all sequences, so no gate of a sequence fits there: choose attn.v, or gate own.", "gate")
     if anatomy.config.get("chunk_size_feed_forward") and averages:
         yield Refusal("This model splits the sequence in its FFN (chunk_size_feed_forward), so no gate can average over it.", "composition")
+    fused = [name for name in anatomy.places(delta) if delta.changes_input and anatomy.is_slice(name)]
+    if fused:
+        yield Refusal(f"In this model {fused[0]} is part of a larger projection, whose input the other parts read too: choose attn.qkv, or another insertion.", "insertion")
     form = FORMS[delta.form]
     smallest, largest = (choose(min(site.shape) for site in sites) for choose in (min, max))
     if form.low_rank(delta) and not delta.vectors and delta.rank > largest and delta.init not in SPECTRAL:  # VeRA's frozen pair may be wider than the model, as its paper has it

@@ -9,12 +9,13 @@ from lab.design.method.compositions import COMPOSITIONS, options, taken
 from lab.design.method.delta import Delta, Method
 from lab.design.method.energy import ALLOCATIONS
 from lab.design.method.forms import FORMS, Form
+from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.rules import problems
 from lab.design.method.schedules import SCHEDULES
 from lab.design.plain.options import validate
 
 ALLOWED: dict[str, Callable[[Form], tuple[str, ...]]] = {
-    "insertion": lambda form: form.insertions, "composition": taken, "nonlinearity": lambda form: form.nonlinearities, "init": lambda form: form.inits,
+    "insertion": insertions_of, "composition": taken, "nonlinearity": lambda form: form.nonlinearities, "init": lambda form: form.inits,
 }  # fmt: skip
 GROUPS: dict[str, Mapping[str, Any]] = {"schedule": SCHEDULES, "allocation": ALLOCATIONS}
 GIVEN_UP = ((), ("init",), ("init", "nonlinearity"), ("init", "nonlinearity", "composition", "scale"),

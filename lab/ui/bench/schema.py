@@ -11,6 +11,7 @@ from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Delta
 from lab.design.method.forms import FORMS
 from lab.design.method.insertions import INSERTIONS
+from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.selections import Selection
 from lab.design.method.settling import GROUPS
 from lab.design.plain.options import OptionField, fields
@@ -71,8 +72,8 @@ def _scalar(value: Any) -> Any:
 
 
 def _form(form: Any) -> dict[str, Any]:
-    kept = ("label", "label_zh", "help", "rank_label", "rank_symbol", "nonlinearities", "insertions", "inits", "options", "has_rank")
-    return {name: getattr(form, name) for name in kept} | {"compositions": taken(form)}
+    kept = ("label", "label_zh", "help", "rank_label", "rank_symbol", "nonlinearities", "inits", "options", "has_rank")
+    return {name: getattr(form, name) for name in kept} | {"compositions": taken(form), "insertions": insertions_of(form)}
 
 
 def _dimension_words() -> dict[str, dict[str, list[str]]]:

@@ -69,6 +69,10 @@ class Form:
         """(ΔW (out, in) or None, Δb (out,) or None) where Δh is linear in x; None where it is not."""
         return None
 
+    def factors(self, p: Any) -> tuple[Any, Any, Any]:
+        """(left (out, r), right (r, in), Δb (out,) or None) of a low-rank ΔW = left·right."""
+        raise NotImplementedError
+
     def mergeable(self, delta: Delta) -> bool:
         """Whether Δh is linear in x with these options, so that a weight can take it up."""
         return False

@@ -84,9 +84,13 @@ class LowRank(Form):
         if delta.init in RESIDUAL and (delta.norm != "none" or delta.vectors):
             yield Refusal("The spectral start replaces part of the weight: leave the layer norm at none and the vectors off.", "init")
 
-    def matrix(self, p):
+    def factors(self, p):
         right = p.A if p.d is None else p.d[:, None] * p.A  # (r, in)
         if p.core is not None:
             right = p.core[:, None] * right if p.core.dim() == 1 else p.core @ right
         left = p.B if p.b is None else p.b[:, None] * p.B  # (out, r)
-        return left @ right, None
+        return left, right, None
+
+    def matrix(self, p):
+        left, right, bias = self.factors(p)
+        return left @ right, bias

@@ -5,7 +5,12 @@ from __future__ import annotations
 from lab.design.method.insertions.base import Insertion
 from lab.design.plain.folder import classes
 
-__all__ = ["INSERTIONS", "Insertion"]
+__all__ = ["INSERTIONS", "Insertion", "taken"]
 
-ORDER = ("parallel", "sequential")  # of display
+ORDER = ("parallel", "sequential", "input")  # of display
 INSERTIONS: dict[str, Insertion] = {name: one() for name, one in classes(__name__, __path__, Insertion, ORDER).items()}
+
+
+def taken(form) -> tuple[str, ...]:
+    """The insertion forms that a form goes with: those that it names, and those that name it."""
+    return (*form.insertions, *(name for name, one in INSERTIONS.items() if form.name in one.forms and name not in form.insertions))
