@@ -208,11 +208,11 @@ def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
 
 def _options_unread(delta: Delta) -> Iterator[Refusal]:
     """Options of other compositions that are not at their defaults, each with the sentence of its own composition."""
-    mine, told = COMPOSITIONS[delta.composition], set()
+    mine, yielded = COMPOSITIONS[delta.composition], set()
     for other in COMPOSITIONS.values():
         for option, sentence in other.elsewhere.items():
-            if option not in mine.options and getattr(delta, option) != Delta.model_fields[option].default and sentence not in told:
-                told.add(sentence)
+            if option not in mine.options and getattr(delta, option) != Delta.model_fields[option].default and sentence not in yielded:
+                yielded.add(sentence)
                 yield Refusal(mine.refusals.get(option, sentence).format(composition=mine.name), option)
 
 

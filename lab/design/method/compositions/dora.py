@@ -54,10 +54,10 @@ class DoRA(Composition):
         x = module.enter(x)
         ratio = (module.magnitude / self._changed(module)[1]).to(x.dtype)
         if module.training and module.delta.dropout:
-            plain = x @ module.weight().to(x.dtype).T
+            unchanged = x @ module.weight().to(x.dtype).T
         else:
-            plain = h if module.bias() is None else h - module.bias()
-        return h + ((ratio - 1) * plain + ratio * module.strength * module.formed(x)).to(h.dtype)
+            unchanged = h if module.bias() is None else h - module.bias()
+        return h + ((ratio - 1) * unchanged + ratio * module.strength * module.formed(x)).to(h.dtype)
 
     def merged(self, module, insertion, weight, bias):
         changed, length = self._changed(module)
