@@ -198,10 +198,12 @@ class Attached:
         Vectors and scalars (biases, norms, scales, gates) have no weight decay.
         """
         groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+        select = self.method.select
+        gate_lr = select.gate_lr if select is not None and select.what == "masked" else lr
         gates = {id(p) for d in self.differences.values() for p in (d.gate, d.group) if p is not None}
         for name, parameter in self.may_train().items():
             if id(parameter) in gates:
-                key = (self.method.select.gate_lr, 0.0, True)
+                key = (gate_lr, 0.0, True)
             else:
                 rate = lr * lr_ratio if name.rsplit(".", 1)[-1] in SECOND_MAPS else lr
                 key = (rate, weight_decay if parameter.dim() > 1 else 0.0, False)
@@ -346,12 +348,13 @@ class Attached:
             for parameter, original in self._originals.values():
                 swapped.append((parameter, parameter.detach().clone()))
                 parameter.copy_(original)
-        for switch in (*self.deltas.values(), *self.differences.values()):
+        switches: list[DeltaModule | SparseDifference] = [*self.deltas.values(), *self.differences.values()]
+        for switch in switches:
             switch.enabled = False
         try:
             yield
         finally:
-            for switch in (*self.deltas.values(), *self.differences.values()):
+            for switch in switches:
                 switch.enabled = True
             with torch.no_grad():
                 for parameter, trained in swapped:

@@ -53,6 +53,7 @@ class AttentionSlots(DeltaModule):
 
     def note(self, query: Tensor, key: Tensor, own: Tensor, mask: Tensor | None, scaling: float) -> None:
         """λ: the attention mass of the slots, averaged over heads and real positions; computed while measuring only."""
+        assert self.reading is not None
         with torch.no_grad():
             groups = query.shape[1] // key.shape[1]
             key, own = (k.repeat_interleave(groups, 1) for k in (key, own))

@@ -154,7 +154,9 @@ class DeltaModule(nn.Module):
         own = next(self.parameters(recurse=False), None) if not self.produced else next(iter(self.produced.values()))
         if own is not None:
             return own.dtype
-        return next(self._outside[0].parameters()).dtype
+        shared = self._outside[0]
+        assert shared is not None  # a module without parts of its own has shared ones
+        return next(shared.parameters()).dtype
 
     @property
     def strength(self) -> float | Tensor:
@@ -221,6 +223,7 @@ class DeltaModule(nn.Module):
     def _x(self, h: Tensor, own_input: Tensor | None, module: nn.Module | None) -> Tensor:
         if self.delta.reads_h:
             if reads_normed(self.delta, self.site.representation, self.context.post_norm):
+                assert module is not None  # the norm, which the hook is on
                 return module.forward(h)  # Pfeiffer on post-norm models reads LN(z); forward alone, so no hook runs again
             return h
         tapped, self.tapped = self.tapped, None

@@ -17,7 +17,8 @@ from lab.design.plain.refusal import Refusal
 from lab.design.space import PROJECTIONS, REPRESENTATIONS, SETS, Branch, Family, Nonlinearity, PlaceName, StackName
 
 if TYPE_CHECKING:
-    CompositionName = InsertionName = str
+    CompositionName = str
+    InsertionName = str
 else:
     CompositionName, InsertionName = Literal[tuple(COMPOSITIONS)], Literal[tuple(INSERTIONS)]
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import pkgutil
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
-def classes(package: str, path: Iterable[str], base: type, order: Sequence[str], name: Callable[[Any], str] = lambda one: one.name) -> dict[str, Any]:
+def classes(package: str, path: Iterable[str], base: type, order: Sequence[str], name: Callable[[Any], str] = operator.attrgetter("name")) -> dict[str, Any]:
     """{name: class} of the subclasses of `base` in a package's modules: those in `order` first, others behind them by name."""
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")
@@ -17,4 +18,5 @@ def classes(package: str, path: Iterable[str], base: type, order: Sequence[str],
 
 
 def _subclasses(base: type) -> list[type]:
-    return [deeper for one in base.__subclasses__() for deeper in (one, *_subclasses(one))]
+    direct: list[type] = base.__subclasses__()
+    return [deeper for one in direct for deeper in (one, *_subclasses(one))]

@@ -74,7 +74,7 @@ class AFLoRA(Schedule):
         scores = {key: self.average[key] * self.spread[key] if key in self.average else torch.zeros_like(self.tensors[key]) for key in live}
         means = {key: float(score.mean()) for key, score in scores.items()}
         if self.options.rule == "paper":
-            return sorted(live, key=means.get)[: max(0, len(live) - round(share * len(self.tensors)))]
+            return sorted(live, key=means.__getitem__)[: max(0, len(live) - round(share * len(self.tensors)))]
         elements = torch.cat([score.flatten() for score in scores.values()])
         count = int(len(elements) * (1 - share))
         if count == 0:

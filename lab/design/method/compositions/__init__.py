@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from lab.design.method.compositions.base import Composition
 from lab.design.plain.folder import classes
+
+if TYPE_CHECKING:
+    from lab.design.method.forms import Form
 
 __all__ = ["COMPOSITIONS", "Composition", "taken"]
 
@@ -16,6 +21,6 @@ def options() -> tuple[str, ...]:
     return tuple(dict.fromkeys(option for one in COMPOSITIONS.values() for option in one.options))
 
 
-def taken(form) -> tuple[str, ...]:
+def taken(form: Form) -> tuple[str, ...]:
     """The compositions that a form goes with: those that it names, and those that name it."""
     return (*form.compositions, *(name for name, one in COMPOSITIONS.items() if form.name in one.forms and name not in form.compositions))

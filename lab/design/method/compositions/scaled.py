@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from lab.design.method.compositions.base import Composition, Mark
 from lab.design.method.part import Part
 from lab.design.plain.refusal import Refusal
+
+if TYPE_CHECKING:
+    from lab.design.method.delta import Delta
 
 
 def fixed_scale(delta):
@@ -16,7 +20,7 @@ def fixed_scale(delta):
     return delta.alpha / (math.sqrt(delta.rank) if delta.rank_scaling == "rslora" else delta.rank)
 
 
-def written_scale(delta) -> str:
+def written_scale(delta: Delta) -> str:
     """s as LaTeX: a fraction where alpha gives it."""
     if delta.alpha is None:
         return f"{delta.strength:g}"

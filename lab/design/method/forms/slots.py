@@ -6,6 +6,8 @@ Shapes for 12 heads of 64 and l=30: Pk (30, 768), Pv (30, 768). With grouped-que
 
 from __future__ import annotations
 
+from typing import Any
+
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.forms.base import Form, Part
 from lab.design.method.step import Step, activation
@@ -51,7 +53,7 @@ class Slots(Form):
     def steps(self, delta):
         """Queries (batch, heads, positions, head_dim); the keys and values of all heads side by side. The ReLU form has no 1/√d."""
         mixed = self.mixed(delta)
-        part = {"value": delta.dropout if mixed else 0.0, "gated": mixed and COMPOSITIONS[delta.composition].averages}
+        part: dict[str, Any] = {"value": delta.dropout if mixed else 0.0, "gated": mixed and COMPOSITIONS[delta.composition].averages}
         queries = Step("queries", scaled=delta.nonlinearity == "softmax")
         return [queries, Step("keys", "keys", **part), *activation(delta), Step("values", "values", **part)]
 

@@ -26,6 +26,10 @@ class ScheduleOptions(Options):
     shares_rank: ClassVar[bool] = False  # it decides by itself over the ranks of sites
     freezes: ClassVar[bool] = False  # less trains at the end, and the beginning needs the most memory
     peft_type: ClassVar[str] = ""  # the type of its own that PEFT has
+    if TYPE_CHECKING:
+
+        @property
+        def name(self) -> str: ...
 
     def problems(self, delta: Delta) -> Iterator[Refusal]:
         """Why a delta cannot have this schedule; fields are the delta's."""
