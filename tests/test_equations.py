@@ -7,6 +7,7 @@ starts, and the deltas' own dropouts are on, so that a term which is missing on 
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ FUNCTIONS = {
 
 TOKEN = re.compile(
     r"\\mathrm\{(?P<name>ReLU|GELU|SiLU|sigmoid|softmax|LN|drop|down|up|attention\\ over)\}|\\(?P<command>tanh|left|right|odot|Delta|lambda|Lambda|tfrac|sqrt|top|overline|gamma|beta)"
-    r"|(?P<number>\d+(\.\d+)?)|(?P<letter>[A-Za-z])|(?P<sign>[+\-()\[\];{}_^=,])|(?P<space>\\[,!;  ]| )"
+    r"|(?P<number>\d+(\.\d+)?)|(?P<letter>[A-Za-z])|(?P<sign>[+\-()\[\];{}_^=,])|(?P<bar>\\\|)|(?P<space>\\[,!;  ]| )"
 )
 
 
@@ -46,7 +47,7 @@ def tokens(text: str) -> list[str]:
         assert match, f"no meaning is known for {text[at:]!r}"
         at = match.end()
         if match["space"] is None:
-            found.append(match["name"] or match["command"] or match["number"] or match["letter"] or match["sign"])
+            found.append(match["name"] or match["command"] or match["number"] or match["letter"] or match["sign"] or match["bar"])
     return found
 
 
@@ -74,7 +75,7 @@ class Reader:
 
     def product(self):
         result = self.factor()
-        while self.left and self.peek() not in ("+", "-", ")", "right", "}", "]", ";", "="):
+        while self.left and self.peek() not in ("+", "-", ")", "right", "}", "]", ";", "=", "\\|"):
             if self.peek() == "odot":
                 self.take()
                 result = result * self.factor()
@@ -113,6 +114,8 @@ class Reader:
             return self.braces() / self.braces()
         if word == "sqrt":
             return self.braces() ** 0.5
+        if word == "\\|":  # the length of what makes one output
+            return self.group("\\|").norm(dim=0)
         if word in FUNCTIONS:
             return self.applied(word)
         if word in ("LN", "drop"):
@@ -164,7 +167,7 @@ class Reader:
 
     def symbol(self, word: str):
         if word == "Delta":
-            return self.values["Δ" + self.take("h")]
+            return self.values["Δ" + self.take("h", "W")]
         index = self.index()
         name = f"{word}_{index}" if index else word
         if name in ("g", "g_") and self.peek() == "(":
@@ -220,6 +223,8 @@ def letters(delta, attached) -> dict:
             values[symbol] = getattr(parts, name)
     if delta.delta.form == "bias":
         values["b"] = parts.bias
+    if hasattr(delta, "magnitude"):
+        values |= {"m": delta.magnitude, "W": delta.weight().T, "ΔW": delta.form.matrix(parts)[0].T, "b_W": delta.bias()}
     if hasattr(delta, "scale"):
         values["s"] = delta.scale
     if hasattr(delta, "gate"):
@@ -257,7 +262,7 @@ def test_the_equation_is_what_the_engine_computes(preset: str) -> None:
 
 def spy(delta, attached, checked: set, line: dict[str, str], mask: Tensor, index: int) -> None:
     """Compare at every site, where h and x are known, with the random numbers that the delta drew."""
-    inner = delta.composition
+    inner = delta.composition.join
 
     def compared(module, h: Tensor, x: Tensor) -> Tensor:
         state = torch.get_rng_state()
@@ -283,7 +288,7 @@ def spy(delta, attached, checked: set, line: dict[str, str], mask: Tensor, index
         checked.add(index)
         return new
 
-    delta.composition = compared
+    delta.composition = SimpleNamespace(join=compared)
 
 
 def queries(delta, attached, values: dict) -> None:

@@ -7,14 +7,17 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from laws import OBJECTIVES, SIX, SMALL, check_laws, check_refusal_touches_nothing, fresh, snapshot
 
+from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
+from lab.design.method.insertions import INSERTIONS
+from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.named import load_method
 from lab.design.method.rules import problems
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets.catalogue import names
-from lab.design.space import COMPOSITIONS, INSERTIONS, REPRESENTATIONS, SETS
+from lab.design.space import REPRESENTATIONS, SETS
 from lab.engine import body_of
 
 NO_BIASES = ("t5", "llama", "mistral", "qwen3", "gemma3", "phi3", "smollm3", "modernbert")
@@ -82,9 +85,9 @@ def _delta() -> st.SearchStrategy[dict]:
         places = form.representations if fitting and form.representations else (*REPRESENTATIONS, *SETS)
         delta["at"] = draw(st.lists(st.sampled_from(sorted(places)), min_size=1, max_size=3, unique=True))
         if draw(st.booleans()):
-            delta["insertion"] = draw(st.sampled_from(sorted(form.insertions if fitting else INSERTIONS)))
+            delta["insertion"] = draw(st.sampled_from(sorted(insertions_of(form) if fitting else INSERTIONS)))
         if draw(st.booleans()):
-            delta["composition"] = draw(st.sampled_from(sorted(form.compositions if fitting else COMPOSITIONS)))
+            delta["composition"] = draw(st.sampled_from(sorted(taken(form) if fitting else COMPOSITIONS)))
         if draw(st.booleans()):
             delta["init"] = draw(st.sampled_from(sorted(form.inits if fitting else inits)))
         for name in draw(st.lists(st.sampled_from(sorted(optional)), max_size=3 if fitting else 5, unique=True)):

@@ -97,6 +97,42 @@ def test_lora(architecture: str, preset: str, at: str) -> None:
     compare(architecture, load_method(preset, {"deltas.0.at": places, "deltas.0.rank": 5, "deltas.0.alpha": 12.0}), peft_side.lora)
 
 
+def dora_of(architecture: str, **changes):
+    at = {"gpt2": ["attn.qkv", "ffn.up", "ffn.down"], "llama": ["attn.q", "attn.out", "ffn.gate", "ffn.down"]}.get(architecture, ["attn.q", "attn.v", "attn.out", "ffn.down"])
+    return load_method("dora", {"deltas.0.at": at, "deltas.0.rank": 5, "deltas.0.alpha": 12.0, "deltas.0.dropout": 0.0, **changes})
+
+
+@pytest.mark.parametrize("architecture", OBJECTIVE)
+def test_dora(architecture: str) -> None:
+    compare(architecture, dora_of(architecture), peft_side.dora)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "t5"])
+def test_dora_drops_what_peft_drops_and_merges_to_its_weights(architecture: str) -> None:
+    """In training, the same random numbers on the input of both terms; merged, the same weights."""
+    method = dora_of(architecture, **{"deltas.0.dropout": 0.2})
+    ours, theirs = (copy.deepcopy(pristine(architecture, OBJECTIVE[architecture])) for _ in range(2))
+    attached = attach(ours, method, seed=1)
+    theirs, pairs = peft_side.dora(theirs, attached)
+    with torch.no_grad():
+        for pair in pairs:
+            pair.mine.copy_(pair.theirs)
+    batch = tiny_batch(ours)
+    found = []
+    for model in (ours.train(), theirs.train()):
+        torch.manual_seed(3)
+        found.append(outputs(model, batch))
+        projected(found[-1], batch).backward()
+    close("logits", *found)
+    for pair in pairs:
+        close(pair.name, pair.mine.grad, pair.theirs.grad)
+    attached.merge()
+    for _, path, delta in peft_side.sites(attached):
+        layer = theirs.get_base_model().get_submodule(path)
+        layer.merge()
+        told("dora", PEFT, "merged weights", close(path, attached.binder.target(delta)[0].module.weight, layer.get_base_layer().weight), architecture)
+
+
 @pytest.mark.parametrize("architecture", ["bert", "t5", "llama"])
 def test_rslora(architecture: str) -> None:
     method = load_method("lora", {"deltas.0.rank": 7, "deltas.0.alpha": 12.0, "deltas.0.rank_scaling": "rslora"})

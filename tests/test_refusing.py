@@ -48,8 +48,10 @@ def written():
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             said = node.args[:1] if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Refusal", "Note")) else []
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "refusals":
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("refusals", "elsewhere"):
                 said = node.value.values
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "misfit":
+                said = [node.value]
             if isinstance(node, ast.FunctionDef) and node.name == "_why":
                 said = [part.value for part in ast.walk(node) if isinstance(part, ast.Return)]
             found |= {text: shown for one in said for text in templates(one) if re.search("[a-z]{2}", text.replace("{}", ""))}

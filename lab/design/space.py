@@ -1,4 +1,4 @@
-"""The four dimensions of the design space and the words for them (He et al. 2022, Table 1; arXiv 2110.04366)."""
+"""The words of the design space (He et al. 2022, Table 1; arXiv 2110.04366); forms, insertion forms and compositions are objects of lab/design/method."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ RepresentationName = Literal[
 ]  # fmt: skip
 SetName = Literal["attn-linear", "ffn-linear", "all-linear"]
 PlaceName = Literal[RepresentationName, SetName]
-InsertionName = Literal["parallel", "sequential"]
-CompositionName = Literal["add", "scaled", "gated", "learned-gate", "rescale"]
 StackName = Literal["encoder", "decoder", "cross"]
 Nonlinearity = Literal["none", "relu", "gelu", "silu", "tanh", "sigmoid", "softmax"]
 Family = Literal["additive", "selective", "reparameterised", "unified", "free"]
@@ -58,6 +56,7 @@ REPRESENTATIONS: dict[str, Word] = {
         Word("embed", "The input embeddings.", "输入嵌入", "e"),
     )
 }  # fmt: skip
+PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out", "ffn.up", "ffn.gate", "ffn.down", "ffn.out")  # outputs of projections, which have an input of their own
 SETS: dict[str, tuple[str, ...]] = {  # several representations under one name; what a model has not (the gate of a plain FFN) is left out
     "attn-linear": ("attn.q", "attn.k", "attn.v", "attn.out"),
     "ffn-linear": ("ffn.up", "ffn.gate", "ffn.down"),
@@ -72,20 +71,3 @@ SET_WORDS: dict[str, Word] = {
              "层内全部投影：q、k、v、out、up、down，以及前馈网络的门（若有）", "\\mathrm{all\\ projections}"),
     )
 }  # fmt: skip
-INSERTIONS: dict[str, Word] = {
-    word.name: word
-    for word in (
-        Word("parallel", "Δh is computed from the input of the sublayer or projection that computes h.", "Δh 由计算 h 的子层或投影的输入得到"),
-        Word("sequential", "Δh is computed from h itself.", "Δh 由 h 本身得到"),
-    )
-}
-COMPOSITIONS: dict[str, Word] = {
-    word.name: word
-    for word in (
-        Word("add", "h + Δh", "相加", "h + \\Delta h"),
-        Word("scaled", "h + s·Δh, with s fixed or learned", "缩放后相加，s 固定或可学习", "h + s\\,\\Delta h"),
-        Word("gated", "(1−λ)h + λΔh, with λ the attention mass of the slots", "由注意力质量 λ 门控", "(1-\\lambda)\\,h + \\lambda\\,\\Delta h"),
-        Word("learned-gate", "h + g(x)·Δh, with g a sigmoid of x averaged over the sequence", "可学习门控 g(x)", "h + g(x)\\,\\Delta h"),
-        Word("rescale", "l ⊙ h", "逐元素缩放", "l \\odot h"),
-    )
-}

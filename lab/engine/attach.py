@@ -17,7 +17,9 @@ from transformers import PreTrainedModel
 from lab.design.body.anatomy import Anatomy, Site, anatomy, with_ranks
 from lab.design.method import named
 from lab.design.method.allocation import LESS, MORE, allot
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
+from lab.design.method.forms import FORMS
 from lab.design.method.forms.slots import OF_TOKENS
 from lab.design.method.parts import all_parts, shared_sizes
 from lab.design.method.rules import require
@@ -31,8 +33,10 @@ from lab.engine.delta import DeltaModule, SlotsModule
 from lab.engine.gates import gate_tokens, share_gates
 from lab.engine.locate import embedding
 from lab.engine.positions import shift_positions
-from lab.engine.schedules import LISA, OF_DELTAS, DiffPruning
+from lab.engine.schedules import LISA, DiffPruning, of_delta
 from lab.engine.tokens import TokensModule, real_tokens, start_tokens, text_ids
+
+KINDS: dict[str, type[DeltaModule]] = {"hooks": DeltaModule, "queries": SlotsModule, "attention": AttentionSlots, "input": TokensModule}
 
 
 def body_of(model: PreTrainedModel) -> Anatomy:
@@ -77,7 +81,7 @@ class _Attacher:
         for delta in self.method.deltas if self.state is None else ():
             if delta.init == "text":
                 text_ids(delta, self.tokenizer)  # may refuse, too
-        if any(d.form == "slots" and d.composition in ("gated", "learned-gate") or d.form == "tokens" and d.composition == "learned-gate" for d in self.method.deltas):
+        if any(_reaches_into_attention(delta) for delta in self.method.deltas):
             if self.body.architecture.attention_route == "interface":
                 attached.attention_before = use_interface(self.model)
         attached.freeze_base()
@@ -102,7 +106,7 @@ class _Attacher:
 
     def _sites(self, index: int, delta: Delta) -> list[Site]:
         sites = self.body.sites(delta)
-        if delta.form == "tokens":
+        if FORMS[delta.form].before_input:
             return sites[:1]
         if not delta.allocation:
             return sites
@@ -131,10 +135,10 @@ class _Attacher:
                 self.base.add_module(f"lab_encoder_{index}_{name}", network)
                 self.attached.networks[f"deltas.{index}.{name}"] = network
                 self.attached.context.reparameterisations.append(network)
-        if delta.form == "slots" and delta.init in OF_TOKENS and self.state is None:
+        if delta.init in OF_TOKENS and not FORMS[delta.form].before_input and self.state is None:
             self.started_later.append((modules, real_tokens(delta, self.base, generator, self.tokenizer)))
         if delta.schedule:
-            self.attached.schedules[f"deltas.{index}"] = OF_DELTAS[delta.schedule.name](modules, delta.schedule)
+            self.attached.schedules[f"deltas.{index}"] = of_delta(delta.schedule)(modules, delta.schedule)
 
     def _shared(self, index: int, delta: Delta, sites: list[Site], generator: torch.Generator) -> nn.Module | None:
         parts = shared_sizes(delta, sites)
@@ -149,12 +153,11 @@ class _Attacher:
         return holder
 
     def _module(self, index: int, delta: Delta, site: Site, shared: nn.Module | None, generator: torch.Generator) -> DeltaModule:
-        kind = self._kind(delta)
         parts = all_parts(delta, site)
-        produced = {"keys", "values", "tokens"} if delta.encoder != "none" else set()
+        produced = FORMS[delta.form].produced if delta.encoder != "none" else ()
         own = [part for part in parts if part.name not in produced and not (shared is not None and part.name in shared)]
         tensors = {part.name: initial.start(part.shape, part.init, generator, self.device) for part in own}
-        module = kind(delta, site, tensors, shared, self.attached.context)
+        module = KINDS[FORMS[delta.form].kind(delta)](delta, site, tensors, shared, self.attached.context)
         for part in own:
             getattr(module, part.name).requires_grad_(part.trains)
         module.train(self.model.training)
@@ -163,16 +166,12 @@ class _Attacher:
         self.attached.deltas[f"deltas.{index}.{site.key}"] = module
         if spectral.starts_from_weight(module):
             self._spectral(module, generator)
+        if self.state is None:
+            with torch.no_grad():
+                module.composition.start(module)
         if isinstance(module, TokensModule):
             start_tokens(module, self.base, generator, self.tokenizer)
         return module
-
-    def _kind(self, delta: Delta) -> type[DeltaModule]:
-        if delta.form == "tokens":
-            return TokensModule
-        if delta.form == "slots":
-            return AttentionSlots if delta.composition in ("gated", "learned-gate") else SlotsModule
-        return DeltaModule
 
     def _place(self, module: DeltaModule, name: str) -> None:
         """Give the delta its owner and its hooks."""
@@ -197,7 +196,7 @@ class _Attacher:
         if self.body.architecture.attention_route == "deberta":
             if owner not in self.attached.deberta:
                 self.attached.deberta[owner] = DebertaSlots
-        elif module.delta.composition == "learned-gate":
+        elif module.composition.averages:
             source = self.binder.layer(module.site.stack, module.site.layer).find("attn", "x").module
             self.attached.handles.append(source.register_forward_pre_hook(module.tap_input, with_kwargs=True))
 
@@ -230,3 +229,9 @@ class _Attacher:
         if choice.what == "layers":
             groups = [[chosen[name] for name in names] for names in select.layer_groups(self.model, self.body)]
             attached.schedules["select"] = LISA(groups, choice, self.seed)
+
+
+def _reaches_into_attention(delta: Delta) -> bool:
+    """Whether keys and values of every attention are its own, or are gated by it."""
+    form = FORMS[delta.form]
+    return form.mixed(delta) and (not form.before_input or COMPOSITIONS[delta.composition].averages)

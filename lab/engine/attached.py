@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lab.design.body.anatomy import Anatomy
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Method
 from lab.design.method.parts import SECOND_MAPS
 from lab.design.plain.refusal import Refusal
@@ -154,7 +155,7 @@ class Attached:
     @property
     def caches(self) -> bool:
         """Whether generation may keep keys and values: a learned gate averages over the whole sequence, which a cache hides."""
-        return not any(delta.composition == "learned-gate" for delta in self.method.deltas)
+        return not any(COMPOSITIONS[delta.composition].averages for delta in self.method.deltas)
 
     # -- parameters --------------------------------------------------------------------------------------------------------------
 
@@ -197,10 +198,12 @@ class Attached:
         Vectors and scalars (biases, norms, scales, gates) have no weight decay.
         """
         groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
+        select = self.method.select
+        gate_lr = select.gate_lr if select is not None and select.what == "masked" else lr
         gates = {id(p) for d in self.differences.values() for p in (d.gate, d.group) if p is not None}
         for name, parameter in self.may_train().items():
             if id(parameter) in gates:
-                key = (self.method.select.gate_lr, 0.0, True)
+                key = (gate_lr, 0.0, True)
             else:
                 rate = lr * lr_ratio if name.rsplit(".", 1)[-1] in SECOND_MAPS else lr
                 key = (rate, weight_decay if parameter.dim() > 1 else 0.0, False)
@@ -323,6 +326,7 @@ class Attached:
         for delta in self.deltas.values():
             for parameter in merge.touched(delta, self.binder):
                 kept.setdefault(id(parameter), (parameter, parameter.detach().clone()))
+        for delta in sorted(self.deltas.values(), key=lambda delta: delta.delta.changes_input):  # what is beside a projection reads the changed input too
             merge.merge(delta, self.binder)
             delta.enabled = False
         self._merged = list(kept.values())
@@ -344,12 +348,13 @@ class Attached:
             for parameter, original in self._originals.values():
                 swapped.append((parameter, parameter.detach().clone()))
                 parameter.copy_(original)
-        for switch in (*self.deltas.values(), *self.differences.values()):
+        switches: list[DeltaModule | SparseDifference] = [*self.deltas.values(), *self.differences.values()]
+        for switch in switches:
             switch.enabled = False
         try:
             yield
         finally:
-            for switch in (*self.deltas.values(), *self.differences.values()):
+            for switch in switches:
                 switch.enabled = True
             with torch.no_grad():
                 for parameter, trained in swapped:

@@ -53,6 +53,7 @@ class AttentionSlots(DeltaModule):
 
     def note(self, query: Tensor, key: Tensor, own: Tensor, mask: Tensor | None, scaling: float) -> None:
         """λ: the attention mass of the slots, averaged over heads and real positions; computed while measuring only."""
+        assert self.reading is not None
         with torch.no_grad():
             groups = query.shape[1] // key.shape[1]
             key, own = (k.repeat_interleave(groups, 1) for k in (key, own))
@@ -162,7 +163,7 @@ class DebertaSlots:
             return None
         hidden, mask, *rest = args
         for each in slots:
-            each.tapped = hidden if each.delta.composition == "learned-gate" else None
+            each.tapped = hidden if each.composition.averages else None
         pairs = [each.rows(hidden.shape[0]) for each in slots]
         flat = [[part.transpose(1, 2).flatten(2).to(hidden.dtype) for part in pair] for pair in pairs]  # (batch, l, width)
         self.rows = torch.cat([keys for keys, _ in reversed(flat)], 1), torch.cat([values for _, values in reversed(flat)], 1)

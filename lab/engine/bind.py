@@ -6,6 +6,7 @@
 | attn.heads, ffn.act | input of the projection that follows | the sublayer's input | h |
 | attn.out, ffn.out | output of the sublayer, after its own dropout (before it: `through_dropout`, and a projection's change) | the sublayer's input | h |
 | ffn.residual | post-norm: input of the norm; pre-norm: output of the layer | the layer's input | h, or LN(h) |
+| projections, insertion input | input of the projection | | h |
 | layer.out, embed | output of the layer, of the embedding | the layer's input | h |
 """
 
@@ -45,6 +46,8 @@ class Binder:
         """What is changed, and on which side: `output` or `input` of that module."""
         site = delta.site
         rep, layer = site.representation, self.layer(site.stack, site.layer)
+        if delta.delta.changes_input:
+            return layer.find("attn", "out") if rep == "attn.out" else layer.find(*PROJECTION[rep]), "input"
         if rep in PROJECTION:
             return layer.find(*PROJECTION[rep]), "output"
         if rep == "attn.heads":
@@ -62,6 +65,8 @@ class Binder:
     def join(self, delta: DeltaModule) -> tuple[Located, str]:
         """Where Δh joins h: at the target, or behind the sublayer's own dropout, whose output is then h."""
         site = delta.site
+        if delta.delta.changes_input:
+            return self.target(delta)
         if site.representation in SUBLAYERS and site.reads != "projection" and not delta.delta.through_dropout:
             layer, sublayer = self.layer(site.stack, site.layer), site.representation[: site.representation.index(".")]
             dropout = self._dropout(layer, sublayer)
@@ -79,11 +84,11 @@ class Binder:
     def bind(self, delta: DeltaModule) -> list[RemovableHandle]:
         """Register the hooks of a delta that joins by hooks. The tap comes first, so that x is there when h is changed."""
         located, side = self.join(delta)
-        delta.part = located.part
+        delta.part, delta._target = located.part, (self.target(delta)[0],)
         handles = []
         source = self._source(delta)
         if source is not None:
-            handles.append(source.register_forward_pre_hook(delta.tap_input, with_kwargs=True))
+            handles.append(source.register_forward_pre_hook(delta.tap_input, with_kwargs=True, prepend=True))  # x before any delta on it
         if isinstance(delta, SlotsModule):
             self._give_query(delta)
         if side == "output":

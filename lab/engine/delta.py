@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.design.body.anatomy import Site
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta
 from lab.design.method.forms import FORMS
 from lab.design.method.step import Step, activation
-from lab.design.method.steps import reads_normed, steps
-from lab.engine.compositions import COMPOSITIONS
-from lab.engine.locate import Slice
+from lab.design.method.steps import entering, reads_normed, steps
+from lab.engine.locate import Located, Slice
 
 SIGMA: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -32,6 +32,9 @@ SIGMA: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+ACTIVATIONS = ("attn.heads", "ffn.act")  # each the input of the projection that follows
+
+
 class DeltaModule(nn.Module):
     """The parts of a delta at a site, as parameters named by the form (A, B; down, up; keys, values ...)."""
 
@@ -39,9 +42,10 @@ class DeltaModule(nn.Module):
         super().__init__()
         self.delta, self.site = delta, site
         self.form = FORMS[delta.form]
-        self.steps = steps(delta)
+        self.steps, self.entering = steps(delta), entering(delta)
         self.composition = COMPOSITIONS[delta.composition]
         self.part: Slice | None = None  # of a fused projection's output
+        self._target: tuple[Located, ...] = ()  # the module that it changes; a tuple, so that it is not a child here
         self.tapped: Tensor | None = None
         self.produced: dict[str, Tensor] = {}  # parts that a reparameterisation gives for this forward pass
         self.enabled = True
@@ -82,10 +86,34 @@ class DeltaModule(nn.Module):
 
     def change(self, x: Tensor) -> Tensor:
         """Δh (..., width_out), before the composition's scale or gate. x: (..., width_in)."""
-        x, parts = x.to(self.dtype), self.parts()
-        for step in self.steps:
+        return self.formed(self.enter(x))
+
+    def enter(self, x: Tensor) -> Tensor:
+        """x as it enters the form, behind the delta's own norm and dropout on it: (..., width_in)."""
+        return self._run(self.entering, x.to(self.dtype))
+
+    def formed(self, x: Tensor) -> Tensor:
+        """Δh (..., width_out) from what `enter` gives."""
+        return self._run(self.steps[len(self.entering) :], x)
+
+    def _run(self, steps: tuple[Step, ...], x: Tensor) -> Tensor:
+        parts = self.parts()
+        for step in steps:
             x = getattr(self, f"_{step.kind}")(step, parts, x)
         return x
+
+    def weight(self) -> Tensor:
+        """W (out, in) of the projection that it changes, without any delta."""
+        return self._target[0].weight()
+
+    def bias(self) -> Tensor | None:
+        """b (out,) of that projection, None where there is none."""
+        return self._target[0].bias()
+
+    @property
+    def of_activation(self) -> bool:
+        """Whether h is an activation, which the projection that follows reads."""
+        return self.site.representation in ACTIVATIONS
 
     # -- the steps -----------------------------------------------------------------------------------------------------------
 
@@ -126,11 +154,13 @@ class DeltaModule(nn.Module):
         own = next(self.parameters(recurse=False), None) if not self.produced else next(iter(self.produced.values()))
         if own is not None:
             return own.dtype
-        return next(self._outside[0].parameters()).dtype
+        shared = self._outside[0]
+        assert shared is not None  # a module without parts of its own has shared ones
+        return next(shared.parameters()).dtype
 
     @property
     def strength(self) -> float | Tensor:
-        """s of composition scaled: a number, or the learned scalar."""
+        """s: a number, or the learned scalar."""
         return self.scale if self.delta.strength == "learned" else self.delta.strength
 
     def gate_value(self, x: Tensor) -> Tensor:
@@ -184,15 +214,16 @@ class DeltaModule(nn.Module):
     def _changed(self, h: Tensor, own_input: Tensor | None, module: nn.Module | None = None) -> Tensor:
         part = h if self.part is None else self.part.read(h)
         x = self._x(part, own_input, module)
-        new = self.composition(self, part, x)
+        new = self.composition.join(self, part, x)
         if self.reading is not None:
             size = part.detach().float().norm().clamp(min=1e-12)
             self.reading[f"delta_norm/{self.key}"] = float((new.detach() - part.detach()).float().norm() / size)
         return new if self.part is None else self.part.write(h, new)
 
     def _x(self, h: Tensor, own_input: Tensor | None, module: nn.Module | None) -> Tensor:
-        if self.delta.insertion == "sequential":
+        if self.delta.reads_h:
             if reads_normed(self.delta, self.site.representation, self.context.post_norm):
+                assert module is not None  # the norm, which the hook is on
                 return module.forward(h)  # Pfeiffer on post-norm models reads LN(z); forward alone, so no hook runs again
             return h
         tapped, self.tapped = self.tapped, None

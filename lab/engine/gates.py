@@ -55,7 +55,7 @@ def gate_tokens(binder: Binder, modules: Iterable[DeltaModule]) -> tuple[list[An
     marked: list[nn.Module] = []
     body = binder.body
     for tokens in modules:
-        if not isinstance(tokens, TokensModule) or tokens.delta.composition != "learned-gate":
+        if not isinstance(tokens, TokensModule) or not tokens.composition.averages:
             continue
         first = body.stacks[0]
         places = [(first.name, first.layers)] + [("cross", stack.layers) for stack in body.stacks if stack.cross]

@@ -4,6 +4,7 @@
 |---|---|
 | linear, parallel, at a projection whose input it reads | W + s·ΔW, b + s·Δb |
 | linear, sequential, at a projection | (I + s·ΔW)·W, (I + s·ΔW)·b + s·Δb |
+| linear, on a projection's input | W·(I + s·ΔW), b + s·W·Δb |
 | scale at a projection; at attn.heads or ffn.act | l⊙W, l⊙b; the next projection's columns times l |
 | bias at a projection | b + s·Δb |
 """
@@ -11,13 +12,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
+from lab.design.method.insertions import INSERTIONS
 from lab.engine.bind import PROJECTION, Binder
 from lab.engine.delta import DeltaModule
-from lab.engine.locate import Located
-
-INPUTS = ("attn.heads", "ffn.act")
 
 
 def why_not(delta: DeltaModule, binder: Binder) -> str:
@@ -26,20 +24,20 @@ def why_not(delta: DeltaModule, binder: Binder) -> str:
     what = f"{delta.form.label} at {site.representation}"
     if not delta.form.mergeable(options):
         return f"{what} depends on the input, so it cannot be merged into weights."
-    if options.composition == "learned-gate":
-        return f"{what} has a gate that depends on the input, so it cannot be merged into weights."
+    if delta.composition.unmerged:
+        return f"{what} {delta.composition.unmerged}, so it cannot be merged into weights."
     if options.norm != "none":
         return f"{what} has a layer norm, so it cannot be merged into weights."
-    if site.representation in INPUTS:
-        return "" if options.form == "scale" else f"{what} changes an activation, so it cannot be merged into weights."
+    if delta.of_activation:
+        return "" if delta.composition.merges_into_columns else f"{what} changes an activation, so it cannot be merged into weights."
     located, _ = binder.target(delta)
     if not hasattr(located.module, "weight") or located.module.weight.dim() != 2 or site.representation in ("embed", "ffn.residual", "layer.out"):
         return f"{what} does not stand at a projection, so it cannot be merged into weights."
-    if options.insertion == "parallel" and options.form not in ("bias", "scale") and not _own_input(delta, binder):
+    if not options.reads_h and delta.form.reads_x and not _own_input(delta, binder):
         return f"{what} reads another input than the projection's own, so it cannot be merged into weights."
-    if delta.form.matrix(delta.parts())[1] is not None if options.form != "scale" else False:
-        if located.bias() is None:
-            return f"{what} adds a bias, and the projection has none to merge it into."
+    change = delta.form.matrix(delta.parts())
+    if change is not None and change[1] is not None and located.bias() is None:
+        return f"{what} adds a bias, and the projection has none to merge it into."
     return ""
 
 
@@ -54,30 +52,11 @@ def _own_input(delta: DeltaModule, binder: Binder) -> bool:
 def merge(delta: DeltaModule, binder: Binder) -> None:
     """Fold the delta into the weights of its projection (see `why_not`)."""
     located, _ = binder.target(delta)
-    if delta.delta.form == "scale":
-        return _merge_scale(delta, located)
-    s = delta.strength
-    matrix, offset = delta.form.matrix(delta.parts())
-    weight, bias = located.weight().float(), located.bias()
-    if delta.delta.insertion == "sequential":
-        if matrix is not None:
-            left = torch.eye(len(matrix), device=matrix.device) + s * matrix
-            located.set_weight(left @ weight)
-            bias = None if bias is None else left @ bias.float()
-    elif matrix is not None:
-        located.set_weight(weight + s * matrix)
+    weight, bias = delta.composition.merged(delta, INSERTIONS[delta.delta.insertion], located.weight(), located.bias())
+    if weight is not None:
+        located.set_weight(weight)
     if bias is not None:
-        located.set_bias(bias.float() + (0 if offset is None else s * offset))
-
-
-def _merge_scale(delta: DeltaModule, located: Located) -> None:
-    factor: Tensor = delta.parts().l
-    if delta.site.representation in INPUTS:
-        located.set_weight(located.weight() * factor)  # columns of the projection that reads h
-        return
-    located.set_weight(factor[:, None] * located.weight())
-    if located.bias() is not None:
-        located.set_bias(factor * located.bias())
+        located.set_bias(bias)
 
 
 def touched(delta: DeltaModule, binder: Binder) -> list[torch.nn.Parameter]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lab.design.body.anatomy import Site
 from lab.design.method.delta import Delta
+from lab.design.method.forms import FORMS
 from lab.engine.delta import DeltaModule
 
 
@@ -63,7 +64,7 @@ class TokenEncoder(nn.Module):
 
 def build(delta: Delta, modules: list[DeltaModule], generator: torch.Generator) -> dict[str, nn.Module]:
     """The networks of one delta by stack (or `tokens`), started from the generator's seed."""
-    if delta.form == "tokens":
+    if FORMS[delta.form].before_input:
         networks: dict[str, nn.Module] = {"tokens": TokenEncoder(delta, modules[0].site.width_out, modules[0])}
     else:
         networks = {}

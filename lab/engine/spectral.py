@@ -57,12 +57,12 @@ def leave_residual(delta: DeltaModule, target: Located) -> None:
 
 def is_spectral(delta: DeltaModule) -> bool:
     """Whether the delta starts from the weight's own singular vectors, which are then taken out of the weight."""
-    return delta.delta.form == "lowrank" and delta.delta.init in RESIDUAL
+    return delta.delta.init in RESIDUAL
 
 
 def starts_from_weight(delta: DeltaModule) -> bool:
     """Whether A and B start from the weight's singular vectors, with the residual left in it or not."""
-    return delta.delta.form == "lowrank" and delta.delta.init in SPECTRAL
+    return delta.delta.init in SPECTRAL
 
 
 @torch.no_grad()

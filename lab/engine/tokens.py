@@ -81,7 +81,7 @@ class TokensModule(DeltaModule):
             embedded = given.get("inputs_embeds")
             if embedded is None:
                 embedded = module.get_input_embeddings()(ids)
-            if self.delta.composition == "learned-gate":
+            if self.composition.averages:
                 self.gate_now = self.gate_value(embedded)
             given["inputs_embeds"] = torch.cat([self.rows(embedded), embedded], 1)
             self.inserted = True

@@ -13,7 +13,9 @@
 from __future__ import annotations
 
 from lab.design.body.anatomy import Anatomy, source
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
+from lab.design.method.forms import FORMS
 from lab.design.plain.refusal import Refusal
 
 OWN_INPUT = ("attn.q", "attn.k", "attn.v", "attn.qkv", "ffn.up", "ffn.gate")  # their input is the sublayer's (normed) input
@@ -30,20 +32,21 @@ def peft_type(method: Method, body: Anatomy, objective: str) -> str:
     forms = {delta.form for delta in method.deltas}
     if len(forms) > 1 and not all(_linear(delta) for delta in method.deltas):
         raise Refusal(f"PEFT holds one kind of adapter at a time, and this method combines {' and '.join(sorted(forms))}", "format")
-    first = method.deltas[0]
-    if first.form == "scale":
-        return _scales(method, body)
-    if first.form == "slots":
-        return _slots(method, body, objective)
-    if first.form == "tokens":
-        return _tokens(first, body, objective)
+    decide = {"IA3": _scales, "PREFIX_TUNING": _slots, "PROMPT_TUNING": _tokens}.get(FORMS[method.deltas[0].form].peft_type, _low_rank)
+    return decide(method, body, objective)
+
+
+def _low_rank(method: Method, body: Anatomy, objective: str) -> str:
     for delta in method.deltas:
         _require_linear(delta, body)
-    if len(method.deltas) == 1 and first.form == "lowrank":
-        if first.core == "diagonal" and first.schedule and first.schedule.name == "adalora" and not first.vectors and first.scale != "learned":
-            return "ADALORA"
-        if first.shared and first.vectors and first.core == "none" and not _fused(first, body):
-            return "VERA"
+    if len({str(COMPOSITIONS[delta.composition].peft_config) for delta in method.deltas}) > 1:
+        raise Refusal("A LoRA in PEFT composes all its changes alike, and these deltas do not", "format")
+    first = method.deltas[0]
+    types = COMPOSITIONS[first.composition].peft_types if len(method.deltas) == 1 else ()
+    if "ADALORA" in types and first.core == "diagonal" and first.schedule and first.schedule.peft_type == "ADALORA" and not first.vectors and first.scale != "learned":
+        return "ADALORA"
+    if "VERA" in types and first.shared and first.vectors and first.core == "none" and not any(map(body.is_slice, body.places(first))):
+        return "VERA"
     return "LORA"
 
 
@@ -53,6 +56,8 @@ def lora_type(method: Method, body: Anatomy, objective: str) -> str:
         raise Refusal("Only changes that are linear in a projection's input are a LoRA", "format")
     for delta in method.deltas:
         _require_linear(delta, body)
+        if not COMPOSITIONS[delta.composition].low_rank:
+            raise Refusal(f"With composition {delta.composition} the change of a weight is not low-rank, so no plain LoRA holds it", "format")
     return "LORA"
 
 
@@ -62,7 +67,7 @@ def _selected(method: Method) -> str:
 
 
 def _linear(delta: Delta) -> bool:
-    return delta.form == "lowrank" or delta.form == "bottleneck" and delta.nonlinearity == "none"
+    return FORMS[delta.form].low_rank(delta)
 
 
 def _require_linear(delta: Delta, body: Anatomy) -> None:
@@ -70,27 +75,15 @@ def _require_linear(delta: Delta, body: Anatomy) -> None:
     if not _linear(delta):
         what = f"{delta.form} with {delta.nonlinearity}" if delta.nonlinearity != "none" else delta.form
         raise Refusal(f"PEFT has no type for the form {what}", "format")
-    if delta.composition not in ("add", "scaled"):
+    if "LORA" not in COMPOSITIONS[delta.composition].peft_types:
         raise Refusal(f"PEFT has no type for a low-rank change with composition {delta.composition}", "format")
     if delta.norm != "none":
         raise Refusal("PEFT has no type for a low-rank change with a layer norm of its own", "format")
     for representation in body.places(delta):
         reads = source(delta, representation)
         own = reads == "projection" or representation in OWN_INPUT and (reads == "sublayer" or reads == "residual" and body.post_norm)
-        if delta.insertion != "parallel" or not own or representation in ("embed", "attn.heads", "ffn.act", "ffn.residual", "layer.out"):
+        if delta.reads_h or not own or representation in ("embed", "attn.heads", "ffn.act", "ffn.residual", "layer.out"):
             raise Refusal(f"A LoRA in PEFT reads its projection's own input, which this {delta.insertion} delta at {representation} does not", "format")
-
-
-def _fused(delta: Delta, body: Anatomy) -> bool:
-    """Whether one of the projections is a slice of a fused one."""
-    places = {"attn.q": "q", "attn.k": "k", "attn.v": "v"}
-    for stack in body.stacks:
-        for representation in body.places(delta):
-            sublayer, _, what = representation.partition(".")
-            path = getattr(stack.map.attention if sublayer == "attn" else stack.map.ffn, places.get(representation, what), "")
-            if "[" in path:
-                return True
-    return False
 
 
 def _normed_after(representation: str, body: Anatomy) -> bool:
@@ -98,7 +91,7 @@ def _normed_after(representation: str, body: Anatomy) -> bool:
     return any((stack.map.attention if representation == "attn.out" else stack.map.ffn).after for stack in body.stacks)
 
 
-def _scales(method: Method, body: Anatomy) -> str:
+def _scales(method: Method, body: Anatomy, objective: str) -> str:
     seen: set[str] = set()
     for delta in method.deltas:
         for representation in body.places(delta):
@@ -117,7 +110,7 @@ def _scales(method: Method, body: Anatomy) -> str:
 
 def _slots(method: Method, body: Anatomy, objective: str) -> str:
     delta = method.deltas[0]
-    if len(method.deltas) > 1 or delta.composition != "gated" or delta.nonlinearity != "softmax":
+    if len(method.deltas) > 1 or "PREFIX_TUNING" not in COMPOSITIONS[delta.composition].peft_types or delta.nonlinearity != "softmax":
         raise Refusal("A prefix in PEFT is one set of softmax slots with composition gated", "format")
     if body.encoder_decoder:
         raise Refusal("A prefix in PEFT reaches only the decoder's self-attention of an encoder-decoder", "format")
@@ -130,8 +123,9 @@ def _slots(method: Method, body: Anatomy, objective: str) -> str:
     return "PREFIX_TUNING"
 
 
-def _tokens(delta: Delta, body: Anatomy, objective: str) -> str:
-    if delta.composition != "gated":
+def _tokens(method: Method, body: Anatomy, objective: str) -> str:
+    delta = method.deltas[0]
+    if "PROMPT_TUNING" not in COMPOSITIONS[delta.composition].peft_types:
         raise Refusal("A prompt in PEFT has no gate", "format")
     if delta.token_positions != "own":
         raise Refusal("A prompt in PEFT has positions of its own: only a run trained with deltas.0.token_positions=own means the same there", "format")

@@ -33,24 +33,14 @@ class Term:
 def term_of(delta: DeltaModule, located: Located) -> Term:
     """The true ΔW of a delta against the model's original weight, in factors."""
     parts = delta.parts()
-    if delta.delta.form == "bottleneck":
-        bias = None if parts.up_bias is None else parts.up @ parts.down_bias + parts.up_bias
-        return Term(_rows(parts.up, located), parts.down, delta.strength, None if bias is None else _rows(bias, located))
-    left, right = _factors(parts.A, parts.core, parts.B, parts.d, parts.b)
+    left, right, bias = delta.form.factors(parts)
     if getattr(delta, "B0", None) is not None:  # a spectral start: the frozen weight lacks B0·S0·A0
         start = delta.B0 @ _square(delta.core0)
         if getattr(delta, "A0", None) is None:
             left, right = parts.B @ _square(parts.core) - start, parts.A  # A never moved: still rank r
         else:
             left, right = torch.cat([left, -start], 1), torch.cat([right, delta.A0], 0)
-    return Term(_rows(left, located), right, delta.strength)
-
-
-def _factors(A: Tensor, core: Tensor | None, B: Tensor, d: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor]:
-    right = A if d is None else d[:, None] * A
-    if core is not None:
-        right = core[:, None] * right if core.dim() == 1 else core @ right
-    return (B if b is None else b[:, None] * B), right
+    return Term(_rows(left, located), right, delta.strength, None if bias is None else _rows(bias, located))
 
 
 def _square(core: Tensor) -> Tensor:

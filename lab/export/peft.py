@@ -20,7 +20,6 @@ from lab.export import lowrank
 
 PREFIX = "base_model.model."
 TASK_TYPES = {**dict.fromkeys(HEADED, "SEQ_CLS"), "causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
-INPUTS = ("attn.heads", "ffn.act")  # scaled before the projection that reads them
 Made = tuple[dict[str, Tensor], dict[str, Any]]
 
 
@@ -42,6 +41,10 @@ def _lora(attached: Any) -> Made:
     found = _by_module(attached)
     terms = {path: [lowrank.term_of(delta, located) for delta, located in each] for path, each in found.items()}
     tensors, config = lowrank.lora(terms)
+    for path, each in found.items():
+        composition = each[0][0].composition
+        tensors |= {f"{path}.{suffix}": tensor for suffix, tensor in composition.peft_tensors(each).items()}
+        config |= composition.peft_config
     return _prefixed(tensors), config | _targets(attached, found)
 
 
@@ -68,7 +71,7 @@ def _ia3(attached: Any) -> Made:
     for path, each in found.items():
         located = each[0][1]
         out, inner = lowrank.sides(located.module)
-        if each[0][0].site.representation in INPUTS:
+        if each[0][0].of_activation:  # scaled before the projection that reads it
             feedforward.append(path)
             tensors[f"{path}.ia3_l"] = each[0][0].parts().l[None, :]
             continue

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from lab.design.method.compositions import COMPOSITIONS
+from lab.design.method.forms import FORMS
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.task import HEADED
 from lab.export import kinds
@@ -66,10 +68,8 @@ class Merged:
 
     def require(self, facts: Facts) -> None:
         """What the design alone shows; the engine has the last word, before anything is written."""
-        from lab.design.method.forms import FORMS
-
         for delta in facts.method.deltas:
-            if not FORMS[delta.form].mergeable(delta) or delta.composition in ("learned-gate", "gated") or delta.norm != "none":
+            if not FORMS[delta.form].mergeable(delta) or COMPOSITIONS[delta.composition].unmerged or delta.norm != "none":
                 raise Refusal(f"A {delta.form} delta with composition {delta.composition} depends on the input and cannot be merged into weights", "format")
 
     def write(self, opened: Any, folder: Path) -> None:

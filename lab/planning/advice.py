@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lab.design.method.delta import Method
+from lab.design.method.forms import FORMS
 from lab.design.method.named import method_of
 from lab.design.plain.refusal import Refusal
 
@@ -88,13 +89,13 @@ def changes(request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _freeze_first_map(delta: dict[str, Any]) -> dict[str, Any] | None:
     """LoRA-FA's change: only r-dimensional tensors are kept for the backward pass."""
-    if delta["form"] != "lowrank" or delta["schedule"] or delta["trainable"] is not None or delta["shared"] or delta["core"] != "none":
+    if not {"A", "B"} <= set(FORMS[delta["form"]].names) or delta["schedule"] or delta["trainable"] is not None or delta["shared"] or delta["core"] != "none":
         return None
     return {**delta, "trainable": ["B"]}
 
 
 def _halve_rank(delta: dict[str, Any]) -> dict[str, Any] | None:
-    if delta["rank"] < 2 or delta["allocation"] or delta["form"] in ("scale", "bias"):
+    if delta["rank"] < 2 or delta["allocation"] or not FORMS[delta["form"]].has_rank:
         return None
     fewer = delta["rank"] // 2
     share = (fewer / delta["rank"]) ** (0.5 if delta["rank_scaling"] == "rslora" else 1.0)  # of alpha, so that s stays

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lab.design.body.anatomy import Anatomy, anatomy
 from lab.design.body.model import ModelSpec, Source
 from lab.design.method.delta import Method
+from lab.design.method.forms import FORMS
 from lab.design.spec.task import HEADED
 from lab.engine import Attached, attach
 from lab.engine.select import head_parameters
@@ -71,7 +72,7 @@ def alike(subject: Subject, body: Anatomy) -> bool:
     method = subject.method
     if method.select and method.select.what == "layers":
         return False
-    return not any(d.layers != "all" or d.allocation or (d.form == "slots" and d.encoder != "none") for d in method.deltas)
+    return not any(d.layers != "all" or d.allocation or (d.encoder != "none" and not FORMS[d.form].before_input) for d in method.deltas)
 
 
 def cut(spec: ModelSpec, body: Anatomy, layers: Mapping[str, int]) -> ModelSpec:

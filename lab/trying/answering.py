@@ -96,8 +96,7 @@ def _continued(opened: Opened, prepared: Any, text: str) -> str:
     import torch
 
     tokens = plain(opened.tokenizer)(text, return_tensors="pt", truncation=True, max_length=max(1, min(512, prepared.setting.positions - NEW_TOKENS)))
-    gated = any(delta.composition == "learned-gate" for delta in opened.spec.method.deltas)
     with torch.no_grad():
         made = opened.model.generate(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], max_new_tokens=NEW_TOKENS, do_sample=False,
-                                     use_cache=not gated, pad_token_id=opened.tokenizer.pad_token_id)  # fmt: skip
+                                     use_cache=opened.attached.caches, pad_token_id=opened.tokenizer.pad_token_id)  # fmt: skip
     return opened.tokenizer.decode(made[0][tokens["input_ids"].shape[1] :], skip_special_tokens=True).strip()

@@ -45,19 +45,31 @@ def _layer(model, path: str) -> nn.Module:
     return model.get_base_model().get_submodule(path)
 
 
-def lora(model, attached: Attached):
+def lora(model, attached: Attached, **options):
     places = sites(attached)
     delta = attached.method.deltas[0]
     config = peft.LoraConfig(r=delta.rank, lora_alpha=delta.alpha, target_modules=[path for _, path, _ in places], fan_in_fan_out=False,
-                             use_rslora=delta.rank_scaling == "rslora")  # fmt: skip
+                             use_rslora=delta.rank_scaling == "rslora", **options)  # fmt: skip
     theirs = peft.get_peft_model(model, config)
-    randomise(theirs, ("lora_",))
+    randomise(theirs, ("lora_A", "lora_B"))
     pairs = []
     for name, path, mine in places:
         layer = _layer(theirs, path)
         a = layer.lora_A["default"].weight
         a.requires_grad_(mine.A.requires_grad)  # LoRA-FA
         pairs += [Pair(f"{name}.A", mine.A, a), Pair(f"{name}.B", mine.B, layer.lora_B["default"].weight)]
+    return theirs, pairs
+
+
+def dora(model, attached: Attached):
+    """Magnitudes are moved a little from the lengths where they start."""
+    theirs, pairs = lora(model, attached, use_dora=True, lora_dropout=attached.method.deltas[0].dropout)
+    generator = torch.Generator().manual_seed(5)
+    for name, path, mine in sites(attached):
+        magnitude = _layer(theirs, path).lora_magnitude_vector["default"].weight
+        with torch.no_grad():
+            magnitude.mul_(1 + 0.2 * torch.randn(magnitude.shape, generator=generator))
+        pairs.append(Pair(f"{name}.magnitude", mine.magnitude, magnitude))
     return theirs, pairs
 
 

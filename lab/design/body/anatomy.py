@@ -164,17 +164,27 @@ class Anatomy:
             raise Refusal(f"{self.architecture.name} {what[representation]}; use {other[representation]}.", "at")
 
     def _site(self, delta: Delta, representation: str, name: str, stack: Stack, layer: int) -> Site:
-        width_out = self.width(representation, stack)
+        width_out = self.width_read(representation, stack) if delta.changes_input else self.width(representation, stack)
         reads = source(delta, representation)
         width_in = {
             "h": width_out,
             "sublayer": stack.width,
             "residual": stack.width,
-            "projection": {"ffn.down": stack.ffn, "ffn.out": stack.ffn, "attn.out": stack.attention}.get(representation, stack.width),
+            "projection": self.width_read(representation, stack),
         }[reads]
         if representation == "embed":
             width_in = width_out
         return Site(representation, name, layer, width_in, width_out, reads, stack.heads, stack.kv_heads, stack.head_dim, model=stack.width)
+
+    def width_read(self, representation: str, stack: Stack) -> int:
+        """Width of what the projection of a representation reads."""
+        return {"ffn.down": stack.ffn, "ffn.out": stack.ffn, "attn.out": stack.attention}.get(representation, stack.width)
+
+    def is_slice(self, representation: str) -> bool:
+        """Whether a projection of this model is a slice of a fused one, which shares its input with others."""
+        sublayer, _, what = representation.partition(".")
+        maps = [each for stack in self.stacks for each in ((stack.map.attention, stack.map.cross) if sublayer == "attn" else (stack.map.ffn,))]
+        return any("[" in getattr(each, what, "") for each in maps if each)
 
     def width(self, representation: str, stack: Stack) -> int:
         """Width of h at a representation."""
@@ -187,13 +197,13 @@ class Anatomy:
 
 def source(delta: Delta, representation: str) -> str:
     """What feeds Δh: h itself, or for parallel insertion the input of the sublayer (normed or not) or of the projection."""
-    if delta.insertion == "sequential":
+    if delta.reads_h:
         return "h"
     if representation in ("ffn.residual", "layer.out"):
         return "residual"  # the layer's own input
     if delta.x in ("residual", "projection"):
         return delta.x
-    if representation == "ffn.down" or (delta.x == "auto" and delta.form == "lowrank" and representation == "attn.out"):
+    if representation == "ffn.down" or (delta.x == "auto" and delta.own_input and representation == "attn.out"):
         return "projection"
     return "sublayer"
 

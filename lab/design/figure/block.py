@@ -8,7 +8,9 @@ from lab.design.body.anatomy import Stack
 from lab.design.figure.drawing import Canvas
 from lab.design.figure.glyphs import WIDTH
 from lab.design.figure.wiring import GAP, Wiring
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Method
+from lab.design.method.forms import FORMS
 
 LABELS = {"attn": ("self-attention", "自注意力"), "cross": ("cross-attention", "交叉注意力"), "ffn": ("FFN", "前馈网络")}
 
@@ -52,21 +54,21 @@ class Block(Wiring):
     def _tokens(self) -> None:
         """Virtual tokens stand before the input's own."""
         for index, delta in self.at("embed"):
-            if delta.form != "tokens":
+            if not FORMS[delta.form].before_input:
                 self.x += 12
                 self.series(index, delta)
                 continue
             self.glyph(index, delta, self.x + 2, -42)
             self.canvas.line([(self.x + 15, -24), (self.x + 15, -2)], "path-delta", arrow=True)
-            if delta.composition == "learned-gate":
+            if COMPOSITIONS[delta.composition].averages:
                 self.canvas.diamond(self.x + 15, -14, "σ", self.said("g(x) multiplies their keys and values in every attention", "g(x) 乘以它们在每个注意力中的键与值"))
             self.x += 58
 
     def _around(self, representation: str, start: float) -> None:
         """Sequential deltas on the path; parallel ones read the layer's own input."""
-        for index, delta in self.at(representation, "sequential"):
+        for index, delta in self.at(representation, reads_h=True):
             self.series(index, delta, representation)
-        for place, (index, delta) in enumerate(self.at(representation, "parallel")):
+        for place, (index, delta) in enumerate(self.at(representation, reads_h=False)):
             self.bypass(index, delta, start - 4 * place + 3, self.canvas.bottom + 30)
 
     def _sublayer(self, name: str) -> None:
@@ -102,14 +104,14 @@ class Block(Wiring):
     def _behind(self, representation: str, branch: float, fork: float, level: float) -> None:
         """What reads the sublayer's input and joins after it, then what sits on its output."""
         place = 0
-        for index, delta in self.at(representation, "parallel"):
+        for index, delta in self.at(representation, reads_h=False):
             if self.vector(delta):
                 self.series(index, delta)
             elif self.reads(delta, representation) != "projection":
                 begin = fork + 4 if self.reads(delta, representation) == "residual" and not self.post else branch
                 self.bypass(index, delta, begin - 4 * place, level + 62 * place)
                 place += 1
-        for index, delta in self.at(representation, "sequential"):
+        for index, delta in self.at(representation, reads_h=True):
             self.series(index, delta)
 
     def _norm(self) -> None:
@@ -123,7 +125,7 @@ class Block(Wiring):
         canvas, start, cross = self.canvas, self.x, self.where == "cross"
         fused = bool(self.at("attn.qkv"))
         names = ("qkv",) if fused else ("k", "v", "q") if cross else ("q", "k", "v")
-        row = 66 + max(self.below(f"attn.{name}") for name in names) + 10 * any(delta.form == "slots" for _, delta in self.at("attn.heads"))
+        row = 66 + max(self.below(f"attn.{name}") for name in names) + 10 * any(FORMS[delta.form].glyph == "pairs" for _, delta in self.at("attn.heads"))
         x = start + (20 if cross else 16)
         after = x + max(self.width(f"attn.{name}", 36) for name in names) + 6
         for place, name in enumerate(names):
@@ -132,8 +134,9 @@ class Block(Wiring):
                 canvas.line([(start + 12, -row - 26), (start + 12, y), (x, y)], "path memory", arrow=y == 0)
             else:
                 canvas.line([(start, 0), (start + 5, 0), (start + 5, y), (x, y)] if y else [(start, 0), (x, 0)])
-            self.projection(f"attn.{name}", f"W{_sub(name)}", x, y, 36)
-            canvas.line([(x + 36, y), (after, y), (after, 0), (after + 12, 0)] if y else [(x + 36, y), (after + 12, y)])
+            box = self.before(f"attn.{name}", x, y)
+            self.projection(f"attn.{name}", f"W{_sub(name)}", box, y, 36)
+            canvas.line([(box + 36, y), (after, y), (after, 0), (after + 12, 0)] if y else [(box + 36, y), (after + 12, y)])
         if cross:
             self.memory = (start + 12, -row - 26)
             self.gaps.append((start + 4, x))
@@ -142,14 +145,14 @@ class Block(Wiring):
         self.x = heads + 54
         self._at_heads(start, heads, after, row if cross else -row)
         self.x += GAP
-        self.x = self.projection("attn.out", f"W{_sub('o')}", self.x, 0, 36) + GAP
+        self.x = self.projection("attn.out", f"W{_sub('o')}", self.before("attn.out", self.x, 0), 0, 36) + GAP
 
     def _at_heads(self, start: float, heads: float, fork: float, level: float) -> None:
         """Slots beside attention: fed by the query, joined before Wo; other forms on the path behind the heads, or around them."""
         for index, delta in self.at("attn.heads"):
-            if delta.insertion == "sequential" or self.vector(delta):
+            if delta.reads_h or self.vector(delta):
                 self.series(index, delta)
-            elif delta.form != "slots":
+            elif FORMS[delta.form].glyph != "pairs":
                 self.bypass(index, delta, start + 2, abs(level) + 66)
             else:
                 join = max(self.x, heads + WIDTH + 6) + 14
@@ -170,19 +173,20 @@ class Block(Wiring):
             row = 30 if not self.at("ffn.gate") else 44 + self.below("ffn.gate") / 2
             for name, y in (("ffn.gate", -row), ("ffn.up", row)):
                 canvas.line([(start, 0), (start + 6, 0), (start + 6, y), (x, y)])
-                self.projection(name, name[4:], x, y, 42)
-                canvas.line([(x + 42, y), (after, y), (after, 0), (after + 10, 0)])
+                box = self.before(name, x, y)
+                self.projection(name, name[4:], box, y, 42)
+                canvas.line([(box + 42, y), (after, y), (after, 0), (after + 10, 0)])
         else:
-            self.projection("ffn.up", "up", x, 0, 42)
+            self.projection("ffn.up", "up", self.before("ffn.up", x, 0), 0, 42)
         self.canvas.box(after + 8, 0, 30, 28, "σ⊙" if gated else "σ", "frozen", self.said("activation, times the up projection", "激活，再与上投影相乘") if gated else self.said("activation", "激活"))
         self.x = after + 38
         for index, delta in self.at("ffn.act"):
-            if delta.insertion == "sequential" or self.vector(delta):
+            if delta.reads_h or self.vector(delta):
                 self.series(index, delta)
             else:
                 self.bypass(index, delta, start + 2, canvas.bottom + 34)
         self.x += 10
-        self.x = self.projection("ffn.down", "down", self.x, 0, 46, also="ffn.out") + GAP
+        self.x = self.projection("ffn.down", "down", self.before("ffn.down", self.x, 0), 0, 46, also="ffn.out") + GAP
 
     def _frame(self, left: float, right: float) -> None:
         canvas = self.canvas

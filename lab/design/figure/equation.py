@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lab.design.body.anatomy import Anatomy
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
 from lab.design.method.forms.lowrank import SPECTRAL
-from lab.design.method.step import Step, mixed
+from lab.design.method.insertions import INSERTIONS
+from lab.design.method.step import Step
 from lab.design.method.steps import reads_normed, steps
-from lab.design.space import COMPOSITIONS, REPRESENTATIONS, SET_WORDS
+from lab.design.space import REPRESENTATIONS, SET_WORDS
 
 SELECTIONS = {
     "all": "\\theta \\leftarrow \\theta - \\eta\\,\\nabla_\\theta\\mathcal{L}\\quad\\text{(all weights)}",
@@ -35,56 +37,44 @@ def latex(method: Method, body: Anatomy | None = None) -> list[str]:
 
 
 def _delta(delta: Delta, post: bool) -> str:
-    if delta.form == "tokens":
+    form, composition = FORMS[delta.form], COMPOSITIONS[delta.composition]
+    if form.before_input:
         return _prompt(delta)
-    lines = [f"h \\leftarrow {change(delta, 'h') if delta.composition == 'rescale' else join(delta)}"]
-    if delta.composition != "rescale":
+    lines = [f"h \\leftarrow {change(delta, 'h') if composition.replaces else join(delta)}"]
+    if not composition.replaces:
         lines.append(f"\\Delta h = {change(delta)}")
-        if delta.form != "bias":
+        if form.reads_x:
             lines.append(f"x = {_source(delta, post)}")
-    if delta.composition == "learned-gate":
-        lines.append(_gate(delta))
-    if delta.encoder != "none":
-        lines.append(f"(P_k,P_v) = \\mathrm{{{delta.encoder.upper()}}}(E)")
+    lines += composition.lines(delta)
+    if delta.encoder != "none" and form.produced:
+        made = f"({','.join(map(SYMBOLS.get, form.produced))})" if len(form.produced) > 1 else SYMBOLS[form.produced[0]]
+        lines.append(f"{made} = \\mathrm{{{delta.encoder.upper()}}}(E)")
     if delta.init in SPECTRAL:
         lines.append("W = W_0 - " + ("" if delta.strength in (1, "learned") else f"{delta.strength:g}\\,") + "A_0\\,S_0\\,B_0")
-    where = ",\\,".join({**REPRESENTATIONS, **SET_WORDS}[name].latex for name in delta.at)
+    where = ",\\,".join(INSERTIONS[delta.insertion].place({**REPRESENTATIONS, **SET_WORDS}[name].latex) for name in delta.at)
     return ",\\quad ".join([*lines, f"h\\in\\{{{where}\\}}"])
 
 
 def _prompt(delta: Delta) -> str:
     """Virtual tokens: the input is what changes, and under a learned gate their keys and values in every attention."""
-    lines = [f"e \\leftarrow \\left[{_prompt_tokens(delta)};\\, e\\right]"]
-    if delta.composition == "learned-gate":
-        lines += ["(K,V)_P \\leftarrow g(x)\\,(K,V)_P", "x = e", _gate(delta)]
+    lines, composition = [f"e \\leftarrow \\left[{_prompt_tokens(delta)};\\, e\\right]"], COMPOSITIONS[delta.composition]
+    if composition.averages:
+        lines += ["(K,V)_P \\leftarrow g(x)\\,(K,V)_P", "x = e", *composition.lines(delta)]
     if delta.encoder != "none":
         lines.append(f"P = \\mathrm{{{delta.encoder.upper()}}}(E)")
     return ",\\quad ".join(lines)
 
 
-def _gate(delta: Delta) -> str:
-    return "g(x) = " + ("\\mathrm{softmax}\\,\\overline{\\mathrm{ReLU}(x\\,W_g)}" if delta.gate == "shared" else "\\overline{\\mathrm{sigmoid}(x\\,w_g+b_g)}")
-
-
 def _source(delta: Delta, post: bool) -> str:
-    if delta.insertion == "sequential":
+    if delta.reads_h:
         return "\\mathrm{LN}(z)" if any(reads_normed(delta, place, post) for place in delta.places) else "h"
     return "\\text{residual stream}" if delta.x == "residual" else "\\text{input}"
 
 
 def join(delta: Delta) -> str:
     """The right side of h ← ..., with s as a number where it is one."""
-    text = COMPOSITIONS[delta.composition].latex
-    if delta.form == "tokens":  # gated or not, they join through the attention
-        text = COMPOSITIONS["gated"].latex
-    elif delta.composition == "learned-gate" and mixed(delta):
-        text = "(1-\\lambda_g)\\,h + \\lambda_g\\,g(x)\\,\\Delta h"
-    elif delta.composition == "scaled" and delta.strength == "learned":
-        text = "h + s\\,\\Delta h" + (f"\\ (s_0={delta.scale_start:g})" if delta.scale_start != 1 else "")
-    elif delta.composition == "scaled":
-        under = f"\\sqrt{{{delta.rank}}}" if delta.rank_scaling == "rslora" else f"{delta.rank}"
-        s = f"\\tfrac{{{delta.alpha:g}}}{{{under}}}" if delta.alpha is not None else f"{delta.strength:g}"
-        text = COMPOSITIONS["add"].latex if s == "1" else f"h + {s}\\,\\Delta h"
+    form = FORMS[delta.form]
+    text = form.joined or COMPOSITIONS[delta.composition].equation(delta, form)
     return f"\\mathrm{{drop}}{_around(text)}" if delta.through_dropout else text
 
 
@@ -152,7 +142,7 @@ def _constant(delta: Delta, step: Step, text: str) -> str:
     if step.part != "tokens":
         return SYMBOLS[step.part]
     own = _prompt_tokens(delta)
-    both = f"g(x)\\,(K,V)_{{{own}}};\\, (K,V)_x" if delta.composition == "learned-gate" else f"{own};\\, x"
+    both = f"g(x)\\,(K,V)_{{{own}}};\\, (K,V)_x" if COMPOSITIONS[delta.composition].averages else f"{own};\\, x"
     return f"\\mathrm{{attention\\ over}}\\ [{both}]"
 
 

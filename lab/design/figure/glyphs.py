@@ -14,28 +14,28 @@ SIGMA = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "tanh", "sigmoi
 
 def glyph(canvas: Canvas, delta: Delta, x: float, y: float, index: int, small: bool = False, language: str = "en") -> None:
     """Draw the form of a delta with its left end at (x, y)."""
-    draw = {"bottleneck": _bottleneck, "lowrank": _bottleneck, "slots": _slots, "tokens": _slots, "scale": _vector, "bias": _vector}.get(delta.form, _bottleneck)
+    form = FORMS[delta.form]
+    draw = {"waist": _bottleneck, "pairs": _slots, "rows": _slots, "vector": _vector}[form.glyph]
+    pairs, beside = form.glyph == "pairs", form.glyph == "rows"
     where = ", ".join(delta.at)
-    tip = f"Δ{index + 1}：{FORMS[delta.form].label_zh}（{where}）" if language == "zh" else f"Δ{index + 1}: {FORMS[delta.form].label} at {where}, {delta.insertion}, {delta.composition}"
+    tip = f"Δ{index + 1}：{form.label_zh}（{where}）" if language == "zh" else f"Δ{index + 1}: {form.label} at {where}, {delta.insertion}, {delta.composition}"
     tall = 20 if small else TALL
     canvas.add(f'<g class="trained"><title>{esc(tip)}</title>{draw(delta, x, y, tall)}</g>')
-    canvas.reach(x, y - tall / 2 - (14 if delta.form == "slots" else 12 if above(delta) else 0))
+    canvas.reach(x, y - tall / 2 - (14 if pairs else 12 if above(delta) else 0))
     canvas.reach(x + WIDTH, y + tall / 2)
-    form = FORMS[delta.form]
     if form.has_rank:
-        beside = delta.form == "tokens"
         words = f"<tspan font-style='italic'>{form.rank_symbol}</tspan>={delta.rank}"
         canvas.text(x + 28 if beside else x + WIDTH / 2, y + 4 if beside else y + tall / 2 + 11, words, "rank", "start" if beside else "middle")
-        if under := (above(delta) if delta.form == "slots" else over_time(delta, language)):
+        if under := (above(delta) if pairs else over_time(delta, language)):
             canvas.text(x + WIDTH / 2, y + tall / 2 + 22, under, "rank over")
             canvas.reach(x, y + tall / 2 + 22)
     if delta.encoder != "none":
-        _encoder(canvas, delta, x, y - tall / 2 - (16 if delta.form == "slots" else 4), language)
+        _encoder(canvas, delta, x, y - tall / 2 - (16 if pairs else 4), language)
 
 
 def _encoder(canvas: Canvas, delta: Delta, x: float, bottom: float, language: str) -> None:
     """The network that makes the slots while training: dashed, since it is dropped when the slots are folded."""
-    wide, left = (46.0, x + 3) if delta.form == "slots" else (40.0, x - 7)
+    wide, left = (46.0, x + 3) if FORMS[delta.form].glyph == "pairs" else (40.0, x - 7)
     title = {"en": "{} of width {}, dropped after training", "zh": "宽度为 {1} 的 {0}，训练后丢弃"}[language].format(delta.encoder.upper(), delta.encoder_width)
     canvas.add(f'<g class="encoder"><title>{esc(title)}</title><rect x="{left:.1f}" y="{bottom - 15:.1f}" width="{wide:.1f}" height="14" rx="3"/>'
                f'<text class="sigma" x="{left + wide / 2:.1f}" y="{bottom - 4.5:.1f}" text-anchor="middle">{esc(delta.encoder.upper())}</text></g>')  # fmt: skip
@@ -59,25 +59,16 @@ def over_time(delta: Delta, language: str = "en") -> str:
     """What stands under the rank: what the schedule or the allocation makes of it, or that all sites share the maps."""
     if delta.shared:
         return {"en": "shared", "zh": "共用"}[language]
-    if delta.schedule and delta.schedule.name == "adalora":
-        return f"→ {'平均' if language == 'zh' else 'mean'} {delta.schedule.target_rank:g}"
     if delta.allocation:
         return f"{delta.allocation.rank_min} … {delta.allocation.rank_max}"
-    if delta.schedule and delta.schedule.name == "lamda" and delta.schedule.mode == "gradual":
-        return f"B ❄ {100 * delta.schedule.fraction:g} %"
-    if delta.schedule and delta.schedule.name == "aflora":
-        return f"❄ {100 * (1 - delta.schedule.finish):g} %"
-    return ""
+    return delta.schedule.over_time(language) if delta.schedule else ""
 
 
 def _part(delta: Delta, part: str) -> str:
     """The class of A or B: trained, still (frozen), or cooling (it freezes during the run)."""
-    schedule = delta.schedule.name if delta.schedule else ""
     if delta.trainable is not None and part not in delta.trainable:
         return "still"
-    if schedule == "lamda":
-        return "still" if part == "A" or delta.schedule.mode == "early" else "cooling" if delta.schedule.mode == "gradual" else ""
-    return "cooling" if schedule == "aflora" else ""
+    return delta.schedule.look(part) if delta.schedule else ""
 
 
 def _bottleneck(delta: Delta, x: float, y: float, tall: float) -> str:
@@ -107,13 +98,13 @@ def _slots(delta: Delta, x: float, y: float, tall: float) -> str:
         top = y - tall / 2 + row * step
         bars += [f'<rect x="{x + 2}" y="{top:.1f}" width="22" height="{step - 1.6:.1f}" rx="1"/>',
                  f'<rect x="{x + 28}" y="{top:.1f}" width="22" height="{step - 1.6:.1f}" rx="1"/>']  # fmt: skip
-    if delta.form == "tokens":
+    if FORMS[delta.form].glyph == "rows":
         return "".join(bars[::2])
     names = '<text class="sigma" x="{}" y="{}" text-anchor="middle">P<tspan baseline-shift="sub" font-size="7">{}</tspan></text>'
     return "".join(bars) + names.format(x + 13, y - tall / 2 - 3, "k") + names.format(x + 39, y - tall / 2 - 3, "v")
 
 
 def _vector(delta: Delta, x: float, y: float, tall: float) -> str:
-    name = "l" if delta.form == "scale" else "b"
+    name = FORMS[delta.form].vector
     return (f'<rect x="{x + WIDTH / 2 - 4}" y="{y - tall / 2}" width="8" height="{tall}" rx="2"/>'
             f'<text class="sigma" x="{x + WIDTH / 2 + 8}" y="{y + 4}" font-style="italic">{name}</text>')  # fmt: skip

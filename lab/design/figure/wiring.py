@@ -5,19 +5,18 @@ from __future__ import annotations
 from lab.design.body.anatomy import source
 from lab.design.figure.drawing import Canvas
 from lab.design.figure.glyphs import WIDTH, glyph, over_time
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
-from lab.design.method.step import mixed
-from lab.design.method.steps import reads_normed
+from lab.design.method.forms import FORMS
+from lab.design.method.steps import mixed, reads_normed
 
 GAP = 11.0
 AROUND_OUT = ("attn.out", "ffn.out")  # h of a module's output projection: a delta may go around it or around the module
 
 
 def scale_of(delta: Delta) -> str:
-    """The fixed s of a scaled composition as it stands beside its node; empty where there is none, it is 1, or it is learned."""
-    if delta.composition != "scaled" or delta.strength in (1, "learned"):
-        return ""
-    return f"{delta.strength:.3g}"
+    """The fixed s of a delta as it stands beside its node; empty where there is none, it is 1, or it is learned."""
+    return "" if delta.strength in (1, "learned") else f"{delta.strength:.3g}"
 
 
 class Wiring:
@@ -29,15 +28,18 @@ class Wiring:
 
     # -- what is where
 
-    def at(self, representation: str, insertion: str | None = None) -> list[tuple[int, Delta]]:
-        """The deltas at a representation of this stack, in order, of one insertion form where given."""
-        found = [(i, d) for i, d in enumerate(self.method.deltas) if representation in d.places and (not self.where or d.stacks is None or self.where in d.stacks)]
-        return [(i, d) for i, d in found if insertion is None or d.insertion == insertion]
+    def at(self, representation: str, reads_h: bool | None = None) -> list[tuple[int, Delta]]:
+        """The deltas on what a representation of this stack gives, in order; where given, those alone that read h, or that do not."""
+        found = self._everything(representation)
+        return [(i, d) for i, d in found if not d.changes_input and (reads_h is None or d.reads_h == reads_h)]
+
+    def _everything(self, representation: str) -> list[tuple[int, Delta]]:
+        return [(i, d) for i, d in enumerate(self.method.deltas) if representation in d.places and (not self.where or d.stacks is None or self.where in d.stacks)]
 
     @staticmethod
     def vector(delta: Delta) -> bool:
         """Whether it is one vector that meets h, and not a path of its own."""
-        return delta.form in ("scale", "bias")
+        return bool(FORMS[delta.form].vector)
 
     @staticmethod
     def reads(delta: Delta, representation: str) -> str:
@@ -48,7 +50,7 @@ class Wiring:
         """The deltas that are drawn at a projection's own box."""
         if representation not in AROUND_OUT:
             return self.at(representation)
-        return [(i, d) for i, d in self.at(representation, "parallel") if not self.vector(d) and self.reads(d, representation) == "projection"]
+        return [(i, d) for i, d in self.at(representation, reads_h=False) if not self.vector(d) and self.reads(d, representation) == "projection"]
 
     def css(self, kind: str) -> str:
         """The class of a box of the model: linear, norm or other, as the method's selection has it."""
@@ -61,20 +63,30 @@ class Wiring:
 
     def below(self, representation: str) -> float:
         """Room in px that the deltas under a projection take beyond one without a second line."""
-        found = [d for _, d in self._beside(representation) if not self.vector(d) and d.insertion == "parallel"]
+        found = [d for _, d in self._beside(representation) if not self.vector(d) and not d.reads_h]
         return 46.0 * max(0, len(found) - 1) + 14 * sum(bool(over_time(d)) for d in found)
 
     def width(self, representation: str, box: float, also: str = "") -> float:
         """Room that a projection takes with what is around it."""
         found = [*self._beside(representation), *(self._beside(also) if also else ())]
-        return box + 8 + sum(self._room(delta) for _, delta in found)
+        return box + 8 + sum(self._room(delta) for _, delta in found) + sum(self._room(delta) + 6 for delta in self._on_input(representation))
+
+    def _on_input(self, representation: str) -> list[Delta]:
+        return [delta for _, delta in self._everything(representation) if delta.changes_input]
+
+    def before(self, representation: str, x: float, y: float) -> float:
+        """Deltas on what a projection reads, on its path from x on; returns where the projection begins."""
+        for index, delta in self._everything(representation):
+            if delta.changes_input:
+                x = self._short_series(index, delta, x + 6, y)
+        return x
 
     @staticmethod
     def _room(delta: Delta) -> float:
         label = 8 + 6 * (2 + len(told)) if (told := scale_of(delta)) else 8
-        if delta.form in ("scale", "bias"):
+        if FORMS[delta.form].vector:
             return 26.0
-        return (WIDTH + 30 if delta.insertion == "sequential" else 28) + label
+        return (WIDTH + 30 if delta.reads_h else 28) + label
 
     def projection(self, representation: str, label: str, x: float, y: float, w: float, also: str = "") -> float:
         """A projection; parallel deltas lie under it, others behind it on its path. Returns where it ends."""
@@ -84,12 +96,12 @@ class Wiring:
             if self.vector(delta):
                 end += 14
                 self.join(delta, end, y)
-                name = "l" if delta.form == "scale" else "b"
+                name = FORMS[delta.form].vector
                 self.canvas.add(f'<g class="trained"><rect x="{end - 3:.1f}" y="{y + 11:.1f}" width="6" height="14" rx="2"/>'
                                 f'<text class="sigma" x="{end + 6:.1f}" y="{y + 22:.1f}" font-style="italic">{name}</text></g>')  # fmt: skip
                 self.canvas.reach(end, y + 26)
                 end += 12
-            elif delta.insertion == "sequential":
+            elif delta.reads_h:
                 end = self._short_series(index, delta, end + 6, y)
             else:
                 end += 22
@@ -119,7 +131,7 @@ class Wiring:
             self.x += 34
             return
         normed = reads_normed(delta, representation, self.post)
-        gate = 26 if delta.composition == "learned-gate" or (delta.composition == "scaled" and delta.strength == "learned") else 0
+        gate = 26 if COMPOSITIONS[delta.composition].mark(delta) else 0
         begin, x = x, x + (34 if normed else 0)
         node = x + WIDTH + 16 + gate
         if normed:  # the norm that follows, read here as well
@@ -153,15 +165,11 @@ class Wiring:
         if mixed(delta):
             canvas.slider(x, y)
         else:
-            canvas.node(x, y, "×" if delta.composition == "rescale" else "+", "node on-delta")
+            canvas.node(x, y, COMPOSITIONS[delta.composition].node, "node on-delta")
         on_path = gate or (x, y + (24 if low is None or low - y > 40 else low - y))
-        if delta.gate == "shared":
-            canvas.diamond(*on_path, "g", self.said("g(x): a softmax over the deltas of this layer that share it", "g(x)：在本层共享它的各个 Δ 之间的 softmax"))
-        elif delta.composition == "learned-gate":
-            canvas.diamond(*on_path, "σ", self.said("g(x): a sigmoid of x, averaged over the sequence", "g(x)：x 的 sigmoid 在序列上取平均"))
-        elif delta.composition == "scaled" and delta.strength == "learned":
-            canvas.diamond(*on_path, "s", self.said("s is learned", "s 可学习"))
-        elif told := scale_of(delta):
+        if mark := COMPOSITIONS[delta.composition].mark(delta):
+            canvas.diamond(*on_path, mark.letter, self.said(mark.english, mark.chinese))
+        if told := scale_of(delta):
             canvas.text(x + 6, y + 20, f"<tspan font-style='italic'>s</tspan>={told}", "scale", "start")
             canvas.reach(x + 18 + 6 * len(told), y + 20)
 

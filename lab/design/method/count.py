@@ -13,6 +13,7 @@ from lab.design.body.anatomy import Anatomy, Site, anatomy, with_ranks
 from lab.design.body.model import Inventory, ModelSpec
 from lab.design.method.allocation import allot
 from lab.design.method.delta import Delta, Method
+from lab.design.method.forms import FORMS
 from lab.design.method.parts import all_parts, shared_sizes
 from lab.design.method.rules import require
 
@@ -70,7 +71,7 @@ def delta_sites(delta: Delta, body: Anatomy) -> list[Site]:
 
 def _delta(delta: Delta, body: Anatomy, by_site: dict[str, int]) -> tuple[int, int, int]:
     sites = delta_sites(delta, body)
-    if delta.form == "tokens":
+    if FORMS[delta.form].before_input:
         sites = sites[:1]  # one set, at the input of the first stack
     trainable = biases = final = 0
     shared = shared_sizes(delta, sites)
@@ -85,26 +86,15 @@ def _delta(delta: Delta, body: Anatomy, by_site: dict[str, int]) -> tuple[int, i
                 continue
             here += part.size
             biases += part.size * (part.kind == "bias")
-            final += part.size * _at_the_end(delta, site, part.name)
+            final += part.size * (delta.schedule is None or delta.schedule.trains_at_the_end(part.name))
         by_site[site.key] = by_site.get(site.key, 0) + here
         trainable += here
     if delta.encoder != "none":  # a network trains instead of the slots that it produces
         networks = encoder_sizes(delta, sites).values()
-        produced = sum(part.size for site in sites for part in all_parts(delta, site) if part.name in ("keys", "values", "tokens"))
+        produced = sum(part.size for site in sites for part in all_parts(delta, site) if part.name in FORMS[delta.form].produced)
         trainable += sum(size for size, _ in networks) - produced
         biases += sum(bias for _, bias in networks)
-    if delta.schedule and delta.schedule.name == "adalora":
-        final = round(final * delta.schedule.target_rank / delta.rank)
-    return trainable, biases, final
-
-
-def _at_the_end(delta: Delta, site: Site, part: str) -> bool:
-    """Whether a part still trains when the schedule is over."""
-    if delta.schedule is None:
-        return True
-    if delta.schedule.name == "aflora":
-        return part not in ("A", "B")
-    return not (delta.schedule.name == "lamda" and delta.schedule.mode == "gradual" and part == "B")
+    return trainable, biases, delta.schedule.final(delta, final) if delta.schedule else final
 
 
 def encoder_sizes(delta: Delta, sites: list[Site]) -> dict[str, tuple[int, int]]:
@@ -115,7 +105,7 @@ def encoder_sizes(delta: Delta, sites: list[Site]) -> dict[str, tuple[int, int]]
     lstm for tokens: Embedding → two-layer bidirectional LSTM of d/2 per direction → Linear(d, d) → ReLU → Linear(d, d) (P-tuning's code).
     """
     mid, rank = delta.encoder_width, delta.rank
-    if delta.form == "slots":
+    if not FORMS[delta.form].before_input:
         sizes = {}
         for stack in dict.fromkeys(site.stack for site in sites):
             here = [site for site in sites if site.stack == stack]

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 from pydantic import field_validator, model_validator
 
+from lab.design.method.compositions import COMPOSITIONS
+from lab.design.method.energy import EnergyAllocation
 from lab.design.method.forms import FORMS
-from lab.design.method.schedules import EnergyAllocation, Schedule, Selection
+from lab.design.method.insertions import INSERTIONS
+from lab.design.method.schedules import Schedule
+from lab.design.method.selections import Selection
 from lab.design.plain.options import Options, option
 from lab.design.plain.refusal import Refusal
-from lab.design.space import (
-    REPRESENTATIONS,
-    SETS,
-    Branch,
-    CompositionName,
-    Family,
-    InsertionName,
-    Nonlinearity,
-    PlaceName,
-    StackName,
-)
+from lab.design.space import PROJECTIONS, REPRESENTATIONS, SETS, Branch, Family, Nonlinearity, PlaceName, StackName
+
+if TYPE_CHECKING:
+    CompositionName = str
+    InsertionName = str
+else:
+    CompositionName, InsertionName = Literal[tuple(COMPOSITIONS)], Literal[tuple(INSERTIONS)]
 
 
 class Delta(Options):
@@ -115,12 +114,33 @@ class Delta(Options):
 
     @property
     def strength(self) -> float | Literal["learned"]:
-        """s: 1 unless the composition is scaled; α/r, or α/√r, where alpha is given."""
-        if self.composition != "scaled":
-            return 1.0
-        if self.alpha is None:
-            return self.scale
-        return self.alpha / (math.sqrt(self.rank) if self.rank_scaling == "rslora" else self.rank)
+        """s: 1 unless the composition has a scale; α/r, or α/√r, where alpha is given."""
+        return COMPOSITIONS[self.composition].strength(self)
+
+    @property
+    def reads_h(self) -> bool:
+        """Whether it is computed from what it changes."""
+        return INSERTIONS[self.insertion].reads_h
+
+    @property
+    def changes_input(self) -> bool:
+        """Whether what it changes is the input of a projection."""
+        return INSERTIONS[self.insertion].changes_input
+
+    @property
+    def own_input(self) -> bool:
+        """Whether at attn.out it reads the projection's own input, where `x` leaves it open."""
+        return FORMS[self.form].own_input
+
+    @property
+    def beside_weights(self) -> bool:
+        """Whether it stands beside projections alone, parallel to them."""
+        return not self.reads_h and set(self.places) <= set(PROJECTIONS) - {"ffn.out"}
+
+    @property
+    def reads_projection(self) -> bool:
+        """Whether, besides, its x is each projection's own input on every model."""
+        return self.beside_weights and self.x not in ("residual", "normed")
 
 
 class Paper(Options):
@@ -170,7 +190,7 @@ class Method(Options):
     @property
     def positions_taken(self) -> int:
         """Positions of the model that inputs cannot have: virtual tokens stand before them, slots with `positions: shift` push them on."""
-        return sum(delta.rank for delta in self.deltas if delta.positions != "keep" or (delta.form == "tokens" and delta.token_positions == "own"))
+        return sum(delta.rank for delta in self.deltas if delta.positions != "keep" or (FORMS[delta.form].before_input and delta.token_positions == "own"))
 
     def document(self) -> dict[str, Any]:
         """The plain form: what is written to YAML and frozen with a run."""

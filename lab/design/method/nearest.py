@@ -117,7 +117,7 @@ def _cost(one: Delta | None, other: Delta | None) -> float:
 
 
 def _value(delta: Delta, field: str) -> Any:
-    value = delta.places if field == "at" else getattr(delta, field)
+    value: Any = delta.places if field == "at" else getattr(delta, field)
     if field in ("schedule", "allocation"):
         return value.name if value else "none"
     if field == "x" and value in ("normed", "projection"):
@@ -125,17 +125,16 @@ def _value(delta: Delta, field: str) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _shown(delta: Delta, field: str) -> Any:
+def _written(delta: Delta, field: str) -> Any:
     return tuple(delta.at) if field == "at" else _value(delta, field)
 
 
 def _steps(one: Delta | None, other: Delta | None) -> list[Step]:
     if one is None or other is None:
-        there = other or one
-        words = f"{there.form} at {', '.join(there.at)}"
-        return [Step("deltas", "deltas", "" if one is None else words, words if one is None else "")]
+        words = [f"{there.form} at {', '.join(there.at)}" if there else "" for there in (one, other)]
+        return [Step("deltas", "deltas", *words)]
     return [
-        Step(dimension, field, _words(_shown(one, field)), _words(_shown(other, field)))
+        Step(dimension, field, _words(_written(one, field)), _words(_written(other, field)))
         for field, (dimension, _) in FIELDS.items()
         if _value(one, field) != _value(other, field)
     ]

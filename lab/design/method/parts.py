@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lab.design.body.anatomy import Site
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta
 from lab.design.method.forms import FORMS, Part
 
@@ -14,32 +15,21 @@ SECOND_MAPS = ("B", "up", "values")  # LoRA+ (Hayou et al. 2024) gives these a l
 def all_parts(delta: Delta, site: Site) -> list[Part]:
     """Parts with `trains` decided; those of a `shared` delta are given at this site's own size.
 
-    Under a composition or norm the extra parts are: `scale` () for a learned s, `norm` and `norm_bias` for the layer norm,
-    `gate` (width_in,) and `gate_bias` () for a learned gate (UniPELT: d+1 weights); of a shared one a row per delta and layer.
+    Besides those of the form they are `norm` and `norm_bias` of a layer norm, and what the composition adds.
     """
-    parts = list(FORMS[delta.form].parts(delta, site))
-    if delta.composition == "scaled" and delta.scale == "learned":
-        parts.append(Part("scale", (), f"constant:{delta.scale_start!r}", "scalar"))
+    parts, own = list(FORMS[delta.form].parts(delta, site)), COMPOSITIONS[delta.composition].parts(delta, site)
+    parts += [part for part in own if part.kind == "scalar"]  # before the norm: saved optimizers know tensors by their order
     if delta.norm != "none":
         width = site.width_in if delta.norm == "in" else site.width_out
         parts += [Part("norm", (width,), "constant:1", "norm"), Part("norm_bias", (width,), "zeros", "norm")]
-    if delta.composition == "learned-gate" and delta.gate == "shared":
-        parts += [Part("gate", (site.model,), "normal:0.02"), Part("gate_bias", (), "zeros", "bias")] if site.first else []
-    elif delta.composition == "learned-gate":
-        parts += [Part("gate", (site.width_in,), "normal:0.02"), Part("gate_bias", (), "zeros", "bias")]
+    parts += [part for part in own if part.kind != "scalar"]
     return [replace(part, trains=_trains(delta, site, part)) for part in parts]
 
 
 def _trains(delta: Delta, site: Site, part: Part) -> bool:
     if delta.trainable is not None and part.name not in delta.trainable:
         return False
-    schedule = delta.schedule
-    if schedule and schedule.name == "aflora" and site.representation in schedule.frozen_from_start and part.name in ("A", "B"):
-        return False
-    if schedule and schedule.name == "lamda":
-        if part.name == "A" or (part.name == "B" and schedule.mode == "early"):
-            return False
-    return True
+    return delta.schedule is None or delta.schedule.trains(delta, site, part.name)
 
 
 def shared_sizes(delta: Delta, sites: list[Site]) -> dict[str, Part]:
@@ -65,6 +55,4 @@ def leaves_unchanged(delta: Delta) -> bool:
     """Whether the start promises that attaching changes no output."""
     if delta.strength == "learned" and delta.scale_start == 0:
         return True
-    if delta.form == "slots":
-        return delta.composition not in ("gated", "learned-gate") and delta.init == "lora"
-    return delta.init in FORMS[delta.form].identity_inits
+    return FORMS[delta.form].starts_at_zero(delta)

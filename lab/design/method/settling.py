@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from lab.design.method.compositions import COMPOSITIONS, options, taken
 from lab.design.method.delta import Delta, Method
-from lab.design.method.forms import FORMS
+from lab.design.method.energy import ALLOCATIONS
+from lab.design.method.forms import FORMS, Form
+from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.rules import problems
+from lab.design.method.schedules import SCHEDULES
 from lab.design.plain.options import validate
 
-ALLOWED = {"insertion": "insertions", "composition": "compositions", "nonlinearity": "nonlinearities", "init": "inits"}
+ALLOWED: dict[str, Callable[[Form], tuple[str, ...]]] = {
+    "insertion": insertions_of, "composition": taken, "nonlinearity": lambda form: form.nonlinearities, "init": lambda form: form.inits,
+}  # fmt: skip
+GROUPS: dict[str, Mapping[str, Any]] = {"schedule": SCHEDULES, "allocation": ALLOCATIONS}
 GIVEN_UP = ((), ("init",), ("insertion",), ("init", "nonlinearity"), ("init", "nonlinearity", "composition", "scale"),
             ("init", "nonlinearity", "composition", "scale", "insertion"))  # in this order, until the delta has a meaning  # fmt: skip
 
@@ -37,35 +44,28 @@ def with_form(delta: Mapping[str, Any], form: str) -> dict[str, Any]:
 def _settled(delta: Mapping[str, Any], kind: Any, at: list[str], given_up: tuple[str, ...]) -> dict[str, Any]:
     names = ("rank", "layers", "stacks") if kind.has_rank else ("layers", "stacks")
     kept = {name: delta[name] for name in names if delta.get(name) is not None}
-    for name, options in ALLOWED.items():
-        allowed = getattr(kind, options)
+    for name, values in ALLOWED.items():
+        allowed = values(kind)
         if name not in given_up and delta.get(name) in allowed:
             kept[name] = delta[name]
         elif name not in kind.defaults and allowed:
             kept[name] = allowed[0]
-    if kept.get("composition", kind.defaults.get("composition")) == "scaled" and delta.get("scale") is not None and "scale" not in given_up:
+    composition = COMPOSITIONS.get(kept.get("composition") or kind.defaults.get("composition", ""))
+    if composition and "scale" in composition.options and delta.get("scale") is not None and "scale" not in given_up:
         kept["scale"] = delta["scale"]
     return validate(Delta, {**kept, "at": at, "form": kind.name}).model_dump(mode="json")
 
 
 def with_composition(delta: Mapping[str, Any], composition: str) -> dict[str, Any]:
-    """The delta with another composition; a scale that nothing would read goes back to 1, and alpha to none."""
-    changed = {**delta, "composition": composition}
-    if composition != "scaled":
-        changed |= {"scale": 1.0, "scale_start": 1.0, "alpha": None, "rank_scaling": "lora"}
-    if composition != "learned-gate":
-        changed |= {"gate": "own", "gate_over": "tokens"}
-    return changed
+    """The delta with another composition; options that nothing would read go back to their defaults: a scale to 1, alpha to none."""
+    kept = COMPOSITIONS[composition].options if composition in COMPOSITIONS else ()
+    unread = {name: Delta.model_fields[name].default for name in options() if name not in kept}
+    return {**delta, "composition": composition, **unread}
 
 
 def with_group(delta: Mapping[str, Any], field: str, name: str) -> dict[str, Any]:
     """The delta with another schedule or allocation ("" takes it away), its numbers such that they fit the delta's rank."""
     if not name:
         return {**delta, field: None}
-    rank = int(delta.get("rank") or 8)
-    numbers: dict[str, Any] = {}
-    if name == "adalora":
-        numbers = {"target_rank": max(1, rank / 2)}
-    elif name == "energy":
-        numbers = {"rank_min": rank - rank // 2, "rank_max": rank + rank // 2}
-    return {**delta, field: {"name": name, **numbers}}
+    kind = GROUPS[field].get(name)
+    return {**delta, field: {"name": name, **(kind.numbers(int(delta.get("rank") or 8)) if kind else {})}}

@@ -35,11 +35,6 @@ class Step(NamedTuple):
     gated: bool = False
 
 
-def mixed(delta: Delta) -> bool:
-    """Whether it joins inside the attention: h and Δh by their shares of its mass, dropout on the parts themselves."""
-    return delta.form == "tokens" or (delta.form == "slots" and delta.composition in ("gated", "learned-gate"))
-
-
 def activation(delta: Delta) -> list[Step]:
     """σ and the dropout behind it, as they stand between a form's two maps."""
     sigma = [Step("sigma", name=delta.nonlinearity)] if delta.nonlinearity != "none" else []

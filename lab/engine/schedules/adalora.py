@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.design.method.schedules import AdaLoRABudget
+from lab.design.method.schedules.adalora import AdaLoRABudget
 from lab.engine.delta import DeltaModule
 from lab.engine.schedules.base import Schedule, cubic, smooth
 
@@ -112,3 +112,6 @@ class AdaLoRA(Schedule):
         for key, value in state.items():
             table, _, name = key.partition("/")
             getattr(self, table)[name] = value
+
+
+SCHEDULE = AdaLoRA

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.design.method.schedules import AFLoRAFreezing
+from lab.design.method.schedules.aflora import AFLoRAFreezing
 from lab.engine.delta import DeltaModule
 from lab.engine.schedules.base import Schedule, cubic, smooth
 
@@ -74,7 +74,7 @@ class AFLoRA(Schedule):
         scores = {key: self.average[key] * self.spread[key] if key in self.average else torch.zeros_like(self.tensors[key]) for key in live}
         means = {key: float(score.mean()) for key, score in scores.items()}
         if self.options.rule == "paper":
-            return sorted(live, key=means.get)[: max(0, len(live) - round(share * len(self.tensors)))]
+            return sorted(live, key=means.__getitem__)[: max(0, len(live) - round(share * len(self.tensors)))]
         elements = torch.cat([score.flatten() for score in scores.values()])
         count = int(len(elements) * (1 - share))
         if count == 0:
@@ -97,3 +97,6 @@ class AFLoRA(Schedule):
             if key != "frozen":
                 table, _, name = key.partition("/")
                 getattr(self, table)[name] = value
+
+
+SCHEDULE = AFLoRA

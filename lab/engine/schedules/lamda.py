@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.design.method.schedules import LaMDAFreezing
+from lab.design.method.schedules.lamda import LaMDAFreezing
 from lab.engine.delta import DeltaModule
 from lab.engine.schedules.base import Schedule
 
@@ -61,3 +61,6 @@ class LaMDA(Schedule):
             self.columns[delta.key] = state[f"columns/{delta.key}"]
             if self.columns[delta.key].shape[1] == delta.B.shape[1]:
                 self.freeze(delta.B)
+
+
+SCHEDULE = LaMDA

@@ -9,23 +9,23 @@ from typing import Any, get_args
 
 from lab.design.body.anatomy import Anatomy, anatomy
 from lab.design.figure import equation
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.count import Count, count_on
 from lab.design.method.delta import Delta, Method
+from lab.design.method.insertions import INSERTIONS
 from lab.design.method.named import method_of
 from lab.design.method.nearest import nearest
 from lab.design.method.rules import problems
-from lab.design.method.settling import with_composition, with_form, with_group
+from lab.design.method.settling import GROUPS, with_composition, with_form, with_group
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
-from lab.design.space import COMPOSITIONS, REPRESENTATIONS, SETS
+from lab.design.space import REPRESENTATIONS, SETS
 from lab.design.spec.run import RunSpec, spec_of
 from lab.models import locate, resolve
 from lab.tasks import resolve as resolve_task
 from lab.ui.words.table import TABLE, say
 from lab.verbs import check
-
-GROUPS = {"schedule": ("adalora", "aflora", "lamda"), "allocation": ("energy",)}
 
 
 @dataclass
@@ -142,7 +142,7 @@ def _delta_reasons(delta_json: str, model: str) -> dict[str, dict[str, str]]:
     delta = json.loads(delta_json)
     body = anatomy(resolve(model).config) if model else None
     candidates = {"composition": COMPOSITIONS, "norm": ("none", "in", "out"), "x": ("auto", "normed", "residual", "projection"),
-                  "insertion": ("parallel", "sequential"), "nonlinearity": get_args(Delta.model_fields["nonlinearity"].annotation)}  # fmt: skip
+                  "insertion": INSERTIONS, "nonlinearity": get_args(Delta.model_fields["nonlinearity"].annotation)}  # fmt: skip
     found: dict[str, dict[str, str]] = {}
     for name, choices in candidates.items():
         for choice in choices:

@@ -26,10 +26,16 @@ export class OptionControls {
     );
   }
 
+  // an option that belongs to some of the kinds, and not to the one that is chosen
+  unread(name, kinds, chosen) {
+    const owners = Object.keys(kinds).filter((kind) => kinds[kind].options.includes(name));
+    return owners.length > 0 && !owners.includes(chosen);
+  }
+
   control(field, path, id, value, form) {
     const choices = this.choices(field, form);
     if (field.several) return this.several(choices, path, value, field.optional, id);
-    if (choices && choices.length <= 2 && field.kind === "choice") return this.segments(choices, path, value, id);
+    if (choices && choices.length <= (field.path === "insertion" ? 3 : 2) && field.kind === "choice") return this.segments(choices, path, value, id);
     if (choices)
       return h(
         "select",

@@ -251,7 +251,7 @@ class Knobs extends OptionControls {
         h("summary", {}, say("bench.more")),
         more.map(row),
         Object.keys(this.schema.groups)
-          .filter((name) => !delta[name] && delta.form === "lowrank")
+          .filter((name) => !delta[name] && Object.values(this.schema.groups[name]).some((one) => one.forms.includes(delta.form)))
           .map((name) => this.group(name, delta, base)),
       ),
     );
@@ -294,10 +294,10 @@ class Knobs extends OptionControls {
     if (name === "rank") return form.has_rank;
     if (name === "nonlinearity") return (form.nonlinearities || []).length > 1;
     if (name === "insertion") return (form.insertions || []).length > 1;
-    if (name === "scale") return delta.composition === "scaled" && delta.alpha === null;
-    if (name === "scale_start") return delta.composition === "scaled" && delta.scale === "learned";
-    if (name === "gate" || name === "gate_over") return delta.composition === "learned-gate";
-    if (name === "x") return delta.insertion === "parallel";
+    if (this.unread(name, this.schema.compositions, delta.composition)) return false;
+    if (name === "scale") return delta.alpha === null;
+    if (name === "scale_start") return delta.scale === "learned";
+    if (name === "x") return !(this.schema.insertions[delta.insertion] || {}).reads_h;
     if (name === "stacks")
       return Boolean(delta.stacks) || !["encoder", "decoder"].includes((this.schema.models.find((model) => model.name === this.doc.model) || {}).kind);
     return true;

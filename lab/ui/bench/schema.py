@@ -7,13 +7,17 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 from lab.design.method import named
+from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Delta
 from lab.design.method.forms import FORMS
-from lab.design.method.schedules import EnergyAllocation, Schedule, Selection
+from lab.design.method.insertions import INSERTIONS
+from lab.design.method.insertions import taken as insertions_of
+from lab.design.method.selections import Selection
+from lab.design.method.settling import GROUPS
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
-from lab.design.space import COMPOSITIONS, INSERTIONS, KINDS, REPRESENTATIONS, SET_WORDS, SETS, StackName
+from lab.design.space import KINDS, REPRESENTATIONS, SET_WORDS, SETS, StackName
 from lab.design.spec.run import RunSpec, Training
 from lab.ui.shell.draft import start
 from lab.ui.words.table import TABLE, of_preset
@@ -22,7 +26,6 @@ MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "scale_start"
 OWN = ("biases", "core", "vectors", "alpha", "rank_scaling", "encoder", "encoder_width", "positions", "token_positions", "text", "inner_dropout")  # only some forms understand these
 TRAINING_MAIN = ("steps", "lr", "batch_size")
 LOGARITHMIC = ("rank",)
-GROUPS = {"schedule": get_args(get_args(Schedule)[0]), "allocation": (EnergyAllocation,)}
 
 
 @functools.lru_cache(maxsize=2)
@@ -38,11 +41,13 @@ def schema(language: str = "en") -> dict[str, Any]:
         "identity": [_field(field) for field in fields(RunSpec) if field.path in ("seed", "name")],
         "main": MAIN, "own": OWN, "training_main": TRAINING_MAIN,
         "forms": {name: _form(form) for name, form in FORMS.items()},
+        "compositions": {name: {"options": one.options} for name, one in COMPOSITIONS.items()},
+        "insertions": {name: {"reads_h": one.reads_h} for name, one in INSERTIONS.items()},
         "words": _dimension_words(), "sets": SETS,
         "selections": {kind.model_fields["what"].default: {"fields": [_field(f, kind.model_fields["what"].default) for f in fields(kind) if f.path != "what"]}
                        for kind in get_args(get_args(Selection)[0])},
-        "groups": {name: {one.model_fields["name"].default: {"label": TABLE[f"group.{one.model_fields['name'].default}"], "fields": [_field(f, one.model_fields["name"].default) for f in fields(one) if f.path != "name"]}
-                          for one in kinds} for name, kinds in GROUPS.items()},
+        "groups": {name: {kind: {"label": [one.label, one.label_zh], "forms": one.forms, "fields": [_field(f, kind) for f in fields(one) if f.path != "name"]}
+                          for kind, one in kinds.items()} for name, kinds in GROUPS.items()},
         "fresh": Delta(at=["ffn.out"], form="bottleneck", rank=16).model_dump(mode="json"),
     }  # fmt: skip
 
@@ -67,18 +72,17 @@ def _scalar(value: Any) -> Any:
 
 
 def _form(form: Any) -> dict[str, Any]:
-    kept = ("label", "label_zh", "help", "rank_label", "rank_symbol", "compositions", "nonlinearities", "insertions", "inits", "options", "has_rank")
-    return {name: getattr(form, name) for name in kept}
+    kept = ("label", "label_zh", "help", "rank_label", "rank_symbol", "nonlinearities", "inits", "options", "has_rank")
+    return {name: getattr(form, name) for name in kept} | {"compositions": taken(form), "insertions": insertions_of(form)}
 
 
 def _dimension_words() -> dict[str, dict[str, list[str]]]:
     """{field: {value: [English, Chinese, help, Chinese help]}} for the values of the dimensions."""
-    groups = {"composition": COMPOSITIONS, "insertion": INSERTIONS, "at": {**REPRESENTATIONS, **SET_WORDS}}
-    words = {field: {} for field in (*groups, "stacks", "nonlinearity", "init")}
-    for field, group in groups.items():
-        for name, word in group.items():
-            pair = TABLE.get(f"{field}.{name}", [name, name])
-            words[field][name] = [pair[0], pair[1], word.help, word.help_zh or word.help]
+    words = {field: {} for field in ("composition", "insertion", "at", "stacks", "nonlinearity", "init")}
+    for field, group in (("composition", COMPOSITIONS), ("insertion", INSERTIONS)):
+        words[field] = {name: [one.label, one.label_zh, one.help, one.help_zh] for name, one in group.items()}
+    for name, word in {**REPRESENTATIONS, **SET_WORDS}.items():
+        words["at"][name] = [*TABLE.get(f"at.{name}", [name, name]), word.help, word.help_zh or word.help]
     for field in ("stacks", "nonlinearity"):
         for key in (key for key in TABLE if key.startswith(f"{field}.")):
             words[field][key.split(".", 1)[1]] = [*TABLE[key], "", ""]

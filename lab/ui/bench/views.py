@@ -8,12 +8,13 @@ from lab.design.figure import equation
 from lab.design.method.count import LABELS, Count
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
+from lab.design.method.insertions import INSERTIONS
 from lab.design.method.rules import notes as notes_on
 from lab.design.plain import numbers
 from lab.ui.bench.assessment import Assessment
 from lab.ui.shell.markup import esc, percent, weights
 from lab.ui.words.refusals import refused
-from lab.ui.words.table import TABLE, deviation, of_preset, say
+from lab.ui.words.table import deviation, of_preset, say
 
 
 def costs(found: Assessment, language: str) -> str:
@@ -83,8 +84,8 @@ def table(method: Method, language: str) -> str:
     for index, delta in enumerate(method.deltas):
         row = equation.table_row(delta)
         name = _cell(method.name) if index == 0 else ""
-        insertion = TABLE.get(f"insertion.{row['insertion']}", [row["insertion"]] * 2)[language == "zh"]
-        form = f"${row['form']}$" if FORMS[delta.form].name != "tokens" else _cell(FORMS[delta.form].label)
+        insertion = INSERTIONS[delta.insertion].label_zh if language == "zh" else INSERTIONS[delta.insertion].label
+        form = f"${row['form']}$" if not FORMS[delta.form].before_input else _cell(FORMS[delta.form].label)
         lines.append(f"| {name} | {form} | {insertion} | `{_cell(row['representation'])}` | ${row['composition']}$ |")
     if method.select:
         lines.append(f"| {_cell(method.name) if not method.deltas else ''} | – | – | {say(language, 'select.' + method.select.what)} | – |")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from lab.design.method.schedules import EnergyAllocation
+from lab.design.method.energy import EnergyAllocation
 from lab.design.plain import numbers
 from lab.runs import RESUMABLE, Run
 from lab.ui.shell import run_facts

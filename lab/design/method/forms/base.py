@@ -8,37 +8,19 @@ The engine creates the tensors, finds x and h, composes, saves and counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from lab.design.method.part import Part
 from lab.design.method.step import Step
+from lab.design.plain.refusal import Refusal
 
 if TYPE_CHECKING:
     from lab.design.body.anatomy import Site
     from lab.design.method.delta import Delta
 
 
-@dataclass(frozen=True)
-class Part:
-    """One tensor of a form at one site.
-
-    `init` names an initialiser of lab/engine/initial.py, with its arguments after colons: `zeros`, `constant:0.1`,
-    `normal:0.02`, `kaiming:2.2360679` (uniform, by its `a`), `truncated:0.01`, `svd` (set by the form's spectral start).
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    init: str
-    kind: str = "weight"  # weight, bias, norm or scalar: papers' formulas count only the first
-    trains: bool = True
-
-    @property
-    def size(self) -> int:
-        """Number of weights."""
-        total = 1
-        for side in self.shape:
-            total *= side
-        return total
+__all__ = ["Form", "Part"]
 
 
 class Form:
@@ -62,6 +44,14 @@ class Form:
     options: ClassVar[tuple[str, ...]] = ()  # fields of Delta that only some forms understand
     refusals: ClassVar[Mapping[str, str]] = {}  # "composition.gated": the sentence for a combination without meaning
     has_rank: ClassVar[bool] = True
+    own_input: ClassVar[bool] = False  # at attn.out it reads the projection's own input, not the sublayer's
+    reads_x: ClassVar[bool] = True  # whether there is an x that a layer norm could stand on
+    vector: ClassVar[str] = ""  # the letter of a form that is one vector, which meets h without a path of its own
+    before_input: ClassVar[bool] = False  # one set of rows before the input of the first stack, in place of a change at sites
+    produced: ClassVar[tuple[str, ...]] = ()  # parts that a reparameterisation makes
+    glyph: ClassVar[str] = "waist"  # how the figure draws it: waist, rows, pairs, vector
+    peft_type: ClassVar[str] = "LORA"  # that holds it, where its options and composition allow it
+    joined: ClassVar[str] = ""  # of what h becomes, where the form decides it
 
     def parts(self, delta: Delta, site: Site) -> list[Part]:
         """The tensors that a delta has at a site, with their shapes, starts, and whether they train."""
@@ -76,12 +66,36 @@ class Form:
         raise NotImplementedError
 
     def matrix(self, p: Any) -> tuple[Any, Any] | None:
-        """(ΔW (out, in), Δb (out,) or None) where Δh is linear in x; None where it is not."""
+        """(ΔW (out, in) or None, Δb (out,) or None) where Δh is linear in x; None where it is not."""
         return None
+
+    def factors(self, p: Any) -> tuple[Any, Any, Any]:
+        """(left (out, r), right (r, in), Δb (out,) or None) of a low-rank ΔW = left·right."""
+        raise NotImplementedError
 
     def mergeable(self, delta: Delta) -> bool:
         """Whether Δh is linear in x with these options, so that a weight can take it up."""
         return False
+
+    def low_rank(self, delta: Delta) -> bool:
+        """Whether Δh is linear in x by a matrix of rank `rank`."""
+        return False
+
+    def mixed(self, delta: Delta) -> bool:
+        """Whether it joins inside the attention: h and Δh by their shares of its mass, dropout on the parts themselves."""
+        return False
+
+    def kind(self, delta: Delta) -> str:
+        """The engine's class: hooks, queries (slots that compute them again), attention (slots inside it) or input (virtual tokens)."""
+        return "hooks"
+
+    def starts_at_zero(self, delta: Delta) -> bool:
+        """Whether the start promises a Δh of zero."""
+        return delta.init in self.identity_inits
+
+    def problems(self, delta: Delta) -> Iterator[Refusal]:
+        """Options that mean nothing together for this form."""
+        return iter(())
 
     def latex(self, delta: Delta) -> str:
         """Δh as LaTeX, with the current numbers in it."""

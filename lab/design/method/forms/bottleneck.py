@@ -49,6 +49,12 @@ class Bottleneck(Form):
     def mergeable(self, delta):
         return delta.nonlinearity == "none"
 
+    def low_rank(self, delta):
+        return delta.nonlinearity == "none"
+
+    def factors(self, p):
+        return p.up, p.down, None if p.up_bias is None else p.up @ p.down_bias + p.up_bias
+
     def matrix(self, p):
-        bias = None if p.up_bias is None else p.up @ p.down_bias + p.up_bias
-        return p.up @ p.down, bias
+        left, right, bias = self.factors(p)
+        return left @ right, bias

@@ -7,8 +7,10 @@ d (r,) after A and by b (out,) after B, as VeRA and AFLoRA.
 
 from __future__ import annotations
 
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.forms.base import Form, Part
 from lab.design.method.step import Step
+from lab.design.plain.refusal import Refusal
 
 KAIMING = "kaiming:2.23606797749979"
 # A, B, core, d, b
@@ -38,6 +40,7 @@ class LowRank(Form):
     identity_inits = ("lora", "code", "zero-core", "vectors", *SPECTRAL)
     shared = ("A", "B")
     options = ("core", "vectors", "alpha", "rank_scaling")
+    own_input = True
     refusals = {
         "nonlinearity": "A low-rank change is linear: choose form bottleneck to put a nonlinearity between its two maps.",
     }
@@ -62,9 +65,32 @@ class LowRank(Form):
     def mergeable(self, delta):
         return True
 
-    def matrix(self, p):
+    def low_rank(self, delta):
+        return True
+
+    def problems(self, delta):
+        if delta.init == "zero-core" and delta.core == "none":
+            yield Refusal("zero-core starts from a core of zeros: choose core diagonal or square.", "init")
+        if delta.init == "vectors" and not delta.vectors:
+            yield Refusal("Initialisation vectors starts from the scaling vectors: switch them on.", "init")
+        if delta.init not in SPECTRAL:
+            return
+        if delta.core != "square":
+            yield Refusal("A spectral start needs a square core between its singular vectors: choose core square.", "init")
+        if not delta.reads_projection:
+            yield Refusal("The spectral start reads the weight of a projection: choose parallel at projections such as attn.q.", "init")
+        if delta.init in RESIDUAL and (delta.scale == "learned" or COMPOSITIONS[delta.composition].averages):
+            yield Refusal("The spectral start leaves the residual in the weight, so its scale must be fixed: choose composition scaled.", "composition")
+        if delta.init in RESIDUAL and (delta.norm != "none" or delta.vectors):
+            yield Refusal("The spectral start replaces part of the weight: leave the layer norm at none and the vectors off.", "init")
+
+    def factors(self, p):
         right = p.A if p.d is None else p.d[:, None] * p.A  # (r, in)
         if p.core is not None:
             right = p.core[:, None] * right if p.core.dim() == 1 else p.core @ right
         left = p.B if p.b is None else p.b[:, None] * p.B  # (out, r)
-        return left @ right, None
+        return left, right, None
+
+    def matrix(self, p):
+        left, right, bias = self.factors(p)
+        return left @ right, bias

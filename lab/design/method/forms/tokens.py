@@ -9,6 +9,7 @@ Shape for l=20 on a model of width 768: P (20, 768).
 
 from __future__ import annotations
 
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.forms.base import Form, Part
 from lab.design.method.step import Step
 
@@ -25,6 +26,12 @@ class Tokens(Form):
     compositions = ("gated", "learned-gate")
     inits = ("vocabulary", "normal", "text")
     options = ("encoder", "encoder_width", "text", "token_positions")
+    reads_x = False
+    before_input = True
+    produced = ("tokens",)
+    glyph = "rows"
+    peft_type = "PROMPT_TUNING"
+    joined = COMPOSITIONS["gated"].latex  # with a gate too: they join through the attention
     refusals = {
         "representation": "Virtual tokens are inputs: place them at embed.",
         "composition": "Virtual tokens join through attention: choose composition gated or learned-gate.",
@@ -38,3 +45,9 @@ class Tokens(Form):
 
     def steps(self, delta):
         return [Step("constant", "tokens", value=delta.dropout)]
+
+    def mixed(self, delta):
+        return True
+
+    def kind(self, delta):
+        return "input"

@@ -11,7 +11,9 @@ class Scale(Form):
     label, label_zh = "scale", "缩放向量"
     help = "One learned factor per dimension of h."
     names = ("l",)
-    has_rank = False
+    has_rank, reads_x = False, False
+    vector, glyph = "l", "vector"
+    peft_type = "IA3"
     defaults = {"insertion": "sequential", "composition": "rescale", "init": "ones"}
     insertions = ("sequential",)
     compositions = ("rescale",)
@@ -38,7 +40,8 @@ class Bias(Form):
     label, label_zh = "bias", "偏置"
     help = "One learned offset per dimension of h."
     names = ("bias",)
-    has_rank = False
+    has_rank, reads_x = False, False
+    vector, glyph = "b", "vector"
     defaults = {"insertion": "sequential", "init": "zero"}
     compositions = ("add", "scaled", "learned-gate")
     inits = ("zero",)
