@@ -313,6 +313,9 @@ def _without_effect(delta: Delta) -> Iterator[Refusal]:
         yield Refusal(f"{form.label.capitalize()} is the same whatever it reads: leave the input at auto and the insertion at sequential.", field)
     if delta.places == ["embed"] and delta.layers != "all":
         yield Refusal("The embeddings stand before all layers: leave layers at all.", "layers")
+    produced = ("keys", "values") if delta.form == "slots" else ("tokens",)
+    if delta.encoder != "none" and trained and not set(produced) <= trained:
+        yield Refusal(f"One network produces {' and '.join(produced)} and trains as a whole: have {' and '.join(produced)} among the trained parts, or leave these empty.", "trainable")
     outputs = {"attn.out", "ffn.out"} & set(delta.places)
     if delta.through_dropout and outputs and all(source(delta, place) == "projection" for place in outputs):
         yield Refusal("A change of the output projection meets the sublayer's dropout anyway, as the projection does: leave through_dropout off.", "through_dropout")
