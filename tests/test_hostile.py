@@ -556,8 +556,6 @@ def test_a_file_that_goes_while_it_is_read_is_one_sentence(place, monkeypatch):
                                          ({"family": "classification", "source": {"file": "x"}, "evil": 1}, "task.evil"), ([], "task"),
                                          *(({"family": "classification", "source": {"hub": hub}}, "task.source.hub") for hub in ("https://evil.test/x", "../../etc", "a/b/c", "a b"))])  # fmt: skip
 def test_a_wrong_document_of_a_task_is_told_where_it_is_wrong(task, field):
-    from lab.verbs import check
-
     with pytest.raises(Refusal) as refused:
         check({"model": "minilm-l6", "task": task, "method": "lora"})
     assert refused.value.field == field
