@@ -152,6 +152,7 @@ def test_a_gated_bottleneck_is_refused_with_the_way_out() -> None:
         ("lora", {"deltas.0.token_positions": "none"}, "deltas.0.token_positions", "no use for"),
         ("prefix-ungated", {"deltas.0.positions": "shift"}, "deltas.0.positions", "choose composition gated"),
         ("p-tuning", {"deltas.0.init": "vocabulary"}, "deltas.0.init", "A network produces these"),
+        ("mam", {"deltas.0.trainable": ["values"]}, "deltas.0.trainable", "trains as a whole"),
         ("prompt-tuning", {"deltas.0.layers": "0"}, "deltas.0.layers", "before all layers"),
         ("lora", {"deltas.0.encoder_width": 800}, "deltas.0.encoder_width", "no use for"),
         ("ia3", {"deltas.0.rank": 4}, "deltas.0.rank", "no rank"),

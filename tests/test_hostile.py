@@ -552,3 +552,12 @@ def test_a_file_that_goes_while_it_is_read_is_one_sentence(place, monkeypatch):
             patched.setattr(outside, verb, gone)
             told = own_data.look({"path": str(place / "films.csv"), "language": "en"})
         assert told["html"] == "" and told["errors"] == [["file", "The file is not here any more: choose it again."]]
+
+
+@pytest.mark.parametrize("task, field", [({"family": "classification"}, "task.source"), ({"family": "evil", "source": {"file": "x"}}, "task.family"),
+                                         ({"family": "classification", "source": {"file": "x"}, "evil": 1}, "task.evil"), ([], "task"),
+                                         *(({"family": "classification", "source": {"hub": hub}}, "task.source.hub") for hub in ("https://evil.test/x", "../../etc", "a/b/c", "a b"))])  # fmt: skip
+def test_a_wrong_document_of_a_task_is_told_where_it_is_wrong(task, field):
+    with pytest.raises(Refusal) as refused:
+        check({"model": "minilm-l6", "task": task, "method": "lora"})
+    assert refused.value.field == field

@@ -7,6 +7,7 @@ flags, `validate(RunSpec, document)` turns pydantic's errors into one `Refusal` 
 
 from __future__ import annotations
 
+import functools
 import types
 from dataclasses import dataclass
 from typing import Any, Iterator, Literal, Mapping, TypeVar, Union, get_args, get_origin
@@ -104,12 +105,14 @@ def validate(group: type[Group], document: Any, prefix: str = "") -> Group:
     try:
         return group.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise _as_refusal(first, prefix, group) from None
+        errors = error.errors(include_url=False)
+        meant = [each for each in errors if not (each["type"] == "string_type" and isinstance(each["input"], dict))]  # of a name or a document, the document
+        raise _as_refusal((meant or errors)[0], prefix, group) from None
 
 
 def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
-    path = prefix + ".".join(str(part) for part in error["loc"] if not str(part).startswith(("function-", "tagged-")))
+    branches = _branches(group)
+    path = prefix + ".".join(str(part) for part in error["loc"] if part not in branches and not str(part).startswith(("function-", "tagged-")))
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, Refusal):  # a validator of ours already wrote the sentence
         return Refusal(inner.sentence, ".".join(filter(None, (path, inner.field))))
@@ -134,6 +137,13 @@ def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
     if kind in words:
         return Refusal(f"{name[:1].upper()}{name[1:]} must be {words[kind].format(**context)}{detail}.", path)
     return Refusal(f"{name[:1].upper()}{name[1:]}: {error['msg']}{detail}.", path)
+
+
+@functools.cache
+def _branches(group: type[BaseModel]) -> frozenset[str]:
+    """What pydantic puts into the place of an error in a field of several types: the type's name."""
+    several = [get_args(field.annotation) for field in group.model_fields.values() if get_origin(field.annotation) is Union]
+    return frozenset(kind.__name__ for kinds in several for kind in kinds if isinstance(kind, type))
 
 
 def _names_at(group: Any, location: tuple) -> list[str]:

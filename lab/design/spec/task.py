@@ -8,6 +8,7 @@ summarization, translation, math_reasoning `source`, `target`; language_modellin
 
 from __future__ import annotations
 
+import re
 import string
 from typing import Literal
 
@@ -65,6 +66,9 @@ class Reading(Options):
     header: Literal["", "names", "data"] = option("", label="first row", zh="第一行", help="names: the columns' names; data: there are none, and columns are column_1, column_2, ...")
 
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
+
+
 class DataSource(Options):
     """Where rows come from. Exactly one of `package`, `bundled`, `hub` and `file` is given."""
 
@@ -85,6 +89,8 @@ class DataSource(Options):
         given = [name for name in ("package", "bundled", "hub", "file") if getattr(self, name)]
         if len(given) != 1:
             raise Refusal(f"A task's source is exactly one of package, bundled, hub and file; given: {', '.join(given) or 'none'}.")
+        if self.hub and not HUB_ID.fullmatch(self.hub):
+            raise Refusal(f"A data set of the hub is named as nyu-mll/glue, not '{self.hub[:80]}'.", "hub")
         unknown = sorted(set(self.splits) - {"train", "validation", "test"})
         if unknown:
             raise Refusal(f"A task has the splits train, validation and test; '{unknown[0]}' is none of them.", "splits")
