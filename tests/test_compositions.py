@@ -37,7 +37,7 @@ def method_of(form: str, composition: str) -> Method:
     """One delta of a form, with a composition, where it fits."""
     kind = FORMS[form]
     at = list(kind.representations) or ["attn.v"]
-    return validate(Method, {"deltas": [with_composition({"at": at, "form": form, "rank": 4, **kind.defaults}, composition)]})
+    return validate(Method, {"deltas": [with_composition({"at": at, "form": form, **({"rank": 4} if kind.has_rank else {}), **kind.defaults}, composition)]})
 
 
 @pytest.mark.parametrize(("form", "composition"), PAIRS)

@@ -48,7 +48,7 @@ def written():
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             said = node.args[:1] if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Refusal", "Note")) else []
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("refusals", "elsewhere"):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("refusals", "elsewhere") and isinstance(node.value, ast.Dict):
                 said = node.value.values
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "misfit":
                 said = [node.value]

@@ -102,11 +102,11 @@ class DeltaModule(nn.Module):
             x = getattr(self, f"_{step.kind}")(step, parts, x)
         return x
 
-    def weight(self) -> Tensor:
+    def target_weight(self) -> Tensor:
         """W (out, in) of the projection that it changes, without any delta."""
         return self._target[0].weight()
 
-    def bias(self) -> Tensor | None:
+    def target_bias(self) -> Tensor | None:
         """b (out,) of that projection, None where there is none."""
         return self._target[0].bias()
 

@@ -44,7 +44,7 @@ class DoRA(Composition):
 
     def _changed(self, module):
         """W + s·ΔW (out, in) and its length per output (out,), in fp32."""
-        weight = module.weight().float() + module.strength * module.form.matrix(module.parts())[0].float()
+        weight = module.target_weight().float() + module.strength * module.form.matrix(module.parts())[0].float()
         return weight, weight.detach().norm(dim=1).clamp(min=1e-12)
 
     def start(self, module):
@@ -54,9 +54,9 @@ class DoRA(Composition):
         x = module.enter(x)
         ratio = (module.magnitude / self._changed(module)[1]).to(x.dtype)
         if module.training and module.delta.dropout:
-            unchanged = x @ module.weight().to(x.dtype).T
+            unchanged = x @ module.target_weight().to(x.dtype).T
         else:
-            unchanged = h if module.bias() is None else h - module.bias()
+            unchanged = h if module.target_bias() is None else h - module.target_bias()
         return h + ((ratio - 1) * unchanged + ratio * module.strength * module.formed(x)).to(h.dtype)
 
     def merged(self, module, insertion, weight, bias):
