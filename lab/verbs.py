@@ -21,8 +21,8 @@ from lab.design.plain.boundary import located, portable
 from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
+from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
-from lab.design.spec.task import HEADED
 
 if TYPE_CHECKING:
     from lab.design.body.model import ModelSpec
@@ -132,7 +132,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
 def require_training(method: Method, model: ModelSpec, objective: str) -> None:
     """Raise Refusal for a selection that trains nothing on this model: biases where there are none, a head where there is none."""
     chosen = method.select.what if method.select else ""
-    if chosen == "head" and objective not in HEADED:
+    if chosen == "head" and not OBJECTIVES[objective].headed:
         raise no_head()
     if chosen in ("bias", "norm") and not method.deltas and not getattr(inventory_of(model), chosen):
         raise nothing_selected(chosen)

@@ -17,6 +17,7 @@ from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.objectives import OBJECTIVES
 
 OWN_INPUT = ("attn.q", "attn.k", "attn.v", "attn.qkv", "ffn.up", "ffn.gate")  # their input is the sublayer's (normed) input
 SCALED_OUTPUT = ("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out", "ffn.up", "ffn.gate", "ffn.down", "ffn.out")
@@ -114,7 +115,7 @@ def _slots(method: Method, body: Anatomy, objective: str) -> str:
         raise Refusal("A prefix in PEFT is one set of softmax slots with composition gated", "format")
     if body.encoder_decoder:
         raise Refusal("A prefix in PEFT reaches only the decoder's self-attention of an encoder-decoder", "format")
-    if objective != "causal":
+    if not OBJECTIVES[objective].one_sequence:
         raise Refusal("PEFT passes a prefix as a cache, which only models that write text have", "format")
     if delta.layers != "all":
         raise Refusal("A prefix in PEFT is in every layer", "format")
@@ -129,6 +130,6 @@ def _tokens(method: Method, body: Anatomy, objective: str) -> str:
         raise Refusal("A prompt in PEFT has no gate", "format")
     if delta.token_positions != "own":
         raise Refusal("A prompt in PEFT has positions of its own: only a run trained with deltas.0.token_positions=own means the same there", "format")
-    if objective not in ("causal", "seq2seq"):
+    if OBJECTIVES[objective].headed:
         raise Refusal("PEFT's classification pools the first virtual token, the lab's the first real one, so the outputs would differ", "format")
     return "PROMPT_TUNING"

@@ -16,6 +16,7 @@ import yaml
 
 from lab import origins
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
 from lab.runs.files import MANIFEST, verify
 
@@ -146,7 +147,7 @@ def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any]) -> Opened:
     model_spec = resolve(spec.model)
     tokenizer = load_tokenizer(model_spec)
     objective = facts.get("objective") or objective_of(spec.task, model_spec)
-    labels = tuple(map(str, facts.get("labels") or ())) or _labels(spec) if objective in ("classification", "multi_label") else ()
+    labels = tuple(map(str, facts.get("labels") or ())) or _labels(spec) if OBJECTIVES[objective].named else ()
     model = load(model_spec, objective=objective, num_labels=len(labels) or None, seed=spec.seed, tokenizer=tokenizer)
     if folder and (folder / "head.safetensors").is_file():  # before the method, whose parametrisations rename weights
         load_head(model, _tensors(folder / "head.safetensors"))

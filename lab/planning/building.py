@@ -16,10 +16,10 @@ from lab.design.body.anatomy import Anatomy, anatomy
 from lab.design.body.model import ModelSpec, Source
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
-from lab.design.spec.task import HEADED
+from lab.design.spec.objectives import OBJECTIVES
 from lab.engine import Attached, attach
 from lab.engine.select import head_parameters
-from lab.models import Objective, build_meta, config_of
+from lab.models import build_meta, config_of
 from lab.planning.log import TRACED
 
 
@@ -29,7 +29,7 @@ class Subject:
 
     model: ModelSpec
     method: Method
-    objective: Objective
+    objective: str
     num_labels: int
     dtype: torch.dtype
     adapter_dtype: torch.dtype
@@ -101,7 +101,7 @@ def prepare(model: nn.Module, subject: Subject) -> Built:
     model.train()
     attached = attach(model, subject.method, seed=subject.seed, keep_originals=False)
     mine = {id(p) for p in attached.may_train().values()}
-    head = {n: p for n, p in head_parameters(model).items() if id(p) not in mine} if subject.objective in HEADED else {}
+    head = {n: p for n, p in head_parameters(model).items() if id(p) not in mine} if OBJECTIVES[subject.objective].headed else {}
     _set_types(model, attached, head, subject)
     for parameter in head.values():
         parameter.requires_grad_(True)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.task import HEADED, TaskSpec
+from lab.design.spec.objectives import OBJECTIVES
+from lab.design.spec.task import TaskSpec
 from lab.tasks import cells, choices, sources
 from lab.tasks.family import Example, Family, Loop, Setting, an, frame
 from lab.tasks.metrics import label_metrics, number_metrics
@@ -65,7 +66,7 @@ class Classification(Family):
         return {label: found[place] for place, label in enumerate(spec.labels)}
 
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
-        if setting.objective not in HEADED:
+        if not OBJECTIVES[setting.objective].headed:
             words = list(setting.spec.verbalisers or setting.labels)
             prompts = [self._asked(example, setting.spec) for example in examples]
             return choices.encode(prompts, [words] * len(examples), [example["label"] for example in examples], setting, train)
@@ -92,7 +93,7 @@ class Classification(Family):
         return {"loss": loss, **label_metrics(setting.spec.all_metrics, predictions, references, len(setting.labels))}
 
     def _judge(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> tuple[list[int], list[int], float, list[list[float]]]:
-        if setting.objective not in HEADED:
+        if not OBJECTIVES[setting.objective].headed:
             return choices.judge(model, rows, setting, loop)
         from lab.tasks import scoring
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.design.plain.refusal import Note, Refusal
+from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.task import COLUMNS, TaskSpec
 from lab.tasks import control, sources
 
@@ -42,7 +43,7 @@ class Setting:
 
     @property
     def decoder(self) -> bool:
-        return self.objective == "causal"
+        return OBJECTIVES[self.objective].one_sequence
 
     @property
     def plain(self) -> Any:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from lab.design.plain.refusal import Note, Refusal
+from lab.design.spec.objectives import IGNORED
 from lab.design.spec.task import TaskSpec
 from lab.tasks import chats, sources
 from lab.tasks.control import chat_tokens
 from lab.tasks.family import Example, Setting
 from lab.tasks.prompting import clip
 from lab.tasks.templates import Refused, Template
-from lab.tasks.writing import IGNORE, Writing
+from lab.tasks.writing import Writing
 
 ROWS = 2000  # of each split that are looked at before a run is launched
 CLIPS = 8  # times that the longest turn of a too long conversation is cut
@@ -132,7 +133,7 @@ class Instruction(Writing):
             raise Refusal(f"In {where} the chat template of {template.name} does not show which letters are the answers ({error}): learn the last answer alone "
                           "(loss_on last), or choose another model.", "task.loss_on") from None  # fmt: skip
         ids, offsets = chat_tokens(setting.tokenizer, text, lambda mark: template.render(mark(turns), mark(tools)), (turns, tools))
-        labels = [token if any(_within(place, span, text) for span in spans) else IGNORE for token, place in zip(ids, offsets, strict=True)]
+        labels = [token if any(_within(place, span, text) for span in spans) else IGNORED for token, place in zip(ids, offsets, strict=True)]
         start = next(at for at, place in enumerate(offsets) if _within(place, spans[-1], text))
         end = setting.tokenizer.eos_token_id
         if end is not None and end not in ids[start:]:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.task import COLUMNS, HEADED
+from lab.design.spec.objectives import OBJECTIVES
+from lab.design.spec.task import COLUMNS
 from lab.export.source import Opened, adapter_folder, open_run
 from lab.origins import ASKING
 from lab.tasks import prepare
@@ -76,13 +77,14 @@ def _once(opened: Opened, prepared: Any, rows: Rows | None, request: Mapping[str
 
     if rows is None:
         return "text", _continued(opened, prepared, _text(request.get("text"), "text"))
-    if prepared.objective in HEADED:
+    asked = OBJECTIVES[prepared.objective]
+    if asked.headed:
         batch = {name: tensor for name, tensor in prepared.collate([rows[0]]).items() if name != "labels"}
         with torch.no_grad():
             scores = opened.model(**batch).logits[0].float()
-        if prepared.objective == "regression":
+        if asked.labels == "number":
             return "number", float(scores[0])
-        several = prepared.objective == "multi_label"
+        several = asked.labels == "flags"
         shares = (scores.sigmoid() if several else scores.softmax(0)).tolist()
         return "several" if several else "labels", sorted(([name, share] for name, share in zip(prepared.label_names, shares, strict=True)), key=lambda pair: -pair[1])
     made = prepared.predictions(opened.model, 1, rows=rows)[0]
