@@ -23,6 +23,7 @@ from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
+from lab.tasks import names as task_names  # and the families that a spec's task is checked against
 
 if TYPE_CHECKING:
     from lab.design.body.model import ModelSpec
@@ -44,9 +45,7 @@ def models() -> tuple[str, ...]:
 
 def tasks() -> tuple[str, ...]:
     """The task presets and the tasks made of the user's own data."""
-    from lab.tasks import names
-
-    return names()
+    return task_names()
 
 
 def remove_task(name: str) -> None:

@@ -19,6 +19,8 @@ from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
 from lab.runs.files import MANIFEST, verify
+from lab.tasks import objective_of
+from lab.tasks import resolve as resolve_task
 
 NAMED = {"best": "best", "adapter": "final"}  # folders of weights by the names that people know
 
@@ -142,7 +144,6 @@ def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any]) -> Opened:
     """`facts`: objective, labels, metrics, run, adapter and trainable, as far as they are known."""
     from lab.engine import attach
     from lab.models import load, load_tokenizer, resolve
-    from lab.tasks import objective_of
 
     model_spec = resolve(spec.model)
     tokenizer = load_tokenizer(model_spec)
@@ -170,10 +171,8 @@ def _before_training(adapter: str, facts: dict[str, Any]) -> str:
 
 def _labels(spec: RunSpec) -> tuple[str, ...]:
     """The class names of the task, where it is still there."""
-    from lab.tasks import resolve
-
     try:
-        return tuple(resolve(spec.task).labels)
+        return tuple(resolve_task(spec.task).labels)
     except Refusal:
         return ()
 
