@@ -13,7 +13,7 @@ from pydantic import field_validator, model_validator
 
 from lab.design.plain.options import Options, option
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.families import FAMILIES, LOSS, Declared, family_named, judging
+from lab.design.spec.families import FAMILIES, LOSS, Declared, family_named, metric_named
 
 
 class HashSplit(Options):
@@ -161,7 +161,7 @@ class TaskSpec(Options):
     @property
     def main_metric(self) -> str:
         """The metric that picks the best checkpoint."""
-        return judging(self.family, self.metric).name
+        return self.metric or self._declared.main or self._declared.metrics[0].name
 
     @property
     def all_metrics(self) -> tuple[str, ...]:
@@ -172,8 +172,9 @@ class TaskSpec(Options):
     @property
     def greater_is_better(self) -> bool:
         """Whether a larger main metric is a better one."""
-        return judging(self.family, self.metric).greater
+        metric = metric_named(self.main_metric)
+        return metric is None or metric.greater
 
     @property
     def _declared(self) -> type[Declared]:
-        return family_named(self.family)
+        return FAMILIES[self.family]
