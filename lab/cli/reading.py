@@ -147,12 +147,12 @@ def compare(arguments: Namespace) -> Answer:
 def _results_table(found: list[Run], metric: Metric | None) -> str:
     """One row per run; the best result by the metric that most are judged by has a star."""
     finals = [column for column in comparing.columns(found) if column.name.startswith(FINAL)]
-    shown = [judged.value if (judged := score(run)) and judged.metric == metric else None for run in found]
-    top = comparing.ResultColumn("", shown, metric is None or metric.greater).best(found)
+    values = [judged.value if (judged := score(run)) and judged.metric == metric else None for run in found]
+    top = comparing.ResultColumn("", values, metric is None or metric.greater).best(found)
     best = f"best {metric.name if metric else 'metric'}"
     rows = []
     for index, run in enumerate(found):
-        rows.append([run.id, run.state, shorten(run.name, 40), numbers.number(shown[index]) + (" *" if index in top else "  "),
+        rows.append([run.id, run.state, shorten(run.name, 40), numbers.number(values[index]) + (" *" if index in top else "  "),
                      *(numbers.number(column.values[index]) for column in finals), numbers.weights(run.result.get("trainable")),
                      numbers.memory(run.result.get("peak_bytes")), numbers.duration(run.result.get("seconds"))])  # fmt: skip
     names = [column.name for column in finals]
