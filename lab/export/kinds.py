@@ -27,9 +27,9 @@ SCALED_INPUT = ("attn.heads", "ffn.act")
 def peft_type(method: Method, body: Anatomy, objective: str) -> str:
     """The PEFT type that holds this method on this model, or a `Refusal` that says why there is none."""
     if method.select:
-        if method.select.what == "norm" and not method.deltas:
-            return "LN_TUNING"
-        raise Refusal(f"PEFT has no type for training {_selected(method)}", "format")
+        if method.select.peft_type and not method.deltas:
+            return method.select.peft_type
+        raise Refusal(f"PEFT has no type for training {method.select.words}", "format")
     forms = {delta.form for delta in method.deltas}
     if len(forms) > 1 and not all(_linear(delta) for delta in method.deltas):
         raise Refusal(f"PEFT holds one kind of adapter at a time, and this method combines {' and '.join(sorted(forms))}", "format")
@@ -60,11 +60,6 @@ def lora_type(method: Method, body: Anatomy, objective: str) -> str:
         if not COMPOSITIONS[delta.composition].low_rank:
             raise Refusal(f"With composition {delta.composition} the change of a weight is not low-rank, so no plain LoRA holds it", "format")
     return "LORA"
-
-
-def _selected(method: Method) -> str:
-    words = {"all": "all weights", "head": "the task head alone", "bias": "biases", "norm": "norms together with deltas", "layers": "whole layers", "masked": "a sparse difference"}
-    return words[method.select.what]
 
 
 def _linear(delta: Delta) -> bool:

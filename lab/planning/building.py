@@ -70,7 +70,7 @@ def alike(subject: Subject, body: Anatomy) -> bool:
     if any(len({str(item) for item in value}) > 1 for value in lists):
         return False  # sliding and global attention, layers without rotation
     method = subject.method
-    if method.select and method.select.what == "layers":
+    if method.select and method.select.draws:
         return False
     return not any(d.layers != "all" or d.allocation or (d.encoder != "none" and not FORMS[d.form].before_input) for d in method.deltas)
 
@@ -117,11 +117,11 @@ def _set_types(model: nn.Module, attached: Attached, head: dict[str, nn.Paramete
     Norms in a finer type than the model give their output in the model's type, as peft's do. Biases keep their projection's type.
     """
     select = subject.method.select
-    tensors = list(attached.tensors().values()) if select is None or select.what in ("all", "layers", "masked", "norm") else []
+    tensors = list(attached.tensors().values()) if select is None or select.in_own_type else []
     for tensor in (*tensors, *(head.values() if subject.autocast else ())):
         if tensor.is_floating_point() and tensor.dtype != subject.adapter_dtype:
             tensor.data = tensor.data.to(subject.adapter_dtype)
-    if select is not None and select.what == "norm" and subject.adapter_dtype != subject.dtype and not subject.autocast:
+    if select is not None and select.weights == "norm" and subject.adapter_dtype != subject.dtype and not subject.autocast:
         mine = {id(p) for p in attached.selected.values()}
         for module in model.modules():
             if any(id(p) in mine for p in module.parameters(recurse=False)):

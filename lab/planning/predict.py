@@ -172,7 +172,7 @@ def _positions(model: ModelSpec) -> int:
 
 def _not_modelled(method: Method, device: str) -> list[str]:
     extra = []
-    if any(delta.schedule and delta.schedule.freezes for delta in method.deltas) or (method.select and method.select.what in ("layers", "masked")):
+    if any(delta.schedule and delta.schedule.freezes for delta in method.deltas) or (method.select and method.select.changes_later):
         extra.append("what the schedule changes later: this is the beginning of the run")
     if device == "cpu":
         return ["the Python process and its libraries (0.4 to 0.8 GB)", "work buffers of single kernels", *NOT_MODELLED[4:], *extra]

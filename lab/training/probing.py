@@ -49,7 +49,7 @@ def after(assembly: Any, accelerator: Accelerator) -> dict[str, float]:
 
 def require_measurable(spec: RunSpec, task: Prepared, probe: Prepared) -> None:
     """Refusal where `after` could not put the method on the probe's model."""
-    masked = spec.method.select is not None and spec.method.select.what == "masked"
+    masked = spec.method.select is not None and spec.method.select.masks
     if masked and not OBJECTIVES[probe.objective].headed and probe.objective != task.objective:
         raise Refusal(f"The probe '{spec.training.probe}' needs the language-model head, for which a sparse difference trained here has no part.", "training.probe")
 
@@ -59,9 +59,8 @@ def _state(state: Mapping[str, Tensor], spec: RunSpec, model: nn.Module) -> dict
     if spec.method.select is None:
         return dict(state)
     own = {f"select.{name}": parameter.detach() for name, parameter in own_parameters(model).items()}
-    wanted = own if spec.method.select.what in ("all", "layers") else {name: p for name, p in own.items() if name in state or name.endswith("bias")}
-    if spec.method.select.what == "norm":
-        wanted = {name: p for name, p in own.items() if name in state}
+    kept = spec.method.select.weights
+    wanted = own if kept == "all" else {name: p for name, p in own.items() if name in state or (kept == "bias" and name.endswith("bias"))}
     return {**wanted, **{name: tensor for name, tensor in state.items() if not name.startswith("select.") or name in own}}
 
 
