@@ -75,7 +75,8 @@ class Wiring:
         """Deltas on what a projection reads, on its path from x on; returns where the projection begins."""
         for index, delta in self._everything(representation):
             if delta.changes_input:
-                x = self._short_series(index, delta, x + 6, y)
+                node, x = x + 6 + WIDTH + 14, self._short_series(index, delta, x + 6, y)
+                self.canvas.line([(node + 8, y), (x, y)])
         return x
 
     @staticmethod
