@@ -2,7 +2,7 @@
 
 | type | methods |
 |---|---|
-| LORA | every change that is linear in a projection's own input: LoRA, LoRA-FA, AFLoRA, LaMDA, LaMDA++, free low-rank designs |
+| LORA | every change that is linear in a projection's own input: LoRA, LoRA-FA, DoRA (use_dora), AFLoRA, LaMDA, LaMDA++, free low-rank designs |
 | VERA, ADALORA | one delta of exactly that shape; as `peft-lora` they become a LORA of the same ΔW |
 | IA3 | scales at projections, heads and the FFN's activation |
 | PREFIX_TUNING | gated softmax slots in every layer of a decoder, with positions: shift or auto |
