@@ -16,13 +16,14 @@ from lab.design.body.anatomy import anatomy
 from lab.design.method import named
 from lab.design.method.count import count_on
 from lab.design.method.delta import Method
-from lab.design.method.rules import no_head, nothing_selected, ratio_problem, require
+from lab.design.method.rules import ratio_problem, require
 from lab.design.plain.boundary import located, portable
 from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
+from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
-from lab.design.spec.task import HEADED
+from lab.tasks import names as task_names  # and the families that a spec's task is checked against
 
 if TYPE_CHECKING:
     from lab.design.body.model import ModelSpec
@@ -44,9 +45,7 @@ def models() -> tuple[str, ...]:
 
 def tasks() -> tuple[str, ...]:
     """The task presets and the tasks made of the user's own data."""
-    from lab.tasks import names
-
-    return names()
+    return task_names()
 
 
 def remove_task(name: str) -> None:
@@ -133,11 +132,11 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
 
 def require_training(method: Method, model: ModelSpec, objective: str) -> None:
     """Raise Refusal for a selection that trains nothing on this model: biases where there are none, a head where there is none."""
-    chosen = method.select.what if method.select else ""
-    if chosen == "head" and objective not in HEADED:
-        raise no_head()
-    if chosen in ("bias", "norm") and not method.deltas and not getattr(inventory_of(model), chosen):
-        raise nothing_selected(chosen)
+    select = method.select
+    if select is None or not select.nothing:
+        return
+    if not OBJECTIVES[objective].headed if select.head_alone else not method.deltas and not getattr(inventory_of(model), select.weights):
+        raise Refusal(select.nothing, "select")
 
 
 def require_read(spec: RunSpec, objective: str) -> None:

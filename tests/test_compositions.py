@@ -1,12 +1,6 @@
-"""Laws over all compositions and insertion forms: what one file says is known everywhere, and one more file is found."""
+"""Laws over compositions, insertion forms, schedules and selections: what one file says is known everywhere."""
 
 from __future__ import annotations
-
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,15 +15,19 @@ from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
 from lab.design.method.insertions import INSERTIONS
 from lab.design.method.insertions import taken as insertions_of
+from lab.design.method.named import load_method
 from lab.design.method.rules import problems
+from lab.design.method.schedules import SCHEDULES
+from lab.design.method.selections import SELECTIONS
 from lab.design.method.settling import with_composition
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
+from lab.design.presets.catalogue import names
 from lab.engine import attach
+from lab.engine.schedules import Schedule, of_delta
 from lab.export import formats
 from lab.ui.bench.schema import schema
 
-ROOT = Path(__file__).resolve().parents[1]
 PAIRS = [(form, composition) for form in FORMS for composition in taken(FORMS[form])]
 
 
@@ -112,52 +110,35 @@ def test_the_page_knows_every_composition() -> None:
     assert next(field for field in known["delta"] if field["path"] == "composition")["choices"] == tuple(COMPOSITIONS)
 
 
-NEW = '''
-from lab.design.method.compositions.base import Composition
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_says_what_it_does_and_has_an_engine(name: str) -> None:
+    """What freezes at the end is drawn as cooling and counted; a delta of another form is refused at its schedule."""
+    kind = SCHEDULES[name]
+    body = anatomy(fresh("bert").config.to_dict())
+    method = next(method for method in map(load_method, names("methods")) if method.deltas and method.deltas[0].schedule and method.deltas[0].schedule.name == name)
+    (delta,) = method.deltas
+    schedule = delta.schedule
+    assert kind.label and kind.label_zh and issubclass(of_delta(schedule), Schedule)
+    for part in ("A", "B"):
+        cooling = kind.freezes and schedule.trains(delta, body.sites(delta)[0], part) and not schedule.trains_at_the_end(part)
+        assert (schedule.look(part) == "cooling") == cooling
+    counted = count_on(method.model_copy(update={"deltas": [delta.model_copy(update={"rank": 8, "allocation": None})]}), body, inventory("bert"))
+    assert counted.final < counted.trainable
+    assert figure(method, body) != figure(method.model_copy(update={"deltas": [delta.model_copy(update={"schedule": None, "allocation": None})]}), body)
+    other = validate(Method, {"deltas": [{"at": ["ffn.out"], "form": "bottleneck", "schedule": schedule.model_dump()}]})
+    assert "deltas.0.schedule" in [problem.field for problem in problems(other)]
 
 
-class Halved(Composition):
-    name = "halved"
-    label, label_zh = "halved", "减半"
-    help, help_zh = "h/2 + Δh", "h 减半后相加"
-    latex = "\\\\tfrac{h}{2} + \\\\Delta h"
-    forms = ("bottleneck", "lowrank")
-    unmerged = "halves h"
-
-    def join(self, module, h, x):
-        return h / 2 + module.change(x).to(h.dtype)
-'''
-ASKED = '''
-import torch
-from tiny import tiny, tiny_batch
-from lab.design.figure.equation import latex
-from lab.design.figure.figure import figure
-from lab.design.method.named import load_method
-from lab.design.method.rules import problems
-from lab.engine import attach
-from lab.export import formats
-from lab.ui.bench.schema import schema
-
-method = load_method("lora", {"deltas.0.composition": "halved", "deltas.0.alpha": None})
-assert not problems(method) and "\\\\tfrac{h}{2}" in latex(method)[0] and "<svg" in figure(method)
-assert problems(load_method("ia3", {"deltas.0.composition": "halved"}))
-known = schema()
-assert "halved" in known["compositions"] and "halved" in known["forms"]["lowrank"]["compositions"] and "halved" not in known["forms"]["bias"]["compositions"]
-answers = {each["format"]: each["refusal"] for each in formats({"model": "minilm-l6", "task": "sentiment-rt", "method": method.document()})}
-assert not answers["lab"] and answers["peft"] and answers["merged"], answers
-model = tiny("bert", "classification").eval()
-batch = tiny_batch(model)
-plain = model(**batch).logits
-attached = attach(model, method)
-assert attached.count()["trainable"] and (model(**batch).logits - plain).abs().max() > 1e-4
-'''
-
-
-def test_a_new_composition_is_one_file(tmp_path: Path) -> None:
-    """In a copy of the lab with one file more, everything knows it."""
-    for folder in ("lab", "presets"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "lab" / "design" / "method" / "compositions" / "halved.py").write_text(NEW, encoding="utf-8")
-    path = os.pathsep.join((str(tmp_path), str(ROOT / "tests")))
-    asked = subprocess.run([sys.executable, "-c", ASKED], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
-    assert asked.returncode == 0, asked.stderr[-2000:]
+@pytest.mark.parametrize("what", SELECTIONS)
+def test_a_selection_says_what_it_trains(what: str) -> None:
+    """On pages and in counts; beside deltas where it may stand there."""
+    body = anatomy(fresh("bert").config.to_dict())
+    method = validate(Method, {"select": {"what": what}})
+    assert not problems(method, body) and len(latex(method, body)) == 1
+    counted = count_on(method, body, inventory("bert"))
+    assert counted.by_delta == {SELECTIONS[what].counted: counted.trainable}
+    assert bool(counted.trainable) == (not method.select.head_alone)
+    both = validate(Method, {"select": {"what": what}, "deltas": [{"at": ["attn.q"], "form": "lowrank"}]})
+    assert bool(problems(both)) == (not SELECTIONS[what].beside_deltas)
+    answers = {each["format"]: each["refusal"] for each in formats({"model": "minilm-l6", "task": "sentiment-rt", "method": method.document()})}
+    assert answers["lab"] == "" and bool(answers["peft"]) == (not SELECTIONS[what].peft_type)

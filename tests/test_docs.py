@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
 
-KINDS = ("method", "form", "composition", "schedule", "architecture", "option", "export format", "page")
+KINDS = ("method", "form", "composition", "schedule", "architecture", "task family", "option", "export format", "page")
 
 
 def test_the_page_of_methods_is_current() -> None:

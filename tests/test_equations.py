@@ -28,6 +28,7 @@ from lab.engine.attention import AttentionSlots
 from lab.engine.tokens import TokensModule
 
 PRESETS = [name for name in names("methods") if load_method(name).deltas]
+DROPPING = {"dora": {"deltas.0.dropout": 0.2}}  # whose equation is another with a dropout
 FUNCTIONS = {
     "ReLU": F.relu, "GELU": F.gelu, "SiLU": F.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "softmax": lambda x: x.softmax(-1),
 }  # fmt: skip
@@ -203,7 +204,7 @@ def parts_of(line: str) -> dict[str, str]:
 
 def model_of(preset: str):
     model = tiny("bert", "classification", attn="eager")  # its own dropouts are off: the deltas' are on
-    method = load_method(preset, SMALL.get(preset))
+    method = load_method(preset.removesuffix(" dropping"), {**SMALL.get(preset, {}), **(DROPPING[preset.split()[0]] if " " in preset else {})})
     attached = attach(model, method)
     shake(attached)
     model.train()
@@ -242,7 +243,7 @@ def gate_of(text: str, values: dict, mask: Tensor) -> Tensor:
     return ((each * mask).sum(-1) / mask.sum(-1))[:, None, None]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [*PRESETS, *(f"{name} dropping" for name in DROPPING)])
 def test_the_equation_is_what_the_engine_computes(preset: str) -> None:
     model, method, attached, batch = model_of(preset)
     lines = [parts_of(line) for line in latex(method, attached.body)]

@@ -17,6 +17,8 @@ from lab.design.method import named
 from lab.design.method.nearest import neighbours
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, tables
+from lab.results import compare, published
+from lab.results.curves import AXES, axis
 from lab.runs import Home, Queue, processes
 from lab.trying.client import TryClient
 from lab.ui.compare import coordinates, overlay, report
@@ -26,7 +28,7 @@ from lab.ui.library import views as views_library
 from lab.ui.runs import curves
 from lab.ui.runs import readings as views_readings
 from lab.ui.runs import views as views_runs
-from lab.ui.shell import charts, comparison, published, run_facts, run_list
+from lab.ui.shell import charts, run_facts, run_list
 from lab.ui.shell.curve_cache import Follower
 from lab.ui.sweep import grid
 from lab.ui.sweep import views as views_sweep
@@ -210,8 +212,8 @@ def test_parallel_coordinates_have_what_varies_and_what_came_out(store):
 
 def test_an_axis_tells_nearly_equal_values_apart(store):
     runs = [finished(store, f"run {seed}", {**SPEC, "seed": seed}, peak_bytes=1_000_000_000 + 1_300_000 * seed) for seed in range(4)]
-    axis = next(axis for axis in coordinates.parallel(runs, "en")["axes"] if axis["id"] == "peak_bytes")
-    assert axis["shown"] == ["1.000 GB", "1.001 GB", "1.003 GB", "1.004 GB"] and [text for _, text, _ in axis["ticks"]] == axis["shown"]
+    peaks = next(axis for axis in coordinates.parallel(runs, "en")["axes"] if axis["id"] == "peak_bytes")
+    assert peaks["shown"] == ["1.000 GB", "1.001 GB", "1.003 GB", "1.004 GB"] and [text for _, text, _ in peaks["ticks"]] == peaks["shown"]
     near = coordinates._spread([[0.0, "a", ""], [0.01, "b", ""], [0.5, "c", ""], [0.97, "d", ""], [1.0, "e", ""]])
     assert [text for _, text, _ in near] == ["a", "c", "e"]
 
@@ -232,35 +234,35 @@ def curve(*values):
 
 def test_curves_have_other_axes():
     series = {"loss": curve(3, 2, 1), "epoch": curve(0.5, 1.0, 1.5), "tokens_per_second": curve(10, 10, 10)}
-    along = {kind: comparison.axis(series, kind)(series["loss"]).tolist() for kind in comparison.AXES}
+    along = {kind: axis(series, kind)(series["loss"]).tolist() for kind in AXES}
     assert along == {"step": [1, 2, 3], "epoch": [0.5, 1.0, 1.5], "tokens": [0, 20, 40], "time": [0, 2, 4]}
 
 
 def test_seeds_of_one_setting_are_one_curve(store):
     runs = [finished(store, f"lora · seed {seed}", {**SPEC, "seed": seed}) for seed in range(3)] + [finished(store, "other", {**SPEC, "model": "x"})]
     everything = {run.id: {"loss": curve(3, 2, 1 + number)} for number, run in enumerate(runs)}
-    grouped = comparison.traces(runs, everything, "loss", "train", "step", True)
+    grouped = overlay.traces(runs, everything, "loss", "train", "step", True)
     assert [trace["label"] for trace in grouped] == ["lora (n=3)", "other"]
     assert grouped[0]["y"] == [3, 2, 2] and grouped[0]["high"] == [3, 2, 3] and grouped[0]["low"] == [3, 2, 1]
-    assert len(comparison.traces(runs, everything, "loss", "train", "step", False)) == 4
+    assert len(overlay.traces(runs, everything, "loss", "train", "step", False)) == 4
 
 
 def test_the_front_holds_what_nothing_beats():
-    points = [{"x": x, "y": y} for x, y in ((1, 0.5), (2, 0.4), (3, 0.9), (4, 0.9), (3, 0.7))]
-    assert comparison.front(points, False) == [[1, 0.5], [3, 0.9]]
-    assert comparison.front(points, True) == [[1, 0.5], [2, 0.4]]
+    points = [(1, 0.5), (2, 0.4), (3, 0.9), (4, 0.9), (3, 0.7)]
+    assert compare.front(points, True) == [(1, 0.5), (3, 0.9)]
+    assert compare.front(points, False) == [(1, 0.5), (2, 0.4)]
 
 
 def test_papers_stand_behind_runs_of_their_task(store):
     runs = [finished(store, best={"accuracy": value}, percent=share) for value, share in ((0.9, 0.5), (0.92, 1.0))]
-    (chart,) = comparison.fronts(runs)
+    (chart,) = overlay.fronts(runs)
     assert {"label": "mam, He et al. 2022", "method": "mam", "x": 0.5, "y": pytest.approx(0.942)} in chart["papers"]
-    assert comparison.fronts(runs, backdrop=False)[0]["papers"] == []
+    assert overlay.fronts(runs, backdrop=False)[0]["papers"] == []
 
 
 def test_what_is_taken_away_is_safe(store):
     runs = [finished(store, name, {**SPEC, "seed": seed}, best={"accuracy": 0.5}) for seed, name in enumerate(("=1+1", NASTY))]
-    lines = comparison.as_csv(runs).splitlines()
+    lines = compare.as_csv(runs).splitlines()
     assert lines[0].startswith("run,name,state") and "'=1+1" in lines[1] and len(lines) == 3
     page = report.report(runs, overlay.of_runs(runs)["charts"], "en", "now")
     assert "Parallel coordinates" in page and page.count('stroke-linecap="round"') == len(runs)
@@ -306,7 +308,7 @@ def test_a_matrix_fills_as_runs_finish(store):
         finished(store, spec=spec(rank, seed), best={"accuracy": value})
     store.store.create(spec(16, 1), "waits")
     runs = store.store.list()
-    assert list(views_sweep.axes(runs)) == ["method.deltas.0.rank", "seed"]
+    assert list(compare.varying(runs)) == ["method.deltas.0.rank", "seed"]
     shown = views_sweep.matrix(runs, "method.deltas.0.rank", "seed", "en")
     assert shown.count('class="told"') == 3 and "queued" in shown and "3 of 4" in shown
     assert "0.9" in shown.split("★")[0].rsplit("<a ", 1)[1]

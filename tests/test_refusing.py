@@ -50,7 +50,7 @@ def written():
             said = node.args[:1] if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Refusal", "Note")) else []
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("refusals", "elsewhere") and isinstance(node.value, ast.Dict):
                 said = node.value.values
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "misfit":
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("misfit", "nothing"):
                 said = [node.value]
             if isinstance(node, ast.FunctionDef) and node.name == "_why":
                 said = [part.value for part in ast.walk(node) if isinstance(part, ast.Return)]

@@ -8,8 +8,8 @@ from tokenizers_support import tokenizer_of
 
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.task import TaskSpec
+from lab.tasks.families.instruction import Instruction
 from lab.tasks.family import Setting
-from lab.tasks.instruction import Instruction
 from lab.tasks.templates import Template
 from tests.tiny import tiny_config
 

@@ -13,8 +13,8 @@ from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import tables
 from lab.design.spec.run import Training
-from lab.design.spec.task import COLUMNS
 from lab.export import FORMATS
+from lab.tasks import FAMILIES
 from lab.tasks.gathering import HUB_ROWS
 from lab.tasks.labelling import APART, MERGE
 from lab.ui.door import settings
@@ -193,7 +193,7 @@ def _import(verbs: Any) -> None:
     added = _verb(verbs, "import", taking.import_, "make a task of your own data: CSV, TSV, JSON, JSON Lines or Parquet, gzip allowed; a folder; or a set of the hub")
     added.add_argument("file", metavar="FILE", help="the data: a file, a folder of Parquet or of save_to_disk, or hub:owner/name; every row is checked before anything is kept")
     added.add_argument("--name", help="what the task is called from then on: a-z, 0-9 and - (not needed with --dry-run)")
-    added.add_argument("--family", choices=tuple(COLUMNS), metavar="FAMILY", default="", help=f"{', '.join(COLUMNS)} (default: guessed)")
+    added.add_argument("--family", choices=tuple(FAMILIES), metavar="FAMILY", default="", help=f"{', '.join(FAMILIES)} (default: guessed)")
     added.add_argument("--column", action="append", default=[], metavar="ROLE=COLUMN", help="which column is what: --column text=review --column label=stars (default: guessed)")
     added.add_argument("--label", action="append", default=[], help="the labels in the order of their numbers, one flag each; 1=good names the data's 1 good (default: as they are found)")
     added.add_argument("--label-separator", default="", metavar="TEXT", help="what stands between the labels of a row that has several in one text, as in 'a;b'")

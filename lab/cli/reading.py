@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from lab import origins, verbs
 from lab.cli.answer import Answer, facts, shorten, table
 from lab.design.plain import numbers
-from lab.design.plain.differences import differences
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.task import LESS_IS_BETTER
+from lab.results import compare as comparing
+from lab.results.facts import FINAL, score
 
 if TYPE_CHECKING:
+    from lab.design.spec.families import Metric
     from lab.runs import Run
 
 
@@ -51,14 +52,6 @@ def _metrics(values: dict[str, Any]) -> str:
     return ", ".join(f"{name} {numbers.number(value)}" for name, value in values.items() if isinstance(value, (int, float)))
 
 
-def _main(run: Run) -> tuple[str, float | None]:
-    """The first metric of the best evaluation (the task's main one), by name."""
-    for name, value in ((run.result.get("best") or {}) or (run.result.get("metrics") or {})).items():
-        if name not in ("step", "loss", "epoch") and isinstance(value, (int, float)):
-            return name, value
-    return "", None
-
-
 def runs(arguments: Namespace) -> Answer:
     """[{"run", "name", "state", "model", "task", "method", "step", "total_steps", "created", "tags", ...result}]."""
     lab = verbs.queue_now()
@@ -82,9 +75,9 @@ def _settings(run: Run) -> dict[str, Any]:
 
 
 def _row(run: Run) -> tuple[str, ...]:
-    settings, (metric, value) = _settings(run), _main(run)
+    settings, judged = _settings(run), score(run)
     steps = f"{run.step:,}/{run.total_steps:,}" if run.total_steps else str(run.step)
-    return (run.id, run.state, shorten(run.name, 40), str(settings["task"] or ""), steps, f"{metric} {numbers.number(value)}" if metric else "",
+    return (run.id, run.state, shorten(run.name, 40), str(settings["task"] or ""), steps, f"{judged.metric.name} {numbers.number(judged.value)}" if judged else "",
             numbers.weights(run.result.get("trainable")), _when(run.created))  # fmt: skip
 
 
@@ -129,47 +122,54 @@ def _sparse(value: Any) -> Any:
 
 
 def compare(arguments: Namespace) -> Answer:
-    """{"runs": [result + "name"], "differing": {path: [value of each run]}, "unlike": [parts that are not of one origin]}."""
+    """{"runs": [result + "name"], "metric", "groups": [{"runs", "metric", "n", "mean", "deviation"} of each setting over its seeds], "front": {cost: [runs that none beats]},
+    "differing": {path: [value of each run]}, "unlike": [parts that are not of one origin]}."""
     lab = verbs.queue_now()
     if len(arguments.run) < 2:
         raise Refusal("Give two runs or more to compare; `python -m lab runs` lists them.", "run")
     found = list({run.id: run for run in (lab.store.find(words) for words in arguments.run)}.values())
     if len(found) < 2:
         raise Refusal(f"Those are all the same run, {found[0].id}: give two different ones.", "run")
-    differing = differences([run.spec for run in found], ignore=("name", "tags", "method.name", "method.summary", "method.paper.", "method.deviations", "origins."))
+    differing, metric = comparing.settings(found), comparing.metric_of(found)
     unlike = origins.unlike([run.spec for run in found])
-    document = {"runs": [{**result_of(run), "name": run.name, **_settings(run)} for run in found], "differing": differing, "unlike": unlike}
+    groups = comparing.groups(found)
+    document = {
+        "runs": [{**result_of(run), "name": run.name, **_settings(run)} for run in found], "metric": metric.name if metric else "",
+        "groups": [{"runs": [run.id for run in group.runs], "metric": group.metric.name if group.metric else "", "n": len(group.values), "mean": group.mean,
+                    "deviation": group.deviation} for group in groups],
+        "front": {cost: comparing.unbeaten(found, cost) for cost in comparing.FRONTS}, "differing": differing, "unlike": unlike,
+    }  # fmt: skip
     warning = f"These runs were not made from the same {', '.join(unlike)}: their results cannot simply be compared." if unlike else ""
 
-    return Answer(document, lambda: "\n\n".join(filter(None, (_results_table(found), _settings_table(found, differing), warning))))
+    return Answer(document, lambda: "\n\n".join(filter(None, (_results_table(found, metric), _groups_table(groups), _settings_table(found, differing), warning))))
 
 
-def _results_table(found: list[Run]) -> str:
-    """One row per run; the best value of the main metric has a star."""
-    names = list(dict.fromkeys(name for run in found for name in (run.result.get("metrics") or {})))
-    metric = next(filter(None, (_main(run)[0] for run in found)), "")
-    values = [_value(run, "best", metric) for run in found]
-    known = [value for value in values if value is not None]
-    top = (min if metric in LESS_IS_BETTER else max)(known, default=None)
-    best, finals = f"best {metric or 'metric'}", [f"final {name}" for name in names]
+def _results_table(found: list[Run], metric: Metric | None) -> str:
+    """One row per run; the best result by the metric that most are judged by has a star."""
+    finals = [column for column in comparing.columns(found) if column.name.startswith(FINAL)]
+    values = [judged.value if (judged := score(run)) and judged.metric == metric else None for run in found]
+    top = comparing.ResultColumn("", values, metric is None or metric.greater).best(found)
+    best = f"best {metric.name if metric else 'metric'}"
     rows = []
-    for run, value in zip(found, values, strict=True):
-        star = " *" if value is not None and value == top else "  "
-        rows.append([run.id, run.state, shorten(run.name, 40), numbers.number(value) + star,
-                     *(numbers.number(_value(run, "metrics", name)) for name in names), numbers.weights(run.result.get("trainable")),
+    for index, run in enumerate(found):
+        rows.append([run.id, run.state, shorten(run.name, 40), numbers.number(values[index]) + (" *" if index in top else "  "),
+                     *(numbers.number(column.values[index]) for column in finals), numbers.weights(run.result.get("trainable")),
                      numbers.memory(run.result.get("peak_bytes")), numbers.duration(run.result.get("seconds"))])  # fmt: skip
-    return table(["run", "state", "name", best, *finals, "trainable", "peak", "time"], rows, right=(best, *finals, "trainable", "peak", "time"))
+    names = [column.name for column in finals]
+    return table(["run", "state", "name", best, *names, "trainable", "peak", "time"], rows, right=(best, *names, "trainable", "peak", "time"))
+
+
+def _groups_table(groups: list[comparing.Group]) -> str:
+    """Mean and deviation over the seeds of each setting, where there are several."""
+    several = [group for group in groups if len(group.values) > 1 and group.metric]
+    rows = [[group.title, group.metric.name, numbers.number(group.mean), numbers.number(group.deviation, 2), str(len(group.values))] for group in several]
+    return table(["over seeds", "metric", "mean", "deviation", "n"], rows, right=("mean", "deviation", "n")) if rows else ""
 
 
 def _settings_table(found: list[Run], differing: dict[str, list[Any]]) -> str:
     if not differing:
         return "The settings are the same."
     return table(["setting", *(run.id for run in found)], [[path, *map(_cell, values)] for path, values in differing.items()])
-
-
-def _value(run: Run, part: str, name: str) -> float | None:
-    value = (run.result.get(part) or {}).get(name)
-    return value if isinstance(value, (int, float)) else None
 
 
 def _cell(value: Any) -> str:

@@ -218,7 +218,7 @@ class _Attacher:
 
     def _select(self, chosen: dict[str, nn.Parameter]) -> None:
         attached, choice = self.attached, self.method.select
-        if choice.what == "masked":
+        if choice.masks:
             attached.differences = select.parametrise(self.model, self.method, chosen)
             attached.schedules["select"] = DiffPruning(attached.differences, choice, self.seed)
             return
@@ -226,7 +226,7 @@ class _Attacher:
         for parameter in chosen.values():
             attached.remember(parameter)
             parameter.requires_grad_(True)
-        if choice.what == "layers":
+        if choice.draws:
             groups = [[chosen[name] for name in names] for names in select.layer_groups(self.model, self.body)]
             attached.schedules["select"] = LISA(groups, choice, self.seed)
 

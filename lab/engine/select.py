@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 from lab.design.body.anatomy import Anatomy
 from lab.design.method.delta import Method
-from lab.design.method.rules import no_head, nothing_selected
+from lab.design.plain.refusal import Refusal
 
 NORM_CLASS = re.compile(r"norm", re.IGNORECASE)
 
@@ -57,19 +57,15 @@ def bias_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 def selected(model: nn.Module, method: Method) -> dict[str, nn.Parameter]:
     """The parameters that a selection may train at some time, by name."""
-    what = method.select.what
-    if what == "head":
+    select = method.select
+    if select.head_alone:
         if not head_parameters(model):
-            raise no_head()
+            raise Refusal(select.nothing, "select")
         return {}
-    if what == "bias":
-        found = bias_parameters(model)
-        if not found:
-            raise nothing_selected("bias")
-        return found
-    if what == "norm" and not norm_parameters(model):
-        raise nothing_selected("norm")
-    return norm_parameters(model) if what == "norm" else own_parameters(model)
+    found = {"all": own_parameters, "bias": bias_parameters, "norm": norm_parameters}[select.weights](model)
+    if not found:
+        raise Refusal(select.nothing, "select")
+    return found
 
 
 def layer_groups(model: nn.Module, body: Anatomy) -> list[list[str]]:

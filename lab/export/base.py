@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from lab.design.body.anatomy import Anatomy, anatomy
 from lab.design.method.delta import Method
 from lab.design.spec.run import RunSpec, spec_of
+from lab.tasks import objective_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,6 @@ class Facts:
     def of(cls, spec: RunSpec | Mapping[str, Any]) -> Facts:
         """The facts of a spec. Raises Refusal where its model or task is not known any more."""
         from lab.models import resolve
-        from lab.tasks import objective_of
 
         spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
         model = resolve(spec.model)

@@ -2,7 +2,7 @@
 
 | type | methods |
 |---|---|
-| LORA | every change that is linear in a projection's own input: LoRA, LoRA-FA, AFLoRA, LaMDA, LaMDA++, free low-rank designs |
+| LORA | every change that is linear in a projection's own input: LoRA, LoRA-FA, DoRA (use_dora), AFLoRA, LaMDA, LaMDA++, free low-rank designs |
 | VERA, ADALORA | one delta of exactly that shape; as `peft-lora` they become a LORA of the same ΔW |
 | IA3 | scales at projections, heads and the FFN's activation |
 | PREFIX_TUNING | gated softmax slots in every layer of a decoder, with positions: shift or auto |
@@ -17,6 +17,7 @@ from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.objectives import OBJECTIVES
 
 OWN_INPUT = ("attn.q", "attn.k", "attn.v", "attn.qkv", "ffn.up", "ffn.gate")  # their input is the sublayer's (normed) input
 SCALED_OUTPUT = ("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out", "ffn.up", "ffn.gate", "ffn.down", "ffn.out")
@@ -26,9 +27,9 @@ SCALED_INPUT = ("attn.heads", "ffn.act")
 def peft_type(method: Method, body: Anatomy, objective: str) -> str:
     """The PEFT type that holds this method on this model, or a `Refusal` that says why there is none."""
     if method.select:
-        if method.select.what == "norm" and not method.deltas:
-            return "LN_TUNING"
-        raise Refusal(f"PEFT has no type for training {_selected(method)}", "format")
+        if method.select.peft_type and not method.deltas:
+            return method.select.peft_type
+        raise Refusal(f"PEFT has no type for training {method.select.words}", "format")
     forms = {delta.form for delta in method.deltas}
     if len(forms) > 1 and not all(_linear(delta) for delta in method.deltas):
         raise Refusal(f"PEFT holds one kind of adapter at a time, and this method combines {' and '.join(sorted(forms))}", "format")
@@ -59,11 +60,6 @@ def lora_type(method: Method, body: Anatomy, objective: str) -> str:
         if not COMPOSITIONS[delta.composition].low_rank:
             raise Refusal(f"With composition {delta.composition} the change of a weight is not low-rank, so no plain LoRA holds it", "format")
     return "LORA"
-
-
-def _selected(method: Method) -> str:
-    words = {"all": "all weights", "head": "the task head alone", "bias": "biases", "norm": "norms together with deltas", "layers": "whole layers", "masked": "a sparse difference"}
-    return words[method.select.what]
 
 
 def _linear(delta: Delta) -> bool:
@@ -114,7 +110,7 @@ def _slots(method: Method, body: Anatomy, objective: str) -> str:
         raise Refusal("A prefix in PEFT is one set of softmax slots with composition gated", "format")
     if body.encoder_decoder:
         raise Refusal("A prefix in PEFT reaches only the decoder's self-attention of an encoder-decoder", "format")
-    if objective != "causal":
+    if not OBJECTIVES[objective].one_sequence:
         raise Refusal("PEFT passes a prefix as a cache, which only models that write text have", "format")
     if delta.layers != "all":
         raise Refusal("A prefix in PEFT is in every layer", "format")
@@ -129,6 +125,6 @@ def _tokens(method: Method, body: Anatomy, objective: str) -> str:
         raise Refusal("A prompt in PEFT has no gate", "format")
     if delta.token_positions != "own":
         raise Refusal("A prompt in PEFT has positions of its own: only a run trained with deltas.0.token_positions=own means the same there", "format")
-    if objective not in ("causal", "seq2seq"):
+    if OBJECTIVES[objective].headed:
         raise Refusal("PEFT's classification pools the first virtual token, the lab's the first real one, so the outputs would differ", "format")
     return "PROMPT_TUNING"

@@ -12,14 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.design.spec.task import HEADED
+from lab.design.spec.objectives import OBJECTIVES
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
 from lab.engine.select import head_parameters
 from lab.export import lowrank
 
 PREFIX = "base_model.model."
-TASK_TYPES = {**dict.fromkeys(HEADED, "SEQ_CLS"), "causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
 Made = tuple[dict[str, Tensor], dict[str, Any]]
 
 
@@ -27,9 +26,9 @@ Made = tuple[dict[str, Tensor], dict[str, Any]]
 def checkpoint(opened: Any, kind: str) -> Made:
     """(tensors by PEFT's keys, the adapter_config.json) of the attached method as PEFT type `kind`."""
     tensors, own = MAKERS[kind](opened.attached)
-    config = {"peft_type": kind, "task_type": TASK_TYPES[opened.objective], "base_model_name_or_path": opened.base, "revision": None,
+    config = {"peft_type": kind, "task_type": OBJECTIVES[opened.objective].peft, "base_model_name_or_path": opened.base, "revision": None,
               "inference_mode": True, **own}  # fmt: skip
-    if opened.objective in HEADED:
+    if OBJECTIVES[opened.objective].headed:
         head = head_parameters(opened.model)
         inside = f"{opened.model.base_model_prefix}."  # of a pooler that the checkpoint lacked
         config["modules_to_save"] = sorted({name.removeprefix(inside).split(".")[0] for name in head})

@@ -16,8 +16,11 @@ import yaml
 
 from lab import origins
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
 from lab.runs.files import MANIFEST, verify
+from lab.tasks import objective_of
+from lab.tasks import resolve as resolve_task
 
 NAMED = {"best": "best", "adapter": "final"}  # folders of weights by the names that people know
 
@@ -152,12 +155,11 @@ def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any]) -> Opened:
     """`facts`: objective, labels, metrics, run, adapter and trainable, as far as they are known."""
     from lab.engine import attach
     from lab.models import load, load_tokenizer, resolve
-    from lab.tasks import objective_of
 
     model_spec = resolve(spec.model)
     tokenizer = load_tokenizer(model_spec)
     objective = facts.get("objective") or objective_of(spec.task, model_spec)
-    labels = tuple(map(str, facts.get("labels") or ())) or _labels(spec) if objective in ("classification", "multi_label") else ()
+    labels = tuple(map(str, facts.get("labels") or ())) or _labels(spec) if OBJECTIVES[objective].named else ()
     model = load(model_spec, objective=objective, num_labels=len(labels) or None, seed=spec.seed, tokenizer=tokenizer)
     if folder and (folder / "head.safetensors").is_file():  # before the method, whose parametrisations rename weights
         load_head(model, _tensors(folder / "head.safetensors"))
@@ -180,10 +182,8 @@ def _before_training(adapter: str, facts: dict[str, Any]) -> str:
 
 def _labels(spec: RunSpec) -> tuple[str, ...]:
     """The class names of the task, where it is still there."""
-    from lab.tasks import resolve
-
     try:
-        return tuple(resolve(spec.task).labels)
+        return tuple(resolve_task(spec.task).labels)
     except Refusal:
         return ()
 

@@ -11,13 +11,12 @@ import yaml
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.forms import FORMS
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.task import HEADED
+from lab.design.spec.objectives import OBJECTIVES
 from lab.export import kinds
 from lab.export.base import Facts
 from lab.export.folder import card, sidecar, write_json
 
 LOADING: dict[str, str] = yaml.safe_load((Path(__file__).parent / "loading.yaml").read_text(encoding="utf-8"))
-AUTO = {**dict.fromkeys(HEADED, "AutoModelForSequenceClassification"), "causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM"}
 
 
 class Peft:
@@ -52,10 +51,10 @@ class Peft:
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
-        options = f", num_labels={opened.model.config.num_labels}" if opened.objective in HEADED else ""
+        options = f", num_labels={opened.model.config.num_labels}" if OBJECTIVES[opened.objective].headed else ""
         options += ', id2label=dict(enumerate(facts["labels"]))' if opened.labels else ""
         options += ', pad_token_id=facts["padding"]["id"]' if opened.tokenizer is not None else ""
-        how = LOADING["peft"].format(auto=AUTO[opened.objective], base=opened.base, options=options)
+        how = LOADING["peft"].format(auto=OBJECTIVES[opened.objective].auto, base=opened.base, options=options)
         (folder / "README.md").write_text(card(opened, self.name, how), encoding="utf-8")
 
 
@@ -80,7 +79,7 @@ class Merged:
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
-        (folder / "README.md").write_text(card(opened, self.name, LOADING["merged"].format(auto=AUTO[opened.objective])), encoding="utf-8")
+        (folder / "README.md").write_text(card(opened, self.name, LOADING["merged"].format(auto=OBJECTIVES[opened.objective].auto)), encoding="utf-8")
 
 
 class Lab:
@@ -106,7 +105,7 @@ class Lab:
             save_file(opened.attached.state_dict(), folder / "adapter.safetensors", metadata={"format": "pt"})
             mine = {id(p) for p in opened.attached.may_train().values()}
             head = {name: p.detach().contiguous() for name, p in head_parameters(opened.model).items() if id(p) not in mine}
-            if opened.objective in HEADED and head:
+            if OBJECTIVES[opened.objective].headed and head:
                 save_file(head, folder / "head.safetensors", metadata={"format": "pt"})
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from lab.design.body.model import ModelSpec
 from lab.design.presets import catalogue
@@ -25,8 +25,7 @@ from lab.models.places import Place, cache_folder, locate, resolve
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-Objective = Literal["classification", "multi_label", "regression", "seq2seq", "causal"]
-__all__ = ["ModelSpec", "Objective", "Place", "Progress", "build_meta", "cache_folder", "config_of", "fetch", "load", "load_tokenizer",
+__all__ = ["ModelSpec", "Place", "Progress", "build_meta", "cache_folder", "config_of", "fetch", "load", "load_tokenizer",
            "locate", "names", "resolve"]  # fmt: skip
 
 
@@ -42,14 +41,14 @@ def config_of(name: str | ModelSpec, *, cache: Path | None = None) -> Pretrained
     return loading.config_of(resolve(name), cache)
 
 
-def build_meta(name: str | ModelSpec, *, objective: Objective | None = None, num_labels: int | None = None, attn: str | None = None) -> PreTrainedModel:
+def build_meta(name: str | ModelSpec, *, objective: str | None = None, num_labels: int | None = None, attn: str | None = None) -> PreTrainedModel:
     """The model on torch's meta device, from its configuration alone. `objective=None`: as it was pre-trained, no task head."""
     from lab.models import loading
 
     return loading.build_meta(resolve(name), objective, num_labels, attn)
 
 
-def load(name: str | ModelSpec, *, objective: Objective, num_labels: int | None = None, dtype: Any = None, seed: int = 0,
+def load(name: str | ModelSpec, *, objective: str, num_labels: int | None = None, dtype: Any = None, seed: int = 0,
          attn: str | None = None, cache: Path | None = None, tokenizer: Any = None) -> PreTrainedModel:  # fmt: skip
     """The model with its weights, on the CPU, in eval mode, padding as its tokenizer does (`tokenizer`: as `load_tokenizer` gave it; None: read here).
 

@@ -17,21 +17,17 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
 )
 
 from lab.design.body.model import ModelSpec
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.task import HEADED
+from lab.design.spec.objectives import OBJECTIVES
 from lab.models import vocabulary, wholeness
 from lab.models.places import hub_refusal, locate
 
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else transformers asks a service of the hub to convert what is only a pickle
-HEADS = {**dict.fromkeys(HEADED, AutoModelForSequenceClassification), "seq2seq": AutoModelForSeq2SeqLM, "causal": AutoModelForCausalLM}
 PRETRAINED = {"encoder": AutoModel, "encoder-decoder": AutoModelForSeq2SeqLM, "decoder": AutoModelForCausalLM}
-WORDS = {"seq2seq": "turn one text into another", "causal": "continue a text", "classification": "classify", "multi_label": "give labels",
-         "regression": "give a number"}  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -77,12 +73,9 @@ def config_of(spec: ModelSpec, cache: Path | None = None) -> Any:
 
 def _for_task(config: Any, objective: str | None, num_labels: int | None, pad: int | None = None) -> Any:
     """The configuration with a head for the task, and the tokenizer's padding in it (a head on a decoder looks for it in the ids)."""
-    if objective in ("classification", "multi_label"):
-        config.num_labels = num_labels or 2
-        config.problem_type = f"{'multi' if objective == 'multi_label' else 'single'}_label_classification"
-    elif objective == "regression":
-        config.num_labels = 1
-        config.problem_type = "regression"
+    if objective is not None and OBJECTIVES[objective].headed:
+        config.num_labels = OBJECTIVES[objective].outputs(num_labels or 2)
+        config.problem_type = OBJECTIVES[objective].problem
     if pad is not None:
         config.get_text_config().pad_token_id = config.pad_token_id = pad
     elif config.pad_token_id is None and not config.is_encoder_decoder:
@@ -92,11 +85,11 @@ def _for_task(config: Any, objective: str | None, num_labels: int | None, pad: i
 
 
 def _check(spec: ModelSpec, config: Any, objective: str | None) -> type:
-    auto = PRETRAINED[spec.kind] if objective is None else HEADS[objective]
-    wrong_class = (objective == "seq2seq" and spec.kind != "encoder-decoder") or (objective == "causal" and spec.kind != "decoder")
-    if wrong_class or type(config) not in auto._model_mapping:  # bert has a causal class too, but was not trained to write
+    asked = OBJECTIVES[objective] if objective is not None else None
+    auto = getattr(transformers, asked.auto) if asked else PRETRAINED[spec.kind]
+    if (asked and asked.kind not in ("", spec.kind)) or type(config) not in auto._model_mapping:  # bert has a causal class too, but was not trained to write
         article = "an" if spec.kind.startswith("e") else "a"
-        raise Refusal(f"{spec.title or spec.name} is {article} {spec.kind} and cannot {WORDS.get(objective or '', 'do this')} in transformers.", "model")
+        raise Refusal(f"{spec.title or spec.name} is {article} {spec.kind} and cannot {asked.phrase if asked else 'do this'} in transformers.", "model")
     return auto
 
 
@@ -113,8 +106,8 @@ def build_meta(spec: ModelSpec, objective: str | None, num_labels: int | None, a
 def load(spec: ModelSpec, objective: str, num_labels: int | None, dtype: Any, seed: int, attn: str | None, cache: Path | None,
          tokenizer: Any = None) -> torch.nn.Module:  # fmt: skip
     """See `lab.models.load`."""
-    if objective not in HEADS:
-        raise Refusal(f"'{objective}' is no objective; there are {', '.join(HEADS)}.", "model")
+    if objective not in OBJECTIVES:
+        raise Refusal(f"'{objective}' is no objective; there are {', '.join(OBJECTIVES)}.", "model")
     where, options = _where(spec, cache)
     if tokenizer is None:
         with contextlib.suppress(Refusal):  # a model may come without one
@@ -126,7 +119,7 @@ def load(spec: ModelSpec, objective: str, num_labels: int | None, dtype: Any, se
             config = AutoConfig.from_pretrained(where, trust_remote_code=False, **options)
             if tokenizer is not None:
                 vocabulary.require_fit(spec, tokenizer, config)
-                if objective in HEADED:
+                if OBJECTIVES[objective].headed:
                     vocabulary.require_end(spec, tokenizer, config)
             config = _for_task(config, objective, num_labels, getattr(tokenizer, "pad_token_id", None))
             auto = _check(spec, config, objective)
@@ -136,7 +129,7 @@ def load(spec: ModelSpec, objective: str, num_labels: int | None, dtype: Any, se
         raise
     except Exception as error:  # transformers, safetensors and the hub each raise their own kinds
         raise _refusal(spec, where, error) from error
-    wholeness.settle(spec.title or spec.name, model, found, objective in HEADED)
+    wholeness.settle(spec.title or spec.name, model, found, OBJECTIVES[objective].headed)
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = config.pad_token_id
     return model.eval()

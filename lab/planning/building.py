@@ -16,10 +16,10 @@ from lab.design.body.anatomy import Anatomy, anatomy
 from lab.design.body.model import ModelSpec, Source
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
-from lab.design.spec.task import HEADED
+from lab.design.spec.objectives import OBJECTIVES
 from lab.engine import Attached, attach
 from lab.engine.select import head_parameters
-from lab.models import Objective, build_meta, config_of
+from lab.models import build_meta, config_of
 from lab.planning.log import TRACED
 
 
@@ -29,7 +29,7 @@ class Subject:
 
     model: ModelSpec
     method: Method
-    objective: Objective
+    objective: str
     num_labels: int
     dtype: torch.dtype
     adapter_dtype: torch.dtype
@@ -70,7 +70,7 @@ def alike(subject: Subject, body: Anatomy) -> bool:
     if any(len({str(item) for item in value}) > 1 for value in lists):
         return False  # sliding and global attention, layers without rotation
     method = subject.method
-    if method.select and method.select.what == "layers":
+    if method.select and method.select.draws:
         return False
     return not any(d.layers != "all" or d.allocation or (d.encoder != "none" and not FORMS[d.form].before_input) for d in method.deltas)
 
@@ -101,7 +101,7 @@ def prepare(model: nn.Module, subject: Subject) -> Built:
     model.train()
     attached = attach(model, subject.method, seed=subject.seed, keep_originals=False)
     mine = {id(p) for p in attached.may_train().values()}
-    head = {n: p for n, p in head_parameters(model).items() if id(p) not in mine} if subject.objective in HEADED else {}
+    head = {n: p for n, p in head_parameters(model).items() if id(p) not in mine} if OBJECTIVES[subject.objective].headed else {}
     _set_types(model, attached, head, subject)
     for parameter in head.values():
         parameter.requires_grad_(True)
@@ -117,11 +117,11 @@ def _set_types(model: nn.Module, attached: Attached, head: dict[str, nn.Paramete
     Norms in a finer type than the model give their output in the model's type, as peft's do. Biases keep their projection's type.
     """
     select = subject.method.select
-    tensors = list(attached.tensors().values()) if select is None or select.what in ("all", "layers", "masked", "norm") else []
+    tensors = list(attached.tensors().values()) if select is None or select.in_own_type else []
     for tensor in (*tensors, *(head.values() if subject.autocast else ())):
         if tensor.is_floating_point() and tensor.dtype != subject.adapter_dtype:
             tensor.data = tensor.data.to(subject.adapter_dtype)
-    if select is not None and select.what == "norm" and subject.adapter_dtype != subject.dtype and not subject.autocast:
+    if select is not None and select.weights == "norm" and subject.adapter_dtype != subject.dtype and not subject.autocast:
         mine = {id(p) for p in attached.selected.values()}
         for module in model.modules():
             if any(id(p) in mine for p in module.parameters(recurse=False)):

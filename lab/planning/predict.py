@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import torch
 
@@ -19,8 +19,9 @@ from lab.design.method.named import method_of
 from lab.design.method.rules import require
 from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
-from lab.models import Objective, resolve
+from lab.models import resolve
 from lab.models.loading import quiet
 from lab.planning.building import Built, Subject, alike, build, depths, facts_of, traced_depths
 from lab.planning.log import Log, NotAlike
@@ -30,8 +31,7 @@ from lab.planning.trace import Trace, batch_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
           "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # fmt: skip
-KNOWN: tuple[Objective, ...] = get_args(Objective)
-OBJECTIVES = {"encoder": "classification", "decoder": "causal", "encoder-decoder": "seq2seq"}
+USUAL = {"encoder": "classification", "decoder": "causal", "encoder-decoder": "seq2seq"}
 LARGEST = 10_000_000  # rows or tokens
 
 
@@ -74,8 +74,8 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     spec, chosen = resolve(model), method_of(method)
     if overrides:
         chosen = method_of(override(chosen.document(), dict(overrides)))
-    objective = _objective(objective or OBJECTIVES[spec.kind])
-    if objective != "seq2seq":
+    objective = _objective(objective or USUAL[spec.kind])
+    if not OBJECTIVES[objective].two_sequences:
         target_tokens = None
     for name, number in (("batch", batch), ("tokens", tokens), ("target_tokens", target_tokens or tokens), ("accumulation", accumulation)):
         if not isinstance(number, int) or not 1 <= number <= LARGEST:
@@ -142,11 +142,10 @@ def _head(built: Built) -> int:
     return sum(p.numel() for p in built.head.values())
 
 
-def _objective(name: str) -> Objective:
-    found = next((known for known in KNOWN if known == name), None)
-    if found is None:
-        raise Refusal(f"There is no objective '{name[:40]}'; there are {', '.join(KNOWN)}.", "objective")
-    return found
+def _objective(name: str) -> str:
+    if name not in OBJECTIVES:
+        raise Refusal(f"There is no objective '{name[:40]}'; there are {', '.join(OBJECTIVES)}.", "objective")
+    return name
 
 
 def _dtype(name: str, field: str) -> torch.dtype:
@@ -173,7 +172,7 @@ def _positions(model: ModelSpec) -> int:
 
 def _not_modelled(method: Method, device: str) -> list[str]:
     extra = []
-    if any(delta.schedule and delta.schedule.freezes for delta in method.deltas) or (method.select and method.select.what in ("layers", "masked")):
+    if any(delta.schedule and delta.schedule.freezes for delta in method.deltas) or (method.select and method.select.changes_later):
         extra.append("what the schedule changes later: this is the beginning of the run")
     if device == "cpu":
         return ["the Python process and its libraries (0.4 to 0.8 GB)", "work buffers of single kernels", *NOT_MODELLED[4:], *extra]

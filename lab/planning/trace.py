@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 from transformers.optimization import Adafactor
 
+from lab.design.spec.objectives import OBJECTIVES
 from lab.planning.building import Built, adafactor_state, optimizer_state
 from lab.planning.kernels import ANSWERS, modelled
 from lab.planning.log import Log
 from lab.planning.tracker import Tracker, model_tensors
+from lab.tasks.batches import blank_labels
 from lab.tasks.losses import inputs_of, loss_sum
 
 
@@ -22,15 +24,8 @@ def batch_of(model: nn.Module, objective: str, *, rows: int, tokens: int, target
     """A batch of the given shape, rows of different lengths; its values do not matter."""
     ids = torch.full((rows, tokens), 5, dtype=torch.long, device=device)
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if objective == "classification":
-        batch["labels"] = torch.zeros(rows, dtype=torch.long, device=device)
-    elif objective == "multi_label":
-        batch["labels"] = torch.zeros(rows, model.config.num_labels, dtype=torch.float32, device=device)
-    elif objective == "regression":
-        batch["labels"] = torch.zeros(rows, dtype=torch.float32, device=device)
-    else:
-        batch["labels"] = torch.full((rows, target_tokens if objective == "seq2seq" else tokens), 5, dtype=torch.long, device=device)
-    return batch
+    words = target_tokens if OBJECTIVES[objective].two_sequences else tokens
+    return {**batch, "labels": blank_labels(objective, rows, outputs=model.config.num_labels, words=words, device=device)}
 
 
 def step(built: Built, batch: dict[str, Tensor], objective: str, *, smoothing: float = 0.0, clip: float = 1.0, use_cache: bool = False) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from lab.design.spec.objectives import IGNORED, OBJECTIVES
 from lab.tasks.family import Setting
 
-IGNORE = -100  # labels that no loss looks at
+TYPES = {"class": torch.long, "flags": torch.float32, "number": torch.float32, "words": torch.long}  # of labels
 
 
 def collate(rows: Sequence[dict[str, Any]], setting: Setting) -> dict[str, torch.Tensor]:
@@ -22,12 +23,16 @@ def collate(rows: Sequence[dict[str, Any]], setting: Setting) -> dict[str, torch
     if "token_type_ids" in rows[0]:
         batch["token_type_ids"] = pad([row["token_type_ids"] for row in rows], 0)
     if "labels" in rows[0]:
-        labels = [row["labels"] for row in rows]
-        if setting.objective in ("regression", "multi_label"):
-            batch["labels"] = torch.tensor(labels, dtype=torch.float32)
-        else:
-            batch["labels"] = pad(labels, IGNORE) if isinstance(labels[0], list) else torch.tensor(labels)
+        labels, kind = [row["labels"] for row in rows], OBJECTIVES[setting.objective].labels
+        batch["labels"] = pad(labels, IGNORED) if kind == "words" else torch.tensor(labels, dtype=TYPES[kind])
     return batch
+
+
+def blank_labels(objective: str, rows: int, *, outputs: int, words: int, device: str) -> torch.Tensor:
+    """Labels of the shape and type that `collate` gives for answers of so many words; what they say does not matter."""
+    kind = OBJECTIVES[objective].labels
+    shape = {"class": (rows,), "number": (rows,), "flags": (rows, outputs), "words": (rows, words)}[kind]
+    return torch.full(shape, 5 if kind == "words" else 0, dtype=TYPES[kind], device=device)
 
 
 def pad(sequences: Sequence[Sequence[int]], filler: int, side: str = "right") -> torch.Tensor:

@@ -17,7 +17,7 @@ from typing import Any
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.task import TaskSpec, Turns
 from lab.tasks import cells, sources
-from lab.tasks.multi_label import as_list
+from lab.tasks.label_sets import as_list
 
 Turn = dict[str, Any]
 KEYS = (("role", "content"), ("from", "value"), ("role", "value"), ("from", "content"), ("speaker", "text"), ("role", "text"), ("author", "content"))

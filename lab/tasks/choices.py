@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lab.design.spec.objectives import IGNORED
 from lab.tasks.family import Loop, Setting
 from lab.tasks.prompting import answers, cut, encode_prompts
 
@@ -29,7 +30,7 @@ def encode(prompts: Sequence[tuple[str, Sequence[str]]], options: Sequence[Seque
 def _row(prompt: list[int], options: list[list[int]], place: int, setting: Setting, train: bool) -> dict[str, Any]:
     gold = options[place]
     if setting.decoder:
-        row: dict[str, Any] = {"input_ids": prompt + gold, "labels": [-100] * len(prompt) + gold, "prompt_length": len(prompt)}
+        row: dict[str, Any] = {"input_ids": prompt + gold, "labels": [IGNORED] * len(prompt) + gold, "prompt_length": len(prompt)}
     else:
         row = {"input_ids": prompt, "labels": gold}
     row["length"] = len(row["input_ids"])

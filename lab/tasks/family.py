@@ -1,5 +1,6 @@
-"""The one interface of a task family. A family is one file: what a row means, how it becomes tokens, how a model is judged.
+"""The one interface of a task family. A family is one file of lab/tasks/families: what a row means, how it becomes tokens, how a model is judged.
 
+It declares its name and words, its columns, its metrics with their direction, and says
     objective(spec, kind, model_type)  what the model is asked to be, or a Refusal that says why it cannot
     format(row, spec, number)          a row's clean values ("example"): {"text": ..., "label": 1}
     encode(examples, setting, train)   tokenised rows, each with "input_ids" and "length"
@@ -13,17 +14,20 @@ from __future__ import annotations
 
 import abc
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.design.plain.refusal import Note, Refusal
-from lab.design.spec.task import COLUMNS, TaskSpec
+from lab.design.spec.families import Column, Metric
+from lab.design.spec.objectives import OBJECTIVES
+from lab.design.spec.task import TaskSpec
 from lab.tasks import control, sources
 
 if TYPE_CHECKING:
     from lab.tasks.rows import Rows
+    from lab.tasks.tables import Table
 
 Example = dict[str, Any]
 
@@ -42,7 +46,7 @@ class Setting:
 
     @property
     def decoder(self) -> bool:
-        return self.objective == "causal"
+        return OBJECTIVES[self.objective].one_sequence
 
     @property
     def plain(self) -> Any:
@@ -56,6 +60,17 @@ class Setting:
             if isinstance(getattr(owner, "pad_token_id", None), int):
                 return owner.pad_token_id
         return 0
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was said of a table that is imported, beside its columns; empty: as recognised."""
+
+    labels: Sequence[str] = ()  # names, or label=name
+    spellings: str = ""  # merge or apart
+    separator: str = ""  # between the labels of a row
+    turns: Mapping[str, Any] | None = None  # how those of a conversation are written
+    loss_on: str = "all"
 
 
 @dataclass(frozen=True)
@@ -75,11 +90,20 @@ class Stopped(Exception):
 class Family(abc.ABC):
     """One kind of task."""
 
-    name: str
+    name = ""  # "": a base of others
+    title = ""  # the family's name as people write it, in English and Chinese
+    zh = ""
+    columns: tuple[Column, ...] = ()
+    metrics: tuple[Metric, ...] = ()  # that an evaluation gives, the first one judging
+    main = ""  # the metric that judges, where it is another one
     version = 2  # raised when encoding or splitting changes, so that no stale cache is read
     joins = False  # encodes all rows as one text
     several = False  # a text may have several right answers, so that rows of one text and different answers are no dispute
-    prompt = ""  # what a decoder reads, where the task gives no wording
+    prompt = ""  # what a decoder reads, where the task gives no wording; "": the text itself, or a head answers
+    worded = True  # a decoder answers with words; a family that always has a head does not
+    labelled = False  # a row is of one of the classes of the task, or of several
+    conversations = False  # rows are conversations, whose turns are written in one of many ways
+    separated = False  # the labels of a row may stand in one text with a separator
 
     @abc.abstractmethod
     def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
@@ -103,7 +127,7 @@ class Family(abc.ABC):
 
     def asked(self, row: sources.Row, spec: TaskSpec) -> dict[str, str]:
         """{"text", "pair" where the task compares two}: what a person would type to ask what a row asks, without the prompt around it."""
-        roles = [role for role in self.inputs(spec) if role in COLUMNS[self.name][0] or role in spec.columns]
+        roles = [column.name for column in self.columns if column.asks and (column.needed or column.name in spec.columns)]
         return {name: sources.words(row, spec.column(role)) for name, role in zip(("text", "pair"), roles, strict=False)}
 
     def key(self, row: sources.Row, spec: TaskSpec) -> str:
@@ -113,13 +137,51 @@ class Family(abc.ABC):
 
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
         """What a row answers, by which disputed duplicates are found, or (`several`) duplicates."""
-        role = next((role for role in ("label", "target", "answer") if role in COLUMNS[self.name][0]), "")
+        role = next((column.name for column in self.columns if column.answers and column.needed), "")
         return sources.value(row, spec.column(role)) if role else ""
 
     def inputs(self, spec: TaskSpec) -> tuple[str, ...]:
         """The roles that make up the input."""
-        needed, allowed = COLUMNS[self.name]
-        return tuple(role for role in needed + allowed if role not in ("label", "target", "answer", "options", "output"))
+        return tuple(column.name for column in self.columns if column.asks)
+
+    def typed(self, text: str, pair: str, spec: TaskSpec) -> sources.Row | None:
+        """What a person typed as a row of the task, with an answer that nobody reads; None: the model is to go on with the text.
+
+        Raises `Refusal` where a text alone asks nothing.
+        """
+        asks = [column.name for column in self.columns if column.asks and (column.needed or column.name in spec.columns)]
+        if len(asks) > 1 and not pair:
+            raise Refusal("This run's task compares two texts: write the second one too.", "pair")
+        given = dict(zip(asks, (text, pair), strict=False)) | {column.name: self.unread(spec) for column in self.columns if column.answers}
+        return {spec.column(role): value for role, value in given.items()}
+
+    def unread(self, spec: TaskSpec) -> Any:
+        """An answer of the right kind."""
+        return "-"
+
+    def settled(self, table: Table, columns: Mapping[str, str], choices: Choices) -> dict[str, Any]:
+        """What of a spec is read off a table whose columns are chosen. Raises `Refusal` where that cannot be."""
+        return {"labels": list(choices.labels)}
+
+    @classmethod
+    def roles(cls, chosen: Mapping[str, str]) -> list[tuple[str, bool]]:
+        """(role, whether it must have a column) of those to choose a column for, beside the columns that are chosen."""
+        return [(column.name, column.needed) for column in cls.columns]
+
+    def missing(self, columns: Mapping[str, str]) -> list[str]:
+        """The roles that still need a column."""
+        return [column.name for column in self.columns if column.needed and column.name not in columns]
+
+    def outline(self, table: Table, columns: Mapping[str, str], choices: Choices) -> dict[str, Any]:
+        """What a page asks besides about a table of this family, recognised or as given."""
+        return {}
+
+    def layout(self, table: Table, spec: TaskSpec) -> str:
+        """What the data's way to write a row is called, where there are several."""
+        return ""
+
+    def refuse(self, table: Table) -> None:
+        """Raises `Refusal` for a table that is made for something else than this family, and looks like it."""
 
     def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
         """Names of the classes, for families that have them."""

@@ -10,8 +10,8 @@ from typing import Any
 from lab.design.plain.refusal import Refusal
 from lab.tasks import cells
 from lab.tasks.chats import columns_of_turns
+from lab.tasks.label_sets import as_list, flags_of
 from lab.tasks.labelling import MANY, labels_of
-from lab.tasks.multi_label import as_list, flags_of
 from lab.tasks.tables import Table
 
 HINTS = {
@@ -96,9 +96,10 @@ def _guess_writing(table: Table, find: Any) -> tuple[str, dict[str, str]]:
     target = find("target")
     source = find("source", (target,)) if target else None
     if source and target:
-        family = "math_reasoning" if all("####" in str(row[target]) for row in table.rows[:20]) else "summarization"
+        if all("####" in str(row[target]) for row in table.rows[:20]):
+            return "math_reasoning", {"source": source, "target": target}
         ratio = sum(len(str(row[target])) for row in table.rows[:200]) / max(1, sum(len(str(row[source])) for row in table.rows[:200]))
-        return ("translation" if family == "summarization" and ratio > 0.6 else family), {"source": source, "target": target}
+        return ("translation" if ratio > 0.6 else "summarization"), {"source": source, "target": target}
     texts = [column for column in table.columns if _holds(table, column, str)]
     rest = [column for column in texts if _is_class(table, column)]
     if len(texts) >= 2 and rest and (text := _longest(table, (rest[0],))):

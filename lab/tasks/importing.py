@@ -28,11 +28,11 @@ from lab.design.plain.boundary import require_inside
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Note, Refusal, shown
 from lab.design.presets import catalogue, own
-from lab.design.spec.task import COLUMNS, HEADED, Reading, TaskSpec, Turns
-from lab.tasks import cells, chats, gathering, sources
+from lab.design.spec.task import Reading, TaskSpec
+from lab.tasks import cells, gathering, sources
 from lab.tasks.families import FAMILIES
-from lab.tasks.guessing import guess, refuse_preferences
-from lab.tasks.labelling import labels_of
+from lab.tasks.family import Choices
+from lab.tasks.guessing import guess
 from lab.tasks.measuring import histogram, measure_of, sample, shares
 from lab.tasks.tables import LARGEST, Table, kind_of, read_table
 from lab.tasks.uploads import stage, staged, unstage
@@ -76,15 +76,15 @@ def preview(path: str | Path, *, name: str = "", family: str = "", columns: Mapp
     answers are learned. `validation`, `test`: files of their own. `reading`: what is to be so when the file is read (encoding, delimiter, header).
     """
     table = gathering.gather(path, validation=validation, test=test, limit=limit, called=called, reading=_reading(reading))
-    return _previewed(Path(path), table, name, (family or ("multi_label" if separator else ""), columns, labels, spellings, separator, turns, loss_on), max_length, prompt, measure, examples, called)
+    given = Choices(labels, spellings, separator, turns, loss_on)
+    return _previewed(Path(path), table, _spec(Path(path), table, name, family, columns, given, max_length, prompt), measure, examples, called)
 
 
 def _reading(given: Mapping[str, Any] | Reading | None) -> Reading | None:
     return given if given is None or isinstance(given, Reading) else validate(Reading, {key: value for key, value in given.items() if value})
 
 
-def _previewed(path: Path, table: Table, name: str, meaning: tuple, max_length: int, prompt: str, measure: str, examples: int, called: str) -> Preview:
-    spec = _spec(path, table, name, *meaning, max_length, prompt)
+def _previewed(path: Path, table: Table, spec: TaskSpec, measure: str, examples: int, called: str) -> Preview:
     kind = FAMILIES[spec.family]()
     shown = _checked(kind, table, spec)
     splits, duplicates, disputed = _splits(kind, table, spec)
@@ -98,7 +98,7 @@ def _previewed(path: Path, table: Table, name: str, meaning: tuple, max_length: 
         spec=spec, columns=table.columns, rows=len(table.rows), bytes=size_of(path),
         splits={split: len(rows) for split, rows in splits.items()}, dropped=duplicates, disputed=disputed,
         notes=[*table.notes, *kind.notes(table.rows, shown, spec), *_notes(kind, splits, duplicates, disputed, table, spec)],
-        format=chats.format_of(spec.columns, spec.turns, table.rows) if spec.family == "instruction" else "",
+        format=kind.layout(table, spec),
         balance=kind.balance(shown, spec),
         lengths={"unit": ruler.unit, "measured": len(places), **histogram(lengths, ruler.limit(spec.max_length))},
         examples=[_example(kind, example, spec, ruler) for example in shown[:examples]],
@@ -140,7 +140,7 @@ def _notes(kind: Any, splits: Mapping[str, list[Any]], duplicates: int, disputed
         for split in ("validation", "test"):
             if split in table.parts and (shared := sum(kind.key(row, spec) in trained for row in splits[split])):
                 notes.append(Note(f"{shared:,} of {len(splits[split]):,} rows of {split} have a text that is also in train: scores on them say little."))
-    if spec.labels and spec.family in HEADED:
+    if spec.labels and kind.labelled:
         trained_on = kind.balance([kind.format(row, spec) for row in splits["train"]], spec)
         if lost := [label for label in spec.labels if not trained_on.get(label)]:
             notes.append(Note(f"No row to train on has the label {', '.join(lost)[:200]}."))
@@ -174,53 +174,33 @@ def outline(path: str | Path, family: str = "", columns: Mapping[str, str] | Non
         family, chosen = _chosen(table, family, columns)
     except Refusal:  # no text was found
         return table.columns, family or "classification", dict(columns or {}), {}
-    return table.columns, family, chosen, _conversations(table, chosen, turns) if family == "instruction" else {}
+    kind = FAMILIES.get(family)
+    return table.columns, family, chosen, kind().outline(table, chosen, Choices(turns=turns)) if kind else {}
 
 
-def _conversations(table: Table, columns: Mapping[str, str], turns: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
-        found = _turns(table, columns, turns)
-    except Refusal:  # of what was given: the preview says it
-        return {}
-    keys = chats.keys_in(row.get(column) for column in chats.columns_of_turns(columns, table.rows) for row in table.rows)
-    return {"format": chats.format_of(columns, found, table.rows), "keys": keys, "turns": found.model_dump()}
-
-
-def _chosen(table: Table, family: str, columns: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:
+def _chosen(table: Table, family: str, columns: Mapping[str, str] | None, separator: str = "") -> tuple[str, dict[str, str]]:
+    if separator and not family:
+        family = next(kind.name for kind in FAMILIES.values() if kind.separated)
     if family and columns:
         return family, dict(columns)
     guessed, found = guess(table) if not family else _guessed_for(table, family)
     return family or guessed, dict(columns or found)
 
 
-def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str, str] | None, labels: Sequence[str], spellings: str, separator: str,
-          turns: Mapping[str, Any] | None, loss_on: str, max_length: int, prompt: str) -> TaskSpec:  # fmt: skip
-    family, columns = _chosen(table, family, columns)
+def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str, str] | None, given: Choices, max_length: int, prompt: str) -> TaskSpec:
+    family, columns = _chosen(table, family, columns, given.separator)
     for role, column in columns.items():
         for part in [column] if column in table.columns else column.split("|"):
             _require_column(table, part, f"columns.{role}")
-    spelled: dict[str, str] = {}
-    if family in ("classification", "multi_label") and "label" in columns:
-        labels, spelled = labels_of(table, columns["label"], labels, spellings, several=family == "multi_label", separator=separator)
-    chat = {"turns": _turns(table, columns, turns).model_dump(), "loss_on": loss_on} if family == "instruction" else {}
+    kind = FAMILIES.get(family)  # None: refused below
     hashed = None if "validation" in table.parts else {"validation": SHARES["validation"], "test": 0.0} if "test" in table.parts else SHARES
-    document = {"name": name, "title": name or shown(path.stem, 200), "family": family, "columns": dict(columns), "labels": list(labels), "spellings": spelled, "max_length": max_length,
-                "prompt": prompt, "label_separator": separator if family == "multi_label" else "", **chat, "description": f"Imported from {shown(path.name, 200)}.",
+    document = {"name": name, "title": name or shown(path.stem, 200), "family": family, "columns": dict(columns), "max_length": max_length,
+                "prompt": prompt, **(kind().settled(table, columns, given) if kind else {}), "description": f"Imported from {shown(path.name, 200)}.",
                 "source": {"file": shown(path, 5000) if cells.broken(str(path)) else str(path), "reading": table.reading, "hash": hashed}}  # fmt: skip
     spec = validate(TaskSpec, document)
-    missing = [role for role in COLUMNS[spec.family][0] if role not in spec.columns]
-    if spec.family == "instruction" and not ({"messages"} <= set(columns) or {"instruction", "output"} <= set(columns)):
-        missing = [role for role in ("instruction", "output") if role not in columns]
-    if missing:
+    if missing := kind().missing(columns):
         raise Refusal(f"Say which column is the {missing[0]}; there are {', '.join(table.columns)[:300]}.", f"columns.{missing[0]}")
     return spec
-
-
-def _turns(table: Table, columns: Mapping[str, str], given: Mapping[str, Any] | None) -> Turns:
-    """How the turns of a table's conversations are written, recognised where it is not given."""
-    asked = validate(Turns, given or {}, "turns.")
-    found = chats.columns_of_turns(columns, table.rows)
-    return chats.recognised((row.get(column) for column in found for row in table.rows), asked) if found else Turns()
 
 
 def _require_column(table: Table, column: str, field: str) -> None:
@@ -236,15 +216,16 @@ def _require_column(table: Table, column: str, field: str) -> None:
 
 def _guessed_for(table: Table, family: str) -> tuple[str, dict[str, str]]:
     """Columns for a family that is given: as guessed where the guess is that family, else those of the roles' own names."""
-    if family == "instruction":
-        refuse_preferences(table)
+    kind = FAMILIES.get(family)
+    if kind is not None:
+        kind().refuse(table)
     try:
         guessed, found = guess(table)
     except Refusal:
         guessed, found = "", {}
-    needed = COLUMNS.get(family, ((), ()))
-    same = guessed == family or {guessed, family} <= set(HEADED)  # of one text and what is said of it
-    return family, found if same else {role: role for role in (*needed[0], *needed[1]) if role in table.columns}
+    columns = kind.columns if kind is not None else ()
+    same = guessed and columns == FAMILIES[guessed].columns  # of one text, and what is said of it
+    return family, found if same else {column.name: column.name for column in columns if column.name in table.columns}
 
 
 def _example(kind: Any, example: dict[str, Any], spec: TaskSpec, ruler: Any) -> dict[str, Any]:

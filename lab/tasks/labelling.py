@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lab.design.plain.refusal import Refusal
 from lab.tasks import cells, sources
-from lab.tasks.tables import Table
+from lab.tasks.label_sets import labels_in
+
+if TYPE_CHECKING:
+    from lab.tasks.tables import Table
 
 MANY = 200  # labels beyond which a column is no class
 SEVERAL = 1000  # labels that a task may have where a row has several of them
@@ -22,12 +26,10 @@ def labels_of(table: Table, column: str, given: Sequence[str] = (), spellings: s
     """(names in the order of their numbers, {what the data write: name} where the two differ). Raises `Refusal` where a row has no label,
     there are too few or too many, near-equal spellings are not decided on, or a label has none of the given names.
 
-    `several`: a row has any number of labels, as `multi_label.labels_in` reads them; those of a column each (a|b) in the columns' order.
+    `several`: a row has any number of labels, as `label_sets.labels_in` reads them; those of a column each (a|b) in the columns' order.
     """
     if several and column not in table.columns and "|" in column:
         return list(given) or column.split("|"), {}
-    from lab.tasks.multi_label import labels_in
-
     if spellings not in ("", MERGE, APART):
         raise Refusal(f"Labels of near-equal spelling are either merged or kept apart: write merge or apart, not '{spellings[:40]}'.", "spellings")
     found: Counter[str] = Counter()

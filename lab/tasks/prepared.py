@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.task import HEADED, TaskSpec
+from lab.design.spec.objectives import OBJECTIVES
+from lab.design.spec.task import TaskSpec
 from lab.tasks import sources
 from lab.tasks.families import FAMILIES
 from lab.tasks.family import Family, Loop, Setting
@@ -48,7 +49,7 @@ class Prepared:
     @property
     def num_labels(self) -> int | None:
         """Outputs of a task head: labels, 1 for regression, None where no head is needed."""
-        return {**dict.fromkeys(HEADED, len(self.setting.labels)), "regression": 1}.get(self.objective)
+        return OBJECTIVES[self.objective].outputs(len(self.setting.labels))
 
     @functools.cached_property
     def train(self) -> Rows:

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from lab.tasks.batches import IGNORE, collate, pad
+from lab.design.spec.objectives import IGNORED
+from lab.tasks.batches import collate, pad
 from lab.tasks.family import Loop, Setting, Stopped
 from lab.tasks.rows import batches
 
@@ -67,7 +68,7 @@ def token_loss(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) 
         for _, some in walk(rows, rows.lengths, loop, _rows_that_fit(rows, setting, loop)):
             batch = to(collate(some, setting), loop.device)
             labels = batch["labels"][:, 1:] if setting.decoder else batch["labels"]
-            here = int((labels != IGNORE).sum())
+            here = int((labels != IGNORED).sum())
             if here:
                 total += float(model(**batch, use_cache=False).loss) * here
                 count += here
@@ -170,7 +171,7 @@ def _next_tokens(model: torch.nn.Module, prompts: list[list[int]], setting: Sett
 def _likelihood(model: torch.nn.Module, pairs: list[tuple[list[int], list[int]]], setting: Setting, device: Any) -> list[float]:
     """Mean log-likelihood of each continuation, (pairs,)."""
     if setting.decoder:
-        rows = [{"input_ids": p + o, "labels": [IGNORE] * len(p) + o} for p, o in pairs]
+        rows = [{"input_ids": p + o, "labels": [IGNORED] * len(p) + o} for p, o in pairs]
     else:
         rows = [{"input_ids": p, "labels": o} for p, o in pairs]
     batch = to(collate(rows, setting), device)
@@ -178,5 +179,5 @@ def _likelihood(model: torch.nn.Module, pairs: list[tuple[list[int], list[int]]]
     logits = model(**batch, use_cache=False).logits  # (batch, length, vocab)
     if setting.decoder:
         logits, labels = logits[:, :-1], labels[:, 1:]
-    loss = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORE, reduction="none")
-    return (-loss.sum(1) / (labels != IGNORE).sum(1)).tolist()
+    loss = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
+    return (-loss.sum(1) / (labels != IGNORED).sum(1)).tolist()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec
-from lab.design.spec.task import HEADED
 from lab.engine import attach
 from lab.engine.attached import Attached
 from lab.engine.select import head_parameters, own_parameters
@@ -97,7 +97,7 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     half = precision != "fp32" and spec.method.select is None
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision] if half else torch.float32
     model = load(spec.model, objective=task.objective, num_labels=task.num_labels, dtype=dtype, seed=spec.seed, tokenizer=tokenizer)
-    head = head_parameters(model) if task.objective in HEADED else {}
+    head = head_parameters(model) if OBJECTIVES[task.objective].headed else {}
     for parameter in head.values():
         parameter.data = parameter.data.float()
     model.to(device)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from lab.design.spec.objectives import OBJECTIVES
+
 if TYPE_CHECKING:
     from lab.training.assembly import Assembly
 
@@ -117,7 +119,7 @@ class Evaluator:
 
         rows = [self.some[i] for i in range(min(8, len(self.some)))]
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in self.assembly.task.collate(rows).items()}
-        if self.assembly.objective in ("seq2seq", "causal") and "labels" not in batch:
+        if not OBJECTIVES[self.assembly.objective].headed and "labels" not in batch:
             return
         with torch.no_grad(), self.accelerator.autocast():
             model(**inputs_of(batch, model, self.assembly.objective))

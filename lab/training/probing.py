@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec
-from lab.design.spec.task import HEADED
 from lab.engine import attach
 from lab.engine.select import own_parameters
 from lab.models import load
@@ -40,7 +40,7 @@ def before(spec: RunSpec, probe: Prepared, tokenizer: Any, accelerator: Accelera
 def after(assembly: Any, accelerator: Accelerator) -> dict[str, float]:
     """The probe's numbers of the model with what it learned. Where the run trained another head, its method goes on the model that writes words."""
     probe, model = assembly.probe, assembly.model
-    if probe.objective not in HEADED and probe.objective != assembly.objective:
+    if not OBJECTIVES[probe.objective].headed and probe.objective != assembly.objective:
         spec = assembly.spec
         model = load(spec.model, objective=probe.objective, dtype=model.dtype, seed=spec.seed, tokenizer=assembly.tokenizer).to(accelerator.device)
         attach(model, spec.method, seed=spec.seed, state=_state(assembly.attached.state_dict(), spec, model), keep_originals=False)
@@ -49,8 +49,8 @@ def after(assembly: Any, accelerator: Accelerator) -> dict[str, float]:
 
 def require_measurable(spec: RunSpec, task: Prepared, probe: Prepared) -> None:
     """Refusal where `after` could not put the method on the probe's model."""
-    masked = spec.method.select is not None and spec.method.select.what == "masked"
-    if masked and probe.objective not in HEADED and probe.objective != task.objective:
+    masked = spec.method.select is not None and spec.method.select.masks
+    if masked and not OBJECTIVES[probe.objective].headed and probe.objective != task.objective:
         raise Refusal(f"The probe '{spec.training.probe}' needs the language-model head, for which a sparse difference trained here has no part.", "training.probe")
 
 
@@ -59,9 +59,8 @@ def _state(state: Mapping[str, Tensor], spec: RunSpec, model: nn.Module) -> dict
     if spec.method.select is None:
         return dict(state)
     own = {f"select.{name}": parameter.detach() for name, parameter in own_parameters(model).items()}
-    wanted = own if spec.method.select.what in ("all", "layers") else {name: p for name, p in own.items() if name in state or name.endswith("bias")}
-    if spec.method.select.what == "norm":
-        wanted = {name: p for name, p in own.items() if name in state}
+    kept = spec.method.select.weights
+    wanted = own if kept == "all" else {name: p for name, p in own.items() if name in state or (kept == "bias" and name.endswith("bias"))}
     return {**wanted, **{name: tensor for name, tensor in state.items() if not name.startswith("select.") or name in own}}
 
 
@@ -70,7 +69,7 @@ def _measured(model: nn.Module, probe: Prepared, spec: RunSpec, accelerator: Acc
     model.eval()
     try:
         with accelerator.autocast():
-            judge = Linear.fitted(model, probe, size, accelerator.device) if probe.objective in HEADED else model
+            judge = Linear.fitted(model, probe, size, accelerator.device) if OBJECTIVES[probe.objective].headed else model
             rows = draw(probe.validation, spec.training.evaluation_rows or ROWS)
             values = probe.evaluate(judge, rows, batch_size=size, device=accelerator.device) if len(rows) else {}
     finally:

@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.task import COLUMNS, HEADED
+from lab.design.spec.objectives import OBJECTIVES
 from lab.export.source import Opened, adapter_folder, open_run
 from lab.origins import ASKING
 from lab.tasks import prepare
-from lab.tasks.chats import typed
 from lab.tasks.control import plain
 from lab.tasks.rows import Rows
 
 KEPT = 3  # models in memory
 LETTERS = 20_000
 NEW_TOKENS = 60
-NOT_HERE = ("commonsense",)
 _opened: OrderedDict[tuple[str, int], tuple[Opened, Any]] = OrderedDict()
 
 
@@ -29,7 +27,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     method: for a new task head, the base model under this run's head.
     """
     opened, prepared = _get(str(request.get("run", "")))
-    rows = None if prepared.spec.family == "language_modelling" else _rows(prepared, request)
+    rows = _rows(prepared, request)
     kind, on = _once(opened, prepared, rows, request)
     with opened.attached.disabled():
         _, off = _once(opened, prepared, rows, request)
@@ -42,8 +40,6 @@ def _get(run: str) -> tuple[Opened, Any]:
         opened = open_run(run, parts=ASKING)
         prepared = prepare(opened.spec.task, opened.tokenizer, opened.model.config, max_length=opened.spec.training.max_length,
                            taken=opened.spec.method.positions_taken)  # fmt: skip
-        if prepared.spec.family in NOT_HERE:
-            raise Refusal("A task that chooses among options cannot be tried with a text alone.", "run")
         _opened[key] = opened, prepared
     _opened.move_to_end(key)
     while len(_opened) > KEPT:
@@ -51,15 +47,12 @@ def _get(run: str) -> tuple[Opened, Any]:
     return _opened[key]
 
 
-def _rows(prepared: Any, request: Mapping[str, Any]) -> Rows:
-    """The text as a row of the task, tokenised; the answer's column holds something of the right kind that nobody reads."""
+def _rows(prepared: Any, request: Mapping[str, Any]) -> Rows | None:
+    """The text as a row of the task, tokenised; None where the model is to go on with it."""
     spec, text, pair = prepared.spec, _text(request.get("text"), "text"), str(request.get("pair") or "").strip()
-    needed, allowed = COLUMNS[spec.family]
-    values = {"text": text, "source": text, "instruction": text, "input": "", "output": "-", "target": "-", "text_pair": pair, "system": "", "history": None, "tools": None,
-              "label": spec.labels[:1] if spec.family == "multi_label" else spec.labels[0] if spec.labels else 0.0, "messages": typed(text, spec)}  # fmt: skip
-    if "text_pair" in spec.columns and not pair:
-        raise Refusal("This run's task compares two texts: write the second one too.", "pair")
-    row = {spec.column(role): values[role] for role in (*needed, *allowed) if role in values and (role in needed or role in spec.columns)}
+    row = prepared.family.typed(text, pair, spec)
+    if row is None:
+        return None
     return Rows.of(prepared.family.encode([prepared.family.format(row, spec)], prepared.setting, False))
 
 
@@ -76,13 +69,14 @@ def _once(opened: Opened, prepared: Any, rows: Rows | None, request: Mapping[str
 
     if rows is None:
         return "text", _continued(opened, prepared, _text(request.get("text"), "text"))
-    if prepared.objective in HEADED:
+    asked = OBJECTIVES[prepared.objective]
+    if asked.headed:
         batch = {name: tensor for name, tensor in prepared.collate([rows[0]]).items() if name != "labels"}
         with torch.no_grad():
             scores = opened.model(**batch).logits[0].float()
-        if prepared.objective == "regression":
+        if asked.labels == "number":
             return "number", float(scores[0])
-        several = prepared.objective == "multi_label"
+        several = asked.labels == "flags"
         shares = (scores.sigmoid() if several else scores.softmax(0)).tolist()
         return "several" if several else "labels", sorted(([name, share] for name, share in zip(prepared.label_names, shares, strict=True)), key=lambda pair: -pair[1])
     made = prepared.predictions(opened.model, 1, rows=rows)[0]

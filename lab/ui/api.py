@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from lab.design.plain.refusal import Refusal
+from lab.results.compare import settings
 from lab.runs import Run, default
 from lab.runs.home import check_id
 from lab.ui.export import packer
@@ -55,8 +56,6 @@ def summary(run: Run) -> dict:
 
 def compare(runs: list[str]) -> dict:
     """Up to 50 runs side by side: {"runs": [as in status], "differences": {setting: [value per run]}}."""
-    from lab.ui.shell.run_facts import differences
-
     try:
         if not isinstance(runs, list):
             raise Refusal("Give a list of run ids to compare.", "runs")
@@ -65,7 +64,7 @@ def compare(runs: list[str]) -> dict:
         found = [default().store.get(check_id(run)) for run in runs]
     except Refusal as problem:
         raise gr.Error(problem.sentence, print_exception=False) from None
-    return {"runs": [summary(run) for run in found], "differences": dict(differences(found))}
+    return {"runs": [summary(run) for run in found], "differences": settings(found)}
 
 
 def export(run: Any, format: Any = "peft", adapter: Any = "best") -> str:

@@ -48,7 +48,7 @@ class Block(Wiring):
         canvas.reach(self.x + 36, 8)
         self.left, self.right = start - 8, self.x + 36
         self._frame(start - 8, self.x + 8)
-        if self.method.select and self.method.select.what == "head":
+        if self.method.select and self.method.select.head_alone:
             canvas.box(self.right + 8, 0, 40, 34, "head", "head", self.said("the task head: the only part that trains", "任务头：唯一参与训练的部分"))
 
     def _tokens(self) -> None:

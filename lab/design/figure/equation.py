@@ -14,25 +14,12 @@ from lab.design.method.step import Step
 from lab.design.method.steps import reads_normed, steps
 from lab.design.space import REPRESENTATIONS, SET_WORDS
 
-SELECTIONS = {
-    "all": "\\theta \\leftarrow \\theta - \\eta\\,\\nabla_\\theta\\mathcal{L}\\quad\\text{(all weights)}",
-    "head": "W_{\\mathrm{head}} \\leftarrow W_{\\mathrm{head}} - \\eta\\,\\nabla\\mathcal{L}\\quad\\text{(task head alone)}",
-    "bias": "b \\leftarrow b - \\eta\\,\\nabla_b\\mathcal{L}\\quad\\text{(existing biases)}",
-    "norm": "\\gamma,\\beta \\leftarrow \\gamma,\\beta - \\eta\\,\\nabla\\mathcal{L}\\quad\\text{(norms)}",
-}
-
 
 def latex(method: Method, body: Anatomy | None = None) -> list[str]:
     """One equation per delta, and one for a selection, with the current numbers. Without a model: on a post-norm one, as in the figure."""
     lines = [_delta(delta, body.post_norm if body else True) for delta in method.deltas]
     if method.select:
-        what = method.select.what
-        if what == "layers":
-            lines.append(f"\\theta_i \\leftarrow \\theta_i - \\eta\\nabla\\mathcal{{L}},\\quad i\\in\\mathrm{{draw}}(\\gamma={method.select.active})\\ \\text{{every}}\\ K={method.select.every}")
-        elif what == "masked":
-            lines.append(f"\\theta = \\theta_0 + z\\odot w,\\quad \\|z\\|_0 \\le {100 * method.select.density:g}\\%")
-        else:
-            lines.append(SELECTIONS[what])
+        lines.append(method.select.latex())
     return lines
 
 

@@ -43,7 +43,7 @@ def _layers(block: Block, stack: Stack, method: Method, language: str) -> None:
     canvas, left = block.canvas, block.left
     y, lit, size = canvas.top - 10, lit_layers(method, stack), max(4.0, min(12.0, 300 / stack.layers))
     name = STACKS.get(stack.name, (stack.name,) * 2)[language == "zh"]
-    drawn = method.select is not None and method.select.what == "layers"
+    drawn = method.select is not None and method.select.draws
     if drawn:
         name += {"en": f", {method.select.active} drawn at a time", "zh": f"，每次抽取 {method.select.active} 层"}[language]
     words = f"{name.partition(',')[0].partition('，')[0]} × {stack.layers}"
@@ -62,10 +62,9 @@ def lit_layers(method: Method, stack: Stack) -> set[int]:
     """The layers of a stack in which something trains (LISA: an example of a draw)."""
     count = stack.layers
     if method.select:
-        if method.select.what == "layers":
-            return set(range(count // (2 * method.select.active), count, max(1, count // method.select.active)))
-        if method.select.what != "head":
-            return set(range(count))
+        chosen = method.select.lit(count)
+        if chosen:
+            return chosen
     lit: set[int] = set()
     for delta in method.deltas:
         here = delta.stacks is None or stack.name in delta.stacks or ("cross" in delta.stacks and stack.cross)

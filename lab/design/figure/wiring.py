@@ -54,10 +54,7 @@ class Wiring:
 
     def css(self, kind: str) -> str:
         """The class of a box of the model: linear, norm or other, as the method's selection has it."""
-        what = self.method.select.what if self.method.select else ""
-        if what in ("all", "layers") or (what == "norm" and kind == "norm"):
-            return "chosen"
-        return "sparse" if what == "masked" else "biased" if what == "bias" and kind != "other" else "frozen"
+        return self.method.select.look(kind) if self.method.select else "frozen"
 
     # -- a projection
 
@@ -78,7 +75,8 @@ class Wiring:
         """Deltas on what a projection reads, on its path from x on; returns where the projection begins."""
         for index, delta in self._everything(representation):
             if delta.changes_input:
-                x = self._short_series(index, delta, x + 6, y)
+                node, x = x + 6 + WIDTH + 14, self._short_series(index, delta, x + 6, y)
+                self.canvas.line([(node + 8, y), (x, y)])
         return x
 
     @staticmethod

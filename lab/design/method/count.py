@@ -17,8 +17,6 @@ from lab.design.method.forms import FORMS
 from lab.design.method.parts import all_parts, shared_sizes
 from lab.design.method.rules import require
 
-LABELS = {"all": "all weights", "head": "task head alone", "bias": "biases", "norm": "norms", "layers": "active layers", "masked": "sparse difference"}
-
 
 @dataclass(frozen=True)
 class Count:
@@ -57,8 +55,8 @@ def count_on(method: Method, body: Anatomy, inventory: Inventory) -> Count:
         by_delta[f"{index} {delta.form} at {', '.join(delta.at)}"] = here
         trainable, biases, final = trainable + here, biases + here_biases, final + end
     if method.select:
-        here, here_biases, end = _selected(method, inventory)
-        by_delta[LABELS[method.select.what]] = here
+        here, here_biases, end = method.select.count(inventory)
+        by_delta[method.select.counted] = here
         trainable, biases, final = trainable + here, biases + here_biases, final + end
     return Count(trainable, inventory.total, 100 * trainable / inventory.total, by_delta, biases, final, by_site)
 
@@ -123,25 +121,3 @@ def encoder_sizes(delta: Delta, sites: list[Site]) -> dict[str, tuple[int, int]]
 def _linears(*widths: int) -> int:
     """Parameters of a chain of linear layers, biases included."""
     return sum((inner + 1) * outer for inner, outer in zip(widths, widths[1:], strict=False))
-
-
-def _selected(method: Method, inventory: Inventory) -> tuple[int, int, int]:
-    """(trainable, biases, final) of a selection, without a task head."""
-    select = method.select
-    if select.what == "all":
-        return inventory.total, inventory.bias, inventory.total
-    if select.what == "head":
-        return 0, 0, 0
-    if select.what == "bias":
-        return inventory.bias, inventory.bias, inventory.bias
-    if select.what == "norm":
-        return inventory.norm, inventory.norm_bias, inventory.norm
-    if select.what == "masked":  # w and log α per weight, and one group gate per tensor, before the projection
-        return 2 * inventory.total + inventory.tensors * select.structured, 0, round(select.density * inventory.total)
-    layers = [layer for stack in inventory.stacks.values() for layer in stack.each()]
-    outside = inventory.total - sum(layer.total for layer in layers)
-    outside_bias = inventory.bias - sum(layer.bias for layer in layers)
-    mean = sum(layer.total for layer in layers) / len(layers)
-    mean_bias = sum(layer.bias for layer in layers) / len(layers)
-    trains = outside + round(select.active * mean)
-    return trains, outside_bias + round(select.active * mean_bias), trains

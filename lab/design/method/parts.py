@@ -55,4 +55,4 @@ def leaves_unchanged(delta: Delta) -> bool:
     """Whether the start promises that attaching changes no output."""
     if delta.strength == "learned" and delta.scale_start == 0:
         return True
-    return FORMS[delta.form].starts_at_zero(delta)
+    return COMPOSITIONS[delta.composition].keeps_h and FORMS[delta.form].starts_at_zero(delta)

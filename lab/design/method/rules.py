@@ -44,10 +44,8 @@ def problems(method: Method, anatomy: Anatomy | None = None, trained: bool = Fal
         for problem in (*_delta(delta, trained), *(_on_model(delta, anatomy) if anatomy else ())):
             found.append(Refusal(problem.sentence, f"deltas.{index}.{problem.field}"))
     found += _alone(method, anatomy) if anatomy and not found else ()
-    if anatomy and method.select and method.select.what == "layers":
-        layers = sum(stack.layers for stack in anatomy.stacks)
-        if method.select.active > layers:
-            found.append(Refusal(f"{method.select.active} active layers are more than the {layers} that the model has.", "select.active"))
+    if anatomy and method.select:
+        found += method.select.too_many(sum(stack.layers for stack in anatomy.stacks))
     return found
 
 
@@ -62,18 +60,6 @@ def _alone(method: Method, anatomy: Anatomy) -> Iterator[Refusal]:
         if both:
             sentence = f"With composition {delta.composition} a weight is changed by one delta, and {min(both)[2]} is changed by two: take it out of one of them."
             yield Refusal(sentence, f"deltas.{index}.at")
-
-
-def no_head() -> Refusal:
-    """The refusal of training a task head alone where there is none."""
-    return Refusal("There is no new task head on this model, so nothing would train: choose a method, or a classification task.", "select")
-
-
-def nothing_selected(what: str) -> Refusal:
-    """The refusal of a selection (bias, norm) of which a model has none."""
-    if what == "bias":
-        return Refusal("This model has no biases, so BitFit has nothing to train: choose a delta of form bias at attn.out and ffn.out instead.", "select")
-    return Refusal("This model's norms have no weights, so there is nothing to train: choose another method.", "select")
 
 
 def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
@@ -125,11 +111,8 @@ def _whole(method: Method) -> Iterator[Refusal]:
         yield problem
     if not method.deltas and not method.select:
         yield Refusal("Nothing would train: add a delta, or select weights of the model.", "deltas")
-    if method.deltas and method.select and method.select.what == "head":
-        yield Refusal("The task head trains beside every delta: take the selection away.", "select")
-    if method.deltas and method.select and method.select.what in ("all", "layers", "masked"):
-        words = {"all": "all weights", "layers": "whole layers", "masked": "a sparse difference"}[method.select.what]
-        yield Refusal(f"A delta stands in for training {words}: take the deltas away, or select only bias or norm.", "select")
+    if method.select:
+        yield from method.select.problems(bool(method.deltas))
     if sum(FORMS[delta.form].before_input for delta in method.deltas) > 1:
         yield Refusal("Two sets of virtual tokens are one longer set: join them into one delta with a larger rank.", "deltas")
     if sum(delta.schedule is not None for delta in method.deltas) > 1 and len({d.schedule.name for d in method.deltas if d.schedule}) > 1:

@@ -18,18 +18,18 @@ def flatten(document: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix.rstrip("."), document
 
 
-def differences(documents: Sequence[Mapping[str, Any]], ignore: Sequence[str] = ()) -> dict[str, list[Any]]:
+def differences(documents: Sequence[Mapping[str, Any]], ignore: Sequence[str] = (), everything: bool = False) -> dict[str, list[Any]]:
     """{path: value in each document (None where it is absent)} for the paths that differ, in order of first appearance.
 
-    `ignore`: paths, and with a trailing dot whole groups, that are left out.
+    `ignore`: paths that are left out, with what is below them. `everything`: also the paths that do not differ.
     """
     flat = [dict(flatten(document)) for document in documents]
     paths = dict.fromkeys(path for document in flat for path in document)
     found: dict[str, list[Any]] = {}
     for path in paths:
-        if any(path == name or name.endswith(".") and path.startswith(name) for name in ignore):
+        if any(path == name or path.startswith(f"{name}.") for name in ignore):
             continue
         values = [document.get(path) for document in flat]
-        if any(value != values[0] for value in values):
+        if everything or any(value != values[0] for value in values):
             found[path] = values
     return found

@@ -1,9 +1,7 @@
 """TaskSpec: a task as data. Where its rows are, which columns mean what, how an answer is made, and which number judges it.
 
-A spec is one file of presets/tasks, or is written by `lab.tasks.importing` for the user's own data. Families (one file each
-in lab/tasks) say what the columns are: classification `text`, `text_pair`, `label`; multi_label the same with several labels a row; regression with a number;
-summarization, translation, math_reasoning `source`, `target`; language_modelling `text`; commonsense `question`, `options`,
-`answer`; instruction `messages`, or `instruction`, `input`, `output`, with `system`, `history` and `tools` where there are.
+A spec is one file of presets/tasks, or is written by `lab.tasks.importing` for the user's own data. Its family (one file each
+in lab/tasks/families) declares what the columns are and which metrics there are: see `lab.design.spec.families`.
 """
 
 from __future__ import annotations
@@ -12,41 +10,11 @@ import re
 import string
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from lab.design.plain.options import Options, option
 from lab.design.plain.refusal import Refusal
-
-Family = Literal[
-    "classification", "multi_label", "regression", "summarization", "translation", "language_modelling", "math_reasoning", "commonsense", "instruction"
-]  # fmt: skip
-
-# family → (columns that must be there, columns that may be), metrics it can compute with its default first
-COLUMNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "classification": (("text", "label"), ("text_pair",)),
-    "multi_label": (("text", "label"), ("text_pair",)),
-    "regression": (("text", "label"), ("text_pair",)),
-    "summarization": (("source", "target"), ()),
-    "translation": (("source", "target"), ()),
-    "language_modelling": (("text",), ()),
-    "math_reasoning": (("source", "target"), ()),
-    "commonsense": (("question", "answer"), ("options",)),
-    "instruction": ((), ("messages", "instruction", "input", "output", "system", "history", "tools")),
-}
-METRICS: dict[str, tuple[str, ...]] = {
-    "classification": ("accuracy", "f1", "matthews"),
-    "multi_label": ("f1_micro", "f1_macro", "subset_accuracy"),
-    "regression": ("pearson", "spearman"),
-    "summarization": ("rouge1", "rouge2", "rougeL", "chrf"),
-    "translation": ("bleu", "chrf"),
-    "language_modelling": ("perplexity",),
-    "math_reasoning": ("exact_match",),
-    "commonsense": ("accuracy",),
-    "instruction": ("perplexity", "rougeL"),
-}
-MAIN = {"summarization": "rouge2"}  # where it is not the first: He et al. choose checkpoints by ROUGE-2
-HEADED = ("classification", "multi_label", "regression")  # objectives whose answer comes from a new head
-LESS_IS_BETTER = frozenset({"perplexity", "loss"})
+from lab.design.spec.families import FAMILIES, LOSS, Declared, family_named, metric_named
 
 
 class HashSplit(Options):
@@ -128,7 +96,7 @@ class TaskSpec(Options):
     name: str = option("", max_length=120, label="name", zh="名称", help="The preset's name, or the name of your own task.")
     title: str = option("", max_length=200, help="The task's name as people write it.")
     description: str = option("", max_length=2000, help="One or two sentences: what is asked, and where the data come from.")
-    family: Family = option(label="family", zh="任务类型", help="What kind of task it is.")
+    family: str = option(label="family", zh="任务类型", help="What kind of task it is.")
     source: DataSource = option(help="Where the rows come from.")
     columns: dict[str, str] = option(default_factory=dict, help="What the family calls a column → its name in the data.")
     labels: list[str] = option(default_factory=list, max_length=1000, label="labels", help="Names of the classes, in the order of their numbers.")
@@ -153,15 +121,24 @@ class TaskSpec(Options):
     licence: str = option("", help="Licence of the data, or where to find it.")
     paper: str = option("", help="The paper that introduced or used it.")
 
+    @field_validator("family")
+    @classmethod
+    def _known_family(cls, family: str) -> str:
+        if family_named(family) is None:
+            *names, last = map(repr, FAMILIES)
+            raise Refusal(f"Family must be one of {', '.join(names)} or {last}; it is {family[:60]!r}.")
+        return family
+
     @model_validator(mode="after")
     def _fits_family(self) -> TaskSpec:
-        needed, allowed = COLUMNS[self.family]
-        unknown = sorted(set(self.columns) - set(needed) - set(allowed))
+        columns = [column.name for column in self._declared.columns]
+        unknown = sorted(set(self.columns) - set(columns))
         if unknown:
-            raise Refusal(f"A {self.family} task has no column '{unknown[0]}'; it has {', '.join(needed + allowed)}.", "columns")
+            raise Refusal(f"A {self.family} task has no column '{unknown[0]}'; it has {', '.join(columns)}.", "columns")
+        metrics = [metric.name for metric in self._declared.metrics]
         for name in [self.metric] * bool(self.metric) + list(self.metrics):
-            if name not in METRICS[self.family] + ("loss",):
-                raise Refusal(f"'{name}' is no metric of {self.family}; there are {', '.join(METRICS[self.family])}.", "metric")
+            if name not in (*metrics, LOSS.name):
+                raise Refusal(f"'{name}' is no metric of {self.family}; there are {', '.join(metrics)}.", "metric")
         if self.labels and (other := next((name for name in self.spellings.values() if name not in self.labels), None)) is not None:
             raise Refusal(f"'{other}' is no label; there are {', '.join(self.labels)[:300]}.", "spellings")
         if self.verbalisers and self.labels and len(self.verbalisers) != len(self.labels):
@@ -176,7 +153,7 @@ class TaskSpec(Options):
             parts = [part for part in string.Formatter().parse(self.prompt) if part[1] is not None]
         except ValueError as error:
             raise Refusal(f"The prompt cannot be read: {error}; write {{{{ and }}}} for braces.", "prompt") from None
-        known = set(COLUMNS[self.family][0] + COLUMNS[self.family][1]) - {"label", "target", "answer", "output", "messages", "system", "history", "tools"}
+        known = {column.name for column in self._declared.columns if column.named}
         for _, field, form, conversion in parts:
             if form or conversion:
                 raise Refusal(f"The prompt names {{{field}}} with a format; write {{{field}}} alone.", "prompt")
@@ -190,15 +167,20 @@ class TaskSpec(Options):
     @property
     def main_metric(self) -> str:
         """The metric that picks the best checkpoint."""
-        return self.metric or MAIN.get(self.family, METRICS[self.family][0])
+        return self.metric or self._declared.main or self._declared.metrics[0].name
 
     @property
     def all_metrics(self) -> tuple[str, ...]:
         """Every metric of an evaluation, the main one first."""
-        rest = self.metrics or METRICS[self.family]
+        rest = self.metrics or [metric.name for metric in self._declared.metrics]
         return (self.main_metric, *(name for name in rest if name != self.main_metric))
 
     @property
     def greater_is_better(self) -> bool:
         """Whether a larger main metric is a better one."""
-        return self.main_metric not in LESS_IS_BETTER
+        metric = metric_named(self.main_metric)
+        return metric is None or metric.greater
+
+    @property
+    def _declared(self) -> type[Declared]:
+        return FAMILIES[self.family]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lab.design.method.selections import SelectMasked
+from lab.design.method.selections.masked import SelectMasked
 from lab.engine.schedules.base import Schedule
 from lab.engine.select import SparseDifference
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from lab.design.method.selections import SelectLayers
+from lab.design.method.selections.layers import SelectLayers
 from lab.engine.schedules.base import Schedule
 
 

@@ -12,7 +12,7 @@ from lab.design.method.delta import Delta
 from lab.design.method.forms import FORMS
 from lab.design.method.insertions import INSERTIONS
 from lab.design.method.insertions import taken as insertions_of
-from lab.design.method.selections import Selection
+from lab.design.method.selections import SELECTIONS
 from lab.design.method.settling import GROUPS
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
@@ -44,8 +44,7 @@ def schema(language: str = "en") -> dict[str, Any]:
         "compositions": {name: {"options": one.options} for name, one in COMPOSITIONS.items()},
         "insertions": {name: {"reads_h": one.reads_h} for name, one in INSERTIONS.items()},
         "words": _dimension_words(), "sets": SETS,
-        "selections": {kind.model_fields["what"].default: {"fields": [_field(f, kind.model_fields["what"].default) for f in fields(kind) if f.path != "what"]}
-                       for kind in get_args(get_args(Selection)[0])},
+        "selections": {what: {"fields": [_field(f, what) for f in fields(kind) if f.path != "what"]} for what, kind in SELECTIONS.items()},
         "groups": {name: {kind: {"label": [one.label, one.label_zh], "forms": one.forms, "fields": [_field(f, kind) for f in fields(one) if f.path != "name"]}
                           for kind, one in kinds.items()} for name, kinds in GROUPS.items()},
         "fresh": Delta(at=["ffn.out"], form="bottleneck", rank=16).model_dump(mode="json"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from lab.design.figure import equation
-from lab.design.method.count import LABELS, Count
+from lab.design.method.count import Count
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
 from lab.design.method.insertions import INSERTIONS
 from lab.design.method.rules import notes as notes_on
+from lab.design.method.selections import SELECTIONS
 from lab.design.plain import numbers
 from lab.ui.bench.assessment import Assessment
 from lab.ui.shell.markup import esc, percent, weights
@@ -63,7 +64,7 @@ def _where(name: str, language: str) -> str:
     """A key of `Count.by_delta` in words: 'Δ1 slots at attn.heads', or what is selected."""
     index, _, rest = name.partition(" ")
     if not index.isdigit():
-        kind = next((what for what, label in LABELS.items() if label == name), "")
+        kind = next((what for what, one in SELECTIONS.items() if one.counted == name), "")
         return say(language, f"select.{kind}") if kind else name
     form, _, places = rest.partition(" at ")
     label = FORMS[form].label_zh if language == "zh" and form in FORMS else f"{form} at"

@@ -9,8 +9,9 @@ import math
 from typing import Any
 
 from lab.design.plain import numbers
+from lab.results import compare
 from lab.runs import Run
-from lab.ui.shell import comparison, run_facts
+from lab.ui.shell import run_facts
 from lab.ui.shell.markup import esc
 from lab.ui.words.table import metric_name, say
 
@@ -29,12 +30,12 @@ def parallel(runs: list[Run], language: str) -> dict[str, Any]:
     "shown": its value as text, "ticks": [[at, text, exact text]]}; None and – where a run has no value. A number's axis is
     logarithmic where its values span a factor of 20 or more.
     """
-    axes = [_axis(path, path.removeprefix("method.").removeprefix("training."), values) for path, values in list(comparison.varying(runs).items())[:MOST_AXES]]
+    axes = [_axis(path, path.removeprefix("method.").removeprefix("training."), values) for path, values in list(compare.varying(runs).items())[:MOST_AXES]]
     for field, words, unit in OUTCOMES:
         axes.append(_axis(field, say(language, words), [run.result.get(field) for run in runs], unit, "low"))
-    metric = comparison.metric_of(runs)
-    judged = [found[1] if (found := run_facts.best(run)) and found[0] == metric else None for run in runs]
-    axes.append(_axis("metric", metric_name(language, metric), judged, "", "low" if comparison.less(metric) else "high"))
+    metric = compare.metric_of(runs)
+    if metric is not None:
+        axes.append(_axis("metric", metric_name(language, metric.name), compare.scores(runs, metric), "", "high" if metric.greater else "low"))
     lines = [{"id": run.id, "label": run.name or run.id, "colour": run_facts.colour(run)} for run in runs]
     return {"axes": [axis for axis in axes if any(at is not None for at in axis["at"])], "lines": lines}
 

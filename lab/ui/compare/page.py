@@ -7,9 +7,11 @@ from typing import Any
 
 import gradio as gr
 
+from lab.results import compare
+from lab.results.curves import AXES
 from lab.runs import Run, default
 from lab.ui.compare import coordinates, overlay, report, views
-from lab.ui.shell import comparison, run_facts, run_list
+from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.words.table import language_of
@@ -60,13 +62,13 @@ def _option(picked: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
 
 
 def _charts(found: list[Run], picked: dict[str, Any]) -> dict[str, Any]:
-    return overlay.of_runs(found, _option(picked, "along", comparison.AXES), _option(picked, "group", ("no", "yes")) == "yes",
+    return overlay.of_runs(found, _option(picked, "along", AXES), _option(picked, "group", ("no", "yes")) == "yes",
                           _option(picked, "papers", ("yes", "no")) == "yes")  # fmt: skip
 
 
 def take_csv(event: gr.EventData) -> dict[str, Any]:
     """The table as a file."""
-    return {"name": "comparison.csv", "type": "text/csv", "text": comparison.as_csv(_runs(payload(event))), "again": time.time()}
+    return {"name": "comparison.csv", "type": "text/csv", "text": compare.as_csv(_runs(payload(event))), "again": time.time()}
 
 
 def take_report(event: gr.EventData, request: gr.Request) -> dict[str, Any]:

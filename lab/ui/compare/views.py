@@ -8,44 +8,28 @@ from lab import origins
 from lab.design.plain import numbers
 from lab.design.plain.options import fields
 from lab.design.spec.run import Origins
+from lab.results import compare
 from lab.runs import Run
 from lab.ui.shell import run_facts
 from lab.ui.shell.markup import duration, empty, energy, esc, memory, number, percent, state_badge, weights
 from lab.ui.words.table import TABLE, metric_name, say
-
-LESS_IS_BETTER = ("loss", "perplexity")
 
 
 def _name(run: Run) -> str:
     return f'<a href="runs?run={run.id}" class="lab-run-name"><span class="lab-dot" style="background:{run_facts.colour(run)}"></span>{esc(run.name or run.id)}</a>'
 
 
-def _marked(values: list[float | None], less: bool) -> set[int]:
-    """Where the best of a column stands; nowhere if there is nothing to compare."""
-    present = [value for value in values if value is not None]
-    if len(present) < 2 or min(present) == max(present):
-        return set()
-    best = min(present) if less else max(present)
-    return {index for index, value in enumerate(values) if value == best}
-
-
-def _columns(found: list[Run]) -> list[tuple[str, list[float | None], bool, Any]]:
-    """(heading key or metric, a value per run, whether less is better, how it is written)."""
-    metrics = list(dict.fromkeys(name for run in found for name in run_facts.outcome(run)))
-    columns: list[tuple[str, list[float | None], bool, Any]] = []
-    for name in metrics:
-        columns.append((name, [run_facts.outcome(run).get(name) for run in found], name.endswith(LESS_IS_BETTER), number))
-    for key, field, format in (("chart.trainable", "trainable", lambda v: weights(int(v))), ("fact.share", "percent", percent),
-                              ("fact.peak", "peak_bytes", memory), ("fact.time", "seconds", duration)):  # fmt: skip
-        columns.append((key, [_number(run.result.get(field)) for run in found], True, format))
+def _columns(found: list[Run]) -> list[tuple[compare.ResultColumn, str, Any]]:
+    """(column, the key of its heading or its metric, how it is written)."""
+    written = {"trainable": ("chart.trainable", lambda value: weights(int(value))), "percent": ("fact.share", percent), "peak_bytes": ("fact.peak", memory),
+             "seconds": ("fact.time", duration)}  # fmt: skip
+    columns = [(column, *written.get(column.name, (column.name, number))) for column in compare.columns(found)]
     used = [run.result.get("energy") if isinstance(run.result.get("energy"), dict) else {} for run in found]
-    estimated = any(one.get("modelled", True) for one in used if one.get("joules"))
-    columns.append(("fact.energy.estimated" if estimated else "fact.energy", [_number(one.get("joules")) for one in used], True, energy))
-    return [column for column in columns if any(value is not None for value in column[1])]
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    joules = [float(one["joules"]) if isinstance(one.get("joules"), (int, float)) else None for one in used]
+    if any(value is not None for value in joules):
+        estimated = any(one.get("modelled", True) for one in used if one.get("joules"))
+        columns.append((compare.ResultColumn("energy", joules, False), "fact.energy.estimated" if estimated else "fact.energy", energy))
+    return columns
 
 
 def nothing(language: str, counts: dict[str, int]) -> str:
@@ -59,11 +43,11 @@ def nothing(language: str, counts: dict[str, int]) -> str:
 def results(found: list[Run], language: str) -> str:
     """The table of results: best values of each run, the best of a column with a star."""
     columns = _columns(found)
-    heads = "".join(f"<th scope='col' class='right'>{_sorter(_heading(key, language), index + 2)}</th>" for index, (key, *_) in enumerate(columns))
-    marks = [_marked(values, less) for _, values, less, _ in columns]
+    heads = "".join(f"<th scope='col' class='right'>{_sorter(_heading(key, language), index + 2)}</th>" for index, (_, key, _) in enumerate(columns))
+    marks = [column.best(found) for column, *_ in columns]
     rows = []
     for index, run in enumerate(found):
-        cells = "".join(_cell(values[index], format, index in mark, language) for (_, values, _, format), mark in zip(columns, marks, strict=True))
+        cells = "".join(_cell(column.values[index], format, index in mark, language) for (column, _, format), mark in zip(columns, marks, strict=True))
         rows.append(f"<tr><th scope='row'>{_name(run)}</th><td>{state_badge(run.state, language)}</td>{cells}</tr>")
     return (f'<h3>{esc(say(language, "compare.results"))}</h3><div class="lab-scroll"><table class="lab-table lab-results"><thead><tr><th scope="col">'
             f'{_sorter(say(language, "compare.run"), 0)}</th><th scope="col">{_sorter(say(language, "compare.state"), 1)}</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>')  # fmt: skip
@@ -87,11 +71,11 @@ def _cell(value: float | None, format: Any, best: bool, language: str) -> str:
 def settings(found: list[Run], language: str, everything: bool = False) -> str:
     """The table of settings, one row per setting: those that differ, or all."""
     title = f'<h3>{esc(say(language, "compare.settings.all" if everything else "compare.settings"))}</h3>'
-    rows = run_facts.differences(found, everything)
+    rows = compare.settings(found, everything)
     if len(found) < 2 or not rows:
         return title + unlike(found, language) + f'<p class="lab-muted">{esc(say(language, "compare.same"))}</p>'
     heads = "".join(f"<th scope='col'>{_name(run)}</th>" for run in found)
-    body = "".join(f"<tr><th scope='row'><code>{esc(path)}</code></th>" + "".join(f"<td>{esc(_setting(value))}</td>" for value in values) + "</tr>" for path, values in rows)
+    body = "".join(f"<tr><th scope='row'><code>{esc(path)}</code></th>" + "".join(f"<td>{esc(_setting(value))}</td>" for value in values) + "</tr>" for path, values in rows.items())
     return f'{title}{unlike(found, language)}<div class="lab-scroll"><table class="lab-table lab-differences"><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

@@ -152,7 +152,7 @@ export class DataFields {
   // names of the classes, and what to do with spellings that are nearly the same
   classes() {
     const { doc, form, errors } = this;
-    if (form.family !== "classification" && form.family !== "multi_label") return [];
+    if (!form.labelled) return [];
     const near = ["", "merge", "apart"].map((value) => [value, say("data.spellings." + (value || "ask"))]);
     const labels = h(
       "textarea",
@@ -257,15 +257,15 @@ export class DataFields {
       this.field("family", "data.family", wrap(family), "data.family.help", "data-family"),
       ...form.roles.map(([role, needed]) => this.role(role, needed)),
       ...this.classes(),
-      ...(form.family === "instruction" ? this.chat() : []),
-      form.family === "multi_label" ? this.field("separator", "data.separator", wrap(separator), "data.separator.help", "data-separator") : null,
+      ...(form.conversations ? this.chat() : []),
+      form.separated ? this.field("separator", "data.separator", wrap(separator), "data.separator.help", "data-separator") : null,
       h(
         "div",
         { class: "lab-two" },
         this.field("max_length", "data.longest", wrap(length), "", "data-length"),
         this.field("measure", "data.measure", wrap(measure), "", "data-measure"),
       ),
-      ["language_modelling", "regression", "multi_label"].includes(form.family)
+      !form.prompt
         ? null
         : h(
             "details",

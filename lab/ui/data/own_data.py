@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from lab import verbs
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
-from lab.design.spec.task import COLUMNS, Family
 from lab.tasks import FAMILIES, importing, outside, resolve
+from lab.tasks.family import Family
 from lab.tasks.gathering import HUB_ROWS
 from lab.tasks.measuring import models
 from lab.ui.data import views
@@ -20,7 +20,6 @@ from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked, say
 
 TEXTS = ("family", "prompt", "separator", "measure", "spellings", "validation", "test")
-PAIRED = ("instruction", "input", "output", "history")  # columns that make a conversation together
 READING = ("encoding", "delimiter", "header")
 
 
@@ -84,7 +83,7 @@ def _looked(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
     except Refusal as problem:
         return {"form": None, "html": "", "errors": [[problem.field or "file", refused(language, problem)]]}
     form = {"file": _called(path), "bytes": importing.size_of(path), "columns": columns, "family": family, "chosen": chosen, "name": _free_name(path.name),
-            "prompt": getattr(FAMILIES.get(family), "prompt", ""), "roles": _roles(family, chosen), "labels": [], **chat}  # fmt: skip
+            **_asked(family, chosen), "labels": [], **chat}  # fmt: skip
     errors: list[list[str]] = []
     html = ""
     try:
@@ -141,7 +140,7 @@ def listing(asked: Any) -> dict[str, Any]:
 
 def choices(language: str) -> dict[str, Any]:
     """What the form offers: [name, title] of families and of measures."""
-    return {"families": [[name, say(language, f"family.{name}")] for name in get_args(Family)],
+    return {"families": [[name, say(language, f"family.{name}")] for name in FAMILIES],
             "measures": [*([name, name] for name in models()), ["", say(language, "data.words")]]}  # fmt: skip
 
 
@@ -180,12 +179,10 @@ def _called(path: Path) -> str:
     return ", ".join(files[:3]) + (" …" if len(files) > 3 else "") if path.parent.name == "uploads" else path.name
 
 
-def _roles(family: str, chosen: Mapping[str, str]) -> list[list[Any]]:
-    """[role, whether it must be there]; where a column holds whole conversations, not those that make one of several columns."""
-    needed, allowed = COLUMNS.get(family, ((), ()))
-    if "messages" in chosen:
-        allowed = tuple(role for role in allowed if role in chosen or role not in PAIRED)
-    return [*([role, True] for role in needed), *([role, False] for role in allowed)]
+def _asked(family: str, chosen: Mapping[str, str]) -> dict[str, Any]:
+    """What the form asks of a family: {"roles": [[role, whether it must be there]], "prompt": its own wording, "" where it has none, "labelled", "separated", "conversations"}."""
+    kind = FAMILIES.get(family, Family)
+    return {"roles": [[role, needed] for role, needed in kind.roles(chosen)], **{name: getattr(kind, name) for name in ("prompt", "labelled", "separated", "conversations")}}
 
 
 def _free_name(file: str) -> str:

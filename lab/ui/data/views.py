@@ -7,12 +7,12 @@ from typing import Any
 
 from lab.design.plain import numbers
 from lab.design.spec.task import TaskSpec
+from lab.tasks import FAMILIES
 from lab.tasks.importing import Preview
 from lab.ui.shell.markup import esc, exact, memory
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import of_preset, say
 
-WITHOUT_WORDS = ("regression", "multi_label")  # a decoder answers these with a head, too
 LABELS, LETTERS, LOST = 12, 1500, 300
 WIDE, TALL, FLOOR = 560, 120, 22  # of the histogram, and the height of its axis
 
@@ -25,7 +25,7 @@ def preview(found: Preview, language: str) -> str:
     parts = [f'<h3>{word("data.preview")}</h3>{_facts(found, language)}{notes}', f'<h4>{word("data.lengths")}</h4>{_lengths(found, language)}']
     if found.balance:
         parts.append(f'<h4>{word("data.balance")}</h4>{_balance(found, language)}')
-    about = "" if found.spec.family in WITHOUT_WORDS else "data.decoder.help.all" if found.format and found.spec.loss_on == "all" else "data.decoder.help"
+    about = "" if not FAMILIES[found.spec.family].worded else "data.decoder.help.all" if found.format and found.spec.loss_on == "all" else "data.decoder.help"
     examples = "".join(_example(example, about, language) for example in found.examples)
     return "".join(parts) + f'<h4>{word("data.examples")}</h4><div class="lab-examples">{examples}</div>'
 

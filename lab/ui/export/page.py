@@ -11,6 +11,7 @@ from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.export import FORMATS, formats
 from lab.export.source import note_of
+from lab.results.facts import method_of, model_of, score, task_of
 from lab.runs import Run, default
 from lab.ui.export import packer
 from lab.ui.shell import run_facts, run_list
@@ -65,12 +66,12 @@ def options(run: Run | None, language: str) -> dict[str, Any] | None:
         found = formats(run.spec)
     except Refusal as problem:  # its model or task is not known here any more
         found = [{"format": name, "help": known.help, "refusal": problem.sentence.rstrip(".")} for name, known in FORMATS.items()]
-    kept, judged = run_facts.adapters(run), run_facts.best(run)
+    kept, judged = run_facts.adapters(run), score(run)
     for each in found:
         each["help"] = say(language, "format." + each["format"]) if "format." + each["format"] in TABLE else each["help"]
         each["refusal"] = refused(language, each.get("refusal") or "") or None
         each["waits"] = FORMATS[each["format"]].weights and not kept
-    about = [run_facts.model_of(run), run_facts.task_of(run), run_facts.method_of(run), f"{metric_name(language, judged[0])} {numbers.number(judged[1])}" if judged else ""]
+    about = [model_of(run), task_of(run), method_of(run), f"{metric_name(language, judged.metric.name)} {numbers.number(judged.value)}" if judged else ""]
     return {"run": run.id, "name": run.name or run.id, "state": run.state, "colour": run_facts.colour(run), "about": " · ".join(filter(None, about)), "adapters": kept, "formats": found}
 
 

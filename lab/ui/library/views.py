@@ -16,8 +16,8 @@ from lab.design.plain import numbers
 from lab.design.presets import catalogue
 from lab.design.space import KINDS
 from lab.models import resolve
+from lab.results import published
 from lab.ui.library import space_map as space
-from lab.ui.shell import published
 from lab.ui.shell.markup import esc
 from lab.ui.words.table import deviation, of_preset, say
 

@@ -31,7 +31,7 @@ def detail(asked: Any) -> dict[str, Any]:
     run = _run(asked.get("run"))
     if run is None or asked.get("chart") not in [name for name, *_ in SINGLE] or not all(isinstance(end, (int, float)) and abs(end) < 2**53 for end in ends):
         return {"traces": []}
-    curves = _curves_of(asked["chart"], wanted(run))
+    curves = _curves_of(run, asked["chart"], wanted(run))
     found = default().store.series(run.id, [curve for curve, _ in curves], after=int(ends[0]) - 2, until=int(ends[1]) + 2, points=DETAIL)
     return {"traces": _single(run, asked["chart"], found, wanted(run))["traces"]}
 
@@ -43,16 +43,16 @@ def _run(asked: Any) -> Run | None:
         return None
 
 
-def _curves_of(name: str, names: Any) -> list[tuple[str, str]]:
+def _curves_of(run: Run, name: str, names: Any) -> list[tuple[str, str]]:
     """[(curve, train or eval)] of a chart; those of `metric` are what the run is judged by."""
     (curves,) = (curves for one, curves, *_ in SINGLE if one == name)
-    return list(curves) or [(metric, EVALUATION) for metric in metric_names(names)]
+    return list(curves) or [(metric, EVALUATION) for metric in metric_names(run, names)]
 
 
 def _single(run: Run, name: str, series: Mapping[str, Any], names: Any = None) -> dict[str, Any]:
     """One chart of one run. Several metrics have a colour each, the first one the run's."""
     (reads, wide) = next((reads, wide) for one, _, reads, wide in SINGLE if one == name)
-    curves = _curves_of(name, names or series)
+    curves = _curves_of(run, name, names or series)
     tints = [colour(run, NEXT * index if name == "metric" else 0) for index in range(len(curves))]
     traces = [trace(thinned(series[curve], FEWER if wide < 6 else POINTS), curve, kind, tint) for (curve, kind), tint in zip(curves, tints, strict=True) if curve in series]
     return chart(name, reads, wide, traces)

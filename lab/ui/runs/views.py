@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from lab.design.method.energy import EnergyAllocation
 from lab.design.plain import numbers
+from lab.results.facts import method_of, model_of, numbers_of, score, task_of
 from lab.runs import RESUMABLE, Run
 from lab.ui.shell import run_facts
 from lab.ui.shell.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
@@ -88,15 +89,16 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
     def now(name: str) -> float | None:
         return latest[name][1] if name in latest else None
 
-    facts = [(say(language, "bench.model"), esc(run_facts.model_of(run))), (say(language, "bench.task"), esc(run_facts.task_of(run))),
-             (say(language, "bench.method"), esc(run_facts.method_of(run)))]  # fmt: skip
-    judged = run_facts.best(run)
+    facts = [(say(language, "bench.model"), esc(model_of(run))), (say(language, "bench.task"), esc(task_of(run))),
+             (say(language, "bench.method"), esc(method_of(run)))]  # fmt: skip
+    judged = score(run)
     if judged:
-        facts.append((say(language, "fact.best", metric=metric_name(language, judged[0])), number(judged[1])))
-        tested = (run.result.get("test") or {}).get(judged[0])
-        facts += [(say(language, "fact.test", metric=metric_name(language, judged[0])), number(tested))] if isinstance(tested, (int, float)) else []
+        named = metric_name(language, judged.metric.name)
+        facts.append((say(language, "fact.best", metric=named), number(judged.value)))
+        tested = numbers_of(run, "test").get(judged.metric.name)
+        facts += [(say(language, "fact.test", metric=named), number(tested))] if tested is not None else []
     else:
-        facts += [(metric_name(language, name.removeprefix("eval_")), number(now(name))) for name in run_facts.metric_names(latest)[:1]]
+        facts += [(metric_name(language, name.removeprefix("eval_")), number(now(name))) for name in run_facts.metric_names(run, latest)[:1]]
     facts.append((say(language, "chart.loss"), number(now("loss"))))
     trainable = now("trainable") or run.result.get("trainable")
     if trainable:

@@ -29,7 +29,7 @@ def chart(name: str, reads: str, wide: int, traces: list[dict[str, Any]]) -> dic
 def wanted(run: Run) -> list[str]:
     """The curves of a run that charts show."""
     named = [curve for _, curves, _, _ in SINGLE for curve, _ in curves]
-    return named + metric_names(default().store.metric_names(run.id))
+    return named + metric_names(run, default().store.metric_names(run.id))
 
 
 def trace(series: Any, name: str, kind: str, tint: str, label: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What pages show of runs: rows of the list, curves, settings that differ. Reads the store and formats; changes nothing."""
+"""What pages show of a run: its row in the list, its curves, its files. Reads the store and formats; changes nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
+from lab.results import facts
 from lab.runs import Run, default
 from lab.ui.shell.curve_cache import Follower
 
@@ -24,42 +25,15 @@ def colour(run: Run, further: int = 0) -> str:
     return f"var(--run-{(run.number + further) % COLOURS})"
 
 
-def model_of(run: Run) -> str:
-    """The model's short name."""
-    return str(run.spec.get("model", "")).rstrip("/").rsplit("/", 1)[-1]
-
-
-def task_of(run: Run) -> str:
-    """The task's name."""
-    task = run.spec.get("task", "")
-    return str(task.get("name") or task.get("title") or "own task") if isinstance(task, dict) else str(task)
-
-
-def method_of(run: Run) -> str:
-    """The method's name."""
-    method = run.spec.get("method") or {}
-    return str(method.get("name") or method.get("preset") or "") if isinstance(method, dict) else str(method)
-
-
-def best(run: Run) -> tuple[str, float] | None:
-    """(metric, value) that a run is judged by: from its result, None before it has one."""
-    found = run.result.get("best") if isinstance(run.result, dict) else None
-    if isinstance(found, dict):
-        for name, value in found.items():
-            if isinstance(value, (int, float)) and name not in ("step", "loss", "eval_loss", "epoch"):
-                return name.removeprefix("eval_"), float(value)
-    return None
-
-
 def row(run: Run) -> dict[str, Any]:
     """A run as the list shows it."""
-    judged = best(run)
+    judged = facts.score(run)
     return {
         "id": run.id, "name": run.name, "state": run.state, "colour": colour(run), "step": run.step, "total": run.total_steps or 0,
         "created": run.created, "seconds": _seconds(run), "tags": run.tags,
-        "metric": numbers.number(judged[1]) if judged else "", "metric_name": judged[0] if judged else "",
+        "metric": numbers.number(judged.value) if judged else "", "metric_name": judged.metric.name if judged else "",
         "trainable": numbers.weights(run.result.get("trainable")) if run.result.get("trainable") else "",
-        "value": judged[1] if judged and math.isfinite(judged[1]) else None, "weights": run.result.get("trainable") or None,
+        "value": judged.value if judged and math.isfinite(judged.value) else None, "weights": run.result.get("trainable") or None,
     }  # fmt: skip
 
 
@@ -112,21 +86,9 @@ def read_series(run: Run, names: Iterable[str]) -> dict[str, Any]:
     return FOLLOWER.read(default().store, run, names)
 
 
-def metric_names(series: Iterable[str]) -> list[str]:
-    """The evaluation metrics among a run's curves, the loss left out."""
-    return [name for name in series if name.startswith("eval_") and name not in ("eval_loss", "eval_seconds", "eval_rows")]
-
-
-def flat(document: Any, prefix: str = "") -> dict[str, Any]:
-    """A spec as {dotted path: value}."""
-    if isinstance(document, dict) and document:
-        return {path: value for key, item in document.items() for path, value in flat(item, f"{prefix}{key}.").items()}
-    if isinstance(document, list) and any(isinstance(item, dict) for item in document):
-        return {path: value for index, item in enumerate(document) for path, value in flat(item, f"{prefix}{index}.").items()}
-    return {prefix.rstrip("."): document}
-
-
-SAME_BY_NATURE = ("name", "method.name", "method.summary", "method.family", "method.branch", "method.deviations", "method.paper", "tags", "origins")
+def metric_names(run: Run, series: Iterable[str]) -> list[str]:
+    """The evaluation metrics among a run's curves, the one that judges it first; the loss left out."""
+    return facts.evaluations(run, list(series))
 
 
 def those(ids: Any, most: int) -> list[Run]:
@@ -138,26 +100,6 @@ def those(ids: Any, most: int) -> list[Run]:
         except Refusal:
             continue
     return found
-
-
-def differences(found: list[Run], everything: bool = False) -> list[tuple[str, list[Any]]]:
-    """[(setting, value per run)] for the settings in which the runs differ; a setting that a run has not is None. `everything`: all settings."""
-    flats = [flat(run.spec) for run in found]
-    paths = dict.fromkeys(path for document in flats for path in document)
-    rows = []
-    for path in paths:
-        values = [document.get(path) for document in flats]
-        if (everything or any(value != values[0] for value in values)) and not path.startswith(SAME_BY_NATURE):
-            rows.append((path, values))
-    return rows
-
-
-def outcome(run: Run) -> dict[str, float]:
-    """{metric: value} of a run's best evaluation, then what only the final one has; without step counts."""
-    best_ones, finals = run.result.get("best") or {}, run.result.get("metrics") or {}
-    merged = {f"final {name}": value for name, value in finals.items()} if isinstance(finals, dict) else {}
-    merged = {**(best_ones if isinstance(best_ones, dict) else {}), **merged}
-    return {name: float(value) for name, value in merged.items() if isinstance(value, (int, float)) and name not in ("step", "epoch", "final epoch")}
 
 
 def predictions(run: Run) -> list[dict[str, Any]]:

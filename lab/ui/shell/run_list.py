@@ -5,12 +5,14 @@ A page says by a mark what it shows. So a poll of a store of thousands of runs c
 
 from __future__ import annotations
 
+import dataclasses
 import zlib
 from typing import Any
 
-from lab.runs import default
+from lab.runs import Run, default
 from lab.ui.shell import run_facts
 
+_TASKS: dict[str, Any] = {}  # of runs whose results do not note what judged them, as those of earlier versions
 LENGTH = 5000  # the newest runs; older ones are in `python -m lab runs`
 
 
@@ -23,5 +25,13 @@ def news(before: int | None, known: str) -> tuple[dict[str, Any], str]:
     order = store.ids(LENGTH)
     printed = f"{zlib.crc32(','.join(order).encode()):x}"
     whole = before is None or (printed != known and len(order) == LENGTH)  # a run that comes into sight has not changed
-    rows = [run_facts.row(run) for run in store.list(specs=False, limit=LENGTH, after=None if whole else before)]
+    rows = [run_facts.row(run) for run in _with_tasks(store.list(specs=False, limit=LENGTH, after=None if whole else before))]
     return {"rows": rows, **({"whole": True} if whole else {}), **({"order": order} if whole or printed != known else {})}, printed
+
+
+def _with_tasks(runs: list[Run]) -> list[Run]:
+    """The runs, with the task in their spec where only that says what judged them."""
+    unknown = {run.id for run in runs if run.result.get("best") and "judge" not in run.result}
+    if unknown - _TASKS.keys():
+        _TASKS.update({run.id: run.spec.get("task") for run in default().store.list(limit=LENGTH) if run.id in unknown})
+    return [dataclasses.replace(run, spec={"task": _TASKS[run.id]}) if run.id in unknown & _TASKS.keys() else run for run in runs]

@@ -17,10 +17,10 @@ from lab.models import resolve
 from lab.planning import devices
 from lab.planning.advice import usable
 from lab.planning.client import Superseded
+from lab.results import published
 from lab.runs import default
 from lab.runs.estimates import estimate
 from lab.runs.processes import identity
-from lab.ui.shell import published
 from lab.ui.shell.markup import esc, memory
 from lab.ui.shell.planner import client, question_of
 from lab.ui.words.refusals import refused

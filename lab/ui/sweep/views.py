@@ -8,9 +8,10 @@ from typing import Any
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import tables
+from lab.design.spec.families import Metric
+from lab.results import compare, published
 from lab.runs import Run, default
-from lab.ui.shell import comparison, published, run_facts, run_list
-from lab.ui.shell.comparison import varying as axes
+from lab.ui.shell import run_list
 from lab.ui.shell.markup import esc
 from lab.ui.sweep import grid
 from lab.ui.words.refusals import refused
@@ -49,7 +50,7 @@ def tags() -> list[str]:
 
 def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
     """Best metric by two axes, the mean over the rest; cells fill as runs finish."""
-    found, metric = axes(runs), comparison.metric_of(runs)
+    found, metric = compare.varying(runs), compare.metric_of(runs)
     across, down = found.get(columns, [""] * len(runs)), found.get(rows, [""] * len(runs))
     heads, sides = _values(across), _values(down)
     cells: dict[tuple[str, str], list[Run]] = {}
@@ -57,7 +58,7 @@ def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
         cells.setdefault((_value(y), _value(x)), []).append(run)
     means = {place: statistics.fmean(values) for place, members in cells.items() if (values := _judged(members, metric))}
     low, high = min(means.values(), default=0.0), max(means.values(), default=1.0)
-    best = (low if comparison.less(metric) else high) if len(means) > 1 and low != high else None
+    best = (high if metric.greater else low) if len(means) > 1 and low != high else None
     papers = _published({side: [run for (row, _), members in cells.items() if row == side for run in members] for side in sides}) if rows == "method" else {}
     body = "".join(
         f"<tr><th scope='row'>{esc(side)}</th>{''.join(_cell(cells.get((side, head), []), means.get((side, head)), best, (low, high), metric, language) for head in heads)}"
@@ -65,7 +66,7 @@ def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
         for side in sides
     )
     over = sum(run.over for run in runs)
-    caption = esc(say(language, "sweep.caption", metric=metric_name(language, metric) if metric else say(language, "chart.metric"), done=over, all=len(runs)))
+    caption = esc(say(language, "sweep.caption", metric=metric_name(language, metric.name) if metric else say(language, "chart.metric"), done=over, all=len(runs)))
     titles = "".join(f"<th scope='col'>{esc(head)}</th>" for head in heads)
     titles += "".join(f"<th scope='col' class='paper'>{esc(cite)}<small>{esc(_short(task))} {esc(metric_name(language, unit))}</small></th>" for cite, task, unit in papers)
     corner = " \\ ".join(_axis(path, language) for path in (rows, columns) if path)
@@ -110,11 +111,11 @@ def _value(value: Any) -> str:
     return numbers.UNKNOWN if value is None else ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _judged(members: list[Run], metric: str) -> list[float]:
-    return [found[1] for run in members if (found := run_facts.best(run)) and found[0] == metric]
+def _judged(members: list[Run], metric: Metric | None) -> list[float]:
+    return [value for value in compare.scores(members, metric) if value is not None]
 
 
-def _cell(members: list[Run], mean: float | None, best: float | None, span: tuple[float, float], metric: str, language: str) -> str:
+def _cell(members: list[Run], mean: float | None, best: float | None, span: tuple[float, float], metric: Metric | None, language: str) -> str:
     if not members:
         return '<td class="none"></td>'
     link = f"runs?run={members[0].id}" if len(members) == 1 else "compare?runs=" + ",".join(run.id for run in members[:50])
@@ -123,7 +124,7 @@ def _cell(members: list[Run], mean: float | None, best: float | None, span: tupl
         return f'<td><a href="{link}" class="lab-muted">{esc(states)}</a></td>'
     values = _judged(members, metric)
     share = (mean - span[0]) / (span[1] - span[0]) if span[1] > span[0] else 0.5
-    share = 1 - share if comparison.less(metric) else share
+    share = share if metric is None or metric.greater else 1 - share
     spread = f" ± {numbers.number(statistics.stdev(values), 2)}" if len(values) > 1 else ""
     waiting = f' <small>{len(values)}/{len(members)}</small>' if len(values) < len(members) else ""
     star = f' <span class="star" title="{esc(say(language, "compare.best"))}">★</span>' if mean == best else ""

@@ -8,9 +8,10 @@ from typing import Any
 
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
+from lab.results.facts import method_of, model_of, task_of
 from lab.runs import Run, default
 from lab.tasks import resolve
-from lab.tasks.multi_label import THRESHOLD
+from lab.tasks.families.multi_label import THRESHOLD
 from lab.ui.shell import run_facts
 from lab.ui.shell.json_text import text
 from lab.ui.shell.markup import esc
@@ -28,7 +29,7 @@ def rows() -> list[dict[str, Any]]:
     for run in default().store.list(limit=LISTED):
         if run.state != "queued" and run_facts.has_adapter(run):
             samples = [[str(row.get(key, ""))[:SAMPLE] for key in ("text", "pair")] for row in run_facts.predictions(run)[:SAMPLES] if row.get("text")] if len(found) < SAMPLED else []
-            found.append({"id": run.id, "samples": samples, "name": run.name or run.id, "colour": run_facts.colour(run), "model": run_facts.model_of(run), "task": run_facts.task_of(run),
+            found.append({"id": run.id, "samples": samples, "name": run.name or run.id, "colour": run_facts.colour(run), "model": model_of(run), "task": task_of(run),
                           "pair": compares(text(run.spec.get("task", ""))), "metric": run_facts.row(run)["metric"], "metric_name": run_facts.row(run)["metric_name"]})  # fmt: skip
     return found
 
@@ -44,7 +45,7 @@ def _compares(task: str) -> bool:
 def card(run: Run, answer: dict[str, Any] | None, problem: str, language: str) -> str:
     """One run's answers: what it answers, what is wrong, or that it is being asked."""
     head = (f'<header><span class="lab-dot" style="background:{run_facts.colour(run)}"></span><h3><a href="runs?run={run.id}">{esc(run.name or run.id)}</a></h3></header>'
-            f'<p class="lab-muted">{esc(run_facts.model_of(run))} · {esc(run_facts.task_of(run))} · {esc(run_facts.method_of(run))}</p>')  # fmt: skip
+            f'<p class="lab-muted">{esc(model_of(run))} · {esc(task_of(run))} · {esc(method_of(run))}</p>')  # fmt: skip
     if problem:
         body = f'<p class="lab-said wrong" role="alert">{esc(problem)}</p>'
     elif answer is None:

@@ -10,6 +10,8 @@ from typing import Any
 import gradio as gr
 import yaml
 
+from lab.tasks import FAMILIES
+
 LANGUAGES = ("en", "zh")
 HERE = Path(__file__).parent
 
@@ -41,8 +43,14 @@ def deviation(language: str, english: str) -> str:
 
 def say(language: str, key: str, **values: Any) -> str:
     """The words of a key in a language, with {name} filled in."""
-    text = TABLE[key][LANGUAGES.index(language)]
+    text = (TABLE.get(key) or declared()[key])[LANGUAGES.index(language)]
     return text.format(**values) if values else text
+
+
+def declared() -> dict[str, list[str]]:
+    """The words that families of tasks bring along: `family.<name>` and `role.<column>`."""
+    found = {f"family.{family.name}": [family.title, family.zh] for family in FAMILIES.values()}
+    return found | {f"role.{column.name}": [column.label, column.zh] for family in FAMILIES.values() for column in family.columns}
 
 
 def metric_name(language: str, metric: str) -> str:
@@ -74,7 +82,7 @@ def language_asked(asked: Any) -> str:
 
 def script_table() -> str:
     """The table as JSON that may stand inside a script element."""
-    return json.dumps({key: pair for key, pair in TABLE.items()}, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps({key: pair for key, pair in {**TABLE, **declared()}.items()}, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def gradio_table() -> gr.I18n:

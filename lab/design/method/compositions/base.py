@@ -42,6 +42,7 @@ class Composition:
     options: ClassVar[tuple[str, ...]] = ()  # fields of Delta that it reads
     elsewhere: ClassVar[Mapping[str, str]] = {}  # an option of its own: the sentence where another composition is given it
     refusals: ClassVar[Mapping[str, str]] = {}  # another's option: a sentence of this one's for it
+    keeps_h: ClassVar[bool] = True  # a Δh of zero leaves h as it is
     replaces: ClassVar[bool] = False  # the form makes the new h from h, without a Δh
     inside: ClassVar[bool] = False  # slots join inside the attention, by their share of its mass
     averages: ClassVar[bool] = False  # it reads x averaged over the whole sequence, which a cache hides

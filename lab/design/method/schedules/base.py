@@ -33,7 +33,8 @@ class ScheduleOptions(Options):
 
     def problems(self, delta: Delta) -> Iterator[Refusal]:
         """Why a delta cannot have this schedule; fields are the delta's."""
-        return iter(())
+        if delta.form not in self.forms:
+            yield Refusal(f"A schedule {self.label} goes with form {' or '.join(self.forms)}: choose it, or take the schedule away.", "schedule")
 
     def without_effect(self, delta: Delta) -> Iterator[Refusal]:
         """Why it, or an option of it, would do nothing to this delta; not asked of what has been trained."""

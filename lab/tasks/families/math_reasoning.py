@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
+from lab.design.spec.families import Metric
 from lab.design.spec.task import TaskSpec
 from lab.tasks import sources
+from lab.tasks.families.writing import Writing
 from lab.tasks.family import Example
-from lab.tasks.writing import Writing
 
 CALCULATION = re.compile(r"<<[^<>]*>>")  # GSM8K's calculator notes, as in <<48/2=24>>
 
@@ -16,6 +17,8 @@ class MathReasoning(Writing):
     """question → reasoning that ends in '#### number'."""
 
     name = "math_reasoning"
+    title, zh = "Math reasoning", "数学推理"
+    metrics = (Metric("exact_match", fraction=True),)
     prompt = "Question: {source}\nAnswer:"
     verb = "write out a solution"
 

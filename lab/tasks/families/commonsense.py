@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.families import Column
 from lab.design.spec.task import TaskSpec
 from lab.tasks import choices, sources
-from lab.tasks.classification import readable
+from lab.tasks.families.classification import ACCURACY, readable
 from lab.tasks.family import Example, Family, Loop, Setting, fill, frame
 from lab.tasks.metrics import label_metrics
 
@@ -22,6 +23,10 @@ class Commonsense(Family):
     """question, options → the right option."""
 
     name = "commonsense"
+    title, zh = "Commonsense", "常识推理"
+    columns = (Column("question", "question", "问题"), Column("answer", "answer", "答案", answers=True, asks=False, named=False),
+               Column("options", "options", "选项", needed=False, asks=False))  # fmt: skip
+    metrics = (ACCURACY,)
     prompt = "{question}\nAnswer:"
 
     def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
@@ -65,6 +70,9 @@ class Commonsense(Family):
             where = f"Row {number}" if number is not None else "A row"
             raise Refusal(f"{where} has '{given[:60]}' in column '{spec.column('answer')}', which names none of its {count} options.", "task.columns")
         return place
+
+    def typed(self, text: str, pair: str, spec: TaskSpec) -> sources.Row | None:
+        raise Refusal("A task that chooses among options cannot be tried with a text alone.", "run")
 
     def key(self, row: sources.Row, spec: TaskSpec) -> str:
         """The question and its options: the same question with other options is another one."""

@@ -7,22 +7,36 @@ likeliest after the prompt is its prediction, and training raises the likelihood
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.task import HEADED, TaskSpec
+from lab.design.spec.families import Column, Metric
+from lab.design.spec.objectives import OBJECTIVES
+from lab.design.spec.task import TaskSpec
 from lab.tasks import cells, choices, sources
-from lab.tasks.family import Example, Family, Loop, Setting, an, frame
+from lab.tasks.family import Choices, Example, Family, Loop, Setting, an, frame
+from lab.tasks.labelling import labels_of
 from lab.tasks.metrics import label_metrics, number_metrics
 
+if TYPE_CHECKING:
+    from lab.tasks.tables import Table
+
 WITH_HEAD = frozenset({"bart", "mbart", "t5", "mt5"})  # encoder-decoders that transformers gives a classification head
+
+
+TEXTS = (Column("text", "text", "文本"), Column("label", "label", "标签", answers=True, asks=False, named=False), Column("text_pair", "second text", "第二段文本", needed=False))
+ACCURACY = Metric("accuracy", fraction=True)
 
 
 class Classification(Family):
     """Text or pair → label."""
 
     name = "classification"
+    title, zh = "Classification", "分类"
+    columns = TEXTS
+    metrics = (ACCURACY, Metric("f1", fraction=True), Metric("matthews", fraction=True))
+    labelled = True
     prompt = "{text}\nLabel:"
     pair_prompt = "{text}\n{text_pair}\nLabel:"
 
@@ -57,6 +71,16 @@ class Classification(Family):
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
         return self._label(row, spec, None)
 
+    def unread(self, spec: TaskSpec) -> Any:
+        return spec.labels[0] if spec.labels else 0.0
+
+    def settled(self, table: Table, columns: Mapping[str, str], choices: Choices) -> dict[str, Any]:
+        if not self.labelled or "label" not in columns:
+            return super().settled(table, columns, choices)
+        several, separator = self.separated, choices.separator if self.separated else ""
+        labels, spelled = labels_of(table, columns["label"], choices.labels, choices.spellings, several=several, separator=separator)
+        return {"labels": labels, "spellings": spelled, "label_separator": separator}
+
     def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:
         return tuple(spec.labels)
 
@@ -65,7 +89,7 @@ class Classification(Family):
         return {label: found[place] for place, label in enumerate(spec.labels)}
 
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
-        if setting.objective not in HEADED:
+        if not OBJECTIVES[setting.objective].headed:
             words = list(setting.spec.verbalisers or setting.labels)
             prompts = [self._asked(example, setting.spec) for example in examples]
             return choices.encode(prompts, [words] * len(examples), [example["label"] for example in examples], setting, train)
@@ -92,7 +116,7 @@ class Classification(Family):
         return {"loss": loss, **label_metrics(setting.spec.all_metrics, predictions, references, len(setting.labels))}
 
     def _judge(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> tuple[list[int], list[int], float, list[list[float]]]:
-        if setting.objective not in HEADED:
+        if not OBJECTIVES[setting.objective].headed:
             return choices.judge(model, rows, setting, loop)
         from lab.tasks import scoring
 
@@ -115,6 +139,9 @@ class Regression(Classification):
     """Text or pair → a number, as in STS-B."""
 
     name = "regression"
+    title, zh = "Regression", "回归"
+    metrics = (Metric("pearson", fraction=True), Metric("spearman", fraction=True))
+    prompt, worded, labelled = "", False, False
 
     def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
         if kind == "encoder-decoder" and model_type not in WITH_HEAD:

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.families import Column
 from lab.design.spec.task import TaskSpec
 from lab.tasks import sources
+from lab.tasks.families.writing import PERPLEXITY
 from lab.tasks.family import Example, Family, Loop, Setting, an
 from lab.tasks.metrics import perplexity
 from lab.tasks.prompting import answers
@@ -22,6 +24,9 @@ class LanguageModelling(Family):
     """text → its own next token."""
 
     name = "language_modelling"
+    title, zh = "Language modelling", "语言建模"
+    columns = (Column("text", "text", "文本"),)
+    metrics = (PERPLEXITY,)
     joins = True
     version = 4
 
@@ -34,6 +39,9 @@ class LanguageModelling(Family):
         found = sources.value(row, spec.column("text"), number)
         blank = isinstance(found, str) and not found.strip()  # empty lines are part of WikiText
         return {"text": "" if blank else sources.text(row, spec.column("text"), number)}
+
+    def typed(self, text: str, pair: str, spec: TaskSpec) -> sources.Row | None:
+        return None
 
     def encode(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
         texts = [example["text"] for example in examples if example["text"]]

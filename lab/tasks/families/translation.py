@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from lab.tasks.writing import Writing
+from lab.design.spec.families import Metric
+from lab.tasks.families.writing import CHRF, Writing
 
 
 class Translation(Writing):
     """Sentence in one language → sentence in another. mBART gets the spec's language codes, T5 its prefix."""
 
     name = "translation"
+    title, zh = "Translation", "翻译"
+    metrics = (Metric("bleu"), CHRF)
     prompt = "Sentence: {source}\nTranslation:"
     one_line = True
     verb = "translate"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from lab.tasks.writing import Writing
+from lab.tasks.families.writing import CHRF, ROUGES, Writing
 
 
 class Summarization(Writing):
     """document → summary."""
 
     name = "summarization"
+    title, zh = "Summarization", "摘要"
+    metrics = (*ROUGES, CHRF)
+    main = "rouge2"  # He et al. choose checkpoints by ROUGE-2
     prompt = "{source}\n\nIn one sentence:"
     one_line = True
     verb = "write a summary"

@@ -6,19 +6,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.families import Column, Metric
+from lab.design.spec.objectives import IGNORED
 from lab.design.spec.task import TaskSpec
 from lab.tasks import sources
-from lab.tasks.classification import readable
+from lab.tasks.families.classification import readable
 from lab.tasks.family import Example, Family, Loop, Setting, fill, frame
 from lab.tasks.metrics import perplexity, text_metrics
 from lab.tasks.prompting import answers, cut, encode_prompts
 
-IGNORE = -100
+ROUGES = (Metric("rouge1"), Metric("rouge2"), Metric("rougeL"))
+CHRF, PERPLEXITY = Metric("chrf"), Metric("perplexity", greater=False)
 
 
 class Writing(Family):
     """source → target. Encoder-decoders read the source; decoders read a prompt, with the loss on the answer only."""
 
+    columns = (Column("source", "source", "源文本"), Column("target", "target", "目标文本", answers=True, asks=False, named=False))
     several = True
     one_line = False  # a decoder's answer ends with its first line
     verb = "write"
@@ -89,7 +93,7 @@ def answer_row(prompt: list[int], target: list[int], reference: str, setting: Se
     prompt = prompt[-max(1, setting.max_length - 1) :]
     target = target[: max(1, setting.max_length - len(prompt))]
     ids = prompt + target
-    row = {"input_ids": ids, "labels": [IGNORE] * len(prompt) + target, "length": len(ids), "prompt_length": len(prompt)}
+    row = {"input_ids": ids, "labels": [IGNORED] * len(prompt) + target, "length": len(ids), "prompt_length": len(prompt)}
     return row if train else {**row, "reference": reference}
 
 

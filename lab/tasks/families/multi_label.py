@@ -6,26 +6,28 @@ A row gives its labels as a list (["billing", "login"], also as the text of one 
 
 from __future__ import annotations
 
-import ast
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.families import Metric
 from lab.design.spec.task import TaskSpec
-from lab.tasks import cells, sources
-from lab.tasks.classification import WITH_HEAD, Classification, readable
+from lab.tasks import sources
+from lab.tasks.families.classification import WITH_HEAD, Classification, readable
 from lab.tasks.family import Example, Loop, Setting, an
+from lab.tasks.label_sets import labels_in
 from lab.tasks.metrics import label_set_metrics
 
 THRESHOLD = 0.5  # of a label's probability, from which it is given
-FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
 class MultiLabel(Classification):
     """Text or pair → each label by itself."""
 
     name = "multi_label"
+    title, zh = "Classification, several labels", "多标签分类"
+    metrics = (Metric("f1_micro", fraction=True), Metric("f1_macro", fraction=True), Metric("subset_accuracy", fraction=True))
+    prompt, worded, separated = "", False, True
 
     def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
         if kind == "encoder-decoder" and model_type not in WITH_HEAD:
@@ -43,6 +45,9 @@ class MultiLabel(Classification):
             where = f"Row {number}" if number is not None else "A row"
             raise Refusal(f"{where} has the label '{unknown[:60]}' in column '{spec.column('label')}'; the labels are {', '.join(spec.labels)[:300]}.", "task.labels")
         return {**example, "label": [int(label in given) for label in spec.labels]}
+
+    def unread(self, spec: TaskSpec) -> Any:
+        return spec.labels[:1]
 
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
         return sorted({spec.spellings.get(label, label) for label in labels_in(row, spec.column("label"), spec.label_separator)})
@@ -78,58 +83,3 @@ class MultiLabel(Classification):
 def words(labels: Sequence[str], flags: Sequence[int]) -> str:
     """The labels of a row as a person reads them; ∅ where it has none."""
     return ", ".join(label for label, flag in zip(labels, flags, strict=True) if flag) or "∅"
-
-
-def labels_in(row: Mapping[str, Any], column: str, separator: str = "", number: int | None = None) -> list[str]:
-    """The labels that a row has, each once. Raises `Refusal` that names row and column for what is no set of labels.
-
-    A row without any says so: an empty list, zeros, or with a separator an empty cell.
-    """
-    if column not in row and "|" in column:
-        return [part for part in column.split("|") if _flag(sources.value(row, part, number), part, number)]
-    found = sources.value(row, column, number)
-    where = f"Row {number}" if number is not None else "A row"
-    if separator:
-        if isinstance(found, (list, tuple, dict)):
-            raise Refusal(f"{where} has a list in column '{column}', where a text with '{separator}' between its labels should be: leave the separator empty.", "task.columns")
-        parts: Sequence[Any] = [] if cells.missing(found) else sources.as_label(found, column, number).split(separator)
-        return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
-    listed = as_list(found)
-    if listed is None:
-        shown = "nothing" if cells.missing(found) else f"'{str(found)[:60]}'"
-        raise Refusal(f"{where} has {shown} in column '{column}', which is no list of labels: write [] for none, or name the separator between them.", "task.columns")
-    return list(dict.fromkeys(sources.as_label(item, column, number) for item in listed))
-
-
-def as_list(value: Any) -> list[Any] | None:
-    """A list, also where a cell holds one as text (as JSON, or as Python writes it, which is what pandas leaves in a CSV); None for anything else."""
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    if not isinstance(value, str) or not (value.lstrip()[:1] == "[" and value.rstrip()[-1:] == "]"):
-        return None
-    for reader in (json.loads, ast.literal_eval):
-        try:
-            found = reader(value.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        return found if isinstance(found, list) else None
-    return None
-
-
-def flags_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
-    """The columns that hold nothing but 0 and 1, and both of them somewhere."""
-    found = []
-    for column in columns:
-        values = {FLAGS.get(str(row.get(column)).strip().casefold()) for row in rows}
-        if values == {True, False}:
-            found.append(column)
-    return found
-
-
-def _flag(value: Any, column: str, number: int | None) -> bool:
-    flag = FLAGS.get(str(value).strip().casefold())
-    if flag is None:
-        where = f"Row {number}" if number is not None else "A row"
-        shown = "nothing" if cells.missing(value) else f"'{str(value)[:60]}'"
-        raise Refusal(f"{where} has {shown} in column '{column}'; a column that stands for one label holds 0 or 1.", "task.columns.label")
-    return flag

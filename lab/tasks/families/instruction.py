@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lab.design.plain.options import validate
 from lab.design.plain.refusal import Note, Refusal
-from lab.design.spec.task import TaskSpec
+from lab.design.spec.families import Column
+from lab.design.spec.objectives import IGNORED, OBJECTIVES
+from lab.design.spec.task import TaskSpec, Turns
 from lab.tasks import chats, sources
 from lab.tasks.control import chat_tokens
-from lab.tasks.family import Example, Setting
+from lab.tasks.families.writing import PERPLEXITY, ROUGES, Writing
+from lab.tasks.family import Choices, Example, Setting
+from lab.tasks.guessing import refuse_preferences
 from lab.tasks.prompting import clip
 from lab.tasks.templates import Refused, Template
-from lab.tasks.writing import IGNORE, Writing
+
+if TYPE_CHECKING:
+    from lab.tasks.tables import Table
 
 ROWS = 2000  # of each split that are looked at before a run is launched
+PAIRED = ("instruction", "input", "output", "history")  # columns that make a conversation together
 CLIPS = 8  # times that the longest turn of a too long conversation is cut
 
 
@@ -24,9 +32,18 @@ class Instruction(Writing):
     """messages, or instruction (+ input, history, system) → output; see `lab.tasks.chats`. `loss_on`: every answer is learned, or the last alone."""
 
     name = "instruction"
+    title, zh = "Instruction following", "指令跟随"
+    columns = (
+        Column("messages", "messages", "对话", needed=False, named=False), Column("instruction", "instruction", "指令", needed=False),
+        Column("input", "input", "输入", needed=False), Column("output", "output", "输出", needed=False, answers=True, asks=False, named=False),
+        Column("system", "system", "系统提示", needed=False, named=False), Column("history", "earlier rounds", "历史轮次", needed=False, named=False),
+        Column("tools", "tools", "工具", needed=False, named=False),
+    )  # fmt: skip
+    metrics = (PERPLEXITY, ROUGES[2])
     version = 2
     prompt = "{instruction}"
     verb = "answer an instruction"
+    conversations = True
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
         """{"messages": turns, the last of them an answer, "tools", "row": its number, "after": how many turns after it are left out}."""
@@ -48,6 +65,37 @@ class Instruction(Writing):
             return {"text": "\n\n".join(filter(None, (sources.words(row, spec.column(role)) for role in ("instruction", "input") if role == "instruction" or role in spec.columns)))}
         turns = chats.conversation(row, spec)
         return {"text": next((turn["content"] for turn in reversed(turns) if turn["role"] == "user"), "")}
+
+    def typed(self, text: str, pair: str, spec: TaskSpec) -> sources.Row | None:
+        values: dict[str, Any] = {"messages": chats.typed(text, spec), "instruction": text, "input": "", "output": "-", "system": "", "history": None, "tools": None}
+        return {spec.column(role): value for role, value in values.items() if role in spec.columns}
+
+    def settled(self, table: Table, columns: Mapping[str, str], choices: Choices) -> dict[str, Any]:
+        return {**super().settled(table, columns, choices), "turns": _turns(table, columns, choices).model_dump(), "loss_on": choices.loss_on}
+
+    @classmethod
+    def roles(cls, chosen: Mapping[str, str]) -> list[tuple[str, bool]]:
+        """Where a column holds whole conversations, not those that make one of several columns."""
+        whole = "messages" in chosen
+        return [(role, needed) for role, needed in super().roles(chosen) if not whole or role in chosen or role not in PAIRED]
+
+    def missing(self, columns: Mapping[str, str]) -> list[str]:
+        return [] if "messages" in columns else [role for role in ("instruction", "output") if role not in columns]
+
+    def outline(self, table: Table, columns: Mapping[str, str], choices: Choices) -> dict[str, Any]:
+        """{"format", "keys": those of the turns, "turns": as recognised or given}."""
+        try:
+            found = _turns(table, columns, choices)
+        except Refusal:  # of what was given: the preview says it
+            return {}
+        keys = chats.keys_in(row.get(column) for column in chats.columns_of_turns(columns, table.rows) for row in table.rows)
+        return {"format": chats.format_of(columns, found, table.rows), "keys": keys, "turns": found.model_dump()}
+
+    def layout(self, table: Table, spec: TaskSpec) -> str:
+        return chats.format_of(spec.columns, spec.turns, table.rows)
+
+    def refuse(self, table: Table) -> None:
+        refuse_preferences(table)
 
     def key(self, row: sources.Row, spec: TaskSpec) -> str:
         return "\x1f".join(chats.plain(turn) for turn in chats.conversation(row, spec)[:-1])
@@ -77,7 +125,7 @@ class Instruction(Writing):
 
     def require_rows(self, spec: TaskSpec, objective: str, folder: Path, name: str, rows: Callable[[], dict[str, list[sources.Row]]]) -> None:
         """One row of each order of roles is tried in the chat template of a decoder."""
-        template = Template.in_folder(folder, name) if objective == "causal" else None
+        template = Template.in_folder(folder, name) if OBJECTIVES[objective].one_sequence else None
         if template is None:
             return
         seen = set()
@@ -132,12 +180,19 @@ class Instruction(Writing):
             raise Refusal(f"In {where} the chat template of {template.name} does not show which letters are the answers ({error}): learn the last answer alone "
                           "(loss_on last), or choose another model.", "task.loss_on") from None  # fmt: skip
         ids, offsets = chat_tokens(setting.tokenizer, text, lambda mark: template.render(mark(turns), mark(tools)), (turns, tools))
-        labels = [token if any(_within(place, span, text) for span in spans) else IGNORE for token, place in zip(ids, offsets, strict=True)]
+        labels = [token if any(_within(place, span, text) for span in spans) else IGNORED for token, place in zip(ids, offsets, strict=True)]
         start = next(at for at, place in enumerate(offsets) if _within(place, spans[-1], text))
         end = setting.tokenizer.eos_token_id
         if end is not None and end not in ids[start:]:
             ids, labels = [*ids, end], [*labels, end]
         return ids, labels, start
+
+
+def _turns(table: Table, columns: Mapping[str, str], choices: Choices) -> Turns:
+    """How the turns of a table's conversations are written, recognised where it is not given."""
+    asked = validate(Turns, choices.turns or {}, "turns.")
+    found = chats.columns_of_turns(columns, table.rows)
+    return chats.recognised((row.get(column) for column in found for row in table.rows), asked) if found else Turns()
 
 
 def _within(place: tuple[int, int], span: tuple[int, int], text: str) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.design.presets import catalogue, tables
+from lab.design.spec.families import Metric, judging
+from lab.results.facts import task_of
 from lab.runs import Run
 
 ABOUT = ("table", "method", "setting", "percent", "weights")
-MAIN = {"xsum": "rouge2", "cnn-dailymail": "rouge2"}  # the metric that stands for a task; elsewhere its first one
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,25 @@ def main(found: list[Point]) -> dict[tuple[str, str], list[Point]]:
     metrics: dict[str, str] = {}
     for point in found:
         if point.value is not None:
-            metrics.setdefault(point.task, MAIN.get(point.task, point.metric))
+            metrics.setdefault(point.task, _standing(point, found))
     return {(task, metric): [point for point in found if (point.task, point.metric) == (task, metric)] for task, metric in metrics.items()}
+
+
+def _standing(first: Point, found: list[Point]) -> str:
+    """The metric that stands for a task: the one that judges it here where the paper gives it, else the paper's first."""
+    if first.task not in catalogue.names("tasks"):
+        return first.metric
+    document = catalogue.read("tasks", first.task)
+    metric = judging(document["family"], document.get("metric", ""))
+    return metric.name if metric and any((point.task, point.metric) == (first.task, metric.name) for point in found) else first.metric
+
+
+def on_tasks_of(runs: Sequence[Run], metric: Metric) -> list[tuple[Point, float]]:
+    """(point with a share of weights, its value as the lab writes it) of what is published in this metric for the tasks of runs."""
+    tasks = {task_of(run) for run in runs}
+    scale = 0.01 if metric.fraction else 1.0  # papers print fractions as percents
+    return [(point, point.value * scale) for point in points()
+            if point.task in tasks and point.metric == metric.name and point.value is not None and point.percent]  # fmt: skip
 
 
 def of_row(table: tables.PaperTable, row: tables.Row) -> list[Point]:

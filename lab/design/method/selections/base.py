@@ -1,0 +1,64 @@
+"""What a selection is: which of the model's own weights train, how many they are, and what stands of it on pages.
+
+A selection is one file in this folder with its options; the engine's select.py finds the weights, and its schedules act between steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from lab.design.plain.options import Options
+from lab.design.plain.refusal import Refusal
+
+if TYPE_CHECKING:
+    from lab.design.body.model import Inventory
+
+
+class SelectionOptions(Options):
+    """Base of all selections; a subclass has a field `what` of one literal."""
+
+    counted: ClassVar[str]  # what its weights are called in a count
+    words: ClassVar[str]  # and in a sentence
+    weights: ClassVar[str] = "all"  # of the model's own: all, bias, norm, or "" for none
+    nothing: ClassVar[str] = ""  # the sentence for a model that has none of them
+    beside_deltas: ClassVar[bool] = False  # whether a method may have deltas too
+    draws: ClassVar[bool] = False  # some layers at a time
+    masks: ClassVar[bool] = False  # a difference to the weights, with gates of its own
+    in_own_type: ClassVar[bool] = True  # trained in the adapter's type, not in that of the model
+    peft_type: ClassVar[str] = ""
+
+    @property
+    def head_alone(self) -> bool:
+        """Whether nothing of the model trains, so that there must be a new task head."""
+        return not self.weights
+
+    @property
+    def changes_later(self) -> bool:
+        """Whether what trains changes during the run."""
+        return self.draws or self.masks
+
+    def problems(self, deltas: bool) -> Iterator[Refusal]:
+        """What it cannot stand beside; `deltas`: whether the method has any."""
+        if deltas and not self.beside_deltas:
+            yield Refusal(f"A delta stands in for training {self.words}: take the deltas away, or select only bias or norm.", "select")
+
+    def too_many(self, layers: int) -> Iterator[Refusal]:
+        """What does not fit a model of so many layers."""
+        return iter(())
+
+    def count(self, inventory: Inventory) -> tuple[int, int, int]:
+        """(trainable, those of them that are biases, what still trains at the end), without a task head."""
+        raise NotImplementedError
+
+    def latex(self) -> str:
+        """The equation, with the current numbers."""
+        raise NotImplementedError
+
+    def look(self, kind: str) -> str:
+        """The figure's class for a box of the model: chosen, sparse, biased or frozen. `kind`: linear, norm or other."""
+        return "chosen"
+
+    def lit(self, layers: int) -> set[int]:
+        """The layers of a stack in which something trains, of so many."""
+        return set(range(layers))

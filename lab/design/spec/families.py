@@ -1,0 +1,83 @@
+"""What a kind of task declares of itself: its columns, its words, and the numbers that judge it. `lab.tasks.families` registers the kinds.
+
+A spec is checked against the declaration of its family, and whoever shows or compares results asks here what a metric means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that an evaluation gives. `fraction`: in [0, 1] or [-1, 1] here, where papers print it times 100."""
+
+    name: str
+    greater: bool = True  # is better
+    fraction: bool = False
+
+
+LOSS = Metric("loss", greater=False)  # every family can be judged by it
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a family calls a column of its data.
+
+    `needed`: it must be there. `answers`: it holds what is to be learned. `asks`: it is part of the input text. `named`: a prompt may name it.
+    """
+
+    name: str
+    label: str
+    zh: str
+    needed: bool = True
+    answers: bool = False
+    asks: bool = True
+    named: bool = True
+
+
+class Declared(Protocol):
+    """A family of tasks, as far as specs and pages need to know it."""
+
+    name: str
+    title: str
+    zh: str
+    columns: tuple[Column, ...]
+    metrics: tuple[Metric, ...]  # the first one judges, unless `main` says otherwise
+    main: str
+
+
+FAMILIES: dict[str, type[Declared]] = {}
+
+
+def register(family: type[Declared]) -> None:
+    """Let specs be of this family. Raises ValueError for a name that is taken, or a metric that means the other direction elsewhere."""
+    if FAMILIES.get(family.name, family) is not family:
+        raise ValueError(f"There is a family {family.name} already.")
+    metrics = {metric.name: metric for metric in (LOSS, *family.metrics)}
+    if not family.columns or not family.metrics or (family.main and family.main not in metrics):
+        raise ValueError(f"The family {family.name} needs columns and metrics, its main one among them.")
+    for metric in metrics.values():
+        if (known := metric_named(metric.name)) not in (None, metric):
+            raise ValueError(f"The metric {metric.name} of {family.name} is not {known} of another family: one name has one meaning.")
+    FAMILIES[family.name] = family
+
+
+def family_named(name: str) -> type[Declared] | None:
+    """The family of that name, None where there is none."""
+    if not FAMILIES:
+        raise RuntimeError("No family of tasks is registered yet: import lab.tasks first.")
+    return FAMILIES.get(name)
+
+
+def metric_named(name: str) -> Metric | None:
+    """The metric of that name; None where no family declares it."""
+    declared = {metric.name: metric for family in FAMILIES.values() for metric in family.metrics}
+    return LOSS if name == LOSS.name else declared.get(name)
+
+
+def judging(name: str, metric: str = "") -> Metric | None:
+    """What picks the best checkpoint of a task of this family whose spec says `metric` ("": the family's own); None where there is no such."""
+    family = family_named(name)
+    return metric_named(metric or family.main or family.metrics[0].name) if family else None

@@ -1,0 +1,113 @@
+"""What one run came to: which metric judges it and in which direction, its best and its final numbers, and whether they are a result at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lab.design.presets import catalogue, own
+from lab.design.spec.families import LOSS, Metric, judging, metric_named
+from lab.runs import Run
+from lab.tasks import FAMILIES  # noqa: F401  (imported, so that every family is registered)
+
+NO_METRIC = ("step", "epoch")  # of an evaluation
+FINAL = "final "  # before the name of a metric: of the last weights
+
+
+@dataclass(frozen=True)
+class Result:
+    """The number that a run is judged by. `kind`: of the best weights, or of the last ones where no best are noted."""
+
+    kind: Literal["best", "final"]
+    metric: Metric
+    value: float
+    step: int | None = None  # of the best weights, where it is known
+
+
+def model_of(run: Run) -> str:
+    """The model's short name."""
+    return str(run.spec.get("model", "")).rstrip("/").rsplit("/", 1)[-1]
+
+
+def task_of(run: Run) -> str:
+    """The task's name."""
+    task = run.spec.get("task", "")
+    return str(task.get("name") or task.get("title") or "own task") if isinstance(task, dict) else str(task)
+
+
+def method_of(run: Run) -> str:
+    """The method's name."""
+    method = run.spec.get("method") or {}
+    return str(method.get("name") or method.get("preset") or "") if isinstance(method, dict) else str(method)
+
+
+def judge(run: Run) -> Metric | None:
+    """The metric that picked the run's best weights: as its result notes it, else that of its task; None for a task that is not known any more."""
+    noted = run.result.get("judge") if isinstance(run.result, dict) else None
+    if isinstance(noted, dict) and isinstance(noted.get("metric"), str):
+        return metric_named(noted["metric"]) or Metric(noted["metric"], noted.get("greater_is_better") is not False)
+    task = run.spec.get("task")
+    if isinstance(task, str):
+        task = catalogue.read("tasks", task) if task in catalogue.names("tasks") or task in own.names("tasks") else None
+    return judging(str(task.get("family") or ""), str(task.get("metric") or "")) if isinstance(task, Mapping) else None
+
+
+def numbers_of(run: Run, part: str = "best") -> dict[str, float]:
+    """{metric: value} of an evaluation of the run's result ("best", "metrics": of the last weights, "test"), without step counts."""
+    found = run.result.get(part) if isinstance(run.result, dict) else None
+    if not isinstance(found, dict):
+        return {}
+    return {name: float(value) for name, value in found.items() if _is_number(value) and name not in NO_METRIC}
+
+
+def outcome(run: Run) -> dict[str, float]:
+    """{metric: value} of a run's best evaluation, then those of the last one as `final metric`."""
+    return {**numbers_of(run), **{FINAL + name: value for name, value in numbers_of(run, "metrics").items()}}
+
+
+def score(run: Run) -> Result | None:
+    """The number that a run is judged by as far as it was measured, whatever became of the run: to show, not to compare by."""
+    metric = judge(run)
+    if metric is None:
+        return None
+    parts: tuple[tuple[Literal["best", "final"], str], ...] = (("best", "best"), ("final", "metrics"))
+    for kind, part in parts:
+        value = numbers_of(run, part).get(metric.name)
+        if value is not None:
+            return Result(kind, metric, value, _step(run) if kind == "best" else None)
+    return None
+
+
+def result(run: Run) -> Result | None:
+    """What a run came to. None: it did not end by itself (cancelled, failed), its best weights are those before any training, or nothing judged it."""
+    return score(run) if counts(run) else None
+
+
+def counts(run: Run) -> bool:
+    """Whether the run's numbers are those of a training that came to its end and to something."""
+    return run.state == "succeeded" and _step(run) != 0
+
+
+def greater_is_better(name: str) -> bool:
+    """The direction of a metric, also by the name that it has in `outcome`; what no family declares (`f1:spam`) is better when it is greater."""
+    metric = metric_named(name.removeprefix(FINAL))
+    return metric is None or metric.greater
+
+
+def _step(run: Run) -> int | None:
+    best = run.result.get("best") if isinstance(run.result, dict) else None
+    step = best.get("step") if isinstance(best, dict) else None
+    return int(step) if _is_number(step) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def evaluations(run: Run, names: list[str]) -> list[str]:
+    """The names of a run's evaluation curves (eval_accuracy, ...), the one that judges it first; loss and counts are left out unless the loss judges."""
+    metric = judge(run)
+    first = f"eval_{metric.name}" if metric and metric.name != LOSS.name else ""
+    found = [name for name in names if name.startswith("eval_") and name not in ("eval_loss", "eval_seconds", "eval_rows")]
+    return sorted(found, key=lambda name: name != first)
