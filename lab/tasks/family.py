@@ -75,7 +75,7 @@ class Family(abc.ABC):
     """One kind of task."""
 
     name: str
-    version = 2  # raised when encoding or splitting changes, so that no stale cache is read
+    version = 3  # raised when encoding or splitting changes, so that no stale cache is read
     joins = False  # encodes all rows as one text
     several = False  # a text may have several right answers, so that rows of one text and different answers are no dispute
     prompt = ""  # what a decoder reads, where the task gives no wording

@@ -19,7 +19,7 @@ import json
 import os
 import re
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,18 +162,25 @@ def _saved(path: Path, limit: int) -> Table:
 
 def _plain(dataset: Any) -> list[dict[str, Any]]:
     """The rows as Arrow holds them: nothing is decoded; numbers of classes are their names."""
-    import datasets
-
-    names = {column: feature for column, feature in dataset.features.items() if isinstance(feature, datasets.ClassLabel)}
     rows = dataset.with_format("arrow")[:].to_pylist()
-    return [_classes(row, names) for row in rows]
+    return [_classes(row, dataset.features) for row in rows]
 
 
-def _classes(row: dict[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    for column, feature in names.items():
-        number = row[column]
-        row[column] = feature.names[number] if isinstance(number, int) and 0 <= number < len(feature.names) else None
+def _classes(row: dict[str, Any], features: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the names of classes for their numbers, in lists, too; keys inside a cell that hold nothing are none."""
+    for column, feature in features.items():
+        names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)  # ClassLabel, or a list of it
+        if names and isinstance(row[column], list):
+            row[column] = [_class(names, number) for number in row[column]]
+        elif names:
+            row[column] = _class(names, row[column])
+        elif isinstance(row[column], (dict, list)):
+            row[column] = cells.without_nothing(row[column])
     return row
+
+
+def _class(names: Sequence[str], number: Any) -> str | None:
+    return names[number] if isinstance(number, int) and 0 <= number < len(names) else None
 
 
 def written(table: Table, path: Path) -> Reading:
@@ -275,5 +282,4 @@ def _rows(found: Mapping[str, Any], name: str, source: DataSource) -> Iterable[d
         datasets.disable_progress_bars()
         builder.download_and_prepare()
         rows = builder.as_dataset(split=name)
-    classes = {column: feature for column, feature in (rows.features or {}).items() if isinstance(feature, datasets.ClassLabel)}
-    return (_classes(dict(row), classes) for row in rows)
+    return (_classes(dict(row), rows.features or {}) for row in rows)

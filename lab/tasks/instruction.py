@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +23,7 @@ class Instruction(Writing):
     """messages, or instruction (+ input, history, system) → output; see `lab.tasks.chats`. `loss_on`: every answer is learned, or the last alone."""
 
     name = "instruction"
-    version = 2
+    version = 3
     prompt = "{instruction}"
     verb = "answer an instruction"
 
@@ -51,7 +52,9 @@ class Instruction(Writing):
         return "\x1f".join(chats.plain(turn) for turn in chats.conversation(row, spec)[:-1])
 
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
-        return chats.plain(chats.conversation(row, spec)[-1])
+        """All that tells conversations of one text apart: who speaks, what is learned, the tools on offer."""
+        turns, tools, _ = chats.whole(row, spec)
+        return json.dumps([[(turn["role"], turn.get("learn", True)) for turn in turns], chats.plain(turns[-1]), tools], ensure_ascii=False, sort_keys=True, default=str)
 
     def length_of(self, row: sources.Row, example: Example, spec: TaskSpec) -> str:
         return "\n".join(chats.plain(turn) for turn in example["messages"])
@@ -115,12 +118,18 @@ class Instruction(Writing):
             raise Refusal(f"In {where} the chat template of {template.name} does not show which letters are the answers ({error}): learn the last answer alone "
                           "(loss_on last), or choose another model.", "task.loss_on") from None  # fmt: skip
         ids, offsets = chat_tokens(setting.tokenizer, text, lambda mark: template.render(mark(turns), mark(tools)), (turns, tools))
-        labels = [token if any(_within(place, span, text) for span in spans) else IGNORE for token, place in zip(ids, offsets, strict=True)]
+        labels = [token if _learned(place, spans, text) else IGNORE for token, place in zip(ids, offsets, strict=True)]
         start = next(at for at, place in enumerate(offsets) if _within(place, spans[-1], text))
         end = setting.tokenizer.eos_token_id
         if end is not None and end not in ids[start:]:
             ids, labels = [*ids, end], [*labels, end]
         return ids, labels, start
+
+
+def _learned(place: tuple[int, int], spans: Sequence[tuple[int, int]], text: str) -> bool:
+    """Whether a token is of one of the answers, which lie one after the other."""
+    last = bisect.bisect_left(spans, place[1], key=lambda span: span[0]) - 1  # of those that begin before the token ends
+    return any(_within(place, spans[at], text) for at in range(last, max(-1, last - 2), -1))
 
 
 def _within(place: tuple[int, int], span: tuple[int, int], text: str) -> bool:

@@ -51,7 +51,7 @@ class MultiLabel(Classification):
         return {label: sum(example["label"][place] for example in examples) for place, label in enumerate(spec.labels)}
 
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
-        return " ".join(example[role] for role in ("text", "text_pair") if role in example), words(spec.labels, example["label"])  # a head gives them
+        return " ".join(example[role] for role in ("text", "text_pair") if example.get(role)), words(spec.labels, example["label"])  # a head gives them
 
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
         given, wanted, loss = self._sets(model, rows, setting, loop)
@@ -92,8 +92,8 @@ def labels_in(row: Mapping[str, Any], column: str, separator: str = "", number: 
     if separator:
         if isinstance(found, (list, tuple, dict)):
             raise Refusal(f"{where} has a list in column '{column}', where a text with '{separator}' between its labels should be: leave the separator empty.", "task.columns")
-        parts: Sequence[Any] = [] if cells.missing(found) else sources.as_label(found, column, number).split(separator)
-        return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+        parts = [found] if not isinstance(found, str) else [] if cells.missing(found) else [part for part in found.split(separator) if part.strip()]
+        return list(dict.fromkeys(sources.as_label(part, column, number) for part in parts if not cells.missing(part)))
     listed = as_list(found)
     if listed is None:
         shown = "nothing" if cells.missing(found) else f"'{str(found)[:60]}'"

@@ -232,7 +232,7 @@ def value(row: Row, column: str, number: int | None = None) -> Any:
     if column in row:
         return row[column]
     if "{" in column:
-        return re.sub(r"\{([^{}]+)\}", lambda match: words(row, match[1], number), column)
+        return re.sub(r"\{([^{}]+)\}", lambda match: words(row, match[1], number), column).strip()
     first, *inner = column.split(".")
     if first not in row or not inner:
         where = f" in row {number}" if number is not None else ""
@@ -244,12 +244,12 @@ def value(row: Row, column: str, number: int | None = None) -> Any:
 
 
 def words(row: Row, column: str, number: int | None = None) -> str:
-    """A column's text, without space around it; "" where it is missing. Raises `Refusal` where it is no text."""
+    """A column's text, see `cells.words`; "" where it is missing. Raises `Refusal` where it is no text."""
     return as_words(value(row, column, number), column, number)
 
 
 def text(row: Row, column: str, number: int | None = None) -> str:
-    """A column's text, without space around it. Raises `Refusal` where it is missing or no text."""
+    """A column's text, see `cells.words`. Raises `Refusal` where it is missing or no text."""
     found = words(row, column, number)
     if not found:
         raise Refusal(f"{_row(number)} has no text in column '{column}'.", "task.columns")
