@@ -100,7 +100,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     already says so must find the same here. Raises Refusal with one sentence and its field.
     """
     from lab import origins
-    from lab.models import locate, resolve, vocabulary
+    from lab.models import checkpoint, locate, resolve, vocabulary
     from lab.tasks import objective_of, outside, sources
     from lab.tasks import resolve as resolve_task
 
@@ -113,6 +113,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     place = locate(model)
     if place.kind == "absent":
         raise Refusal(place.words, "model")
+    checkpoint.check(model, place.folder)
     if place.folder is not None and (task.source.file or model.source.folder or task.family == "instruction"):
         outside.require_suited(task, model, place.folder, objective)
     else:  # both are the lab's own, or not here yet

@@ -98,8 +98,14 @@ def without_nothing(value: Any) -> Any:
 
 def broken(value: Any) -> bool:
     """Whether text in a value, at any depth, has half a letter: a lone surrogate, which no encoding can hold."""
-    if isinstance(value, str):
-        return not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)
-    if isinstance(value, dict):
-        return any(broken(key) or broken(item) for key, item in value.items())
-    return isinstance(value, (list, tuple)) and any(map(broken, value))
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, str):
+            if not found.isascii() and any("\ud800" <= letter <= "\udfff" for letter in found):
+                return True
+        elif isinstance(found, dict):
+            waiting += [*found, *found.values()]
+        elif isinstance(found, (list, tuple)):
+            waiting += found
+    return False

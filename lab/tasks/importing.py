@@ -90,7 +90,8 @@ def _previewed(path: Path, table: Table, name: str, meaning: tuple, max_length: 
     shown = _checked(kind, table, spec)
     splits, duplicates, disputed = _splits(kind, table, spec)
     if not splits["train"]:
-        raise Refusal(f"{called or path.name} has too few distinct rows ({len(table.rows)}) to train on.", "file")
+        raise Refusal(f"Of {len(table.rows):,} rows of {called or path.name} none is left to train on: {duplicates:,} are duplicates, and {disputed:,} have the text of another "
+                      "one with a different answer.", "file")  # fmt: skip
     ruler = measure_of(measure)
     texts = [kind.length_of(row, example, spec) for row, example in zip(table.rows, shown, strict=True)]
     places = sample(texts)
