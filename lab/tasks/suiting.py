@@ -23,11 +23,11 @@ def require_suited(task: TaskSpec, model: ModelSpec, folder: Path, objective: st
     from lab.models import vocabulary
 
     vocabulary.check(model, folder)
-    if task.source.hub:
-        return
     name = model.title or model.name
     if task.family == "instruction" and objective == "causal":
         templates.require_rows(task, folder, name)
+    if task.source.hub:
+        return
     file = folder / "tokenizer.json"
     unknown = _unknown(file) if file.is_file() else None
     if unknown is None:

@@ -210,14 +210,16 @@ class Template:
 def require_rows(task: TaskSpec, folder: Path, name: str) -> None:
     """Raises `Refusal` where the chat template of the model in a folder refuses rows of a task; one row of each order of roles is tried."""
     from lab.tasks import FAMILIES
+    from lab.tasks import sources
     from lab.tasks.prepared import raw_rows
 
     template = Template.in_folder(folder, name)
     if template is None:
         return
     seen = set()
+    rows = sources.first_rows(task.source, ROWS) if task.source.hub else raw_rows(task)
     for split in ("train", "validation"):
-        for number, row in enumerate(raw_rows(task)[split][:ROWS], 1):
+        for number, row in enumerate(rows.get(split, ())[:ROWS], 1):
             example = FAMILIES[task.family]().format(row, task, number)
             turns, tools = example["messages"], example["tools"]
             order = (*((turn["role"], bool(turn.get("tool_calls"))) for turn in turns), bool(tools))
