@@ -209,8 +209,7 @@ class Template:
 
 def require_rows(task: TaskSpec, folder: Path, name: str) -> None:
     """Raises `Refusal` where the chat template of the model in a folder refuses rows of a task; one row of each order of roles is tried."""
-    from lab.tasks import FAMILIES
-    from lab.tasks import sources
+    from lab.tasks import FAMILIES, sources
     from lab.tasks.prepared import raw_rows
 
     template = Template.in_folder(folder, name)
