@@ -531,6 +531,18 @@ def test_folders_named_by_a_value_give_it_as_a_column(tmp_path):
     assert importing.preview(tmp_path / "set").balance == {"bad": 20, "very good": 20}
 
 
+@pytest.mark.parametrize("make, columns", [
+    (lambda i: {"messages": [{"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": "None" if i < 3 else "a"}]}, {"messages": "messages"}),
+    (lambda i: {"question": f"q {i}", "choices": ["NULL" if i < 3 else "a", "b"], "answer": 1}, {"question": "question", "options": "choices", "answer": "answer"}),
+    (lambda i: {"text": f"q {i}", "labels": ["null" if i < 3 else "a", "b"]}, {"text": "text", "label": "labels"}),
+    (lambda i: {"a": f"q {i}", "b": "N/A" if i < 3 else "x", "label": i % 2}, {"text": "{a} {b}", "label": "label"}),
+    (lambda i: {"t": {"en": f"q {i}", "de": "none" if i < 3 else "x"}}, {"source": "t.en", "target": "t.de"})], ids=["turns", "options", "labels", "template", "nested"])  # fmt: skip
+def test_words_that_may_mean_missing_are_told_wherever_they_stand(make, columns, tmp_path):
+    family = {"messages": "instruction", "question": "commonsense", "source": "translation"}.get(next(iter(columns)), "multi_label" if columns.get("label") == "labels" else "classification")
+    look = importing.preview(save(tmp_path / "x.jsonl", [make(i) for i in range(24)]), family=family, columns=columns)
+    assert any(note.startswith("3 cells of column ") and "read as that word, not as missing" in note for note in look.notes), look.notes
+
+
 def test_words_that_may_mean_missing_are_told(tmp_path):
     rows = [{"text": f"text {i}", "label": ["None", "a", "b"][i % 3]} for i in range(30)]
     assert any("10 cells of column 'label' hold None" in note for note in importing.preview(save(tmp_path / "x.csv", rows)).notes)

@@ -8,6 +8,7 @@ import fractions
 import math
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 from lab.design.refusal import Refusal
@@ -98,14 +99,17 @@ def without_nothing(value: Any) -> Any:
 
 def broken(value: Any) -> bool:
     """Whether text in a value, at any depth, has half a letter: a lone surrogate, which no encoding can hold."""
+    return any(not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text) for text in texts(value))
+
+
+def texts(value: Any) -> Iterator[str]:
+    """All texts in a value, at any depth, keys among them."""
     waiting = [value]
     while waiting:
         found = waiting.pop()
         if isinstance(found, str):
-            if not found.isascii() and any("\ud800" <= letter <= "\udfff" for letter in found):
-                return True
+            yield found
         elif isinstance(found, dict):
             waiting += [*found, *found.values()]
         elif isinstance(found, (list, tuple)):
             waiting += found
-    return False
