@@ -497,6 +497,30 @@ def test_splits_of_ones_own_are_kept_as_they_are(made, tmp_path, home):
     assert spec.rows == PARTS and sorted(file.name for file in (home / "tasks" / "mine").iterdir())[1] == "task.yaml"
 
 
+SPLIT_FAULTS = {  # the splits of a set of save_to_disk → what is said
+    "two names": ({"train": 40, "val": 10, "validation": 5}, "has two lists for one split: train, val, validation"), "test alone": ({"test": 40}, "no split train to learn from; it has test"),
+    "another": ({"unsupervised": 40}, "no split train to learn from; it has unsupervised"), "empty": ({"": 0}, "has no rows"), "empty train": ({"train": 0, "test": 4}, "no split train"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(SPLIT_FAULTS))
+def test_splits_that_are_not_there_or_there_twice_are_named(name, tmp_path):
+    import datasets
+
+    splits, words = SPLIT_FAULTS[name]
+    datasets.disable_progress_bars()
+    made = {split: datasets.Dataset.from_dict({"text": [f"{split} {i}" for i in range(count)], "label": [i % 2 for i in range(count)]}) for split, count in splits.items()}
+    (made[""] if "" in made else datasets.DatasetDict(made)).save_to_disk(str(tmp_path / "set"))
+    with pytest.raises(Refusal, match=words):
+        importing.preview(tmp_path / "set")
+
+
+def test_a_test_that_repeats_the_validation_is_told(tmp_path):
+    train, other = save(tmp_path / "train.csv", part("train", 40)), save(tmp_path / "other.csv", part("test", 10))
+    look = importing.preview(train, validation=str(other), test=str(other))
+    assert any(note.startswith("10 of 10 rows of test have a text that is also in validation") for note in look.notes)
+
+
 def test_validation_is_taken_from_train_where_only_a_test_is_given(tmp_path):
     train, test = save(tmp_path / "train.csv", part("train", 200)), save(tmp_path / "test.csv", part("test"))
     spec = importing.commit(train, "mine", test=str(test))

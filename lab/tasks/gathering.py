@@ -152,17 +152,22 @@ def _saved(path: Path, limit: int) -> Table:
     try:
         found = datasets.load_from_disk(str(path))
         parts = dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
-        splits = {SPLITS.get(name.casefold(), name): _plain(part) for name, part in parts.items()}
+        named = {name: SPLITS.get(name.casefold(), name) for name in parts}
+        splits = {named[name]: _plain(part) for name, part in parts.items()}
     except Exception as error:  # datasets, pyarrow and fsspec each raise their own kinds
         raise Refusal(f"{path.name} cannot be read as a data set of save_to_disk: {(str(error).splitlines() or [type(error).__name__])[0][:160]}", "file") from None
+    if len(splits) < len(parts):
+        raise Refusal(f"{path.name} has two lists for one split: {', '.join(parts)}.", "file")
     strange = [name for name in splits if name not in ("", *sources.SPLITS)]
+    if len(strange) == len(splits):
+        raise Refusal(f"{path.name} has no split train to learn from; it has {', '.join(strange)[:200]}.", "file")
     notes = [Note(f"The split '{name}' of {path.name} is none of train, validation and test, and is left out.") for name in strange]
     return joined({name: rows for name, rows in splits.items() if name not in strange}, notes, path.name)
 
 
 def _plain(dataset: Any) -> list[dict[str, Any]]:
     """The rows as Arrow holds them: nothing is decoded; numbers of classes are their names."""
-    rows = dataset.with_format("arrow")[:].to_pylist()
+    rows = dataset.with_format("arrow")[:].to_pylist() if len(dataset) else []
     return [_classes(row, dataset.features) for row in rows]
 
 

@@ -89,6 +89,8 @@ def _previewed(path: Path, table: Table, name: str, meaning: tuple, max_length: 
     kind = FAMILIES[spec.family]()
     shown = _checked(kind, table, spec)
     splits, duplicates, disputed = _splits(kind, table, spec)
+    if table.parts and "train" not in table.parts:
+        raise Refusal(f"{called or path.name} has no split train to learn from; it has {', '.join(table.parts)}.", "file")
     if not splits["train"]:
         raise Refusal(f"Of {len(table.rows):,} rows of {called or path.name} none is left to train on: {duplicates:,} are duplicates, and {disputed:,} have the text of another "
                       "one with a different answer.", "file")  # fmt: skip
@@ -142,6 +144,9 @@ def _notes(kind: Any, splits: Mapping[str, list[Any]], duplicates: int, disputed
         for split in ("validation", "test"):
             if split in table.parts and (shared := sum(kind.key(row, spec) in trained for row in splits[split])):
                 notes.append(Note(f"{shared:,} of {len(splits[split]):,} rows of {split} have a text that is also in train: scores on them say little."))
+        judging = {kind.key(row, spec) for row in splits["validation"]}
+        if "test" in table.parts and (shared := sum(kind.key(row, spec) in judging for row in splits["test"])):
+            notes.append(Note(f"{shared:,} of {len(splits['test']):,} rows of test have a text that is also in validation, by which the best step is chosen."))
     if spec.labels and spec.family in HEADED:
         trained_on = kind.balance([kind.format(row, spec) for row in splits["train"]], spec)
         if lost := [label for label in spec.labels if not trained_on.get(label)]:
