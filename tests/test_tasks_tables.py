@@ -499,7 +499,7 @@ def test_splits_of_ones_own_are_kept_as_they_are(made, tmp_path, home):
 
 SPLIT_FAULTS = {  # the splits of a set of save_to_disk → what is said
     "two names": ({"train": 40, "val": 10, "validation": 5}, "has two lists for one split: train, val, validation"), "test alone": ({"test": 40}, "no split train to learn from; it has test"),
-    "another": ({"unsupervised": 40}, "no split train to learn from; it has unsupervised"), "empty": ({"": 0}, "has no rows"), "empty train": ({"train": 0, "test": 4}, "no split train"),
+    "another": ({"unsupervised": 40}, "no split train to learn from; it has unsupervised"), "empty": ({"": 0}, "has no rows"), "empty train": ({"train": 0, "test": 4}, "or a split without any"),
 }  # fmt: skip
 
 

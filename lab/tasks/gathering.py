@@ -154,6 +154,8 @@ def _saved(path: Path, limit: int) -> Table:
         parts = dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
         named = {name: SPLITS.get(name.casefold(), name) for name in parts}
         splits = {named[name]: _plain(part) for name, part in parts.items()}
+    except IndexError:  # datasets' own, of a split that was saved empty
+        raise Refusal(f"{path.name} has no rows, or a split without any: save it again without that split.", "file") from None
     except Exception as error:  # datasets, pyarrow and fsspec each raise their own kinds
         raise Refusal(f"{path.name} cannot be read as a data set of save_to_disk: {(str(error).splitlines() or [type(error).__name__])[0][:160]}", "file") from None
     if len(splits) < len(parts):
@@ -167,7 +169,7 @@ def _saved(path: Path, limit: int) -> Table:
 
 def _plain(dataset: Any) -> list[dict[str, Any]]:
     """The rows as Arrow holds them: nothing is decoded; numbers of classes are their names."""
-    rows = dataset.with_format("arrow")[:].to_pylist() if len(dataset) else []
+    rows = dataset.with_format("arrow")[:].to_pylist()
     return [_classes(row, dataset.features) for row in rows]
 
 
