@@ -277,6 +277,19 @@ def test_metrics_have_their_own_names(store):
     assert [text for text in re.findall(r'data-sort="\d+">([^<]+)<', views_compare.results([run], "en"))][2:] == ["ROUGE-L", "evaluation loss", "final F1"]
 
 
+def test_a_run_with_several_labels_shows_all_that_it_was_judged_by(store):
+    """On its page micro and macro F1 and the share of rows that are all right; on Compare those and the F1 of each label, whatever it is called."""
+    from lab.design.task import TaskSpec
+
+    spec = {**SPEC, "task": TaskSpec(name="tickets", family="multi_label", labels=["<b>bill</b>", "login"], source={"file": "x.csv"}, columns={"text": "t", "label": "l"}).model_dump(mode="json")}
+    run = finished(store, spec=spec, best={"step": 2, "loss": 0.5, "f1_micro": 0.75, "f1_macro": 0.625, "subset_accuracy": 0.5, "f1:<b>bill</b>": 0.25, "f1:login": 1.0})
+    assert reading.best(run) == ("f1_micro", 0.75)
+    shown = views_runs.head(run, run.id, None, {}, "en")
+    assert all(re.search(f'{name}</dt><dd><span class="num" title="{value}"', shown) for name, value in (("F1, micro", 0.75), ("F1, macro", 0.625), ("subset accuracy", 0.5))) and "F1 of" not in shown
+    heads = re.findall(r'data-sort="\d+">([^<]+)<', views_compare.results([run], "en"))
+    assert {"F1, micro", "F1, macro", "F1 of &lt;b&gt;bill&lt;/b&gt;", "F1 of login"} <= set(heads) and "<b>bill" not in views_compare.results([run], "en")
+
+
 def test_the_ticks_of_a_report_are_round():
     assert report.ticks(-4.96, 156) == [0, 50, 100, 150] and report.ticks(0.577, 0.862) == [0.6, 0.7, 0.8] and report.ticks(1.8e7, 2.61e7) == [1.8e7, 2e7, 2.2e7, 2.4e7, 2.6e7]
 

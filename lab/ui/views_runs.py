@@ -10,7 +10,7 @@ from lab.runs import RESUMABLE, Run
 from lab.ui import reading
 from lab.ui.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
 from lab.ui.refusing import refused
-from lab.ui.words import metric_name, say
+from lab.ui.words import TABLE, metric_name, say
 from lab.verbs import changed
 
 ORDERS = get_args(EnergyAllocation.model_fields["order"].annotation)
@@ -93,6 +93,8 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
     judged = reading.best(run)
     if judged:
         facts.append((say(language, "fact.best", metric=metric_name(language, judged[0])), number(judged[1])))
+        kept = run.result.get("best") or {}  # all metrics of the best step; those of single labels are curves
+        facts += [(metric_name(language, name), number(kept[name])) for name in kept if name not in (judged[0], "loss") and f"curve.eval_{name}" in TABLE and isinstance(kept[name], (int, float))]
         tested = (run.result.get("test") or {}).get(judged[0])
         facts += [(say(language, "fact.test", metric=metric_name(language, judged[0])), number(tested))] if isinstance(tested, (int, float)) else []
     else:
