@@ -112,13 +112,14 @@ def test_f1_by_its_definition():
     assert found["subset_accuracy"] == pytest.approx((given == right).all(1).mean())
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2", "bart"])
-def test_a_run_keeps_its_labels_to_its_exports(kind, home, tmp_path):
+@pytest.mark.parametrize("kind, way", [("bert", "lists"), ("gpt2", "a separator"), ("bart", "columns of 0 and 1")])
+def test_a_run_keeps_its_labels_to_its_exports(kind, way, home, tmp_path):
     """Trained, judged by micro F1, tried, exported: one problem type, the same label names, the same logits everywhere."""
     from lab.runs import default
     from lab.trying.answering import answer
 
-    task = importing.commit(WAYS["lists"](tmp_path)[0], "tickets")
+    path, choices = WAYS[way](tmp_path)
+    task = importing.commit(path, "tickets", **choices)
     model = save_model(tmp_path / "model", kind, {"gpt2": "causal", "bart": "seq2seq"}.get(kind))
     run = default().store.create(spec(model, "tickets", lr=0.02, steps=40, evaluate_every=10).document())
     folder = default().home.run_dir(run, create=True)

@@ -56,7 +56,7 @@ def _rows(prepared: Any, request: Mapping[str, Any]) -> Rows:
     spec, text, pair = prepared.spec, _text(request.get("text"), "text"), str(request.get("pair") or "").strip()
     needed, allowed = COLUMNS[spec.family]
     values = {"text": text, "source": text, "instruction": text, "input": "", "output": "-", "target": "-", "text_pair": pair, "system": "", "history": None, "tools": None,
-              "label": spec.labels[:1] if spec.family == "multi_label" else spec.labels[0] if spec.labels else 0.0, "messages": typed(text, spec)}  # fmt: skip
+              "label": spec.labels[:1] if spec.family == "multi_label" and not spec.label_separator else spec.labels[0] if spec.labels else 0.0, "messages": typed(text, spec)}  # fmt: skip
     if "text_pair" in spec.columns and not pair:
         raise Refusal("This run's task compares two texts: write the second one too.", "pair")
     row = {spec.column(role): values[role] for role in (*needed, *allowed) if role in values and (role in needed or role in spec.columns)}
