@@ -245,7 +245,7 @@ def test_a_rank_above_the_width_is_told_where_it_can_be_meant(preset: str) -> No
     body = anatomy(model("bert-base-uncased").config)
     assert notes(load_method(preset, {"deltas.0.rank": 768}), body) == []
     (field, sentence), *_ = notes(load_method(preset, {"deltas.0.rank": 4000}), body)
-    assert field == "deltas.0.rank" and "rank 4000, more than the width" in sentence
+    assert field == "deltas.0.rank" and "Rank 4000 is more than the width" in sentence
 
 
 def test_layers_can_be_written_in_every_way() -> None:

@@ -69,9 +69,6 @@ def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
         if anatomy.stacks[0].gated and "ffn.up" in delta.places and "ffn.gate" not in delta.places:
             found.append((f"deltas.{index}.at", f"{anatomy.architecture.name} has a gated FFN, and delta {index + 1} leaves its gate as it is: ffn-linear or all-linear takes ffn.gate in."))
         found += [(f"deltas.{index}.{field}", sentence) for field, sentence in _read_otherwise(delta, anatomy)]
-        widths = [max(site.shape) for site in anatomy.sites(delta)] if delta.form in ("lowrank", "bottleneck") else []
-        if widths and delta.rank > max(widths):
-            found.append((f"deltas.{index}.rank", f"Delta {index + 1} has rank {delta.rank}, more than the width {max(widths)} of all that it changes."))
         if delta.allocation:
             found += [(f"deltas.{index}.allocation.{field}", sentence) for field, sentence in _shared_out(delta, anatomy.sites(delta))]
     return found
@@ -79,6 +76,9 @@ def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
 
 def _read_otherwise(delta: Delta, anatomy: Anatomy) -> Iterator[tuple[str, str]]:
     """Options that another has left without an object, or for which this model has none."""
+    widths = [max(site.shape) for site in anatomy.sites(delta)] if delta.form in ("lowrank", "bottleneck") else []
+    if widths and delta.rank > max(widths):
+        yield "rank", f"Rank {delta.rank} is more than the width {max(widths)} of all that this delta changes."
     missing = [name for name in delta.stacks or () if name not in [there for there, _ in anatomy.sublayers()]]
     if missing:
         yield "stacks", f"{anatomy.architecture.name} has no {' or '.join(missing)} stack, so nothing is there."
