@@ -159,10 +159,10 @@ def told(code: str, address: str, tmp: Path, cache: str, offline: str = "0", *ar
 
 
 def save_talks(folder: Path) -> None:
-    folder.mkdir()
+    (folder / "data").mkdir(parents=True)
     for split, count in (("train", 20), ("validation", 10)):
         talk = lambda i: [{"role": "system", "content": "be short"}, {"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": f"a {i}"}]  # noqa: E731
-        parquet.write_table(pyarrow.table({"messages": [talk(i) for i in range(count)]}), folder / f"{split}-00000-of-00001.parquet")
+        parquet.write_table(pyarrow.table({"messages": [talk(i) for i in range(count)]}), folder / "data" / f"{split}-00000-of-00001.parquet")
 
 
 def test_conversations_of_the_hub_that_are_here_are_checked_at_launch(served, tmp_path):
@@ -174,7 +174,7 @@ def test_conversations_of_the_hub_that_are_here_are_checked_at_launch(served, tm
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.chat_template = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ m['content'] }}{% endfor %}"
     tokenizer.save_pretrained(model)
-    found = told(CHECKED, address, tmp, "talks", "0", str(model))
+    found = told(CHECKED, address, tmp, "looked", "0", str(model))
     assert found["first"] == [0, {"train": 5, "validation": 5}]
     assert found["checked"][0] == "talks" and "refuses the system's turn of row 1 (System role not supported)" in found["checked"][1]
 
