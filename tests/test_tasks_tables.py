@@ -60,7 +60,7 @@ KINDS = {  # family: a row, the columns by role
 }  # fmt: skip
 TEMPLATE = (lambda i: {"context": f"given {i}", "question": f"asked {i}", "answer": f"said {i}"}, {"source": "{context} {question}", "target": "answer"})
 ROLES = [(family, column, spec) for family, spec in KINDS.items() for column in spec[0](0)] + [("translation", column, TEMPLATE) for column in TEMPLATE[0](0)]
-OPTIONAL = {("instruction", "input"), ("translation", "context"), ("translation", "question")}
+OPTIONAL = {("classification", "pair"), ("instruction", "input"), ("translation", "context"), ("translation", "question")}
 VALUES = {"null": None, "NaN": NAN, "nan as text": "nan", "blank": "  ", "half a letter": HALF, "a list": ["a", "b"], "an object": {"a": "b"}, "400 digits": HUGE, "NUL": NUL,
           "braces": "{text} {0} %s {{x}}", "infinity": math.inf}  # fmt: skip
 NOTHING = ("null", "NaN", "nan as text", "blank")
