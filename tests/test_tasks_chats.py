@@ -254,7 +254,7 @@ def test_a_template_that_refuses_a_role_is_told_before_the_run(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.chat_template = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ m['content'] }}{% endfor %}"
     tokenizer.save_pretrained(model)
-    path = written(tmp_path, [{"messages": [{"role": "system", "content": "be short"}, *openai(i)]} for i in ROWS])
+    path = written(tmp_path, [{"messages": [{"role": "system", "content": "a film"}, *openai("film " * (i + 1), "the fine {}", "the dull {}")]} for i in ROWS])
     importing.commit(path, "talks")
     importing.commit(path, "plain", turns={"speakers": {"system": "ignore"}})
     with pytest.raises(Refusal, match=r"refuses the system's turn of row 1 .System role not supported.: leave these turns out .role ignore"):
