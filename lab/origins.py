@@ -42,15 +42,15 @@ PARTS = {  # of a task: what each print covers. The rest of a TaskSpec describes
 PLACES = {"package", "bundled", "hub", "file", "config", "revision", "sha256"}  # of a source: where its rows are, which their own print covers
 TOLD_APART = {"name", "title", "description", "licence", "paper", "rows", "source"}
 
-STARTING = ("rows", "columns", "labels", "splits", "wording", "probe", "weights", "config", "tokenizer", "template")
+STARTING = ("rows", "columns", "labels", "splits", "wording", "probe", "weights", "config", "generation", "tokenizer", "template")
 LOADING = ("weights", "config", "tokenizer")  # an adapter is worth nothing on another base
-ASKING = (*LOADING, "columns", "labels", "wording", "template")  # what a question to a trained model goes through
+ASKING = (*LOADING, "columns", "labels", "wording", "generation", "template")  # what a question to a trained model goes through
 WORDS = {  # of what stands in a sentence
     "rows": "rows of task {task}", "columns": "columns of task {task}", "labels": "labels of task {task}", "splits": "splits of task {task}",
     "wording": "wording or limits of task {task}", "probe": "rows of the probe {probe}", "weights": "weights of {model}",
-    "config": "config.json of {model}", "tokenizer": "tokenizer of {model}", "template": "chat template of {model}",
+    "config": "config.json of {model}", "generation": "generation_config.json of {model}", "tokenizer": "tokenizer of {model}", "template": "chat template of {model}",
 }  # fmt: skip
-FIELD = {"weights": "model", "config": "model", "tokenizer": "model", "template": "model", "probe": "training.probe"}
+FIELD = {"weights": "model", "config": "model", "generation": "model", "tokenizer": "model", "template": "model", "probe": "training.probe"}
 
 
 def origins_of(spec: RunSpec) -> Origins:
@@ -174,6 +174,7 @@ def _model(name: str) -> dict[str, str]:
     return {
         "weights": _files(folder, WEIGHTS),
         "config": _print(_plain_json(folder / "config.json")),
+        "generation": _print(_plain_json(folder / "generation_config.json")),
         "tokenizer": _files(folder, TOKENIZER),
         "template": _print([_files(folder, TEMPLATES), (_plain_json(folder / "tokenizer_config.json", ()) or {}).get("chat_template")]),
     }

@@ -98,8 +98,8 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     already says so must find the same here. Raises Refusal with one sentence and its field.
     """
     from lab import origins
-    from lab.models import locate, resolve, vocabulary
-    from lab.tasks import objective_of, outside, sources
+    from lab.models import checkpoint, locate, resolve, vocabulary
+    from lab.tasks import FAMILIES, objective_of, outside, sources
     from lab.tasks import resolve as resolve_task
 
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec) if isinstance(spec, Mapping) else spec)
@@ -111,7 +111,8 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     place = locate(model)
     if place.kind == "absent":
         raise Refusal(place.words, "model")
-    if place.folder is not None and (task.source.file or model.source.folder or task.family == "instruction"):
+    checkpoint.check(model, place.folder)
+    if place.folder is not None and (task.source.file or model.source.folder or FAMILIES[task.family].conversations):
         outside.require_suited(task, model, place.folder, objective)
     else:  # both are the lab's own, or not here yet
         vocabulary.check(model, place.folder)
@@ -141,9 +142,9 @@ def require_training(method: Method, model: ModelSpec, objective: str) -> None:
 
 def require_read(spec: RunSpec, objective: str) -> None:
     """Raise Refusal for an option of the run that this task has no use for."""
-    if spec.training.head_lr is not None and objective not in HEADED:
+    if spec.training.head_lr is not None and not OBJECTIVES[objective].headed:
         raise Refusal("There is no new task head on this model, so a learning rate of its own would say nothing: leave it empty.", "training.head_lr")
-    if spec.training.label_smoothing and objective == "regression":
+    if spec.training.label_smoothing and OBJECTIVES[objective].labels == "number":
         raise Refusal("A number has no labels to spread a share over: leave label smoothing at 0.", "training.label_smoothing")
 
 

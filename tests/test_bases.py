@@ -248,6 +248,61 @@ def test_a_model_without_a_tokenizer_is_refused(tmp_path):
             load_tokenizer(str(saved(tmp_path / architecture, architecture, OWN[architecture])))
 
 
+def cut(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def shards(folder: Path) -> None:
+    """As a checkpoint in two files, of which one is not here."""
+    file = folder / "model.safetensors"
+    names = sorted(load_file(file))
+    file.rename(folder / "model-00001-of-00002.safetensors")
+    index = {"metadata": {}, "weight_map": {name: f"model-0000{1 + place % 2}-of-00002.safetensors" for place, name in enumerate(names)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def stored(dtype):
+    return lambda folder: change(folder, lambda old: {name: tensor.to(dtype) if "q_proj" in name else tensor for name, tensor in old.items()})
+
+
+DAMAGES = {
+    "cut": (cut, "are damaged .model.safetensors has"), "empty": (lambda folder: (folder / "model.safetensors").write_bytes(b""), "are damaged .model.safetensors ends before"),
+    "no header": (lambda folder: (folder / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{]"), "are damaged .the header of model.safetensors cannot be read"),
+    "a shard": (shards, "has no model-00002-of-00002.safetensors, which its model.safetensors.index.json names"),
+    "int8": (stored(torch.int8), "are quantised .'model.layers.0.self_attn.q_proj.weight' is I8"), "fp8": (stored(torch.float8_e4m3fn), "are quantised .* is F8_E4M3"),
+    "gptq": (lambda folder: configure(folder, quantization_config={"quant_method": "gptq", "bits": 4}), "is quantised .gptq., and the lab trains on plain weights alone"),
+    "tokenizer": (lambda folder: (folder / "tokenizer.json").write_text('{"model": ', encoding="utf-8"), "tokenizer of .* is damaged .tokenizer.json: "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(DAMAGES))
+def test_a_damaged_or_quantised_base_is_refused_at_launch(name, tmp_path, lab_home):
+    from lab import verbs
+
+    damage, words = DAMAGES[name]
+    folder = with_tokenizer(tmp_path / "model", "llama", "causal")
+    spec = {"model": str(folder), "task": "text-lm", "method": "lora"}
+    verbs.check(spec)
+    damage(folder)
+    with pytest.raises(Refusal, match=words) as refusal:
+        verbs.check(spec)
+    assert refusal.value.field == "model"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_refused(value, tmp_path):
+    for architecture in ("bert", "gpt2", "t5"):
+        folder = saved(tmp_path / architecture, architecture, OWN[architecture])
+        name = next(name for name in sorted(load_file(folder / "model.safetensors")) if name.endswith("weight") and "norm" not in name.lower())
+
+        def spoil(old, name=name):
+            old[name].view(-1)[3] = value
+            return old
+
+        refused(change(folder, spoil), OWN[architecture], "not finite", name.split(".", 1)[-1])
+
+
 # -- what trains nothing, or more than there is, is refused before a run is queued ------------------------------------------------------
 
 

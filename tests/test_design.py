@@ -241,6 +241,14 @@ def test_an_allocation_uses_its_bounds_or_tells() -> None:
     assert load_method("lamda-plus-plus", {"deltas.0.allocation.order": "ascending"}).deltas[0].allocation.order == LESS, "as frozen by earlier versions"
 
 
+@pytest.mark.parametrize("preset", ["vera", "adapter-houlsby", "adapter-parallel-scaled"])
+def test_a_rank_above_the_width_is_told_where_it_can_be_meant(preset: str) -> None:
+    body = anatomy(model("bert-base-uncased").config)
+    assert notes(load_method(preset, {"deltas.0.rank": 768}), body) == []
+    (field, sentence), *_ = notes(load_method(preset, {"deltas.0.rank": 4000}), body)
+    assert field == "deltas.0.rank" and "Rank 4000 is more than the width" in sentence
+
+
 def test_layers_can_be_written_in_every_way() -> None:
     assert chosen_layers("all", 3) == [0, 1, 2] and chosen_layers("0-1,-1", 6) == [0, 1, 5] and chosen_layers("-2", 6) == [4]
     for wrong in ("6", "3-1", "-7"):

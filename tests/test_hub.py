@@ -67,6 +67,17 @@ from lab.training import Record, train
 run = spec_of({"model": "acme/tiny", "task": task(hub="acme/reviews"), "method": "lora", "training": {"steps": 3, "batch_size": 4, "energy": False, "device": "cpu"}})
 told["trained"] = train(run, Record(), sys.argv[1], say=lambda line: None)["state"]
 """
+CHECKED = """
+from lab import verbs
+from lab.tasks import sources
+talks = task_of({"family": "instruction", "columns": {"messages": "messages"}, "name": "talks", "source": {"hub": "acme/talks", "splits": {"train": "train", "validation": "validation"}}})
+launch = lambda: tried(lambda: verbs.check({"model": sys.argv[1], "task": talks, "method": "lora"}).task.name)
+told["first"] = [len(sources.first_rows(talks.source, 5))]
+told["checked"] = [launch()]
+raw_rows(talks)
+told["first"].append({split: len(rows) for split, rows in sources.first_rows(talks.source, 5).items()})
+told["checked"].append(launch())
+"""
 BAD = """
 for name in ("acme/none", "acme/closed", "acme/bare", "acme/pickle"):
     told[name] = tried(lambda: load(name, objective="classification"))
@@ -123,6 +134,7 @@ def served(tmp_path_factory):
     save_reviews(tmp / "reviews" / "main", 40)
     save_reviews(tmp / "reviews" / "parquet", 24)
     save_reviews(tmp / "moving", 40)
+    save_talks(tmp / "talks")
     for name, files in {"bare": {"README.md": "x"}, "script": {"script.py": "raise SystemExit('code of a stranger ran')"},
                         "pickle": {"config.json": (tmp / "tiny" / "main" / "config.json").read_text(), "pytorch_model.bin": "x"}}.items():  # fmt: skip
         (tmp / name).mkdir()
@@ -132,7 +144,7 @@ def served(tmp_path_factory):
     repos = {"acme/tiny": Repo("models", tiny, {"v1": tmp / "tiny" / "v1"}), "acme/closed": Repo("models", tiny, gated=True), "acme/bare": Repo("models", tmp / "bare"),
              "acme/pickle": Repo("models", tmp / "pickle"), "acme/reviews": Repo("datasets", reviews, {"refs/convert/parquet": tmp / "reviews" / "parquet"}),
              "acme/terms": Repo("datasets", reviews, gated=True), "acme/script": Repo("datasets", tmp / "script"), "acme/empty": Repo("datasets", tmp / "bare"),
-             "acme/moving": Repo("datasets", tmp / "moving")}  # fmt: skip
+             "acme/moving": Repo("datasets", tmp / "moving"), "acme/talks": Repo("datasets", tmp / "talks")}  # fmt: skip
     with hub(repos) as (address, asked):
         yield address, asked, tmp
 
@@ -144,6 +156,27 @@ def told(code: str, address: str, tmp: Path, cache: str, offline: str = "0", *ar
     done = subprocess.run([sys.executable, "-c", HEAD + code + END, *arguments], env={**os.environ, **online}, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def save_talks(folder: Path) -> None:
+    (folder / "data").mkdir(parents=True)
+    for split, count in (("train", 20), ("validation", 10)):
+        talk = lambda i: [{"role": "system", "content": "be short"}, {"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": f"a {i}"}]  # noqa: E731
+        parquet.write_table(pyarrow.table({"messages": [talk(i) for i in range(count)]}), folder / "data" / f"{split}-00000-of-00001.parquet")
+
+
+def test_conversations_of_the_hub_that_are_here_are_checked_at_launch(served, tmp_path):
+    """What is on this machine is looked at before anything is queued; nothing is downloaded for a look."""
+    from transformers import AutoTokenizer
+
+    address, _, tmp = served
+    model = save_model(tmp_path / "model", "llama", "causal")
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ m['content'] }}{% endfor %}"
+    tokenizer.save_pretrained(model)
+    found = told(CHECKED, address, tmp, "looked", "0", str(model))
+    assert found["first"] == [0, {"train": 5, "validation": 5}]
+    assert found["checked"][0] == "talks" and "refuses the system's turn of row 1 (System role not supported)" in found["checked"][1]
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,11 @@ def _config(folder: Path, task: dict) -> dict:
     return task
 
 
+def _generation(folder: Path, task: dict) -> dict:
+    (folder / "model" / "generation_config.json").write_text('{"repetition_penalty": 1.3}', encoding="utf-8")
+    return task
+
+
 def _tokenizer(folder: Path, task: dict) -> dict:
     _edit(folder / "model" / "tokenizer.json", lambda document: document["model"]["vocab"].update(fine=6, great=5))
     return task
@@ -54,7 +59,7 @@ def _rows(folder: Path, task: dict) -> dict:
 
 
 CHANGES = {
-    "weights": _weights, "config": _config, "tokenizer": _tokenizer, "template": _template, "rows": _rows,
+    "weights": _weights, "config": _config, "generation": _generation, "tokenizer": _tokenizer, "template": _template, "rows": _rows,
     "columns": lambda folder, task: {**task, "columns": {"text": "label", "label": "text"}},
     "labels": lambda folder, task: {**task, "labels": ["pos", "neg"]},
     "splits": lambda folder, task: {**task, "source": {**task["source"], "hash": {"validation": 0.3, "test": 0.1}}},

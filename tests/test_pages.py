@@ -17,7 +17,7 @@ from lab.design.method import named
 from lab.design.method.nearest import neighbours
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, tables
-from lab.results import compare, published
+from lab.results import compare, facts, published
 from lab.results.curves import AXES, axis
 from lab.runs import Home, Queue, processes
 from lab.trying.client import TryClient
@@ -272,6 +272,19 @@ def test_what_is_taken_away_is_safe(store):
 def test_metrics_have_their_own_names(store):
     run = finished(store, best={"rougeL": 0.3, "loss": 1.0}, metrics={"f1": 0.2})
     assert [text for text in re.findall(r'data-sort="\d+">([^<]+)<', views_compare.results([run], "en"))][2:] == ["ROUGE-L", "evaluation loss", "final F1"]
+
+
+def test_a_run_with_several_labels_shows_all_that_it_was_judged_by(store):
+    """On its page micro and macro F1 and the share of rows that are all right; on Compare those and the F1 of each label, whatever it is called."""
+    from lab.design.spec.task import TaskSpec
+
+    spec = {**SPEC, "task": TaskSpec(name="tickets", family="multi_label", labels=["<b>bill</b>", "login"], source={"file": "x.csv"}, columns={"text": "t", "label": "l"}).model_dump(mode="json")}
+    run = finished(store, spec=spec, best={"step": 2, "loss": 0.5, "f1_micro": 0.75, "f1_macro": 0.625, "subset_accuracy": 0.5, "f1:<b>bill</b>": 0.25, "f1:login": 1.0})
+    assert (judged := facts.score(run)) and (judged.metric.name, judged.value) == ("f1_micro", 0.75)
+    shown = views_runs.head(run, run.id, None, {}, "en")
+    assert all(re.search(f'{name}</dt><dd><span class="num" title="{value}"', shown) for name, value in (("F1, micro", 0.75), ("F1, macro", 0.625), ("subset accuracy", 0.5))) and "F1 of" not in shown
+    heads = re.findall(r'data-sort="\d+">([^<]+)<', views_compare.results([run], "en"))
+    assert {"F1, micro", "F1, macro", "F1 of &lt;b&gt;bill&lt;/b&gt;", "F1 of login"} <= set(heads) and "<b>bill" not in views_compare.results([run], "en")
 
 
 def test_the_ticks_of_a_report_are_round():

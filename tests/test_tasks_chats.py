@@ -103,6 +103,10 @@ RICH = {  # what a row has beside, and how its turns read then
                                           {"from": "observation", "value": "42"}, {"from": "gpt", "value": "a 0"}], "tools": '[{"name": "add"}]'},
                        [("user", "q 0"), ("assistant", '{"name": "add", "arguments": {"a": 1}}'), ("tool", "42"), ("assistant", "a 0")]),
     "ends with a call": ({"messages": [*openai(0)[:1], {"role": "assistant", "content": "", "tool_calls": [CALL]}]}, [("user", "q 0"), ("assistant", '{"name": "add", "arguments": {"a": 1}}')]),
+    "functions": ({"messages": openai(0), "functions": [{"name": "add"}], "system_prompt": "be kind"}, [("system", "be kind"), ("user", "q 0"), ("assistant", "a 0")]),
+    "code": ({"messages": [{"role": "user", "content": " q 0\n"}, {"role": "assistant", "content": "\n    return 1\n"}]}, [("user", "q 0"), ("assistant", "    return 1")]),
+    "weight": ({"messages": [*openai(0)[:1], {"role": "assistant", "content": "b", "weight": 0.0}, *openai(0)[:1], {"role": "assistant", "content": "c", "weight": 1}]},
+               [("user", "q 0"), ("assistant", "b"), ("user", "q 0"), ("assistant", "c")]),
     "goes on after": ({"messages": [*openai(0), {"role": "user", "content": "bye"}]}, [("user", "q 0"), ("assistant", "a 0")]),
 }  # fmt: skip
 
@@ -152,6 +156,8 @@ TURNS = {
     "a stranger": ([{"role": "narrator", "content": "x"}], "turn 3 .* has the speaker 'narrator', whose role is not known"),
     "a nameless call": ([{"role": "assistant", "content": None, "tool_calls": [{"id": "x"}]}], "turn 3 .* calls a tool without saying which"),
     "arguments": ([{"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": "{a"}}]}], "calls add with arguments that are no JSON"),
+    "a weight": ([{"role": "assistant", "content": "x", "weight": 0.5}], "turn 3 .* has the weight 0.5; an answer is learned .1. or not .0."),
+    "half a letter in arguments": ([{"role": "assistant", "tool_calls": [{"function": {"name": "add", "arguments": '{"a": "\\ud83d"}'}}]}], "turn 3 .* has half a letter"),
     "an empty result": ([{"role": "tool", "content": ""}, {"role": "assistant", "content": "x"}], "turn 3 .* of the tool is empty"),
 }  # fmt: skip
 
@@ -170,6 +176,10 @@ PREFERENCES = {
     "sharegpt": ({"conversations": sharegpt(openai(1)[:1]), "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}}, "are preferences"),
     "other names": ({"question": "q", "response_chosen": "a", "response_rejected": "b"}, "'response_chosen' and 'response_rejected' are preferences"),
     "a ranking": ({"instruction": "q", "input": "", "output": ["better", "worse"]}, "Row 1 has 2 answers in column 'output', as rankings of answers do"),
+    "the API's": ({"input": "q", "preferred_output": "a", "non_preferred_output": "b"}, "'preferred_output' and 'non_preferred_output' are preferences"),
+    "two answers": ({"question": "q", "response_j": "a", "response_k": "b"}, "'response_j' and 'response_k' are several answers to one prompt"),
+    "a battle": ({"conversation_a": openai(1), "conversation_b": openai(2), "winner": "model_a"}, "'conversation_a' and 'conversation_b' are several answers"),
+    "scored": ({"prompt": "q", "responses": ["a", "b"], "scores": [1, 2]}, "'responses' holds several answers to one prompt, as rankings do"),
     "unpaired": ({"prompt": "q", "completion": "a", "label": True}, "'completion' with a true or false 'label' is unpaired preferences"),
     "steps": ({"prompt": "q", "completions": ["a", "b"], "labels": [True, False]}, "judge every step of an answer"),
 }  # fmt: skip
@@ -212,6 +222,30 @@ def test_one_prompt_with_many_answers_stays_in_one_split(tmp_path):
     assert (look.dropped, look.disputed, sum(look.splits.values())) == (1, 0, 60)
 
 
+def test_conversations_that_differ_in_anything_that_is_read_are_no_duplicates(tmp_path):
+    """The tools on offer, who speaks, which answers are learned: only all of it together is the same row."""
+    tool = lambda name: [{"type": "function", "function": {"name": name}}]  # noqa: E731
+    makers = [lambda i: {"tools": tool("ab"[i % 2])}, lambda i: {"tools": tool("a") if i % 2 else []}, lambda i: {}]
+    for make in makers:
+        look = importing.preview(written(tmp_path, [{"messages": openai(i // 2), **make(i)} for i in range(40)]))
+        assert (look.dropped, sum(look.splits.values())) == ((0, 40) if make(0) else (20, 20))
+        assert not make(0) or all(count % 2 == 0 for count in look.splits.values())
+    turns = lambda i: [*openai(i // 2), *openai(i // 2)]  # noqa: E731
+    look = importing.preview(written(tmp_path, [{"messages": [{**turn, **({"weight": i % 2} if place == 1 else {})} for place, turn in enumerate(turns(i))]} for i in range(40)]))
+    assert look.dropped == 0
+
+
+def test_conversations_as_text_in_a_cell_hold_no_half_letters(tmp_path):
+    """What is JSON inside a text is read after the file was looked through."""
+    half = "\\ud83d"
+    for row, words in (({"messages": json.dumps([{"role": "user", "content": "q"}, {"role": "assistant", "content": "HALF"}])}, "turn 2 .* half a letter"),
+                       ({"messages": json.dumps(openai(1)), "tools": '[{"name": "HALF"}]'}, "half a letter .* in column 'tools'"),
+                       ({"instruction": "q", "output": "a", "history": '[["HALF", "b"]]'}, "half a letter .* in column 'history'")):  # fmt: skip
+        row = {key: value.replace("HALF", half) for key, value in row.items()}
+        with pytest.raises(Refusal, match=f"[Rr]ow 1\\b.*{words}"):
+            importing.preview(written(tmp_path, [row] * 12))
+
+
 def test_a_template_that_refuses_a_role_is_told_before_the_run(tmp_path):
     """Before anything is queued: the sentence says which row, what the template says, and what to do."""
     from transformers import AutoTokenizer
@@ -220,7 +254,7 @@ def test_a_template_that_refuses_a_role_is_told_before_the_run(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.chat_template = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ m['content'] }}{% endfor %}"
     tokenizer.save_pretrained(model)
-    path = written(tmp_path, [{"messages": [{"role": "system", "content": "be short"}, *openai(i)]} for i in ROWS])
+    path = written(tmp_path, [{"messages": [{"role": "system", "content": "a film"}, *openai("film " * (i + 1), "the fine {}", "the dull {}")]} for i in ROWS])
     importing.commit(path, "talks")
     importing.commit(path, "plain", turns={"speakers": {"system": "ignore"}})
     with pytest.raises(Refusal, match=r"refuses the system's turn of row 1 .System role not supported.: leave these turns out .role ignore"):

@@ -170,7 +170,7 @@ def test_errors_stand_at_the_role_whose_column_is_at_fault(tmp_path):
         ({"text": "a", "label": "c"}, "regression", "columns.label", "Row 8 has '' in column 'c', which is no finite number"),
         ({"text": "a", "label": "c"}, "classification", "columns.label", "Row 8 has no label"),
         ({"source": "a"}, "translation", "columns.target", "Say which column is the target"),
-        ({"question": "a", "options": "a|c", "answer": "b"}, "commonsense", "columns.answer", "Row 3 has '2' in column 'b'"),
+        ({"question": "a", "options": "a|c", "answer": "b"}, "commonsense", "columns.answer", "Row 1 has '0' in column 'b', which is the text of one option"),
         ({"instruction": "a"}, "instruction", "columns.output", "Say which column is the output"),
         ({"text": "a", "label": "c.d"}, "classification", "columns.label", "There is no column 'c.d'"),
     ]:  # fmt: skip

@@ -112,13 +112,14 @@ def test_f1_by_its_definition():
     assert found["subset_accuracy"] == pytest.approx((given == right).all(1).mean())
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2", "bart"])
-def test_a_run_keeps_its_labels_to_its_exports(kind, home, tmp_path):
+@pytest.mark.parametrize("kind, way", [("bert", "lists"), ("gpt2", "a separator"), ("bart", "columns of 0 and 1")])
+def test_a_run_keeps_its_labels_to_its_exports(kind, way, home, tmp_path):
     """Trained, judged by micro F1, tried, exported: one problem type, the same label names, the same logits everywhere."""
     from lab.runs import default
     from lab.trying.answering import answer
 
-    task = importing.commit(WAYS["lists"](tmp_path)[0], "tickets")
+    path, choices = WAYS[way](tmp_path)
+    task = importing.commit(path, "tickets", **choices)
     model = save_model(tmp_path / "model", kind, {"gpt2": "causal", "bart": "seq2seq"}.get(kind))
     run = default().store.create(spec(model, "tickets", lr=0.02, steps=40, evaluate_every=10).document())
     folder = default().home.run_dir(run, create=True)
@@ -139,3 +140,10 @@ def test_a_run_keeps_its_labels_to_its_exports(kind, home, tmp_path):
     assert plain.config.problem_type == "multi_label_classification" and plain.config.id2label == dict(enumerate(NAMES))
     with torch.no_grad():
         assert (plain(**batch).logits - ours).abs().max() < 1e-4
+    out = write(open_run(run), "peft", tmp_path / "peft")  # as its README says: the base with so many labels, padded as it was trained
+    facts = json.loads((out / "delta_lab.json").read_text(encoding="utf-8"))
+    assert facts["labels"] == list(task.labels) and "multi_label" in json.dumps(facts)
+    base = AutoModelForSequenceClassification.from_pretrained(model, num_labels=3, problem_type="multi_label_classification", pad_token_id=facts["padding"]["id"], dtype=torch.float32)
+    wrapped = pytest.importorskip("peft").PeftModel.from_pretrained(base, out).eval()
+    with torch.no_grad():
+        assert (wrapped(**batch).logits - ours).abs().max() < 1e-5

@@ -60,7 +60,7 @@ KINDS = {  # family: a row, the columns by role
 }  # fmt: skip
 TEMPLATE = (lambda i: {"context": f"given {i}", "question": f"asked {i}", "answer": f"said {i}"}, {"source": "{context} {question}", "target": "answer"})
 ROLES = [(family, column, spec) for family, spec in KINDS.items() for column in spec[0](0)] + [("translation", column, TEMPLATE) for column in TEMPLATE[0](0)]
-OPTIONAL = {("instruction", "input"), ("translation", "context"), ("translation", "question")}
+OPTIONAL = {("classification", "pair"), ("instruction", "input"), ("translation", "context"), ("translation", "question")}
 VALUES = {"null": None, "NaN": NAN, "nan as text": "nan", "blank": "  ", "half a letter": HALF, "a list": ["a", "b"], "an object": {"a": "b"}, "400 digits": HUGE, "NUL": NUL,
           "braces": "{text} {0} %s {{x}}", "infinity": math.inf}  # fmt: skip
 NOTHING = ("null", "NaN", "nan as text", "blank")
@@ -300,8 +300,10 @@ def test_labels_that_differ_in_how_they_are_written_are_asked_about(pair, kind, 
 
 
 def test_a_label_has_one_form_whatever_holds_it(tmp_path):
-    rows = [{"text": f"text {i}", "label": [1.0, 0, 1, True][i % 4]} for i in range(16)]
-    assert importing.preview(save(tmp_path / "x.jsonl", rows)).spec.labels == ["0", "1", "True"]
+    rows = [{"text": f"text {i}", "label": [1.0, 0, 1, "1"][i % 4]} for i in range(16)]
+    assert importing.preview(save(tmp_path / "x.jsonl", rows)).spec.labels == ["0", "1"]
+    with pytest.raises(Refusal, match="differ only in how they are written: 1 .8. / True .4."):
+        importing.preview(save(tmp_path / "x.jsonl", [{"text": f"text {i}", "label": [1.0, 0, 1, True][i % 4]} for i in range(16)]))
     save(tmp_path / "x.parquet", [{"text": f"text {i}", "label": float(i % 2)} for i in range(16)])
     assert importing.preview(tmp_path / "x.parquet").spec.labels == ["0", "1"]
     rows[3]["label"] = "x" * 300
@@ -330,7 +332,7 @@ def test_names_are_given_to_labels_by_value(tmp_path):
     assert {(row["label"], family.format(row, spec)["label"]) for row in raw_rows(spec)["train"]} == {("2", 0), ("1", 1)}
 
 
-NEAR = {"superscript": ("3² is", "32 is"), "case": ("def Get(x)", "def get(x)"), "indent": ("if a:\n  b()\nc()", "if a:\n  b()\n  c()"), "width": ("ＡＢＣ text", "ABC text"), "spaces": ("a  b", "a b")}
+NEAR = {"superscript": ("3² is", "32 is"), "case": ("def Get(x)", "def get(x)"), "indent": ("if a:\n  b()\nc()", "if a:\n  b()\n  c()"), "width": ("ＡＢＣ text", "ABC text"), "spaces": ("a  b", "a b"), "first line": ("    return x", "return x"), "tab": ("\treturn x", "return x")}
 
 
 @pytest.mark.parametrize("kind", list(NEAR))
@@ -358,6 +360,70 @@ def test_many_answers_to_one_prompt_are_kept_and_different_labels_are_told_apart
     look = importing.preview(save(tmp_path / "y.json", rows))
     assert (look.dropped, look.disputed, sum(look.splits.values())) == (1, 2, 29)
     assert any("2 rows have the same text as another one with a different answer" in note for note in look.notes)
+
+
+ANSWERS = {  # what the column of answers holds for the second of three options → its place, or the refusal
+    "text": (["red", "green", "blue"], "green", 1), "place": (["red", "green", "blue"], 1, 1), "letter": (["red", "green", "blue"], "B", 1),
+    "letters": (["a", "b", "c"], "b", 1), "long": (["x" * 300, "y" * 300], "y" * 300, 1), "as text": ('["red", "green"]', "green", 1), "both the same": (["0", "1"], "1", 1),
+    "a number": (["4", "5", "9"], 5, 1), "two meanings": (["1", "2", "3"], "2", "is the text of one option and the place of another"),
+    "letters in disorder": (["B", "A"], "B", "is the text of one option and the place"), "twice": (["a", "a", "b"], "a", "has the option 'a' twice"),
+    "none": (["red", "green"], "blue", "names none of its 2 options"), "too far": (["red", "green"], 2, "names none of its 2 options"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(ANSWERS))
+def test_the_right_option_is_named_by_its_text_or_place_and_never_guessed(name, tmp_path):
+    options, answer, right = ANSWERS[name]
+    path = save(tmp_path / "x.jsonl", [{"question": f"which {i}?", "choices": options, "answer": answer} for i in range(30)])
+    if isinstance(right, str):
+        with pytest.raises(Refusal, match=f"Row 1 .*{right}"):
+            importing.preview(path, family="commonsense", columns={"question": "question", "options": "choices", "answer": "answer"})
+        return
+    look = importing.preview(path)
+    assert look.spec.family == "commonsense" and look.examples[0]["answer"] == look.examples[0]["options"][right]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_json_under_the_name_of_a_table_is_read_as_json(kind, tmp_path):
+    rows = [{"text": f"text {i}, more", "label": "ab"[i % 2]} for i in range(24)]
+    for text in (json.dumps(rows), "\n".join(map(json.dumps, rows)), json.dumps({"train": rows})):
+        (tmp_path / f"x.{kind}").write_text(text, encoding="utf-8")
+        look = importing.preview(tmp_path / f"x.{kind}")
+        assert look.columns == ["text", "label"] and look.rows == 24 and any("holds JSON" in note for note in look.notes)
+    spec = importing.commit(tmp_path / f"x.{kind}", "mine")
+    assert spec.source.reading.format == "json" and sum(len(part) for part in raw_rows(resolve("mine")).values()) == 24
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_pair_that_some_rows_lack_is_empty_there_and_told(kind, tmp_path):
+    rows = [{"text": f"text {i}", "text_pair": None if i % 3 == 0 else f"pair {i}", "label": "ab"[i % 2]} for i in range(24)]
+    look = importing.preview(save(tmp_path / f"x.{kind}", rows))
+    assert look.spec.columns["text_pair"] == "text_pair" and any("8 rows have nothing in column 'text_pair'" in note for note in look.notes)
+    assert [example["reads"]["prompt"] for example in look.examples[:2]] == ["text 0\nLabel:", "text 1\npair 1\nLabel:"]
+
+
+def test_objects_in_parquet_and_arrow_have_no_keys_of_other_rows(tmp_path):
+    """An Arrow column gives every object the keys of all: a call with {"city"} must not become one with {"city", "x": null}."""
+    import datasets
+
+    call = lambda i: {"type": "function", "function": {"name": "f", "arguments": {"city": "Paris"} if i % 2 else {"x": i}}}  # noqa: E731
+    rows = [{"messages": [{"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": None, "tool_calls": [call(i)]}]} for i in range(24)]
+    save(tmp_path / "x.parquet", rows)
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "set"))
+    for path in (tmp_path / "x.parquet", tmp_path / "set"):
+        assert [example["target"] for example in importing.preview(path).examples[:2]] == ['{"name": "f", "arguments": {"x": 0}}', '{"name": "f", "arguments": {"city": "Paris"}}']
+
+
+def test_lists_of_classes_keep_their_names(tmp_path):
+    import datasets
+
+    names = datasets.ClassLabel(names=["joy", "anger", "fear"])
+    rows = {"text": [f"text {i}" for i in range(24)], "labels": [[i % 3, 2] if i % 2 else [] for i in range(24)]}
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict(rows, features=datasets.Features({"text": datasets.Value("string"), "labels": datasets.List(names)})).save_to_disk(str(tmp_path / "set"))
+    look = importing.preview(tmp_path / "set")
+    assert (look.spec.family, look.spec.labels) == ("multi_label", ["anger", "fear", "joy"])
 
 
 def test_the_same_question_with_other_options_is_another_question(tmp_path):
@@ -431,6 +497,30 @@ def test_splits_of_ones_own_are_kept_as_they_are(made, tmp_path, home):
     assert spec.rows == PARTS and sorted(file.name for file in (home / "tasks" / "mine").iterdir())[1] == "task.yaml"
 
 
+SPLIT_FAULTS = {  # the splits of a set of save_to_disk → what is said
+    "two names": ({"train": 40, "val": 10, "validation": 5}, "has two lists for one split: train, val, validation"), "test alone": ({"test": 40}, "no split train to learn from; it has test"),
+    "another": ({"unsupervised": 40}, "no split train to learn from; it has unsupervised"), "empty": ({"": 0}, "has no rows"), "empty train": ({"train": 0, "test": 4}, "or a split without any"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(SPLIT_FAULTS))
+def test_splits_that_are_not_there_or_there_twice_are_named(name, tmp_path):
+    import datasets
+
+    splits, words = SPLIT_FAULTS[name]
+    datasets.disable_progress_bars()
+    made = {split: datasets.Dataset.from_dict({"text": [f"{split} {i}" for i in range(count)], "label": [i % 2 for i in range(count)]}) for split, count in splits.items()}
+    (made[""] if "" in made else datasets.DatasetDict(made)).save_to_disk(str(tmp_path / "set"))
+    with pytest.raises(Refusal, match=words):
+        importing.preview(tmp_path / "set")
+
+
+def test_a_test_that_repeats_the_validation_is_told(tmp_path):
+    train, other = save(tmp_path / "train.csv", part("train", 40)), save(tmp_path / "other.csv", part("test", 10))
+    look = importing.preview(train, validation=str(other), test=str(other))
+    assert any(note.startswith("10 of 10 rows of test have a text that is also in validation") for note in look.notes)
+
+
 def test_validation_is_taken_from_train_where_only_a_test_is_given(tmp_path):
     train, test = save(tmp_path / "train.csv", part("train", 200)), save(tmp_path / "test.csv", part("test"))
     spec = importing.commit(train, "mine", test=str(test))
@@ -463,6 +553,18 @@ def test_folders_named_by_a_value_give_it_as_a_column(tmp_path):
         (tmp_path / "set" / f"label={label.replace(' ', '%20')}").mkdir(parents=True)
         save(tmp_path / "set" / f"label={label.replace(' ', '%20')}" / "part-0.parquet", [{"text": f"{label} text {i}"} for i in range(20)])
     assert importing.preview(tmp_path / "set").balance == {"bad": 20, "very good": 20}
+
+
+@pytest.mark.parametrize("make, columns", [
+    (lambda i: {"messages": [{"role": "user", "content": f"q {i}"}, {"role": "assistant", "content": "None" if i < 3 else "a"}]}, {"messages": "messages"}),
+    (lambda i: {"question": f"q {i}", "choices": ["NULL" if i < 3 else "a", "b"], "answer": 1}, {"question": "question", "options": "choices", "answer": "answer"}),
+    (lambda i: {"text": f"q {i}", "labels": ["null" if i < 3 else "a", "b"]}, {"text": "text", "label": "labels"}),
+    (lambda i: {"a": f"q {i}", "b": "N/A" if i < 3 else "x", "label": i % 2}, {"text": "{a} {b}", "label": "label"}),
+    (lambda i: {"t": {"en": f"q {i}", "de": "none" if i < 3 else "x"}}, {"source": "t.en", "target": "t.de"})], ids=["turns", "options", "labels", "template", "nested"])  # fmt: skip
+def test_words_that_may_mean_missing_are_told_wherever_they_stand(make, columns, tmp_path):
+    family = {"messages": "instruction", "question": "commonsense", "source": "translation"}.get(next(iter(columns)), "multi_label" if columns.get("label") == "labels" else "classification")
+    look = importing.preview(save(tmp_path / "x.jsonl", [make(i) for i in range(24)]), family=family, columns=columns)
+    assert any(note.startswith("3 cells of column ") and "read as that word, not as missing" in note for note in look.notes), look.notes
 
 
 def test_words_that_may_mean_missing_are_told(tmp_path):

@@ -190,3 +190,42 @@ def test_a_template_is_read_from_a_folder_as_from_its_tokenizer(tmp_path):
     (tmp_path / "plain").mkdir()
     setting.tokenizer.save_pretrained(tmp_path / "plain")
     assert Template.in_folder(tmp_path / "plain", "a model") is None and Template.in_folder(tmp_path / "no", "a model") is None
+
+
+ODD = ["the lamp", "  if a:\n    b", "</think> x", "<think>a</think> b", "<|im_end|>", "x", "yes", "[assistant]", "### Response:"]
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "tools"])
+def test_answers_found_alike_are_those_found_one_by_one(name, monkeypatch):
+    """Whatever is said, and however often: the spans of a long conversation are those that rendering each beginning of it gives."""
+    import random
+
+    from lab.tasks import templates
+
+    setting, draw = setting_of({**FORMATS, "tools": TOOLS}[name], max_length=4000), random.Random(name)
+    for _ in range(6):
+        talk = [turn for _ in range(draw.randint(4, 8)) for turn in ({"role": "user", "content": draw.choice(ODD)}, {"role": "assistant", "content": draw.choice(ODD)})]
+        if name == "tools":
+            call = {"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
+            talk[4:4] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "42"}, {"role": "assistant", "content": "b"}]
+        found = []
+        for alike in (10**9, 0):
+            monkeypatch.setattr(templates, "ALIKE", alike)
+            try:
+                found.append(row_of(talk, setting))
+            except Refusal as refusal:
+                found.append(refusal.sentence)
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama-3", "gemma", "llama-2", "thinking", "alpaca"])
+def test_a_long_conversation_is_not_rendered_again_for_each_of_its_answers(name, monkeypatch):
+    setting, counts = setting_of(FORMATS[name], max_length=40_000), []
+    rendered = Template._rendered
+    monkeypatch.setattr(Template, "_rendered", lambda self, *given, **more: counts.append(1) or rendered(self, *given, **more))
+    times = []
+    for rounds in (10, 60):
+        counts.clear()
+        row_of([{"role": role, "content": f"{role} says {i}"} for i in range(rounds) for role in ("user", "assistant")], setting)
+        times.append(len(counts))
+    assert times[0] == times[1] < 20

@@ -43,20 +43,26 @@ def import_(arguments: Namespace) -> Answer:
     reading = {"encoding": arguments.encoding, "delimiter": DELIMITERS.get(arguments.delimiter, ""), "header": arguments.header}
     choices = {"family": arguments.family, "columns": columns, "labels": arguments.label, "max_length": arguments.max_length, "prompt": arguments.prompt,
                "measure": arguments.measure, "spellings": arguments.spellings, "separator": arguments.label_separator, "reading": reading,
-               "turns": turns, "loss_on": arguments.loss_on}  # fmt: skip
+               "turns": turns, "loss_on": arguments.loss_on or "all"}  # fmt: skip
     if not arguments.dry_run and not arguments.name:
         raise Refusal("Give the task a name: --name my-reviews, or --dry-run to look first.", "name")
     if arguments.name:
         importing.check_name(arguments.name)
+    if not arguments.file.startswith(gathering.HUB):
+        _require_unused(arguments, ("config", "revision", "split", "rows"), "is for a set of the hub (hub:owner/name); a file or folder is read whole")
     with contextlib.ExitStack() as after:
         file, notes = arguments.file, []
         if file.startswith(gathering.HUB):
             splits = dict(_pair(text) for text in arguments.split)
-            token, notes = outside.bring(file, config=arguments.config, revision=arguments.revision, splits=splits, rows=arguments.rows)
+            token, notes = outside.bring(file, config=arguments.config, revision=arguments.revision, splits=splits, rows=gathering.HUB_ROWS if arguments.rows is None else arguments.rows)
             after.callback(importing.unstage, token)
             file = importing.staged(token)
         choices |= {"validation": arguments.validation, "test": arguments.test}
         look = outside.preview(file, **choices)
+        if look.spec.family != "instruction":
+            _require_unused(arguments, ("turn", "speaker", "loss_on"), "is for conversations (--family instruction)")
+        if look.spec.family not in ("classification", "multi_label"):
+            _require_unused(arguments, ("label", "spellings"), "is for a task with labels (--family classification or multi_label)")
         if not arguments.dry_run:
             outside.commit(file, arguments.name, **choices)
     document = {"task": "" if arguments.dry_run else arguments.name, "family": look.spec.family, "columns": dict(look.spec.columns), "rows": look.rows,
@@ -64,6 +70,12 @@ def import_(arguments: Namespace) -> Answer:
                 "splits": look.splits, "dropped": look.dropped, "disputed": look.disputed, "notes": [*notes, *look.notes], "balance": look.balance,
                 "lengths": look.lengths, "examples": look.examples}  # fmt: skip
     return Answer(document, lambda: _imported(document, look.spec.max_length))
+
+
+def _require_unused(arguments: Namespace, names: tuple[str, ...], why: str) -> None:
+    """Refusal of a flag that nothing would read."""
+    if given := next((name for name in names if getattr(arguments, name) not in (None, "", [])), None):
+        raise Refusal(f"--{given.replace('_', '-')} {why}: leave it out.", given)
 
 
 def _pair(text: str, flag: str = "column", example: str = "role=column, as in text=review") -> tuple[str, str]:

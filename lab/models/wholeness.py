@@ -27,8 +27,19 @@ def settle(name: str, model: nn.Module, found: Mapping[str, Any], headed: bool) 
     lacking, other = missing - head, {key: pair for key, pair in shapes.items() if key not in head}
     if lacking or other or found.get("error_msgs") or _beyond(mine, unexpected):
         raise Refusal(_why(name, model, lacking, other, unexpected, len(mine), list(found.get("error_msgs") or ())), "model")
+    odd = sorted(key for key, parameter in model.named_parameters() if key not in missing and key not in shapes and not _finite(parameter))
+    if odd:
+        raise Refusal(f"The weights of {name} hold numbers that are not finite ({_some(odd)}): fetch or save them again.", "model")
     model.lab_new = frozenset(missing | set(shapes))
     model.lab_notes = tuple(_sentences(model, head, shapes))
+
+
+def _finite(parameter: nn.Parameter) -> bool:
+    """Whether a weight has neither NaN nor infinity: both show in its extremes, for which nothing is copied."""
+    if parameter.is_meta or not parameter.numel() or not parameter.is_floating_point():
+        return True
+    low, high = parameter.detach().aminmax()
+    return bool(low.isfinite() and high.isfinite())
 
 
 def _head(model: nn.Module) -> set[str]:

@@ -8,6 +8,7 @@ import fractions
 import math
 import re
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
@@ -44,11 +45,13 @@ def missing(value: Any) -> bool:
 
 
 def words(value: Any) -> str:
-    """A value as text, without space around it; "" where it is missing. Raises `NoText` for what is not one text, number or date."""
+    """A value as text, without space around it but with the indentation of its first line; "" where it is missing.
+
+    Raises `NoText` for what is not one text, number or date."""
     if missing(value):
         return ""
     if isinstance(value, str):
-        return value.strip()
+        return unspaced(value)
     if isinstance(value, (bool, datetime.date, datetime.time, datetime.timedelta)):
         return str(value)
     if isinstance(value, (int, float, decimal.Decimal)):
@@ -59,18 +62,26 @@ def words(value: Any) -> str:
     raise NoText(next((name for kind, name in kinds.items() if isinstance(value, kind)), f"a {type(value).__name__}"))
 
 
+def unspaced(text: str) -> str:
+    """A text without space around it. Two spaces or more, or a tab, before its first line are code's indentation and stay; one space is a separator."""
+    inner = text.strip()
+    before = text[: len(text) - len(text.lstrip())].rpartition("\n")[2]
+    return before + inner if inner and (len(before) > 1 or before == "\t") and not before.strip(" \t") else inner
+
+
 def label(value: Any) -> str:
     """A label in its one form: text without space around it, whole numbers without a fraction (1.0 is "1"), True or False. Raises `NoText`."""
     if isinstance(value, float) and value == value and abs(value) < 1e15 and value == int(value):
         return str(int(value))
     if isinstance(value, decimal.Decimal) and value.is_finite() and value == value.to_integral_value():
         return str(int(value))
-    return words(value)
+    return words(value).strip()
 
 
 def near(text: str) -> str:
-    """What labels have in common that differ only by case, width, spaces, or how a number is written (1, 1.0)."""
+    """What labels have in common that differ only by case, width, spaces, or how a number or a truth value is written (1, 1.0, True)."""
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    folded = {"true": "1", "false": "0"}.get(folded, folded)
     return str(fractions.Fraction(folded)) if NUMBER.fullmatch(folded) else folded
 
 
@@ -79,10 +90,26 @@ def is_number(text: str) -> bool:
     return NUMBER.fullmatch(unicodedata.normalize("NFKC", text).strip()) is not None
 
 
+def without_nothing(value: Any) -> Any:
+    """A nested value of Arrow without the keys that hold nothing: all objects of an Arrow column have the keys of every other one, so null is no key."""
+    if isinstance(value, dict):
+        return {key: without_nothing(item) for key, item in value.items() if item is not None}
+    return [without_nothing(item) for item in value] if isinstance(value, list) else value
+
+
 def broken(value: Any) -> bool:
     """Whether text in a value, at any depth, has half a letter: a lone surrogate, which no encoding can hold."""
-    if isinstance(value, str):
-        return not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)
-    if isinstance(value, dict):
-        return any(broken(key) or broken(item) for key, item in value.items())
-    return isinstance(value, (list, tuple)) and any(map(broken, value))
+    return any(not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text) for text in texts(value))
+
+
+def texts(value: Any) -> Iterator[str]:
+    """All texts in a value, at any depth, keys among them."""
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, str):
+            yield found
+        elif isinstance(found, dict):
+            waiting += [*found, *found.values()]
+        elif isinstance(found, (list, tuple)):
+            waiting += found

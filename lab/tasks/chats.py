@@ -91,7 +91,9 @@ def _history(value: Any, column: str, where: str) -> list[Turn]:
     for place, pair in enumerate(rounds if rounds is not None else [None], 1):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(part, str) and part.strip() for part in pair):
             raise Refusal(f"{where} has no two texts in round {place} of its history in column '{column}': a round is what was asked and what was answered.", "task.columns")
-        turns += [{"role": "user", "content": pair[0].strip()}, {"role": "assistant", "content": pair[1].strip()}]
+        if cells.broken(pair):
+            raise Refusal(f"{where} has half a letter (a lone surrogate) in column '{column}'.", "task.columns")
+        turns += [{"role": "user", "content": cells.unspaced(pair[0])}, {"role": "assistant", "content": cells.unspaced(pair[1])}]
     return turns
 
 
@@ -118,6 +120,8 @@ def _turns(value: Any, spec: TaskSpec, column: str, where: str) -> list[Turn]:
         at = f"{where}, turn {place} (column '{column}')"
         if not isinstance(turn, dict):
             raise Refusal(f"{at} is {str(turn)[:40]!r}, which is no turn with a speaker and a text.", "task.columns")
+        if cells.broken(turn):
+            raise Refusal(f"{at} has half a letter (a lone surrogate).", "task.columns")
         read = _turn(turn, keys, spec.turns, at)
         if read is not None:
             turns.append(read)
@@ -142,8 +146,10 @@ def _turn(turn: Mapping[str, Any], keys: tuple[str, str], given: Turns, at: str)
         calls = turn.get("tool_calls") or ([turn["function_call"]] if turn.get("function_call") else None)
         if calls:
             read["tool_calls"] = _calls(calls, at)
-        if turn.get("weight") == 0:
-            read["learn"] = False
+        if not cells.missing(weight := turn.get("weight")):
+            if cells.near(str(weight)) not in ("0", "1"):
+                raise Refusal(f"{at} has the weight {str(weight)[:40]}; an answer is learned (1) or not (0).", "task.columns")
+            read["learn"] = cells.near(str(weight)) == "1"
     if role == "tool":
         read |= {name: str(turn[name]) for name in ("tool_call_id", "name") if turn.get(name)}
     if not text and not read.get("tool_calls"):
@@ -168,9 +174,7 @@ def _content(value: Any, at: str) -> str:
         return ""
     if not isinstance(value, (str, int, float)) or isinstance(value, bool):
         raise Refusal(f"{at} has {_kind(value)} as its text.", "task.columns")
-    if cells.broken(text := str(value).strip()):
-        raise Refusal(f"{at} has half a letter (a lone surrogate).", "task.columns")
-    return text
+    return cells.unspaced(str(value))
 
 
 def _kind(value: Any) -> str:
@@ -195,6 +199,8 @@ def _calls(given: Any, at: str) -> list[dict[str, Any]]:
                 arguments = json.loads(arguments)
             except (ValueError, RecursionError):
                 raise Refusal(f"{at} calls {name[:40]} with arguments that are no JSON.", "task.columns") from None
+        if cells.broken((name, arguments)):
+            raise Refusal(f"{at} has half a letter (a lone surrogate).", "task.columns")
         calls.append({"type": "function", **({"id": str(call["id"])} if call.get("id") else {}), "function": {"name": name.strip(), "arguments": arguments}})
     return calls
 
@@ -205,6 +211,8 @@ def _tools(row: sources.Row, spec: TaskSpec, number: int | None, where: str) -> 
     listed = [] if cells.missing(value) else as_list(value)
     if listed is None or not all(isinstance(tool, dict) for tool in listed):
         raise Refusal(f"{where} has no list of tools in column '{spec.column('tools')}', each an object that describes a function.", "task.columns")
+    if cells.broken(listed):
+        raise Refusal(f"{where} has half a letter (a lone surrogate) in column '{spec.column('tools')}'.", "task.columns")
     return [tool if "function" in tool else {"type": "function", "function": tool} for tool in listed]
 
 

@@ -96,7 +96,7 @@ class Family(abc.ABC):
     columns: tuple[Column, ...] = ()
     metrics: tuple[Metric, ...] = ()  # that an evaluation gives, the first one judging
     main = ""  # the metric that judges, where it is another one
-    version = 2  # raised when encoding or splitting changes, so that no stale cache is read
+    version = 3  # raised when encoding or splitting changes, so that no stale cache is read
     joins = False  # encodes all rows as one text
     several = False  # a text may have several right answers, so that rows of one text and different answers are no dispute
     prompt = ""  # what a decoder reads, where the task gives no wording; "": the text itself, or a head answers
@@ -198,7 +198,7 @@ class Family(abc.ABC):
     def require_rows(self, spec: TaskSpec, objective: str, folder: Path, name: str, rows: Callable[[], dict[str, list[sources.Row]]]) -> None:
         """Raises `Refusal` where the model in a folder (`name`: its own, for sentences) cannot take rows of the task; asked before a run is launched.
 
-        `rows()`: those of every split.
+        `rows()`: the first of each split.
         """
 
     def balance(self, examples: Sequence[Example], spec: TaskSpec) -> dict[str, int]:

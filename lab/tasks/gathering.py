@@ -19,7 +19,7 @@ import json
 import os
 import re
 import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,28 +152,42 @@ def _saved(path: Path, limit: int) -> Table:
     try:
         found = datasets.load_from_disk(str(path))
         parts = dict(found) if isinstance(found, datasets.DatasetDict) else {"": found}
-        splits = {SPLITS.get(name.casefold(), name): _plain(part) for name, part in parts.items()}
+        named = {name: SPLITS.get(name.casefold(), name) for name in parts}
+        splits = {named[name]: _plain(part) for name, part in parts.items()}
+    except IndexError:  # datasets' own, of a split that was saved empty
+        raise Refusal(f"{path.name} has no rows, or a split without any: save it again without that split.", "file") from None
     except Exception as error:  # datasets, pyarrow and fsspec each raise their own kinds
         raise Refusal(f"{path.name} cannot be read as a data set of save_to_disk: {(str(error).splitlines() or [type(error).__name__])[0][:160]}", "file") from None
+    if len(splits) < len(parts):
+        raise Refusal(f"{path.name} has two lists for one split: {', '.join(parts)}.", "file")
     strange = [name for name in splits if name not in ("", *sources.SPLITS)]
+    if len(strange) == len(splits):
+        raise Refusal(f"{path.name} has no split train to learn from; it has {', '.join(strange)[:200]}.", "file")
     notes = [Note(f"The split '{name}' of {path.name} is none of train, validation and test, and is left out.") for name in strange]
     return joined({name: rows for name, rows in splits.items() if name not in strange}, notes, path.name)
 
 
 def _plain(dataset: Any) -> list[dict[str, Any]]:
     """The rows as Arrow holds them: nothing is decoded; numbers of classes are their names."""
-    import datasets
-
-    names = {column: feature for column, feature in dataset.features.items() if isinstance(feature, datasets.ClassLabel)}
     rows = dataset.with_format("arrow")[:].to_pylist()
-    return [_classes(row, names) for row in rows]
+    return [_classes(row, dataset.features) for row in rows]
 
 
-def _classes(row: dict[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    for column, feature in names.items():
-        number = row[column]
-        row[column] = feature.names[number] if isinstance(number, int) and 0 <= number < len(feature.names) else None
+def _classes(row: dict[str, Any], features: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the names of classes for their numbers, in lists, too; keys inside a cell that hold nothing are none."""
+    for column, feature in features.items():
+        names = getattr(feature, "names", None) or getattr(getattr(feature, "feature", None), "names", None)  # ClassLabel, or a list of it
+        if names and isinstance(row[column], list):
+            row[column] = [_class(names, number) for number in row[column]]
+        elif names:
+            row[column] = _class(names, row[column])
+        elif isinstance(row[column], (dict, list)):
+            row[column] = cells.without_nothing(row[column])
     return row
+
+
+def _class(names: Sequence[str], number: Any) -> str | None:
+    return names[number] if isinstance(number, int) and 0 <= number < len(names) else None
 
 
 def written(table: Table, path: Path) -> Reading:
@@ -275,5 +289,4 @@ def _rows(found: Mapping[str, Any], name: str, source: DataSource) -> Iterable[d
         datasets.disable_progress_bars()
         builder.download_and_prepare()
         rows = builder.as_dataset(split=name)
-    classes = {column: feature for column, feature in (rows.features or {}).items() if isinstance(feature, datasets.ClassLabel)}
-    return (_classes(dict(row), classes) for row in rows)
+    return (_classes(dict(row), rows.features or {}) for row in rows)

@@ -22,9 +22,11 @@ HINTS = {
     "target": ("target", "summary", "highlights", "translation", "tgt", "answer", "output", "title", "ro", "de", "fr", "es", "zh"),
     "question": ("question", "query", "prompt"), "options": ("options", "choices", "endings"), "answer": ("answer", "label", "answerkey"),
     "instruction": ("instruction", "prompt"), "input": ("input", "context"), "output": ("output", "response", "completion", "answer"),
-    "messages": ("messages", "conversations", "conversation"),
+    "messages": ("messages", "conversations", "conversation"), "system": ("system", "system_prompt"), "tools": ("tools", "functions"), "history": ("history",),
 }  # fmt: skip
-BETTER, WORSE = "chosen|preferred|accepted|better|winner", "rejected|dispreferred|unpreferred|worse|loser"  # columns of preferences
+BETTER, WORSE = "chosen|preferred|accepted|better|winner|win", "rejected|dispreferred|unpreferred|non_preferred|worse|loser|lose"  # columns of preferences
+RIVALS = re.compile(r"(response|completion|output|conversation|generation|reply|human_ref)s?_?([abjk]|\d)")  # columns of several answers to one prompt
+RANKED = ("responses", "completions", "generations", "replies", "candidates")  # columns with a list of them
 
 
 def guess(table: Table) -> tuple[str, dict[str, str]]:
@@ -35,15 +37,17 @@ def guess(table: Table) -> tuple[str, dict[str, str]]:
     def find(role: str, taken: Sequence[str] = ()) -> str | None:
         return next((names[hint] for hint in HINTS[role] if hint in names and names[hint] not in taken), None)
 
+    def also(*roles: str) -> dict[str, str]:
+        return {role: column for role in roles if (column := find(role))}
+
     if found := find("messages"):
-        return "instruction", {"messages": found, **{role: names[role] for role in ("system", "tools") if role in names}}
+        return "instruction", {"messages": found, **also("system", "tools")}
     if "instruction" in names and (output := find("output")):
-        optional = {role: names[role] for role in ("input", "system", "history", "tools") if role in names}
-        return "instruction", {"instruction": names["instruction"], "output": output, **optional}
+        return "instruction", {"instruction": names["instruction"], "output": output, **({"input": names["input"]} if "input" in names else {}), **also("system", "history", "tools")}
     if "prompt" in names and "options" not in names and (output := next((names[name] for name in ("completion", "response") if name in names), None)):
-        return "instruction", {"instruction": names["prompt"], "output": output, **{role: names[role] for role in ("system", "tools") if role in names}}
+        return "instruction", {"instruction": names["prompt"], "output": output, **also("system", "tools")}
     options, answer = find("options"), find("answer")
-    if options and answer and _holds(table, options, list) and (question := find("question", (options, answer))):
+    if options and answer and (_holds(table, options, list) or _lists(table, options)) and (question := find("question", (options, answer))):
         return "commonsense", {"question": question, "options": options, "answer": answer}
     label, several = find("label"), flags_of(table.rows, table.columns)
     if label and any(isinstance(row[label], dict) for row in table.rows):
@@ -70,7 +74,8 @@ def _names(table: Table) -> dict[str, str]:
 def refuse_preferences(table: Table) -> None:
     """Refusal of what is made for learning from preferences, by name, with what to do."""
     names = _names(table)
-    better, worse = (next((names[name] for name in names if re.search(rf"(^|_)({words})(_|$)", name)), None) for words in (BETTER, WORSE))
+    worse = next((names[name] for name in names if re.search(rf"(^|_)({WORSE})(_|$)", name)), None)
+    better = next((names[name] for name in names if names[name] != worse and re.search(rf"(^|_)({BETTER})(_|$)", name)), None)
     answer = next((names[name] for name in ("completion", "response", "output") if name in names), None)
     if better and worse:
         turns = columns_of_turns({"output": better}, table.rows)
@@ -79,8 +84,14 @@ def refuse_preferences(table: Table) -> None:
     if answer and "prompt" in names and "label" in names and {str(row[names["label"]]).casefold() for row in table.rows} <= {"true", "false"}:
         raise Refusal(f"'{answer}' with a true or false '{names['label']}' is unpaired preferences, and the lab learns one answer a row: keep the rows that are true, "
                       "or choose kind and columns.", "columns")  # fmt: skip
+    rivals = [names[name] for name in names if RIVALS.fullmatch(name)]
+    if len(rivals) > 1:
+        raise Refusal(f"{' and '.join(repr(name) for name in rivals[:4])} are several answers to one prompt, as preferences have them, and the lab learns one answer a row: "
+                      "write the better ones into one column, or choose kind and columns.", "columns")  # fmt: skip
     if "completions" in names and "labels" in names:
         raise Refusal("'completions' and 'labels' judge every step of an answer, and the lab learns one answer a row: join the steps of right answers, in a column of their own.", "columns")
+    if ranked := next((names[name] for name in RANKED if name in names and any(len(as_list(row[names[name]]) or ()) > 1 for row in table.rows)), None):
+        raise Refusal(f"'{ranked}' holds several answers to one prompt, as rankings do, and the lab learns one answer a row: write the best ones into a column of texts.", "columns")
 
 
 def _several(table: Table, find: Any, label: str, taken: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -114,6 +125,12 @@ def _holds(table: Table, column: str, kind: type) -> bool:
     """Whether what a column holds is of a kind, by its first values that are there."""
     found = list(itertools.islice((row[column] for row in table.rows if not cells.missing(row[column])), 20))
     return bool(found) and all(isinstance(value, kind) for value in found)
+
+
+def _lists(table: Table, column: str) -> bool:
+    """Whether a column holds lists as text, as CSV has them."""
+    found = list(itertools.islice((as_list(row[column]) for row in table.rows if not cells.missing(row[column])), 20))
+    return bool(found) and None not in found
 
 
 def _is_class(table: Table, column: str) -> bool:

@@ -88,8 +88,11 @@ def _previewed(path: Path, table: Table, spec: TaskSpec, measure: str, examples:
     kind = FAMILIES[spec.family]()
     shown = _checked(kind, table, spec)
     splits, duplicates, disputed = _splits(kind, table, spec)
+    if table.parts and "train" not in table.parts:
+        raise Refusal(f"{called or path.name} has no split train to learn from; it has {', '.join(table.parts)}.", "file")
     if not splits["train"]:
-        raise Refusal(f"{called or path.name} has too few distinct rows ({len(table.rows)}) to train on.", "file")
+        raise Refusal(f"Of {len(table.rows):,} rows of {called or path.name} none is left to train on: {duplicates:,} are duplicates, and {disputed:,} have the text of another "
+                      "one with a different answer.", "file")  # fmt: skip
     ruler = measure_of(measure)
     texts = [kind.length_of(row, example, spec) for row, example in zip(table.rows, shown, strict=True)]
     places = sample(texts)
@@ -140,17 +143,26 @@ def _notes(kind: Any, splits: Mapping[str, list[Any]], duplicates: int, disputed
         for split in ("validation", "test"):
             if split in table.parts and (shared := sum(kind.key(row, spec) in trained for row in splits[split])):
                 notes.append(Note(f"{shared:,} of {len(splits[split]):,} rows of {split} have a text that is also in train: scores on them say little."))
+        judging = {kind.key(row, spec) for row in splits["validation"]}
+        if "test" in table.parts and (shared := sum(kind.key(row, spec) in judging for row in splits["test"])):
+            notes.append(Note(f"{shared:,} of {len(splits['test']):,} rows of test have a text that is also in validation, by which the best step is chosen."))
     if spec.labels and kind.labelled:
         trained_on = kind.balance([kind.format(row, spec) for row in splits["train"]], spec)
         if lost := [label for label in spec.labels if not trained_on.get(label)]:
             notes.append(Note(f"No row to train on has the label {', '.join(lost)[:200]}."))
-    for column in {column for column in spec.columns.values() if column in table.columns}:
-        words = Counter(row[column].strip() for row in table.rows if isinstance(row[column], str) and row[column].strip() in cells.MAYBE_NOTHING)
+    for column in sorted({part for column in spec.columns.values() for part in _parts(column, table)}):
+        words = Counter(text.strip() for row in table.rows for text in cells.texts(row[column]) if len(text) < 20 and text.strip() in cells.MAYBE_NOTHING)
         if words:
             notes.append(Note(f"{words.total():,} cells of column '{column}' hold {', '.join(sorted(words))}: they are read as that word, not as missing."))
     if spec.spellings:
         notes.append(Note(f"Labels by other spellings or names: {', '.join(f'{value} → {name}' for value, name in spec.spellings.items())[:300]}."))
     return notes
+
+
+def _parts(column: str, table: Table) -> list[str]:
+    """The columns of a table that a role's column reads: itself, those of its template, those that it joins, the one that it reaches into."""
+    named = [column] if column in table.columns else re.findall(r"\{([^{}]+)\}", column) or column.split("|")
+    return [part if part in table.columns else part.partition(".")[0] for part in named if part in table.columns or part.partition(".")[0] in table.columns]
 
 
 def _checked(kind: Any, table: Table, spec: TaskSpec) -> list[dict[str, Any]]:

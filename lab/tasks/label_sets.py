@@ -25,8 +25,8 @@ def labels_in(row: Mapping[str, Any], column: str, separator: str = "", number: 
     if separator:
         if isinstance(found, (list, tuple, dict)):
             raise Refusal(f"{where} has a list in column '{column}', where a text with '{separator}' between its labels should be: leave the separator empty.", "task.columns")
-        parts: Sequence[Any] = [] if cells.missing(found) else sources.as_label(found, column, number).split(separator)
-        return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+        parts = [found] if not isinstance(found, str) else [] if cells.missing(found) else [part for part in found.split(separator) if part.strip()]
+        return list(dict.fromkeys(sources.as_label(part, column, number) for part in parts if not cells.missing(part)))
     listed = as_list(found)
     if listed is None:
         shown = "nothing" if cells.missing(found) else f"'{str(found)[:60]}'"

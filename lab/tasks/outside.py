@@ -63,7 +63,8 @@ def bring(address: str, **choices: Any) -> tuple[str, list[str]]:
 def require_suited(task: TaskSpec, model: ModelSpec, folder: Path, objective: str) -> None:
     """As suitability.require_suited. A task and a model that were found to suit are not looked at again until their files change."""
     stamps = tuple((name, *_stamp(folder / name)) for name in LOOKED_AT)
-    _suits(task.model_dump_json(), "" if task.source.hub else sources.fingerprint(task.source), model.model_dump_json(), str(folder), stamps, objective)
+    seen = str(time.monotonic_ns()) if task.source.hub else sources.fingerprint(task.source)  # a set of the hub may have come here since
+    _suits(task.model_dump_json(), seen, model.model_dump_json(), str(folder), stamps, objective)
 
 
 @functools.lru_cache(maxsize=64)

@@ -139,6 +139,21 @@ def _hub_tables(source: DataSource) -> dict[str, list[Row]]:
         raise hub_refusal(source, error) from None
 
 
+def first_rows(source: DataSource, count: int) -> dict[str, list[Row]]:
+    """The first rows of each split of a set of the hub that this machine has prepared before; {} where it has not: nothing is downloaded for a look."""
+    if not commit_of(source):
+        return {}
+    try:
+        builder = builder_of(source)
+        if not (Path(builder.cache_dir) / "dataset_info.json").is_file():
+            return {}
+        found = {split: builder.as_dataset(split=name) for split, name in (source.splits or {split: split for split in SPLITS}).items()}
+        rows = {split: part.select(range(min(count, len(part)))).to_list() for split, part in found.items()}
+    except Exception:  # whoever loads all of it says what is wrong
+        return {}
+    return {split: [row for row in part if not source.where or _matches(row, source.where)] for split, part in rows.items()}
+
+
 def builder_of(source: DataSource) -> DatasetBuilder:
     """The data set at the revision asked for. Where the hub cannot be reached, `datasets` gives whichever version it prepared last,
     whatever the revision: then the right one is looked for beside it. Raises `Refusal` where a pinned revision is not here."""
@@ -232,7 +247,7 @@ def value(row: Row, column: str, number: int | None = None) -> Any:
     if column in row:
         return row[column]
     if "{" in column:
-        return re.sub(r"\{([^{}]+)\}", lambda match: words(row, match[1], number), column)
+        return re.sub(r"\{([^{}]+)\}", lambda match: words(row, match[1], number), column).strip()
     first, *inner = column.split(".")
     if first not in row or not inner:
         where = f" in row {number}" if number is not None else ""
@@ -244,12 +259,12 @@ def value(row: Row, column: str, number: int | None = None) -> Any:
 
 
 def words(row: Row, column: str, number: int | None = None) -> str:
-    """A column's text, without space around it; "" where it is missing. Raises `Refusal` where it is no text."""
+    """A column's text, see `cells.words`; "" where it is missing. Raises `Refusal` where it is no text."""
     return as_words(value(row, column, number), column, number)
 
 
 def text(row: Row, column: str, number: int | None = None) -> str:
-    """A column's text, without space around it. Raises `Refusal` where it is missing or no text."""
+    """A column's text, see `cells.words`. Raises `Refusal` where it is missing or no text."""
     found = words(row, column, number)
     if not found:
         raise Refusal(f"{_row(number)} has no text in column '{column}'.", "task.columns")

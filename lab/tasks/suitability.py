@@ -11,10 +11,12 @@ from typing import Any
 
 from lab.design.body.model import ModelSpec
 from lab.design.spec.task import TaskSpec
-from lab.tasks import FAMILIES
+from lab.tasks import FAMILIES, sources
 from lab.tasks.known import LOOKED, require_known
 from lab.tasks.measuring import tokens_of
 from lab.tasks.prepared import raw_rows
+
+FIRST = 2000  # rows of each split that a family looks at before a run is launched
 
 
 def require_suited(task: TaskSpec, model: ModelSpec, folder: Path, objective: str) -> None:
@@ -22,9 +24,9 @@ def require_suited(task: TaskSpec, model: ModelSpec, folder: Path, objective: st
     from lab.models import vocabulary
 
     vocabulary.check(model, folder)
+    FAMILIES[task.family]().require_rows(task, objective, folder, model.title or model.name, lambda: _first(task))
     if task.source.hub:
         return
-    FAMILIES[task.family]().require_rows(task, objective, folder, model.title or model.name, lambda: raw_rows(task))
     file = folder / "tokenizer.json"
     unknown = _unknown(file) if file.is_file() else None
     if unknown is None:
@@ -36,6 +38,13 @@ def require_suited(task: TaskSpec, model: ModelSpec, folder: Path, objective: st
         return
     tokens = [token for encoding in found for token in encoding.ids]
     require_known(len(tokens), tokens.count(unknown))
+
+
+def _first(task: TaskSpec) -> dict[str, list[sources.Row]]:
+    """The first rows of each split; those of a hub set where it is on this machine."""
+    if task.source.hub:
+        return sources.first_rows(task.source, FIRST)
+    return {split: rows[:FIRST] for split, rows in raw_rows(task).items()}
 
 
 def _texts(task: TaskSpec, objective: str) -> list[str]:

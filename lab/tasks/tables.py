@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from lab.tasks import cells, delimited
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 LARGEST = 512 * 1024 * 1024  # bytes of text, unpacked
+JSON_STARTS = re.compile(r'\s*(\[\s*\{\s*"|\{\s*"[^"\n]*"\s*:)')  # no table with delimiters begins so
 FILLED = 10_000_000  # cells that rows lack of the union of columns, at most
 DIGITS = 300  # of a whole number that is kept as a number; a longer one is its text
 SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test", "testing": "test"}
@@ -63,7 +65,8 @@ def read_table(path: Path, *, largest: int = LARGEST, called: str = "", reading:
     `called` is the file's name in those sentences, where it is not the path's own. `reading`: what was decided about the file before.
     """
     called, reading = called or path.name, reading or Reading()
-    kind = reading.format or kind_of(path, called)
+    given = reading.format
+    kind = given or kind_of(path, called)
     data = _bytes(path, largest, called)
     if data.startswith(b"PAR1"):
         kind = "parquet"
@@ -78,7 +81,11 @@ def read_table(path: Path, *, largest: int = LARGEST, called: str = "", reading:
         text, encoding = delimited.decoded(data, called, reading.encoding)
         notes += [Note(f"{called} is read in the encoding {encoding.upper()}.")] if encoding not in ("utf-8", "utf-8-sig") and not reading.encoding else []
         reading = reading.model_copy(update={"encoding": encoding})
-        if kind in ("csv", "tsv"):
+        if kind in ("csv", "tsv") and not given and JSON_STARTS.match(text):
+            rows, form, parts = _objects(text, "json", called)
+            notes.append(Note(f"{called} holds JSON, whatever its name says, and is read as that."))
+            reading = reading.model_copy(update={"format": form})
+        elif kind in ("csv", "tsv"):
             rows, reading, said = delimited.rows(text, called, reading.model_copy(update={"format": "csv"}))
             notes += said
         else:
@@ -251,8 +258,10 @@ def _parquet(data: bytes, largest: int, name: str) -> tuple[list[dict[str, Any]]
 
 
 def _with_text(row: dict[str, Any]) -> dict[str, Any]:
-    """Bytes that are UTF-8 as text: older writers know no other."""
+    """Bytes that are UTF-8 as text: older writers know no other. Keys inside a cell that hold nothing are none."""
     for column, value in row.items():
+        if isinstance(value, (dict, list)):
+            row[column] = cells.without_nothing(value)
         if isinstance(value, bytes):
             try:
                 row[column] = value.decode("utf-8")

@@ -26,6 +26,7 @@ ALPACA = (
 )  # Taori et al. 2023, with the turns of a longer conversation one after the other
 TOOLS = "Tools you may call, as JSON: {}"  # before Alpaca's wording
 OPEN, SHUT = "\ue0fa", "\ue0fb"  # private-use characters around an answer
+ALIKE = 3  # answers of a conversation from which those in the same surroundings are found alike
 PROBES = ("labprobesystem", "labprobetool", "labprobevalue", "labproberesult", "labprobeoffer")
 Turn = Mapping[str, Any]
 Span = tuple[int, int]
@@ -96,7 +97,7 @@ class Template:
         if marks and len(marks) == len(written):
             spans = [marks[written.index(place)] for place in which]
         else:
-            spans = [self._added(text, turns, tools, place) or self._between(text, turns, tools, place) for place in which]
+            spans = self._spans(text, turns, tools, which)
         tail = ending[self._end_of_content(ending, turns[-1]) :]  # the end of a turn, as the last one has it
         spans = [(start, max(end, _with(text, end, tail))) for start, end in spans]
         return text[: spans[-1][1]], spans
@@ -108,6 +109,37 @@ class Template:
     def _end_of_content(ending: str, last: Turn) -> int:
         content = last["content"]
         return ending.rfind(content) + len(content) if content and content in ending and not last.get("tool_calls") else len(ending)
+
+    def _spans(self, text: str, turns: Sequence[Turn], tools: Sequence[Any], which: Sequence[int]) -> list[Span]:
+        """Where answers are. Of a long conversation, answers between the same letters of the template are found alike, so that its cost grows with its length."""
+        contents = self._contents(text, turns, tools) if len(which) > ALIKE else {}
+        known: dict[Any, Span] = {}
+        spans = []
+        for place in which:
+            inner, around = contents.get(place), None
+            if inner and place - 1 in contents and (place + 1 in contents or place + 1 == len(turns)):
+                after = contents.get(place + 1, (len(text), 0))[0]
+                around = text[contents[place - 1][1] : inner[0]], text[inner[1] : after], turns[place - 1]["role"], after == len(text)
+            if inner and around in known:
+                start, end = known[around]
+                spans.append((inner[0] + start, inner[1] + end))
+                continue
+            spans.append(self._added(text, turns, tools, place) or self._between(text, turns, tools, place))
+            if inner and around:
+                known[around] = spans[-1][0] - inner[0], spans[-1][1] - inner[1]
+        return spans
+
+    def _contents(self, text: str, turns: Sequence[Turn], tools: Sequence[Any]) -> dict[int, Span]:
+        """{turn: where what it says stands}, by marks around all of it at once; nothing where the template writes another text then."""
+        marked = [place for place, turn in enumerate(turns) if turn["content"]]
+        try:
+            rendered = self.render([{**turn, "content": f"{OPEN}{turn['content']}{SHUT}"} if turn["content"] else turn for turn in turns], tools)
+        except Refused:
+            return {}
+        places = [found.start() - count for count, found in enumerate(re.finditer(f"[{OPEN}{SHUT}]", rendered))]
+        if re.sub(f"[^{OPEN}{SHUT}]", "", rendered) != (OPEN + SHUT) * len(marked) or rendered.replace(OPEN, "").replace(SHUT, "") != text:
+            return {}
+        return dict(zip(marked, zip(places[::2], places[1::2], strict=True), strict=True))
 
     def _added(self, text: str, turns: Sequence[Turn], tools: Sequence[Any], place: int) -> Span | None:
         """What a turn adds to the opening of an answer, where the whole goes on with it; None otherwise."""

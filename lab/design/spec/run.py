@@ -60,6 +60,7 @@ class Origins(Options):
     probe: str = option("", max_length=80, label="probe", zh="探测任务", help="Of the forgetting probe's data.")
     weights: str = option("", max_length=80, label="weights", zh="权重", help="Of the base model's weights; on the hub, of its commit.")
     config: str = option("", max_length=80, label="configuration", zh="配置", help="Of the base model's config.json.")
+    generation: str = option("", max_length=80, label="generation", zh="生成配置", help="Of the base model's generation_config.json.")
     tokenizer: str = option("", max_length=80, label="tokenizer", zh="分词器", help="Of the tokenizer's files.")
     template: str = option("", max_length=80, label="chat template", zh="对话模板", help="Of the tokenizer's chat template.")
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lab.design.plain.refusal import Refusal
+from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.families import Column, Metric
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.task import TaskSpec
@@ -55,7 +55,13 @@ class Classification(Family):
         return {**self._texts(row, spec, number), "label": self._label(row, spec, number)}
 
     def _texts(self, row: sources.Row, spec: TaskSpec, number: int | None) -> Example:
-        return {role: sources.text(row, spec.column(role), number) for role in ("text", "text_pair") if role == "text" or role in spec.columns}
+        """The text, and what it is compared with: "" in a row that has none, where other rows have one."""
+        pair = {"text_pair": sources.words(row, spec.column("text_pair"), number)} if "text_pair" in spec.columns else {}
+        return {"text": sources.text(row, spec.column("text"), number), **pair}
+
+    def notes(self, rows: Sequence[sources.Row], examples: Sequence[Example], spec: TaskSpec) -> list[Note]:
+        alone = sum(example.get("text_pair") == "" for example in examples)
+        return [Note(f"{alone:,} rows have nothing in column '{spec.column('text_pair')}': their text is read alone.")] if alone else []
 
     def _label(self, row: sources.Row, spec: TaskSpec, number: int | None) -> int:
         """The number of a label that is given by name, by a spelling of it, or, where names are no numbers, by its place."""
@@ -93,18 +99,24 @@ class Classification(Family):
             words = list(setting.spec.verbalisers or setting.labels)
             prompts = [self._asked(example, setting.spec) for example in examples]
             return choices.encode(prompts, [words] * len(examples), [example["label"] for example in examples], setting, train)
-        pairs = [example["text_pair"] for example in examples] if examples and "text_pair" in examples[0] else None
-        tokens = setting.plain([example["text"] for example in examples], pairs, truncation=True, max_length=setting.max_length)
-        kinds = tokens.get("token_type_ids") if getattr(setting.config, "type_vocab_size", 0) > 1 else None
-        rows = []
-        for i, (ids, example) in enumerate(zip(tokens["input_ids"], examples, strict=True)):
-            row = {"input_ids": ids, "labels": example["label"], "length": len(ids)}
-            rows.append({**row, "token_type_ids": kinds[i]} if kinds is not None else row)
+        typed = getattr(setting.config, "type_vocab_size", 0) > 1
+        rows: list[dict[str, Any]] = [{}] * len(examples)
+        for paired in (False, True):
+            places = [place for place, example in enumerate(examples) if bool(example.get("text_pair")) == paired]
+            if not places:
+                continue
+            pairs = [examples[place]["text_pair"] for place in places] if paired else None
+            tokens = setting.plain([examples[place]["text"] for place in places], pairs, truncation=True, max_length=setting.max_length)
+            kinds = tokens.get("token_type_ids") if typed else None
+            for i, place in enumerate(places):
+                ids = tokens["input_ids"][i]
+                row = {"input_ids": ids, "labels": examples[place]["label"], "length": len(ids)}
+                rows[place] = {**row, "token_type_ids": kinds[i]} if kinds is not None else row
         return rows
 
     def _asked(self, example: Example, spec: TaskSpec) -> tuple[str, tuple[str, ...]]:
         """(the text that may be cut, the wording around it)."""
-        template = spec.prompt or (self.pair_prompt if "text_pair" in example else self.prompt)
+        template = spec.prompt or (self.pair_prompt if example.get("text_pair") else self.prompt)
         return example["text"], frame(template, example, "text")
 
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
@@ -168,7 +180,7 @@ class Regression(Classification):
         return {}
 
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
-        return " ".join(example[role] for role in ("text", "text_pair") if role in example), str(example["label"])  # a head gives the number
+        return " ".join(example[role] for role in ("text", "text_pair") if example.get(role)), str(example["label"])  # a head gives the number
 
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
         predictions, references, loss = self._numbers(model, rows, setting, loop)

@@ -1,8 +1,9 @@
 """Commonsense questions with options: the eight sets of Commonsense170K (arXiv 2304.01933), scored by option likelihood.
 
 An option's score is its mean log-likelihood per token after the question. `options` is a column with a list, several columns
-joined by '|' (sol1|sol2), or absent where the spec's verbalisers are the options of every row (yes, no). `answer` is the
-option's place, given as one of the spec's `labels` (in order), as one of a `label` list beside the options, or as a number.
+joined by '|' (sol1|sol2), a list as text, or absent where the spec's verbalisers are the options of every row (yes, no). `answer`
+is the right option: one of the spec's `labels` (in order), one of a `label` list beside the options, its text, or its place as a
+number from 0 or a capital letter. An answer that may mean two options is refused.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import Column
 from lab.design.spec.task import TaskSpec
-from lab.tasks import choices, sources
+from lab.tasks import cells, choices, sources
 from lab.tasks.families.classification import ACCURACY, readable
 from lab.tasks.family import Example, Family, Loop, Setting, fill, frame
+from lab.tasks.label_sets import as_list
 from lab.tasks.metrics import label_metrics
 
 
@@ -39,7 +41,7 @@ class Commonsense(Family):
         return {
             "question": sources.text(row, spec.column("question"), number),
             "options": options,
-            "answer": self._place(row, spec, len(options), number),
+            "answer": self._place(row, spec, options, number),
         }
 
     def _options(self, row: sources.Row, spec: TaskSpec, number: int | None) -> list[str]:
@@ -50,7 +52,8 @@ class Commonsense(Family):
             found = [sources.value(row, part, number) for part in column.split("|")]
         else:
             found = sources.value(row, column, number)
-        if not isinstance(found, (list, tuple)) or len(found) < 2:
+        found = as_list(found)
+        if found is None or len(found) < 2:
             where = f"Row {number}" if number is not None else "A row"
             raise Refusal(f"{where} has no two options in column '{column}'.", "task.columns")
         options = [sources.as_words(option, column, number) for option in found]
@@ -58,18 +61,29 @@ class Commonsense(Family):
             raise Refusal(f"{f'Row {number}' if number is not None else 'A row'} has an empty option in column '{column}'.", "task.columns")
         return options
 
-    def _place(self, row: sources.Row, spec: TaskSpec, count: int, number: int | None) -> int:
-        given = sources.label(row, spec.column("answer"), number)
+    def _place(self, row: sources.Row, spec: TaskSpec, options: Sequence[str], number: int | None) -> int:
+        """Which option the answer is: by a label of the spec or the row, else by its text, else by its place, a number from 0 or a capital letter."""
+        found = sources.value(row, spec.column("answer"), number)
+        given = sources.words(row, spec.column("answer"), number).strip() if isinstance(found, str) and not cells.missing(found) else sources.label(row, spec.column("answer"), number)
         labels = list(spec.labels)
         column = spec.column("options")
         if not labels and column.endswith(".text"):  # ARC and OpenBookQA: choices.text beside choices.label
             beside = column.removesuffix(".text") + ".label"
             labels = [sources.as_words(label, beside, number) for label in sources.value(row, beside, number) or ()]
-        place = labels.index(given) if given in labels else int(given) if not labels and given.isdecimal() and len(given) < 9 else -1
-        if not 0 <= place < count:
-            where = f"Row {number}" if number is not None else "A row"
-            raise Refusal(f"{where} has '{given[:60]}' in column '{spec.column('answer')}', which names none of its {count} options.", "task.columns")
-        return place
+        if given in labels[: len(options)]:
+            return labels.index(given)
+        where = f"Row {number}" if number is not None else "A row"
+        meant = {place for place, option in enumerate(options) if option.strip() == given}
+        if len(meant) > 1:
+            raise Refusal(f"{where} has the option '{given[:60]}' twice, and it is the answer: say which is meant by its place, or leave the row out.", "task.columns")
+        if not labels:
+            meant |= {place for place in (_number(given), _letter(given)) if place is not None and place < len(options)}
+        if not meant:
+            raise Refusal(f"{where} has '{given[:60]}' in column '{spec.column('answer')}', which names none of its {len(options)} options.", "task.columns")
+        if len(meant) > 1:
+            raise Refusal(f"{where} has '{given[:60]}' in column '{spec.column('answer')}', which is the text of one option and the place of another: write the text of the "
+                          "right option, or places that no option is written like.", "task.columns")  # fmt: skip
+        return meant.pop()
 
     def typed(self, text: str, pair: str, spec: TaskSpec) -> sources.Row | None:
         raise Refusal("A task that chooses among options cannot be tried with a text alone.", "run")
@@ -101,3 +115,11 @@ class Commonsense(Family):
 
     def show(self, example: Example, spec: TaskSpec) -> dict[str, Any]:
         return {**example, "answer": example["options"][example["answer"]]}
+
+
+def _number(given: str) -> int | None:
+    return int(given) if given.isdecimal() and len(given) < 9 else None
+
+
+def _letter(given: str) -> int | None:
+    return ord(given) - ord("A") if len(given) == 1 and "A" <= given <= "Z" else None

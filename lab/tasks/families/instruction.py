@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,6 @@ from lab.tasks.templates import Refused, Template
 if TYPE_CHECKING:
     from lab.tasks.tables import Table
 
-ROWS = 2000  # of each split that are looked at before a run is launched
 PAIRED = ("instruction", "input", "output", "history")  # columns that make a conversation together
 CLIPS = 8  # times that the longest turn of a too long conversation is cut
 
@@ -40,7 +40,7 @@ class Instruction(Writing):
         Column("tools", "tools", "工具", needed=False, named=False),
     )  # fmt: skip
     metrics = (PERPLEXITY, ROUGES[2])
-    version = 2
+    version = 3
     prompt = "{instruction}"
     verb = "answer an instruction"
     conversations = True
@@ -101,7 +101,9 @@ class Instruction(Writing):
         return "\x1f".join(chats.plain(turn) for turn in chats.conversation(row, spec)[:-1])
 
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
-        return chats.plain(chats.conversation(row, spec)[-1])
+        """All that tells conversations of one text apart: who speaks, what is learned, the tools on offer."""
+        turns, tools, _ = chats.whole(row, spec)
+        return json.dumps([[(turn["role"], turn.get("learn", True)) for turn in turns], chats.plain(turns[-1]), tools], ensure_ascii=False, sort_keys=True, default=str)
 
     def length_of(self, row: sources.Row, example: Example, spec: TaskSpec) -> str:
         return "\n".join(chats.plain(turn) for turn in example["messages"])
@@ -128,9 +130,9 @@ class Instruction(Writing):
         template = Template.in_folder(folder, name) if OBJECTIVES[objective].one_sequence else None
         if template is None:
             return
-        seen = set()
+        seen, found = set(), rows()
         for split in ("train", "validation"):
-            for number, row in enumerate(rows()[split][:ROWS], 1):
+            for number, row in enumerate(found.get(split, ()), 1):
                 example = self.format(row, spec, number)
                 turns, tools = example["messages"], example["tools"]
                 order = (*((turn["role"], bool(turn.get("tool_calls"))) for turn in turns), bool(tools))
@@ -180,7 +182,7 @@ class Instruction(Writing):
             raise Refusal(f"In {where} the chat template of {template.name} does not show which letters are the answers ({error}): learn the last answer alone "
                           "(loss_on last), or choose another model.", "task.loss_on") from None  # fmt: skip
         ids, offsets = chat_tokens(setting.tokenizer, text, lambda mark: template.render(mark(turns), mark(tools)), (turns, tools))
-        labels = [token if any(_within(place, span, text) for span in spans) else IGNORED for token, place in zip(ids, offsets, strict=True)]
+        labels = [token if _learned(place, spans, text) else IGNORED for token, place in zip(ids, offsets, strict=True)]
         start = next(at for at, place in enumerate(offsets) if _within(place, spans[-1], text))
         end = setting.tokenizer.eos_token_id
         if end is not None and end not in ids[start:]:
@@ -193,6 +195,12 @@ def _turns(table: Table, columns: Mapping[str, str], choices: Choices) -> Turns:
     asked = validate(Turns, choices.turns or {}, "turns.")
     found = chats.columns_of_turns(columns, table.rows)
     return chats.recognised((row.get(column) for column in found for row in table.rows), asked) if found else Turns()
+
+
+def _learned(place: tuple[int, int], spans: Sequence[tuple[int, int]], text: str) -> bool:
+    """Whether a token is of one of the answers, which lie one after the other."""
+    last = bisect.bisect_left(spans, place[1], key=lambda span: span[0]) - 1  # of those that begin before the token ends
+    return any(_within(place, spans[at], text) for at in range(last, max(-1, last - 2), -1))
 
 
 def _within(place: tuple[int, int], span: tuple[int, int], text: str) -> bool:

@@ -47,7 +47,7 @@ class MultiLabel(Classification):
         return {**example, "label": [int(label in given) for label in spec.labels]}
 
     def unread(self, spec: TaskSpec) -> Any:
-        return spec.labels[:1]
+        return spec.labels[0] if spec.label_separator else spec.labels[:1]
 
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
         return sorted({spec.spellings.get(label, label) for label in labels_in(row, spec.column("label"), spec.label_separator)})
@@ -56,7 +56,7 @@ class MultiLabel(Classification):
         return {label: sum(example["label"][place] for example in examples) for place, label in enumerate(spec.labels)}
 
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
-        return " ".join(example[role] for role in ("text", "text_pair") if role in example), words(spec.labels, example["label"])  # a head gives them
+        return " ".join(example[role] for role in ("text", "text_pair") if example.get(role)), words(spec.labels, example["label"])  # a head gives them
 
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
         given, wanted, loss = self._sets(model, rows, setting, loop)

@@ -11,7 +11,7 @@ from lab.runs import RESUMABLE, Run
 from lab.ui.shell import run_facts
 from lab.ui.shell.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
 from lab.ui.words.refusals import refused
-from lab.ui.words.table import metric_name, say
+from lab.ui.words.table import TABLE, metric_name, say
 from lab.verbs import changed
 
 ORDERS = get_args(EnergyAllocation.model_fields["order"].annotation)
@@ -95,6 +95,8 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
     if judged:
         named = metric_name(language, judged.metric.name)
         facts.append((say(language, "fact.best", metric=named), number(judged.value)))
+        kept = numbers_of(run, "best")  # all metrics of the best step; those of single labels are curves
+        facts += [(metric_name(language, name), number(value)) for name, value in kept.items() if name not in (judged.metric.name, "loss") and f"curve.eval_{name}" in TABLE]
         tested = numbers_of(run, "test").get(judged.metric.name)
         facts += [(say(language, "fact.test", metric=named), number(tested))] if tested is not None else []
     else:
