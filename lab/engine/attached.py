@@ -199,7 +199,7 @@ class Attached:
         """
         groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
         select = self.method.select
-        gate_lr = select.gate_lr if select is not None and select.what == "masked" else lr
+        gate_lr = select.rate_of_gates(lr) if select is not None else lr
         gates = {id(p) for d in self.differences.values() for p in (d.gate, d.group) if p is not None}
         for name, parameter in self.may_train().items():
             if id(parameter) in gates:
