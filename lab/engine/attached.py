@@ -326,7 +326,7 @@ class Attached:
         for delta in self.deltas.values():
             for parameter in merge.touched(delta, self.binder):
                 kept.setdefault(id(parameter), (parameter, parameter.detach().clone()))
-        for delta in sorted(self.deltas.values(), key=lambda delta: delta.delta.changes_input):  # what is beside a projection reads the changed input too
+        for delta in sorted(self.deltas.values(), key=lambda delta: delta.delta.changes_input or delta.of_activation):  # a projection and what is beside it read the changed input
             merge.merge(delta, self.binder)
             delta.enabled = False
         self._merged = list(kept.values())
