@@ -78,6 +78,14 @@ def test_every_insertion_of_a_linear_change_obeys_the_laws(insertion: str, archi
     check_laws(architecture, validate(Method, {"deltas": deltas}))
 
 
+@pytest.mark.parametrize("composition", ["add", "dora"])
+def test_what_changes_a_projections_input_is_merged_after_what_stands_beside_it(composition: str) -> None:
+    """Whichever comes first in the method: the delta beside ffn.down reads the rescaled activation."""
+    deltas = [{"at": ["ffn.act"], "form": "scale"}, {"at": ["ffn.down"], "form": "lowrank", "rank": 3, "composition": composition}]
+    for order in (deltas, deltas[::-1]):
+        check_laws("bert", validate(Method, {"deltas": order}))
+
+
 @pytest.mark.parametrize("form", [name for name in FORMS if "input" in insertions_of(FORMS[name])])
 def test_a_change_of_the_input_is_what_the_projection_reads(form: str) -> None:
     """x ← x + Δ(x) at one projection alone: its neighbours read the plain x, and a slice of a fused one has no input of its own."""

@@ -199,7 +199,7 @@ class Attached:
         """
         groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
         select = self.method.select
-        gate_lr = select.gate_lr if select is not None and select.what == "masked" else lr
+        gate_lr = select.rate_of_gates(lr) if select is not None else lr
         gates = {id(p) for d in self.differences.values() for p in (d.gate, d.group) if p is not None}
         for name, parameter in self.may_train().items():
             if id(parameter) in gates:
@@ -326,7 +326,7 @@ class Attached:
         for delta in self.deltas.values():
             for parameter in merge.touched(delta, self.binder):
                 kept.setdefault(id(parameter), (parameter, parameter.detach().clone()))
-        for delta in sorted(self.deltas.values(), key=lambda delta: delta.delta.changes_input):  # what is beside a projection reads the changed input too
+        for delta in sorted(self.deltas.values(), key=lambda delta: delta.delta.changes_input or delta.of_activation):  # a projection and what is beside it read the changed input
             merge.merge(delta, self.binder)
             delta.enabled = False
         self._merged = list(kept.values())

@@ -51,6 +51,10 @@ class SelectionOptions(Options):
         """(trainable, those of them that are biases, what still trains at the end), without a task head."""
         raise NotImplementedError
 
+    def rate_of_gates(self, lr: float) -> float:
+        """Learning rate of gates on its weights, where what else trains has `lr`."""
+        return lr
+
     def latex(self) -> str:
         """The equation, with the current numbers."""
         raise NotImplementedError

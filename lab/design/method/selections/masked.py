@@ -26,6 +26,9 @@ class SelectMasked(SelectionOptions):
         """w and log α per weight, and one group gate per tensor, before the projection."""
         return 2 * inventory.total + inventory.tensors * self.structured, 0, round(self.density * inventory.total)
 
+    def rate_of_gates(self, lr):
+        return self.gate_lr
+
     def latex(self):
         return f"\\theta = \\theta_0 + z\\odot w,\\quad \\|z\\|_0 \\le {100 * self.density:g}\\%"
 
