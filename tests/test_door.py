@@ -233,7 +233,7 @@ def test_guesses_wait(locked):
 
 
 @pytest.mark.parametrize("told, caller", [(["203.0.113.9"], "203.0.113.9"), (["1.1.1.1, 203.0.113.9"], "203.0.113.9"), (["1.1.1.1", "203.0.113.9, 10.0.0.7:443"], "203.0.113.9"),
-                                          (["203.0.113.9, 10.0.0.7", "[::ffff:10.0.0.8]:80"], "203.0.113.9"), (["10.0.0.7"], "10.0.0.7"), ([" , "], "127.0.0.1")])  # fmt: skip
+                                          (["203.0.113.9, 10.0.0.7", "[::ffff:10.0.0.8]:80"], "203.0.113.9"), (["10.0.0.7"], "10.0.0.7"), ([" , "], "127.0.0.1"), (["1.1.1.1, unknown"], "127.0.0.1")])  # fmt: skip
 def test_the_caller_is_the_last_that_is_no_proxy(told, caller):
     gate = Guard(None, Hosts("127.0.0.1"), proxies=("127.0.0.1", "10.0.0.0/8"))
     scope = {"client": ("127.0.0.1", 1), "headers": [(b"host", b"localhost"), *((b"x-forwarded-for", one.encode()) for one in told)]}

@@ -95,8 +95,9 @@ class Guard:
             scope["scheme"] = forwarded[b"x-forwarded-proto"].decode()
             kept.append((b"x-forwarded-proto", forwarded[b"x-forwarded-proto"]))  # gradio reads it itself
         through = [one.strip().decode("latin-1") for key, value in given if key == b"x-forwarded-for" for one in value.split(b",") if one.strip()]
-        if through:  # each proxy adds whom it was called by, so the last that is no proxy of ours is the caller
-            scope["client"] = (next((one for one in reversed(through) if not hosts.is_of(hosts.split(one)[0], self.proxies)), through[0]), 0)
+        caller = next((one for one in reversed(through) if not hosts.is_of(hosts.split(one)[0], self.proxies)), through[0] if through else "")
+        if hosts.address_of(hosts.split(caller)[0].partition("%")[0]):  # each proxy adds whom it was called by: the last that is none of ours; a word is nobody's
+            scope["client"] = (caller, 0)
         return {**scope, "headers": kept}
 
     def _inside(self, scope: Any) -> Any:
