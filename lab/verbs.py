@@ -16,6 +16,7 @@ from lab.design.body.anatomy import anatomy
 from lab.design.method import named
 from lab.design.method.count import count_on
 from lab.design.method.delta import Method
+from lab.design.method.lengths import room_for_inputs
 from lab.design.method.rules import ratio_problem, require
 from lab.design.plain.boundary import located, portable
 from lab.design.plain.options import override
@@ -104,7 +105,9 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
 
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec) if isinstance(spec, Mapping) else spec)
     model, task = resolve(spec.model), resolve_task(spec.task)
-    require(spec.method, anatomy(model.config))
+    body = anatomy(model.config)
+    require(spec.method, body)
+    room_for_inputs(spec.method, body, spec.training.max_length, task.max_length)
     if problem := ratio_problem(spec.method, spec.lr_ratio):
         raise problem
     objective = objective_of(task, model)

@@ -194,7 +194,7 @@ def partners(attached: Attached, theirs: dict[str, torch.Tensor]) -> dict[str, t
 
 
 def _bottleneck_place(attached: Attached, site) -> str:
-    attention, kind = site.representation == "attn.out", attached.body.model_type
+    attention, kind = site.representation == "attn.out", attached.body.config["model_type"]
     if kind == "bert":
         return ".attention.output" if attention else ".output"
     if kind == "t5":

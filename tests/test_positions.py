@@ -11,12 +11,16 @@ import copy
 import pytest
 import torch
 from laws import OBJECTIVES, batch_of, fresh, logits
-from tiny import tiny, tiny_batch
+from tiny import ARCHITECTURES, POSITIONS, tiny, tiny_batch
 
+from lab.design.body.model import ModelSpec, Source
+from lab.design.method.lengths import room_for_inputs
 from lab.design.method.named import load_method
+from lab.design.method.rules import require
 from lab.design.plain.refusal import Refusal
 from lab.engine import attach, body_of
 from lab.engine.positions import table
+from lab.planning import plan_shape
 
 ADDED = ("bert", "roberta", "electra", "distilbert", "bart", "mbart", "marian", "pegasus", "gpt2", "opt")
 ROTATED = ("modernbert", "llama", "gpt_neox")
@@ -175,3 +179,40 @@ def test_generation_goes_on_from_the_real_positions() -> None:
         mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
         said = [model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=6, do_sample=False, use_cache=cache, pad_token_id=0) for cache in (True, False)]
         assert torch.equal(*said)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_map_says_how_many_positions_a_model_has(name: str) -> None:
+    """A table ends with them: a token more cannot be read. Planner and tasks have the same number."""
+    model = fresh(name)
+    body, count = body_of(model), None if name == "t5" else POSITIONS
+    assert body.positions == count
+    assert body_of(positioned(name)).positions == count
+    rows = tiny_batch(model, batch=1, length=POSITIONS, labels=False)
+    given = {**rows, "input_ids": rows["input_ids"].clamp(min=5)}
+    with torch.no_grad():
+        assert model(**given).logits.isfinite().all()
+        if body.position_table:
+            ids = torch.full((1, POSITIONS + 1), 7)
+            with pytest.raises((IndexError, RuntimeError)):
+                model(**{**given, "input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    spec = ModelSpec(name=name, architecture=name, kind=body.architecture.kind, source=Source(), config=dict(body.config))
+    if count:
+        with pytest.raises(Refusal, match=f"at most {count - LENGTH} tokens beside"):
+            plan_shape(model=spec, method=load_method("prompt-tuning", {"deltas.0.rank": LENGTH}), batch=1, tokens=count - LENGTH + 1, target_tokens=4)
+
+
+def test_inputs_that_fit_without_a_prompt_must_fit_with_it() -> None:
+    body = body_of(fresh("roberta"))
+    for rank, asked, own, ends in [(12, None, 52, 52), (12, None, 65, 52), (12, 40, 90, 52), (0, 90, 90, 64)]:
+        method = load_method("prompt-tuning", {"deltas.0.rank": rank}) if rank else load_method("lora")
+        assert room_for_inputs(method, body, asked, own) == ends
+    for preset in ("prompt-tuning", "p-tuning-v2"):
+        for rank, asked, own in [(12, None, 53), (12, None, 64), (12, 53, 40), (12, 65, 40), (61, None, 90)]:
+            with pytest.raises(Refusal, match="make its rank smaller") as refused:
+                room_for_inputs(load_method(preset, {"deltas.0.rank": rank}), body, asked, own)
+            assert refused.value.field == "deltas.0.rank"
+        with pytest.raises(Refusal, match="leave no room: the model has 64 positions") as refused:
+            require(load_method(preset, {"deltas.0.rank": 64}), body)
+        assert refused.value.field == "deltas.0.rank"
+    assert room_for_inputs(load_method("p-tuning-v2"), body_of(fresh("t5")), None, 4000) is None

@@ -14,6 +14,7 @@ from training_support import save_model, spec
 from transformers import AutoModelForSequenceClassification
 
 import lab
+from lab.design.body.architecture import load_architecture
 from lab.design.plain.refusal import Refusal
 from lab.export import write
 from lab.export.source import open_run
@@ -97,7 +98,7 @@ def test_what_is_no_set_of_labels_is_refused_with_its_row(name, tmp_path):
 @pytest.mark.parametrize(("kind", "words"), [("pegasus", "has no head that gives labels"), ("marian", "has no head that gives labels")])
 def test_models_without_a_head_are_refused(kind, words):
     with pytest.raises(Refusal, match=words):
-        lab.tasks.FAMILIES["multi_label"]().objective(lab.TaskSpec(family="multi_label", source={"file": "x.csv"}), "encoder-decoder", kind)
+        lab.tasks.FAMILIES["multi_label"]().objective(lab.TaskSpec(family="multi_label", source={"file": "x.csv"}), load_architecture(kind))
 
 
 def test_f1_by_its_definition():

@@ -432,6 +432,20 @@ def test_virtual_tokens_and_shifted_prefixes_shorten_the_longest_input(kind, fam
     assert given.method.positions_taken == (0 if method in ("prefix-tuning", WITHOUT) else 12)
 
 
+@pytest.mark.parametrize(("preset", "rank", "words"), [("prompt-tuning", 65, "65 virtual tokens leave no room"), ("prompt-tuning", 17, "leaves 47 for inputs of up to 48 tokens"),
+                                                       ("p-tuning-v2", 64, "Positions shifted by 64"), ("p-tuning-v2", 20, "leaves 44 for inputs of up to 48")])  # fmt: skip
+def test_a_launch_whose_inputs_have_no_room_is_refused_at_the_rank(bert, toy, preset, rank, words):
+    from lab import verbs
+    from lab.planning import plan
+
+    given = spec(bert, toy, method={"preset": preset, "set": {"deltas.0.rank": rank}})
+    for ask in (verbs.check, plan):
+        with pytest.raises(Refusal, match=words) as refused:
+            ask(given)
+        assert refused.value.field == "deltas.0.rank"
+    assert verbs.check(spec(bert, toy, method={"preset": preset, "set": {"deltas.0.rank": 16}}))
+
+
 def test_more_virtual_tokens_than_positions_are_refused(bert, toy, tmp_path):
     with pytest.raises(Refusal, match="takes 62 of the model's 64 positions"):
         train(spec(bert, toy, method={"preset": "prompt-tuning", "set": {"deltas.0.rank": 62}}), Record(), tmp_path, say=silent)

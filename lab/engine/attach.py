@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lab.design.body.anatomy import Anatomy, Site, anatomy, with_ranks
+from lab.design.body.anatomy import Anatomy, Site, anatomy_of, with_ranks
 from lab.design.method import named
 from lab.design.method.allocation import LESS, MORE, allot
 from lab.design.method.compositions import COMPOSITIONS
@@ -41,7 +41,7 @@ KINDS: dict[str, type[DeltaModule]] = {"hooks": DeltaModule, "queries": SlotsMod
 
 def body_of(model: PreTrainedModel) -> Anatomy:
     """The anatomy of a loaded model; a composite configuration gives its text part."""
-    return anatomy(model.config.get_text_config().to_dict() if not model.config.is_encoder_decoder else model.config.to_dict())
+    return anatomy_of(model.config)
 
 
 def attach(

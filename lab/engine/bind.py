@@ -108,10 +108,10 @@ class Binder:
             if not self.body.post_norm:
                 return None
             return layer.own_input()
-        if site.reads == "residual" and not self.body.post_norm:
+        if site.reads == "residual" and not self.body.reads_residual:
             return layer.find(sublayer, "norm").module
         if rep in PROJECTION and rep != "ffn.down":
-            return None  # on post-norm models the residual stream is the projection's input too
+            return None  # where no norm is between, the residual stream is the projection's input too
         return layer.find(sublayer, "x" if sublayer == "attn" else "up").module
 
     def _give_query(self, delta: SlotsModule) -> None:

@@ -45,7 +45,7 @@ def _own_input(delta: DeltaModule, binder: Binder) -> bool:
     site = delta.site
     if site.reads == "projection":
         return True
-    return site.representation in PROJECTION and site.representation != "ffn.down" and (site.reads == "sublayer" or binder.body.post_norm)
+    return site.representation in PROJECTION and site.representation != "ffn.down" and (site.reads == "sublayer" or binder.body.reads_residual)
 
 
 @torch.no_grad()

@@ -7,8 +7,8 @@ matters: 0.37 in the logits of a tiny gpt2. What moves depends on how a model kn
 | positions | models | shifted at |
 |---|---|---|
 | embeddings added to the input | bert, roberta, electra, distilbert, deberta_v2 with `position_biased_input`, bart and its kin, gpt2, opt | the table's ids, of each stack by its own prefixes; ids of padding stay |
-| rotation of queries and keys | llama and its kin, gpt_neox, modernbert | `position_ids`; slots are not rotated, so q·Pk changes |
-| distances | t5, deberta_v2 otherwise | nothing: a shift of all leaves distances as they are, so rules.py refuses it |
+| rotation of queries and keys | llama and its kin, gpt_neox, falcon, modernbert | `position_ids`; slots are not rotated, so q·Pk changes |
+| distances | t5, deberta_v2 otherwise, falcon with ALiBi | nothing: a shift of all leaves distances as they are, so rules.py refuses it |
 
 `token_positions: none`: virtual tokens join after the position embeddings and have none (He et al.'s code).
 """

@@ -77,7 +77,7 @@ def _require_linear(delta: Delta, body: Anatomy) -> None:
         raise Refusal("PEFT has no type for a low-rank change with a layer norm of its own", "format")
     for representation in body.places(delta):
         reads = source(delta, representation)
-        own = reads == "projection" or representation in OWN_INPUT and (reads == "sublayer" or reads == "residual" and body.post_norm)
+        own = reads == "projection" or representation in OWN_INPUT and (reads == "sublayer" or reads == "residual" and body.reads_residual)
         if delta.reads_h or not own or representation in ("embed", "attn.heads", "ffn.act", "ffn.residual", "layer.out"):
             raise Refusal(f"A LoRA in PEFT reads its projection's own input, which this {delta.insertion} delta at {representation} does not", "format")
 

@@ -1,18 +1,17 @@
 """Measure a model on the meta device and write its `inventory` into its preset: `python -m lab.models.inventory [NAME ...]`.
 
-`--check` writes nothing and exits with 1 when a preset differs. A layer is a child of the longest ModuleList of each stack
-(encoder and/or decoder); a norm is a module whose class name says so and that has a one-dimensional weight.
+`--check` writes nothing and exits with 1 when a preset differs. Layers are where the architecture map has them; a norm is a module whose class name says so and that has a one-dimensional weight.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 import torch
 import yaml
 
+from lab.design.body.anatomy import anatomy_of
 from lab.design.body.model import Inventory, Layers, ModelSpec, Stack
 from lab.design.presets import catalogue
 
@@ -36,11 +35,11 @@ def measure_model(model: torch.nn.Module) -> Inventory:
     everything.update({name: model.get_parameter(name) for name in extra})
     everything = {name: p for name, p in everything.items() if p.requires_grad}  # sinusoidal positions are computed, not weights
     embedding = base.get_input_embeddings().weight
-    stacks = _stacks(base)
-    inside = {id(p) for _, layers in stacks.values() for layer in layers for p in layer.parameters()}
+    body = anatomy_of(model.config)
+    stacks = [(stack, base.get_submodule(stack.map.path)) for stack in body.stacks]
+    inside = {id(p) for _, layers in stacks for layer in layers for p in layer.parameters()}
     tables = [m.weight for m in base.modules() if isinstance(m, torch.nn.Embedding) and id(m.weight) not in inside]
     pooler = getattr(base, "pooler", None)
-    config = model.config.get_text_config()
     return Inventory(
         **_tally(everything, norms),
         tensors=len(everything),
@@ -48,10 +47,10 @@ def measure_model(model: torch.nn.Module) -> Inventory:
         embed_other=sum({id(t): t.numel() for t in tables if t is not embedding}.values()),
         head=head.numel() if head is not None else 0,
         pooler=sum(p.numel() for p in pooler.parameters()) if pooler is not None else 0,
-        width=config.hidden_size,
+        width=body.stacks[0].width,
         vocab=embedding.shape[0],
-        positions=None if config.model_type in ("t5", "mt5") else getattr(config, "max_position_embeddings", None),
-        stacks={name: Stack(layers=_runs(layers, norms), **_widths(config, stack, name)) for name, (stack, layers) in stacks.items()},
+        stacks={stack.name: Stack(layers=_runs(layers, norms), ffn=stack.ffn, heads=stack.heads, kv_heads=stack.kv_heads, head_dim=stack.head_dim)
+                for stack, layers in stacks},
     )
 
 
@@ -70,18 +69,6 @@ def _tally(parameters: dict[str, torch.Tensor], norms: set[int]) -> dict[str, in
     }
 
 
-def _stacks(base: torch.nn.Module) -> dict[str, tuple[torch.nn.Module, torch.nn.ModuleList]]:
-    if base.config.is_encoder_decoder:
-        parts = {"encoder": base.get_encoder(), "decoder": base.get_decoder()}
-    else:
-        decoder = type(base).__name__.startswith(_DECODERS)
-        parts = {"decoder" if decoder else "encoder": base}
-    return {name: (part, max((m for m in part.modules() if isinstance(m, torch.nn.ModuleList)), key=len)) for name, part in parts.items()}
-
-
-_DECODERS = ("GPT", "OPT", "Llama", "Mistral", "Qwen", "Gemma", "Phi", "SmolLM")
-
-
 def _runs(layers: torch.nn.ModuleList, norms: set[int]) -> list[Layers]:
     runs: list[dict[str, int]] = []
     for layer in layers:
@@ -91,17 +78,6 @@ def _runs(layers: torch.nn.ModuleList, norms: set[int]) -> list[Layers]:
         else:
             runs.append({"count": 1, **facts})
     return [Layers(**run) for run in runs]
-
-
-def _widths(config: Any, stack: torch.nn.Module, name: str) -> dict[str, int]:
-    """Widths by whichever names the family uses."""
-
-    def first(*keys: str) -> int | None:
-        return next((getattr(config, key) for key in keys if getattr(config, key, None) is not None), None)
-
-    heads = first(f"{name}_attention_heads", "num_attention_heads", "num_heads", "n_heads", "n_head")
-    ffn = first(f"{name}_ffn_dim", "ffn_dim", "d_ff", "intermediate_size", "hidden_dim", "n_inner") or 4 * config.hidden_size
-    return {"ffn": ffn, "heads": heads, "kv_heads": first("num_key_value_heads") or heads, "head_dim": first("head_dim", "d_kv") or config.hidden_size // heads}
 
 
 def write(name: str) -> Inventory:

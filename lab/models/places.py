@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lab.design.body.model import ModelSpec, Source, architecture_of, kind_of
+from lab.design.body.architecture import load_architecture, name_of
+from lab.design.body.model import ModelSpec, Source
 from lab.design.plain.boundary import HOME, home_folder, inside_package, located, require_inside
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
@@ -202,5 +203,6 @@ def _from_config(name: str, path: Path, source: Source) -> ModelSpec:
         raise Refusal(f"{name[:200]} needs code of its own, which the lab never runs; use a model that transformers knows.", "model")
     _require_sizes(name, document)
     title = name.rstrip("/").rsplit("/", 1)[-1]
-    return ModelSpec(name=name, title=title, architecture=architecture_of(model_type), kind=kind_of(model_type, document), source=source, config=document)
+    architecture = name_of(document)
+    return ModelSpec(name=name, title=title, architecture=architecture, kind=load_architecture(architecture).kind, source=source, config=document)
 

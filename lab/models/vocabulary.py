@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lab.design.body.anatomy import anatomy_of
 from lab.design.body.model import ModelSpec
 from lab.design.plain.refusal import Refusal
 
 PADDING = ("<pad>", "[PAD]", "<|pad|>", "<|padding|>", "<|finetune_right_pad_id|>", "<pad_token>", "PAD", "<|endoftext|>")  # names that checkpoints have for it
 FEWEST = 8  # words; a tokenizer made of nothing has one or two, such as SentencePiece's space
-COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # positions begin after the padding id
 
 
 def require_words(spec: ModelSpec, tokenizer: Any) -> None:
@@ -61,7 +61,7 @@ def require_fit(spec: ModelSpec, tokenizer: Any, config: Any) -> None:
         beyond = {number: word for word, number in tokenizer.get_vocab().items() if number >= rows and (number in used or number not in special)}
         _require_rows(spec, beyond, rows)
     pad, counted = tokenizer.pad_token_id, config.pad_token_id
-    if config.model_type in COUNTED_FROM_PADDING and pad != counted:
+    if anatomy_of(config).architecture.positions.after and pad != counted:
         raise Refusal(f"The tokenizer of {spec.name} pads with token {pad}, and the model counts positions from token {counted}: give both the same pad_token.", "model")
 
 

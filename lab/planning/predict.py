@@ -15,6 +15,7 @@ import torch
 from lab.design.body.anatomy import Anatomy, anatomy
 from lab.design.body.model import ModelSpec
 from lab.design.method.delta import Method
+from lab.design.method.lengths import room_for_inputs
 from lab.design.method.named import method_of
 from lab.design.method.rules import require
 from lab.design.plain.options import override
@@ -49,10 +50,13 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
     where = device or _device_of(training.device)
     precision = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "auto": "bfloat16"}[training.precision] if where == "cuda" else "float32"
     half = precision != "float32"
+    body = anatomy(facts_of(model))
+    require(spec.method, body)
+    room = room_for_inputs(spec.method, body, training.max_length, task.max_length) or LARGEST
     return plan_shape(
         model=model, method=spec.method, batch=batch or training.batch_size,
-        tokens=tokens or min(training.max_length or task.max_length, _positions(model) - spec.method.positions_taken),
-        target_tokens=target_tokens or min(task.target_length, _positions(model) - spec.method.positions_taken),
+        tokens=tokens or min(training.max_length or task.max_length, room),
+        target_tokens=target_tokens or min(task.target_length, room),
         dtype=dtype or ("float32" if spec.method.select else precision), adapter_dtype=adapter_dtype or "float32",
         optimizer=training.optimizer, checkpointing=training.gradient_checkpointing, accumulation=training.accumulation,
         smoothing=training.label_smoothing, objective=objective_of(task, model), num_labels=len(task.labels) or None, seed=spec.seed,
@@ -82,8 +86,8 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
             raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
     body = anatomy(facts_of(spec))
     require(chosen, body)
-    longest = _positions(spec) - chosen.positions_taken
-    if max(tokens, target_tokens or 0) > longest:
+    longest = None if body.positions is None else body.positions - chosen.positions_taken
+    if longest is not None and max(tokens, target_tokens or 0) > longest:
         raise Refusal(f"{spec.title or spec.name} reads at most {longest:,} tokens{' beside the positions that the method takes' if chosen.positions_taken else ''}; "
                       f"{max(tokens, target_tokens or 0):,} are too many.", "tokens")  # fmt: skip
     subject = Subject(spec, chosen, objective, num_labels or 2, _dtype(dtype, "dtype"),
@@ -158,16 +162,6 @@ def _device_of(asked: str) -> str:
     from lab.planning.devices import memory
 
     return ("cpu" if asked == "cpu" else "cuda") if asked != "auto" else memory()["kind"]
-
-
-def _positions(model: ModelSpec) -> int:
-    """The longest input in tokens; RoBERTa counts positions from its padding id."""
-    facts = model.config
-    if facts.get("model_type") in ("t5", "mt5"):
-        return LARGEST
-    known = [facts.get(name) for name in ("max_position_embeddings", "n_positions")] + [model.inventory.positions if model.inventory else None]
-    positions = min((n for n in known if isinstance(n, int) and n > 0), default=LARGEST)
-    return positions - 2 if facts.get("model_type") in ("roberta", "xlm-roberta", "camembert") else positions
 
 
 def _not_modelled(method: Method, device: str) -> list[str]:

@@ -14,16 +14,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.design.body.model import ModelSpec, kind_of
+from lab.design.body.anatomy import anatomy_of
+from lab.design.body.architecture import load_architecture
+from lab.design.body.model import ModelSpec
+from lab.design.method.lengths import room_beside
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
 from lab.design.spec.task import TaskSpec
 from lab.tasks.families import FAMILIES
-from lab.tasks.family import Setting, Stopped
+from lab.tasks.family import ENDLESS, Setting, Stopped
 from lab.tasks.prepared import Prepared, examples, raw_rows
 
-SHORTEST = 4  # tokens of the longest input, at least
 __all__ = ["FAMILIES", "Prepared", "Stopped", "TaskSpec", "describe", "names", "objective_of", "prepare", "resolve"]
 
 
@@ -44,7 +46,7 @@ def resolve(task: str | Mapping[str, Any] | TaskSpec) -> TaskSpec:
 def objective_of(task: str | TaskSpec, model: ModelSpec) -> str:
     """What a model is asked to be for a task. Raises `Refusal` with the reason where it cannot do it. Torch-free."""
     spec = resolve(task)
-    return FAMILIES[spec.family]().objective(spec, model.kind, model.model_type)
+    return FAMILIES[spec.family]().objective(spec, load_architecture(model.architecture))
 
 
 def prepare(task: TaskSpec | str, tokenizer: Any, model_config: Any, *, max_length: int | None = None, cache_dir: str | Path | None = None,
@@ -58,28 +60,17 @@ def prepare(task: TaskSpec | str, tokenizer: Any, model_config: Any, *, max_leng
     """
     spec = resolve(task)
     family = FAMILIES[spec.family]()
-    facts = {"is_encoder_decoder": model_config.is_encoder_decoder, "architectures": model_config.architectures}
-    objective = family.objective(spec, kind_of(model_config.model_type, facts), model_config.model_type)
-    positions = _positions(tokenizer, model_config) - taken
-    if positions < SHORTEST:
-        raise Refusal(f"The method takes {taken} of the model's {positions + taken} positions, which leaves no room for an input; make its rank smaller.", "method")
-    longest = min(max_length or spec.max_length, positions)
+    body = anatomy_of(model_config)
+    objective = family.objective(spec, body.architecture)
+    room = room_beside(taken, body.positions)
+    longest = max_length or spec.max_length
+    if room is not None:  # a tokenizer of T5 names a length, which its model does not need
+        longest = min(longest, room, tokenizer.model_max_length or room)
     if spec.languages and hasattr(tokenizer, "src_lang"):
         tokenizer.src_lang, tokenizer.tgt_lang = spec.languages
-    setting = Setting(spec=spec, tokenizer=tokenizer, config=model_config, objective=objective, max_length=longest, positions=positions)
+    setting = Setting(spec=spec, tokenizer=tokenizer, config=model_config, objective=objective, max_length=longest, positions=ENDLESS if room is None else room)
     setting = Setting(**{**vars(setting), "labels": family.labels(spec, ())})
     return Prepared(family, setting, cache_dir=Path(cache_dir) if cache_dir else None, seed=seed, evaluation_rows=evaluation_rows)
-
-
-def _positions(tokenizer: Any, config: Any) -> int:
-    """The longest input that the model has positions for; a large number where they are relative."""
-    if config.model_type in ("t5", "mt5"):
-        return 1_000_000
-    known = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions")]
-    limit = min((n for n in known if isinstance(n, int) and n > 0), default=1_000_000)
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        limit -= config.pad_token_id + 1  # RoBERTa counts positions from the padding id
-    return min(limit, tokenizer.model_max_length or limit)
 
 
 def describe(task: str | TaskSpec, n: int = 5) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The one interface of a task family. A family is one file of lab/tasks/families: what a row means, how it becomes tokens, how a model is judged.
 
 It declares its name and words, its columns, its metrics with their direction, and says
-    objective(spec, kind, model_type)  what the model is asked to be, or a Refusal that says why it cannot
+    objective(spec, architecture)      what the model is asked to be, or a Refusal that says why it cannot
     format(row, spec, number)          a row's clean values ("example"): {"text": ..., "label": 1}
     encode(examples, setting, train)   tokenised rows, each with "input_ids" and "length"
     evaluate(model, rows, setting, loop)  {"loss": ..., metric: ...}
@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab.design.body.anatomy import anatomy_of
+from lab.design.body.architecture import Architecture
 from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.families import Column, Metric
 from lab.design.spec.objectives import OBJECTIVES
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from lab.tasks.tables import Table
 
 Example = dict[str, Any]
+ENDLESS = 1_000_000  # positions of a model that knows distances alone
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,16 @@ class Setting:
     objective: str
     max_length: int  # tokens of an input; on decoders of input and answer together
     labels: tuple[str, ...] = ()
-    positions: int = 1_000_000  # that the model has for an input and, on decoders, its answer
+    positions: int = ENDLESS  # that the model has for an input and, on decoders, its answer
 
     @property
     def decoder(self) -> bool:
         return OBJECTIVES[self.objective].one_sequence
+
+    @property
+    def architecture(self) -> Architecture:
+        """The facts of the model's family."""
+        return anatomy_of(self.config).architecture
 
     @property
     def plain(self) -> Any:
@@ -106,7 +114,7 @@ class Family(abc.ABC):
     separated = False  # the labels of a row may stand in one text with a separator
 
     @abc.abstractmethod
-    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
+    def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
         """classification, multi_label, regression, seq2seq or causal. Raises `Refusal` with the reason where the model cannot do the task."""
 
     @abc.abstractmethod

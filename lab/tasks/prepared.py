@@ -105,7 +105,7 @@ class Prepared:
         facts = self.spec.model_dump(mode="json", exclude=shown)
         drawn = (rows, seed) if rows is not None else None
         kinds = getattr(self.setting.config, "type_vocab_size", None)
-        parts = [facts, sources.fingerprint(self.spec.source), _tokenizer_print(self.setting.tokenizer), self.objective, self.max_length,
+        parts = [facts, sources.fingerprint(self.spec.source), _tokenizer_print(self.setting.tokenizer), self.objective, self.max_length, self.setting.positions,
                  self.family.version, ENCODING, split, split == "train" or None, drawn, kinds]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode("utf-8")).hexdigest()
 

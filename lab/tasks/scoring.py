@@ -115,7 +115,7 @@ def _prompt(row: Row) -> list[int]:
 def _generation_tokens(model: torch.nn.Module, setting: Setting) -> dict[str, Any]:
     """mBART starts an answer with its language."""
     languages = setting.spec.languages
-    if languages and setting.config.model_type == "mbart":
+    if languages and setting.architecture.starts_with_language:
         return {"decoder_start_token_id": setting.tokenizer.convert_tokens_to_ids(languages[1]), "forced_bos_token_id": None}
     return {"eos_token_id": setting.tokenizer.eos_token_id} if setting.decoder else {}
 

@@ -6,6 +6,7 @@ Example: LoRA at attn.q and attn.v of MiniLM (6 layers, width 384) has 12 sites;
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -76,28 +77,46 @@ class Anatomy:
     config: Mapping[str, Any]
     stacks: tuple[Stack, ...]
     embed: int
-    post_norm: bool
+
+    @functools.cached_property
+    def norm(self) -> str:
+        """Where the norms stand: pre, post or output."""
+        norm = self.architecture.norm
+        return "post" if holds(norm.post_if, self.config) else norm.place
 
     @property
-    def model_type(self) -> str:
-        """transformers' name of the architecture."""
-        return str(self.config["model_type"])
+    def post_norm(self) -> bool:
+        """Whether norms stand after the residual sums."""
+        return self.norm == "post"
+
+    @property
+    def reads_residual(self) -> bool:
+        """Whether a sublayer's input is the residual stream itself, without a norm between."""
+        return self.norm != "pre"
 
     @property
     def rms(self) -> bool:
         """Whether its norms divide by the root mean square alone, as Llama's and T5's do, instead of centring first."""
-        return "rms_norm_eps" in self.config or self.model_type in ("t5", "mt5", "umt5")
+        return self.architecture.norm.rms
+
+    @functools.cached_property
+    def positions(self) -> int | None:
+        """How many tokens the model has positions for; None where it knows distances alone, which have no end."""
+        known = self.architecture.positions
+        count = size(known.count, self.config)
+        return count - size(known.after, self.config) - 1 if count and known.after else count
 
     @property
     def position_table(self) -> str:
         """The module of the position embeddings that are added to the input, from the base model; "" where none are."""
-        unless = self.architecture.positions_unless
-        return "" if unless and self.config.get(unless) is False else self.architecture.positions
+        known = self.architecture.positions
+        return "" if holds(known.relative_if, self.config) else known.table
 
     @property
     def counts_positions(self) -> bool:
         """Whether a token's position matters by itself: T5 and DeBERTa v3 know distances between tokens alone."""
-        return bool(self.position_table) or self.architecture.rotary
+        known = self.architecture.positions
+        return bool(known.table or known.rotary) and not holds(known.relative_if, self.config)
 
     def shifts(self, delta: Delta) -> bool:
         """Whether the delta's slots push the positions of real tokens on in this model."""
@@ -230,8 +249,12 @@ def anatomy(config: Mapping[str, Any]) -> Anatomy:
     """The anatomy of a model from its configuration (a plain document with `model_type`)."""
     architecture = architecture_of(config)
     stacks = tuple(_stack(architecture, name, part, config) for name, part in architecture.stacks.items())
-    post = architecture.norm == "post" or bool(architecture.norm_post_unless and config.get(architecture.norm_post_unless) is False)
-    return Anatomy(architecture, config, stacks, _size(architecture, None, "embed", config) or stacks[0].width, post)
+    return Anatomy(architecture, config, stacks, _size(architecture, None, "embed", config) or stacks[0].width)
+
+
+def anatomy_of(config: Any) -> Anatomy:
+    """The anatomy of a model from transformers' configuration object; a composite one gives its text part."""
+    return anatomy((config if config.is_encoder_decoder else config.get_text_config()).to_dict())
 
 
 def _size(architecture: Architecture, stack: StackMap | None, what: str, config: Mapping[str, Any]) -> int | None:

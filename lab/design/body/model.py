@@ -7,17 +7,11 @@ count selective methods (full, bitfit, ln-tuning, lisa) without torch. Counts ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
+from lab.design.body.architecture import Kind
 from lab.design.plain.options import Options, option
-
-Kind = Literal["encoder", "encoder-decoder", "decoder"]
-
-# transformers' model_type → the name of the file in presets/architectures, where they differ
-ARCHITECTURE_OF = {"deberta-v2": "deberta_v2", "gemma3_text": "gemma3", "xlm-roberta": "xlm_roberta"}
-ENCODERS = frozenset({"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"})
-ENCODER_DECODERS = frozenset({"bart", "marian", "mbart", "mt5", "pegasus", "t5"})
 
 
 class Wheel(Options):
@@ -84,7 +78,6 @@ class Inventory(Options):
     pooler: int = option(0, help="the pooler after the last layer of bert and roberta", ge=0)
     width: int = option(help="width of the representations between layers", ge=1)
     vocab: int = option(help="rows of the token embedding", ge=1)
-    positions: int | None = option(None, help="longest input in tokens; None where positions are relative", ge=1)
     stacks: dict[str, Stack] = option(help="encoder and/or decoder")
 
 
@@ -101,21 +94,3 @@ class ModelSpec(Options):
     default_task: str = option("", help="the task preset that the bench offers first")
     inventory: Inventory | None = option(None, help="measured parameter counts and widths")
     licence: str = option("", help="licence of the weights")
-
-    @property
-    def model_type(self) -> str:
-        """transformers' name of the architecture."""
-        return str(self.config.get("model_type") or self.architecture)
-
-
-def architecture_of(model_type: str) -> str:
-    """The architecture map's name for a transformers model_type: deberta-v2 → deberta_v2, gemma3_text → gemma3."""
-    return ARCHITECTURE_OF.get(model_type, model_type.replace("-", "_"))
-
-
-def kind_of(model_type: str, config: Mapping[str, Any]) -> Kind:
-    """encoder, encoder-decoder or decoder, from a configuration's facts (its `is_encoder_decoder` and `architectures`)."""
-    if config.get("is_encoder_decoder") or model_type in ENCODER_DECODERS:
-        return "encoder-decoder"
-    trained_as = " ".join(config.get("architectures") or ())
-    return "encoder" if model_type in ENCODERS or "MaskedLM" in trained_as else "decoder"

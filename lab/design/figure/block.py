@@ -18,9 +18,9 @@ LABELS = {"attn": ("self-attention", "自注意力"), "cross": ("cross-attention
 class Block(Wiring):
     """`draw()` once; then `canvas`, its `left` and `right` edge, and `memory`: where the encoder's output comes in (None without)."""
 
-    def __init__(self, method: Method, stack: Stack | None, language: str, *, post: bool, first: bool, rms: bool = False):
-        super().__init__(method, Canvas(), stack.name if stack else "", language, post)
-        self.stack, self.first, self.rms = stack, first, rms
+    def __init__(self, method: Method, stack: Stack | None, language: str, *, norm: str, first: bool, rms: bool = False):
+        super().__init__(method, Canvas(), stack.name if stack else "", language, norm == "post")
+        self.stack, self.first, self.norm, self.rms = stack, first, norm, rms
         self.left = self.right = self.start = 0.0
         self.memory: tuple[float, float] | None = None
         self.gaps: list[tuple[float, float]] = []  # where the path does not run along y = 0
@@ -72,10 +72,10 @@ class Block(Wiring):
             self.bypass(index, delta, start - 4 * place + 3, self.canvas.bottom + 30)
 
     def _sublayer(self, name: str) -> None:
-        """Residual, norm before or after, the module, what goes around it and what sits behind it."""
+        """Residual, norm before, behind the module or after the sum, the module, what goes around it and what sits behind it."""
         canvas, fork = self.canvas, self.x
         self.x += GAP
-        if not self.post:
+        if self.norm == "pre":
             self._norm()
         branch = self.x
         self.x += GAP
@@ -86,6 +86,9 @@ class Block(Wiring):
             top = min(span.top, -30) - 22
             self.enclose(inside, end - 2, top, max(span.bottom, 30) + 8)
         canvas.text((inside + end) / 2, top + 14, LABELS[name][self.language == "zh"], "label")
+        if self.norm == "output":
+            self.x += GAP
+            self._norm()
         self._behind("ffn.out" if name == "ffn" else "attn.out", branch, fork, span.bottom + 30)
         self.x += GAP
         canvas.node(self.x + 8, 0, "+", "node")
@@ -108,7 +111,7 @@ class Block(Wiring):
             if self.vector(delta):
                 self.series(index, delta)
             elif self.reads(delta, representation) != "projection":
-                begin = fork + 4 if self.reads(delta, representation) == "residual" and not self.post else branch
+                begin = fork + 4 if self.reads(delta, representation) == "residual" and self.norm == "pre" else branch
                 self.bypass(index, delta, begin - 4 * place, level + 62 * place)
                 place += 1
         for index, delta in self.at(representation, reads_h=True):

@@ -21,7 +21,7 @@ def figure(method: Method, body: Anatomy | None = None, language: str = "en") ->
     canvas, bottom = Canvas(), None
     memory: tuple[float, float] | None = None  # where the encoder's output ends
     for place, stack in enumerate(body.stacks if body else (None,)):
-        block = Block(method, stack, language, post=body.post_norm if body else True, first=place == 0, rms=bool(body and body.rms))
+        block = Block(method, stack, language, norm=body.norm if body else "post", first=place == 0, rms=bool(body and body.rms))
         block.draw()
         if stack is not None:
             _layers(block, stack, method, language)

@@ -190,7 +190,12 @@ class Method(Options):
     @property
     def positions_taken(self) -> int:
         """Positions of the model that inputs cannot have: virtual tokens stand before them, slots with `positions: shift` push them on."""
-        return sum(delta.rank for delta in self.deltas if delta.positions != "keep" or (FORMS[delta.form].before_input and delta.token_positions == "own"))
+        return sum(delta.rank for index, delta in enumerate(self.deltas) if self.takes_positions(index))
+
+    def takes_positions(self, index: int) -> bool:
+        """Whether a delta stands on positions that inputs then lack."""
+        delta = self.deltas[index]
+        return delta.positions != "keep" or (FORMS[delta.form].before_input and delta.token_positions == "own")
 
     def document(self) -> dict[str, Any]:
         """The plain form: what is written to YAML and frozen with a run."""

@@ -262,8 +262,12 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         yield problem
         return
     averages = COMPOSITIONS[delta.composition].averages
-    if anatomy.model_type == "opt" and averages and any(a.startswith("ffn") for a in delta.places):
-        yield Refusal("OPT flattens the sequence before its FFN, so no gate can average over it there: choose an attention representation.", "composition")
+    if anatomy.stacks[0].map.ffn.flattens and averages and any(a.startswith("ffn") for a in delta.places):
+        yield Refusal(f"{anatomy.architecture.name} flattens the sequence before its FFN, so no gate can average over it there: choose an attention representation.", "composition")
+    outside = {"attn.out", "ffn.out"} & set(delta.at) and not delta.through_dropout and any(site.reads != "projection" for site in sites)
+    inside = [key for key in anatomy.stacks[0].map.dropout_inside if anatomy.config.get(key)]
+    if outside and inside:
+        yield Refusal(f"{anatomy.architecture.name} drops a sublayer's output inside its layer, where nothing can join behind: choose through_dropout, or a model whose {inside[0]} is 0.", "through_dropout")
     if delta.gate == "shared" and anatomy.config.get("share_att_key") and {"attn.q", "attn.k"} & set(delta.places):
         yield Refusal("This model projects its relative positions too by attn.q and attn.k, once for all sequences, so no gate of a sequence fits there: choose attn.v, or gate own.", "gate")
     if anatomy.config.get("chunk_size_feed_forward") and averages:
@@ -287,12 +291,11 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         yield Refusal("Cross-attention reads the encoder's output, where positions are in already: include the encoder or the decoder, or choose positions keep.", "positions")
     if delta.token_positions == "none" and not anatomy.position_table:
         yield Refusal(f"{anatomy.architecture.name} adds no position embeddings to its input that virtual tokens could do without: choose own.", "token_positions")
-    positions = anatomy.config.get("max_position_embeddings") or anatomy.config.get("n_positions")
-    if form.before_input and delta.token_positions == "own" and positions and delta.rank >= positions:
-        yield Refusal(f"{delta.rank} virtual tokens leave no room: the model has {positions} positions.", "rank")
-    if anatomy.shifts(delta) and positions and delta.rank >= positions:
-        yield Refusal(f"Positions shifted by {delta.rank} leave no room: the model has {positions} positions.", "rank")
-    if form.before_input and anatomy.embed != anatomy.stacks[0].width and anatomy.model_type not in ("electra", "deberta-v2", "opt"):
+    if form.before_input and delta.token_positions == "own" and anatomy.positions and delta.rank >= anatomy.positions:
+        yield Refusal(f"{delta.rank} virtual tokens leave no room: the model has {anatomy.positions} positions.", "rank")
+    if anatomy.shifts(delta) and anatomy.positions and delta.rank >= anatomy.positions:
+        yield Refusal(f"Positions shifted by {delta.rank} leave no room: the model has {anatomy.positions} positions.", "rank")
+    if form.before_input and anatomy.embed != anatomy.stacks[0].width and not anatomy.architecture.project:
         yield Refusal("The input embeddings are not as wide as the model, so virtual tokens cannot be placed.", "at")
     if form.before_input and delta.stacks == ["cross"]:
         yield Refusal("Cross-attention has no input embeddings: choose the encoder or the decoder.", "stacks")

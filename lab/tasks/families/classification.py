@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lab.design.body.architecture import Architecture
 from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.families import Column, Metric
 from lab.design.spec.objectives import OBJECTIVES
@@ -21,8 +22,6 @@ from lab.tasks.metrics import label_metrics, number_metrics
 
 if TYPE_CHECKING:
     from lab.tasks.tables import Table
-
-WITH_HEAD = frozenset({"bart", "mbart", "t5", "mt5"})  # encoder-decoders that transformers gives a classification head
 
 
 TEXTS = (Column("text", "text", "文本"), Column("label", "label", "标签", answers=True, asks=False, named=False), Column("text_pair", "second text", "第二段文本", needed=False))
@@ -40,14 +39,16 @@ class Classification(Family):
     prompt = "{text}\nLabel:"
     pair_prompt = "{text}\n{text_pair}\nLabel:"
 
-    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
-        if kind == "decoder":
+    def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
+        if spec.head == "classifier" and not architecture.classifier:
+            raise Refusal(f"{architecture.name} has no head that classifies: choose answer by likelihood.", "task.head")
+        if architecture.kind == "decoder":
             return "classification" if spec.head == "classifier" else "causal"
         if spec.head == "likelihood":
-            if kind == "encoder-decoder":
+            if architecture.kind == "encoder-decoder":
                 return "seq2seq"
             raise Refusal("An encoder cannot answer with words: choose answer by classifier, or a decoder.", "task.head")
-        if kind == "encoder-decoder" and model_type not in WITH_HEAD:
+        if architecture.kind == "encoder-decoder" and not architecture.classifier:
             return "seq2seq"
         return "classification"
 
@@ -155,11 +156,11 @@ class Regression(Classification):
     metrics = (Metric("pearson", fraction=True), Metric("spearman", fraction=True))
     prompt, worded, labelled = "", False, False
 
-    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
-        if kind == "encoder-decoder" and model_type not in WITH_HEAD:
-            raise Refusal(f"{model_type} has no head that gives a number; choose an encoder, a decoder, bart or t5.", "task")
+    def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
+        if not architecture.classifier:
+            raise Refusal(f"{architecture.name} has no head that gives a number; choose an encoder, a decoder, bart or t5.", "task")
         if spec.head == "likelihood":
-            raise Refusal(f"A number cannot be chosen among words: {an(kind)} needs a head here; choose answer by auto.", "task.head")
+            raise Refusal(f"A number cannot be chosen among words: {an(architecture.kind)} needs a head here; choose answer by auto.", "task.head")
         return "regression"
 
     def _label(self, row: sources.Row, spec: TaskSpec, number: int | None) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lab.design.body.architecture import Architecture
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import Column
 from lab.design.spec.task import TaskSpec
@@ -31,10 +32,10 @@ class Commonsense(Family):
     metrics = (ACCURACY,)
     prompt = "{question}\nAnswer:"
 
-    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
-        if kind == "encoder":
+    def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
+        if architecture.kind == "encoder":
             raise Refusal("Options are compared by their likelihood, which an encoder does not give: choose a decoder or an encoder-decoder.", "task")
-        return "seq2seq" if kind == "encoder-decoder" else "causal"
+        return "seq2seq" if architecture.kind == "encoder-decoder" else "causal"
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
         options = self._options(row, spec, number)

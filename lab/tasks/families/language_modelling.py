@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lab.design.body.architecture import Architecture
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import Column
 from lab.design.spec.task import TaskSpec
@@ -30,9 +31,9 @@ class LanguageModelling(Family):
     joins = True
     version = 4
 
-    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
-        if kind != "decoder":
-            raise Refusal(f"Language modelling needs a decoder such as smollm2-135m or gpt2; {model_type} is {an(kind)}.", "task")
+    def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
+        if architecture.kind != "decoder":
+            raise Refusal(f"Language modelling needs a decoder such as smollm2-135m or gpt2; {architecture.name} is {an(architecture.kind)}.", "task")
         return "causal"
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lab.design.body.architecture import Architecture
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import Metric
 from lab.design.spec.task import TaskSpec
 from lab.tasks import sources
-from lab.tasks.families.classification import WITH_HEAD, Classification, readable
+from lab.tasks.families.classification import Classification, readable
 from lab.tasks.family import Example, Loop, Setting, an
 from lab.tasks.label_sets import labels_in
 from lab.tasks.metrics import label_set_metrics
@@ -29,11 +30,11 @@ class MultiLabel(Classification):
     metrics = (Metric("f1_micro", fraction=True), Metric("f1_macro", fraction=True), Metric("subset_accuracy", fraction=True))
     prompt, worded, separated = "", False, True
 
-    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
-        if kind == "encoder-decoder" and model_type not in WITH_HEAD:
-            raise Refusal(f"{model_type} has no head that gives labels; choose an encoder, a decoder, bart or t5.", "task")
+    def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
+        if not architecture.classifier:
+            raise Refusal(f"{architecture.name} has no head that gives labels; choose an encoder, a decoder, bart or t5.", "task")
         if spec.head == "likelihood":
-            raise Refusal(f"Several labels at once cannot be chosen among words: {an(kind)} needs a head here; choose answer by auto.", "task.head")
+            raise Refusal(f"Several labels at once cannot be chosen among words: {an(architecture.kind)} needs a head here; choose answer by auto.", "task.head")
         return "multi_label"
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:

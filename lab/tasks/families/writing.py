@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lab.design.body.architecture import Architecture
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import Column, Metric
 from lab.design.spec.objectives import IGNORED
@@ -27,10 +28,10 @@ class Writing(Family):
     one_line = False  # a decoder's answer ends with its first line
     verb = "write"
 
-    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
-        if kind == "encoder":
+    def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
+        if architecture.kind == "encoder":
             raise Refusal(f"An encoder cannot {self.verb}: choose an encoder-decoder such as bart-large, or a decoder such as smollm2-135m.", "task")
-        return "seq2seq" if kind == "encoder-decoder" else "causal"
+        return "seq2seq" if architecture.kind == "encoder-decoder" else "causal"
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
         return {role: sources.text(row, spec.column(role), number) for role in ("source", "target")}
@@ -42,9 +43,9 @@ class Writing(Family):
 
     def _seq2seq_rows(self, examples: Sequence[Example], setting: Setting, train: bool) -> list[dict[str, Any]]:
         spec, tokenizer = setting.spec, setting.plain
-        prefix = spec.prefix if setting.config.model_type in ("t5", "mt5") else ""
+        prefix = spec.prefix if setting.architecture.task_prefix else ""
         inputs = tokenizer([prefix + example["source"] for example in examples], truncation=True, max_length=setting.max_length)["input_ids"]
-        limit = min(spec.target_length, setting.max_length) if not _relative(setting.config) else spec.target_length
+        limit = min(spec.target_length, setting.positions)
         targets = tokenizer(text_target=[example["target"] for example in examples], truncation=True, max_length=limit)["input_ids"]
         rows = [
             {"input_ids": ids, "labels": labels, "length": len(ids), "target_length": len(labels)}
@@ -95,7 +96,3 @@ def answer_row(prompt: list[int], target: list[int], reference: str, setting: Se
     ids = prompt + target
     row = {"input_ids": ids, "labels": [IGNORED] * len(prompt) + target, "length": len(ids), "prompt_length": len(prompt)}
     return row if train else {**row, "reference": reference}
-
-
-def _relative(config: Any) -> bool:
-    return config.model_type in ("t5", "mt5")

@@ -1,0 +1,38 @@
+"""How long inputs may be beside what a method takes of a model's positions: one answer for launch, planner and tasks.
+
+Example: 20 virtual tokens on BERT, which has 512 positions, leave 492 for an input.
+"""
+
+from __future__ import annotations
+
+from lab.design.body.anatomy import Anatomy
+from lab.design.method.delta import Method
+from lab.design.plain.refusal import Refusal
+
+SHORTEST = 4  # tokens of the longest input, at least
+
+
+def room_beside(taken: int, positions: int | None, field: str = "method") -> int | None:
+    """Positions that are left for an input; None where they have no end. Raises Refusal where they are fewer than `SHORTEST`."""
+    if positions is None:
+        return None
+    if positions - taken < SHORTEST:
+        raise Refusal(f"The method takes {taken} of the model's {positions} positions, which leaves no room for an input; make its rank smaller.", field)
+    return positions - taken
+
+
+def room_for_inputs(method: Method, body: Anatomy, asked: int | None, own: int) -> int | None:
+    """The longest input beside a method's positions, in tokens; None where there is no end.
+
+    `asked`: the run's longest input, `own` the task's, where the run names none. An input that the model could read but for the method is
+    not cut in silence: Refusal at the rank. A task longer than the model reads is cut to what is left, as it is without a method.
+    """
+    taken = method.positions_taken
+    widest = max(range(len(method.deltas)), key=lambda index: method.deltas[index].rank * method.takes_positions(index), default=0)
+    field = f"deltas.{widest}.rank"
+    room = room_beside(taken, body.positions, field)
+    wanted = asked or own
+    if room is not None and taken and room < wanted and (asked or own <= body.positions):
+        raise Refusal(f"The method takes {taken} of the model's {body.positions} positions, which leaves {room} for inputs of up to {wanted} tokens: "
+                      f"make its rank smaller, or the longest input (max_length) at most {room}.", field)  # fmt: skip
+    return room
