@@ -30,6 +30,7 @@ from lab.engine.attached import Attached
 from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interface
 from lab.engine.bind import Binder
 from lab.engine.delta import DeltaModule, SlotsModule
+from lab.engine.fit import require_fit
 from lab.engine.gates import gate_tokens, share_gates
 from lab.engine.locate import embedding
 from lab.engine.positions import shift_positions
@@ -63,6 +64,7 @@ def attach(
     require(method, body, trained=state is not None)
     if getattr(model, "lab_attached", None) is not None:
         raise Refusal("A method is attached to this model already: detach it first.", "method")
+    require_fit(model.base_model, body)
     return _Attacher(model, method, body, seed, tokenizer, state, keep_originals).run()
 
 

@@ -1,7 +1,7 @@
 """From an architecture map's paths to modules, and to slices of fused projections.
 
-`attn.c_attn[1/3]` is the second third of what c_attn gives; `query_key_value[head 1/3]` the same inside every head;
-`qkv_proj[k]` a slice sized by the configuration. A `Located` reads its slice of an output and writes it back.
+`attn.c_attn[1/3]` is the second third of what c_attn gives; `qkv_proj[k]` a slice sized by the configuration; `query_key_value[group k]`
+the keys where each key/value head has its queries, its key and its value beside each other. A `Located` reads its slice of an output and writes it back.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from lab.design.body.anatomy import Anatomy, Stack
 from lab.design.body.architecture import AttentionMap, FFNMap
 from lab.design.plain.refusal import Refusal
 
-PATH = re.compile(r"^(?P<path>[\w.{}]+)(\[(?P<head>head )?((?P<k>\d)/(?P<n>\d)|(?P<name>[qkv]))\])?$")
+PATH = re.compile(r"^(?P<path>[\w.{}]+)(\[((?P<k>\d)/(?P<n>\d)|(?P<group>group )?(?P<name>[qkv]))\])?$")
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Part of the last dimension: [start, stop), or of every head's own part where heads > 0."""
+    """Part of the last dimension: [start, stop), or of every group's own part where groups > 0."""
 
     start: int
     stop: int
-    heads: int = 0
+    groups: int = 0
 
     def read(self, h: Tensor) -> Tensor:
         """The slice of h (..., width), heads side by side."""
-        if not self.heads:
+        if not self.groups:
             return h[..., self.start : self.stop]
-        each = h.view(*h.shape[:-1], self.heads, -1)  # (..., heads, n·head_dim)
+        each = h.view(*h.shape[:-1], self.groups, -1)  # (..., groups, (queries + 2)·head_dim)
         return each[..., self.start : self.stop].flatten(-2)
 
     def write(self, h: Tensor, new: Tensor) -> Tensor:
         """h with the slice replaced by `new`, as a new tensor."""
-        if not self.heads:
+        if not self.groups:
             return torch.cat([h[..., : self.start], new, h[..., self.stop :]], -1)
-        each = h.view(*h.shape[:-1], self.heads, -1)
-        new = new.view(*new.shape[:-1], self.heads, -1)
+        each = h.view(*h.shape[:-1], self.groups, -1)
+        new = new.view(*new.shape[:-1], self.groups, -1)
         return torch.cat([each[..., : self.start], new, each[..., self.stop :]], -1).flatten(-2)
 
     def rows(self, total: int) -> Tensor:
@@ -108,6 +108,10 @@ class Layer:
             path = self.maps[sublayer].q
         return self._resolve(path)
 
+    def path(self, sublayer: str, what: str) -> str:
+        """The path of `q`, `norm` ... from the layer, the one of the map's alternatives that is there."""
+        return _first(getattr(self.maps[sublayer], what), self.module)
+
     def dropout(self, sublayer: str) -> nn.Module | None:
         """The module of the dropout on a sublayer's output, which joins the residual; None where the family has none."""
         path = self.maps[sublayer].dropout
@@ -134,14 +138,13 @@ class Layer:
     def _slice(self, match: re.Match) -> Slice | None:
         stack = self.stack
         if match["name"]:
-            q, kv = stack.attention, stack.kv_heads * stack.head_dim
+            groups = stack.kv_heads if match["group"] else 1
+            q, kv = stack.attention // groups, stack.kv_heads * stack.head_dim // groups
             first = {"q": 0, "k": q, "v": q + kv}[match["name"]]
-            return Slice(first, first + (q if match["name"] == "q" else kv))
+            return Slice(first, first + (q if match["name"] == "q" else kv), groups if groups > 1 else 0)
         if not match["k"]:
             return None
         k, n = int(match["k"]), int(match["n"])
-        if match["head"]:
-            return Slice(k * stack.head_dim, (k + 1) * stack.head_dim, stack.heads)
         whole = stack.attention + 2 * stack.kv_heads * stack.head_dim if n == 3 else n * stack.ffn
         return Slice(k * whole // n, (k + 1) * whole // n)
 
