@@ -1,6 +1,6 @@
 """Where Δh stands to the model's dropout, in training mode with p > 0: behind that of the sublayer, as in adapter-BERT and in He et al.'s FFN.
 
-One layer of five families is written by hand and draws the same masks from the same random numbers; all 22 are held to the property.
+One layer of five families is written by hand and draws the same masks from the same random numbers; all are held to the property.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.engine import attach
 
-NONE = ("llama", "mistral", "qwen2", "qwen3", "gemma3", "smollm3")  # families without a dropout at sublayers' outputs
-WITHOUT = {("distilbert", "attn.out"), ("modernbert", "ffn.out"), *((name, rep) for name in NONE for rep in ("attn.out", "ffn.out"))}
+NONE = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "smollm3", "granite", "olmo2", "falcon")  # families without a dropout at sublayers' outputs
+WITHOUT = {("distilbert", "attn.out"), ("stablelm", "attn.out"), ("modernbert", "ffn.out"), *((name, rep) for name in NONE for rep in ("attn.out", "ffn.out"))}
 
 
 def dropping(architecture: str, p: float = 0.5, **options):
@@ -41,8 +41,10 @@ def stream(attached, layer, representation: str) -> torch.nn.Module:
     post = attached.body.post_norm
     if representation == "ffn.out":
         return layer.find("ffn", "norm").module if post else layer.module
-    if attached.body.model_type == "gpt_neox":
+    if attached.body.config["model_type"] in ("gpt_neox", "falcon"):
         return layer.module  # both sublayers read the layer's input
+    if attached.body.norm == "output":
+        return layer.find("ffn", "up").module
     if post:
         return layer.find("attn", "norm").module
     crossed = layer.stack.map.cross and not layer.cross
@@ -80,9 +82,10 @@ def test_a_change_joins_behind_the_sublayers_dropout_in_every_family(architectur
     """Δh = 4 is 4 at every position and width; through_dropout makes it 0 or 8 where the family has a dropout there."""
     for stack in stacks_of(architecture):
         for representation in ("attn.out", "ffn.out") if stack != "cross" else ("attn.out",):
-            behind_it = behind(architecture, representation, stack, {"form": "bias"}, 4.0)
+            kept = 1 / dropping(architecture).config.residual_multiplier if architecture == "granite" else 1.0  # of what joins the stream
+            behind_it = behind(architecture, representation, stack, {"form": "bias"}, 4.0 * kept)
             assert torch.allclose(behind_it, torch.full_like(behind_it, 4.0), atol=1e-4), (stack, representation)
-            through = behind(architecture, representation, stack, {"form": "bias", "through_dropout": True}, 4.0)
+            through = behind(architecture, representation, stack, {"form": "bias", "through_dropout": True}, 4.0 * kept)
             if (architecture, representation) in WITHOUT:
                 assert torch.allclose(through, behind_it, atol=1e-4)
             else:

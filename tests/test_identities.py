@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 
 import pytest
 import torch
@@ -20,7 +21,8 @@ from lab.design.method.named import load_method
 from lab.design.plain.refusal import Refusal
 from lab.engine import attach
 
-OBJECTIVE = {"bert": "classification", "deberta_v2": "classification", "bart": "seq2seq", "t5": "seq2seq", "gpt2": "causal", "llama": "causal"}
+OBJECTIVE = {"bert": "classification", "deberta_v2": "classification", "bart": "seq2seq", "t5": "seq2seq", "gpt2": "causal", "llama": "causal",
+             **dict.fromkeys(("gemma2", "granite", "olmo2", "stablelm"), "causal")}  # fmt: skip
 
 
 @functools.cache
@@ -57,18 +59,19 @@ def gradients(model, attached, batch) -> tuple[float, dict[str, torch.Tensor]]:
 PREFIXES: dict[torch.nn.Module, tuple[torch.Tensor, torch.Tensor]] = {}  # attention module: Pk, Pv (kv_heads, l, head_dim)
 
 
-def gated_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, position_bias=None, **_):
+def gated_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, position_bias=None, softcap=None, **_):
     """(1 − λ)·Attn(q, K, V) + λ·softmax(q·Pkᵀ)·Pv, with λ the share of the prefix in the softmax's denominator."""
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     groups = query.shape[1] // key.shape[1]
     key, value = (part.repeat_interleave(groups, 1) for part in (key, value))
-    scores = query @ key.transpose(-1, -2) * scaling
+    capped = (lambda scores: scores) if softcap is None else lambda scores: softcap * torch.tanh(scores / softcap)
+    scores = capped(query @ key.transpose(-1, -2) * scaling)
     scores = scores if position_bias is None else scores + position_bias
     scores = scores if attention_mask is None else scores + attention_mask[..., : key.shape[2]]
     heads = scores.softmax(-1) @ value
     if module in PREFIXES:
         own_keys, own_values = (part.repeat_interleave(groups, 0) for part in PREFIXES[module])
-        slots = query @ own_keys.transpose(-1, -2) * scaling  # (batch, heads, positions, l)
+        slots = capped(query @ own_keys.transpose(-1, -2) * scaling)  # (batch, heads, positions, l)
         mass, rest = slots.exp().sum(-1, keepdim=True), scores.exp().sum(-1, keepdim=True)
         gate = mass / (mass + rest)
         heads = (1 - gate) * heads + gate * (slots.softmax(-1) @ own_values)
@@ -80,8 +83,8 @@ AttentionMaskInterface.register("gated_by_hand", lambda *args, **kwargs: eager_m
 
 
 @pytest.mark.parametrize("side", ["right", "left", "none"])
-@pytest.mark.parametrize("attn", ["sdpa", "eager"])
-@pytest.mark.parametrize("architecture", ["bert", "llama", "bart", "t5", "gpt2"])
+@pytest.mark.parametrize(("architecture", "attn"), [*itertools.product(("bert", "llama", "bart", "t5", "gpt2"), ("sdpa", "eager")),
+                                                    ("gemma2", "eager"), ("granite", "sdpa"), ("olmo2", "sdpa"), ("stablelm", "sdpa")])  # fmt: skip
 def test_a_prefix_by_concatenation_is_the_gated_form(architecture: str, attn: str, side: str) -> None:
     model, attached = attached_to(architecture, "prefix-tuning", attn, rank=4)
     batch = tiny_batch(model, side="right" if side == "none" else side)

@@ -20,7 +20,7 @@ from lab.design.presets.catalogue import names
 from lab.design.space import REPRESENTATIONS, SETS
 from lab.engine import body_of
 
-NO_BIASES = ("t5", "llama", "mistral", "qwen3", "gemma3", "phi3", "smollm3", "modernbert")
+NO_BIASES = ("t5", "llama", "mistral", "qwen3", "gemma2", "gemma3", "phi3", "smollm3", "modernbert", "granite", "olmo2")
 
 
 def refusal(preset: str, architecture: str) -> str:

@@ -22,7 +22,7 @@ from transformers import (
 
 ENCODERS = ("bert", "roberta", "xlm_roberta", "electra", "distilbert", "deberta_v2", "modernbert")
 ENCODER_DECODERS = ("bart", "mbart", "marian", "pegasus", "t5")
-DECODERS = ("gpt2", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3", "gemma3", "phi3", "smollm3")
+DECODERS = ("gpt2", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "smollm3", "granite", "olmo2", "stablelm", "falcon")
 ARCHITECTURES = ENCODERS + ENCODER_DECODERS + DECODERS
 
 VOCAB, WIDTH, HEADS, FFN, POSITIONS = 101, 32, 4, 48, 64
@@ -73,24 +73,39 @@ CONFIGS: dict[str, dict] = {
                "query_pre_attn_scalar": 12},
     "phi3": {**_LLAMA, "resid_pdrop": 0.0, "embd_pdrop": 0.0},
     "smollm3": {**_LLAMA, "no_rope_layers": [1, 0, 1], "use_sliding_window": False},
+    "granite": {**_LLAMA, "embedding_multiplier": 3.0, "residual_multiplier": 0.5, "attention_multiplier": 0.2, "logits_scaling": 2.0},
+    "olmo2": _LLAMA,
+    "stablelm": {**_LLAMA, "use_qkv_bias": True, "hidden_dropout": 0.0},
+    "falcon": {"hidden_size": WIDTH, "num_attention_heads": HEADS, "num_hidden_layers": 3, "ffn_hidden_size": FFN, "max_position_embeddings": POSITIONS,
+               "hidden_dropout": 0.0, "attention_dropout": 0.0, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
 }  # fmt: skip
+# other shapes of a family, as `tiny("falcon+groups")`
+VARIANTS: dict[str, dict] = {
+    "falcon+groups": {"new_decoder_architecture": True, "num_kv_heads": 2, "bias": True},
+    "falcon+alibi": {"multi_query": False, "alibi": True, "parallel_attn": False, "bias": True},
+    "stablelm+parallel": {"use_parallel_residual": True, "qk_layernorm": True},
+}
 CONFIGS["xlm_roberta"] = CONFIGS["roberta"]
 CONFIGS["gemma3"] = {**CONFIGS["gemma3"], "num_hidden_layers": 3, "layer_types": CONFIGS["gemma3"]["layer_types"][:3]}
+CONFIGS["gemma2"] = {**CONFIGS["gemma3"], "attn_logit_softcapping": 2.0}
 # keys of the configuration that hold the probability of a dropout, that of attention weights and of heads included
 DROPOUTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("bert", "roberta", "xlm_roberta", "electra", "deberta_v2"), ("hidden_dropout_prob", "attention_probs_dropout_prob")),
     **dict.fromkeys(("bart", "mbart", "marian", "pegasus"), ("dropout", "attention_dropout", "activation_dropout")),
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma3", "smollm3"), ("attention_dropout",)),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "smollm3", "granite", "olmo2"), ("attention_dropout",)),
     "distilbert": ("dropout", "attention_dropout"), "modernbert": ("attention_dropout", "mlp_dropout", "embedding_dropout"),
     "t5": ("dropout_rate",), "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"), "gpt_neox": ("hidden_dropout", "attention_dropout"),
     "opt": ("dropout", "attention_dropout"), "phi3": ("resid_pdrop", "attention_dropout"),
+    "stablelm": ("hidden_dropout", "attention_dropout"), "falcon": (),
 }  # fmt: skip
 _TYPES = {"deberta_v2": "deberta-v2", "gemma3": "gemma3_text", "xlm_roberta": "xlm-roberta"}
 
 
 def tiny_config(model_type: str, objective: str | None = None, **overrides):
-    """The configuration `tiny` builds from; `model_type` may be written deberta_v2 or deberta-v2, gemma3 or gemma3_text."""
+    """The configuration `tiny` builds from; `model_type` may be written deberta_v2 or deberta-v2, gemma3 or gemma3_text, or be one of `VARIANTS`."""
     name = {written: ours for ours, written in _TYPES.items()}.get(model_type, model_type)
+    overrides = {**VARIANTS.get(name, {}), **overrides}
+    name = name.partition("+")[0]
     options = {"vocab_size": VOCAB, **CONFIGS[name], **overrides}
     if objective == "classification":
         options = {"num_labels": 3, "problem_type": "single_label_classification", **options}

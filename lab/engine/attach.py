@@ -33,6 +33,7 @@ from lab.engine.delta import DeltaModule, SlotsModule
 from lab.engine.fit import require_fit
 from lab.engine.gates import gate_tokens, share_gates
 from lab.engine.locate import embedding
+from lab.engine.own_attention import bind_attentions, require_sdpa
 from lab.engine.positions import shift_positions
 from lab.engine.schedules import LISA, DiffPruning, of_delta
 from lab.engine.tokens import TokensModule, real_tokens, start_tokens, text_ids
@@ -86,6 +87,8 @@ class _Attacher:
         if any(_reaches_into_attention(delta) for delta in self.method.deltas):
             if self.body.architecture.attention_route == "interface":
                 attached.attention_before = use_interface(self.model)
+            if self.body.architecture.attention_route == "sdpa":
+                require_sdpa(self.model)
         attached.freeze_base()
         for index, delta in enumerate(self.method.deltas):
             self._delta(index, delta)
@@ -95,6 +98,8 @@ class _Attacher:
         attached.handles += share_gates(self.binder, attached.deltas)
         handles, attached.gated = gate_tokens(self.binder, attached.deltas.values())
         attached.handles += handles
+        if self.body.architecture.attention_route == "sdpa":
+            attached.handles += bind_attentions([*attached.gated, *(self.binder.layer(each.site.stack, each.site.layer).owner_of_q() for each in attached.deltas.values() if isinstance(each, AttentionSlots))])
         attached.bind_context()
         for modules, ids in self.started_later:
             start_slots(attached, modules, ids)

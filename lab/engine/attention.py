@@ -51,19 +51,20 @@ class AttentionSlots(DeltaModule):
         each = part.view(-1, self.site.kv_heads, self.site.head_dim).transpose(0, 1)
         return each.expand(batch, *each.shape)
 
-    def note(self, query: Tensor, key: Tensor, own: Tensor, mask: Tensor | None, scaling: float) -> None:
+    def note(self, query: Tensor, key: Tensor, own: Tensor, mask: Tensor | None, scaling: float, softcap: float | None = None) -> None:
         """λ: the attention mass of the slots, averaged over heads and real positions; computed while measuring only."""
         assert self.reading is not None
         with torch.no_grad():
             groups = query.shape[1] // key.shape[1]
             key, own = (k.repeat_interleave(groups, 1) for k in (key, own))
-            scores = query.float() @ key.float().transpose(-1, -2) * scaling
+            scores, slots = (query.float() @ each.float().transpose(-1, -2) * scaling for each in (key, own))
+            if softcap is not None:  # as Gemma 2 bounds its scores
+                scores, slots = (softcap * torch.tanh(each / softcap) for each in (scores, slots))
             if mask is not None:
                 mask = mask[..., : scores.shape[-1]]
                 scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
             rest = scores.logsumexp(-1)
-            slots = (query.float() @ own.float().transpose(-1, -2) * scaling).logsumexp(-1)
-            self.reading[f"lambda/{self.key}"] = float(torch.sigmoid(slots - rest).mean())
+            self.reading[f"lambda/{self.key}"] = float(torch.sigmoid(slots.logsumexp(-1) - rest).mean())
 
 
 def slots_of(module: nn.Module) -> list[AttentionSlots]:
@@ -76,16 +77,17 @@ def copying(module: nn.Module) -> list[AttentionSlots]:
     return [slots for slots in getattr(module, SLOTS, ()) if slots.copies]
 
 
-def _with_slots(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, extra: dict[str, Any]) -> tuple:
+def with_slots(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, extra: dict[str, Any]) -> tuple:
     """Key, value, mask and T5's position bias with the slots of this module before them."""
     key, value = gated(module, key, value)
     for slots in copying(module):
-        slots.copy(*(each[0].transpose(0, 1).flatten(1) for each in (key, value)))
+        alike = key.shape[1] // slots.site.kv_heads  # heads that the model has given the same key
+        slots.copy(*(each[0, ::alike].transpose(0, 1).flatten(1) for each in (key, value)))
     for slots in slots_of(module):
-        own_keys, own_values = slots.rows(key.shape[0])
+        own_keys, own_values = (each.repeat_interleave(key.shape[1] // each.shape[1], 1) for each in slots.rows(key.shape[0]))
         if slots.reading is not None:
             scaling = extra.get("scaling")
-            slots.note(query, key, own_keys, mask, query.shape[-1] ** -0.5 if scaling is None else scaling)
+            slots.note(query, key, own_keys, mask, query.shape[-1] ** -0.5 if scaling is None else scaling, extra.get("softcap"))
         key = torch.cat([own_keys.to(key.dtype), key], 2)  # (batch, kv_heads, l + positions, head_dim)
         value = torch.cat([own_values.to(value.dtype), value], 2)
         length = own_keys.shape[2]
@@ -98,13 +100,13 @@ def _with_slots(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, ma
 
 def lab_sdpa(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **extra: Any) -> tuple:
     """transformers' sdpa attention with slots. Shapes: query (batch, heads, positions, head_dim)."""
-    key, value, attention_mask = _with_slots(module, query, key, value, attention_mask, extra)
+    key, value, attention_mask = with_slots(module, query, key, value, attention_mask, extra)
     return sdpa_attention_forward(module, query, key, value, attention_mask, **extra)
 
 
 def lab_eager(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **extra: Any) -> tuple:
     """The model's own eager attention with slots."""
-    key, value, attention_mask = _with_slots(module, query, key, value, attention_mask, extra)
+    key, value, attention_mask = with_slots(module, query, key, value, attention_mask, extra)
     return sys.modules[type(module).__module__].eager_attention_forward(module, query, key, value, attention_mask, **extra)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.overrides import handle_torch_function, has_torch_function
 
 aten = torch.ops.aten
 HALF = (torch.float16, torch.bfloat16)
@@ -75,6 +76,8 @@ def _attention_and_dropout(device: str, half: torch.dtype | None) -> Iterator[No
 
     def attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False,
                scale: float | None = None, enable_gqa: bool = False) -> Tensor:  # fmt: skip
+        if has_torch_function((query,)):  # of an attention that takes slots (engine/own_attention.py)
+            return handle_torch_function(attend, (query,), query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
         if query.device.type != "meta":
             return attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
         if half is not None:
