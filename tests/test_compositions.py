@@ -48,7 +48,7 @@ def test_a_composition_has_an_equation_a_figure_a_count_and_an_export(form: str,
     assert not problems(method, body)
     one = COMPOSITIONS[composition]
     (line,) = latex(method, body)
-    assert line.startswith("h \\leftarrow ")
+    assert line.startswith("e \\leftarrow " if FORMS[form].before_input else "h \\leftarrow ")
     drawn = figure(method, body)
     assert ('class="knob"' in drawn) == (FORMS[form].mixed(delta) and not FORMS[form].before_input)
     mark = one.mark(delta)
@@ -128,9 +128,9 @@ def test_a_schedule_says_what_it_does_and_has_an_engine(name: str) -> None:
     schedule = delta.schedule
     assert kind.label and kind.label_zh and issubclass(of_delta(schedule), Schedule)
     for part in ("A", "B"):
-        cooling = kind.freezes and schedule.trains(delta, body.sites(delta)[0], part) and not schedule.trains_at_the_end(part)
+        cooling = kind.freezes and any(schedule.trains(delta, site, part) for site in body.sites(delta)) and not schedule.trains_at_the_end(part)
         assert (schedule.look(part) == "cooling") == cooling
-    counted = count_on(method.model_copy(update={"deltas": [delta.model_copy(update={"rank": 8, "allocation": None})]}), body, inventory("bert"))
+    counted = count_on(method.model_copy(update={"deltas": [delta.model_copy(update={"rank": min(delta.rank, 16), "allocation": None})]}), body, inventory("bert"))
     assert counted.final < counted.trainable
     assert figure(method, body) != figure(method.model_copy(update={"deltas": [delta.model_copy(update={"schedule": None, "allocation": None})]}), body)
     other = validate(Method, {"deltas": [{"at": ["ffn.out"], "form": "bottleneck", "schedule": schedule.model_dump()}]})
