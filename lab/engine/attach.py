@@ -23,6 +23,9 @@ from lab.design.method.forms import FORMS
 from lab.design.method.forms.slots import OF_TOKENS
 from lab.design.method.parts import all_parts, shared_sizes
 from lab.design.method.rules import require
+from lab.design.method.selections import SelectionOptions
+from lab.design.method.selections.layers import SelectLayers
+from lab.design.method.selections.masked import SelectMasked
 from lab.design.plain.refusal import Refusal
 from lab.engine import initial, reparameterise, select, spectral
 from lab.engine.activations import start_slots
@@ -70,7 +73,7 @@ def attach(
 
 
 class _Attacher:
-    def __init__(self, model, method: Method, body: Anatomy, seed: int, tokenizer: Any, state, keep_originals: bool):
+    def __init__(self, model: nn.Module, method: Method, body: Anatomy, seed: int, tokenizer: Any, state: Mapping[str, Tensor] | None, keep_originals: bool):
         self.model, self.base, self.method, self.body, self.state = model, model.base_model, method, body, state
         self.seed, self.tokenizer = seed, tokenizer
         self.binder = Binder(self.base, body)
@@ -80,7 +83,7 @@ class _Attacher:
 
     def run(self) -> Attached:
         attached = self.attached
-        chosen = select.selected(self.model, self.method) if self.method.select else {}  # may refuse: before anything is touched
+        chosen = select.selected(self.model, self.method.select) if self.method.select else {}  # may refuse: before anything is touched
         for delta in self.method.deltas if self.state is None else ():
             if delta.init == "text":
                 text_ids(delta, self.tokenizer)  # may refuse, too
@@ -93,7 +96,7 @@ class _Attacher:
         for index, delta in enumerate(self.method.deltas):
             self._delta(index, delta)
         if self.method.select:
-            self._select(chosen)
+            self._select(self.method.select, chosen)
         attached.move_dropouts()
         attached.handles += share_gates(self.binder, attached.deltas)
         handles, attached.gated = gate_tokens(self.binder, attached.deltas.values())
@@ -223,17 +226,17 @@ class _Attacher:
 
     # -- selections ----------------------------------------------------------------------------------------------------------
 
-    def _select(self, chosen: dict[str, nn.Parameter]) -> None:
-        attached, choice = self.attached, self.method.select
-        if choice.masks:
-            attached.differences = select.parametrise(self.model, self.method, chosen)
+    def _select(self, choice: SelectionOptions, chosen: dict[str, nn.Parameter]) -> None:
+        attached = self.attached
+        if isinstance(choice, SelectMasked):
+            attached.differences = select.parametrise(self.model, choice, chosen)
             attached.schedules["select"] = DiffPruning(attached.differences, choice, self.seed)
             return
         attached.selected = chosen
         for parameter in chosen.values():
             attached.remember(parameter)
             parameter.requires_grad_(True)
-        if choice.draws:
+        if isinstance(choice, SelectLayers):
             groups = [[chosen[name] for name in names] for names in select.layer_groups(self.model, self.body)]
             attached.schedules["select"] = LISA(groups, choice, self.seed)
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lab.design.body.anatomy import Anatomy
-from lab.design.method.delta import Method
+from lab.design.method.selections import SelectionOptions
+from lab.design.method.selections.masked import SelectMasked
 from lab.design.plain.refusal import Refusal
 
 NORM_CLASS = re.compile(r"norm", re.IGNORECASE)
@@ -36,7 +37,7 @@ def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     What lies outside the base model, and what in it the checkpoint lacked (`lab_new` of lab.models: a pooler).
     """
     own = {id(p) for p in own_parameters(model).values()} | {id(p) for p in model.base_model.parameters()}
-    new = getattr(model, "lab_new", frozenset())
+    new: frozenset[str] = getattr(model, "lab_new", frozenset())
     return {name: p for name, p in model.named_parameters() if (id(p) not in own or name in new) and "lab_" not in name}
 
 
@@ -55,9 +56,8 @@ def bias_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in own_parameters(model).items() if name.rsplit(".", 1)[-1] == "bias"}
 
 
-def selected(model: nn.Module, method: Method) -> dict[str, nn.Parameter]:
+def selected(model: nn.Module, select: SelectionOptions) -> dict[str, nn.Parameter]:
     """The parameters that a selection may train at some time, by name."""
-    select = method.select
     if select.head_alone:
         if not head_parameters(model):
             raise Refusal(select.nothing, "select")
@@ -143,9 +143,8 @@ class SparseDifference(nn.Module):
         self.gate, self.group = None, None
 
 
-def parametrise(model: nn.Module, method: Method, names: dict[str, nn.Parameter]) -> dict[str, SparseDifference]:
+def parametrise(model: nn.Module, select: SelectMasked, names: dict[str, nn.Parameter]) -> dict[str, SparseDifference]:
     """Put a sparse difference on every parameter; a tensor that several modules share keeps one difference."""
-    select = method.select
     places: dict[int, list[tuple[nn.Module, str]]] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():

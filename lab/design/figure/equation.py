@@ -34,7 +34,7 @@ def _delta(delta: Delta, post: bool) -> str:
             lines.append(f"x = {_source(delta, post)}")
     lines += composition.lines(delta)
     if delta.encoder != "none" and form.produced:
-        made = f"({','.join(map(SYMBOLS.get, form.produced))})" if len(form.produced) > 1 else SYMBOLS[form.produced[0]]
+        made = f"({','.join(SYMBOLS[name] for name in form.produced)})" if len(form.produced) > 1 else SYMBOLS[form.produced[0]]
         lines.append(f"{made} = \\mathrm{{{delta.encoder.upper()}}}(E)")
     if delta.init in SPECTRAL:
         lines.append("W = W_0 - " + ("" if delta.strength in (1, "learned") else f"{delta.strength:g}\\,") + "A_0\\,S_0\\,B_0")

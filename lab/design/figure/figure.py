@@ -11,6 +11,7 @@ from lab.design.body.anatomy import Anatomy, Stack, chosen_layers
 from lab.design.figure.block import Block
 from lab.design.figure.drawing import Canvas, esc
 from lab.design.method.delta import Method
+from lab.design.method.selections.layers import SelectLayers
 from lab.design.plain.refusal import Refusal
 
 STACKS = {"encoder": ("encoder", "编码器"), "decoder": ("decoder", "解码器")}
@@ -26,7 +27,7 @@ def figure(method: Method, body: Anatomy | None = None, language: str = "en") ->
         if stack is not None:
             _layers(block, stack, method, language)
         down = 0.0 if bottom is None else bottom - block.canvas.top + 34
-        if memory is not None and block.memory is not None:
+        if memory is not None and bottom is not None and block.memory is not None:
             x, y = block.memory
             between = bottom + 15
             block.canvas.line([(memory[0], memory[1] - down), (memory[0] + 14, memory[1] - down), (memory[0] + 14, between - down), (x, between - down), (x, y)], "path memory")
@@ -43,9 +44,10 @@ def _layers(block: Block, stack: Stack, method: Method, language: str) -> None:
     canvas, left = block.canvas, block.left
     y, lit, size = canvas.top - 10, lit_layers(method, stack), max(4.0, min(12.0, 300 / stack.layers))
     name = STACKS.get(stack.name, (stack.name,) * 2)[language == "zh"]
-    drawn = method.select is not None and method.select.draws
-    if drawn:
-        name += {"en": f", {method.select.active} drawn at a time", "zh": f"，每次抽取 {method.select.active} 层"}[language]
+    select = method.select
+    drawn = isinstance(select, SelectLayers)
+    if isinstance(select, SelectLayers):
+        name += {"en": f", {select.active} drawn at a time", "zh": f"，每次抽取 {select.active} 层"}[language]
     words = f"{name.partition(',')[0].partition('，')[0]} × {stack.layers}"
     canvas.text(left, y, esc(words), "label", "start")
     cells = "".join(f'<rect class="{"lit" if layer in lit else "maybe" if drawn else ""}" x="{left + 96 + layer * size:.1f}" y="{y - 8:.1f}" width="{size - 2:.1f}" height="9" rx="1.5">'

@@ -11,7 +11,9 @@ from lab.design.body.anatomy import Anatomy, Site, source
 from lab.design.method.allocation import groups, rank_ladder, reachable
 from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Delta, Method
+from lab.design.method.energy import EnergyAllocation
 from lab.design.method.forms import FORMS
+from lab.design.method.forms.base import Form
 from lab.design.method.forms.lowrank import SPECTRAL
 from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.parts import all_parts, trains_second_map
@@ -70,7 +72,7 @@ def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
             found.append((f"deltas.{index}.at", f"{anatomy.architecture.name} has a gated FFN, and delta {index + 1} leaves its gate as it is: ffn-linear or all-linear takes ffn.gate in."))
         found += [(f"deltas.{index}.{field}", sentence) for field, sentence in _read_otherwise(delta, anatomy)]
         if delta.allocation:
-            found += [(f"deltas.{index}.allocation.{field}", sentence) for field, sentence in _shared_out(delta, anatomy.sites(delta))]
+            found += [(f"deltas.{index}.allocation.{field}", sentence) for field, sentence in _shared_out(delta, delta.allocation, anatomy.sites(delta))]
     return found
 
 
@@ -92,13 +94,13 @@ def _read_otherwise(delta: Delta, anatomy: Anatomy) -> Iterator[tuple[str, str]]
         yield from delta.schedule.notes(delta, {site.representation for site in anatomy.sites(delta)})
 
 
-def _shared_out(delta: Delta, sites: list[Site]) -> Iterator[tuple[str, str]]:
-    low, high = delta.allocation.rank_min, delta.allocation.rank_max
-    for group in groups(sites, delta.allocation.within):
+def _shared_out(delta: Delta, allocation: EnergyAllocation, sites: list[Site]) -> Iterator[tuple[str, str]]:
+    low, high = allocation.rank_min, allocation.rank_max
+    for group in groups(sites, allocation.within):
         if not reachable(len(group), delta.rank, low, high):
             given = rank_ladder(len(group), delta.rank, low, high)
             yield "rank_min", f"{len(group)} ranks of mean {delta.rank} cannot have both {low} and {high} among them, so they run from {given[-1]} to {given[0]}: bounds as far below {delta.rank} as above it are used in full."
-    if delta.allocation.within == "all" and len({site.shape for site in sites}) > 1:
+    if allocation.within == "all" and len({site.shape for site in sites}) > 1:
         yield "within", "Ranks are shared out among projections of unequal shape: the count is that of an even share until the weights are read."
 
 
@@ -168,7 +170,7 @@ def _delta(delta: Delta, trained: bool) -> Iterator[Refusal]:
         yield Refusal("ffn.down is read as a projection: for the sublayer's input choose ffn.out, or input residual.", "x")
 
 
-def _form_fits(delta: Delta, form) -> Iterator[Refusal]:
+def _form_fits(delta: Delta, form: Form) -> Iterator[Refusal]:
     if form.representations and not set(delta.places) <= set(form.representations):
         yield Refusal(form.refusals.get("representation", f"{form.label} goes to {', '.join(form.representations)} only."), "at")
     for field, allowed in (("insertion", insertions_of(form)), ("composition", taken(form)), ("nonlinearity", form.nonlinearities)):
@@ -181,7 +183,7 @@ def _form_fits(delta: Delta, form) -> Iterator[Refusal]:
         yield Refusal("gated needs the attention mass of slots, which softmax gives: choose nonlinearity softmax, or composition add.", "composition")
 
 
-def _why(form, field: str, value: str, allowed: tuple[str, ...]) -> str:
+def _why(form: Form, field: str, value: str, allowed: tuple[str, ...]) -> str:
     own = form.refusals.get(f"{field}.{value}") or form.refusals.get(field)
     if own:
         return own
@@ -190,7 +192,7 @@ def _why(form, field: str, value: str, allowed: tuple[str, ...]) -> str:
     return f"{form.label.capitalize()} does not go with {field} {value}; choose {', '.join(allowed)}."
 
 
-def _options_fit(delta: Delta, form) -> Iterator[Refusal]:
+def _options_fit(delta: Delta, form: Form) -> Iterator[Refusal]:
     for option, (unused, words) in FORM_OPTIONS.items():
         if getattr(delta, option) != unused and option not in form.options:
             yield Refusal(f"{form.label.capitalize()} has no use for {words}: leave {option} as it is.", option)

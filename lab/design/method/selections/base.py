@@ -27,6 +27,10 @@ class SelectionOptions(Options):
     masks: ClassVar[bool] = False  # a difference to the weights, with gates of its own
     in_own_type: ClassVar[bool] = True  # trained in the adapter's type, not in that of the model
     peft_type: ClassVar[str] = ""
+    if TYPE_CHECKING:
+
+        @property
+        def what(self) -> str: ...
 
     @property
     def head_alone(self) -> bool:
