@@ -10,6 +10,7 @@ from lab import verbs
 from lab.cli.answer import Answer, facts
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
+from lab.tasks import FAMILIES
 
 DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
 
@@ -59,10 +60,11 @@ def import_(arguments: Namespace) -> Answer:
             file = importing.staged(token)
         choices |= {"validation": arguments.validation, "test": arguments.test}
         look = outside.preview(file, **choices)
-        if look.spec.family != "instruction":
-            _require_unused(arguments, ("turn", "speaker", "loss_on"), "is for conversations (--family instruction)")
-        if look.spec.family not in ("classification", "multi_label"):
-            _require_unused(arguments, ("label", "spellings"), "is for a task with labels (--family classification or multi_label)")
+        kind = FAMILIES[look.spec.family]
+        if not kind.conversations:
+            _require_unused(arguments, ("turn", "speaker", "loss_on"), f"is for conversations (--family {_families('conversations')})")
+        if not kind.labelled:
+            _require_unused(arguments, ("label", "spellings"), f"is for a task with labels (--family {_families('labelled')})")
         if not arguments.dry_run:
             outside.commit(file, arguments.name, **choices)
     document = {"task": "" if arguments.dry_run else arguments.name, "family": look.spec.family, "columns": dict(look.spec.columns), "rows": look.rows,
@@ -70,6 +72,11 @@ def import_(arguments: Namespace) -> Answer:
                 "splits": look.splits, "dropped": look.dropped, "disputed": look.disputed, "notes": [*notes, *look.notes], "balance": look.balance,
                 "lengths": look.lengths, "examples": look.examples}  # fmt: skip
     return Answer(document, lambda: _imported(document, look.spec.max_length))
+
+
+def _families(trait: str) -> str:
+    """The families that have what an option is for."""
+    return " or ".join(name for name, family in FAMILIES.items() if getattr(family, trait))
 
 
 def _require_unused(arguments: Namespace, names: tuple[str, ...], why: str) -> None:

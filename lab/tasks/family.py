@@ -135,8 +135,11 @@ class Family(abc.ABC):
 
     def asked(self, row: sources.Row, spec: TaskSpec) -> dict[str, str]:
         """{"text", "pair" where the task compares two}: what a person would type to ask what a row asks, without the prompt around it."""
-        roles = [column.name for column in self.columns if column.asks and (column.needed or column.name in spec.columns)]
-        return {name: sources.words(row, spec.column(role)) for name, role in zip(("text", "pair"), roles, strict=False)}
+        return {name: sources.words(row, spec.column(role)) for name, role in zip(("text", "pair"), self.asks(spec), strict=False)}
+
+    def asks(self, spec: TaskSpec) -> list[str]:
+        """The roles of the texts that a person would type; two where the task compares them."""
+        return [column.name for column in self.columns if column.asks and (column.needed or column.name in spec.columns)]
 
     def key(self, row: sources.Row, spec: TaskSpec) -> str:
         """The input text of a row, by which duplicates are found."""
@@ -157,7 +160,7 @@ class Family(abc.ABC):
 
         Raises `Refusal` where a text alone asks nothing.
         """
-        asks = [column.name for column in self.columns if column.asks and (column.needed or column.name in spec.columns)]
+        asks = self.asks(spec)
         if len(asks) > 1 and not pair:
             raise Refusal("This run's task compares two texts: write the second one too.", "pair")
         given = dict(zip(asks, (text, pair), strict=False)) | {column.name: self.unread(spec) for column in self.columns if column.answers}

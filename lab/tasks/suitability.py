@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.design.body.model import ModelSpec
+from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.task import TaskSpec
 from lab.tasks import FAMILIES, sources
 from lab.tasks.known import LOOKED, require_known
@@ -51,7 +52,7 @@ def _texts(task: TaskSpec, objective: str) -> list[str]:
     family, texts = FAMILIES[task.family](), []
     for number, row in enumerate(raw_rows(task)["train"][:LOOKED], 1):
         example = family.format(row, task, number)
-        texts.append(" ".join(family.reads(example, task)) if objective in ("causal", "seq2seq") else family.length_of(row, example, task))
+        texts.append(" ".join(family.reads(example, task)) if not OBJECTIVES[objective].headed else family.length_of(row, example, task))
     return texts
 
 

@@ -66,6 +66,9 @@ class Instruction(Writing):
         turns = chats.conversation(row, spec)
         return {"text": next((turn["content"] for turn in reversed(turns) if turn["role"] == "user"), "")}
 
+    def asks(self, spec: TaskSpec) -> list[str]:
+        return ["messages" if "messages" in spec.columns else "instruction"]
+
     def typed(self, text: str, pair: str, spec: TaskSpec) -> sources.Row | None:
         values: dict[str, Any] = {"messages": chats.typed(text, spec), "instruction": text, "input": "", "output": "-", "system": "", "history": None, "tools": None}
         return {spec.column(role): value for role, value in values.items() if role in spec.columns}

@@ -6,12 +6,13 @@ from typing import Any, get_args
 
 from lab.design.method.energy import EnergyAllocation
 from lab.design.plain import numbers
+from lab.design.spec.families import LOSS, metric_named
 from lab.results.facts import method_of, model_of, numbers_of, score, task_of
 from lab.runs import RESUMABLE, Run
 from lab.ui.shell import run_facts
 from lab.ui.shell.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
 from lab.ui.words.refusals import refused
-from lab.ui.words.table import TABLE, metric_name, say
+from lab.ui.words.table import metric_name, say
 from lab.verbs import changed
 
 ORDERS = get_args(EnergyAllocation.model_fields["order"].annotation)
@@ -96,7 +97,7 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
         named = metric_name(language, judged.metric.name)
         facts.append((say(language, "fact.best", metric=named), number(judged.value)))
         kept = numbers_of(run, "best")  # all metrics of the best step; those of single labels are curves
-        facts += [(metric_name(language, name), number(value)) for name, value in kept.items() if name not in (judged.metric.name, "loss") and f"curve.eval_{name}" in TABLE]
+        facts += [(metric_name(language, name), number(value)) for name, value in kept.items() if metric_named(name) not in (None, judged.metric, LOSS)]
         tested = numbers_of(run, "test").get(judged.metric.name)
         facts += [(say(language, "fact.test", metric=named), number(tested))] if tested is not None else []
     else:

@@ -10,7 +10,7 @@ from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.results.facts import method_of, model_of, task_of
 from lab.runs import Run, default
-from lab.tasks import resolve
+from lab.tasks import FAMILIES, resolve
 from lab.tasks.families.multi_label import THRESHOLD
 from lab.ui.shell import run_facts
 from lab.ui.shell.json_text import text
@@ -37,7 +37,8 @@ def rows() -> list[dict[str, Any]]:
 def _compares(task: str) -> bool:
     """Whether a run's task, as JSON, reads two texts; False where it is not known here any more."""
     try:
-        return "text_pair" in resolve(json.loads(task)).columns
+        spec = resolve(json.loads(task))
+        return len(FAMILIES[spec.family]().asks(spec)) > 1
     except Refusal:
         return False
 
