@@ -35,7 +35,7 @@ def _pristine(architecture: str):
 
 def dropouts(architecture: str) -> tuple[str, ...]:
     """Keys of a configuration's dropouts; none of Falcon, which has them where nothing can join behind."""
-    return DROPOUTS[architecture.partition("+")[0]]
+    return DROPOUTS.get(architecture.partition("+")[0], ())
 
 
 def fresh(architecture: str):

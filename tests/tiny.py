@@ -20,10 +20,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-ENCODERS = ("bert", "roberta", "xlm_roberta", "electra", "distilbert", "deberta_v2", "modernbert")
-ENCODER_DECODERS = ("bart", "mbart", "marian", "pegasus", "t5")
-DECODERS = ("gpt2", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "smollm3", "granite", "olmo2", "stablelm", "falcon")
-ARCHITECTURES = ENCODERS + ENCODER_DECODERS + DECODERS
+from lab.design.body.architecture import load_architecture
 
 VOCAB, WIDTH, HEADS, FFN, POSITIONS = 101, 32, 4, 48, 64
 
@@ -88,6 +85,11 @@ VARIANTS: dict[str, dict] = {
 CONFIGS["xlm_roberta"] = CONFIGS["roberta"]
 CONFIGS["gemma3"] = {**CONFIGS["gemma3"], "num_hidden_layers": 3, "layer_types": CONFIGS["gemma3"]["layer_types"][:3]}
 CONFIGS["gemma2"] = {**CONFIGS["gemma3"], "attn_logit_softcapping": 2.0}
+_STACKS = {name: set(load_architecture(name).stacks) for name in CONFIGS}
+ENCODERS = tuple(name for name, stacks in _STACKS.items() if stacks == {"encoder"})
+ENCODER_DECODERS = tuple(name for name, stacks in _STACKS.items() if stacks == {"encoder", "decoder"})
+DECODERS = tuple(name for name, stacks in _STACKS.items() if stacks == {"decoder"})
+ARCHITECTURES = ENCODERS + ENCODER_DECODERS + DECODERS
 # keys of the configuration that hold the probability of a dropout, that of attention weights and of heads included
 DROPOUTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("bert", "roberta", "xlm_roberta", "electra", "deberta_v2"), ("hidden_dropout_prob", "attention_probs_dropout_prob")),
