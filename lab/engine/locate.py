@@ -66,6 +66,7 @@ class Located:
 
     def rows(self, weight: Tensor) -> Tensor:
         """Indices of the weight's rows that the slice covers."""
+        assert self.part is not None
         return self.part.rows(weight.shape[0]).to(weight.device)
 
     def bias(self) -> Tensor | None:
@@ -96,16 +97,17 @@ class Layer:
 
     def __init__(self, module: nn.Module, stack: Stack, cross: bool):
         self.module, self.stack, self.cross = module, stack, cross
-        self.maps: dict[str, AttentionMap | FFNMap] = {"attn": stack.map.cross if cross else stack.map.attention, "ffn": stack.map.ffn}
-        self.own_attention: AttentionMap = stack.map.attention
+        self.own_attention, self.ffn = stack.map.attention, stack.map.ffn
+        self.attention = stack.map.cross if cross and stack.map.cross else self.own_attention
+        self.maps: dict[str, AttentionMap | FFNMap] = {"attn": self.attention, "ffn": self.ffn}
 
     def find(self, sublayer: str, what: str) -> Located:
         """The module for `q`, `out`, `after`, `norm` ... of `attn` or `ffn`; `after` falls back to the projection."""
         path = getattr(self.maps[sublayer], what)
         if not path and what == "after":
-            path = self.maps[sublayer].out if sublayer == "attn" else self.maps[sublayer].down
+            path = self.attention.out if sublayer == "attn" else self.ffn.down
         if not path and what == "x":
-            path = self.maps[sublayer].q
+            path = self.attention.q
         return self._resolve(path)
 
     def path(self, sublayer: str, what: str) -> str:
@@ -119,8 +121,10 @@ class Layer:
 
     def ends(self) -> dict[str, nn.Module]:
         """The modules whose outputs are those of the sublayers: attn, ffn, and cross in a decoder that has cross-attention."""
-        found = {"attn": self.stack.map.attention, "ffn": self.stack.map.ffn, **({"cross": self.stack.map.cross} if self.stack.map.cross else {})}
-        return {name: self._resolve(part.after or (part.down if name == "ffn" else part.out)).module for name, part in found.items()}
+        cross = self.stack.map.cross
+        found = {"attn": self.own_attention.after or self.own_attention.out, "ffn": self.ffn.after or self.ffn.down}
+        found |= {"cross": cross.after or cross.out} if cross else {}
+        return {name: self._resolve(path).module for name, path in found.items()}
 
     def own_input(self) -> nn.Module:
         """The module whose input is the self-attention's x."""
@@ -128,11 +132,11 @@ class Layer:
 
     def owner_of_q(self) -> nn.Module:
         """The attention module: the one that holds the query projection, which transformers hands to the interface."""
-        path = _first(self.maps["attn"].q, self.module)
-        return self.module.get_submodule(PATH.match(path)["path"].rpartition(".")[0])
+        path = _first(self.attention.q, self.module)
+        return self.module.get_submodule(_matched(path)["path"].rpartition(".")[0])
 
     def _resolve(self, path: str) -> Located:
-        match = PATH.match(_first(path, self.module))
+        match = _matched(_first(path, self.module))
         return Located(self.module.get_submodule(match["path"]), self._slice(match))
 
     def _slice(self, match: re.Match) -> Slice | None:
@@ -149,11 +153,17 @@ class Layer:
         return Slice(k * whole // n, (k + 1) * whole // n)
 
 
+def _matched(path: str) -> re.Match[str]:
+    match = PATH.match(path)
+    assert match is not None, f"an architecture map has {path!r}, which is no path"
+    return match
+
+
 def _first(path: str, module: nn.Module) -> str:
     """The first alternative that is there."""
     alternatives = [alternative.lstrip("?") for alternative in path.split("|")]
     for alternative in alternatives:
-        name = PATH.match(alternative)["path"]
+        name = _matched(alternative)["path"]
         try:
             module.get_submodule(name)
         except AttributeError:

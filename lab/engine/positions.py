@@ -51,7 +51,7 @@ class ShiftedPositions:
         given = calls.arguments(module, args, kwargs)
         positions = given.get("position_ids")
         if positions is None:
-            rows = given.get("input_ids") if given.get("inputs_embeds") is None else given["inputs_embeds"]
+            rows: Any = given.get("input_ids") if given.get("inputs_embeds") is None else given["inputs_embeds"]
             seen = calls.seen(given)
             positions = torch.arange(seen, seen + rows.shape[1], device=rows.device)[None]
         return (), {**given, "position_ids": positions + self.length}
@@ -128,7 +128,7 @@ def own_count(position_table: nn.Module, given: Mapping[str, Any], seen: int) ->
     `given` holds `input_ids` or `inputs_embeds`, without virtual tokens, and the mask of real tokens.
     """
     ids, mask, padding = given.get("input_ids"), given.get("attention_mask"), position_table.padding_idx
-    rows = ids if given.get("inputs_embeds") is None else given["inputs_embeds"]
+    rows: Any = ids if given.get("inputs_embeds") is None else given["inputs_embeds"]
     if padding is not None and ids is not None:
         real = (ids != padding).long()
         return real.cumsum(1) * real + padding

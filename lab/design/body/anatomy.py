@@ -104,7 +104,8 @@ class Anatomy:
         """How many tokens the model has positions for; None where it knows distances alone, which have no end."""
         known = self.architecture.positions
         count = size(known.count, self.config)
-        return count - size(known.after, self.config) - 1 if count and known.after else count
+        after = size(known.after, self.config)
+        return count - after - 1 if count and after is not None else count
 
     @property
     def position_table(self) -> str:
@@ -152,8 +153,8 @@ class Anatomy:
         if delta.stacks and not (set(delta.stacks) & {name for name, _ in self.sublayers()}):
             there = ", ".join(name for name, _ in self.sublayers())
             raise Refusal(f"{self.architecture.name} has no {' or '.join(delta.stacks)} stack; it has {there}.", "stacks")
-        for representation in delta.at:
-            self._require(representation)
+        for place in delta.at:
+            self._require(place)
         places = self.places(delta)
         found: list[Site] = []
         begun: set[tuple[str, int]] = set()
@@ -263,15 +264,17 @@ def _size(architecture: Architecture, stack: StackMap | None, what: str, config:
 
 
 def _stack(architecture: Architecture, name: str, part: StackMap, config: Mapping[str, Any]) -> Stack:
-    sizes = {what: _size(architecture, part, what, config) for what in ("width", "layers", "heads", "kv_heads", "head_dim", "ffn")}
-    for what in ("width", "layers", "heads", "ffn"):
-        if not sizes[what]:
+    def needed(what: str) -> int:
+        found = _size(architecture, part, what, config)
+        if not found:
             raise Refusal(f"The configuration of this {architecture.name} model does not say its {what}.", "model")
-    heads, width = sizes["heads"], sizes["width"]
+        return found
+
+    width, layers, heads, ffn = needed("width"), needed("layers"), needed("heads"), needed("ffn")
     attention: AttentionMap = part.attention
     return Stack(
-        name=name, layers=sizes["layers"], width=width, heads=heads, kv_heads=sizes["kv_heads"] or heads,
-        head_dim=sizes["head_dim"] or width // heads, ffn=sizes["ffn"],
+        name=name, layers=layers, width=width, heads=heads, kv_heads=_size(architecture, part, "kv_heads", config) or heads,
+        head_dim=_size(architecture, part, "head_dim", config) or width // heads, ffn=ffn,
         gated=bool(part.ffn.gate) and (not part.ffn.gate_if or holds(part.ffn.gate_if, config)),
         fused=bool(attention.qkv), cross=part.cross is not None, map=part,
     )  # fmt: skip

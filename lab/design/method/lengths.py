@@ -30,9 +30,10 @@ def room_for_inputs(method: Method, body: Anatomy, asked: int | None, own: int) 
     taken = method.positions_taken
     widest = max(range(len(method.deltas)), key=lambda index: method.deltas[index].rank * method.takes_positions(index), default=0)
     field = f"deltas.{widest}.rank"
-    room = room_beside(taken, body.positions, field)
+    positions = body.positions
+    room = room_beside(taken, positions, field)
     wanted = asked or own
-    if room is not None and taken and room < wanted and (asked or own <= body.positions):
-        raise Refusal(f"The method takes {taken} of the model's {body.positions} positions, which leaves {room} for inputs of up to {wanted} tokens: "
+    if room is not None and positions is not None and taken and room < wanted and (asked or own <= positions):
+        raise Refusal(f"The method takes {taken} of the model's {positions} positions, which leaves {room} for inputs of up to {wanted} tokens: "
                       f"make its rank smaller, or the longest input (max_length) at most {room}.", field)  # fmt: skip
     return room
