@@ -23,7 +23,7 @@ from lab.ui.door.settings import Settings, check_door, read
 __all__ = ["Running", "Settings", "check_address", "check_door", "read", "serve", "start"]
 STOP_SECONDS = 3
 UI = Path(__file__).parent
-STYLES = ("lab.css", "pages.css", "more.css")  # those of the shell, in this order, before those of the pages
+STYLES = ("lab.css", "shared.css")  # those of the shell, in this order, before those of the pages
 
 
 def check_address(host: str, port: int) -> None:

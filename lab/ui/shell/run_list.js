@@ -3,7 +3,7 @@ import { h } from "./dom.js";
 import { say } from "./words.js";
 
 const PITCH = 56;
-const SPARE = 8; // pixels from one row to the next (as pages.css has it); rows beyond either edge
+const SPARE = 8; // pixels from one row to the next (as shared.css has it); rows beyond either edge
 export const stateBadge = (state) => h("span", { class: "lab-state " + state }, say("state." + state));
 
 export const checkMark = (row, on) => h("span", { class: "lab-check", style: on ? `background:${row.colour};border-color:${row.colour}` : "" });
