@@ -60,7 +60,7 @@ UI = {  # the rooms of lab/ui: those that each may import, besides itself; a pag
     **dict.fromkeys(PAGES, ("shell", "words")),
     "door": (),
     "api": ("export", "shell"),
-    "app": ("api", *PAGES),
+    "app": ("api", "shell", *PAGES),
     "serve": ("app", "door", "shell", "words"),
 }
 

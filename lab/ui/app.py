@@ -9,6 +9,7 @@ from types import ModuleType
 import gradio as gr
 
 from lab.ui import api
+from lab.ui.shell.parts import part
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif")
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
@@ -44,4 +45,4 @@ def page_head(name: str) -> None:
     """The bar on top of every page: where you are, the other pages, language and light or dark."""
     gr.Navbar(visible=False)
     links = [[page, page if place else "./"] for place, page in enumerate(pages())]
-    gr.HTML(value=name, html_template="", js_on_load="Lab.header(element, props)", pages=links, elem_classes="lab-head", apply_default_css=False)
+    part("Lab.header(element, props)", value=name, pages=links, elem_classes="lab-head")

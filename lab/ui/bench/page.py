@@ -17,6 +17,7 @@ from lab.ui.bench.schema import schema
 from lab.ui.shell.json_text import text
 from lab.ui.shell.lanes import PLANS
 from lab.ui.shell.markup import esc
+from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.planner import announce, busy
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import LANGUAGES, language_of, say
@@ -24,7 +25,6 @@ from lab.ui.words.table import LANGUAGES, language_of, say
 TITLE, PLACE = "Bench", 0  # of its tab, among the pages
 QUICK = ("lora", "adapter-parallel-scaled")
 DOLLARS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(demo: gr.Blocks) -> None:
@@ -32,29 +32,26 @@ def build(demo: gr.Blocks) -> None:
     both = {language: text(schema(language)) for language in LANGUAGES}
     with gr.Row(elem_classes="lab-bench", equal_height=False):
         with gr.Column(elem_classes="lab-left", min_width=0):
-            knobs = gr.HTML(
-                value=None, html_template="", js_on_load="Lab.knobForm(element, props, Lab.served(server))",
-                schemas=both, server_functions=[turn], apply_default_css=False, elem_id="knobs",
-            )  # fmt: skip
+            knobs = part("Lab.knobForm(element, props, Lab.served(server))", value=None, schemas=both, server_functions=[turn], elem_id="knobs")
         with gr.Column(elem_classes="lab-middle", min_width=0):
-            part("figure", "lab-card lab-figure")
+            filled("figure", "lab-card lab-figure")
             formula = gr.Markdown(latex_delimiters=DOLLARS, elem_classes="lab-card lab-equation", elem_id="equation")
             row = gr.Markdown(latex_delimiters=DOLLARS, elem_classes="lab-card lab-row1", elem_id="table1")
-            part("notes", "lab-card lab-notes")
+            filled("notes", "lab-card lab-notes")
         with gr.Column(elem_classes="lab-right", min_width=0):
-            part("costs", "lab-card lab-costs")
-            gr.HTML(html_template="", js_on_load="Lab.memoryPlan(element, Lab.served(server))", server_functions=[PLANS(plan, busy, announce)], elem_classes="lab-card lab-memory", elem_id="memory", apply_default_css=False)
+            filled("costs", "lab-card lab-costs")
+            part("Lab.memoryPlan(element, Lab.served(server))", server_functions=[PLANS(plan, busy, announce)], elem_classes="lab-card lab-memory", elem_id="memory")
             with gr.Row(elem_classes="lab-launch", equal_height=True):
                 launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch", min_width=0)
                 enqueue = gr.Button(gr.I18n()("native.enqueue"), elem_id="enqueue", min_width=0)
-            gr.HTML(html_template="", js_on_load="Lab.designTools(element, Lab.served(server))", server_functions=[write, save], elem_id="tools", apply_default_css=False)
+            part("Lab.designTools(element, Lab.served(server))", server_functions=[write, save], elem_id="tools")
             quick = gr.Button(gr.I18n()("native.quick"), elem_id="quick")
             advice = gr.HTML(elem_classes="lab-advice", elem_id="advice", apply_default_css=False)
-            gr.HTML(html_template="", js_on_load="Lab.costCurves(element, props, Lab.served(server))", server_functions=[PLANS(point, lambda words: {"wrong": words}), counts],
-                    methods=list(PRESETS), batches=list(BATCHES), elem_classes="lab-card", elem_id="cost-curves", apply_default_css=False)  # fmt: skip
-    answers = gr.HTML(html_template="", js_on_load="Lab.answerRelay(element, props, watch)", elem_classes="lab-unseen")
-    going = gr.HTML(html_template="", js_on_load="Lab.goTo(element, props, watch)", elem_classes="lab-unseen")
-    texts = gr.HTML(html_template="", js_on_load="Lab.formulas(element, props)", elem_classes="lab-unseen")
+            part("Lab.costCurves(element, props, Lab.served(server))", server_functions=[PLANS(point, lambda words: {"wrong": words}), counts],
+                 methods=list(PRESETS), batches=list(BATCHES), elem_classes="lab-card", elem_id="cost-curves")  # fmt: skip
+    answers = unseen("Lab.answerRelay(element, props, watch)")
+    going = unseen("Lab.goTo(element, props, watch)")
+    texts = unseen("Lab.formulas(element, props)")
     texts.change(None, [texts], [formula, row], js="(texts) => [texts.equation || '', texts.table || '']", **QUIET)
     launch.click(launch_draft, [knobs], [going, advice, answers], trigger_mode="once", **QUIET)
     enqueue.click(enqueue_draft, [knobs], [advice, answers], trigger_mode="once", **QUIET)
@@ -62,9 +59,9 @@ def build(demo: gr.Blocks) -> None:
     demo.load(explain, None, [advice], **QUIET)
 
 
-def part(name: str, css: str) -> gr.HTML:
+def filled(name: str, css: str) -> gr.HTML:
     """A place of the page that `knobs.turn` fills by its name."""
-    return gr.HTML(html_template="", js_on_load=f"Lab.filledPart(element, {name!r})", elem_classes=css, elem_id=name, apply_default_css=False)
+    return part(f"Lab.filledPart(element, {name!r})", elem_classes=css, elem_id=name)
 
 
 def launch_draft(draft: dict[str, Any] | None, request: gr.Request) -> list[Any]:

@@ -13,27 +13,27 @@ from lab.runs import Run, default
 from lab.ui.compare import coordinates, overlay, report, views
 from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.gradio_private import payload
+from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.words.table import language_of
 
 TITLE, PLACE = "Compare", 4  # of its tab, among the pages
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 MOST = 50
 
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
-    gr.HTML(html_template="", js_on_load="Lab.watching('compare', Lab.pickedRuns)", elem_classes="lab-unseen")
+    unseen("Lab.watching('compare', Lab.pickedRuns)")
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
-            gr.HTML(html_template="", js_on_load="Lab.picker(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="picker")
+            part("Lab.picker(element, ...Lab.fed('rows'))", elem_id="picker")
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            tools = gr.HTML(html_template="", js_on_load="Lab.compareTools(element, trigger, ['csv', 'report'])", apply_default_css=False, elem_classes="lab-tools", elem_id="compare-tools")
-            gr.HTML(html_template="", js_on_load="Lab.shown(element, 'results'); Lab.emitting(element); Lab.sortable(element, Lab.fed('results')[1])", apply_default_css=False, elem_classes="lab-card", elem_id="results")
-            gr.HTML(html_template="", js_on_load="Lab.chartGrid(element, ...Lab.fed('charts'))", apply_default_css=False, elem_id="compare-charts")
-            gr.HTML(html_template="", js_on_load="Lab.parallelPlot(element, ...Lab.fed('lines'))", apply_default_css=False, elem_classes="lab-card", elem_id="parallel")
-            gr.HTML(html_template="", js_on_load="Lab.shown(element, 'settings')", apply_default_css=False, elem_classes="lab-card", elem_id="settings")
-    saving = gr.HTML(html_template="", js_on_load="Lab.savedFile(element, props, watch)", elem_classes="lab-unseen")
+            tools = part("Lab.compareTools(element, trigger, ['csv', 'report'])", elem_classes="lab-tools", elem_id="compare-tools")
+            part("Lab.shown(element, 'results'); Lab.emitting(element); Lab.sortable(element, Lab.fed('results')[1])", elem_classes="lab-card", elem_id="results")
+            part("Lab.chartGrid(element, ...Lab.fed('charts'))", elem_id="compare-charts")
+            part("Lab.parallelPlot(element, ...Lab.fed('lines'))", elem_classes="lab-card", elem_id="parallel")
+            part("Lab.shown(element, 'settings')", elem_classes="lab-card", elem_id="settings")
+    saving = unseen("Lab.savedFile(element, props, watch)")
     tools.csv(take_csv, None, [saving], **QUIET)
     tools.report(take_report, None, [saving], **QUIET)
 
@@ -50,7 +50,7 @@ def look(picked: dict[str, Any], seen: Seen, language: str) -> Update:
         return parts, f"{printed}/{chosen}"
     if not found:
         return {**parts, "results": views.nothing(language, default().store.counts()), "charts": None, "lines": None, "settings": ""}, f"{printed}/"
-    same = not seen.chose and [part.partition(":")[0] for part in known.split(",")] == [run.id for run in found]  # specs are frozen
+    same = not seen.chose and [one.partition(":")[0] for one in known.split(",")] == [run.id for run in found]  # specs are frozen
     settings = {} if same else {"settings": views.settings(found, language, _option(picked, "settings", ("differing", "all")) == "all")}
     drawn = {"results": views.results(found, language), "charts": _charts(found, picked), "lines": coordinates.parallel(found, language)}
     return {**parts, **drawn, **settings}, f"{printed}/{chosen}"

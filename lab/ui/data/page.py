@@ -10,11 +10,11 @@ import gradio as gr
 from lab.design.plain.refusal import Refusal
 from lab.ui.data import own_data
 from lab.ui.shell.lanes import FILES
+from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_of
 
 TITLE, PLACE = "Data", 2  # of its tab, among the pages
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(demo: gr.Blocks) -> None:
@@ -23,13 +23,11 @@ def build(demo: gr.Blocks) -> None:
     with gr.Row(elem_classes="lab-pair", equal_height=False):
         with gr.Column(elem_classes="lab-narrow", min_width=0):
             file = gr.File(label=gr.I18n()("native.file"), show_label=False, file_count="multiple", type="filepath", height=132, elem_id="data-file")
-            gr.HTML(html_template="", js_on_load="Lab.dataForm(element, props, Lab.served(server))", server_functions=[FILES(own_data.look, own_data.none_read), FILES(own_data.keep, own_data.none_read), FILES(own_data.bring, own_data.not_brought)], offers=offers,
-                    apply_default_css=False, elem_classes="lab-card lab-form", elem_id="data-form")  # fmt: skip
+            part("Lab.dataForm(element, props, Lab.served(server))", server_functions=[FILES(own_data.look, own_data.none_read), FILES(own_data.keep, own_data.none_read), FILES(own_data.bring, own_data.not_brought)], offers=offers, elem_classes="lab-card lab-form", elem_id="data-form")  # fmt: skip
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            gr.HTML(html_template="", js_on_load="Lab.dataPreview(element)", apply_default_css=False, elem_classes="lab-card lab-preview", elem_id="data-preview")
-            gr.HTML(html_template="", js_on_load="Lab.dataTasks(element, Lab.served(server))", server_functions=[own_data.listing, own_data.remove],
-                    apply_default_css=False, elem_classes="lab-card", elem_id="data-tasks")  # fmt: skip
-    taken = gr.HTML(html_template="", js_on_load="Lab.uploadRelay(element, props, watch)", elem_classes="lab-unseen")
+            part("Lab.dataPreview(element)", elem_classes="lab-card lab-preview", elem_id="data-preview")
+            part("Lab.dataTasks(element, Lab.served(server))", server_functions=[own_data.listing, own_data.remove], elem_classes="lab-card", elem_id="data-tasks")  # fmt: skip
+    taken = unseen("Lab.uploadRelay(element, props, watch)")
     file.upload(take, [file], [file, taken], trigger_mode="once", **QUIET)
 
 

@@ -16,25 +16,24 @@ from lab.runs import Run, default
 from lab.ui.export import packer
 from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.gradio_private import payload
+from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import TABLE, language_of, metric_name, say
 
 TITLE, PLACE = "Export", 7  # of its tab, among the pages
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
-    gr.HTML(html_template="", js_on_load="Lab.watching('export', Lab.chosenRun)", elem_classes="lab-unseen")
+    unseen("Lab.watching('export', Lab.chosenRun)")
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
-            gr.HTML(html_template="", js_on_load="Lab.chosenList(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="runs")
+            part("Lab.chosenList(element, ...Lab.fed('rows'))", elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            form = gr.HTML(html_template="", js_on_load="Lab.exportForm(element, ...Lab.fed('form'), trigger, 'make', 'left')", apply_default_css=False,
-                           elem_classes="lab-card lab-form", elem_id="export-form")  # fmt: skip
+            form = part("Lab.exportForm(element, ...Lab.fed('form'), trigger, 'make', 'left')", elem_classes="lab-card lab-form", elem_id="export-form")
             take = gr.DownloadButton(gr.I18n()("native.export.download"), visible=False, variant="primary", elem_id="export-take")
-            made = gr.HTML(html_template="", js_on_load="Lab.exportedFiles(element, props, watch)", apply_default_css=False, elem_id="export-files")
+            made = part("Lab.exportedFiles(element, props, watch)", elem_id="export-files")
     form.left(lambda: [None, gr.DownloadButton(visible=False)], None, [made, take], **QUIET)
     form.make(make, None, [made, take], trigger_mode="always_last", concurrency_limit=2, show_progress="hidden", api_visibility="private")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import gradio as gr
 
 from lab.ui.library import views
+from lab.ui.shell.parts import QUIET, part
 from lab.ui.words.table import language_of
 
 TITLE, PLACE = "Library", 1  # of its tab, among the pages
 DOLLARS = [{"left": "$$", "right": "$$", "display": True}]
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
-    gr.HTML(html_template="", js_on_load="Lab.gallery(element)", apply_default_css=False, elem_id="library-filter", elem_classes="lab-filter")
+    part("Lab.gallery(element)", elem_id="library-filter", elem_classes="lab-filter")
     chart = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="map")
     cards = gr.Markdown(latex_delimiters=DOLLARS, sanitize_html=False, elem_id="library")  # what it shows is escaped in views
     demo.load(show, None, [chart, cards], **QUIET)

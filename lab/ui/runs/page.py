@@ -15,6 +15,7 @@ from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.lanes import PLANS
 from lab.ui.shell.markup import esc
+from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_of, say
@@ -22,34 +23,33 @@ from lab.verbs import duplicate as duplicate_run
 from lab.verbs import resume as resume_run
 
 TITLE, PLACE = "Runs", 3  # of its tab, among the pages
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 LOG_LINES = 200
 
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
     native = gr.I18n()
-    gr.HTML(html_template="", js_on_load="Lab.watching('runs', Lab.chosenRun)", elem_classes="lab-unseen")
+    unseen("Lab.watching('runs', Lab.chosenRun)")
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
-            gr.HTML(html_template="", js_on_load="Lab.chosenList(element, ...Lab.fed('rows'))", apply_default_css=False, elem_id="runs")
+            part("Lab.chosenList(element, ...Lab.fed('rows'))", elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            head = gr.HTML(html_template="", js_on_load="Lab.shown(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", apply_default_css=False, elem_classes="lab-card", elem_id="run-head")
+            head = part("Lab.shown(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", elem_classes="lab-card", elem_id="run-head")
             notice = gr.HTML(js_on_load="Lab.listen('choose', () => { props.value = ''; })", apply_default_css=False, elem_id="run-said")  # what was said of one run is not said of the next
-            gr.HTML(html_template="", js_on_load="Lab.chartGrid(element, ...Lab.fed('charts'), Lab.served(server))", server_functions=[curves.detail], apply_default_css=False, elem_id="run-charts")
-            gr.HTML(html_template="", js_on_load="Lab.runMemory(element, ...Lab.fed('memory'), Lab.served(server))", server_functions=[PLANS(run_memory.predict, lambda words: {"wrong": words})], apply_default_css=False, elem_id="run-memory")
+            part("Lab.chartGrid(element, ...Lab.fed('charts'), Lab.served(server))", server_functions=[curves.detail], elem_id="run-charts")
+            part("Lab.runMemory(element, ...Lab.fed('memory'), Lab.served(server))", server_functions=[PLANS(run_memory.predict, lambda words: {"wrong": words})], elem_id="run-memory")
             with gr.Tabs(elem_id="run-tabs"):
                 with gr.Tab(native("native.readings")):
-                    gr.HTML(html_template="", js_on_load="Lab.readingMaps(element, ...Lab.fed('maps'))", apply_default_css=False, elem_id="run-maps")
+                    part("Lab.readingMaps(element, ...Lab.fed('maps'))", elem_id="run-maps")
                 with gr.Tab(native("native.predictions")):
-                    gr.HTML(html_template="", js_on_load="Lab.shown(element, 'predictions')", apply_default_css=False, elem_id="run-predictions")
+                    part("Lab.shown(element, 'predictions')", elem_id="run-predictions")
                 with gr.Tab(native("native.about")):
-                    about = gr.HTML(html_template="", js_on_load="Lab.aboutForm(element, ...Lab.fed('about'), trigger, 'keep')", apply_default_css=False, elem_id="run-about", elem_classes="lab-about")
+                    about = part("Lab.aboutForm(element, ...Lab.fed('about'), trigger, 'keep')", elem_id="run-about", elem_classes="lab-about")
                 with gr.Tab(native("native.spec")):
-                    gr.HTML(html_template="", js_on_load="Lab.shown(element, 'spec'); Lab.actions(element, trigger)", apply_default_css=False, elem_id="run-spec")
+                    part("Lab.shown(element, 'spec'); Lab.actions(element, trigger)", elem_id="run-spec")
                 with gr.Tab(native("native.log")):
-                    gr.HTML(html_template="", js_on_load="Lab.logBox(element, ...Lab.fed('log'))", apply_default_css=False, elem_id="run-log")
-    leaving = gr.HTML(html_template="", js_on_load="Lab.leaveRun(element, props, watch)", elem_classes="lab-unseen")
+                    part("Lab.logBox(element, ...Lab.fed('log'))", elem_id="run-log")
+    leaving = unseen("Lab.leaveRun(element, props, watch)")
     for act, verb in (("stop", stop), ("resume", resume), ("remove", remove), ("duplicate", duplicate),
                       ("next", to_front), ("sooner", sooner), ("later", later)):  # fmt: skip
         getattr(head, act)(verb, None, [notice, leaving], trigger_mode="once", **QUIET)

@@ -17,13 +17,13 @@ from lab.ui.shell.draft import start
 from lab.ui.shell.json_text import text
 from lab.ui.shell.lanes import PLANS
 from lab.ui.shell.markup import empty, esc
+from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.sweep import grid, views
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import LANGUAGES, language_of, say
 
 TITLE, PLACE = "Sweep", 5  # of its tab, among the pages
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 FIRST_TABLE = "he-2022-table-5"
 FIRST = ("deltas.0.rank", "training.lr", "seed", "deltas.0.at", "deltas.0.composition", "method", "task", "model")
 
@@ -32,18 +32,16 @@ def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
     with gr.Row(elem_classes="lab-pair", equal_height=False):
         with gr.Column(elem_classes="lab-narrow", min_width=0):
-            form = gr.HTML(html_template="", js_on_load="Lab.sweepForm(element, props, watch)", start=start(), paths=paths(),
-                           tables={one: grid.choices(one) for one in LANGUAGES}, apply_default_css=False,
-                           elem_classes="lab-card lab-form", elem_id="sweep-form")  # fmt: skip
-            verdict = gr.HTML(html_template="", js_on_load="Lab.show(element, props, watch)", apply_default_css=False, elem_classes="lab-card", elem_id="sweep-told")
-            gr.HTML(html_template="", js_on_load="Lab.forecast(element, Lab.served(server))", server_functions=[PLANS(grid.forecast, planner.busy, planner.announce)], apply_default_css=False, elem_classes="lab-card lab-memory", elem_id="sweep-costs")
+            form = part("Lab.sweepForm(element, props, watch)", start=start(), paths=paths(), tables={one: grid.choices(one) for one in LANGUAGES}, elem_classes="lab-card lab-form", elem_id="sweep-form")
+            verdict = part("Lab.show(element, props, watch)", elem_classes="lab-card", elem_id="sweep-told")
+            part("Lab.forecast(element, Lab.served(server))", server_functions=[PLANS(grid.forecast, planner.busy, planner.announce)], elem_classes="lab-card lab-memory", elem_id="sweep-costs")
             launch = gr.Button(gr.I18n()("native.sweep"), variant="primary", elem_id="sweep-launch", interactive=False)
         with gr.Column(elem_classes="lab-detail", min_width=0):
             notice = gr.HTML(apply_default_css=False, elem_id="sweep-said")
-            gr.HTML(html_template="", js_on_load="Lab.matrixTools(element, ...Lab.fed('view'))", apply_default_css=False, elem_classes="lab-tools", elem_id="sweep-view")
-            gr.HTML(html_template="", js_on_load="Lab.shown(element, 'matrix'); Lab.beginTable(element)", apply_default_css=False, elem_classes="lab-card", elem_id="matrix")
-    gr.HTML(html_template="", js_on_load="Lab.watching('sweep', Lab.chosenMatrix)", elem_classes="lab-unseen")
-    started = gr.HTML(html_template="", js_on_load="watch('value', () => props.value && Lab.emit('matrix', props.value))", elem_classes="lab-unseen")
+            part("Lab.matrixTools(element, ...Lab.fed('view'))", elem_classes="lab-tools", elem_id="sweep-view")
+            part("Lab.shown(element, 'matrix'); Lab.beginTable(element)", elem_classes="lab-card", elem_id="matrix")
+    unseen("Lab.watching('sweep', Lab.chosenMatrix)")
+    started = unseen("watch('value', () => props.value && Lab.emit('matrix', props.value))")
     form.change(check, [form], [verdict, launch], trigger_mode="always_last", **QUIET)
     launch.click(start_all, [form], [notice, started], trigger_mode="once", **QUIET)
 

@@ -15,13 +15,13 @@ from lab.ui.shell import run_facts
 from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.json_text import text
 from lab.ui.shell.markup import empty
+from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.tryit import views
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_of
 
 TITLE, PLACE = "Try it", 6  # of its tab, among the pages
-QUIET = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 MOST = 6
 
 
@@ -35,11 +35,10 @@ def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
     with gr.Row(elem_classes="lab-pair", equal_height=False):
         with gr.Column(elem_classes="lab-narrow", min_width=0):
-            form = gr.HTML(html_template="", js_on_load=f"Lab.tryForm(element, ...Lab.fed('rows'), trigger, 'ask', {MOST})", apply_default_css=False,
-                           elem_classes="lab-card lab-form", elem_id="try-form")  # fmt: skip
+            form = part(f"Lab.tryForm(element, ...Lab.fed('rows'), trigger, 'ask', {MOST})", elem_classes="lab-card lab-form", elem_id="try-form")
         with gr.Column(elem_classes="lab-detail", min_width=0):
             answers = gr.HTML(apply_default_css=False, elem_id="answers")
-    gr.HTML(html_template="", js_on_load="Lab.watching('tryit', () => ({}))", elem_classes="lab-unseen")
+    unseen("Lab.watching('tryit', () => ({}))")
     form.ask(ask, None, [answers], trigger_mode="once", concurrency_limit=2, show_progress="hidden", api_visibility="private")
     demo.load(begin, None, [answers], **QUIET)
 
