@@ -13,6 +13,7 @@ export default [
       "no-var": "error",
       "prefer-const": ["error", { destructuring: "all" }],
       eqeqeq: "error",
+      "id-denylist": ["error", "told", "said", "plain", "shown"],
       "one-var": ["error", "never"],
       "no-eval": "error",
       "no-implied-eval": "error",

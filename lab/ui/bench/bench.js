@@ -29,10 +29,10 @@ const formulas = (element, props) => {
 };
 // take the design away: as text, or as a preset of one's own
 const designTools = (element, server) => {
-  const said = h("p", { class: "lab-muted", role: "status" });
+  const notice = h("p", { class: "lab-muted", role: "status" });
   const tell = (text, wrong = false) => {
-    said.textContent = text;
-    said.classList.toggle("wrong", wrong);
+    notice.textContent = text;
+    notice.classList.toggle("wrong", wrong);
   };
   const copy = (kind) => {
     const button = h(
@@ -77,7 +77,7 @@ const designTools = (element, server) => {
   element.replaceChildren(
     h("div", { class: "lab-tools" }, h("span", { class: "lab-muted" }, say("bench.copy")), ["yaml", "command", "python"].map(copy), open),
     form,
-    said,
+    notice,
   );
 };
 const answerRelay = (element, props, watch) => watch("value", () => props.value && emit("answer", props.value));

@@ -7,8 +7,8 @@ import { byLanguage, say } from "../shell/words.js";
 export class OptionControls {
   row(field, path, owner, form) {
     const id = "knob-" + path.replace(/\W/g, "-");
-    const told = readPath(owner, field.path);
-    const value = told === undefined ? field.default : told;
+    const own = readPath(owner, field.path);
+    const value = own === undefined ? field.default : own;
     const rank = field.path === "rank" && form.rank_label;
     const label = rank ? byLanguage(form.rank_label, form.rank_label === "rank" ? field.zh : say("zh." + form.rank_label)) : byLanguage(field.label, field.zh);
     const symbol = rank ? form.rank_symbol : field.symbol;

@@ -16,7 +16,7 @@ const costCurves = (element, props, server) => {
   });
   const memory = h("div", { class: "lab-plot" });
   const weights = h("div", { class: "lab-plot" });
-  const told = h("p", { class: "lab-muted", role: "status", id: "cost-told" });
+  const progress = h("p", { class: "lab-muted", role: "status", id: "cost-told" });
   const go = h("button", { type: "button", class: "lab-button", onclick: () => (running ? stop() : compute()) }, say("costs.curves.go"));
   const box = h(
     "details",
@@ -25,7 +25,7 @@ const costCurves = (element, props, server) => {
     h("p", { class: "lab-muted" }, say("costs.curves.help")),
     h("div", { class: "lab-cost-picks" }, picks),
     go,
-    told,
+    progress,
     h("figure", {}, h("figcaption", {}, say("costs.curves.memory")), memory),
     h("figure", {}, h("figcaption", {}, say("costs.curves.weights")), weights),
   );
@@ -134,7 +134,7 @@ const costCurves = (element, props, server) => {
             room = found.room;
           }
         }
-        told.textContent = [say("costs.curves.done", { n: ++done, all }), ...wrong.map(([one, why]) => `${title(one)}: ${why}`)].join(" · ");
+        progress.textContent = [say("costs.curves.done", { n: ++done, all }), ...wrong.map(([one, why]) => `${title(one)}: ${why}`)].join(" · ");
         draw();
       }
     stop();
@@ -146,7 +146,7 @@ const costCurves = (element, props, server) => {
     stop();
     points = {};
     room = 0;
-    told.textContent = "";
+    progress.textContent = "";
     draw();
   }); // they are of the device that was chosen
   listen("theme", draw);

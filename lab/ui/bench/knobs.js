@@ -259,8 +259,8 @@ class Knobs extends OptionControls {
 
   // schedule and allocation: which, and its numbers; a form that cannot have one does not offer it
   groups(delta, base) {
-    const shown = Object.keys(this.schema.groups).filter((name) => delta[name]);
-    return shown.map((name) =>
+    const chosen = Object.keys(this.schema.groups).filter((name) => delta[name]);
+    return chosen.map((name) =>
       h(
         "div",
         { class: "lab-group" },

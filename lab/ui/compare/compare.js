@@ -150,14 +150,14 @@ const picker = (element, props, watch) => {
     say("compare.link"),
   );
   const clear = h("button", { type: "button", class: "lab-button", onclick: () => choose([]) }, say("compare.clear"));
-  const shown = h(
+  const visible = h(
     "button",
-    { type: "button", class: "lab-button", title: say("compare.pick.shown.help"), onclick: () => choose(list.shown().map((row) => row.id)) },
+    { type: "button", class: "lab-button", title: say("compare.pick.shown.help"), onclick: () => choose(list.listed().map((row) => row.id)) },
     say("compare.pick.shown"),
   );
   const nothing = noRuns();
   const count = h("span", { class: "lab-muted", role: "status" });
-  const bar = h("div", { class: "lab-pick-bar" }, count, h("span", { class: "lab-gap" }), shown, clear, copy);
+  const bar = h("div", { class: "lab-pick-bar" }, count, h("span", { class: "lab-gap" }), visible, clear, copy);
   element.replaceChildren(bar, ...list.nodes, nothing);
   const rows = mergedRows();
   const draw = () => {
@@ -181,9 +181,9 @@ const picker = (element, props, watch) => {
     ),
   );
   const take = () => {
-    const told = parsedJson(props.value);
-    all = rows(told);
-    if (told && order === null) order = told.picked;
+    const news = parsedJson(props.value);
+    all = rows(news);
+    if (news && order === null) order = news.picked;
     draw();
   };
   watch("value", take);

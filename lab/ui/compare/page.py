@@ -29,10 +29,10 @@ def build(demo: gr.Blocks) -> None:
             part("Lab.picker(element, ...Lab.fed('rows'))", elem_id="picker")
         with gr.Column(elem_classes="lab-detail", min_width=0):
             tools = part("Lab.compareTools(element, trigger, ['csv', 'report'])", elem_classes="lab-tools", elem_id="compare-tools")
-            part("Lab.shown(element, 'results'); Lab.emitting(element); Lab.sortable(element, Lab.fed('results')[1])", elem_classes="lab-card", elem_id="results")
+            part("Lab.htmlPart(element, 'results'); Lab.emitting(element); Lab.sortable(element, Lab.fed('results')[1])", elem_classes="lab-card", elem_id="results")
             part("Lab.chartGrid(element, ...Lab.fed('charts'))", elem_id="compare-charts")
             part("Lab.parallelPlot(element, ...Lab.fed('lines'))", elem_classes="lab-card", elem_id="parallel")
-            part("Lab.shown(element, 'settings')", elem_classes="lab-card", elem_id="settings")
+            part("Lab.htmlPart(element, 'settings')", elem_classes="lab-card", elem_id="settings")
     saving = unseen("Lab.savedFile(element, props, watch)")
     tools.csv(take_csv, None, [saving], **QUIET)
     tools.report(take_report, None, [saving], **QUIET)

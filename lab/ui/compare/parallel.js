@@ -88,13 +88,13 @@ const parallelPlot = (element, props, watch) => {
       const axis = value.axes.find((one) => one.id === group.dataset.axis);
       rect.setAttribute("y", TOP + (brush ? (1 - brush[1]) * TALL - 3 : 0));
       rect.setAttribute("height", brush ? (brush[1] - brush[0]) * TALL + 6 : 0);
-      const told = axis.at
+      const marks = axis.at
         .map((at, index) => [at, axis.shown[index]])
         .filter(([at]) => at !== null && within(axis, at))
         .sort(([one], [other]) => one - other);
       group.setAttribute(
         "aria-label",
-        say("compare.parallel.axis", { name: axis.title, low: told.length ? told[0][1] : "–", high: told.length ? told.at(-1)[1] : "–" }),
+        say("compare.parallel.axis", { name: axis.title, low: marks.length ? marks[0][1] : "–", high: marks.length ? marks.at(-1)[1] : "–" }),
       );
     });
   };

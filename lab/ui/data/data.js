@@ -53,7 +53,7 @@ class Form extends DataFields {
     });
     const measures = this.offers.measures.map(([name]) => name);
     if (!measures.includes(this.doc.measure)) this.doc.measure = measures[0];
-    listen("data-taken", (told) => (told.upload ? this.open({ upload: told.upload }) : this.refuse(told.wrong)));
+    listen("data-taken", (outcome) => (outcome.upload ? this.open({ upload: outcome.upload }) : this.refuse(outcome.wrong)));
     this.draw();
     if (this.doc.upload || this.doc.path) this.ask(true);
   }
@@ -203,9 +203,9 @@ class Form extends DataFields {
     );
     const parts = [h("p", { class: "lab-muted" }, say("data.formats")), this.field("file", "data.path", door, "data.path.help", "data-path")];
     if (this.kept) {
-      const said = h("div", {});
-      setHtml(said, this.kept);
-      parts.unshift(said);
+      const notice = h("div", {});
+      setHtml(notice, this.kept);
+      parts.unshift(notice);
     }
     parts.push(this.fromHub());
     if (this.doc.upload || this.doc.path) parts.push(this.readings());

@@ -7,8 +7,8 @@ import { LANGUAGE, say } from "../shell/words.js";
 const dataTasks = (element, server) => {
   const own = h("div", { class: "lab-own" });
   const table = h("div", {});
-  const said = h("p", { class: "lab-muted", role: "status" });
-  element.replaceChildren(h("h3", {}, say("data.own")), said, own, table);
+  const notice = h("p", { class: "lab-muted", role: "status" });
+  element.replaceChildren(h("h3", {}, say("data.own")), notice, own, table);
   const remove = (task) => {
     const button = h(
       "button",
@@ -26,8 +26,8 @@ const dataTasks = (element, server) => {
             return;
           }
           const found = await server.remove({ name: task.name, language: LANGUAGE }).catch(() => ({ errors: [["", say("bench.lost")]] }));
-          said.textContent = found.errors ? found.errors[0][1] : say("data.removed", { name: task.name });
-          said.classList.toggle("wrong", Boolean(found.errors));
+          notice.textContent = found.errors ? found.errors[0][1] : say("data.removed", { name: task.name });
+          notice.classList.toggle("wrong", Boolean(found.errors));
           load();
         },
       },

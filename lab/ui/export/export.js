@@ -103,7 +103,7 @@ const exportForm = (element, props, watch, trigger, event, left) => {
 };
 
 const exportedFiles = (element, props, watch) => {
-  let shown = "";
+  let open = "";
   const size = (bytes) => formatNumber(bytes) + (bytes < 1000 ? " B" : "B");
   const draw = () => {
     const value = props.value;
@@ -112,7 +112,7 @@ const exportedFiles = (element, props, watch) => {
     if (value.state === "making")
       return element.replaceChildren(h("p", { class: "lab-said lab-asking", role: "status" }, say("export.making", { format: value.format })));
     if (value.state === "wrong") return element.replaceChildren(h("p", { class: "lab-said wrong", role: "alert" }, value.sentence));
-    const file = value.files.find((one) => one.name === shown) || value.files.find((one) => one.text !== null) || value.files[0];
+    const file = value.files.find((one) => one.name === open) || value.files.find((one) => one.text !== null) || value.files[0];
     const tab = (one) =>
       h(
         "button",
@@ -122,7 +122,7 @@ const exportedFiles = (element, props, watch) => {
           "aria-selected": String(one === file),
           "data-file": one.name,
           onclick: () => {
-            shown = one.name;
+            open = one.name;
             draw();
             element.querySelector('[aria-selected="true"]').focus();
           },

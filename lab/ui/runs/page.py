@@ -34,7 +34,7 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-side", min_width=0):
             part("Lab.chosenList(element, ...Lab.fed('rows'))", elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            head = part("Lab.shown(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", elem_classes="lab-card", elem_id="run-head")
+            head = part("Lab.htmlPart(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", elem_classes="lab-card", elem_id="run-head")
             notice = gr.HTML(js_on_load="Lab.listen('choose', () => { props.value = ''; })", apply_default_css=False, elem_id="run-said")  # what was said of one run is not said of the next
             part("Lab.chartGrid(element, ...Lab.fed('charts'), Lab.served(server))", server_functions=[curves.detail], elem_id="run-charts")
             part("Lab.runMemory(element, ...Lab.fed('memory'), Lab.served(server))", server_functions=[PLANS(run_memory.predict, lambda words: {"wrong": words})], elem_id="run-memory")
@@ -42,11 +42,11 @@ def build(demo: gr.Blocks) -> None:
                 with gr.Tab(native("native.readings")):
                     part("Lab.readingMaps(element, ...Lab.fed('maps'))", elem_id="run-maps")
                 with gr.Tab(native("native.predictions")):
-                    part("Lab.shown(element, 'predictions')", elem_id="run-predictions")
+                    part("Lab.htmlPart(element, 'predictions')", elem_id="run-predictions")
                 with gr.Tab(native("native.about")):
                     about = part("Lab.aboutForm(element, ...Lab.fed('about'), trigger, 'keep')", elem_id="run-about", elem_classes="lab-about")
                 with gr.Tab(native("native.spec")):
-                    part("Lab.shown(element, 'spec'); Lab.actions(element, trigger)", elem_id="run-spec")
+                    part("Lab.htmlPart(element, 'spec'); Lab.actions(element, trigger)", elem_id="run-spec")
                 with gr.Tab(native("native.log")):
                     part("Lab.logBox(element, ...Lab.fed('log'))", elem_id="run-log")
     leaving = unseen("Lab.leaveRun(element, props, watch)")

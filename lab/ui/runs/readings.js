@@ -12,7 +12,7 @@ const VIOLET = ["gate", "lambda", "scale"];
 const SHARES = ["gate", "lambda", "trains"];
 const WHOLE = ["rank", "trains", "frozen_columns"];
 const hue = (id) => (VIOLET.includes(id) ? "--gate" : id === "frozen_columns" ? "--frozen" : "--trained");
-const shown = (value) => (value === null || value === undefined ? "" : Math.abs(value) >= 1000 ? formatNumber(value) : String(Number(value.toPrecision(2))));
+const written = (value) => (value === null || value === undefined ? "" : Math.abs(value) >= 1000 ? formatNumber(value) : String(Number(value.toPrecision(2))));
 
 const readingMaps = (element, props, watch) => {
   let value = null;
@@ -28,13 +28,13 @@ const readingMaps = (element, props, watch) => {
       draw();
     },
   });
-  const told = h("output", { for: "readings-step", class: "num" });
+  const output = h("output", { for: "readings-step", class: "num" });
   const bar = h(
     "div",
     { class: "lab-readings-bar" },
     h("label", { for: "readings-step" }, say("readings.at")),
     slider,
-    told,
+    output,
     h("span", { class: "lab-muted" }, say("readings.help")),
   );
   const none = h("p", { class: "lab-muted" }, say("readings.none"));
@@ -102,7 +102,7 @@ const readingMaps = (element, props, watch) => {
     const now = flat.map((curve) => curve[index]).filter((one) => one !== null);
     const all = flat.flat().filter((one) => one !== null);
     const most = SHARES.includes(found.id) ? 1 : Math.max(...all.map(Math.abs), 0) || 1; // the same at every step, so that colours compare
-    found.range.textContent = now.length ? `${shown(Math.min(...now))} … ${shown(Math.max(...now))}` : "";
+    found.range.textContent = now.length ? `${written(Math.min(...now))} … ${written(Math.max(...now))}` : "";
     const pressed = (row, column) => String((found.pick.row ?? -1) === (row ?? -1) && (found.pick.column ?? -1) === (column ?? -1));
     const button = (text, row, column, label) =>
       h(
@@ -115,7 +115,7 @@ const readingMaps = (element, props, watch) => {
       const one = curve[index];
       const share = Math.min(1, Math.abs(one) / most);
       const label = `${quantity.rows[r]}, ${say("reading.layer")} ${quantity.columns[c]}: ${one}`;
-      return h("td", { style: `--v:${Math.round(100 * share)}%`, class: share > 0.62 ? "strong" : "" }, button(shown(one), String(r), String(c), label));
+      return h("td", { style: `--v:${Math.round(100 * share)}%`, class: share > 0.62 ? "strong" : "" }, button(written(one), String(r), String(c), label));
     };
     found.table.replaceChildren(
       h(
@@ -193,7 +193,7 @@ const readingMaps = (element, props, watch) => {
     slider.value = index;
     slider.disabled = value.steps.length < 2;
     const words = say(at === null ? "readings.newest" : "readings.step", { step: value.steps[index].toLocaleString("en") });
-    told.textContent = words;
+    output.textContent = words;
     slider.setAttribute("aria-valuetext", words);
     value.quantities.forEach((quantity) => fill(maps[quantity.id]));
   };

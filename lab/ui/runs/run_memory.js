@@ -50,7 +50,7 @@ const bars = (plot, columns) => {
     hovertemplate: "%{y:.4~s}B<extra>" + say("plan." + name) + "</extra>",
     width: 0.62,
   }));
-  const told = columns.map((one) => ({
+  const totals = columns.map((one) => ({
     x: one.label,
     y: total(one.parts),
     text: formatNumber(total(one.parts)) + "B",
@@ -64,7 +64,7 @@ const bars = (plot, columns) => {
     layout({
       barmode: "stack",
       hovermode: "x unified",
-      annotations: told,
+      annotations: totals,
       xaxis: { ...axes(), type: "category", fixedrange: true },
       yaxis: { ...axes(), tickformat: ".3~s", ticksuffix: "B", nticks: 5, rangemode: "tozero" },
     }),
@@ -120,7 +120,7 @@ const lines = (plot, value, line) => {
 };
 
 const runMemory = (element, props, watch, server) => {
-  let said = {};
+  let plan = {};
   let asked = "";
   let mark = "";
   const left = h("div", { class: "lab-plot" });
@@ -151,7 +151,7 @@ const runMemory = (element, props, watch, server) => {
       found = { wrong: "" };
     }
     if (asked !== want) return;
-    said = { run: value.run, ...found };
+    plan = { run: value.run, ...found };
     draw(true);
   };
   const draw = (all) => {
@@ -159,26 +159,26 @@ const runMemory = (element, props, watch, server) => {
     card.hidden = !value;
     if (!value) return;
     if (!canDraw(anew)) return;
-    if (said.run !== value.run) said = {};
-    const now = JSON.stringify([value.run, value.measured.length, value.lines.memory_bytes?.[0].at(-1), Object.keys(said), isDark()]);
+    if (plan.run !== value.run) plan = {};
+    const now = JSON.stringify([value.run, value.measured.length, value.lines.memory_bytes?.[0].at(-1), Object.keys(plan), isDark()]);
     ask(value);
     if (!all && now === mark) return;
     mark = now;
     const shape = (one) => say("memory.shape", { rows: one.rows, tokens: one.tokens });
     const columns = [];
-    if (said.worst) columns.push({ predicted: true, label: say("memory.worst") + "<br>" + shape(said.worst), parts: said.worst.parts });
-    if (said.batch) columns.push({ predicted: true, label: say("memory.batch") + "<br>" + shape(said.batch), parts: said.batch.parts });
+    if (plan.worst) columns.push({ predicted: true, label: say("memory.worst") + "<br>" + shape(plan.worst), parts: plan.worst.parts });
+    if (plan.batch) columns.push({ predicted: true, label: say("memory.batch") + "<br>" + shape(plan.batch), parts: plan.batch.parts });
     for (const one of value.measured) columns.push({ label: say("memory.measured", { step: one.step }) + "<br>" + shape(one), parts: one.parts });
     const base = value.device === "cpu" ? value.process : 0;
     bars(left, columns);
-    lines(right, value, said.worst ? said.worst.peak + base : 0);
-    right.dataset.line = Math.round(said.worst ? said.worst.peak + base : 0);
+    lines(right, value, plan.worst ? plan.worst.peak + base : 0);
+    right.dataset.line = Math.round(plan.worst ? plan.worst.peak + base : 0);
     left.dataset.bars = columns.map((one) => Math.round(total(one.parts))).join();
     card.dataset.points = value.lines.memory_bytes ? value.lines.memory_bytes[0].length : 0;
     const first = value.measured[0];
-    const off = first && said.batch ? 100 * (said.batch.peak / total(first.parts) - 1) : null;
+    const off = first && plan.batch ? 100 * (plan.batch.peak / total(first.parts) - 1) : null;
     words.textContent = [
-      said.wrong || (!said.worst ? say("plan.asking") : ""),
+      plan.wrong || (!plan.worst ? say("plan.asking") : ""),
       off === null ? "" : say("memory.off", { off: Math.abs(off) < 0.005 ? "0.00" : (off > 0 ? "+" : "−") + Math.abs(off).toFixed(2) }),
       value.measured.length ? "" : say("memory.later"),
       value.measured.length > 1 ? say("memory.changed") : "",

@@ -25,7 +25,7 @@ const chosenRun = (choose) => {
 
 // name, tags and notes of the chosen run; what is being typed is never overwritten
 const aboutForm = (element, props, watch, trigger, event) => {
-  let told = null;
+  let saved = null;
   const name = h("input", { type: "text", id: "about-name", maxlength: 120, autocomplete: "off" });
   const tags = h("input", { type: "text", id: "about-tags", autocomplete: "off" });
   const notes = h("textarea", { id: "about-notes", rows: 5, maxlength: 20000 });
@@ -34,7 +34,7 @@ const aboutForm = (element, props, watch, trigger, event) => {
       .split(/[,，]/)
       .map((tag) => tag.trim())
       .filter(Boolean);
-  const changed = () => told && (name.value !== told.name || split().join() !== told.tags.join() || notes.value !== told.notes);
+  const changed = () => saved && (name.value !== saved.name || split().join() !== saved.tags.join() || notes.value !== saved.notes);
   const save = h("button", { type: "submit", class: "lab-button", disabled: true }, say("about.save"));
   const field = (label, help, node) => h("div", { class: "lab-field" }, h("label", { for: node.id }, say(label)), node, h("small", {}, say(help)));
   const form = h(
@@ -45,7 +45,7 @@ const aboutForm = (element, props, watch, trigger, event) => {
       },
       onsubmit: (submit) => {
         submit.preventDefault();
-        trigger(event, { run: told.run, name: name.value, tags: split(), notes: notes.value });
+        trigger(event, { run: saved.run, name: name.value, tags: split(), notes: notes.value });
       },
     },
     field("about.name", "about.name.help", name),
@@ -57,9 +57,9 @@ const aboutForm = (element, props, watch, trigger, event) => {
   const draw = () => {
     const value = props.value;
     form.hidden = !value;
-    if (!value || (told && told.run === value.run && changed() && JSON.stringify(told) === JSON.stringify(value))) return;
-    if (told && told.run === value.run && element.contains(document.activeElement) && changed() && value.notes !== notes.value) return;
-    told = value;
+    if (!value || (saved && saved.run === value.run && changed() && JSON.stringify(saved) === JSON.stringify(value))) return;
+    if (saved && saved.run === value.run && element.contains(document.activeElement) && changed() && value.notes !== notes.value) return;
+    saved = value;
     name.value = value.name;
     tags.value = value.tags.join(", ");
     notes.value = value.notes;
@@ -100,10 +100,10 @@ const chosenList = (element, props, watch) => {
   element.replaceChildren(...list.nodes, nothing);
   const rows = mergedRows();
   const take = () => {
-    const told = parsedJson(props.value);
-    const known = rows(told);
+    const news = parsedJson(props.value);
+    const known = rows(news);
     if (!known) return;
-    selected = told.selected;
+    selected = news.selected;
     nothing.hidden = known.length > 0;
     list.draw(known);
     if (selected !== seen) {

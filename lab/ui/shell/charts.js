@@ -253,7 +253,7 @@ const chartGrid = (element, props, watch, server = {}) => {
     found.plot.style.minHeight = tall(found) + "px";
     if (!canDraw(anew)) return;
     const { chart, zoomed } = found;
-    const shown = zoomed && zoomed.traces ? { ...chart, traces: zoomed.traces } : chart;
+    const visible = zoomed && zoomed.traces ? { ...chart, traces: zoomed.traces } : chart;
     const layout = chartLayout(chart, value.key, known("compare.along." + value.along, ""), tall(found));
     if (!found.size)
       Object.assign(layout, {
@@ -262,7 +262,7 @@ const chartGrid = (element, props, watch, server = {}) => {
         annotations: [{ text: say("charts.none"), showarrow: false, font: { color: resolvedColour("var(--faint)"), size: 12 } }],
       });
     found.config = plotConfig({ modeBarButtonsToRemove: [...UNUSED_BUTTONS, "toImage"] }, chart.scatter ? chart.unit : ""); // a chart's card has its own buttons to save it
-    Plotly.react(found.plot, chart.scatter ? points(chart) : traceLines(shown, weight), layout, found.config);
+    Plotly.react(found.plot, chart.scatter ? points(chart) : traceLines(visible, weight), layout, found.config);
     if (zoomed && zoomed.traces && zoomed.last > zoomed.ends && reach(chart) > zoomed.ends) closer(found); // the end is in sight and moves
     if (found.heard || !server.detail) return;
     found.heard = true;
@@ -282,10 +282,10 @@ const chartGrid = (element, props, watch, server = {}) => {
     const { key } = value;
     if (!zoomed || found.chart.traces.every((t) => t.x.length < 350)) return;
     const number = (found.asking = ++asking);
-    const said = await server.detail({ run: key, chart: found.id, first: zoomed.first, last: zoomed.last }).catch(() => null);
-    if (!said || !said.traces.length || found.asking !== number || found.zoomed !== zoomed || value.key !== key) return;
-    zoomed.traces = said.traces;
-    zoomed.ends = Math.max(...said.traces.map((t) => t.x.at(-1) ?? 0), reach(found.chart));
+    const finer = await server.detail({ run: key, chart: found.id, first: zoomed.first, last: zoomed.last }).catch(() => null);
+    if (!finer || !finer.traces.length || found.asking !== number || found.zoomed !== zoomed || value.key !== key) return;
+    zoomed.traces = finer.traces;
+    zoomed.ends = Math.max(...finer.traces.map((t) => t.x.at(-1) ?? 0), reach(found.chart));
     paint(found);
   };
 
@@ -341,14 +341,14 @@ const chartGrid = (element, props, watch, server = {}) => {
   };
   // the names of overlaid curves, where there are few enough to be read
   const legend = () => {
-    const told = new Map(
+    const labels = new Map(
       value.charts
         .flatMap((chart) => chart.traces)
         .filter((t) => t.label)
         .map((t) => [t.label, t.colour]),
     );
-    names.hidden = told.size < 2 || told.size > 24;
-    names.replaceChildren(...[...told].map(([label, colour]) => h("span", {}, h("i", { style: `border-color:${colour}` }), label)));
+    names.hidden = labels.size < 2 || labels.size > 24;
+    names.replaceChildren(...[...labels].map(([label, colour]) => h("span", {}, h("i", { style: `border-color:${colour}` }), label)));
   };
   const take = (all) => {
     value = parsedJson(props.value);

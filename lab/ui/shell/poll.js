@@ -16,7 +16,7 @@ const feed = (name) => (feeds[name] = feeds[name] || { props: { value: null }, h
 // what a part takes besides its element, as gradio would give it: props with its value, and watch to hear of a new one
 const fed = (name) => [feed(name).props, (_, heard) => feed(name).heard.push(heard)];
 // a part whose value is HTML made by the server
-const shown = (element, name) => show(element, ...fed(name));
+const htmlPart = (element, name) => show(element, ...fed(name));
 const give = (name, value) => {
   const { props, heard } = feed(name);
   if (typeof value === "string" && value === props.value) return;
@@ -44,7 +44,7 @@ const watching = (page, start) => {
   const ask = async (did = false) => {
     clearTimeout(timer);
     const mine = ++turn;
-    let told = null;
+    let answer = null;
     let why = ""; // nothing: no answer; why: what the server says of its store
     try {
       const reply = await fetch("look/" + page, {
@@ -52,19 +52,19 @@ const watching = (page, start) => {
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({ chosen: choice, seen, chose, did, language: LANGUAGE }),
       });
-      if (reply.ok) told = reply.status === 204 ? {} : await reply.json();
+      if (reply.ok) answer = reply.status === 204 ? {} : await reply.json();
       else if (reply.status === 503) why = await reply.text();
     } catch {
       /* asked again below */
     }
     if (mine !== turn) return; // asked once more meanwhile
-    missed = told ? 0 : missed + 1;
+    missed = answer ? 0 : missed + 1;
     lost(why || (missed > 2 ? say("bench.lost") : ""));
     timer = setTimeout(() => document.hidden || ask(), Math.min(LONGEST, EVERY * 2 ** Math.max(0, missed - 1)));
-    if (!told || !told.parts) return;
+    if (!answer || !answer.parts) return;
     chose = false;
-    seen = told.seen;
-    for (const [name, value] of Object.entries(told.parts)) give(name, value);
+    seen = answer.seen;
+    for (const [name, value] of Object.entries(answer.parts)) give(name, value);
   };
   reading = () => choice;
   asking = () => ask(true);
@@ -77,4 +77,4 @@ const watching = (page, start) => {
   ask();
 };
 
-register({ fed, shown, watching });
+register({ fed, htmlPart, watching });

@@ -56,19 +56,19 @@ const sorting = (changed) => {
 export const mergedRows = () => {
   const known = new Map();
   let order = null;
-  return (told) => {
-    if (!told) return null;
-    if (told.whole) known.clear();
-    for (const row of told.rows) known.set(row.id, row);
-    if (told.order) order = told.order;
+  return (news) => {
+    if (!news) return null;
+    if (news.whole) known.clear();
+    for (const row of news.rows) known.set(row.id, row);
+    if (news.order) order = news.order;
     return order && order.map((id) => known.get(id)).filter(Boolean);
   };
 };
 
-const said = (row) => [row.name, row.id, row.state, say("state." + row.state), ...row.tags];
+const searched = (row) => [row.name, row.id, row.state, say("state." + row.state), ...row.tags];
 // `words(row)`: what the filter looks in; `parts(row, on)`: what a row shows; `state(row)`: [whether it is chosen, whether it cannot be];
-// `choose(row)`: what a click does. `many`: several can be chosen. Returns {nodes, draw(rows), reveal(id), shown()}.
-export const listbox = ({ label, hint, many = false, sorted = true, few = 6, words = said, parts, state, choose }) => {
+// `choose(row)`: what a click does. `many`: several can be chosen. Returns {nodes, draw(rows), reveal(id), listed()}.
+export const listbox = ({ label, hint, many = false, sorted = true, few = 6, words = searched, parts, state, choose }) => {
   const filter = h("input", { type: "search", placeholder: hint, "aria-label": hint, oninput: () => draw() });
   const tools = sorted ? sorting(() => draw()) : null;
   const above = tools ? [filter, tools.node] : [filter];
@@ -76,7 +76,7 @@ export const listbox = ({ label, hint, many = false, sorted = true, few = 6, wor
   const box = h("div", { class: "lab-list", role: "listbox", "aria-label": label, "aria-multiselectable": many && "true" }, inside);
   let drawn = new Map(); // id: {node, mark}
   let all = [];
-  let shown = [];
+  let listed = [];
   let stop = "";
   let top = 0;
   let asked = false; // stop: the row that Tab reaches; it stays in the page wherever the list is scrolled to
@@ -103,21 +103,21 @@ export const listbox = ({ label, hint, many = false, sorted = true, few = 6, wor
     node.style.top = index * PITCH + "px";
     node.tabIndex = row.id === stop ? 0 : -1;
     node.setAttribute("aria-posinset", index + 1);
-    node.setAttribute("aria-setsize", shown.length);
+    node.setAttribute("aria-setsize", listed.length);
     return [row.id, { node, mark }];
   };
   // the rows in sight and the one that Tab reaches, in order; a row that stays is not moved, so that it keeps the focus
   const paint = () => {
     asked = false;
     const sight = Math.ceil(window.innerHeight / PITCH);
-    const from = Math.max(0, Math.min(Math.floor(top / PITCH), shown.length - sight)); // a filter may have left less than was scrolled through
+    const from = Math.max(0, Math.min(Math.floor(top / PITCH), listed.length - sight)); // a filter may have left less than was scrolled through
     const first = Math.max(0, from - SPARE);
-    const last = Math.min(shown.length, from + sight + 1 + SPARE);
-    const at = shown.findIndex((row) => row.id === stop);
+    const last = Math.min(listed.length, from + sight + 1 + SPARE);
+    const at = listed.findIndex((row) => row.id === stop);
     const held = box.contains(document.activeElement) && document.activeElement.dataset.run;
-    const wanted = shown.slice(first, last).map((row, index) => [row, first + index]);
-    if (at >= 0 && at < first) wanted.unshift([shown[at], at]);
-    if (at >= last) wanted.push([shown[at], at]);
+    const wanted = listed.slice(first, last).map((row, index) => [row, first + index]);
+    if (at >= 0 && at < first) wanted.unshift([listed[at], at]);
+    if (at >= last) wanted.push([listed[at], at]);
     const now = new Map(wanted.map((pair) => place(...pair)));
     const nodes = new Set([...now.values()].map((one) => one.node));
     for (const node of [...inside.children]) if (!nodes.has(node)) node.remove();
@@ -132,15 +132,15 @@ export const listbox = ({ label, hint, many = false, sorted = true, few = 6, wor
   const draw = (rows = all) => {
     all = rows;
     const text = filter.value.trim().toLowerCase();
-    shown = (tools ? tools.pick(all) : all).filter((row) => !text || words(row).join(" ").toLowerCase().includes(text));
+    listed = (tools ? tools.pick(all) : all).filter((row) => !text || words(row).join(" ").toLowerCase().includes(text));
     for (const node of above) node.hidden = all.length < few;
     box.hidden = !all.length;
-    if (!shown.some((row) => row.id === stop)) stop = (shown.find((row) => state(row)[0]) || shown[0] || {}).id || "";
-    inside.style.height = Math.max(0, shown.length * PITCH - 4) + "px";
+    if (!listed.some((row) => row.id === stop)) stop = (listed.find((row) => state(row)[0]) || listed[0] || {}).id || "";
+    inside.style.height = Math.max(0, listed.length * PITCH - 4) + "px";
     paint();
   };
   const reveal = (id) => {
-    const index = shown.findIndex((row) => row.id === id);
+    const index = listed.findIndex((row) => row.id === id);
     const height = box.clientHeight;
     if (index < 0) return;
     const from = index * PITCH;
@@ -151,7 +151,7 @@ export const listbox = ({ label, hint, many = false, sorted = true, few = 6, wor
     paint();
   };
   const go = (index) => {
-    const row = shown[Math.min(Math.max(0, index), shown.length - 1)];
+    const row = listed[Math.min(Math.max(0, index), listed.length - 1)];
     if (!row) return;
     stop = row.id;
     reveal(row.id);
@@ -173,14 +173,14 @@ export const listbox = ({ label, hint, many = false, sorted = true, few = 6, wor
     event.target.tabIndex = 0;
   });
   box.addEventListener("keydown", (event) => {
-    const at = shown.findIndex((row) => row.id === event.target.dataset?.run);
+    const at = listed.findIndex((row) => row.id === event.target.dataset?.run);
     const page = Math.max(1, Math.floor(box.clientHeight / PITCH) - 1);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: shown.length - 1 }[event.key];
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: listed.length - 1 }[event.key];
     if (at < 0 || to === undefined) return;
     event.preventDefault();
     go(to);
   });
   window.addEventListener("resize", () => paint());
   draw();
-  return { nodes: [...above, box], draw, reveal, shown: () => shown };
+  return { nodes: [...above, box], draw, reveal, listed: () => listed };
 };

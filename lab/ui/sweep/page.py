@@ -39,7 +39,7 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-detail", min_width=0):
             notice = gr.HTML(apply_default_css=False, elem_id="sweep-said")
             part("Lab.matrixTools(element, ...Lab.fed('view'))", elem_classes="lab-tools", elem_id="sweep-view")
-            part("Lab.shown(element, 'matrix'); Lab.beginTable(element)", elem_classes="lab-card", elem_id="matrix")
+            part("Lab.htmlPart(element, 'matrix'); Lab.beginTable(element)", elem_classes="lab-card", elem_id="matrix")
     unseen("Lab.watching('sweep', Lab.chosenMatrix)")
     started = unseen("watch('value', () => props.value && Lab.emit('matrix', props.value))")
     form.change(check, [form], [verdict, launch], trigger_mode="always_last", **QUIET)

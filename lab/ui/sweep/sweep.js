@@ -251,13 +251,13 @@ const beginTable = (element) =>
 // what the matrix shows: a tag and its two axes, kept in the address
 const chosenMatrix = (choose) => {
   const params = new URL(location.href).searchParams;
-  const told = (of) => Object.fromEntries(["tag", "row", "column"].map((name) => [name, of(name) || ""]));
+  const choiceOf = (of) => Object.fromEntries(["tag", "row", "column"].map((name) => [name, of(name) || ""]));
   listen("matrix", (change) => {
-    const value = told((name) => ({ ...currentChoice(), ...change })[name]);
+    const value = choiceOf((name) => ({ ...currentChoice(), ...change })[name]);
     setAddress(value);
     choose(value);
   });
-  return told((name) => params.get(name));
+  return choiceOf((name) => params.get(name));
 };
 
 const matrixTools = (element, props, watch) => {

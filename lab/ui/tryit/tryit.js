@@ -23,7 +23,7 @@ const tryForm = (element, props, watch, trigger, event, most) => {
   };
   const button = h("button", { type: "button", class: "lab-cta", onclick: ask }, say("try.ask"));
   const second = field("try.pair", "try.pair.help", pair);
-  let told = null;
+  let news = null;
   let at = 0;
   const sample = h(
     "button",
@@ -39,7 +39,7 @@ const tryForm = (element, props, watch, trigger, event, most) => {
     },
     say("try.sample"),
   );
-  const samples = () => ((told && told.rows) || []).filter((row) => chosen.includes(row.id)).flatMap((row) => row.samples);
+  const samples = () => ((news && news.rows) || []).filter((row) => chosen.includes(row.id)).flatMap((row) => row.samples);
   const choose = ({ id }) => {
     chosen = chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id];
     setAddress({ runs: chosen.join(",") });
@@ -67,8 +67,8 @@ const tryForm = (element, props, watch, trigger, event, most) => {
   });
   element.replaceChildren(field("try.text", "try.text.help", text), sample, second, h("h3", {}, say("try.runs")), ...list.nodes, button);
   const draw = () => {
-    const rows = (told && told.rows) || [];
-    if (told && !started && rows.length) {
+    const rows = (news && news.rows) || [];
+    if (news && !started && rows.length) {
       started = true;
       chosen = chosen.filter((id) => rows.some((row) => row.id === id)).slice(0, most);
       if (!chosen.length && rows.length) chosen = [rows[0].id];
@@ -79,7 +79,7 @@ const tryForm = (element, props, watch, trigger, event, most) => {
     second.hidden = !rows.some((row) => row.pair && chosen.includes(row.id));
   };
   const take = () => {
-    told = props.value;
+    news = props.value;
     draw();
   };
   watch("value", take);
