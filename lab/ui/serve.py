@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
-import json
 import logging
 import os
 import signal
@@ -12,7 +10,6 @@ import socket
 import sys
 import threading
 import warnings
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,8 +19,6 @@ from lab.ui.door.settings import Settings, check_door, read
 
 __all__ = ["Running", "Settings", "check_address", "check_door", "read", "serve", "start"]
 STOP_SECONDS = 3
-UI = Path(__file__).parent
-STYLES = ("lab.css", "shared.css")  # those of the shell, in this order, before those of the pages
 
 
 def check_address(host: str, port: int) -> None:
@@ -45,48 +40,6 @@ def check_address(host: str, port: int) -> None:
         raise Refusal(f"The lab cannot listen on {host}:{port} ({error.strerror}); give another --host or --port.", "host") from None
 
 
-def plotly_folder() -> Path:
-    """Where the installed plotly wheel keeps plotly.min.js (found without importing plotly)."""
-    return Path(importlib.util.find_spec("plotly").submodule_search_locations[0]) / "package_data"
-
-
-def plotly_address() -> str:
-    """Where the app serves the plotly.js that is installed here."""
-    return f"gradio_api/file={(plotly_folder() / 'plotly.min.js').as_posix()}"
-
-
-def styles() -> list[Path]:
-    """Our style sheets: the shell's, then what lies beside each page."""
-    return [UI / "shell" / name for name in STYLES] + [path for path in sorted(UI.glob("*/*.css")) if path.parent.name != "shell"]
-
-
-def scripts() -> list[Path]:
-    """Our scripts, modules that import each other."""
-    return sorted(UI.glob("*/*.js"))
-
-
-def address(path: Path) -> str:
-    """Where gradio serves a file of ours, another address after each change of it."""
-    return f"gradio_api/file={path.as_posix()}?v={path.stat().st_mtime_ns:x}"
-
-
-def head() -> str:
-    """What goes into the head of every page: our style sheets, and the table of words."""
-    from lab.ui.words import table
-
-    words = f"<script>window.LAB_WORDS={table.script_table()};window.LAB_PLOTLY={json.dumps(plotly_address())};</script>"
-    return "\n".join([words, *(f'<link rel="stylesheet" href="{address(path)}">' for path in styles())])
-
-
-def modules() -> str:
-    """What goes in front of gradio's own script, so that every part is there before gradio calls it: scripts of this kind run in their order.
-
-    The import map gives each the address of its present state, whatever a browser has kept of older ones.
-    """
-    known = {f"./{address(path).partition('?')[0]}": f"./{address(path)}" for path in scripts()}
-    return "\n".join([f'<script type="importmap">{json.dumps({"imports": known})}</script>', *(f'<script type="module" src="{address(path)}"></script>' for path in scripts())])
-
-
 def settle_environment(settings: Settings) -> None:
     """Fix LAB_HOME for this process and its workers, and keep gradio at home. Raises `Refusal` for a home that cannot be written."""
     from lab.runs.home import Home
@@ -101,15 +54,6 @@ def settle_environment(settings: Settings) -> None:
     os.environ.setdefault("LAB_DATABASE_WAIT", "3600")  # a server that starts with the app may be slower
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-
-
-def login_head() -> str:
-    """What the page that asks for a password gets in its head: gradio's says nothing where somebody has to wait."""
-    from lab.ui.words import table
-
-    sentences = json.dumps([table.say(language, "login.wait") for language in ("en", "zh")])
-    return (f"<script>(() => {{ const ask = window.fetch; window.fetch = async (...given) => {{ const told = await ask(...given); if (told.status === 429) "
-            f"alert({sentences}[+(navigator.language || '').startsWith('zh')].replace('{{seconds}}', told.headers.get('retry-after'))); return told; }}; }})();</script>")  # fmt: skip
 
 
 class Running:
@@ -174,18 +118,18 @@ def start(settings: Settings) -> Running:
     from lab.ui.door.guard import LARGEST_UPLOAD, Guard
     from lab.ui.door.hosts import Hosts
     from lab.ui.door.wire import Wire
-    from lab.ui.shell import gradio_private, poll
+    from lab.ui.shell import assets, gradio_private, poll
     from lab.ui.shell.first_paint import FirstPaint
     from lab.ui.words.table import gradio_table
 
-    gr.set_static_paths([*styles(), *scripts(), plotly_folder()])
+    gr.set_static_paths([*assets.styles(), *assets.scripts(), assets.plotly_folder()])
     demo = build()
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     with warnings.catch_warnings():  # gradio warns that it does not do what it was told not to do
         warnings.filterwarnings("ignore", "SSR mode")
         gr.mount_gradio_app(
             outer, demo, path="/", server_name=settings.host, server_port=settings.port, root_path=settings.root_path or None, auth=settings.door, theme=theme(), i18n=gradio_table(),
-            app_kwargs={"middleware": [Middleware(FirstPaint, head=head(), modules=modules(), login=login_head())], "routes": [poll.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
+            app_kwargs={"middleware": [Middleware(FirstPaint, head=assets.head(), modules=assets.modules(), login=assets.login_head())], "routes": [poll.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
             allowed_paths=[], show_error=True, max_file_size=LARGEST_UPLOAD, enable_monitoring=False, mcp_server=False,
         )  # fmt: skip
     tokens, cookies = gradio_private.logins(gradio_private.mounted(outer, demo))
