@@ -8,6 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from lab.ui.shell import assets
 
 ROOT = Path(__file__).resolve().parents[1]
 UI = ROOT / "lab" / "ui"
@@ -50,3 +54,16 @@ def test_one_global_is_ours():
     for path in SCRIPTS:
         written = set(re.findall(r"\bwindow\.(\w+) = ", path.read_text(encoding="utf-8")))
         assert written <= ({"Lab"} if path == UI / "shell" / "parts.js" else set()), path
+
+
+def test_the_app_serves_them_alone_and_under_an_address_of_their_state():
+    visitor = TestClient(Starlette(routes=[assets.ROUTE]))
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', assets.head() + assets.modules())
+    assert len(addresses) == len(SCRIPTS) + len(list(UI.rglob("*.css")))
+    for address in addresses:
+        found = visitor.get("/" + address)
+        assert found.content == (UI / address.partition(f"/{assets.version()}/")[2]).read_bytes() and "immutable" in found.headers["cache-control"]
+        assert found.headers["content-type"].split(";")[0] == ("text/css" if address.endswith(".css") else "text/javascript")
+    assert "immutable" not in visitor.get("/parts/of-yesterday/shell/dom.js").headers["cache-control"]
+    for path in ("shell/poll.py", "words/words.yaml", "shell/../serve.py", "..%2f..%2f..%2fapp.py", "/etc/passwd", "shell", ""):
+        assert visitor.get(f"/parts/{assets.version()}/{path}").status_code == 404, path

@@ -14,7 +14,7 @@ import pytest
 from ui_support import serving
 
 from lab.ui.shell import poll
-from lab.ui.shell.poll import Seen, _plainly, _Watched
+from lab.ui.shell.poll import Seen, _question, _Watched
 
 SPEC = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora"}
 
@@ -39,7 +39,7 @@ def test_one_answer_for_all_who_ask_the_same(store):
         return {"part": [chosen, language]}, "mark"
 
     page, told = _Watched(look), []
-    asked = _plainly({"chosen": {"run": "a"}, "language": "zh"})
+    asked = _question({"chosen": {"run": "a"}, "language": "zh"})
     threads = [threading.Thread(target=lambda: told.append(page.answer(asked))) for _ in range(20)]
     for thread in threads:
         thread.start()
@@ -48,7 +48,7 @@ def test_one_answer_for_all_who_ask_the_same(store):
     assert len(calls) == 1 and calls[0] == Seen(None, "", False) and len(set(told)) == 1
     answer = json.loads(told[0])
     assert answer["parts"] == {"part": [{"run": "a"}, "zh"]} and answer["seen"] == f"{store.store_version()}|mark"
-    again = _plainly({"chosen": {"run": "a"}, "language": "zh", "seen": answer["seen"]})
+    again = _question({"chosen": {"run": "a"}, "language": "zh", "seen": answer["seen"]})
     assert page.answer(again) == "" and page.ready(again) == "" and len(calls) == 1, "nothing has changed"
     page.answer({**again, "chose": True, "now": True})
     assert calls[-1] == Seen(store.store_version(), "mark", True), "another choice is answered though the store is the same"
@@ -67,8 +67,8 @@ def test_a_failure_is_not_kept(store):
     calls: list[int] = []
     page = _Watched(look)
     with pytest.raises(OSError, match="once"):
-        page.answer(_plainly({}))
-    assert page.answer(_plainly({}))
+        page.answer(_question({}))
+    assert page.answer(_question({}))
 
 
 @pytest.mark.parametrize("asked", [None, 5, "x", [], {"chosen": 5, "seen": {}, "language": "xx"}, {"seen": "9" * 40 + "|x"}, {"seen": "-1|"}, {"seen": "|"}, {"chosen": [1], "chose": "yes"}])
@@ -77,7 +77,7 @@ def test_every_question_is_understood_or_taken_as_a_first_one(store, asked):
         assert isinstance(chosen, dict) and language == "en" and (seen.before is None or seen.before < 10**19)
         return {}, ""
 
-    assert json.loads(_Watched(look).answer(_plainly(asked)))["parts"] == {}
+    assert json.loads(_Watched(look).answer(_question(asked)))["parts"] == {}
 
 
 def ask(opener, address: str, page: str, body: bytes, kind: str = "application/json") -> tuple[int, bytes]:

@@ -122,14 +122,14 @@ def start(settings: Settings) -> Running:
     from lab.ui.shell.first_paint import FirstPaint
     from lab.ui.words.table import gradio_table
 
-    gr.set_static_paths([*assets.styles(), *assets.scripts(), assets.plotly_folder()])
+    gr.set_static_paths([assets.plotly_folder()])
     demo = build()
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     with warnings.catch_warnings():  # gradio warns that it does not do what it was told not to do
         warnings.filterwarnings("ignore", "SSR mode")
         gr.mount_gradio_app(
             outer, demo, path="/", server_name=settings.host, server_port=settings.port, root_path=settings.root_path or None, auth=settings.door, theme=theme(), i18n=gradio_table(),
-            app_kwargs={"middleware": [Middleware(FirstPaint, head=assets.head(), modules=assets.modules(), login=assets.login_head())], "routes": [poll.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
+            app_kwargs={"middleware": [Middleware(FirstPaint, head=assets.head(), modules=assets.modules(), login=assets.login_head())], "routes": [poll.ROUTE, assets.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
             allowed_paths=[], show_error=True, max_file_size=LARGEST_UPLOAD, enable_monitoring=False, mcp_server=False,
         )  # fmt: skip
     tokens, cookies = gradio_private.logins(gradio_private.mounted(outer, demo))

@@ -28,7 +28,7 @@ CALLS = re.compile(r"/gradio_api/(component_server|queue/join|call|run|api)(/|$)
 CLOSED = re.compile(r"/gradio_api/(proxy=|file[=/]https?:|(undo-)?vibe-|profiling/|process_recording|deep_link|run-history|runs(/|$)|stream/|custom_component/|dev/)|/monitoring(/|$)", re.I)
 # What somebody without a password may see where there is one: the page that asks for it, and what gradio's page needs to show that.
 OPEN = re.compile(r"/(login/?|logout/?|[a-z]*/?|assets/.*|static/.*|svelte/.*|favicon\.ico|robots\.txt|manifest\.json|theme\.css|pwa_icon.*|gradio_api/(theme\.css|user/?|token/?|app_id/?|login_check/?))")
-NO_PAGE = re.compile(r"/(gradio_api/|look/|logout|config|login)", re.I)
+NO_PAGE = re.compile(r"/(gradio_api/|look/|parts/|logout|config|login)", re.I)
 FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-for", b"x-forwarded-port", b"x-forwarded-prefix", b"x-gradio-server", b"forwarded")
 SAFE = ("GET", "HEAD")
 KEPT_LOGINS = 1000

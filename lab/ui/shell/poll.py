@@ -127,7 +127,7 @@ class _Watched:
         return hashlib.sha256(text([id(default().store), version, *(asked[name] for name in ("seen", "chose", "language", "chosen"))]).encode()).digest()
 
 
-def _plainly(asked: Any) -> dict[str, Any]:
+def _question(asked: Any) -> dict[str, Any]:
     """A question with every part of the kind that it must have, whatever was sent."""
     asked = asked if isinstance(asked, Mapping) else {}
     chosen, seen, chose = asked.get("chosen"), asked.get("seen"), bool(asked.get("chose"))
@@ -161,7 +161,7 @@ async def _answer(request: Request) -> Response:
         if len(body) > LARGEST:
             return Response(f"A question has at most {LARGEST:,} bytes.", 413)
     try:
-        asked = _plainly(json.loads(body))
+        asked = _question(json.loads(body))
     except (ValueError, RecursionError):
         return Response("This is no JSON.", 400)
     try:
