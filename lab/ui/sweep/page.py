@@ -11,6 +11,7 @@ from lab.design.method.named import method_of
 from lab.design.plain.options import fields
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import RunSpec
+from lab.results import compare
 from lab.runs import default
 from lab.ui.shell import planner
 from lab.ui.shell.draft import start
@@ -77,7 +78,7 @@ def look(asked: dict[str, Any], seen: Seen, language: str) -> Update:
     runs = default().store.list(tag=tag, limit=1000) if tag else []
     axes, row, column, matrix = [], "", "", empty(language, "sweep.empty") + _start(language)
     if runs:
-        axes = list(views.axes(runs)) or [""]
+        axes = list(compare.varying(runs)) or [""]
         row = asked.get("row") if asked.get("row") in axes else axes[0]
         others = [axis for axis in axes if axis != row]
         column = asked.get("column") if asked.get("column") in others else next((axis for axis in others if axis != "seed"), next(iter(others), ""))
