@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from lab.design.body.anatomy import anatomy_of
-from lab.design.body.model import Inventory, Layers, ModelSpec, Stack
+from lab.design.body.model import Inventory, Layers, ModelSpec, StackInventory
 from lab.design.presets import catalogue
 
 
@@ -49,7 +49,7 @@ def measure_model(model: torch.nn.Module) -> Inventory:
         pooler=sum(p.numel() for p in pooler.parameters()) if pooler is not None else 0,
         width=body.stacks[0].width,
         vocab=embedding.shape[0],
-        stacks={stack.name: Stack(layers=_runs(layers, norms), ffn=stack.ffn, heads=stack.heads, kv_heads=stack.kv_heads, head_dim=stack.head_dim)
+        stacks={stack.name: StackInventory(layers=_runs(layers, norms), ffn=stack.ffn, heads=stack.heads, kv_heads=stack.kv_heads, head_dim=stack.head_dim)
                 for stack, layers in stacks},
     )
 

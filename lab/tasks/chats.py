@@ -112,8 +112,8 @@ def _is_turns(value: Any) -> bool:
 def _turns(value: Any, spec: TaskSpec, column: str, where: str) -> list[Turn]:
     listed = _listed(value)
     if listed is None:
-        shown = "nothing" if cells.missing(value) else f"'{str(value)[:40]}'"
-        raise Refusal(f"{where} has {shown} in column '{column}', where a conversation should be: a list of turns.", "task.columns")
+        content = "nothing" if cells.missing(value) else f"'{str(value)[:40]}'"
+        raise Refusal(f"{where} has {content} in column '{column}', where a conversation should be: a list of turns.", "task.columns")
     turns: list[Turn] = []
     keys = keys_of(spec.turns, listed)
     for place, turn in enumerate(listed, 1):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab.design.spec.objectives import IGNORED
-from lab.tasks.family import Loop, Setting
+from lab.tasks.family import EvaluationLoop, Setting
 from lab.tasks.prompting import answers, cut, encode_prompts
 
 
@@ -37,7 +37,7 @@ def _row(prompt: list[int], options: list[list[int]], place: int, setting: Setti
     return row if train else {**row, "options": options, "answer": place}
 
 
-def judge(model: Any, rows: Any, setting: Setting, loop: Loop) -> tuple[list[int], list[int], float, list[list[float]]]:
+def judge(model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> tuple[list[int], list[int], float, list[list[float]]]:
     """Chosen option, right option, mean negative log-likelihood of the right one (nats per token), and all scores."""
     from lab.tasks import scoring
 

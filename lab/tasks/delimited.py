@@ -103,8 +103,8 @@ def _delimiter(text: str, usual: str) -> str:
         try:
             widths = [len(record) for _, record in itertools.islice(_records(start, delimiter, "double"), SAMPLE) if record]
         except csv.Error:
-            plain = itertools.islice(_records(start, delimiter, "none"), SAMPLE)
-            widths = [len(record) for _, record in plain if record]
+            unquoted = itertools.islice(_records(start, delimiter, "none"), SAMPLE)
+            widths = [len(record) for _, record in unquoted if record]
         if not widths:
             return 0.0, 0, False
         alike = sum(width == widths[0] for width in widths) / len(widths)
@@ -150,9 +150,9 @@ def _read(text: str, name: str, reading: Reading) -> tuple[list[dict[str, Any]],
     for number, (at, record) in enumerate(body, 1):
         if len(record) != len(columns):
             raise Refusal(f"Row {number} of {name} (line {at}) has {len(record)} cells; the header has {len(columns)}.", "file")
-    columns, used, told = _named(columns, [record for _, record in body], name)
+    columns, used, unnamed = _named(columns, [record for _, record in body], name)
     made = [dict(zip(columns, (record[place] for place in used), strict=True)) for _, record in body]
-    return made, reading.model_copy(update={"header": header}), notes + told
+    return made, reading.model_copy(update={"header": header}), notes + unnamed
 
 
 def _data_like(first: list[str], others: list[list[str]]) -> bool:
@@ -172,21 +172,21 @@ def _data_like(first: list[str], others: list[list[str]]) -> bool:
 
 def _named(columns: list[str], records: list[list[str]], name: str) -> tuple[list[str], list[int], list[str]]:
     """(columns, their places, what to say): without pandas' index and columns that are empty throughout. Raises `Refusal` for a column without a name or of a name twice."""
-    left, told = set(), []
+    left, found = set(), []
     for place, column in enumerate(columns):
         if column:
             continue
         values = [record[place].strip() for record in records]
         if not any(values):
             left.add(place)
-            told.append(Note(f"Column {place + 1} of {name} has no name and no values, and is left out."))
+            found.append(Note(f"Column {place + 1} of {name} has no name and no values, and is left out."))
         elif place == 0 and len(set(values)) == len(values) and all(value.isdecimal() for value in values):
             left.add(place)
-            told.append(Note(f"Column 1 of {name} has no name and numbers the rows, as pandas writes its index: it is left out."))
+            found.append(Note(f"Column 1 of {name} has no name and numbers the rows, as pandas writes its index: it is left out."))
         else:
             raise Refusal(f"Column {place + 1} of {name} has no name.", "file")
     used = [place for place in range(len(columns)) if place not in left]
     for place in used:
         if columns.index(columns[place]) != place:
             raise Refusal(f"{name} has the column '{columns[place][:80]}' twice.", "file")
-    return [columns[place] for place in used], used, told
+    return [columns[place] for place in used], used, found

@@ -82,7 +82,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Loop:
+class EvaluationLoop:
     """How to run over rows when judging a model."""
 
     batch_size: int = 64
@@ -92,7 +92,7 @@ class Loop:
 
 
 class Stopped(Exception):
-    """An evaluation was given up because `Loop.stopping()` said so."""
+    """An evaluation was given up because `EvaluationLoop.stopping()` said so."""
 
 
 class Family(abc.ABC):
@@ -126,10 +126,10 @@ class Family(abc.ABC):
         """Tokenised rows; fewer or more than examples where a family joins or splits them."""
 
     @abc.abstractmethod
-    def evaluate(self, model: Any, rows: Rows, setting: Setting, loop: Loop) -> dict[str, float]:
+    def evaluate(self, model: Any, rows: Rows, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         """The mean loss and every metric of the spec."""
 
-    def predict(self, model: Any, rows: Rows, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+    def predict(self, model: Any, rows: Rows, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:
         """For each row {"input", "prediction", "reference"} and what else helps; rows come from a held-out split."""
         raise Refusal(f"A {self.name} task has no single predictions to show.", "task")
 

@@ -86,7 +86,7 @@ def _reading(given: Mapping[str, Any] | Reading | None) -> Reading | None:
 
 def _previewed(path: Path, table: Table, spec: TaskSpec, measure: str, examples: int, called: str) -> Preview:
     kind = FAMILIES[spec.family]()
-    shown = _checked(kind, table, spec)
+    formatted = _checked(kind, table, spec)
     splits, duplicates, disputed = _splits(kind, table, spec)
     if table.parts and "train" not in table.parts:
         raise Refusal(f"{called or path.name} has no split train to learn from; it has {', '.join(table.parts)}.", "file")
@@ -94,17 +94,17 @@ def _previewed(path: Path, table: Table, spec: TaskSpec, measure: str, examples:
         raise Refusal(f"Of {len(table.rows):,} rows of {called or path.name} none is left to train on: {duplicates:,} are duplicates, and {disputed:,} have the text of another "
                       "one with a different answer.", "file")  # fmt: skip
     ruler = measure_of(measure)
-    texts = [kind.length_of(row, example, spec) for row, example in zip(table.rows, shown, strict=True)]
+    texts = [kind.length_of(row, example, spec) for row, example in zip(table.rows, formatted, strict=True)]
     places = sample(texts)
     lengths = ruler.lengths([texts[place] for place in places])
     return Preview(
         spec=spec, columns=table.columns, rows=len(table.rows), bytes=size_of(path),
         splits={split: len(rows) for split, rows in splits.items()}, dropped=duplicates, disputed=disputed,
-        notes=[*table.notes, *kind.notes(table.rows, shown, spec), *_notes(kind, splits, duplicates, disputed, table, spec)],
+        notes=[*table.notes, *kind.notes(table.rows, formatted, spec), *_notes(kind, splits, duplicates, disputed, table, spec)],
         format=kind.layout(table, spec),
-        balance=kind.balance(shown, spec),
+        balance=kind.balance(formatted, spec),
         lengths={"unit": ruler.unit, "measured": len(places), **histogram(lengths, ruler.limit(spec.max_length))},
-        examples=[_example(kind, example, spec, ruler) for example in shown[:examples]],
+        examples=[_example(kind, example, spec, ruler) for example in formatted[:examples]],
     )  # fmt: skip
 
 
@@ -167,11 +167,11 @@ def _parts(column: str, table: Table) -> list[str]:
 
 def _checked(kind: Any, table: Table, spec: TaskSpec) -> list[dict[str, Any]]:
     """Every row formatted. A refusal stands at the role whose column is at fault."""
-    split, shown = "", []
+    split, formatted = "", []
     try:
         for split, number, row in table.numbered():  # noqa: B007: a refusal is of this split
-            shown.append(kind.format(row, spec, number))
-        return shown
+            formatted.append(kind.format(row, spec, number))
+        return formatted
     except Refusal as problem:
         role = next((role for role, column in spec.columns.items() if f"column '{column}'" in problem.sentence), "")
         raise Refusal(table.placed(split, problem.sentence), f"columns.{role}" if role else problem.field.removeprefix("task.")) from None

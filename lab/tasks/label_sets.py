@@ -29,8 +29,8 @@ def labels_in(row: Mapping[str, Any], column: str, separator: str = "", number: 
         return list(dict.fromkeys(sources.as_label(part, column, number) for part in parts if not cells.missing(part)))
     listed = as_list(found)
     if listed is None:
-        shown = "nothing" if cells.missing(found) else f"'{str(found)[:60]}'"
-        raise Refusal(f"{where} has {shown} in column '{column}', which is no list of labels: write [] for none, or name the separator between them.", "task.columns")
+        content = "nothing" if cells.missing(found) else f"'{str(found)[:60]}'"
+        raise Refusal(f"{where} has {content} in column '{column}', which is no list of labels: write [] for none, or name the separator between them.", "task.columns")
     return list(dict.fromkeys(sources.as_label(item, column, number) for item in listed))
 
 
@@ -63,6 +63,6 @@ def _flag(value: Any, column: str, number: int | None) -> bool:
     flag = FLAGS.get(str(value).strip().casefold())
     if flag is None:
         where = f"Row {number}" if number is not None else "A row"
-        shown = "nothing" if cells.missing(value) else f"'{str(value)[:60]}'"
-        raise Refusal(f"{where} has {shown} in column '{column}'; a column that stands for one label holds 0 or 1.", "task.columns.label")
+        content = "nothing" if cells.missing(value) else f"'{str(value)[:60]}'"
+        raise Refusal(f"{where} has {content} in column '{column}'; a column that stands for one label holds 0 or 1.", "task.columns.label")
     return flag

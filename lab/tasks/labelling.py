@@ -78,8 +78,8 @@ def labels_of(table: Table, column: str, given: Sequence[str] = (), spellings: s
 
 
 def _asked(column: str, group: Sequence[str], found: Counter[str]) -> str:
-    shown = " / ".join(f"{value[:40]} ({found[value]})" for value in group[:6])
-    return f"Labels in column '{column}' differ only in how they are written: {shown}; say whether they are one class or several."
+    listed = " / ".join(f"{value[:40]} ({found[value]})" for value in group[:6])
+    return f"Labels in column '{column}' differ only in how they are written: {listed}; say whether they are one class or several."
 
 
 def _given(found: Counter[str], given: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -49,7 +49,7 @@ class Measure:
         return self.limit(max_length)
 
 
-class Tokens(Measure):
+class TokenMeasure(Measure):
     """Tokens of one model."""
 
     unit = "tokens"
@@ -96,7 +96,7 @@ def _file(model: str) -> Any:
 
 
 @functools.lru_cache(maxsize=4)
-def tokens_of(file: Path) -> Tokens:
+def tokens_of(file: Path) -> TokenMeasure:
     """The measure by a tokenizer.json."""
     from tokenizers import Tokenizer
 
@@ -104,7 +104,7 @@ def tokens_of(file: Path) -> Tokens:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True  # as text, which is how training reads it
-    return Tokens(tokenizer)
+    return TokenMeasure(tokenizer)
 
 
 def sample(texts: Sequence[str]) -> list[int]:

@@ -41,8 +41,8 @@ def outline(path: str | Path, family: str = "", columns: dict[str, str] | None =
 
 def preview(path: str | Path, **choices: Any) -> Preview:
     """As importing.preview."""
-    said = _ask("preview", path, **choices)["preview"]
-    return Preview(**{**said, "spec": TaskSpec.model_validate(said["spec"])})
+    answer = _ask("preview", path, **choices)["preview"]
+    return Preview(**{**answer, "spec": TaskSpec.model_validate(answer["spec"])})
 
 
 def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
@@ -104,15 +104,15 @@ def _ask(verb: str, path: str | Path, **choices: Any) -> dict[str, Any]:
     child = _children().get()
     try:
         seconds, memory = (BRING_SECONDS, BRING_MEMORY) if verb == "bring" else (SECONDS + size // BYTES_A_SECOND, min(8 * GIB, MEMORY + TIMES * size))
-        said = child.ask({"verb": verb, "path": path, "choices": choices, "environment": {name: os.environ.get(name) for name in TOLD}},
+        answer = child.ask({"verb": verb, "path": path, "choices": choices, "environment": {name: os.environ.get(name) for name in TOLD}},
                          seconds=seconds, memory=memory_limit(memory))  # fmt: skip
         if child.taken() > HEAVY:
             child.close()
     finally:
         _children().put(child)
-    if "gone" in said:
-        raise OSError(said["gone"])
-    return said
+    if "gone" in answer:
+        raise OSError(answer["gone"])
+    return answer
 
 
 def _whole(path: str | Path) -> str:

@@ -16,7 +16,7 @@ from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.task import TaskSpec
 from lab.tasks import sources
 from lab.tasks.families import FAMILIES
-from lab.tasks.family import Family, Loop, Setting
+from lab.tasks.family import EvaluationLoop, Family, Setting
 from lab.tasks.known import LOOKED, require_known
 from lab.tasks.rows import Rows
 
@@ -101,8 +101,8 @@ class Prepared:
 
     def _key(self, split: str, rows: int | None, seed: int) -> str:
         """What tokenised rows depend on: the task's facts, its data, the tokenizer, lengths, and how many rows."""
-        shown = {"title", "description", "metric", "metrics", "generation", "licence", "paper", "rows", "train_rows", "validation_rows"}  # how many rows: `drawn`
-        facts = self.spec.model_dump(mode="json", exclude=shown)
+        left_out = {"title", "description", "metric", "metrics", "generation", "licence", "paper", "rows", "train_rows", "validation_rows"}  # how many rows: `drawn`
+        facts = self.spec.model_dump(mode="json", exclude=left_out)
         drawn = (rows, seed) if rows is not None else None
         kinds = getattr(self.setting.config, "type_vocab_size", None)
         parts = [facts, sources.fingerprint(self.spec.source), _tokenizer_print(self.setting.tokenizer), self.objective, self.max_length, self.setting.positions,
@@ -135,8 +135,8 @@ class Prepared:
 
         Without `rows` of the held-out ones, each with the "text" (and "pair") that one would type to ask the same (`Family.asked`).
         """
-        shown = (self.validation if rows is None else rows)[:n]
-        found = self.family.predict(model, shown, self._setting(), self._loop(batch_size, device, None, None)) if len(shown) else []
+        judged = (self.validation if rows is None else rows)[:n]
+        found = self.family.predict(model, judged, self._setting(), self._loop(batch_size, device, None, None)) if len(judged) else []
         asked = [self.family.asked(row, self.spec) for row in raw_rows(self.spec)["validation"][:n]] if rows is None else []
         return [{**one, **typed} for one, typed in zip(found, asked, strict=False)] + found[len(asked):]
 
@@ -144,9 +144,9 @@ class Prepared:
         return replace(self.setting, spec=self.spec)
 
     @staticmethod
-    def _loop(batch_size: int, device: Any, progress: Any, stopping: Any) -> Loop:
+    def _loop(batch_size: int, device: Any, progress: Any, stopping: Any) -> EvaluationLoop:
         given = {"progress": progress, "stopping": stopping}
-        return Loop(batch_size=batch_size, device=device, **{name: call for name, call in given.items() if call is not None})
+        return EvaluationLoop(batch_size=batch_size, device=device, **{name: call for name, call in given.items() if call is not None})
 
     def examples(self, n: int = 5, split: str = "train") -> list[dict[str, Any]]:
         """The first n examples of a split as a page shows them, before tokenising."""

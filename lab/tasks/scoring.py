@@ -14,7 +14,7 @@ import torch
 
 from lab.design.spec.objectives import IGNORED
 from lab.tasks.batches import collate, pad
-from lab.tasks.family import Loop, Setting, Stopped
+from lab.tasks.family import EvaluationLoop, Setting, Stopped
 from lab.tasks.rows import batches
 
 Row = dict[str, Any]
@@ -32,7 +32,7 @@ def judging(model: torch.nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def walk(rows: Sequence[Row], lengths: Sequence[int], loop: Loop, size: int | None = None) -> Iterator[tuple[list[int], list[Row]]]:
+def walk(rows: Sequence[Row], lengths: Sequence[int], loop: EvaluationLoop, size: int | None = None) -> Iterator[tuple[list[int], list[Row]]]:
     """Batches as (indices, rows), reporting progress. Raises `Stopped` when the loop says so."""
     done = 0
     for indices in batches(lengths, size or loop.batch_size):
@@ -48,7 +48,7 @@ def to(batch: dict[str, torch.Tensor], device: Any) -> dict[str, torch.Tensor]:
     return {name: tensor.to(device) for name, tensor in batch.items()} if device is not None else batch
 
 
-def head_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) -> tuple[torch.Tensor, float]:
+def head_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: EvaluationLoop) -> tuple[torch.Tensor, float]:
     """Logits of a classification or regression head in fp32, (rows, labels), and the mean loss."""
     scores: list[Any] = [None] * len(rows)
     total = 0.0
@@ -61,7 +61,7 @@ def head_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop)
     return torch.stack(scores), total / len(rows)
 
 
-def token_loss(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) -> tuple[float, int]:
+def token_loss(model: torch.nn.Module, rows: Any, setting: Setting, loop: EvaluationLoop) -> tuple[float, int]:
     """Mean negative log-likelihood per predicted token over all rows (nats), and how many tokens that were."""
     total, count = 0.0, 0
     with judging(model):
@@ -75,14 +75,14 @@ def token_loss(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) 
     return total / max(1, count), count
 
 
-def _rows_that_fit(rows: Any, setting: Setting, loop: Loop) -> int:
+def _rows_that_fit(rows: Any, setting: Setting, loop: EvaluationLoop) -> int:
     """Rows per batch so that logits of a large vocabulary stay under about 1 GB."""
     vocab = getattr(setting.config.get_text_config(), "vocab_size", 32000)
     longest = int(rows.lengths.max()) if len(rows) else 1
     return max(1, min(loop.batch_size, 250_000_000 // (vocab * longest)))
 
 
-def generate(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) -> list[str]:
+def generate(model: torch.nn.Module, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[str]:
     """The answer to each row, with the task's beam settings and the KV cache, unless the method has switched that off; decoders are padded on the left."""
     options = setting.spec.generation
     answers = [""] * len(rows)
@@ -133,7 +133,7 @@ def _cached(model: torch.nn.Module) -> Iterator[None]:
             module.gradient_checkpointing = True
 
 
-def option_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: Loop) -> list[list[float]]:
+def option_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[list[float]]:
     """Mean log-likelihood per token (nats) of every option after its prompt; rows have "options" as lists of token ids.
 
     Where every option of a decoder is one token, all are read off one pass over the prompt.

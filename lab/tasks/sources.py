@@ -279,14 +279,14 @@ def label(row: Row, column: str, number: int | None = None) -> str:
 def as_label(found: Any, column: str, number: int | None = None) -> str:
     """A value as a label. Raises `Refusal` that names row and column."""
     try:
-        shown = cells.label(found)
+        words = cells.label(found)
     except cells.NoText as error:
         raise Refusal(f"{_row(number)} has {error} in column '{column}': a label is one name or one number; lists of labels are of the kind multi_label.", "task.columns") from None
-    if not shown:
+    if not words:
         raise Refusal(f"{_row(number)} has no label in column '{column}'.", "task.columns")
-    if len(shown) > LETTERS:
-        raise Refusal(f"{_row(number)} has a label of {len(shown)} characters in column '{column}'; it may have {LETTERS}.", "task.columns")
-    return _whole(shown, column, number)
+    if len(words) > LETTERS:
+        raise Refusal(f"{_row(number)} has a label of {len(words)} characters in column '{column}'; it may have {LETTERS}.", "task.columns")
+    return _whole(words, column, number)
 
 
 def as_words(found: Any, column: str, number: int | None = None) -> str:

@@ -86,8 +86,8 @@ def read_table(path: Path, *, largest: int = LARGEST, called: str = "", reading:
             notes.append(Note(f"{called} holds JSON, whatever its name says, and is read as that."))
             reading = reading.model_copy(update={"format": form})
         elif kind in ("csv", "tsv"):
-            rows, reading, said = delimited.rows(text, called, reading.model_copy(update={"format": "csv"}))
-            notes += said
+            rows, reading, more = delimited.rows(text, called, reading.model_copy(update={"format": "csv"}))
+            notes += more
         else:
             rows, form, parts = _objects(text, kind, called)
             reading = reading.model_copy(update={"format": form})

@@ -166,12 +166,12 @@ class Template:
     def _lost(self) -> frozenset[str]:
         """The probes that the template leaves out without a word, or refuses."""
         system, tool, value, result, offer = PROBES
-        asked, told = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+        asked, answered = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
         call = {"type": "function", "id": "abcdefghi", "function": {"name": tool, "arguments": {"key": value}}}
-        called = [asked, {"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "name": tool, "tool_call_id": "abcdefghi", "content": result}, told]
+        called = [asked, {"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "name": tool, "tool_call_id": "abcdefghi", "content": result}, answered]
         schema = {"type": "function", "function": {"name": offer, "description": "c", "parameters": {"type": "object", "properties": {"key": {"type": "string", "description": "d"}}}}}
         found = ""
-        for turns, tools in (([{"role": "system", "content": system}, asked, told], ()), (called, ()), ([asked, told], [schema])):
+        for turns, tools in (([{"role": "system", "content": system}, asked, answered], ()), (called, ()), ([asked, answered], [schema])):
             try:
                 found += self.render(turns, tools)
             except Refused:

@@ -43,7 +43,7 @@ class Layers(Options):
     norm_bias: int = option(help="biases of the norms in one layer", ge=0)
 
 
-class Stack(Options):
+class StackInventory(Options):
     """One stack of layers (encoder or decoder) with its widths."""
 
     layers: list[Layers] = option(help="the layers from the bottom, runs of equal ones together")
@@ -78,7 +78,7 @@ class Inventory(Options):
     pooler: int = option(0, help="the pooler after the last layer of bert and roberta", ge=0)
     width: int = option(help="width of the representations between layers", ge=1)
     vocab: int = option(help="rows of the token embedding", ge=1)
-    stacks: dict[str, Stack] = option(help="encoder and/or decoder")
+    stacks: dict[str, StackInventory] = option(help="encoder and/or decoder")
 
 
 class ModelSpec(Options):

@@ -81,7 +81,7 @@ class Wiring:
 
     @staticmethod
     def _room(delta: Delta) -> float:
-        label = 8 + 6 * (2 + len(told)) if (told := scale_of(delta)) else 8
+        label = 8 + 6 * (2 + len(scale)) if (scale := scale_of(delta)) else 8
         if FORMS[delta.form].vector:
             return 26.0
         return (WIDTH + 30 if delta.reads_h else 28) + label
@@ -148,7 +148,7 @@ class Wiring:
         self.canvas.line([(middle + WIDTH, level), (node, level), (node, 9)], "path-delta", arrow=True)
         self.glyph(index, delta, middle, level)
         self.join(delta, node, 0, low=level)
-        self.x = node + 12 + (8 + 6 * len(told) if (told := scale_of(delta)) else 0)
+        self.x = node + 12 + (8 + 6 * len(scale) if (scale := scale_of(delta)) else 0)
 
     def glyph(self, index: int, delta: Delta, x: float, y: float, small: bool = False) -> None:
         glyph(self.canvas, delta, x, y, index, small, self.language)
@@ -167,9 +167,9 @@ class Wiring:
         on_path = gate or (x, y + (24 if low is None or low - y > 40 else low - y))
         if mark := COMPOSITIONS[delta.composition].mark(delta):
             canvas.diamond(*on_path, mark.letter, self.said(mark.english, mark.chinese))
-        if told := scale_of(delta):
-            canvas.text(x + 6, y + 20, f"<tspan font-style='italic'>s</tspan>={told}", "scale", "start")
-            canvas.reach(x + 18 + 6 * len(told), y + 20)
+        if scale := scale_of(delta):
+            canvas.text(x + 6, y + 20, f"<tspan font-style='italic'>s</tspan>={scale}", "scale", "start")
+            canvas.reach(x + 18 + 6 * len(scale), y + 20)
 
     def enclose(self, left: float, right: float, top: float, bottom: float) -> None:
         """The ground of a module."""

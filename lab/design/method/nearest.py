@@ -36,7 +36,7 @@ MISSING = 6.0  # a whole delta more or less
 
 
 @dataclass(frozen=True)
-class Step:
+class Change:
     """One difference between two methods: of a dimension, from a value to another."""
 
     dimension: str
@@ -52,7 +52,7 @@ class Near:
     preset: str
     name: str
     distance: float
-    steps: tuple[Step, ...]
+    steps: tuple[Change, ...]
 
 
 def nearest(method: Method, count: int = 1) -> list[Near]:
@@ -62,7 +62,7 @@ def nearest(method: Method, count: int = 1) -> list[Near]:
 
 
 @functools.cache
-def neighbours() -> tuple[tuple[str, str, Step], ...]:
+def neighbours() -> tuple[tuple[str, str, Change], ...]:
     """Pairs of named methods that one dimension separates: the map of the space."""
     pairs = []
     for one, other in itertools.combinations(_named(), 2):
@@ -78,11 +78,11 @@ def _named() -> tuple[Method, ...]:
 
 
 def _near(named: Method, method: Method) -> Near:
-    steps: list[Step] = []
+    steps: list[Change] = []
     distance = 0.0
     before, after = named.select.what if named.select else "none", method.select.what if method.select else "none"
     if before != after:
-        steps.append(Step("selection", "select", before, after))
+        steps.append(Change("selection", "select", before, after))
         distance += MISSING
     cost, pairs = _matched(named.deltas, method.deltas)
     for one, other in pairs:
@@ -129,12 +129,12 @@ def _written(delta: Delta, field: str) -> Any:
     return tuple(delta.at) if field == "at" else _value(delta, field)
 
 
-def _steps(one: Delta | None, other: Delta | None) -> list[Step]:
+def _steps(one: Delta | None, other: Delta | None) -> list[Change]:
     if one is None or other is None:
         words = [f"{there.form} at {', '.join(there.at)}" if there else "" for there in (one, other)]
-        return [Step("deltas", "deltas", *words)]
+        return [Change("deltas", "deltas", *words)]
     return [
-        Step(dimension, field, _words(_written(one, field)), _words(_written(other, field)))
+        Change(dimension, field, _words(_written(one, field)), _words(_written(other, field)))
         for field, (dimension, _) in FIELDS.items()
         if _value(one, field) != _value(other, field)
     ]

@@ -16,7 +16,7 @@ from lab.design.spec.families import Column, Metric
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.task import TaskSpec
 from lab.tasks import cells, choices, sources
-from lab.tasks.family import Choices, Example, Family, Loop, Setting, an, frame
+from lab.tasks.family import Choices, EvaluationLoop, Example, Family, Setting, an, frame
 from lab.tasks.labelling import labels_of
 from lab.tasks.metrics import label_metrics, number_metrics
 
@@ -66,14 +66,14 @@ class Classification(Family):
 
     def _label(self, row: sources.Row, spec: TaskSpec, number: int | None) -> int:
         """The number of a label that is given by name, by a spelling of it, or, where names are no numbers, by its place."""
-        shown, names = sources.label(row, spec.column("label"), number), spec.labels
-        name = spec.spellings.get(shown, shown)
+        label, names = sources.label(row, spec.column("label"), number), spec.labels
+        name = spec.spellings.get(label, label)
         if name in names:
             return names.index(name)
-        if shown.isdecimal() and len(shown) < 6 and int(shown) < len(names) and not spec.spellings and not any(map(cells.is_number, names)):
-            return int(shown)
+        if label.isdecimal() and len(label) < 6 and int(label) < len(names) and not spec.spellings and not any(map(cells.is_number, names)):
+            return int(label)
         where = f"Row {number}" if number is not None else "A row"
-        raise Refusal(f"{where} has the label '{shown[:60]}' in column '{spec.column('label')}'; the labels are {', '.join(names)[:300]}.", "task.labels")
+        raise Refusal(f"{where} has the label '{label[:60]}' in column '{spec.column('label')}'; the labels are {', '.join(names)[:300]}.", "task.labels")
 
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
         return self._label(row, spec, None)
@@ -124,11 +124,11 @@ class Classification(Family):
         text, wording = self._asked(example, spec)
         return text.join(wording), f" {(spec.verbalisers or spec.labels)[example['label']]}"
 
-    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         predictions, references, loss, _ = self._judge(model, rows, setting, loop)
         return {"loss": loss, **label_metrics(setting.spec.all_metrics, predictions, references, len(setting.labels))}
 
-    def _judge(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> tuple[list[int], list[int], float, list[list[float]]]:
+    def _judge(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> tuple[list[int], list[int], float, list[list[float]]]:
         if not OBJECTIVES[setting.objective].headed:
             return choices.judge(model, rows, setting, loop)
         from lab.tasks import scoring
@@ -136,7 +136,7 @@ class Classification(Family):
         logits, loss = scoring.head_scores(model, rows, setting, loop)
         return logits.argmax(1).tolist(), [rows[i]["labels"] for i in range(len(rows))], loss, logits.log_softmax(1).tolist()
 
-    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:
         predictions, references, _, scores = self._judge(model, rows, setting, loop)
         return [
             {"input": readable(rows[i], setting), "prediction": setting.labels[chosen], "reference": setting.labels[right], "right": chosen == right,
@@ -183,17 +183,17 @@ class Regression(Classification):
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
         return " ".join(example[role] for role in ("text", "text_pair") if example.get(role)), str(example["label"])  # a head gives the number
 
-    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         predictions, references, loss = self._numbers(model, rows, setting, loop)
         return {"loss": loss, **number_metrics(setting.spec.all_metrics, predictions, references)}
 
-    def _numbers(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> tuple[list[float], list[float], float]:
+    def _numbers(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> tuple[list[float], list[float], float]:
         from lab.tasks import scoring
 
         logits, loss = scoring.head_scores(model, rows, setting, loop)
         return logits[:, 0].tolist(), [float(rows[i]["labels"]) for i in range(len(rows))], loss
 
-    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:
         predictions, references, _ = self._numbers(model, rows, setting, loop)
         return [
             {"input": readable(rows[i], setting), "prediction": round(given, 3), "reference": right}

@@ -17,7 +17,7 @@ from lab.design.spec.families import Column
 from lab.design.spec.task import TaskSpec
 from lab.tasks import cells, choices, sources
 from lab.tasks.families.classification import ACCURACY, readable
-from lab.tasks.family import Example, Family, Loop, Setting, fill, frame
+from lab.tasks.family import EvaluationLoop, Example, Family, Setting, fill, frame
 from lab.tasks.label_sets import as_list
 from lab.tasks.metrics import label_metrics
 
@@ -101,11 +101,11 @@ class Commonsense(Family):
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
         return fill(spec.prompt or self.prompt, {"question": example["question"]}), f" {example['options'][example['answer']]}"
 
-    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         chosen, right, loss, _ = choices.judge(model, rows, setting, loop)
         return {"loss": loss, **label_metrics(("accuracy",), chosen, right)}
 
-    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:
         chosen, right, _, scores = choices.judge(model, rows, setting, loop)
         read = setting.tokenizer.decode
         return [

@@ -56,8 +56,8 @@ class Instruction(Writing):
 
     def show(self, example: Example, spec: TaskSpec) -> dict[str, Any]:
         *turns, last = example["messages"]
-        shown = [{"role": turn["role"], "content": chats.plain(turn)} for turn in turns]
-        return {"messages": shown, "target": chats.plain(last), **({"tools": json.dumps(example["tools"], ensure_ascii=False)} if example["tools"] else {})}
+        messages = [{"role": turn["role"], "content": chats.plain(turn)} for turn in turns]
+        return {"messages": messages, "target": chats.plain(last), **({"tools": json.dumps(example["tools"], ensure_ascii=False)} if example["tools"] else {})}
 
     def asked(self, row: sources.Row, spec: TaskSpec) -> dict[str, str]:
         """The instruction, its input below it; of a conversation the last turn of the user."""
@@ -147,12 +147,12 @@ class Instruction(Writing):
         if setting.decoder:
             template = Template.of(setting.tokenizer)
             return [self._row(example, template, setting, train) for example in examples]
-        plain = []
+        pairs = []
         for example in examples:  # an encoder-decoder has a row for each answer that it learns, and is judged by the last
             turns = example["messages"]
             for place in self.learned(turns, setting.spec) if train else [len(turns) - 1]:
-                plain.append({"source": "\n\n".join(chats.plain(turn) for turn in turns[:place]), "target": chats.plain(turns[place])})
-        return super().encode(plain, setting, train)
+                pairs.append({"source": "\n\n".join(chats.plain(turn) for turn in turns[:place]), "target": chats.plain(turns[place])})
+        return super().encode(pairs, setting, train)
 
     def _row(self, example: Example, template: Template, setting: Setting, train: bool) -> dict[str, Any]:
         """A decoder's row: the conversation with labels on its answers alone, cut to the longest input; "cut": whether anything was left out."""

@@ -16,7 +16,7 @@ from lab.design.spec.families import Column
 from lab.design.spec.task import TaskSpec
 from lab.tasks import sources
 from lab.tasks.families.writing import PERPLEXITY
-from lab.tasks.family import Example, Family, Loop, Setting, an
+from lab.tasks.family import EvaluationLoop, Example, Family, Setting, an
 from lab.tasks.metrics import perplexity
 from lab.tasks.prompting import answers
 
@@ -50,13 +50,13 @@ class LanguageModelling(Family):
         blocks = [stream[start : start + setting.max_length] for start in range(0, len(stream), setting.max_length)]
         return [{"input_ids": block, "labels": block, "length": len(block)} for block in blocks if len(block) > 1]
 
-    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         from lab.tasks import scoring
 
         loss, _ = scoring.token_loss(model, rows, setting, loop)
         return {"loss": loss, "perplexity": perplexity(loss)}
 
-    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:
         """The second half of a block as the model continues its first half, greedily, 40 tokens at most."""
         from lab.tasks import scoring
 

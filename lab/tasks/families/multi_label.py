@@ -15,7 +15,7 @@ from lab.design.spec.families import Metric
 from lab.design.spec.task import TaskSpec
 from lab.tasks import sources
 from lab.tasks.families.classification import Classification, readable
-from lab.tasks.family import Example, Loop, Setting, an
+from lab.tasks.family import EvaluationLoop, Example, Setting, an
 from lab.tasks.label_sets import labels_in
 from lab.tasks.metrics import label_set_metrics
 
@@ -59,18 +59,18 @@ class MultiLabel(Classification):
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
         return " ".join(example[role] for role in ("text", "text_pair") if example.get(role)), words(spec.labels, example["label"])  # a head gives them
 
-    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         given, wanted, loss = self._sets(model, rows, setting, loop)
         return {"loss": loss, **label_set_metrics(setting.spec.all_metrics, given, wanted, setting.labels)}
 
-    def _sets(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> tuple[list[list[int]], list[list[int]], float]:
+    def _sets(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> tuple[list[list[int]], list[list[int]], float]:
         """(what is given, what is right, each rows × labels of 0 and 1, the mean loss)."""
         from lab.tasks import scoring
 
         logits, loss = scoring.head_scores(model, rows, setting, loop)
         return (logits.sigmoid() >= THRESHOLD).int().tolist(), [rows[i]["labels"] for i in range(len(rows))], loss
 
-    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:
         given, wanted, _ = self._sets(model, rows, setting, loop)
         return [
             {"input": readable(rows[i], setting), "prediction": words(setting.labels, mine), "reference": words(setting.labels, right), "right": mine == right}

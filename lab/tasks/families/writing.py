@@ -12,7 +12,7 @@ from lab.design.spec.objectives import IGNORED
 from lab.design.spec.task import TaskSpec
 from lab.tasks import sources
 from lab.tasks.families.classification import readable
-from lab.tasks.family import Example, Family, Loop, Setting, fill, frame
+from lab.tasks.family import EvaluationLoop, Example, Family, Setting, fill, frame
 from lab.tasks.metrics import perplexity, text_metrics
 from lab.tasks.prompting import answers, cut, encode_prompts
 
@@ -65,7 +65,7 @@ class Writing(Family):
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
         return fill(spec.prompt or self.prompt, {"source": example["source"]}), f" {example['target']}"
 
-    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         from lab.tasks import scoring
 
         loss, _ = scoring.token_loss(model, rows, setting, loop)
@@ -77,14 +77,14 @@ class Writing(Family):
             result |= text_metrics(written, self.answers(model, rows, setting, loop), references)
         return {**result, "perplexity": perplexity(loss)} if "perplexity" in names else result
 
-    def answers(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[str]:
+    def answers(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[str]:
         """The generated text of each row."""
         from lab.tasks import scoring
 
         texts = scoring.generate(model, rows, setting, loop)
         return [text.split("\n", 1)[0].strip() for text in texts] if self.one_line and setting.decoder else texts
 
-    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:
         texts = self.answers(model, rows, setting, loop)
         return [{"input": readable(rows[i], setting), "prediction": text, "reference": rows[i]["reference"]} for i, text in enumerate(texts)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 
-from lab.design.method.nearest import Step, neighbours
+from lab.design.method.nearest import Change, neighbours
 from lab.ui.shell.markup import esc
 from lab.ui.words.table import say
 
@@ -68,7 +68,7 @@ def svg(names: dict[str, str], language: str) -> str:
     return f'<svg class="lab-map" viewBox="-4 -4 {width + 8:.0f} {height + 8:.0f}" width="{width + 8:.0f}" role="img" aria-label="{title}">{lines}{boxes}</svg>'
 
 
-def _step(one: tuple[float, float], other: tuple[float, float], step: Step, language: str) -> str:
+def _step(one: tuple[float, float], other: tuple[float, float], step: Change, language: str) -> str:
     (left, ly), (right, ry) = sorted((one, other))
     forwards = one <= other
     before, after = (step.before, step.after) if forwards else (step.after, step.before)
