@@ -24,7 +24,7 @@ from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
-from lab.tasks import names as task_names  # and the families that a spec's task is checked against
+from lab.tasks import names as task_names
 
 if TYPE_CHECKING:
     from lab.design.body.model import ModelSpec

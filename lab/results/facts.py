@@ -9,7 +9,6 @@ from typing import Any, Literal
 from lab.design.presets import catalogue, own
 from lab.design.spec.families import LOSS, Metric, judging, metric_named
 from lab.runs import Run
-from lab.tasks import FAMILIES  # noqa: F401  (imported, so that every family is registered)
 
 NO_METRIC = ("step", "epoch")  # of an evaluation
 FINAL = "final "  # before the name of a metric: of the last weights

@@ -5,6 +5,7 @@ A spec is checked against the declaration of its family, and whoever shows or co
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +50,7 @@ class Declared(Protocol):
 
 
 FAMILIES: dict[str, type[Declared]] = {}
+REGISTERING = "lab.tasks.families"  # registers what stands in its folder when it is imported; found by name, as a plugin is, since this room knows no other
 
 
 def register(family: type[Declared]) -> None:
@@ -64,16 +66,20 @@ def register(family: type[Declared]) -> None:
     FAMILIES[family.name] = family
 
 
+def _registered() -> dict[str, type[Declared]]:
+    if not FAMILIES:
+        importlib.import_module(REGISTERING)
+    return FAMILIES
+
+
 def family_named(name: str) -> type[Declared] | None:
     """The family of that name, None where there is none."""
-    if not FAMILIES:
-        raise RuntimeError("No family of tasks is registered yet: import lab.tasks first.")
-    return FAMILIES.get(name)
+    return _registered().get(name)
 
 
 def metric_named(name: str) -> Metric | None:
     """The metric of that name; None where no family declares it."""
-    declared = {metric.name: metric for family in FAMILIES.values() for metric in family.metrics}
+    declared = {metric.name: metric for family in _registered().values() for metric in family.metrics}
     return LOSS if name == LOSS.name else declared.get(name)
 
 
