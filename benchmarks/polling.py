@@ -97,7 +97,7 @@ def progress(lab, runs: list[str]) -> list[tuple[int, float]]:
 
 def rate(first: list[tuple[int, float]], last: list[tuple[int, float]]) -> float:
     """Steps per second of all runs together."""
-    return sum((b - a) / max(1e-9, until - since) for (a, since), (b, until) in zip(first, last))
+    return sum((b - a) / max(1e-9, until - since) for (a, since), (b, until) in zip(first, last, strict=True))
 
 
 def summary(rates: list[float], told: list[dict], seconds: float) -> dict:

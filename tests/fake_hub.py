@@ -81,6 +81,7 @@ def hub(repos: dict[str, Repo]) -> Iterator[tuple[str, list[str]]]:
             if repo.gated and not (api and len(path) == 2):
                 return self.refuse(403, "GatedRepo", f"Access to {kind} {'/'.join(path[:2])} is restricted: it is a gated repo.")
             self.of(repo, "/".join(path[:2]), path[2:], body, api)
+            return None
 
         def of(self, repo: Repo, name: str, rest: list[str], body: bytes, api: bool) -> None:
             verb, rest = (rest[0], rest[1:]) if rest else ("revision", ["main"])
@@ -100,11 +101,12 @@ def hub(repos: dict[str, Repo]) -> Iterator[tuple[str, list[str]]]:
                 return self.say([entry(path, folder) for path in files if str(path.relative_to(folder)) in wanted])
             if api and verb == "tree":
                 deep = "recursive=true" in self.path.lower()
-                listed = [path for path in ((folder / inside).rglob("*") if deep else (folder / inside).glob("*"))]
+                listed = list((folder / inside).rglob("*") if deep else (folder / inside).glob("*"))
                 return self.say([entry(path, folder) for path in sorted(listed)]) if listed else self.refuse(404, "EntryNotFound", "Entry not found")
             if verb == "resolve" and (folder / inside).is_file():
                 return self.say((folder / inside).read_bytes(), commit)
             self.refuse(404, "EntryNotFound", "Entry not found", commit)
+            return None
 
         def say(self, answer: Any, commit: str = "") -> None:
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()

@@ -434,7 +434,7 @@ def test_the_app_killed_at_random_moments(lab, toys):
         app.wait()
     runs = [only_look.store.get(i) for i in ids]
     assert [run.state for run in runs] == ["succeeded"] * len(runs), [(run.state, run.error) for run in runs]
-    for first, run in zip(runs[: len(METHODS)], runs[len(METHODS):]):
+    for first, run in zip(runs[: len(METHODS)], runs[len(METHODS):], strict=False):
         assert numbers(first) == numbers(run)
     starts = sum(run.attempt for run in runs)
     print(f"\nthe app was killed {kills} times over {len(runs)} runs: all succeeded, {starts} starts of workers, {time.monotonic() - began:.0f} s")

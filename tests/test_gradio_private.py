@@ -49,7 +49,7 @@ def test_gradio_has_what_is_used_of_it():
         asks = visitor.get("/").content
         assert gradio_private.LOGIN in asks and gradio_private.MODULE in asks and b"</head>" in asks
         assert visitor.post("/login", data={"username": "me", "password": "a-long-password"}).status_code == 200
-        assert set(tokens.values()) == {"me"} and {name for name in visitor.cookies} <= set(cookies)
+        assert set(tokens.values()) == {"me"} and set(visitor.cookies) <= set(cookies)
         page = visitor.get("/").content
         assert gradio_private.LOGIN not in page and page.index(b"<base ") < page.index(gradio_private.MODULE) < page.index(b"</head>")
     for number in range(gradio_private.PAGES + 9):

@@ -155,7 +155,7 @@ def task_cases() -> Iterator[Case]:
     for place, source in enumerate([{}, {"file": "a", "hub": "b/c"}, {"nope": 1}, 5, "x", {"file": "a", "sha256": "x"}, {"file": "a", "splits": {"x": "y"}},
                                     {"file": "a", "hash": {"test": 2}}, {"file": ["a"]}, {"file": None}]):  # fmt: skip
         yield f"task: source #{place}", lambda s=source: validate(TaskSpec, {**TASK, "source": s})
-    for place, source in enumerate(PATHS):
+    for source in PATHS:
         for kind in ("bundled", "package", "file"):
             yield f"task: {kind} {source[:20]!r}", lambda k=kind, s=source: read_source({**TASK, "source": {k: s}})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -98,10 +99,8 @@ def test_bombs_are_one_sentence(name, make, lab_home, monkeypatch):
         me = psutil.Process()
         while not stop.wait(0.02):
             for child in me.children(recursive=True):
-                try:
+                with contextlib.suppress(psutil.Error):
                     most[0] = max(most[0], child.memory_info().rss)
-                except psutil.Error:
-                    pass
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import random
@@ -160,10 +161,8 @@ def test_a_page_that_hears_the_news_has_the_whole_list(store, monkeypatch, lengt
     for turn in range(150):
         for _ in range(chance.randrange(3)):
             runs = queue.ids()
-            try:
+            with contextlib.suppress(Refusal):
                 acts[chance.choice(list(acts)) if len(runs) > 3 else "new"](chance.choice(runs or [""]))
-            except Refusal:
-                pass
         version = queue.store_version()
         told, printed = run_list.news(before, printed)
         before = version
@@ -271,7 +270,7 @@ def test_what_is_taken_away_is_safe(store):
 
 def test_metrics_have_their_own_names(store):
     run = finished(store, best={"rougeL": 0.3, "loss": 1.0}, metrics={"f1": 0.2})
-    assert [text for text in re.findall(r'data-sort="\d+">([^<]+)<', views_compare.results([run], "en"))][2:] == ["ROUGE-L", "evaluation loss", "final F1"]
+    assert list(re.findall(r'data-sort="\d+">([^<]+)<', views_compare.results([run], "en")))[2:] == ["ROUGE-L", "evaluation loss", "final F1"]
 
 
 def test_a_run_with_several_labels_shows_all_that_it_was_judged_by(store):

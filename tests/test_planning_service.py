@@ -113,7 +113,7 @@ def test_advice(client: PlanClient):
 
 def test_largest_batch_by_search():
     for slope, base, room in ((10, 100, 1_000), (7, 0, 7), (3, 50, 40), (1, 0, 100_000), (13, 5, 999)):
-        found = advice.largest_batch({"batch": 8}, lambda r: {"peak_reserved_bytes": base + slope * r["batch"]}, room)
+        found = advice.largest_batch({"batch": 8}, lambda r, base=base, slope=slope: {"peak_reserved_bytes": base + slope * r["batch"]}, room)
         exact = max(0, (room - base) // slope)
         assert found == (None if exact >= advice.MOST else exact)
 

@@ -72,7 +72,7 @@ def test_an_app_that_is_told_to_end_leaves_nothing(number, tmp_path):
     import psutil
 
     port, home = free_port(), tmp_path / "home"
-    outside = {path for path in Path("/tmp").glob("gradio*")} | {path for path in Path("/tmp").glob("lab-*")}
+    outside = set(Path("/tmp").glob("gradio*")) | set(Path("/tmp").glob("lab-*"))
     app = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env={**environment(home), "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     try:
         until = time.monotonic() + 150
@@ -94,7 +94,7 @@ def test_an_app_that_is_told_to_end_leaves_nothing(number, tmp_path):
         app.wait()
     assert not uploaded.exists() and not list((home / "tmp").iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home"]
-    assert {path for path in Path("/tmp").glob("gradio*")} | {path for path in Path("/tmp").glob("lab-*")} <= outside | {path for path in Path("/tmp").glob("lab-test-home-*")}
+    assert set(Path("/tmp").glob("gradio*")) | set(Path("/tmp").glob("lab-*")) <= outside | set(Path("/tmp").glob("lab-test-home-*"))
     assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
 
 

@@ -74,7 +74,7 @@ def test_advice_names_options_that_exist():
     """What it tells to change is an option of training, a setting of the lab, or a package's own name."""
     known = {field.path for field in fields(Training)}
     for sentence in [sentence for _, sentence in logs.ADVICE] + [logs.advise("", -9)]:
-        named = {word for word in re.findall(r"\b[a-z]+_[a-z_]+\b", sentence)} | set(re.findall(r"\((?:and )?raise ([a-z_]+)\)", sentence))
+        named = set(re.findall(r"\b[a-z]+_[a-z_]+\b", sentence)) | set(re.findall(r"\((?:and )?raise ([a-z_]+)\)", sentence))
         assert named <= known, sentence
 
 

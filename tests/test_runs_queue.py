@@ -232,7 +232,7 @@ def test_a_worker_elsewhere_is_judged_by_changes_of_its_heartbeat(lab, monkeypat
         clock[0] += queue_module.SILENCE + 1
         seen = lab.store.get(run_id).heartbeat
         monkeypatch.undo()
-        assert until(lambda: lab.store.get(run_id).heartbeat != seen, 10)
+        assert until(lambda seen=seen: lab.store.get(run_id).heartbeat != seen, 10)
         monkeypatch.setattr(queue_module.time, "monotonic", lambda: clock[0])
     monkeypatch.undo()
     link._close_thread()

@@ -116,7 +116,7 @@ def test_thinning_keeps_every_extreme_and_both_ends(store):
     steps = np.arange(1, 20_001)
     values = np.sin(steps / 500) + np.random.default_rng(0).normal(0, 0.05, len(steps))
     values[7_776], values[15_001] = 9.0, -9.0
-    store.log(run_id, list(zip(steps.tolist(), ["loss"] * len(steps), values.tolist())))
+    store.log(run_id, list(zip(steps.tolist(), ["loss"] * len(steps), values.tolist(), strict=True)))
     store.log(run_id, [(step, "flat", 3.0) for step in steps.tolist()])
     store.log(run_id, [(step, "eval", step / 7) for step in range(1000, 20_001, 1000)])
     found = store.series(run_id, points=500)
@@ -207,7 +207,7 @@ def test_damaged_rows_do_not_break_the_list(tmp_path):
     store = Store(f"sqlite:///{tmp_path / 'lab.db'}")
     run_id = store.create({"a": 1})
     for column, damage in (("spec", "{half"), ("spec", "[1]"), ("tags", "nope"), ("result", "\x00")):
-        store.database.write(lambda c: c.execute(text(f"UPDATE runs SET {column} = :d"), {"d": damage}))
+        store.database.write(lambda c, column=column, damage=damage: c.execute(text(f"UPDATE runs SET {column} = :d"), {"d": damage}))
         assert [run.id for run in store.list()] == [run_id]
     assert store.get(run_id).spec == {} and store.get(run_id).tags == [] and store.get(run_id).result == {}
 

@@ -229,7 +229,7 @@ def test_lamda_columns_move_until_they_freeze() -> None:
     for step, _ in run:
         held = int(run.attached.measurements()[f"frozen_columns/{delta.key}"])
         previously = math.floor(8 * (step - 1) / 20)
-        moved = (delta.B != before).any(0)
+        moved = (before != delta.B).any(0)
         assert bool(moved[min(8, previously) :].all()) and not moved[: min(8, previously)].any() and held <= 8
         before = delta.B.detach().clone()
 

@@ -48,7 +48,7 @@ def test_a_step_is_split_over_passes_and_processes_without_loss(rows, batch, pro
 def test_bucketing_wastes_little_padding():
     draw = random.Random(0)
     lengths = [max(3, int(draw.lognormvariate(3.0, 0.6))) for _ in range(5000)]
-    plain = [rows for rows in np.array_split(np.random.default_rng(0).permutation(5000), 157)]
+    plain = list(np.array_split(np.random.default_rng(0).permutation(5000), 157))
     assert padding_share(lengths, plain) > 0.5
     assert padding_share(lengths, plan_epoch(lengths, 32, seed=0, epoch=0)) < 0.08
 

@@ -56,7 +56,7 @@ def _open_what_is_closed() -> bool:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     closed = sys.stdout is None
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr))
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115 (open to the end)
     return closed
 
 

@@ -137,8 +137,6 @@ def serve(arguments: Namespace) -> Answer:
     from lab.ui.serve import read
     from lab.ui.serve import serve as open_pages
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         open_pages(read(arguments))
-    except KeyboardInterrupt:
-        pass
     return Answer({"state": "stopped"}, lambda: "Stopped; runs go on.")

@@ -229,7 +229,7 @@ class Attached:
 
     def after_step(self, step: int) -> bool:
         """Let schedules act after optimizer step `step` (from 1). True: the set of parameters that train has changed."""
-        return any([schedule.after_step(step) for schedule in self.schedules.values()])
+        return any([schedule.after_step(step) for schedule in self.schedules.values()])  # noqa: C419 (every one acts, also behind one that changed something)
 
     def measurements(self) -> dict[str, float]:
         """Learned quantities of now: scales, ranks, frozen columns, density; what depends on inputs comes with `measuring`."""

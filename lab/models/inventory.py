@@ -30,7 +30,7 @@ def measure_model(model: torch.nn.Module) -> Inventory:
     counted = {id(p): p for p in base.parameters()}
     head = model.get_output_embeddings()
     head = head.weight if head is not None and id(head.weight) not in counted else None
-    everything = {**{name: p for name, p in base.named_parameters()}, **({"lm_head.weight": head} if head is not None else {})}
+    everything = {**dict(base.named_parameters()), **({"lm_head.weight": head} if head is not None else {})}
     extra = [name for name, p in model.named_parameters() if name.endswith("lm_head.bias")]  # phi and the like
     everything.update({name: model.get_parameter(name) for name in extra})
     everything = {name: p for name, p in everything.items() if p.requires_grad}  # sinusoidal positions are computed, not weights

@@ -136,10 +136,8 @@ class Home:
     def remove(self, run_id: str) -> bool:
         """Remove the folder of a run that was deleted, and what an earlier try left of it; whether all is gone. Links are not followed."""
         folder = self._root / check_id(run_id)
-        try:
+        with contextlib.suppress(OSError):  # none there, or a disk that says why below
             folder.rename(self._root / f".deleted-{run_id}-{secrets.token_hex(4)}")  # at once out of sight
-        except OSError:
-            pass  # none there, or a disk that says why below
         left = [folder, *self._root.glob(f".deleted-{run_id}-*")]
         for each in left:
             each.unlink() if each.is_symlink() else shutil.rmtree(each, ignore_errors=True)

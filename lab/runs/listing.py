@@ -59,7 +59,7 @@ class Listing:
     def counts(self) -> dict[str, int]:
         """{state: number of runs}, for every state."""
         found = self.database.read(lambda c: c.execute(select(runs.c.state, func.count()).group_by(runs.c.state)).all())
-        return {**dict.fromkeys(STATES, 0), **{state: number for state, number in found}}
+        return {**dict.fromkeys(STATES, 0), **dict(found)}
 
     def events(self, run_id: str) -> list[Event]:
         """What happened to a run, in order."""

@@ -252,7 +252,7 @@ class Store(Listing, Metrics):
             order.remove(run_id)
             order.insert(min(max(0, place), len(order)), run_id)
             first = min(row.position for row in queue)
-            for position, (row, one) in enumerate(zip(queue, order), first):
+            for position, (row, one) in enumerate(zip(queue, order, strict=True), first):
                 if row.id != one or row.position != position:
                     connection.execute(update(runs).where(runs.c.id == one).values(position=position, version=version))
             return True

@@ -129,7 +129,7 @@ def _read(text: str, name: str, reading: Reading) -> tuple[list[dict[str, Any]],
     records, line = _records(text, reading.delimiter, reading.quotes), 1
     try:
         kept = []
-        for line, record in records:  # noqa: B007: the line is named where reading stops
+        for line, record in records:  # noqa: B007 (the line is named where reading stops)
             if record:
                 kept.append((line, record))
     except csv.Error as error:

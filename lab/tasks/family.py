@@ -143,7 +143,7 @@ class Family(abc.ABC):
 
     def key(self, row: sources.Row, spec: TaskSpec) -> str:
         """The input text of a row, by which duplicates are found."""
-        first, *others = [role for role in self.inputs(spec)]
+        first, *others = self.inputs(spec)
         return "\x1f".join(sources.words(row, spec.column(role)) for role in (first, *(role for role in others if role in spec.columns)))
 
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:

@@ -150,7 +150,7 @@ def _notes(kind: Any, splits: Mapping[str, list[Any]], duplicates: int, disputed
         trained_on = kind.balance([kind.format(row, spec) for row in splits["train"]], spec)
         if lost := [label for label in spec.labels if not trained_on.get(label)]:
             notes.append(Note(f"No row to train on has the label {', '.join(lost)[:200]}."))
-    for column in sorted({part for column in spec.columns.values() for part in _parts(column, table)}):
+    for column in sorted({part for wanted in spec.columns.values() for part in _parts(wanted, table)}):
         words = Counter(text.strip() for row in table.rows for text in cells.texts(row[column]) if len(text) < 20 and text.strip() in cells.MAYBE_NOTHING)
         if words:
             notes.append(Note(f"{words.total():,} cells of column '{column}' hold {', '.join(sorted(words))}: they are read as that word, not as missing."))
@@ -169,7 +169,7 @@ def _checked(kind: Any, table: Table, spec: TaskSpec) -> list[dict[str, Any]]:
     """Every row formatted. A refusal stands at the role whose column is at fault."""
     split, formatted = "", []
     try:
-        for split, number, row in table.numbered():  # noqa: B007: a refusal is of this split
+        for split, number, row in table.numbered():  # noqa: B007 (a refusal is of this split)
             formatted.append(kind.format(row, spec, number))
         return formatted
     except Refusal as problem:

@@ -6,6 +6,7 @@ task keeps and hands in again. Columns are the union over all rows; a cell that 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import re
@@ -263,8 +264,6 @@ def _with_text(row: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, (dict, list)):
             row[column] = cells.without_nothing(value)
         if isinstance(value, bytes):
-            try:
+            with contextlib.suppress(UnicodeDecodeError):
                 row[column] = value.decode("utf-8")
-            except UnicodeDecodeError:
-                pass
     return row

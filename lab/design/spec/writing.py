@@ -86,7 +86,7 @@ def as_command(spec: RunSpec) -> str:
     """The command line that launches this run."""
     document = run_document(spec)
     method = document["method"]
-    name, changes = (method, {}) if isinstance(method, str) else (method["preset"], method["set"]) if "set" in method else ("lora", {**{"select": None}, **method})
+    name, changes = (method, {}) if isinstance(method, str) else (method["preset"], method["set"]) if "set" in method else ("lora", {"select": None, **method})
     words = ["python", "-m", "lab", "run", "--model", str(document["model"]), "--method", name]
     if isinstance(document["task"], str):
         words += ["--task", document["task"]]

@@ -82,7 +82,7 @@ def language_asked(asked: Any) -> str:
 
 def script_table() -> str:
     """The table as JSON that may stand inside a script element."""
-    return json.dumps({key: pair for key, pair in {**TABLE, **declared()}.items()}, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps({**TABLE, **declared()}, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def gradio_table() -> gr.I18n:
