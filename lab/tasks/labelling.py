@@ -32,12 +32,7 @@ def labels_of(table: Table, column: str, given: Sequence[str] = (), spellings: s
         return list(given) or column.split("|"), {}
     if spellings not in ("", MERGE, APART):
         raise Refusal(f"Labels of near-equal spelling are either merged or kept apart: write merge or apart, not '{spellings[:40]}'.", "spellings")
-    found: Counter[str] = Counter()
-    for split, number, row in table.numbered():
-        try:
-            found.update(labels_in(row, column, separator, number) if several else [sources.label(row, column, number)])
-        except Refusal as problem:
-            raise Refusal(table.placed(split, problem.sentence), "columns.label") from None
+    found = _counted(table, column, several, separator)
     named, names = _given(found, given)
     groups: dict[str, list[str]] = {}
     for value in [*named, *(value for value in found if value not in named)]:
@@ -67,14 +62,28 @@ def labels_of(table: Table, column: str, given: Sequence[str] = (), spellings: s
             raise Refusal(f"The column '{column}' holds the numbers {', '.join(_ordered(unnamed))[:120]}, and names are not given to numbers by their place: write {wanted}.", "labels")
         raise Refusal(f"The column '{column}' has the label '{unnamed[0][:60]}'; the labels are {', '.join(names)[:300]}.", "labels")
     names = names or _ordered({spelled.get(value, value) for value in found})
+    _require_choice(names, column, SEVERAL if several else MANY)
+    return names, {value: name for value, name in spelled.items() if value != name and value in found}
+
+
+def _counted(table: Table, column: str, several: bool, separator: str) -> Counter[str]:
+    """How many rows have each label."""
+    found: Counter[str] = Counter()
+    for split, number, row in table.numbered():
+        try:
+            found.update(labels_in(row, column, separator, number) if several else [sources.label(row, column, number)])
+        except Refusal as problem:
+            raise Refusal(table.placed(split, problem.sentence), "columns.label") from None
+    return found
+
+
+def _require_choice(names: Sequence[str], column: str, most: int) -> None:
     if not names:
         raise Refusal(f"The column '{column}' has no label in any row; two or more are needed.", "columns.label")
     if len(names) < 2:
         raise Refusal(f"The column '{column}' has only one label ('{names[0][:60]}'); two or more are needed.", "columns.label")
-    most = SEVERAL if several else MANY
     if len(names) > most:
         raise Refusal(f"The column '{column}' has {len(names)} different values; a class column has at most {most}.", "columns.label")
-    return names, {value: name for value, name in spelled.items() if value != name and value in found}
 
 
 def _asked(column: str, group: Sequence[str], found: Counter[str]) -> str:

@@ -287,6 +287,12 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         yield Refusal(f"The spectral start takes at most as many singular values as the weight has: rank {delta.rank} is above {smallest}.", "rank")
     if delta.init in SPECTRAL and top > smallest:
         yield Refusal(f"rank_max {top} is above the {smallest} singular values of a weight.", "allocation.rank_max")
+    yield from _positions_fit(delta, anatomy, sites)
+
+
+def _positions_fit(delta: Delta, anatomy: Anatomy, sites: list[Site]) -> Iterator[Refusal]:
+    """Shifted positions and virtual tokens on this model."""
+    form = FORMS[delta.form]
     if delta.positions == "shift" and not anatomy.counts_positions:
         yield Refusal(f"{anatomy.architecture.name} knows the distances between tokens alone, which a shift of all leaves as they are: choose positions keep or auto.", "positions")
     if delta.positions == "shift" and all(site.stack == "cross" for site in sites):
