@@ -13,6 +13,7 @@ from training_support import save_model
 from training_support import spec as run_of
 
 from lab.cli import main
+from lab.design.body.architecture import Architecture
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import LOSS, Column, Metric
@@ -145,7 +146,7 @@ class Verdicts(Family):
     main = "wrongness"
     worded = False
 
-    def objective(self, spec: TaskSpec, kind: str, model_type: str) -> str:
+    def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
         return "classification"
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:

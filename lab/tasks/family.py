@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.design.body.anatomy import anatomy_of
-from lab.design.body.architecture import Architecture
+from lab.design.body.architecture import Architecture, architecture_of
 from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.families import Column, Metric
 from lab.design.spec.objectives import OBJECTIVES
@@ -54,7 +53,7 @@ class Setting:
     @property
     def architecture(self) -> Architecture:
         """The facts of the model's family."""
-        return anatomy_of(self.config).architecture
+        return architecture_of({"model_type": self.config.get_text_config().model_type})
 
     @property
     def plain(self) -> Any:
