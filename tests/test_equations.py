@@ -225,7 +225,7 @@ def letters(delta, attached) -> dict:
     if delta.delta.form == "bias":
         values["b"] = parts.bias
     if hasattr(delta, "magnitude"):
-        values |= {"m": delta.magnitude, "W": delta.weight().T, "ΔW": delta.form.matrix(parts)[0].T, "b_W": delta.bias()}
+        values |= {"m": delta.magnitude, "W": delta.target_weight().T, "ΔW": delta.form.matrix(parts)[0].T, "b_W": delta.target_bias()}
     if hasattr(delta, "scale"):
         values["s"] = delta.scale
     if hasattr(delta, "gate"):

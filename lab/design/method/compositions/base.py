@@ -3,7 +3,7 @@
 A composition is one file in this folder. It says which of a delta's options are its own, which tensors it adds, how h and Δh become the
 new h (`join`), how it merges into a weight, and how pages write and draw it and PEFT keeps it. Like a form it uses tensor operators and
 methods alone, so that no torch is imported here. `module` is the engine's delta at a site (lab/engine/delta.py), which gives Δh
-(`change`), s (`strength`), g(x) (`gate_value`), its tensors by name, and W and b of the projection that it changes (`weight`, `bias`).
+(`change`), s (`strength`), g(x) (`gate_value`), its tensors by name, and W and b of the projection that it changes (`target_weight`, `target_bias`).
 """
 
 from __future__ import annotations
