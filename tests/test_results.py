@@ -23,7 +23,7 @@ from lab.results.facts import outcome, result, score
 from lab.runs import Run, default, processes
 from lab.tasks import FAMILIES, importing, resolve, sources
 from lab.tasks.families import register
-from lab.tasks.family import Example, Family, Loop, Setting
+from lab.tasks.family import EvaluationLoop, Example, Family, Setting
 from lab.training import train
 from lab.training.judging import Judge
 from lab.training.reporting import Record
@@ -162,14 +162,14 @@ class Verdicts(Family):
         tokens = setting.plain([example["post"] for example in examples], truncation=True, max_length=setting.max_length)["input_ids"]
         return [{"input_ids": ids, "length": len(ids), "labels": int(example["verdict"] == "drop")} for ids, example in zip(tokens, examples, strict=True)]
 
-    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> dict[str, float]:
+    def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         from lab.tasks import scoring
 
         logits, loss = scoring.head_scores(model, rows, setting, loop)
         right = sum(int(given == rows[i]["labels"]) for i, given in enumerate(logits.argmax(1).tolist())) / len(rows)
         return {"rightness": right, "loss": loss, "wrongness": 1 - right}  # the main one last: no order says what judges
 
-    def predict(self, model: Any, rows: Any, setting: Setting, loop: Loop) -> list[dict[str, Any]]:
+    def predict(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:
         return []
 
 
