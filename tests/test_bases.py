@@ -176,7 +176,7 @@ def test_a_texts_logits_do_not_depend_on_its_batch(architecture, objective, tmp_
 def test_what_is_written_does_not_depend_on_the_batch(architecture, tmp_path):
     """Generation pads decoders on the left, teacher forcing on the right: both as alone; decoders have no padding token of their own."""
     from lab.tasks import prepare, resolve, scoring
-    from lab.tasks.family import Loop
+    from lab.tasks.family import EvaluationLoop
     from lab.tasks.rows import Rows
 
     given = {"pad": None, "pad_token_id": None} if architecture in DECODERS else {"pad_token_id": 3}
@@ -189,9 +189,9 @@ def test_what_is_written_does_not_depend_on_the_batch(architecture, tmp_path):
             "generation": {"beams": 1, "max_length": 5, "min_length": 3}}  # fmt: skip
     ready = prepare(resolve(task), tokenizer, model.config, max_length=60)
     rows = Rows.of(ready.family.encode([{"source": text, "target": "ok"} for text in TEXTS], ready.setting, False))
-    together, alone = (scoring.generate(model, rows, ready.setting, Loop(batch_size=size)) for size in (4, 1))
+    together, alone = (scoring.generate(model, rows, ready.setting, EvaluationLoop(batch_size=size)) for size in (4, 1))
     assert together == alone
-    losses = [scoring.token_loss(model, rows, ready.setting, Loop(batch_size=size))[0] for size in (1, 4)]
+    losses = [scoring.token_loss(model, rows, ready.setting, EvaluationLoop(batch_size=size))[0] for size in (1, 4)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 

@@ -17,7 +17,7 @@ from lab.design.presets import catalogue
 from lab.design.spec.task import TaskSpec
 from lab.models import resolve as model_of
 from lab.tasks import FAMILIES, describe, objective_of, prepare, resolve
-from lab.tasks.family import Loop
+from lab.tasks.family import EvaluationLoop
 from lab.tasks.scoring import generate, option_scores, token_loss
 from lab.trying.answering import _rows
 from tests.tiny import TEXT, tiny, tiny_config, tiny_tokenizer
@@ -122,7 +122,7 @@ def test_language_model_loss_is_that_of_the_tokens(tmp_path):
         log = model(ids).logits[0, :-1].log_softmax(-1).detach()
         total -= float(log[torch.arange(ids.shape[1] - 1), ids[0, 1:]].sum())
         count += ids.shape[1] - 1
-    loss, tokens = token_loss(model, task.validation, task.setting, Loop(batch_size=3))
+    loss, tokens = token_loss(model, task.validation, task.setting, EvaluationLoop(batch_size=3))
     assert tokens == count and loss == pytest.approx(total / count, rel=1e-5)
     assert task.evaluate(model, task.validation)["perplexity"] == pytest.approx(np.exp(total / count), rel=1e-5)
     assert not task.greater_is_better and [row["length"] for row in task.train][:-1] == [48] * (len(task.train) - 1)
@@ -133,8 +133,8 @@ def test_option_scores_in_one_pass_equal_those_in_many(tmp_path):
     model = tiny("llama", "causal", **TEXT)
     row = {"input_ids": [10, 11, 12, 13], "prompt_length": 4, "options": [[20], [21]], "answer": 0, "length": 4, "labels": []}
     rows = [row, {**row, "input_ids": [30, 31], "prompt_length": 2, "length": 2}]
-    single = option_scores(model, rows, task.setting, Loop(batch_size=2))
-    many = option_scores(model, [{**each, "options": [*each["options"], [20, 22]]} for each in rows], task.setting, Loop(batch_size=2))
+    single = option_scores(model, rows, task.setting, EvaluationLoop(batch_size=2))
+    many = option_scores(model, [{**each, "options": [*each["options"], [20, 22]]} for each in rows], task.setting, EvaluationLoop(batch_size=2))
     assert np.allclose([each[:2] for each in many], single, atol=1e-5)
     log = model(torch.tensor([[30, 31]])).logits[0, -1].log_softmax(-1)
     assert single[1] == pytest.approx([float(log[20]), float(log[21])], abs=1e-5)
@@ -142,8 +142,8 @@ def test_option_scores_in_one_pass_equal_those_in_many(tmp_path):
 
 def test_generation_does_not_depend_on_its_batch_or_cache(writer):
     task, model = writer
-    together = generate(model, task.validation, task.setting, Loop(batch_size=8))
-    alone = generate(model, task.validation, task.setting, Loop(batch_size=1))
+    together = generate(model, task.validation, task.setting, EvaluationLoop(batch_size=8))
+    alone = generate(model, task.validation, task.setting, EvaluationLoop(batch_size=1))
     assert together == alone and len(together) == len(task.validation)
 
 
@@ -159,7 +159,7 @@ def test_generation_keeps_its_cache_with_every_method_that_allows_one(preset, wr
         return
     stack, read = model.get_decoder(), []
     stack.register_forward_pre_hook(lambda module, args, given: read.append((given.get("input_ids") if given.get("input_ids") is not None else given["inputs_embeds"]).shape[1]), with_kwargs=True)
-    texts = generate(model, task.validation[:2], task.setting, Loop(batch_size=8))
+    texts = generate(model, task.validation[:2], task.setting, EvaluationLoop(batch_size=8))
     assert len(texts) == 2 and len(read) > 1
     gated = any(delta.composition == "learned-gate" for delta in attached.method.deltas)
     assert attached.caches is not gated
