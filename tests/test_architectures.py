@@ -3,7 +3,10 @@ added by a map alone are held to the laws and to references written by hand."""
 
 from __future__ import annotations
 
+import ast
 import copy
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +15,7 @@ from laws import OBJECTIVES, SMALL, batch_of, check_laws, fresh, hooks, shake, s
 from tiny import ARCHITECTURES, VARIANTS, tiny, tiny_batch, tiny_config
 from transformers import AutoModelForSequenceClassification
 
+import lab
 from lab.design.body import anatomy as anatomies
 from lab.design.body.architecture import Architecture, _merged, _over, load_architecture, name_of
 from lab.design.body.model import ModelSpec, Source
@@ -26,6 +30,7 @@ from lab.engine.fit import require_fit
 from lab.models import resolve
 from lab.planning import plan_shape
 
+FAMILIES = {*catalogue.names("architectures"), *(each for name in catalogue.names("architectures") for each in load_architecture(name).model_types)}
 ADDED = ("gemma2", "granite", "olmo2", "stablelm", "falcon", *VARIANTS)  # by YAML alone
 
 
@@ -97,6 +102,14 @@ def test_the_map_says_whether_transformers_classifies_with_it(architecture) -> N
 def test_a_models_preset_says_of_its_family_what_the_map_says(name) -> None:
     model = resolve(name)
     assert (model.architecture, model.kind) == (name_of(model.config), load_architecture(model.architecture).kind)
+
+
+def test_no_code_asks_for_a_family_by_its_name() -> None:
+    """What families differ in is a fact of their maps: no comparison of a model_type, or of a map's name, with words."""
+    for path in Path(lab.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            words = isinstance(node, ast.Compare) and [each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            assert not (words and set(words) & FAMILIES and re.search(r"model_type|architecture", ast.unparse(node))), f"{path}:{node.lineno}"
 
 
 # -- families that a map alone adds -----------------------------------------------------------------------------------------------------
