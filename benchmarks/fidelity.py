@@ -55,7 +55,12 @@ def compare(files: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="lab-fidelity-") as folder:
         found = Path(folder) / "found.json"
         tests = [str(ROOT / "tests" / name) for name in files]
-        done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-k", f"not ({WITHOUT})", *tests], cwd=ROOT, env={**os.environ, "LAB_FIDELITY": str(found)}, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-k", f"not ({WITHOUT})", *tests],
+            cwd=ROOT,
+            env={**os.environ, "LAB_FIDELITY": str(found)},
+            check=False,
+        )
         rows = json.loads(found.read_text(encoding="utf-8"))
     now = {(row["method"], row["against"], row["what"]): {**row, "error": float(f"{row['error']:.2g}"), "day": time.strftime("%Y-%m-%d")} for row in rows}
     before = {(row["method"], row["against"], row["what"]): row for row in kept()["comparisons"]}

@@ -37,7 +37,9 @@ def fill(queue, steps: int) -> str:
     """A run that has come so far, with the curves that the charts show; its id."""
     from lab.design.spec.run import spec_of
 
-    document = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 2 * steps}, "name": f"{steps:,} steps"}).document()
+    document = spec_of(
+        {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 2 * steps}, "name": f"{steps:,} steps"}
+    ).document()
     run = queue.store.create(document, document["name"])
     for first in range(0, steps, 20_000):
         write(queue, run, first, min(steps, first + 20_000))
@@ -63,12 +65,16 @@ def measure(page, address: str, queue, run: str, updates: int) -> dict:
     page.evaluate(WATCH, PLOT)
     took = [_update(page, queue, run) for _ in range(updates)]
     end = queue.store.get(run).step
-    page.evaluate("([plot, from, to]) => Plotly.relayout(document.querySelector(plot), {'xaxis.range[0]': from, 'xaxis.range[1]': to})", [PLOT, 0.4 * end, 0.5 * end])
+    page.evaluate(
+        "([plot, from, to]) => Plotly.relayout(document.querySelector(plot), {'xaxis.range[0]': from, 'xaxis.range[1]': to})", [PLOT, 0.4 * end, 0.5 * end]
+    )
     page.wait_for_timeout(1500)
     for _ in range(2):
         _update(page, queue, run)
     kept = page.evaluate("(plot) => document.querySelector(plot).layout.xaxis.range", PLOT) == [0.4 * end, 0.5 * end]
-    inside = page.evaluate("([plot, from, to]) => document.querySelector(plot).data[0].x.filter((x) => x >= from && x <= to).length", [PLOT, 0.4 * end, 0.5 * end])
+    inside = page.evaluate(
+        "([plot, from, to]) => document.querySelector(plot).data[0].x.filter((x) => x >= from && x <= to).length", [PLOT, 0.4 * end, 0.5 * end]
+    )
     return {"ms": took, "first_s": round(first, 2), "zoom_kept": kept, "points_in_zoom": inside}
 
 
@@ -104,7 +110,9 @@ def main() -> int:
         print(json.dumps(found))
     else:
         for steps, one in found.items():
-            print(f"{int(steps):,} steps: median {statistics.median(one['ms']):.0f} ms, worst {max(one['ms']):.0f} ms, first drawn after {one['first_s']} s, zoom kept: {one['zoom_kept']}, points in the zoom: {one['points_in_zoom']}")
+            print(
+                f"{int(steps):,} steps: median {statistics.median(one['ms']):.0f} ms, worst {max(one['ms']):.0f} ms, first drawn after {one['first_s']} s, zoom kept: {one['zoom_kept']}, points in the zoom: {one['points_in_zoom']}"
+            )
         print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     return int(slow)
 

@@ -53,7 +53,12 @@ def published() -> None:
     print(f"{'configuration':26}{'published':>15}{'script':>17}{'error':>9}{'lab':>17}{'error':>9}   bytes reserved at most")
     for name, most, method, changes, more in PUBLISHED:
         found = [plan_shape(method=method, overrides=changes, use_cache=kept, **{**BASE, **more}).peak_reserved_bytes for kept in (True, False)]
-        print(f"{name:26}{most:>15,}" + "".join(f"{size:>17,}{100 * (size / most - 1):>+8.2f}%" for size in found) + (f"   {NOTES[name]}" if name in NOTES else ""), flush=True)
+        print(
+            f"{name:26}{most:>15,}"
+            + "".join(f"{size:>17,}{100 * (size / most - 1):>+8.2f}%" for size in found)
+            + (f"   {NOTES[name]}" if name in NOTES else ""),
+            flush=True,
+        )
 
 
 def ratios() -> None:
@@ -69,7 +74,9 @@ def ratios() -> None:
             label: plan_shape(model="bart-large", method=method, batch=batch, tokens=512, target_tokens=128, overrides={**SIX, **more}).peak_allocated_bytes
             for label, method, more in (("lora", "lora", {}), ("gradual", "lamda", {}), ("B frozen", "lamda", {"deltas.0.schedule.mode": "early"}))
         }
-        print(f"bart-large batch {batch}: LoRA/LaMDA {peaks['lora'] / peaks['gradual']:.3f}, with B frozen from the start {peaks['lora'] / peaks['B frozen']:.3f}")
+        print(
+            f"bart-large batch {batch}: LoRA/LaMDA {peaks['lora'] / peaks['gradual']:.3f}, with B frozen from the start {peaks['lora'] / peaks['B frozen']:.3f}"
+        )
 
 
 def speed() -> None:

@@ -28,7 +28,12 @@ def small_task(folder: Path) -> dict:
     """Rows of 10 to 50 words in a file, few of them for validation."""
     rows = [f"row {number} {' '.join(['film', 'plot', 'warm', 'dull', 'story'] * (2 + number % 9))},{number % 2}" for number in range(400)]
     (folder / "rows.csv").write_text("text,label\n" + "\n".join(rows), encoding="utf-8")
-    return {"name": "rows", "family": "classification", "labels": ["0", "1"], "source": {"file": str(folder / "rows.csv"), "hash": {"validation": 0.03, "test": 0.03}}}
+    return {
+        "name": "rows",
+        "family": "classification",
+        "labels": ["0", "1"],
+        "source": {"file": str(folder / "rows.csv"), "hash": {"validation": 0.03, "test": 0.03}},
+    }
 
 
 def share(method: str, task: dict, steps: int, batch: int) -> None:

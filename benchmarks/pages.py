@@ -45,7 +45,11 @@ def fill(home: Path, count: int) -> list[str]:
         value = 0.6 + number % 37 / 200
         rows = [(step, name, 1 / step) for step in range(1, 61) for name in ("loss", "lr", "grad_norm")] + [(60, "eval_accuracy", value)]
         store.log(run, rows, step=60, total_steps=60)
-        store.finish(run, "succeeded", result={"best": {"step": 60, "accuracy": value}, "trainable": 1000 * number, "percent": 0.3, "peak_bytes": 1e9 + number, "seconds": 60.0})
+        store.finish(
+            run,
+            "succeeded",
+            result={"best": {"step": 60, "accuracy": value}, "trainable": 1000 * number, "percent": 0.3, "peak_bytes": 1e9 + number, "seconds": 60.0},
+        )
         over.append(run)
     return over[:2]
 

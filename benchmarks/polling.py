@@ -6,6 +6,7 @@ The runs' own times of their steps give steps per second in each window; a windo
 slowing is the median over windows, so that whatever else the machine does meanwhile counts in both. Clients are nice, since in life they are
 other machines, but what they take counts too; the app runs at its own priority.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -50,9 +51,11 @@ def main() -> int:
     if given.json:
         print(json.dumps(found))
     else:
-        print(f"{found['polls']:,} polls of {given.clients} clients ({found['per_second']:.1f} a second, {found['changed']:,} with news, median {found['poll_ms']:.1f} ms, {found['bytes_per_poll']:,} bytes, {found['failed']} failed); "
-              f"steps per second of both runs: {found['alone']:.2f} alone, {found['watched']:.2f} watched; slowed by {found['slower_percent']:.1f} %, {found['app_cpu_ms_per_poll']:.1f} ms of processor for each poll "
-              f"(windows from {found['least']:.1f} to {found['most']:.1f} %)")
+        print(
+            f"{found['polls']:,} polls of {given.clients} clients ({found['per_second']:.1f} a second, {found['changed']:,} with news, median {found['poll_ms']:.1f} ms, {found['bytes_per_poll']:,} bytes, {found['failed']} failed); "
+            f"steps per second of both runs: {found['alone']:.2f} alone, {found['watched']:.2f} watched; slowed by {found['slower_percent']:.1f} %, {found['app_cpu_ms_per_poll']:.1f} ms of processor for each poll "
+            f"(windows from {found['least']:.1f} to {found['most']:.1f} %)"
+        )
     return int(found["slower_percent"] > LIMIT)
 
 
@@ -63,8 +66,21 @@ def measure(home: Path, clients: int, windows: int, seconds: float) -> dict:
 
     from lab.runs import Home, Queue
 
-    spec = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {
-        "steps": STEPS, "batch_size": 16, "max_length": 32, "evaluate_every": 10_000_000, "evaluation_rows": 50, "checkpoint_every": 10_000_000, "energy": False, "device": "cpu"}}
+    spec = {
+        "model": "minilm-l6",
+        "task": "sentiment-rt",
+        "method": "lora",
+        "training": {
+            "steps": STEPS,
+            "batch_size": 16,
+            "max_length": 32,
+            "evaluate_every": 10_000_000,
+            "evaluation_rows": 50,
+            "checkpoint_every": 10_000_000,
+            "energy": False,
+            "device": "cpu",
+        },
+    }
     with serving(home) as address:
         lab = Queue(Home(home), count=0)
         runs = [json.loads(call(address, "launch", {**spec, "seed": seed}))["run"] for seed in range(2)]
@@ -76,8 +92,15 @@ def measure(home: Path, clients: int, windows: int, seconds: float) -> dict:
         for number in range(2 * windows + 1):
             watched = number % 2 == 1
             busy = sum(app.cpu_times()[:2])
-            child = subprocess.Popen(["nice", "-n", "19", sys.executable, __file__, "--clients", str(clients), "--watch", address, runs[0], str(seconds + SETTLE)],
-                                     stdout=subprocess.PIPE, text=True) if watched else None
+            child = (
+                subprocess.Popen(
+                    ["nice", "-n", "19", sys.executable, __file__, "--clients", str(clients), "--watch", address, runs[0], str(seconds + SETTLE)],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+                if watched
+                else None
+            )
             time.sleep(SETTLE)
             first = progress(lab, runs)
             time.sleep(seconds)
@@ -106,10 +129,21 @@ def summary(rates: list[float], told: list[dict], seconds: float) -> dict:
         sys.exit("A window had no step in it: this machine is too busy to measure on, or --seconds too small.")
     slower = [100 * (1 - rates[n] / ((rates[n - 1] + rates[n + 1]) / 2)) for n in range(1, len(rates), 2)]
     polls = sum(one["polls"] for one in told)
-    return {"slower_percent": round(statistics.median(slower), 2), "least": round(min(slower), 1), "most": round(max(slower), 1),
-            "alone": statistics.median(rates[::2]), "watched": statistics.median(rates[1::2]), "windows": len(slower), "polls": polls,
-            "per_second": polls / (seconds * len(told)), "changed": sum(one["changed"] for one in told),
-            "bytes_per_poll": round(sum(one["bytes"] for one in told) / polls), "poll_ms": statistics.median(one["ms"] for one in told), "failed": sum(one["failed"] for one in told), "load": os.getloadavg()[0]}
+    return {
+        "slower_percent": round(statistics.median(slower), 2),
+        "least": round(min(slower), 1),
+        "most": round(max(slower), 1),
+        "alone": statistics.median(rates[::2]),
+        "watched": statistics.median(rates[1::2]),
+        "windows": len(slower),
+        "polls": polls,
+        "per_second": polls / (seconds * len(told)),
+        "changed": sum(one["changed"] for one in told),
+        "bytes_per_poll": round(sum(one["bytes"] for one in told) / polls),
+        "poll_ms": statistics.median(one["ms"] for one in told),
+        "failed": sum(one["failed"] for one in told),
+        "load": os.getloadavg()[0],
+    }
 
 
 def call(address: str, verb: str, argument) -> str:

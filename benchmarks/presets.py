@@ -81,7 +81,14 @@ def summary(given: argparse.Namespace, name: str) -> dict[str, Any] | None:
         return None
     accuracies = [row["accuracy"] for row in rows]
     deviation = statistics.stdev(accuracies) if len(rows) > 1 else None
-    return {**rows[0], "accuracy": statistics.fmean(accuracies), "deviation": deviation, "seeds": len(rows), "old": not current, "days": [row["on"] for row in rows]}
+    return {
+        **rows[0],
+        "accuracy": statistics.fmean(accuracies),
+        "deviation": deviation,
+        "seeds": len(rows),
+        "old": not current,
+        "days": [row["on"] for row in rows],
+    }
 
 
 def spec_for(given: argparse.Namespace, name: str, seed: int) -> RunSpec:
@@ -119,7 +126,9 @@ def table(given: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> str:
         "validation split: mean ± sample deviation over so many seeds. Short runs at one learning rate each: they show that every method learns, and",
         "by how much seeds differ; which is best needs a search for each one's learning rate.",
         f"Written by `python benchmarks/presets.py --steps {given.steps} --write docs/results.md`; trained between {min(days)} and {max(days)}. A run is",
-        "trained again when its preset changes; † marks a row whose preset has changed since." if any(row["old"] for row in rows.values()) else "trained again when its preset changes.",
+        "trained again when its preset changes; † marks a row whose preset has changed since."
+        if any(row["old"] for row in rows.values())
+        else "trained again when its preset changes.",
         "",
         "| method | accuracy | seeds | over the frozen model with a trained head | trained weights | at the end | of the model | learning rate |",
         "|---|---|---|---|---|---|---|---|",

@@ -5,6 +5,7 @@ Fills a scratch store (SQLite in a temporary folder, or the database at --url, w
 five on a freshly opened store: the list of all runs, opening one long run (its row, history, names and thinned curves),
 comparing 20 long runs, one poll, and writing. The list is timed at a tenth of the runs too, to show how it grows.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -25,8 +26,13 @@ from lab.runs.store import Store  # noqa: E402
 
 LIMITS = {"list": 0.3, "open": 0.5, "compare": 1.5}  # seconds
 LONG_STEPS, LONG_RUNS, POINTS = 100_000, 20, 1000
-SPEC = {"model": "minilm-l6", "task": "sentiment-rt", "seed": 0, "training": {f"option_{n}": n for n in range(30)},
-        "method": {"deltas": [{"at": "attn.q", "form": "lowrank", "rank": 8, "note": "x" * 200}] * 4}}
+SPEC = {
+    "model": "minilm-l6",
+    "task": "sentiment-rt",
+    "seed": 0,
+    "training": {f"option_{n}": n for n in range(30)},
+    "method": {"deltas": [{"at": "attn.q", "form": "lowrank", "rank": 8, "note": "x" * 200}] * 4},
+}
 
 
 def main() -> int:
@@ -88,8 +94,10 @@ def fill(store: Store, ids: list[str], rows: int) -> None:
     long = [numbers[i] for i in ids[:LONG_RUNS]]
     dice = random.Random(0)
     for first in range(0, steps, 1000):
-        insert(store, [(run, "loss", step, 2 * math.exp(-step / 2e4) + dice.gauss(0, 0.05), 1.7e9 + step / 10)
-                       for step in range(first, first + 1000) for run in long])
+        insert(
+            store,
+            [(run, "loss", step, 2 * math.exp(-step / 2e4) + dice.gauss(0, 0.05), 1.7e9 + step / 10) for step in range(first, first + 1000) for run in long],
+        )
     rest = max(0, rows - steps * len(long))
     names = ["lr", "grad_norm", "eval_loss", "eval_accuracy", "memory_bytes"]
     each = rest // (len(ids) * len(names)) + 1
@@ -102,6 +110,7 @@ def fill(store: Store, ids: list[str], rows: int) -> None:
 
 def insert(store: Store, rows: list[tuple]) -> None:
     """Rows straight into the table: filling is not what is measured."""
+
     def work(connection) -> None:
         cursor = connection.connection.cursor()
         if store.database.sqlite:

@@ -108,7 +108,9 @@ def ask(page: Any) -> None:
     """Put a question to the chosen runs, and wait for all answers."""
     page.get_by_label("Text", exact=True).fill(QUESTION)
     page.get_by_role("button", name="Ask", exact=True).click()
-    page.wait_for_function("document.querySelectorAll('#answers .off').length === document.querySelectorAll('#try-form [aria-checked=true]').length", timeout=180_000)
+    page.wait_for_function(
+        "document.querySelectorAll('#answers .off').length === document.querySelectorAll('#try-form [aria-checked=true]').length", timeout=180_000
+    )
 
 
 def shrink(path: Path) -> None:

@@ -1,4 +1,5 @@
 """Fixtures for the tests of runs: a lab in a scratch folder, over SQLite and over a PostgreSQL that is started here."""
+
 from __future__ import annotations
 
 import os
@@ -56,6 +57,7 @@ def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'lab.db'}"
     import psycopg
+
     server = request.getfixturevalue("postgres_server")
     name = f"lab{time.time_ns()}"
     with psycopg.connect(server.replace("+psycopg", "") + "postgres", autocommit=True) as connection:

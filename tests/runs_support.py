@@ -1,4 +1,5 @@
 """Small helpers for the tests of runs."""
+
 from __future__ import annotations
 
 import sys

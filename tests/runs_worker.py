@@ -1,4 +1,5 @@
 """A worker without torch: it writes made-up losses through WorkerLink and misbehaves as its spec asks."""
+
 from __future__ import annotations
 
 import os
@@ -25,8 +26,7 @@ def main(run_id: str) -> None:
         spec, folder = link.run.spec, link.run_dir / "checkpoints"
         mode, steps = spec.get("mode", ""), spec.get("steps", 20)
         if mode == "family":
-            children = [subprocess.Popen([sys.executable, "-c", SLEEPER]),
-                        subprocess.Popen([sys.executable, "-c", SLEEPER], start_new_session=True)]
+            children = [subprocess.Popen([sys.executable, "-c", SLEEPER]), subprocess.Popen([sys.executable, "-c", SLEEPER], start_new_session=True)]
             (link.run_dir / "children").write_text(" ".join(str(child.pid) for child in children), encoding="utf-8")
         first = max((int(p.name[5:]) for p in folder.glob("step-*")), default=0) + 1
         link.progress(first - 1, steps)

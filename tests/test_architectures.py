@@ -128,7 +128,10 @@ def test_a_prefix_in_an_attention_that_calls_sdpa_itself_is_the_gated_form(archi
     attached = attach(model, load_method("prefix-tuning", {"deltas.0.rank": 4}), seed=1)
     shake(attached)
     by_hand, plain = fresh(architecture), fresh(architecture)
-    prefixes = [tuple(part.detach().view(-1, delta.site.kv_heads, delta.site.head_dim).transpose(0, 1) for part in (delta.keys, delta.values)) for delta in attached.deltas.values()]
+    prefixes = [
+        tuple(part.detach().view(-1, delta.site.kv_heads, delta.site.head_dim).transpose(0, 1) for part in (delta.keys, delta.values))
+        for delta in attached.deltas.values()
+    ]
     sdpa, calls = F.scaled_dot_product_attention, []
 
     def mixed(query, key, value, attn_mask=None, **more):

@@ -58,7 +58,12 @@ def test_what_a_checkpoint_lacks_is_named(architecture, tmp_path):
     load(str(folder), objective=objective, num_labels=3)
     whole = load_file(folder / "model.safetensors")
     shutil.copytree(folder, tmp_path / "wrapped")
-    refused(change(tmp_path / "wrapped", lambda old: {f"module.wrapped.{name}": tensor for name, tensor in old.items()}), objective, "other names", "module.wrapped.")
+    refused(
+        change(tmp_path / "wrapped", lambda old: {f"module.wrapped.{name}": tensor for name, tensor in old.items()}),
+        objective,
+        "other names",
+        "module.wrapped.",
+    )
     last = max(int(part) for name in layered(whole) for part in name.split(".") if part.isdigit())
     gone = [name for name in layered(whole) if f".{last}." in name]
     shutil.copytree(folder, tmp_path / "half")
@@ -99,7 +104,12 @@ def test_a_head_of_another_size_begins_anew_and_one_that_fits_is_taken(architect
 
 
 def test_other_architectures_and_other_depths_are_refused(tmp_path):
-    for theirs, said, objective in (("roberta", "bert", "classification"), ("gpt2", "llama", "causal"), ("t5", "bart", "seq2seq"), ("bert", "distilbert", "classification")):
+    for theirs, said, objective in (
+        ("roberta", "bert", "classification"),
+        ("gpt2", "llama", "causal"),
+        ("t5", "bart", "seq2seq"),
+        ("bert", "distilbert", "classification"),
+    ):
         folder = saved(tmp_path / theirs, theirs, OWN[theirs])
         config = json.loads((saved(tmp_path / f"{theirs}-{said}", said, OWN[said]) / "config.json").read_text(encoding="utf-8"))
         (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -140,7 +150,12 @@ def with_tokenizer(folder: Path, architecture: str, objective: str | None, pad: 
     if pad is None:
         tokenizer = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     tokenizer.save_pretrained(folder)
-    return saved(folder, architecture, objective, **{**TEXT, "decoder_start_token_id": 1, "forced_eos_token_id": None, "cls_token_id": 1, "sep_token_id": 2, **size, **overrides})
+    return saved(
+        folder,
+        architecture,
+        objective,
+        **{**TEXT, "decoder_start_token_id": 1, "forced_eos_token_id": None, "cls_token_id": 1, "sep_token_id": 2, **size, **overrides},
+    )
 
 
 TEXTS = ["a film", "it was a dull and a long one", "x", "fine <pad> </s>"]
@@ -344,7 +359,9 @@ def test_an_export_gives_the_same_logits_on_every_load(architecture, tmp_path):
     from lab.export import source, write
     from lab.training import Record, train
 
-    folder = Path(save_model(tmp_path / "model", architecture, None if architecture == "bert" else "causal", **({"pad_token_id": None} if architecture == "gpt2" else {})))
+    folder = Path(
+        save_model(tmp_path / "model", architecture, None if architecture == "bert" else "causal", **({"pad_token_id": None} if architecture == "gpt2" else {}))
+    )
     if architecture == "bert":
         change(folder, lambda old: {name: tensor for name, tensor in old.items() if not name.startswith("pooler")})
     chosen = spec(str(folder), {**save_task(tmp_path / "task", rows=60), "head": "classifier"}, steps=3, evaluate_every=3, lr=0.05)

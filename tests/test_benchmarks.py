@@ -36,12 +36,18 @@ def test_every_family_in_one_command(home):
     assert {row["family"] for row in rows} == set(FAMILIES) and len(rows) == 10
     for row in rows:
         assert row["loss"][1] < row["loss"][0], row
-        assert row["metric"] in [metric.name for metric in FAMILIES[row["family"]].metrics] and set(row["metrics"]) >= {"loss", row["metric"]} and {"input", "prediction", "reference"} <= set(row["shown"]), row
+        assert (
+            row["metric"] in [metric.name for metric in FAMILIES[row["family"]].metrics]
+            and set(row["metrics"]) >= {"loss", row["metric"]}
+            and {"input", "prediction", "reference"} <= set(row["shown"])
+        ), row
     assert not (home / "tasks").exists(), "what it imports stays out of the user's lab"
 
 
 def test_lora_lowers_the_perplexity_of_smollm2(home, tmp_path):
-    done = ran("benchmarks/perplexity.py", "--methods", "lora", "--steps", "24", "--batch", "2", "--rows", "24", "--results", str(tmp_path / "found.json"), home=home)
+    done = ran(
+        "benchmarks/perplexity.py", "--methods", "lora", "--steps", "24", "--batch", "2", "--rows", "24", "--results", str(tmp_path / "found.json"), home=home
+    )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     zero, tuned = json.loads((tmp_path / "found.json").read_text(encoding="utf-8")).values()
     assert tuned["start"] == pytest.approx(zero["perplexity"], rel=1e-4), "LoRA changes nothing before its first step"

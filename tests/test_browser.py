@@ -115,7 +115,9 @@ def measured_beside_predicted(page):
     page.wait_for_function("document.querySelector('#run-memory .lab-plot')?.dataset.bars?.split(',').length === 3", timeout=LONG)
     _, predicted, measured = map(int, page.locator("#run-memory .lab-plot").first.get_attribute("data-bars").split(","))
     assert predicted == pytest.approx(measured, rel=0.005)
-    line, resident = page.evaluate("(() => { const plot = document.querySelectorAll('#run-memory .lab-plot')[1]; return [Number(plot.dataset.line), Math.max(...plot.data[0].y)]; })()")
+    line, resident = page.evaluate(
+        "(() => { const plot = document.querySelectorAll('#run-memory .lab-plot')[1]; return [Number(plot.dataset.line), Math.max(...plot.data[0].y)]; })()"
+    )
     assert 0.6 * line < resident < 1.1 * line, "the line, for the longest rows, is about what the process holds"
     assert "%" in page.locator("#memory-words").inner_text()
 
@@ -288,6 +290,10 @@ def test_the_example_of_the_api_runs(app):
         assert f"{found['runs'][1]}-peft/adapter_model.safetensors" in packed.namelist()
     endpoints = found["lab"].view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(endpoints) == {"/launch", "/status", "/compare", "/export"} and all(f"`{name}`" in page for name in endpoints)
-    for arguments, verb, said in (([{"model": "minilm-l6", "steps": 3}], "/launch", "task"), (["zzzzzzzz"], "/status", "no run"), ([found["runs"][0], "zip"], "/export", "no format")):
+    for arguments, verb, said in (
+        ([{"model": "minilm-l6", "steps": 3}], "/launch", "task"),
+        (["zzzzzzzz"], "/status", "no run"),
+        ([found["runs"][0], "zip"], "/export", "no format"),
+    ):
         with pytest.raises(gradio_client.exceptions.AppError, match=said):
             found["lab"].predict(*arguments, api_name=verb)

@@ -35,7 +35,11 @@ def test_a_file_becomes_a_task(tmp_path):
         assert "Row 2 of bad.csv (line 3) has 1 cells; the header has 2." in page.locator('[data-field="file"] .lab-wrong').inner_text()
         upload(data)
         page.wait_for_selector("#data-preview .lab-facts")
-        assert page.input_value("#data-family") == "classification" and page.input_value("#data-column-text") == "review" and page.input_value("#data-name") == "film-reviews"
+        assert (
+            page.input_value("#data-family") == "classification"
+            and page.input_value("#data-column-text") == "review"
+            and page.input_value("#data-name") == "film-reviews"
+        )
         assert page.locator("#data-preview .lab-labels tr").count() == 2 and page.locator("#data-preview [data-cut]").get_attribute("data-cut") == "0"
         page.fill("#data-length", "40")
         page.wait_for_function("Number(document.querySelector('#data-preview [data-cut]').dataset.cut) > 0")
@@ -56,7 +60,9 @@ def test_a_file_becomes_a_task(tmp_path):
         page.locator("#data-form .lab-said a").wait_for()
         page.get_by_role("button", name="English").click()
         page.wait_for_selector('.lab-own-task[data-task="films"]')
-        assert sorted(path.name for path in (home / "tasks" / "films").iterdir()) == ["data.csv", "task.yaml"] and not list((home / "cache" / "uploads").glob("*/Film*"))
+        assert sorted(path.name for path in (home / "tasks" / "films").iterdir()) == ["data.csv", "task.yaml"] and not list(
+            (home / "cache" / "uploads").glob("*/Film*")
+        )
 
         page.locator('.lab-own-task[data-task="films"] a').click()
         page.wait_for_selector("#costs [data-trainable]")
@@ -106,7 +112,10 @@ def test_how_conversations_are_written_is_shown_and_corrected(tmp_path):
         page.get_by_role("button", name="导入", exact=True).click()
         page.locator("#data-form .lab-said a").wait_for()
         kept = yaml.safe_load((home / "tasks" / "talks" / "task.yaml").read_text(encoding="utf-8"))
-        assert kept["turns"] == {"role": "from", "content": "said", "speakers": {"human": "user", "narrator": "ignore", "gpt": "assistant"}} and kept["loss_on"] == "last"
+        assert (
+            kept["turns"] == {"role": "from", "content": "said", "speakers": {"human": "user", "narrator": "ignore", "gpt": "assistant"}}
+            and kept["loss_on"] == "last"
+        )
         watched.clean()
 
 

@@ -79,7 +79,9 @@ def test_other_sites_do_nothing(tmp_path):
         page.get_by_role("button", name="Import", exact=True).click()
         page.wait_for_selector('.lab-own-task[data-task="mine"]')
         watched.clean()
-        component = page.evaluate("async () => (await (await fetch('config')).json()).components.find((part) => String(part.props.server_fns || '').includes('remove')).id")
+        component = page.evaluate(
+            "async () => (await (await fetch('config')).json()).components.find((part) => String(part.props.server_fns || '').includes('remove')).id"
+        )
 
         foreign = context.new_page()
         for site in (f"http://evil.test:{other.server_port}", f"http://127.0.0.1:{other.server_port}", f"http://localhost:{other.server_port}"):
@@ -92,7 +94,12 @@ def test_other_sites_do_nothing(tmp_path):
         rebound = f"http://evil.test:{address.rpartition(':')[2]}"
         said = foreign.goto(rebound + "/")
         assert said.status == 403 and "does not answer to the name" in foreign.inner_text("body")
-        for path, more in (("/config", {}), ("/runs", {}), ("/gradio_api/info", {}), ("/look/runs", {"method": "POST", "body": "{}", "headers": {"Content-Type": "application/json"}})):
+        for path, more in (
+            ("/config", {}),
+            ("/runs", {}),
+            ("/gradio_api/info", {}),
+            ("/look/runs", {"method": "POST", "body": "{}", "headers": {"Content-Type": "application/json"}}),
+        ):
             status = foreign.evaluate("async ([path, more]) => (await fetch(path, more)).status", [path, more])
             assert status == 403, path
         assert foreign.evaluate(ATTACK, [address, component])["read"] == "blocked"

@@ -32,9 +32,15 @@ def finished(queue, rank, seed, value):
     rows += [(step, f"delta_norm/encoder.{layer}.attn.q", 0.001 * step * layer) for step in (5, 10) for layer in range(6)]
     rows += [(10, "eval_accuracy", value), (10, "eval_f1", 0.7), (10, "eval_loss", 0.5)]
     queue.store.log(run, rows, step=10, total_steps=10)
-    queue.store.finish(run, "succeeded", result={"best": {"step": 10, "accuracy": value}, "trainable": 9216 * rank, "percent": 0.04 * rank, "peak_bytes": 1e9 + rank, "seconds": 60.0 + rank})
+    queue.store.finish(
+        run,
+        "succeeded",
+        result={"best": {"step": 10, "accuracy": value}, "trainable": 9216 * rank, "percent": 0.04 * rank, "peak_bytes": 1e9 + rank, "seconds": 60.0 + rank},
+    )
     folder = queue.home.run_dir(run, create=True)
-    (folder / "predictions.json").write_text(json.dumps([{"input": "<b>fine</b>", "prediction": "positive", "reference": "negative", "right": False}]), encoding="utf-8")
+    (folder / "predictions.json").write_text(
+        json.dumps([{"input": "<b>fine</b>", "prediction": "positive", "reference": "negative", "right": False}]), encoding="utf-8"
+    )
     return run
 
 
@@ -88,9 +94,13 @@ def test_library(lab, browser):
     page.wait_for_function("document.querySelectorAll('.lab-method:not([hidden])').length === 1")
     page.get_by_label("Filter by name").fill("")
     page.get_by_label("Family").select_option("additive.soft-prompts")
-    page.wait_for_function("[...document.querySelectorAll('.lab-method:not([hidden])')].map((card) => card.id).join() === 'method-p-tuning,method-p-tuning-v2,method-prefix-tuning,method-prefix-tuning-mlp,method-prefix-ungated,method-prompt-tuning'")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.lab-method:not([hidden])')].map((card) => card.id).join() === 'method-p-tuning,method-p-tuning-v2,method-prefix-tuning,method-prefix-tuning-mlp,method-prefix-ungated,method-prompt-tuning'"
+    )
     page.get_by_label("Family").select_option("additive")
-    page.wait_for_function("document.querySelectorAll('.lab-method:not([hidden])').length === 13 && document.querySelectorAll('.lab-family:not([hidden])').length === 3")
+    page.wait_for_function(
+        "document.querySelectorAll('.lab-method:not([hidden])').length === 13 && document.querySelectorAll('.lab-family:not([hidden])').length === 3"
+    )
     page.get_by_label("Family").select_option("")
     page.locator("#method-adapter-houlsby").get_by_role("link", name="Open on the bench").click()
     page.wait_for_function("document.querySelector('#equation')?.innerText.includes('GELU')")
@@ -182,7 +192,14 @@ def test_parallel_coordinates_choose_runs(lab, browser, tmp_path):
     page = watched.page
     axes = page.locator("#parallel .axis")
     axes.first.wait_for()
-    assert axes.evaluate_all("axes => axes.map((axis) => axis.dataset.axis)") == ["method.deltas.0.rank", "seed", "trainable", "peak_bytes", "seconds", "metric"]
+    assert axes.evaluate_all("axes => axes.map((axis) => axis.dataset.axis)") == [
+        "method.deltas.0.rank",
+        "seed",
+        "trainable",
+        "peak_bytes",
+        "seconds",
+        "metric",
+    ]
     assert page.locator("#parallel .line").count() == 4
     hit = axes.last.locator(".hit")
     hit.scroll_into_view_if_needed()
@@ -318,7 +335,12 @@ def test_chinese_pages_have_no_english_left(lab, browser, route):
     page.wait_for_selector(".lab-bar nav a", timeout=LONG)
     page.wait_for_function("document.querySelector('main, .main')?.innerText.match(/[\u4e00-\u9fff]/g)?.length > 20", timeout=LONG)
     page.wait_for_timeout(1500)
-    told = {catalogue.read(kind, name).get(key, "") for kind in ("methods", "models", "tasks") for name in catalogue.names(kind) for key in ("name", "title", "licence")}
+    told = {
+        catalogue.read(kind, name).get(key, "")
+        for kind in ("methods", "models", "tasks")
+        for name in catalogue.names(kind)
+        for key in ("name", "title", "licence")
+    }
     left = [text for text in page.evaluate(FOREIGN) if text not in told and not re.fullmatch(SAME, text)]
     allowed = re.compile(r"et al\. \d{4}|\w+ and \w+ \d{4}|\. (ICLR|ICML|EMNLP|ACL|EACL|NeurIPS)")
     assert [text for text in left if not allowed.search(text)] == []

@@ -254,7 +254,12 @@ def test_edit_duplicate_delete(fake, capsys, monkeypatch):
     first = answer(capsys, *RUN, "--tag", "old")["run"]
     assert answer(capsys, "edit", first, "--name", "mine", "--tag", "a", "--tag", "b", "--notes", "of note") == {
         "run": first, "name": "mine", "tags": ["a", "b"], "notes": "of note", "state": "succeeded"}  # fmt: skip
-    for bad, said in ((["--name", "x" * 200, "--notes", "lost"], "letters"), (["--place", "1"], "succeeded"), (["--place", "0"], "at least 1"), ([], "Say what")):
+    for bad, said in (
+        (["--name", "x" * 200, "--notes", "lost"], "letters"),
+        (["--place", "1"], "succeeded"),
+        (["--place", "0"], "at least 1"),
+        ([], "Say what"),
+    ):
         assert main(["edit", first, *bad]) == 2 and said in capsys.readouterr().err
     assert answer(capsys, "edit", first, "--tag", "")["tags"] == [] and answer(capsys, "show", first)["notes"] == "of note"
     monkeypatch.setenv("LAB_SLOTS", "0")  # copies wait
@@ -268,7 +273,9 @@ def test_edit_duplicate_delete(fake, capsys, monkeypatch):
 
 
 def test_a_papers_table_is_a_sweep(fake, capsys):
-    here = answer(capsys, "sweep", "--table", "he-2022-table-5", "--model", "minilm-l6", "--task", "sentiment-rt", "--over", "seed=0,1", "--steps", "5", "--dry-run")
+    here = answer(
+        capsys, "sweep", "--table", "he-2022-table-5", "--model", "minilm-l6", "--task", "sentiment-rt", "--over", "seed=0,1", "--steps", "5", "--dry-run"
+    )
     assert here["count"] == 10 and here["runs"][0]["name"] == "LoRA (ffn), s=4 · minilm-l6 · seed 0" and here["runs"][9]["name"].endswith("seed 1")
     paper = answer(capsys, "sweep", "--table", "he-2022-table-5", "--dry-run")
     assert [row["name"].partition(" · ")[2] for row in paper["runs"]] == ["bart-large"] * 5, "where the paper ran it"

@@ -123,14 +123,18 @@ def test_a_schedule_says_what_it_does_and_has_an_engine(name: str) -> None:
     """What freezes at the end is drawn as cooling and counted; a delta of another form is refused at its schedule."""
     kind = SCHEDULES[name]
     body = anatomy(fresh("bert").config.to_dict())
-    method = next(method for method in map(load_method, names("methods")) if method.deltas and method.deltas[0].schedule and method.deltas[0].schedule.name == name)
+    method = next(
+        method for method in map(load_method, names("methods")) if method.deltas and method.deltas[0].schedule and method.deltas[0].schedule.name == name
+    )
     (delta,) = method.deltas
     schedule = delta.schedule
     assert kind.label and kind.label_zh and issubclass(of_delta(schedule), Schedule)
     for part in ("A", "B"):
         cooling = kind.freezes and any(schedule.trains(delta, site, part) for site in body.sites(delta)) and not schedule.trains_at_the_end(part)
         assert (schedule.look(part) == "cooling") == cooling
-    counted = count_on(method.model_copy(update={"deltas": [delta.model_copy(update={"rank": min(delta.rank, 16), "allocation": None})]}), body, inventory("bert"))
+    counted = count_on(
+        method.model_copy(update={"deltas": [delta.model_copy(update={"rank": min(delta.rank, 16), "allocation": None})]}), body, inventory("bert")
+    )
     assert counted.final < counted.trainable
     assert figure(method, body) != figure(method.model_copy(update={"deltas": [delta.model_copy(update={"schedule": None, "allocation": None})]}), body)
     other = validate(Method, {"deltas": [{"at": ["ffn.out"], "form": "bottleneck", "schedule": schedule.model_dump()}]})

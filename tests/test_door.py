@@ -38,7 +38,13 @@ def lab(tmp_path_factory):
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory):
     """An app with a password from LAB_AUTH, started the other way; its address."""
-    with serving(tmp_path_factory.mktemp("locked") / "home", command=("-m", "lab", "serve"), LAB_AUTH=f"me:{PASSWORD}", LAB_PROXY="127.0.0.1", LAB_ALLOW_HOST="lab.example.org") as address:
+    with serving(
+        tmp_path_factory.mktemp("locked") / "home",
+        command=("-m", "lab", "serve"),
+        LAB_AUTH=f"me:{PASSWORD}",
+        LAB_PROXY="127.0.0.1",
+        LAB_ALLOW_HOST="lab.example.org",
+    ) as address:
         yield address
 
 
@@ -50,7 +56,15 @@ def test_every_setting_is_a_flag_and_a_variable(flag, monkeypatch):
     import argparse
 
     _, variable, usual, _ = next(row for row in settings.FLAGS if row[0] == flag)
-    value = {"host": "localhost", "port": "7999", "home": "/tmp/x", "auth": f"me:{PASSWORD}", "allow-host": "lab.example.org", "root-path": "/lab", "proxy": "10.0.0.0/8"}.get(flag)
+    value = {
+        "host": "localhost",
+        "port": "7999",
+        "home": "/tmp/x",
+        "auth": f"me:{PASSWORD}",
+        "allow-host": "lab.example.org",
+        "root-path": "/lab",
+        "proxy": "10.0.0.0/8",
+    }.get(flag)
     for row in settings.FLAGS:
         monkeypatch.delenv(row[1], raising=False)
     if flag == "share":
@@ -108,7 +122,9 @@ def test_pages_of_other_sites_change_nothing(lab, route):
         for marks in ({"Referer": "http://evil.test/x"}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Sec-Fetch-Site": "cross-site", "Origin": address}, {},
                       {"Origin": "http://evil.test", "Authorization": "Basic bWU6eA=="}):  # fmt: skip
             assert browser.post(route, content=b"{}", headers=marks).status_code in (403, 404), marks
-        told = browser.options(route, headers={"Origin": "http://evil.test", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"})
+        told = browser.options(
+            route, headers={"Origin": "http://evil.test", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        )
         assert told.status_code in (403, 404) and not [name for name in told.headers if name.startswith("access-control")]
 
 
@@ -118,7 +134,17 @@ def test_a_name_that_was_led_here_reads_nothing(lab, method, path):
     address, _ = lab
     port = address.rpartition(":")[2]
     with httpx.Client(base_url=address) as rebound:
-        for host in ("evil.test", f"evil.test:{port}", f"127.0.0.1.evil.test:{port}", "localhost.evil.test", "evil.test:80@127.0.0.1", "169.254.169.254", "0.0.0.0", "[::2]", "a,127.0.0.1"):
+        for host in (
+            "evil.test",
+            f"evil.test:{port}",
+            f"127.0.0.1.evil.test:{port}",
+            "localhost.evil.test",
+            "evil.test:80@127.0.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "[::2]",
+            "a,127.0.0.1",
+        ):
             told = rebound.request(method, path, headers={"Host": host, "X-Forwarded-Host": "127.0.0.1", "Origin": f"http://{host.strip()}"})
             assert told.status_code in (400, 403), host
             assert "Delta" not in told.text and not [name for name in told.headers if name.startswith("access-control")]
@@ -261,7 +287,12 @@ def test_waits_grow_and_end():
 
 
 def test_only_a_proxy_is_believed(lab, locked):
-    assert httpx.get(f"{lab[0]}/config", headers={"X-Forwarded-Host": "evil.test", "X-Forwarded-Proto": "https", "X-Gradio-Server": "http://evil.test"}).json()["root"] == lab[0]
+    assert (
+        httpx.get(f"{lab[0]}/config", headers={"X-Forwarded-Host": "evil.test", "X-Forwarded-Proto": "https", "X-Gradio-Server": "http://evil.test"}).json()[
+            "root"
+        ]
+        == lab[0]
+    )
     assert httpx.get(locked, headers={"X-Forwarded-Host": "evil.test"}).status_code == 403
     page = httpx.get(locked, headers={"X-Forwarded-Host": "lab.example.org", "X-Forwarded-Proto": "https"})
     assert '"root":"https://lab.example.org"' in page.text
@@ -289,13 +320,29 @@ def chunked(path: str, port: str, size: int, kind: str = "application/json") -> 
     return head + b"".join(b"10000\r\n" + b"x" * 0x10000 + b"\r\n" for _ in range(-(-size // 0x10000))) + b"0\r\n\r\n"
 
 
-@pytest.mark.parametrize("path", ["/login", "/gradio_api/component_server", "/gradio_api/call/launch", "/gradio_api/queue/join", "/gradio_api/cancel", "/look/runs", "/gradio_api/upload", "/"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/login",
+        "/gradio_api/component_server",
+        "/gradio_api/call/launch",
+        "/gradio_api/queue/join",
+        "/gradio_api/cancel",
+        "/look/runs",
+        "/gradio_api/upload",
+        "/",
+    ],
+)
 def test_bodies_are_limited_before_they_are_read(lab, path):
     address, port = lab[0], lab[0].rpartition(":")[2]
     limit = guard._limit("POST", path, "")
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\nContent-Length: "
     for length in (str(limit + 1), "9" * 30, "9" * 5000):
-        assert raw(address, f"{head}{length}\r\n\r\n".encode()).split(b"\r\n")[0].endswith((b"413 Content Too Large", b"413 Request Entity Too Large", b"400 Bad Request")), length
+        assert (
+            raw(address, f"{head}{length}\r\n\r\n".encode())
+            .split(b"\r\n")[0]
+            .endswith((b"413 Content Too Large", b"413 Request Entity Too Large", b"400 Bad Request"))
+        ), length
     if path not in ("/", "/gradio_api/upload"):  # what is there is not read, and a file may be large
         kind = "application/x-www-form-urlencoded" if path == "/login" else "application/json"
         assert b" 413 " in raw(address, chunked(path, port, limit + 0x20000, kind)).split(b"\r\n")[0]
@@ -306,7 +353,10 @@ def test_a_body_is_not_read_before_the_password_is_known(locked):
     port = locked.rpartition(":")[2]
     for path in ("/gradio_api/upload", "/gradio_api/component_server"):
         began = time.monotonic()
-        said = raw(locked, f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 400000000\r\n\r\n".encode())
+        said = raw(
+            locked,
+            f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 400000000\r\n\r\n".encode(),
+        )
         assert b" 401 " in said.split(b"\r\n")[0] and time.monotonic() - began < 5
 
 
@@ -384,6 +434,7 @@ def test_connections_are_numbered():
 
 def test_one_address_does_not_take_every_connection():
     """Counted for addresses that are not this machine's own, nor a proxy's."""
+
     class Line:
         def __init__(self, peer):
             self.peer, self.closed, self.written = peer, False, b""
@@ -433,14 +484,20 @@ def test_many_plans_keep_no_knob_waiting(lab):
     def ask(number):
         with contextlib.suppress(httpx.HTTPError):
             asked = {"draft": {**draft, "training": {"steps": 150, "batch_size": number + 1}}, "topic": f"page-{number}", "turn": 1, "language": "en"}
-            httpx.post(f"{address}/gradio_api/component_server", json={"data": asked, "component_id": plan, "session_hash": f"p{number}", "fn_name": "plan"}, timeout=2)
+            httpx.post(
+                f"{address}/gradio_api/component_server", json={"data": asked, "component_id": plan, "session_hash": f"p{number}", "fn_name": "plan"}, timeout=2
+            )
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(30)]
     for thread in threads:
         thread.start()
     time.sleep(0.5)
     began = time.monotonic()
-    told = httpx.post(f"{address}/gradio_api/component_server", json={"data": {"draft": draft, "language": "en", "seq": 1}, "component_id": turn, "session_hash": "me", "fn_name": "turn"}, timeout=60)
+    told = httpx.post(
+        f"{address}/gradio_api/component_server",
+        json={"data": {"draft": draft, "language": "en", "seq": 1}, "component_id": turn, "session_hash": "me", "fn_name": "turn"},
+        timeout=60,
+    )
     took = time.monotonic() - began
     assert told.status_code == 200 and "parts" in told.json() and took < 8, took
     for thread in threads:
@@ -478,7 +535,10 @@ def test_under_a_path_of_a_proxy():
     gate = Guard(None, Hosts("127.0.0.1"), root="/lab")
     assert through(gate, "/lab/runs")[2]["path"] == through(gate, "/runs")[2]["path"] == "/runs"
     assert through(gate, "/lab")[:2] == (308, {**through(gate, "/lab")[1], "location": "/lab/"})
-    assert through(gate, "/lab/gradio_api/runs")[0] == through(gate, "/lab/lab/gradio_api/runs")[0] == 404 and through(gate, "/labyrinth")[2]["path"] == "/labyrinth"
+    assert (
+        through(gate, "/lab/gradio_api/runs")[0] == through(gate, "/lab/lab/gradio_api/runs")[0] == 404
+        and through(gate, "/labyrinth")[2]["path"] == "/labyrinth"
+    )
 
 
 def test_a_space_may_be_shown_by_its_host(monkeypatch):
@@ -499,7 +559,15 @@ def resident(address: str) -> int:
     import psutil
 
     port = int(address.rpartition(":")[2])
-    return next(child for child in psutil.Process().children(recursive=True) if any(line.laddr and line.laddr.port == port and line.status == "LISTEN" for line in child.net_connections())).memory_info().rss
+    return (
+        next(
+            child
+            for child in psutil.Process().children(recursive=True)
+            if any(line.laddr and line.laddr.port == port and line.status == "LISTEN" for line in child.net_connections())
+        )
+        .memory_info()
+        .rss
+    )
 
 
 def use(address: str, calls: int, looks: int) -> None:

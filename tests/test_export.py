@@ -194,7 +194,12 @@ def test_folder_is_new_or_empty_and_nothing_else_is_touched(tmp_path):
     assert {path for path in tmp_path.rglob("*") if empty not in path.parents} == before
     write(opened, "lab", tmp_path / "deep" / "er")
     assert sorted(path.name for path in (tmp_path / "deep" / "er").iterdir()) == [
-        "README.md", "adapter.safetensors", "delta_lab.json", "head.safetensors", "spec.yaml"]
+        "README.md",
+        "adapter.safetensors",
+        "delta_lab.json",
+        "head.safetensors",
+        "spec.yaml",
+    ]
 
 
 def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):

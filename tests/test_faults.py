@@ -8,6 +8,7 @@ checkpoints, a locked store. Nothing is lost, nothing is half there, and no stat
 The runs are real (`lab.training.worker` on a tiny BERT and a small CSV task, five methods), only small: most of a worker's life
 is importing torch, which is when many kills hit, and the others are aimed at its steps, its checkpoints and its last moments.
 """
+
 from __future__ import annotations
 
 import os
@@ -35,7 +36,7 @@ from lab.runs import Home, Keeper, Queue, Run, Store, files, processes
 from lab.runs.launcher import COMMAND, ROOT
 
 ASKED = [int(number) for number in os.environ.get("LAB_FAULTS", "").split(",") if number]
-KILLS, APP_KILLS, SERVER_KILLS, DELETES, EXPORTS = [*ASKED, *[100, 20, 20, 10, 10][len(ASKED):]]
+KILLS, APP_KILLS, SERVER_KILLS, DELETES, EXPORTS = [*ASKED, *[100, 20, 20, 10, 10][len(ASKED) :]]
 SEED = int(os.environ.get("LAB_FAULTS_SEED", "0"))  # other moments
 SECONDS = float(os.environ.get("LAB_FAULTS_SECONDS", "inf"))  # after which no more workers are killed; what was begun goes on to its end
 SMALL = {"workers": 6, "server": 2, "deletes": 3}
@@ -143,8 +144,14 @@ class Killer:
             if self.tally.kills >= self.budget or self.count[run.id] >= PER_RUN:
                 return
             kind = self.dice.choice(["clock", "step", "step", "end"])
-            self.plans[key] = (kind, self.dice.random() if kind == "clock" else self.dice.randint(min(run.step, self.steps - 1) + 1, self.steps) if kind == "step"
-                               else self.dice.uniform(0, 0.6))
+            self.plans[key] = (
+                kind,
+                self.dice.random()
+                if kind == "clock"
+                else self.dice.randint(min(run.step, self.steps - 1) + 1, self.steps)
+                if kind == "step"
+                else self.dice.uniform(0, 0.6),
+            )
             self.began[key] = now
         kind, when = self.plans[key]
         if kind == "clock" and now - self.began[key] < when * self.life or kind == "step" and run.step < when or kind == "end" and run.step < self.steps:
@@ -201,9 +208,11 @@ def hunt(lab: Queue, documents: dict[str, dict], kills: int, steps: int) -> None
         time.sleep(0.15)  # the workers need the processor
     tally, runs = killer.tally, [lab.store.get(i) for i in ids]
     assert tally.seen, f"no time for a kill in {SECONDS:g} s"
-    print(f"\n{tally.kills} workers killed ({', '.join(f'{n} {where}' for where, n in tally.moments.items())}) in {len(ids)} runs: {tally.resumed} resumed, "
-          f"{tally.finished_anyway} had finished; a dead worker was seen after {sorted(tally.seen)[len(tally.seen) // 2]:.2f} s, at most {max(tally.seen):.2f} s; "
-          f"{time.monotonic() - began:.0f} s in all, a worker's life {killer.life:.1f} s")
+    print(
+        f"\n{tally.kills} workers killed ({', '.join(f'{n} {where}' for where, n in tally.moments.items())}) in {len(ids)} runs: {tally.resumed} resumed, "
+        f"{tally.finished_anyway} had finished; a dead worker was seen after {sorted(tally.seen)[len(tally.seen) // 2]:.2f} s, at most {max(tally.seen):.2f} s; "
+        f"{time.monotonic() - began:.0f} s in all, a worker's life {killer.life:.1f} s"
+    )
     assert not tally.wrong, "\n".join(tally.wrong)
     for run in runs:
         assert not broken(lab, run) and numbers(run) == expected[run.name], (broken(lab, run), numbers(run), lab.log_tail(run.id))
@@ -397,7 +406,9 @@ def test_exports_killed_at_random_moments(lab, toys, tmp_path):
     left = sum(path.name.startswith(".") for path in (tmp_path / "out").iterdir())
     assert shot(["export", run.id, "--format", "merged", "--out", str(tmp_path / "out" / "last")], 120) == 0
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")], "what the killed ones left went with the next"
-    print(f"\n{EXPORTS} exports, {codes.count(-9)} of them killed: {len(made)} folders are there, each whole; {left} hidden ones were left, and none after the next export")
+    print(
+        f"\n{EXPORTS} exports, {codes.count(-9)} of them killed: {len(made)} folders are there, each whole; {left} hidden ones were left, and none after the next export"
+    )
 
 
 def start_app(home: Home) -> subprocess.Popen:
@@ -434,7 +445,7 @@ def test_the_app_killed_at_random_moments(lab, toys):
         app.wait()
     runs = [only_look.store.get(i) for i in ids]
     assert [run.state for run in runs] == ["succeeded"] * len(runs), [(run.state, run.error) for run in runs]
-    for first, run in zip(runs[: len(METHODS)], runs[len(METHODS):], strict=False):
+    for first, run in zip(runs[: len(METHODS)], runs[len(METHODS) :], strict=False):
         assert numbers(first) == numbers(run)
     starts = sum(run.attempt for run in runs)
     print(f"\nthe app was killed {kills} times over {len(runs)} runs: all succeeded, {starts} starts of workers, {time.monotonic() - began:.0f} s")

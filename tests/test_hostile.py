@@ -57,7 +57,27 @@ PATHS = ["../x", "../../../../etc/passwd", "/etc/passwd", "a/../../x", "..", "."
 IDS = ["", ".", "..", "../etc", "a/b", "aaaaaaa", "aaaaaaaaa", "AAAAAAAA", "aaaa aaa", "aaaaaaa\n", "aaaaaaa\0", "%aaaaaaa", "-rf aaaa", "1aaaaaaa",
        "aaaaaaé", "ａａａａａａａａ", None, 5, 1.5, True, ["a"], {"a": 1}, "'; DROP TABLE runs; --", "a" * 10_000, "con", "~root", b"aaaaaaaa"]  # fmt: skip
 LINES = ["x" * 200, "a\nb", "nul\0", "\x1b[31m", "\u202eevil\u202c", "\ud800", "\x07", "tab\tb", 5, None, b"x", ["x"], {"a": 1}]
-NUMBERS: list[Any] = [math.nan, math.inf, -math.inf, -1, -(10**30), 10**30, 1e308, "many", "", "1; rm -rf /", [], {}, [1], None, "0x10", "１２", "1e999", "nan", b"x"]
+NUMBERS: list[Any] = [
+    math.nan,
+    math.inf,
+    -math.inf,
+    -1,
+    -(10**30),
+    10**30,
+    1e308,
+    "many",
+    "",
+    "1; rm -rf /",
+    [],
+    {},
+    [1],
+    None,
+    "0x10",
+    "１２",
+    "1e999",
+    "nan",
+    b"x",
+]
 GROUPS: list[Any] = ["x", 5, [], [1], True, math.nan]
 YAML = {
     "a billion laughs": bomb(), "a list in itself": "a: &a [*a]", "a mapping in itself": "&a {b: *a}", "deep lists": "[" * 100_000,
@@ -312,9 +332,30 @@ def page_cases(tmp: Path) -> Iterator[Case]:
     secret.write_text("text,label\n" + "".join(f"secret {n},{'ab'[n % 2]}\n" for n in range(40)), encoding="utf-8")
     for bad in [*IDS, *PATHS, "0" * 32, "f" * 31, "../" + "0" * 32]:
         yield f"upload: token {str(bad)[:20]!r}", lambda b=bad: importing.staged(b)
-    for bad in [*PATHS, str(secret), str(tmp), "/etc/passwd", uploads / "link.csv", uploads / "home.csv", uploads, uploads / "fine.exe", uploads / ".." / ".." / ".." / "etc" / "passwd"]:
+    for bad in [
+        *PATHS,
+        str(secret),
+        str(tmp),
+        "/etc/passwd",
+        uploads / "link.csv",
+        uploads / "home.csv",
+        uploads,
+        uploads / "fine.exe",
+        uploads / ".." / ".." / ".." / "etc" / "passwd",
+    ]:
         yield f"upload: taken from {str(bad)[-20:]!r}", lambda b=bad: own_data.take(b)
-    for place, one in enumerate([{"hub": 5}, {"hub": "../x"}, {"hub": "hub:a/../b"}, {"hub": "hub:a/b", "rows": "-1"}, {"hub": "a/b", "rows": "9" * 40}, {"hub": "a/b", "splits": "x"}, {"hub": "a/b\0"}, {"hub": ["a"]}]):
+    for place, one in enumerate(
+        [
+            {"hub": 5},
+            {"hub": "../x"},
+            {"hub": "hub:a/../b"},
+            {"hub": "hub:a/b", "rows": "-1"},
+            {"hub": "a/b", "rows": "9" * 40},
+            {"hub": "a/b", "splits": "x"},
+            {"hub": "a/b\0"},
+            {"hub": ["a"]},
+        ]
+    ):
         yield f"page: bring from the hub #{place}", lambda o=one: said(own_data.bring(o))
     yield "upload: taken twice", lambda: own_data.take([str(secret), str(secret)])
     asked = [None, 5, "x", [], {}, {"upload": 5}, {"upload": ["a"]}, {"path": 5}, {"path": ""}, {"path": "nul\0"}, {"path": "~nobody-here/x.csv"}, {"upload": "0" * 32, "path": str(secret)},
@@ -402,7 +443,21 @@ def test_hostile_input_is_refused_in_one_sentence(family, place):
     assert not list((place / "home").glob("tasks/*")), "nothing half-imported is left"
 
 
-WORDS = ["", "\0", "\x1b[31m", "../../etc/passwd", "'; DROP TABLE runs; --", "$(touch pwned)", "`touch pwned`", "| touch pwned", "a" * 100_000, "-", "--", "\ud800", "%s%n"]
+WORDS = [
+    "",
+    "\0",
+    "\x1b[31m",
+    "../../etc/passwd",
+    "'; DROP TABLE runs; --",
+    "$(touch pwned)",
+    "`touch pwned`",
+    "| touch pwned",
+    "a" * 100_000,
+    "-",
+    "--",
+    "\ud800",
+    "%s%n",
+]
 COMMANDS = {
     "count of a model": ["count", "--method", "lora", "--model"], "count of a method": ["count", "--model", "minilm-l6", "--method"],
     "set": ["count", "--model", "minilm-l6", "--method", "lora", "--set"], "set a rank": ["count", "--model", "minilm-l6", "--method", "lora", "--set", "deltas.0.rank={}"],
@@ -505,7 +560,15 @@ def test_hostile_requests_to_the_app(tmp_path):
             for door in ("file=", "file/", "proxy=", "static/", "stream/", "upload_progress?upload_id=", "theme.css?v="):
                 number += 1
                 status, said = ask(f"{address}/gradio_api/{door}{urllib.parse.quote(filled(path), safe='/%:')}")
-                if b"root:" in said or b"TOPSECRET" in said or b"SQLite format" in said or b"Traceback" in said or b"PATH=" in said or b"[core]" in said or b"argparse" in said:
+                if (
+                    b"root:" in said
+                    or b"TOPSECRET" in said
+                    or b"SQLite format" in said
+                    or b"Traceback" in said
+                    or b"PATH=" in said
+                    or b"[core]" in said
+                    or b"argparse" in said
+                ):
                     wrong.append(f"{door}{path}: {status} {said[:80]!r}")
         for path in PAGES:
             number += 1
@@ -545,6 +608,7 @@ def test_a_file_that_goes_while_it_is_read_is_one_sentence(place, monkeypatch):
 
     (place / "films.csv").write_text("text,label\na,b\nc,d\n", encoding="utf-8")
     for verb in ("outline", "preview"):
+
         def gone(path, *_, **__):
             raise FileNotFoundError(2, "No such file", str(path))
 

@@ -72,5 +72,7 @@ def test_no_two_classes_of_one_name() -> None:
 def test_comments_point_at_files_that_are_there() -> None:
     """A name in capitals with .md, or a path of docs/ or tests/, in a comment or docstring."""
     for path in FILES + sorted((ROOT / "tests").rglob("*.py")):
-        for name in re.findall(r"(?<![\w/.-])((?:docs|tests|benchmarks|presets|lab)/[\w/.-]+\.(?:py|md|yaml|json)|[A-Z]{3,}\.md)\b", path.read_text(encoding="utf-8")):
+        for name in re.findall(
+            r"(?<![\w/.-])((?:docs|tests|benchmarks|presets|lab)/[\w/.-]+\.(?:py|md|yaml|json)|[A-Z]{3,}\.md)\b", path.read_text(encoding="utf-8")
+        ):
             assert (ROOT / name).exists(), f"{path} points at {name}"

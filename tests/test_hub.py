@@ -153,7 +153,9 @@ def told(code: str, address: str, tmp: Path, cache: str, offline: str = "0", *ar
     """What a fresh process with this hub prints."""
     online = {"HF_ENDPOINT": address, "HF_HOME": str(tmp / cache), "LAB_HOME": str(tmp / "home"), "HF_HUB_OFFLINE": offline, "TRANSFORMERS_OFFLINE": offline,
               "HF_DATASETS_OFFLINE": offline, "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1"}  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", HEAD + code + END, *arguments], env={**os.environ, **online}, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + code + END, *arguments], env={**os.environ, **online}, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -172,7 +174,9 @@ def test_conversations_of_the_hub_that_are_here_are_checked_at_launch(served, tm
     address, _, tmp = served
     model = save_model(tmp_path / "model", "llama", "causal")
     tokenizer = AutoTokenizer.from_pretrained(model)
-    tokenizer.chat_template = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ m['content'] }}{% endfor %}"
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ m['content'] }}{% endfor %}"
+    )
     tokenizer.save_pretrained(model)
     found = told(CHECKED, address, tmp, "looked", "0", str(model))
     assert found["first"] == [0, {"train": 5, "validation": 5}]
@@ -223,7 +227,10 @@ def test_offline_a_pinned_data_set_is_never_another_version(served, loaded):
     address, asked, tmp = served
     reviews, before = Repo("datasets", tmp / "reviews" / "main", {"refs/convert/parquet": tmp / "reviews" / "parquet"}), len(asked)
     old, new, other = reviews.commit("refs/convert/parquet"), reviews.commit("main"), "0" * 40
-    refused = [f"acme/reviews is on this machine, but not in the revision '{name}', and the hub cannot be reached: go online once." for name in (other, "nope", "../main")]
+    refused = [
+        f"acme/reviews is on this machine, but not in the revision '{name}', and the hub cannot be reached: go online once."
+        for name in (other, "nope", "../main")
+    ]
     found = told(LOADED, address, tmp, "good", "1", "refs/convert/parquet", old, "", "main", new, other, "nope", "../main")["rows"]
     assert found == [24, 24, 40, 40, 40, *refused] and len(asked) == before
 
@@ -234,7 +241,9 @@ def test_a_data_set_that_moved_on_is_tokenised_anew(served):
     places = str(tmp / "tiny" / "main"), str(tmp / "tokens")
     assert told(MOVED, address, tmp, "kept", "0", *places)["rows"] == [40, 40, 40]
     save_reviews(tmp / "moving", 24)
-    assert told(MOVED, address, tmp, "kept", "0", *places)["rows"] == [40, 24, 24], "rows in the cache ask no hub; once it was asked, they are those of its commit"
+    assert told(MOVED, address, tmp, "kept", "0", *places)["rows"] == [40, 24, 24], (
+        "rows in the cache ask no hub; once it was asked, they are those of its commit"
+    )
 
 
 @pytest.mark.slow

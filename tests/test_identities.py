@@ -193,7 +193,13 @@ def test_lora_is_a_linear_scaled_parallel_adapter_without_biases(architecture: s
     assert abs(loss - other) <= 1e-6
     for name, gradient in one.items():
         twin = two[name.removesuffix(".A") + ".down" if name.endswith(".A") else name.removesuffix(".B") + ".up"]
-        told("lora", "a linear scaled parallel adapter without biases (He et al., section 3.2)", "gradients", float((gradient - twin).abs().max()) / max(1.0, float(twin.abs().max())), architecture)
+        told(
+            "lora",
+            "a linear scaled parallel adapter without biases (He et al., section 3.2)",
+            "gradients",
+            float((gradient - twin).abs().max()) / max(1.0, float(twin.abs().max())),
+            architecture,
+        )
         assert torch.allclose(gradient, twin, atol=1e-6, rtol=1e-5), name
 
 
@@ -244,7 +250,17 @@ def test_generation_with_shifted_positions(architecture: str) -> None:
 
 # -- ways of running ----------------------------------------------------------------------------------------------------------
 
-CHECKPOINTED = ["lora", "adapter-houlsby", "adapter-pfeiffer", "adapter-parallel-ffn", "adapter-parallel-multihead", "ia3", "vera", "prefix-tuning", "prompt-tuning"]
+CHECKPOINTED = [
+    "lora",
+    "adapter-houlsby",
+    "adapter-pfeiffer",
+    "adapter-parallel-ffn",
+    "adapter-parallel-multihead",
+    "ia3",
+    "vera",
+    "prefix-tuning",
+    "prompt-tuning",
+]
 ONCE_PER_PASS = ["prefix-tuning-mlp", "unipelt-apl"]  # computed once, read by every layer: non-reentrant only
 
 
@@ -283,7 +299,10 @@ def test_a_deep_copy_is_independent(architecture: str, preset: str) -> None:
         assert torch.equal(twin(**batch).logits, before), "detaching the original reaches the copy"
 
 
-@pytest.mark.parametrize("preset", ["full", "lora", "adalora", "vera", "lamda", "adapter-houlsby", "prefix-tuning-mlp", "adapter-parallel-multihead", "p-tuning", "ia3", "unipelt-apl"])
+@pytest.mark.parametrize(
+    "preset",
+    ["full", "lora", "adalora", "vera", "lamda", "adapter-houlsby", "prefix-tuning-mlp", "adapter-parallel-multihead", "p-tuning", "ia3", "unipelt-apl"],
+)
 @pytest.mark.parametrize("architecture", ["bert", "t5", "llama"])
 def test_autocast_in_bf16_runs_and_stays_near(architecture: str, preset: str) -> None:
     model, attached = attached_to(architecture, preset)
@@ -308,7 +327,9 @@ def _compiled_equals_eager(architecture: str, preset: str, **options) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("architecture", "preset"), [("bert", "lora"), ("llama", "prefix-tuning"), ("bert", "adapter-pfeiffer"), ("t5", "adapter-parallel-ffn")])
+@pytest.mark.parametrize(
+    ("architecture", "preset"), [("bert", "lora"), ("llama", "prefix-tuning"), ("bert", "adapter-pfeiffer"), ("t5", "adapter-parallel-ffn")]
+)
 def test_the_traced_model_equals_eager_without_graph_breaks(architecture: str, preset: str) -> None:
     _compiled_equals_eager(architecture, preset, backend="aot_eager", fullgraph=True)
 

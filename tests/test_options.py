@@ -42,7 +42,14 @@ VALUES: dict[str, list[Any]] = {  # of the options that are no choice of names
     "through_dropout": [True], "biases": [False], "vectors": [True], "shared": [True],
     "init": ["lora", "normal", "near-identity", "code", "zero-core", "vectors", "bert", "vocabulary", "spectral-minor", "spectral-random", "spectral-zero-core"],
 }  # fmt: skip
-ELSEWHERE = {"at", "form", "text", "gate", "schedule", "allocation"}  # a place by itself; needs a tokenizer; needs two deltas; what changes in time or by the weights
+ELSEWHERE = {
+    "at",
+    "form",
+    "text",
+    "gate",
+    "schedule",
+    "allocation",
+}  # a place by itself; needs a tokenizer; needs two deltas; what changes in time or by the weights
 ALIKE = [  # true of a delta under two names: where no network and no core is to start, where a projection or a post-norm sublayer reads the stream itself
     ("init", "bert"), ("init", "normal"), ("init", "code"), ("init", "lora"), ("x", "residual"), ("x", "normed"), ("x", "projection"),
 ]  # fmt: skip
@@ -102,7 +109,9 @@ def test_an_option_that_is_accepted_does_something(delta: str, architecture: str
     assert not idle
 
 
-@pytest.mark.parametrize(("option", "value", "objective", "fits"), [("head_lr", 0.01, "causal", "classification"), ("label_smoothing", 0.1, "regression", "seq2seq")])
+@pytest.mark.parametrize(
+    ("option", "value", "objective", "fits"), [("head_lr", 0.01, "causal", "classification"), ("label_smoothing", 0.1, "regression", "seq2seq")]
+)
 def test_an_option_of_a_run_that_its_task_cannot_use_is_refused(option: str, value: float, objective: str, fits: str) -> None:
     spec = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {option: value}})
     with pytest.raises(Refusal) as caught:

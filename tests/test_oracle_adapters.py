@@ -127,7 +127,11 @@ def oracle(tmp_path_factory):
     cases = [{"name": name, "model": model, "config": config} for name, (model, config, _) in CASES.items()]
     (job / "cases.json").write_text(json.dumps(cases))
     done = subprocess.run(
-        [PYTHON, ROOT / "tests" / "oracles" / "adapters_side.py", job], capture_output=True, text=True, timeout=280, env={"HF_HUB_OFFLINE": "1", "HOME": str(job)}
+        [PYTHON, ROOT / "tests" / "oracles" / "adapters_side.py", job],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={"HF_HUB_OFFLINE": "1", "HOME": str(job)},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return lambda name: load_file(job / f"{name}.safetensors")

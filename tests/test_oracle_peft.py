@@ -98,7 +98,9 @@ def test_lora(architecture: str, preset: str, at: str) -> None:
 
 
 def dora_of(architecture: str, **changes):
-    at = {"gpt2": ["attn.qkv", "ffn.up", "ffn.down"], "llama": ["attn.q", "attn.out", "ffn.gate", "ffn.down"]}.get(architecture, ["attn.q", "attn.v", "attn.out", "ffn.down"])
+    at = {"gpt2": ["attn.qkv", "ffn.up", "ffn.down"], "llama": ["attn.q", "attn.out", "ffn.gate", "ffn.down"]}.get(
+        architecture, ["attn.q", "attn.v", "attn.out", "ffn.down"]
+    )
     return load_method("dora", {"deltas.0.at": at, "deltas.0.rank": 5, "deltas.0.alpha": 12.0, "deltas.0.dropout": 0.0, **changes})
 
 
@@ -235,6 +237,12 @@ def test_adalora_keeps_the_triplets_that_peft_keeps() -> None:
         budget, pattern = allocator.update_and_allocate(theirs.base_model.model, step)
         assert mine.budget(step) == (budget, pattern is not None)
         for pair in pairs:
-            told("adalora", f"{PEFT}, its RankAllocator", "weights and masks after each of 60 steps", close(f"{pair.name} after step {step}", pair.mine, pair.ours(pair.theirs)), "bert")
+            told(
+                "adalora",
+                f"{PEFT}, its RankAllocator",
+                "weights and masks after each of 60 steps",
+                close(f"{pair.name} after step {step}", pair.mine, pair.ours(pair.theirs)),
+                "bert",
+            )
         if pattern is not None:
             assert sum(int(kept.sum()) for kept in mine.kept.values()) == budget == sum(map(sum, pattern.values()))

@@ -40,7 +40,9 @@ serve(answer, "It went wrong")
 
 
 def greedy(**more) -> Child:
-    return Child([sys.executable, "-c", GREEDY], start=60, answer=20, late="late {seconds}", died="died", large="large {gb}", memory=200 * MIB, field="file", **more)
+    return Child(
+        [sys.executable, "-c", GREEDY], start=60, answer=20, late="late {seconds}", died="died", large="large {gb}", memory=200 * MIB, field="file", **more
+    )
 
 
 def test_a_child_has_limits_and_no_secrets(monkeypatch):
@@ -80,7 +82,7 @@ def json_bomb(path: Path) -> None:
         file.write(b'[{"text": "a", "label": [')
         for _ in range(20):
             file.write(b"[],{}," * 700_000)
-        file.write(b'[]]}]')
+        file.write(b"[]]}]")
 
 
 @pytest.mark.parametrize("name, make", [("bomb.parquet", parquet_bomb), ("bomb.json.gz", json_bomb)])
@@ -111,7 +113,9 @@ def test_bombs_are_one_sentence(name, make, lab_home, monkeypatch):
         stop.set()
         watcher.join()
     for said in (told, kept):
-        assert [field for field, _ in said["errors"]] == ["file"] and ("takes more than" in said["errors"][0][1] or "unpacks to more" in said["errors"][0][1]), said
+        assert [field for field, _ in said["errors"]] == ["file"] and (
+            "takes more than" in said["errors"][0][1] or "unpacks to more" in said["errors"][0][1]
+        ), said
     assert most[0] < 1400 * MIB
     assert not importing.names()
     good = lab_home / "good.csv"
@@ -142,14 +146,16 @@ def test_a_launch_opens_nothing_of_strangers_in_the_app(greedy, lab_home, monkey
     (lab_home / "tokenizer_config.json").write_text(json.dumps({"chat_template": loops + "{{ messages[0].content }}"}))
     task = TaskSpec(family="instruction", source={"file": str(path)}, columns={"messages": "messages"})
     with pytest.raises(Refusal, match="Toy did not read the rows of this task within the limits|takes more than|unpacks to more") as refused:
-        outside.require_suited(task, ModelSpec(name="toy", title="Toy", architecture="gpt2", kind="decoder", source={"folder": str(lab_home)}), lab_home, "causal")
+        outside.require_suited(
+            task, ModelSpec(name="toy", title="Toy", architecture="gpt2", kind="decoder", source={"folder": str(lab_home)}), lab_home, "causal"
+        )
     assert refused.value.field in ("model", "file", "task")
 
 
 def test_what_is_read_outside_is_what_is_read_inside(lab_home):
     lab_home.mkdir()
     path = lab_home / "reviews.csv"
-    path.write_text("text,label\n" + "".join(f"row {n} ünï \t'\",{'ab'[n % 2]}\n".replace("\"", "") for n in range(60)), encoding="utf-8")
+    path.write_text("text,label\n" + "".join(f"row {n} ünï \t'\",{'ab'[n % 2]}\n".replace('"', "") for n in range(60)), encoding="utf-8")
     inside, there = importing.preview(path, max_length=16), outside.preview(path, max_length=16)
     assert there == inside
     assert outside.outline(path) == importing.outline(path)
@@ -174,15 +180,31 @@ def test_what_an_ended_import_left_goes(lab_home):
 
 def model(folder: Path, **facts) -> str:
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 100, **facts}), encoding="utf-8")
+    (folder / "config.json").write_text(
+        json.dumps(
+            {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 100, **facts}
+        ),
+        encoding="utf-8",
+    )
     return str(folder)
 
 
-@pytest.mark.parametrize("facts, words", [({"num_hidden_layers": 1_000_000}, "1,000,000 for num_hidden_layers"), ({"encoder_layers": 1e9}, "at most 1,000 layers"),
-                                          ({"text_config": {"num_hidden_layers": 10**6}}, "at most 1,000 layers"), ({"num_labels": 10**9}, "num_labels, which must be a whole number of at most 100,000"),
-                                          ({"hidden_size": float("nan")}, "nan for hidden_size"), ({"num_attention_heads": float("inf")}, "inf for"), ({"vocab_size": "100"}, "100 for vocab_size"),
-                                          ({"vocab_size": -5}, "-5 for vocab_size"), ({"vocab_size": None}, "None for vocab_size"), ({"decoder": {"d_model": 1.5}}, "1.5 for d_model"),
-                                          ({"junk": "x" * 3_000_000}, "2,048 KiB")])
+@pytest.mark.parametrize(
+    "facts, words",
+    [
+        ({"num_hidden_layers": 1_000_000}, "1,000,000 for num_hidden_layers"),
+        ({"encoder_layers": 1e9}, "at most 1,000 layers"),
+        ({"text_config": {"num_hidden_layers": 10**6}}, "at most 1,000 layers"),
+        ({"num_labels": 10**9}, "num_labels, which must be a whole number of at most 100,000"),
+        ({"hidden_size": float("nan")}, "nan for hidden_size"),
+        ({"num_attention_heads": float("inf")}, "inf for"),
+        ({"vocab_size": "100"}, "100 for vocab_size"),
+        ({"vocab_size": -5}, "-5 for vocab_size"),
+        ({"vocab_size": None}, "None for vocab_size"),
+        ({"decoder": {"d_model": 1.5}}, "1.5 for d_model"),
+        ({"junk": "x" * 3_000_000}, "2,048 KiB"),
+    ],
+)
 def test_a_config_that_would_take_for_ever_is_refused_at_once(facts, words, tmp_path):
     began = time.process_time()
     with pytest.raises(Refusal, match=words):

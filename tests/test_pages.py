@@ -177,7 +177,9 @@ def test_a_page_that_hears_the_news_has_the_whole_list(store, monkeypatch, lengt
 
 
 def test_several_metrics_have_a_colour_each(store):
-    run = finished(store, rows=[(step, name, 0.5) for step in (1, 2) for name in ("loss", "eval_loss", "eval_accuracy", "eval_f1", "tokens_per_second", "memory_bytes")])
+    run = finished(
+        store, rows=[(step, name, 0.5) for step in (1, 2) for name in ("loss", "eval_loss", "eval_accuracy", "eval_f1", "tokens_per_second", "memory_bytes")]
+    )
     drawn = {chart["id"]: chart for chart in curves.of_run(run)[0]["charts"]}
     assert [trace["name"] for trace in drawn["metric"]["traces"]] == ["eval_accuracy", "eval_f1"]
     assert len({trace["colour"] for trace in drawn["metric"]["traces"]}) == 2 and len({trace["colour"] for trace in drawn["loss"]["traces"]}) == 1
@@ -189,7 +191,14 @@ def test_a_zoom_gets_what_the_thinned_curve_leaves_out(store):
     run = finished(store, rows=[(step, name, float(step % 10)) for step in range(1, 20_001) for name in ("loss",)])
     (told,) = curves.detail({"run": run.id, "chart": "loss", "first": 1000.4, "last": 1500})["traces"]
     assert told["x"][0] <= 1000 and told["x"][-1] >= 1500 and len(told["x"]) > 490
-    for wrong in (None, {}, {"run": run.id, "chart": "x", "first": 1, "last": 2}, {"run": 3, "chart": "loss", "first": 1, "last": 2}, {"run": run.id, "chart": "loss", "first": "1", "last": 2}, {"run": run.id, "chart": "loss", "first": math.nan, "last": 2}):
+    for wrong in (
+        None,
+        {},
+        {"run": run.id, "chart": "x", "first": 1, "last": 2},
+        {"run": 3, "chart": "loss", "first": 1, "last": 2},
+        {"run": run.id, "chart": "loss", "first": "1", "last": 2},
+        {"run": run.id, "chart": "loss", "first": math.nan, "last": 2},
+    ):
         assert curves.detail(wrong) == {"traces": []}
 
 
@@ -203,7 +212,11 @@ def test_parallel_coordinates_have_what_varies_and_what_came_out(store):
     found = coordinates.parallel(runs, "en")
     axes = {axis["id"]: axis for axis in found["axes"]}
     assert list(axes) == ["method", "method.deltas.0.rank", "seed", "trainable", "seconds", "metric"], "the form is the method's own"
-    assert axes["method"]["ticks"] == [[0.0, "a", "a"], [1.0, "b", "b"]] and axes["method"]["at"] == [0, 0, 1, 1] and axes["method.deltas.0.rank"]["title"] == "deltas.0.rank"
+    assert (
+        axes["method"]["ticks"] == [[0.0, "a", "a"], [1.0, "b", "b"]]
+        and axes["method"]["at"] == [0, 0, 1, 1]
+        and axes["method.deltas.0.rank"]["title"] == "deltas.0.rank"
+    )
     assert axes["metric"]["shown"] == ["0.7", "0.8", "0.9", "–"] and axes["metric"]["at"] == [0, pytest.approx(0.5), 1, None]
     assert axes["trainable"]["at"][1] == pytest.approx(np.log(4) / np.log(900)), "spans a factor of 900, so it is logarithmic"
     assert (axes["metric"]["good"], axes["trainable"]["good"]) == ("high", "low") and [line["label"] for line in found["lines"]][-1] == "nothing yet"
@@ -220,7 +233,9 @@ def test_an_axis_tells_nearly_equal_values_apart(store):
 def test_predictions_are_text(store):
     run = finished(store)
     folder = store.home.run_dir(run.id, create=True)
-    (folder / "predictions.json").write_text(f'[{{"input": "{NASTY}", "prediction": "b", "reference": "c", "right": false, "probability": NaN}}, 3]', encoding="utf-8")
+    (folder / "predictions.json").write_text(
+        f'[{{"input": "{NASTY}", "prediction": "b", "reference": "c", "right": false, "probability": NaN}}, 3]', encoding="utf-8"
+    )
     shown = views_readings.predictions(run, "en")
     assert "&lt;img" in shown and "<img" not in shown and "wrong-one" in shown
     (folder / "predictions.json").write_text("{", encoding="utf-8")
@@ -277,17 +292,34 @@ def test_a_run_with_several_labels_shows_all_that_it_was_judged_by(store):
     """On its page micro and macro F1 and the share of rows that are all right; on Compare those and the F1 of each label, whatever it is called."""
     from lab.design.spec.task import TaskSpec
 
-    spec = {**SPEC, "task": TaskSpec(name="tickets", family="multi_label", labels=["<b>bill</b>", "login"], source={"file": "x.csv"}, columns={"text": "t", "label": "l"}).model_dump(mode="json")}
-    run = finished(store, spec=spec, best={"step": 2, "loss": 0.5, "f1_micro": 0.75, "f1_macro": 0.625, "subset_accuracy": 0.5, "f1:<b>bill</b>": 0.25, "f1:login": 1.0})
+    spec = {
+        **SPEC,
+        "task": TaskSpec(
+            name="tickets", family="multi_label", labels=["<b>bill</b>", "login"], source={"file": "x.csv"}, columns={"text": "t", "label": "l"}
+        ).model_dump(mode="json"),
+    }
+    run = finished(
+        store, spec=spec, best={"step": 2, "loss": 0.5, "f1_micro": 0.75, "f1_macro": 0.625, "subset_accuracy": 0.5, "f1:<b>bill</b>": 0.25, "f1:login": 1.0}
+    )
     assert (judged := facts.score(run)) and (judged.metric.name, judged.value) == ("f1_micro", 0.75)
     shown = views_runs.head(run, run.id, None, {}, "en")
-    assert all(re.search(f'{name}</dt><dd><span class="num" title="{value}"', shown) for name, value in (("F1, micro", 0.75), ("F1, macro", 0.625), ("subset accuracy", 0.5))) and "F1 of" not in shown
+    assert (
+        all(
+            re.search(f'{name}</dt><dd><span class="num" title="{value}"', shown)
+            for name, value in (("F1, micro", 0.75), ("F1, macro", 0.625), ("subset accuracy", 0.5))
+        )
+        and "F1 of" not in shown
+    )
     heads = re.findall(r'data-sort="\d+">([^<]+)<', views_compare.results([run], "en"))
     assert {"F1, micro", "F1, macro", "F1 of &lt;b&gt;bill&lt;/b&gt;", "F1 of login"} <= set(heads) and "<b>bill" not in views_compare.results([run], "en")
 
 
 def test_the_ticks_of_a_report_are_round():
-    assert report.ticks(-4.96, 156) == [0, 50, 100, 150] and report.ticks(0.577, 0.862) == [0.6, 0.7, 0.8] and report.ticks(1.8e7, 2.61e7) == [1.8e7, 2e7, 2.2e7, 2.4e7, 2.6e7]
+    assert (
+        report.ticks(-4.96, 156) == [0, 50, 100, 150]
+        and report.ticks(0.577, 0.862) == [0.6, 0.7, 0.8]
+        and report.ticks(1.8e7, 2.61e7) == [1.8e7, 2e7, 2.2e7, 2.4e7, 2.6e7]
+    )
 
 
 BASE = {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 10}, "seed": 0, "name": "kept out", "seq": 3}
@@ -374,7 +406,14 @@ def test_memory_of_a_sweep_is_planned_shape_by_shape(store, monkeypatch):
             return {"peak_reserved_bytes": 10**6 * request["spec"]["method"]["deltas"][0]["rank"]}
 
     monkeypatch.setattr(grid, "client", Planner)
-    form = {"base": BASE, "axes": [{"path": "deltas.0.rank", "values": ",".join(map(str, range(1, 21)))}, {"path": "seed", "values": "0, 1"}, {"path": "training.lr", "values": "0.1, 0.2"}]}
+    form = {
+        "base": BASE,
+        "axes": [
+            {"path": "deltas.0.rank", "values": ",".join(map(str, range(1, 21)))},
+            {"path": "seed", "values": "0, 1"},
+            {"path": "training.lr", "values": "0.1, 0.2"},
+        ],
+    }
     said, done = grid.forecast({"form": form, "language": "en", "topic": "t", "done": 0}), 1
     assert 'data-peak="20000000"' in said["html"] and len(planned) == 1, "the largest is planned first, and seeds and learning rates are one shape"
     while said["more"]:
@@ -384,7 +423,9 @@ def test_memory_of_a_sweep_is_planned_shape_by_shape(store, monkeypatch):
     assert 'data-time=""' in said["html"], "nothing is known of the time yet"
     over = store.store.create(grid.specs_of(form)[0].document(), "over")
     store.store.claim(over, processes.identity())
-    store.store.finish(over, "succeeded", result={"device": "cpu", "seconds": 30.0, "training_seconds": 20.0, "rows_per_second": 16.0, "train_rows": 8530, "steps": 10})
+    store.store.finish(
+        over, "succeeded", result={"device": "cpu", "seconds": 30.0, "training_seconds": 20.0, "rows_per_second": 16.0, "train_rows": 8530, "steps": 10}
+    )
     said = grid.forecast({"form": form, "language": "en", "topic": "t", "done": 0})
     assert 'data-time="2400"' in said["html"] and "40 min" in said["html"], "80 runs of 30 s each"
     assert grid.forecast({"form": {"base": BASE, "axes": []}})["html"] == "" and grid.forecast(None)["html"] == ""

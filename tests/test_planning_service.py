@@ -138,7 +138,9 @@ def test_meter_agrees_with_the_plan(architecture: str):
             loss_sum(logits, batch["labels"], objective).backward()
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    plan = plan_shape(model=model_spec(architecture), method=method, batch=SHAPE["rows"], tokens=SHAPE["tokens"], objective=objective, num_labels=3, device="cpu")
+    plan = plan_shape(
+        model=model_spec(architecture), method=method, batch=SHAPE["rows"], tokens=SHAPE["tokens"], objective=objective, num_labels=3, device="cpu"
+    )
     assert measured.peak_bytes == pytest.approx(plan.peak_allocated_bytes, rel=0.01)
     assert set(measured.categories) == set(plan.categories)
     assert not any(module._forward_pre_hooks for module in [model])

@@ -177,7 +177,9 @@ def test_generation_goes_on_from_the_real_positions() -> None:
         attach(model, load_method("prompt-tuning", {"deltas.0.rank": LENGTH, "deltas.0.init": "normal", "deltas.0.token_positions": "none"}), seed=1)
         ids = torch.tensor([[0, 0, 9, 8], [5, 6, 7, 8]])
         mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
-        said = [model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=6, do_sample=False, use_cache=cache, pad_token_id=0) for cache in (True, False)]
+        said = [
+            model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=6, do_sample=False, use_cache=cache, pad_token_id=0) for cache in (True, False)
+        ]
         assert torch.equal(*said)
 
 

@@ -73,7 +73,13 @@ def test_an_app_that_is_told_to_end_leaves_nothing(number, tmp_path):
 
     port, home = free_port(), tmp_path / "home"
     outside = set(Path("/tmp").glob("gradio*")) | set(Path("/tmp").glob("lab-*"))
-    app = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env={**environment(home), "TMPDIR": str(tmp_path)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    app = subprocess.Popen(
+        [sys.executable, "app.py", "--port", str(port)],
+        cwd=ROOT,
+        env={**environment(home), "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     try:
         until = time.monotonic() + 150
         while True:

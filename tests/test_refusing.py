@@ -34,7 +34,9 @@ def templates(node):
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return ["".join(pair) for pair in itertools.product(templates(node.left) or ["{}"], templates(node.right) or ["{}"])]
     if isinstance(node, ast.JoinedStr):
-        pieces = [[part.value] if isinstance(part, ast.Constant) else (isinstance(part.value, ast.IfExp) and templates(part.value)) or ["{}"] for part in node.values]
+        pieces = [
+            [part.value] if isinstance(part, ast.Constant) else (isinstance(part.value, ast.IfExp) and templates(part.value)) or ["{}"] for part in node.values
+        ]
         return ["".join(chosen) for chosen in itertools.product(*pieces)]
     return []
 
@@ -90,7 +92,10 @@ def test_translations_keep_what_varies(kind):
 
 @pytest.mark.parametrize("words", [*(words for _, words in FORM_OPTIONS.values() if " " in words), "all weights", "whole layers", "a sparse difference"])
 def test_words_that_rules_fill_in_are_translated(words):
-    for sentence in (f"Low rank has no use for {words}: leave x as it is.", f"A delta stands in for training {words}: take the deltas away, or select only bias or norm."):
+    for sentence in (
+        f"Low rank has no use for {words}: leave x as it is.",
+        f"A delta stands in for training {words}: take the deltas away, or select only bias or norm.",
+    ):
         assert words not in refused("zh", sentence)
 
 

@@ -179,7 +179,11 @@ def test_a_family_of_ones_own_is_known_everywhere(tmp_path, monkeypatch, capsys)
     monkeypatch.setitem(FAMILIES, "verdicts", Verdicts)
     register(Verdicts)
     draw, file = random.Random(0), tmp_path / "posts.csv"
-    lines = [f"the {draw.choice(words)} film was {draw.choice(words)} number {n},{verdict}" for n in range(60) for words, verdict in ((("fine", "warm"), "keep"), (("dull", "grim"), "drop"))]
+    lines = [
+        f"the {draw.choice(words)} film was {draw.choice(words)} number {n},{verdict}"
+        for n in range(60)
+        for words, verdict in ((("fine", "warm"), "keep"), (("dull", "grim"), "drop"))
+    ]
     file.write_text("post,verdict\n" + "\n".join(lines), encoding="utf-8")
     # the page's form and the terminal offer it, in its own words
     assert ["verdicts", "Verdicts"] in own_data.choices("en")["families"] and ["verdicts", "裁决"] in own_data.choices("zh")["families"]

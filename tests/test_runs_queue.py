@@ -1,4 +1,5 @@
 """Queue, workers and recovery, with a fake worker that needs no torch: whatever dies, the store ends up saying what happened."""
+
 from __future__ import annotations
 
 import json
@@ -79,8 +80,10 @@ def test_kill_9_is_seen_and_resumed_from_the_checkpoint(lab):
 
 
 def test_the_app_is_killed_and_another_one_takes_over(lab, tmp_path):
-    script = ("import sys, time; from lab.runs import Home, Queue; lab = Queue(Home(), count=1, command=sys.argv[1:]);"
-              f"print(lab.launch({LONG!r}), lab.launch({{'steps': 5}}), flush=True); time.sleep(300)")
+    script = (
+        "import sys, time; from lab.runs import Home, Queue; lab = Queue(Home(), count=1, command=sys.argv[1:]);"
+        f"print(lab.launch({LONG!r}), lab.launch({{'steps': 5}}), flush=True); time.sleep(300)"
+    )
     app = subprocess.Popen([sys.executable, "-c", script, *WORKER], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     first, second = app.stdout.readline().split()
     run = running(lab, first)
@@ -175,9 +178,13 @@ def test_two_reconcile_at_once(lab):
         assert [e.state for e in lab.store.events(run.id)] == ["queued", "starting", "running", "succeeded"]
 
 
-@pytest.mark.parametrize("mode, wanted, words, advice", [
-    ("crash", "failed", "The training stopped at an error: CUDA out of memory", "accelerator ran out of memory"),
-    ("die", "failed", "ended with exit code 7 at step", None)])
+@pytest.mark.parametrize(
+    "mode, wanted, words, advice",
+    [
+        ("crash", "failed", "The training stopped at an error: CUDA out of memory", "accelerator ran out of memory"),
+        ("die", "failed", "ended with exit code 7 at step", None),
+    ],
+)
 def test_failures_say_what_happened(lab, mode, wanted, words, advice):
     run = lab.watch(lab.launch({"steps": 20, "mode": mode}), seconds=20)
     assert run.state == wanted and words in run.error and (advice is None or advice in run.advice)
@@ -197,6 +204,7 @@ def test_a_program_that_cannot_be_started_and_a_damaged_spec(lab):
     run = lab.store.get(lab.launch({"steps": 1}))
     assert run.state == "failed" and "could not be started" in run.error
     from sqlalchemy import text
+
     run_id = lab.store.create({})
     lab.store.database.write(lambda c: c.execute(text("UPDATE runs SET spec = '{' WHERE id = :i"), {"i": run_id}))
     assert state(lab, run_id) == "failed" and "damaged" in lab.store.get(run_id).error
@@ -224,6 +232,7 @@ def test_a_worker_elsewhere_is_judged_by_changes_of_its_heartbeat(lab, monkeypat
     me = processes.identity()
     link = WorkerLink(run_id, lab.home, lab.store, interval=0.1)
     from sqlalchemy import text
+
     lab.store.database.write(lambda c: c.execute(text("UPDATE runs SET place = 'far away', host = 'far'")))
     clock = [1000.0]
     monkeypatch.setattr(queue_module.time, "monotonic", lambda: clock[0])
@@ -248,10 +257,12 @@ def test_a_worker_elsewhere_is_judged_by_changes_of_its_heartbeat(lab, monkeypat
 
 def test_an_end_that_the_store_missed_is_taken_from_the_receipt(lab, monkeypatch):
     run_id = lab.store.create({})
-    script = ("import os, sys; from lab.runs import WorkerLink, Store, Home; import lab.runs.worker_link as w; w.END_PATIENCE = 0.0;"
-              "link = WorkerLink(sys.argv[1]); from sqlalchemy.exc import OperationalError\n"
-              "def full(*a, **k): raise OperationalError('x', None, Exception('database or disk is full'))\n"
-              "link.store.finish = full\nlink.finish('succeeded', {'accuracy': 0.9})")
+    script = (
+        "import os, sys; from lab.runs import WorkerLink, Store, Home; import lab.runs.worker_link as w; w.END_PATIENCE = 0.0;"
+        "link = WorkerLink(sys.argv[1]); from sqlalchemy.exc import OperationalError\n"
+        "def full(*a, **k): raise OperationalError('x', None, Exception('database or disk is full'))\n"
+        "link.store.finish = full\nlink.finish('succeeded', {'accuracy': 0.9})"
+    )
     done = subprocess.run([sys.executable, "-c", script, run_id], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "disk is full" in done.stderr
     assert lab.store.get(run_id).state == "running" and read_receipt(lab.home.run_dir(run_id), 1)["state"] == "succeeded"
@@ -330,6 +341,7 @@ def test_slots_and_devices(monkeypatch):
 
 def test_the_verbs_of_the_default_lab(tmp_path, monkeypatch):
     import lab
+
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LAB_SLOTS", "0")
     run_id = lab.runs.launch({"steps": 1}, name="by the verbs")

@@ -1,4 +1,5 @@
 """Workers on a real Ray cluster of two nodes on this machine, made with Ray's own cluster utility; the worker is the fake one."""
+
 from __future__ import annotations
 
 import os
@@ -36,10 +37,16 @@ def cluster():
     """Ray's head without room for runs, and two nodes with room for one each."""
     pytest.importorskip("ray", reason="no Ray here: pip install -r requirements-ray.txt")
     before = dict(os.environ)
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_health_check_period_ms": "500",
-                   "RAY_health_check_failure_threshold": "3", "RAY_DEDUP_LOGS": "0"}
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_health_check_period_ms": "500",
+        "RAY_health_check_failure_threshold": "3",
+        "RAY_DEDUP_LOGS": "0",
+    }
     import ray
     from ray.cluster_utils import Cluster
+
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 * 2**20})
     nodes = [made.add_node(num_cpus=1, object_store_memory=80 * 2**20) for _ in range(2)]
     os.environ["LAB_RAY_ADDRESS"] = made.address
@@ -111,8 +118,10 @@ def test_failures_before_the_beginning_and_stubborn_workers(lab, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_runs_go_on_without_the_app_that_started_them(lab):
-    script = ("import sys, time; from lab.runs import Home, Queue; lab = Queue(Home(), command=sys.argv[1:]);"
-              "print(lab.launch({'steps': 600, 'pause': 0.01}), flush=True); time.sleep(300)")
+    script = (
+        "import sys, time; from lab.runs import Home, Queue; lab = Queue(Home(), command=sys.argv[1:]);"
+        "print(lab.launch({'steps': 600, 'pause': 0.01}), flush=True); time.sleep(300)"
+    )
     app = subprocess.Popen([sys.executable, "-c", script, *WORKER], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     run_id = app.stdout.readline().strip()
     assert until(lambda: lab.store.get(run_id).step > 5, PATIENCE)
@@ -141,7 +150,9 @@ def test_a_lost_node_and_a_lost_worker(lab, cluster):
     os.kill(lab.store.get(run_id).pid, signal.SIGKILL)  # the second loss is one too many
     assert until(lambda: lab.reconcile() is not None and lab.store.get(run_id).state == "interrupted", 10)
     run = lab.store.get(run_id)
-    assert "Resume" in run.advice and [e.message for e in lab.store.events(run_id) if "queued again" in e.message] == ["Lost by the cluster, queued again (1 of 1)."]
+    assert "Resume" in run.advice and [e.message for e in lab.store.events(run_id) if "queued again" in e.message] == [
+        "Lost by the cluster, queued again (1 of 1)."
+    ]
     lab.resume(run_id)
     run = lab.watch(run_id, seconds=PATIENCE)
     assert run.state == "succeeded" and lab.store.series(run_id)["loss"][0].tolist() == list(range(1, 1501)), "no gap in its curve"

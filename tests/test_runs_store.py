@@ -1,4 +1,5 @@
 """The store: states as compare-and-set, migrations from the oldest schema, curves, locks, hostile input; on both databases."""
+
 from __future__ import annotations
 
 import json
@@ -50,8 +51,7 @@ def test_states_change_only_from_where_they_are_believed_to_be(store):
     assert store.log(run_id, [(2, "loss", 1.0)], attempt=1) is None, "an outdated attempt writes nothing more"
     assert store.claim(run_id, ME, attempt=2).error is None
     assert store.finish(run_id, "cancelled", attempt=2) and store.get(run_id).state == "interrupted", "nobody had asked"
-    assert [e.state for e in store.events(run_id)] == [
-        "queued", "starting", "running", "stopping", "cancelled", "queued", "starting", "running", "interrupted"]
+    assert [e.state for e in store.events(run_id)] == ["queued", "starting", "running", "stopping", "cancelled", "queued", "starting", "running", "interrupted"]
     assert store.metric_names(run_id) == ["loss"] and store.latest(run_id)["loss"][:2] == (1, 2.0)
 
 
@@ -98,8 +98,13 @@ def test_pollers_see_every_change_and_no_heartbeat(store):
     run_id = store.create({})
     store.claim(run_id, ME)
     changes = [
-        lambda: store.log(run_id, [(1, "loss", 1.0)]), lambda: store.rename(run_id, "n"), lambda: store.tag(run_id, ["t"]),
-        lambda: store.annotate(run_id, "ü 中文"), lambda: store.ask_stop(run_id), lambda: store.finish(run_id, "cancelled")]
+        lambda: store.log(run_id, [(1, "loss", 1.0)]),
+        lambda: store.rename(run_id, "n"),
+        lambda: store.tag(run_id, ["t"]),
+        lambda: store.annotate(run_id, "ü 中文"),
+        lambda: store.ask_stop(run_id),
+        lambda: store.finish(run_id, "cancelled"),
+    ]
     for change in changes:
         before = store.version(run_id), store.store_version()
         store.log(run_id, [])
@@ -126,7 +131,7 @@ def test_thinning_keeps_every_extreme_and_both_ends(store):
     assert (values[thin_steps - 1] == thin_values).all(), "only points of the curve itself"
     assert thin_steps[0] == 1 and thin_steps[-1] == 20_000
     for low in range(0, 20_000, 80):  # each bucket's own extremes are there
-        part = values[low:low + 80]
+        part = values[low : low + 80]
         assert {part.min(), part.max()} <= set(thin_values)
     assert len(found["flat"][0]) <= 252 and found["flat"][1].max() == 3.0
     assert found["eval"][0].tolist() == list(range(1000, 20_001, 1000))
@@ -154,8 +159,10 @@ def test_migration_from_the_oldest_schema(url):
     store.database.write(lambda c: migrate(c, upto=1))
 
     def old_rows(c):
-        c.execute(text("""INSERT INTO runs (number, id, name, state, spec, tags, notes, position, version, attempt, created, ended,
-            step, error) VALUES (5, 'aaaaaaaa', 'old', 'failed', '{"model": "m"}', '[]', '', 1, 1, 1, 10.0, 20.0, 3, 'broke')"""))
+        c.execute(
+            text("""INSERT INTO runs (number, id, name, state, spec, tags, notes, position, version, attempt, created, ended,
+            step, error) VALUES (5, 'aaaaaaaa', 'old', 'failed', '{"model": "m"}', '[]', '', 1, 1, 1, 10.0, 20.0, 3, 'broke')""")
+        )
         c.execute(text("INSERT INTO metrics VALUES (5, 'loss', 1, 0.5, 11.0)"))
 
     store.database.write(old_rows)
@@ -171,7 +178,8 @@ def test_migration_from_the_oldest_schema(url):
     seen = inspect(stores[0].database.engine)
     for table in metadata.tables.values():
         assert {c["name"]: c["nullable"] for c in seen.get_columns(table.name) if c["name"] != "number"} == {
-            c.name: c.nullable for c in table.columns if c.name != "number"}
+            c.name: c.nullable for c in table.columns if c.name != "number"
+        }
     stores[0].database.write(lambda c: c.execute(text("INSERT INTO schema_version VALUES (:n)"), {"n": LATEST + 5}))
     with pytest.raises(Refusal, match="newer Delta Lab"):
         Store(url)
@@ -192,8 +200,15 @@ def test_a_locked_database_is_waited_for(tmp_path):
 
 def test_a_store_that_cannot_be_opened_says_so(tmp_path, monkeypatch):
     (tmp_path / "lab.db").write_bytes(b"this is no database" * 100)
-    for bad in (f"sqlite:///{tmp_path / 'lab.db'}", f"sqlite:///{tmp_path / 'no' / 'lab.db'}", "sqlite://", "mysql://x/y", "nonsense",
-                "sqlite:///:memory:", "postgresql+nodriver://x/y"):
+    for bad in (
+        f"sqlite:///{tmp_path / 'lab.db'}",
+        f"sqlite:///{tmp_path / 'no' / 'lab.db'}",
+        "sqlite://",
+        "mysql://x/y",
+        "nonsense",
+        "sqlite:///:memory:",
+        "postgresql+nodriver://x/y",
+    ):
         with pytest.raises(Refusal):
             Store(bad)
     pytest.importorskip("psycopg")
@@ -212,8 +227,31 @@ def test_damaged_rows_do_not_break_the_list(tmp_path):
     assert store.get(run_id).spec == {} and store.get(run_id).tags == [] and store.get(run_id).result == {}
 
 
-HOSTILE_IDS = ["", ".", "..", "../etc", "a/b", "aaaaaaa", "aaaaaaaaa", "AAAAAAAA", "aaaa aaa", "aaaaaaa\n", "aaaaaaa\0", "%aaaaaaa",
-               "-rf aaaa", "1aaaaaaa", "aaaaaaé", "ａａａａａａａａ", None, 5, ["a"], "'; DROP TABLE runs; --", "a" * 10_000, "con", "~root"]
+HOSTILE_IDS = [
+    "",
+    ".",
+    "..",
+    "../etc",
+    "a/b",
+    "aaaaaaa",
+    "aaaaaaaaa",
+    "AAAAAAAA",
+    "aaaa aaa",
+    "aaaaaaa\n",
+    "aaaaaaa\0",
+    "%aaaaaaa",
+    "-rf aaaa",
+    "1aaaaaaa",
+    "aaaaaaé",
+    "ａａａａａａａａ",
+    None,
+    5,
+    ["a"],
+    "'; DROP TABLE runs; --",
+    "a" * 10_000,
+    "con",
+    "~root",
+]
 
 
 def test_hostile_ids_names_and_specs(tmp_path, monkeypatch):
@@ -221,8 +259,18 @@ def test_hostile_ids_names_and_specs(tmp_path, monkeypatch):
     store = Store(home.database_url)
     good = store.create({})
     for bad in HOSTILE_IDS:
-        for act in (home.run_dir, home.file, store.get, store.version, store.ask_stop, store.delete, store.events,
-                    lambda i: store.rename(i, "x"), lambda i: store.log(i, [(1, "a", 1.0)]), lambda i: store.reorder(i, 0)):
+        for act in (
+            home.run_dir,
+            home.file,
+            store.get,
+            store.version,
+            store.ask_stop,
+            store.delete,
+            store.events,
+            lambda i: store.rename(i, "x"),
+            lambda i: store.log(i, [(1, "a", 1.0)]),
+            lambda i: store.reorder(i, 0),
+        ):
             with pytest.raises(Refusal):
                 act(bad)
     for bad in ("x" * 121, "a\nb", "nul\0", "\x1b[31m", "\u202eevil\u202c", "\ud800", 5, None, b"x"):
@@ -259,8 +307,25 @@ def test_files_stay_inside_the_run(tmp_path):
     (folder / "log2.txt").symlink_to(folder / "log.txt")
     assert home.file(run_id, "log.txt") == folder / "log.txt" and home.file(run_id, "checkpoints/step-000001", "x").parent.name
     assert home.file(run_id, "log2.txt")
-    for bad in (["..", "x"], ["../secret"], ["a/../../secret"], ["/etc/passwd"], ["out", "secret"], ["out/secret"], ["round"], ["a\0b"],
-                [""], [], ["."], ["a//b"], ["C:\\x"], ["..\\..\\x"], ["x\n"], ["~/../.."], ["a" * 300, ".."]):
+    for bad in (
+        ["..", "x"],
+        ["../secret"],
+        ["a/../../secret"],
+        ["/etc/passwd"],
+        ["out", "secret"],
+        ["out/secret"],
+        ["round"],
+        ["a\0b"],
+        [""],
+        [],
+        ["."],
+        ["a//b"],
+        ["C:\\x"],
+        ["..\\..\\x"],
+        ["x\n"],
+        ["~/../.."],
+        ["a" * 300, ".."],
+    ):
         with pytest.raises(Refusal):
             home.file(run_id, *bad)
     (home.runs / "bbbbbbbb").symlink_to(tmp_path)

@@ -1,4 +1,5 @@
 """Nothing lost, nothing half, nobody else's: homes that are copied or moved, stores that vanish, blink or are full, deletes that are cut short."""
+
 from __future__ import annotations
 
 import os
@@ -394,10 +395,19 @@ def test_a_server_that_goes_away_and_comes_back_ends_nothing(url, tmp_path, monk
     door.shut()
 
 
-@pytest.mark.parametrize("words, passes", [("connection refused", True), ("FATAL:  sorry, too many clients already", True), ("the database system is starting up", True),
-                                           ("FATAL:  the database system is not yet accepting connections", True), ("failed to resolve host 'db': [Errno -2] Name or service not known", True),
-                                           ("could not receive data from server: Connection timed out", True),
-                                           ('FATAL:  password authentication failed for user "x"', False), ('database "lab" does not exist', False)])
+@pytest.mark.parametrize(
+    "words, passes",
+    [
+        ("connection refused", True),
+        ("FATAL:  sorry, too many clients already", True),
+        ("the database system is starting up", True),
+        ("FATAL:  the database system is not yet accepting connections", True),
+        ("failed to resolve host 'db': [Errno -2] Name or service not known", True),
+        ("could not receive data from server: Connection timed out", True),
+        ('FATAL:  password authentication failed for user "x"', False),
+        ('database "lab" does not exist', False),
+    ],
+)
 def test_what_is_waited_for_and_what_is_not(words, passes):
     from lab.runs.database import is_passing
 

@@ -192,7 +192,13 @@ def test_aflora_code_freezes_as_the_released_rule_does() -> None:
             schedule.after_step(step)
             left.setdefault(rule, []).append(len(schedule.training()))
     expected = released_freezing(gradients, 1000, 50, 300)
-    told("aflora", "the released rule, from its formula (glue/utils.py)", "how many of 48 tensors still train after each of 1,000 steps", max(abs(a - b) for a, b in zip(left["code"], expected, strict=True)), "bert")
+    told(
+        "aflora",
+        "the released rule, from its formula (glue/utils.py)",
+        "how many of 48 tensors still train after each of 1,000 steps",
+        max(abs(a - b) for a, b in zip(left["code"], expected, strict=True)),
+        "bert",
+    )
     assert left["code"] == expected
     assert expected[50] == 48 and 0 < expected[100] < 48 and expected[-1] == 0 and len(set(expected)) > 5
     assert max(abs(a - b) for a, b in zip(left["paper"], expected, strict=True)) >= 8
@@ -301,7 +307,13 @@ def test_diff_pruning_penalty(structured: bool) -> None:
             difference.gate.add_(torch.randn(difference.gate.shape, generator=generator))
             gates = difference.gate.flatten().tolist() + ([float(difference.group)] if structured else [])
             expected += sum(1 / (1 + math.exp(-(gate - math.log(1.5 / 1.5)))) for gate in gates)
-    told("diff-pruning", "its formula (examples/run_glue_diffpruning.py)", "L0 penalty, relative", abs(float(run.attached.penalty().detach()) / (1e-3 * expected) - 1), "bert")
+    told(
+        "diff-pruning",
+        "its formula (examples/run_glue_diffpruning.py)",
+        "L0 penalty, relative",
+        abs(float(run.attached.penalty().detach()) / (1e-3 * expected) - 1),
+        "bert",
+    )
     assert float(run.attached.penalty().detach()) == pytest.approx(1e-3 * expected, rel=1e-5)
 
 

@@ -21,7 +21,13 @@ IMPORT = re.compile(r'^import \{([^}]*)\} from "([^"]+)";$', re.M)
 
 @pytest.mark.skipif(not shutil.which("node"), reason="there is no node")
 def test_functions_of_the_scripts():
-    done = subprocess.run(["node", "--test", "--test-reporter=tap", *sorted(map(str, (ROOT / "tests" / "scripts").glob("*.test.mjs")))], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        ["node", "--test", "--test-reporter=tap", *sorted(map(str, (ROOT / "tests" / "scripts").glob("*.test.mjs")))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert int(re.search(r"^# pass (\d+)", done.stdout, re.M).group(1)) > 15
 

@@ -28,7 +28,9 @@ def pristine():
 
 
 def lamda(init: str, rank: int = 6, **options) -> Method:
-    return load_method("lamda", {"deltas.0.at": AT, "deltas.0.rank": rank, "deltas.0.init": init, **{f"deltas.0.{name}": value for name, value in options.items()}})
+    return load_method(
+        "lamda", {"deltas.0.at": AT, "deltas.0.rank": rank, "deltas.0.init": init, **{f"deltas.0.{name}": value for name, value in options.items()}}
+    )
 
 
 def projection(model, site: str):
@@ -85,7 +87,13 @@ def test_dropout_with_a_spectral_start(init: str) -> None:
         mine = module(x)
         torch.manual_seed(11)
         expected = F.linear(x, module.weight, module.bias) + 1.5 * F.dropout(x, 0.5) @ (delta.B @ delta.core @ delta.A).T
-        told("lamda", "W_res·x + b + s·B·S·A·dropout(x), with the same mask", "outputs in training", float((mine - expected).detach().abs().max()) / max(1.0, float(expected.detach().abs().max())), "bert")
+        told(
+            "lamda",
+            "W_res·x + b + s·B·S·A·dropout(x), with the same mask",
+            "outputs in training",
+            float((mine - expected).detach().abs().max()) / max(1.0, float(expected.detach().abs().max())),
+            "bert",
+        )
         torch.testing.assert_close(mine, expected, atol=1e-5, rtol=1e-5)
         assert (mine - F.linear(x, module.weight, module.bias) - 1.5 * x @ (delta.B @ delta.core @ delta.A).T).abs().max() > 1e-3
 

@@ -114,7 +114,10 @@ RICH = {  # what a row has beside, and how its turns read then
 @pytest.mark.parametrize("name", list(RICH))
 def test_what_else_conversations_have(name, tmp_path):
     row, turns = RICH[name]
-    others = [json.loads(json.dumps(row).replace("q 0", f"q {i}").replace('"a "', f'"a{i} "').replace('"instruction": "add', f'"instruction": "add {i}')) for i in range(1, 12)]
+    others = [
+        json.loads(json.dumps(row).replace("q 0", f"q {i}").replace('"a "', f'"a{i} "').replace('"instruction": "add', f'"instruction": "add {i}'))
+        for i in range(1, 12)
+    ]
     look = importing.preview(written(tmp_path, [row, *others]))
     assert turns_of(look) == turns
     assert len(told(look)) == (name == "goes on after")
@@ -202,7 +205,11 @@ def test_the_chosen_answers_can_be_learned_alone(tmp_path):
 
 def test_keys_and_roles_can_be_corrected_and_are_kept(tmp_path):
     rows = [{"log": [{"who": "Anna", "says": f"q {i}", "mood": "good"}, {"who": "Narrator", "says": "later"}, {"who": "Bob", "says": f"a {i}"}]} for i in ROWS]
-    choices = {"family": "instruction", "columns": {"messages": "log"}, "turns": {"role": "who", "content": "says", "speakers": {"Anna": "user", "Bob": "assistant", "Narrator": "ignore"}}}
+    choices = {
+        "family": "instruction",
+        "columns": {"messages": "log"},
+        "turns": {"role": "who", "content": "says", "speakers": {"Anna": "user", "Bob": "assistant", "Narrator": "ignore"}},
+    }
     path = written(tmp_path, rows)
     with pytest.raises(Refusal, match="says under 'role' no speaker; its keys are who, says, mood"):
         importing.preview(path, family="instruction", columns={"messages": "log"})
@@ -217,7 +224,11 @@ def test_keys_and_roles_can_be_corrected_and_are_kept(tmp_path):
 
 
 def test_one_prompt_with_many_answers_stays_in_one_split(tmp_path):
-    rows = [{"instruction": "tell a joke", "output": f"joke {i}"} for i in range(30)] + [{"instruction": f"say {i}", "output": "yes"} for i in range(30)] + [{"instruction": "say 1", "output": "yes"}]
+    rows = (
+        [{"instruction": "tell a joke", "output": f"joke {i}"} for i in range(30)]
+        + [{"instruction": f"say {i}", "output": "yes"} for i in range(30)]
+        + [{"instruction": "say 1", "output": "yes"}]
+    )
     look = importing.preview(written(tmp_path, rows))
     assert (look.dropped, look.disputed, sum(look.splits.values())) == (1, 0, 60)
 
@@ -231,7 +242,9 @@ def test_conversations_that_differ_in_anything_that_is_read_are_no_duplicates(tm
         assert (look.dropped, sum(look.splits.values())) == ((0, 40) if make(0) else (20, 20))
         assert not make(0) or all(count % 2 == 0 for count in look.splits.values())
     turns = lambda i: [*openai(i // 2), *openai(i // 2)]  # noqa: E731
-    look = importing.preview(written(tmp_path, [{"messages": [{**turn, **({"weight": i % 2} if place == 1 else {})} for place, turn in enumerate(turns(i))]} for i in range(40)]))
+    look = importing.preview(
+        written(tmp_path, [{"messages": [{**turn, **({"weight": i % 2} if place == 1 else {})} for place, turn in enumerate(turns(i))]} for i in range(40)])
+    )
     assert look.dropped == 0
 
 
@@ -252,7 +265,9 @@ def test_a_template_that_refuses_a_role_is_told_before_the_run(tmp_path):
 
     model = save_model(tmp_path / "model", "llama", "causal")
     tokenizer = AutoTokenizer.from_pretrained(model)
-    tokenizer.chat_template = "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ m['content'] }}{% endfor %}"
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ m['content'] }}{% endfor %}"
+    )
     tokenizer.save_pretrained(model)
     path = written(tmp_path, [{"messages": [{"role": "system", "content": "a film"}, *openai("film " * (i + 1), "the fine {}", "the dull {}")]} for i in ROWS])
     importing.commit(path, "talks")

@@ -158,7 +158,10 @@ def test_generation_keeps_its_cache_with_every_method_that_allows_one(preset, wr
     except Refusal:
         return
     stack, read = model.get_decoder(), []
-    stack.register_forward_pre_hook(lambda module, args, given: read.append((given.get("input_ids") if given.get("input_ids") is not None else given["inputs_embeds"]).shape[1]), with_kwargs=True)
+    stack.register_forward_pre_hook(
+        lambda module, args, given: read.append((given.get("input_ids") if given.get("input_ids") is not None else given["inputs_embeds"]).shape[1]),
+        with_kwargs=True,
+    )
     texts = generate(model, task.validation[:2], task.setting, EvaluationLoop(batch_size=8))
     assert len(texts) == 2 and len(read) > 1
     gated = any(delta.composition == "learned-gate" for delta in attached.method.deltas)
@@ -169,8 +172,10 @@ def test_generation_keeps_its_cache_with_every_method_that_allows_one(preset, wr
 def test_rows_are_cached_by_what_they_depend_on(tmp_path):
     spec = resolve("sentiment-rt").model_copy(update={"train_rows": 50})
     config, tokenizer = tiny_config("bert", **TEXT), tiny_tokenizer("encoder")
+
     def made(**options):
         return prepare(spec, tokenizer, config, cache_dir=tmp_path, max_length=options.pop("max_length", 32), **options)
+
     first = made(evaluation_rows=20)
     rows = list(first.validation)
     files = list((tmp_path / "tasks").iterdir())

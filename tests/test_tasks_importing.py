@@ -72,7 +72,9 @@ def test_formats_are_read_alike(kind, tmp_path):
     ],
 )
 def test_columns_are_guessed(row, family, columns, tmp_path):
-    rows = [{name: f"{value} {i}" if name in ("document", "en", "question", "instruction", "body") else value for name, value in row.items()} for i in range(30)]
+    rows = [
+        {name: f"{value} {i}" if name in ("document", "en", "question", "instruction", "body") else value for name, value in row.items()} for i in range(30)
+    ]
     if family in ("summarization", "translation"):
         rows = [{**each, "summary" if "summary" in each else "ro": f"{i} {each.get('summary') or each.get('ro')}"} for i, each in enumerate(rows)]
     if "messages" in row:
@@ -148,7 +150,9 @@ def test_lengths_are_those_of_the_models_tokenizer_and_examples_are_cut_there(tm
 
     texts = [" ".join(f"word{j} is tokenised" for j in range(1 + i % 7)) for i in range(60)]
     path = tmp_path / "x.jsonl"
-    path.write_text("\n".join(json.dumps({"premise": t, "hypothesis": f"short {i}", "label": ["no", "yes"][i % 2]}) for i, t in enumerate(texts)), encoding="utf-8")
+    path.write_text(
+        "\n".join(json.dumps({"premise": t, "hypothesis": f"short {i}", "label": ["no", "yes"][i % 2]}) for i, t in enumerate(texts)), encoding="utf-8"
+    )
     look = importing.preview(path, measure="minilm-l6", max_length=20)
     tokenizer = load_tokenizer("minilm-l6")
     lengths = [len(tokenizer(f"{t} short {i}")["input_ids"]) for i, t in enumerate(texts)]

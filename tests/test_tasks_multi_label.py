@@ -144,7 +144,9 @@ def test_a_run_keeps_its_labels_to_its_exports(kind, way, home, tmp_path):
     out = write(open_run(run), "peft", tmp_path / "peft")  # as its README says: the base with so many labels, padded as it was trained
     facts = json.loads((out / "delta_lab.json").read_text(encoding="utf-8"))
     assert facts["labels"] == list(task.labels) and "multi_label" in json.dumps(facts)
-    base = AutoModelForSequenceClassification.from_pretrained(model, num_labels=3, problem_type="multi_label_classification", pad_token_id=facts["padding"]["id"], dtype=torch.float32)
+    base = AutoModelForSequenceClassification.from_pretrained(
+        model, num_labels=3, problem_type="multi_label_classification", pad_token_id=facts["padding"]["id"], dtype=torch.float32
+    )
     wrapped = pytest.importorskip("peft").PeftModel.from_pretrained(base, out).eval()
     with torch.no_grad():
         assert (wrapped(**batch).logits - ours).abs().max() < 1e-5

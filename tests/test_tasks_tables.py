@@ -68,7 +68,9 @@ NOTHING = ("null", "NaN", "nan as text", "blank")
 
 def looked(path, family, columns):
     look = importing.preview(path, family=family, columns=columns, examples=40)
-    return look, "\x1f".join(part for example in look.examples for part in (example["reads"]["prompt"], example["reads"]["answer"], *example.get("options", ())))
+    return look, "\x1f".join(
+        part for example in look.examples for part in (example["reads"]["prompt"], example["reads"]["answer"], *example.get("options", ()))
+    )
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -89,12 +91,16 @@ def test_an_odd_value_in_any_role_is_kept_missing_or_refused_with_its_place(valu
         try:
             _, read = looked(path, family, columns)
         except Refusal as refusal:
-            assert "Row 6" in refusal.sentence and (f"'{column}'" in refusal.sentence or f"'{columns.get('options')}'" in refusal.sentence), f"{where}: {refusal}"
+            assert "Row 6" in refusal.sentence and (f"'{column}'" in refusal.sentence or f"'{columns.get('options')}'" in refusal.sentence), (
+                f"{where}: {refusal}"
+            )
             assert not (value in NOTHING and (family, column) in OPTIONAL), f"{where}: an empty optional cell is no fault"
             continue
         assert "nan" not in read.lower() and "None" not in read, where
         if value in NOTHING:
-            assert (family, column) in OPTIONAL or (family == "language_modelling" and (value == "blank" or given is None and kind in ("csv", "tsv"))), f"{where} needs a value"
+            assert (family, column) in OPTIONAL or (family == "language_modelling" and (value == "blank" or given is None and kind in ("csv", "tsv"))), (
+                f"{where} needs a value"
+            )
             assert len(read.split("\x1f")) in (30, 32), "a blank row of one column is no row"
         else:
             assert value in ("400 digits", "NUL", "braces") or kind in ("csv", "tsv"), where
@@ -140,7 +146,32 @@ def test_columns_are_the_union_of_all_rows(kind, first, tmp_path):
         importing.preview(save(tmp_path / f"y.{kind}", nested), family="translation", columns={"source": "t.en", "target": "t.de"})
 
 
-NAMES = [NUL, "a\nb", "a.b", "a|b", "{text}", "{a} {b}", "x" * 500, "  padded ", "列", "a=b", "text:", "'q'", '"q"', "null", "nan", "1", "\u202ex", "😀", "a,b", "#x", "__class__", "-", "~", "column_1"]
+NAMES = [
+    NUL,
+    "a\nb",
+    "a.b",
+    "a|b",
+    "{text}",
+    "{a} {b}",
+    "x" * 500,
+    "  padded ",
+    "列",
+    "a=b",
+    "text:",
+    "'q'",
+    '"q"',
+    "null",
+    "nan",
+    "1",
+    "\u202ex",
+    "😀",
+    "a,b",
+    "#x",
+    "__class__",
+    "-",
+    "~",
+    "column_1",
+]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -213,7 +244,7 @@ def test_a_dialect_is_found_by_content_and_kept_for_training(name, tmp_path):
 
 def test_quotes_as_people_write_them(tmp_path):
     glue = tmp_path / "glue.tsv"
-    glue.write_text("text\tlabel\n" + "\n".join(f'{["", chr(34)][i == 3]}words {i}\t{"ab"[i % 2]}' for i in range(10)), encoding="utf-8")
+    glue.write_text("text\tlabel\n" + "\n".join(f"{['', chr(34)][i == 3]}words {i}\t{'ab'[i % 2]}" for i in range(10)), encoding="utf-8")
     assert [row["text"] for row in read_table(glue).rows][2:5] == ["words 2", '"words 3', "words 4"]
     escaped = tmp_path / "escaped.csv"
     escaped.write_text("text,label\n" + "\n".join(f'"he said \\"no {i}\\", twice",{"ab"[i % 2]}' for i in range(10)), encoding="utf-8")
@@ -332,7 +363,15 @@ def test_names_are_given_to_labels_by_value(tmp_path):
     assert {(row["label"], family.format(row, spec)["label"]) for row in raw_rows(spec)["train"]} == {("2", 0), ("1", 1)}
 
 
-NEAR = {"superscript": ("3² is", "32 is"), "case": ("def Get(x)", "def get(x)"), "indent": ("if a:\n  b()\nc()", "if a:\n  b()\n  c()"), "width": ("ＡＢＣ text", "ABC text"), "spaces": ("a  b", "a b"), "first line": ("    return x", "return x"), "tab": ("\treturn x", "return x")}
+NEAR = {
+    "superscript": ("3² is", "32 is"),
+    "case": ("def Get(x)", "def get(x)"),
+    "indent": ("if a:\n  b()\nc()", "if a:\n  b()\n  c()"),
+    "width": ("ＡＢＣ text", "ABC text"),
+    "spaces": ("a  b", "a b"),
+    "first line": ("    return x", "return x"),
+    "tab": ("\treturn x", "return x"),
+}
 
 
 @pytest.mark.parametrize("kind", list(NEAR))
@@ -340,7 +379,11 @@ NEAR = {"superscript": ("3² is", "32 is"), "case": ("def Get(x)", "def get(x)")
 def test_only_the_same_text_is_a_duplicate_and_near_equals_stay_in_one_split(kind, family, tmp_path):
     make, columns = KINDS[family]
     first = next(iter(columns.values()))
-    rows = [{**make(j), first: f"{text} {i}", **({"label": "ab"[i % 2]} if family == "classification" else {})} for i in range(20) for j, text in enumerate(NEAR[kind])]
+    rows = [
+        {**make(j), first: f"{text} {i}", **({"label": "ab"[i % 2]} if family == "classification" else {})}
+        for i in range(20)
+        for j, text in enumerate(NEAR[kind])
+    ]
     if family == "classification":
         rows = [{key: value for key, value in row.items() if key != "pair"} for row in rows]
         columns = {"text": "text", "label": "label"}
@@ -412,7 +455,10 @@ def test_objects_in_parquet_and_arrow_have_no_keys_of_other_rows(tmp_path):
     datasets.disable_progress_bars()
     datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "set"))
     for path in (tmp_path / "x.parquet", tmp_path / "set"):
-        assert [example["target"] for example in importing.preview(path).examples[:2]] == ['{"name": "f", "arguments": {"x": 0}}', '{"name": "f", "arguments": {"city": "Paris"}}']
+        assert [example["target"] for example in importing.preview(path).examples[:2]] == [
+            '{"name": "f", "arguments": {"x": 0}}',
+            '{"name": "f", "arguments": {"city": "Paris"}}',
+        ]
 
 
 def test_lists_of_classes_keep_their_names(tmp_path):
@@ -421,7 +467,9 @@ def test_lists_of_classes_keep_their_names(tmp_path):
     names = datasets.ClassLabel(names=["joy", "anger", "fear"])
     rows = {"text": [f"text {i}" for i in range(24)], "labels": [[i % 3, 2] if i % 2 else [] for i in range(24)]}
     datasets.disable_progress_bars()
-    datasets.Dataset.from_dict(rows, features=datasets.Features({"text": datasets.Value("string"), "labels": datasets.List(names)})).save_to_disk(str(tmp_path / "set"))
+    datasets.Dataset.from_dict(rows, features=datasets.Features({"text": datasets.Value("string"), "labels": datasets.List(names)})).save_to_disk(
+        str(tmp_path / "set")
+    )
     look = importing.preview(tmp_path / "set")
     assert (look.spec.family, look.spec.labels) == ("multi_label", ["anger", "fear", "joy"])
 
@@ -451,7 +499,11 @@ def part(split, count=None):
 def from_folder(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
-    for split, names in {"train": ["train-00000-of-00002", "train-00001-of-00002"], "validation": ["validation-00000-of-00001"], "test": ["test-00000-of-00001"]}.items():
+    for split, names in {
+        "train": ["train-00000-of-00002", "train-00001-of-00002"],
+        "validation": ["validation-00000-of-00001"],
+        "test": ["test-00000-of-00001"],
+    }.items():
         rows = part(split)
         for place, name in enumerate(names):
             save(folder / f"{name}.parquet", rows[place * len(rows) // len(names) : (place + 1) * len(rows) // len(names)])
@@ -467,7 +519,10 @@ def from_folders(tmp_path):
 
 
 def from_files(tmp_path):
-    files = {split: save(tmp_path / f"{name}.{kind}", part(split)) for split, name, kind in (("train", "a", "csv"), ("validation", "b", "tsv"), ("test", "c", "parquet"))}
+    files = {
+        split: save(tmp_path / f"{name}.{kind}", part(split))
+        for split, name, kind in (("train", "a", "csv"), ("validation", "b", "tsv"), ("test", "c", "parquet"))
+    }
     return files["train"], {"validation": str(files["validation"]), "test": str(files["test"])}
 
 
@@ -509,7 +564,10 @@ def test_splits_that_are_not_there_or_there_twice_are_named(name, tmp_path):
 
     splits, words = SPLIT_FAULTS[name]
     datasets.disable_progress_bars()
-    made = {split: datasets.Dataset.from_dict({"text": [f"{split} {i}" for i in range(count)], "label": [i % 2 for i in range(count)]}) for split, count in splits.items()}
+    made = {
+        split: datasets.Dataset.from_dict({"text": [f"{split} {i}" for i in range(count)], "label": [i % 2 for i in range(count)]})
+        for split, count in splits.items()
+    }
     (made[""] if "" in made else datasets.DatasetDict(made)).save_to_disk(str(tmp_path / "set"))
     with pytest.raises(Refusal, match=words):
         importing.preview(tmp_path / "set")
@@ -562,7 +620,9 @@ def test_folders_named_by_a_value_give_it_as_a_column(tmp_path):
     (lambda i: {"a": f"q {i}", "b": "N/A" if i < 3 else "x", "label": i % 2}, {"text": "{a} {b}", "label": "label"}),
     (lambda i: {"t": {"en": f"q {i}", "de": "none" if i < 3 else "x"}}, {"source": "t.en", "target": "t.de"})], ids=["turns", "options", "labels", "template", "nested"])  # fmt: skip
 def test_words_that_may_mean_missing_are_told_wherever_they_stand(make, columns, tmp_path):
-    family = {"messages": "instruction", "question": "commonsense", "source": "translation"}.get(next(iter(columns)), "multi_label" if columns.get("label") == "labels" else "classification")
+    family = {"messages": "instruction", "question": "commonsense", "source": "translation"}.get(
+        next(iter(columns)), "multi_label" if columns.get("label") == "labels" else "classification"
+    )
     look = importing.preview(save(tmp_path / "x.jsonl", [make(i) for i in range(24)]), family=family, columns=columns)
     assert any(note.startswith("3 cells of column ") and "read as that word, not as missing" in note for note in look.notes), look.notes
 

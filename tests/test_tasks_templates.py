@@ -15,10 +15,12 @@ from tests.tiny import tiny_config
 
 # The formats as their models' cards print them, in templates of our own. "end": what closes a turn. "marked": the template says itself what is generated.
 CHATML = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-CHATML_DEFAULT = ("{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}" + CHATML)  # Qwen2.5, SmolLM2
+CHATML_DEFAULT = "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}" + CHATML  # Qwen2.5, SmolLM2
 MARKED = ("{% for m in messages %}{% if m['role'] == 'assistant' %}<|im_start|>assistant\n{% generation %}{{ m['content'] }}<|im_end|>{% endgeneration %}\n{% else %}"
           "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")  # fmt: skip
-MARKED_TEXT = MARKED.replace("{{ m['content'] }}<|im_end|>{% endgeneration %}", "{{ m['content'] }}{% endgeneration %}<|im_end|>")  # whose marks leave out the end of the turn
+MARKED_TEXT = MARKED.replace(
+    "{{ m['content'] }}<|im_end|>{% endgeneration %}", "{{ m['content'] }}{% endgeneration %}<|im_end|>"
+)  # whose marks leave out the end of the turn
 LLAMA3 = ("{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m['role'] }}<|end_header_id|>\n\n{{ m['content'] | trim }}<|eot_id|>{% endfor %}"
           "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}")  # fmt: skip
 GEMMA = ("{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{% for m in messages %}"
@@ -28,9 +30,11 @@ GEMMA = ("{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_except
 LLAMA2 = ("{% if messages[0]['role'] == 'system' %}{% set rest = messages[1:] %}{% set first = '<<SYS>>\n' + messages[0]['content'] + '\n<</SYS>>\n\n' %}{% else %}"
           "{% set rest = messages %}{% set first = '' %}{% endif %}{% for m in rest %}{% if m['role'] == 'user' %}{{ bos_token }}[INST] {{ first if loop.index0 == 0 else '' }}"
           "{{ m['content'] }} [/INST]{% else %} {{ m['content'] }} {{ eos_token }}{% endif %}{% endfor %}")  # fmt: skip
-THINKING = ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' and not loop.last %}{{ m['content'].split('</think>')[-1].lstrip('\n') }}"
-            "{% elif m['role'] == 'assistant' and '</think>' not in m['content'] %}<think>\n\n</think>\n\n{{ m['content'] }}{% else %}{{ m['content'] }}{% endif %}<|im_end|>\n"
-            "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")  # Qwen3: earlier answers lose their reasoning
+THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' and not loop.last %}{{ m['content'].split('</think>')[-1].lstrip('\n') }}"
+    "{% elif m['role'] == 'assistant' and '</think>' not in m['content'] %}<think>\n\n</think>\n\n{{ m['content'] }}{% else %}{{ m['content'] }}{% endif %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)  # Qwen3: earlier answers lose their reasoning
 NO_END = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
 TOOLS = ("{% if tools %}{% for t in tools %}{{ t | tojson }}\n{% endfor %}{% endif %}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
          "{% for c in m['tool_calls'] or [] %}<call>{{ c['function'] | tojson }}</call>{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")  # fmt: skip
@@ -44,7 +48,9 @@ def setting_of(template: str | None, loss_on: str = "all", max_length: int = 400
     import copy
 
     tokenizer = copy.deepcopy(tokenizer_of(kind))
-    tokenizer.add_tokens([AddedToken(name, special=True) for name in ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>")])
+    tokenizer.add_tokens(
+        [AddedToken(name, special=True) for name in ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>")]
+    )
     tokenizer.chat_template = template
     spec = TaskSpec(family="instruction", columns={"messages": "messages"}, source={"file": "x.json"}, loss_on=loss_on)
     return Setting(spec=spec, tokenizer=tokenizer, config=tiny_config("llama"), objective="causal", max_length=max_length)
@@ -89,7 +95,10 @@ def test_the_answers_are_learned_and_nothing_else(name, loss_on, kind):
         if name != "no-end":  # what generation starts from is what the template gives it
             opening = setting.tokenizer.apply_chat_template(TALK[:-1], tokenize=False, add_generation_prompt=True)
             held = row_of(TALK, setting, train=False)
-            assert setting.tokenizer.decode(held["input_ids"][: held["prompt_length"]]).strip() == setting.tokenizer.decode(setting.tokenizer(opening, add_special_tokens=False)["input_ids"]).strip()
+            assert (
+                setting.tokenizer.decode(held["input_ids"][: held["prompt_length"]]).strip()
+                == setting.tokenizer.decode(setting.tokenizer(opening, add_special_tokens=False)["input_ids"]).strip()
+            )
             assert held["reference"] == TALK[-1]["content"]
 
 
@@ -102,7 +111,12 @@ def test_a_turn_with_weight_0_is_read_and_not_learned():
 
 def test_reasoning_of_earlier_answers_is_refused_for_all_and_learned_for_the_last():
     """Qwen3 and its like take the reasoning out of earlier answers: those letters are nowhere to be learned."""
-    turns = [TALK[0], {"role": "assistant", "content": "<think>\nhm\n</think>\n\nwas it"}, TALK[2], {"role": "assistant", "content": "<think>\nso\n</think>\n\nit works"}]
+    turns = [
+        TALK[0],
+        {"role": "assistant", "content": "<think>\nhm\n</think>\n\nwas it"},
+        TALK[2],
+        {"role": "assistant", "content": "<think>\nso\n</think>\n\nit works"},
+    ]
     found = learned(row_of(turns, setting_of(THINKING, "last")), setting_of(THINKING))
     assert found == ["<think>\nso\n</think>\n\nit works<|im_end|>"]
     with pytest.raises(Refusal, match="learn the last answer alone"):
@@ -133,12 +147,21 @@ def test_the_system_turn_stays_and_one_long_turn_is_cut_at_its_end():
     assert "a fine lamp" in text and TALK[-1]["content"] in text and TALK[0]["content"] not in text and row["cut"] == 1
     row = row_of([system, {"role": "user", "content": "the lamp works and " * 60}, TALK[-1]], setting)
     text = setting.tokenizer.decode(row["input_ids"])
-    assert row["length"] <= 60 and text.startswith("<|im_start|>system\na fine lamp<|im_end|>\n<|im_start|>user\nthe lamp works") and learned(row, setting) == [TALK[-1]["content"] + "<|im_end|>"]
+    assert (
+        row["length"] <= 60
+        and text.startswith("<|im_start|>system\na fine lamp<|im_end|>\n<|im_start|>user\nthe lamp works")
+        and learned(row, setting) == [TALK[-1]["content"] + "<|im_end|>"]
+    )
 
 
 SYSTEM = [{"role": "system", "content": "be brief"}, *TALK[:2]]
 CALL = {"type": "function", "function": {"name": "count_lamps", "arguments": {"room": "kitchen"}}}
-CALLED = [TALK[0], {"role": "assistant", "content": "", "tool_calls": [CALL]}, {"role": "tool", "content": "42 lamps"}, {"role": "assistant", "content": "it is 42"}]
+CALLED = [
+    TALK[0],
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": "42 lamps"},
+    {"role": "assistant", "content": "it is 42"},
+]
 OFFER = [{"type": "function", "function": {"name": "count_lamps", "description": "counts", "parameters": {"type": "object", "properties": {}}}}]
 REFUSALS = {
     "no system": (GEMMA, SYSTEM, (), "refuses the system's turn of row 7 .System role not supported.: leave these turns out"),
@@ -176,7 +199,12 @@ def test_an_answer_that_names_a_control_token_is_learned_as_text(name):
     """Offsets of what is read in stretches are those of the whole text, so the mask does not move."""
     setting = setting_of(FORMATS[name])
     ends = setting.tokenizer.eos_token
-    turns = [{"role": "user", "content": f"the {ends} lamp"}, {"role": "assistant", "content": f"was {ends} it"}, TALK[2], {"role": "assistant", "content": f"{ends} works"}]
+    turns = [
+        {"role": "user", "content": f"the {ends} lamp"},
+        {"role": "assistant", "content": f"was {ends} it"},
+        TALK[2],
+        {"role": "assistant", "content": f"{ends} works"},
+    ]
     found = learned(row_of(turns, setting), setting)
     assert len(found) == 2 and f"was {ends} it" in found[0] and f"{ends} works" in found[1] and "lamp" not in "".join(found)
 
@@ -185,7 +213,9 @@ def test_a_template_is_read_from_a_folder_as_from_its_tokenizer(tmp_path):
     setting = setting_of(GEMMA)
     setting.tokenizer.save_pretrained(tmp_path)
     found = Template.in_folder(tmp_path, "a model")
-    assert found is not None and found.render(TALK) == Template.of(setting.tokenizer).render(TALK) == setting.tokenizer.apply_chat_template(TALK, tokenize=False)
+    assert found is not None and found.render(TALK) == Template.of(setting.tokenizer).render(TALK) == setting.tokenizer.apply_chat_template(
+        TALK, tokenize=False
+    )
     setting.tokenizer.chat_template = None
     (tmp_path / "plain").mkdir()
     setting.tokenizer.save_pretrained(tmp_path / "plain")
@@ -204,10 +234,19 @@ def test_answers_found_alike_are_those_found_one_by_one(name, monkeypatch):
 
     setting, draw = setting_of({**FORMATS, "tools": TOOLS}[name], max_length=4000), random.Random(name)
     for _ in range(6):
-        talk = [turn for _ in range(draw.randint(4, 8)) for turn in ({"role": "user", "content": draw.choice(ODD)}, {"role": "assistant", "content": draw.choice(ODD)})]
+        talk = [
+            turn
+            for _ in range(draw.randint(4, 8))
+            for turn in ({"role": "user", "content": draw.choice(ODD)}, {"role": "assistant", "content": draw.choice(ODD)})
+        ]
         if name == "tools":
             call = {"type": "function", "function": {"name": "f", "arguments": {"a": 1}}}
-            talk[4:4] = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "content": "42"}, {"role": "assistant", "content": "b"}]
+            talk[4:4] = [
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": "", "tool_calls": [call]},
+                {"role": "tool", "content": "42"},
+                {"role": "assistant", "content": "b"},
+            ]
         found = []
         for alike in (10**9, 0):
             monkeypatch.setattr(templates, "ALIKE", alike)

@@ -130,7 +130,9 @@ def test_a_half_precision_model_has_full_precision_adapters(bert, toy):
     loss.backward()
     optimizer.step()
     assert loss.dtype == torch.float32 and torch.isfinite(loss)
-    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in trained.values()) and any(p.grad is not None and p.grad.abs().sum() > 0 for p in trained.values())
+    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in trained.values()) and any(
+        p.grad is not None and p.grad.abs().sum() > 0 for p in trained.values()
+    )
     assert {value.dtype for state in optimizer.state.values() for value in state.values()} == {torch.float32}
 
 
@@ -386,7 +388,9 @@ def test_a_probe_of_held_out_perplexity(tmp_path, lab_home):
     model = save_model(tmp_path / "model", "gpt2", "causal")
     prose, pairs = tmp_path / "prose.jsonl", tmp_path / "pairs.jsonl"
     prose.write_text("\n".join(json.dumps({"body": " ".join(draw.choices(PLAIN, k=12))}) for _ in range(60)), encoding="utf-8")
-    pairs.write_text("\n".join(json.dumps({"document": " ".join(draw.choices(GOOD, k=12)), "summary": f"fine {draw.choice(GOOD)}"}) for _ in range(60)), encoding="utf-8")
+    pairs.write_text(
+        "\n".join(json.dumps({"document": " ".join(draw.choices(GOOD, k=12)), "summary": f"fine {draw.choice(GOOD)}"}) for _ in range(60)), encoding="utf-8"
+    )
     importing.commit(prose, "prose", family="language_modelling", columns={"text": "body"})
     importing.commit(pairs, "pairs", family="summarization", columns={"source": "document", "target": "summary"}, max_length=32)
     result = train(spec(model, "pairs", probe="prose", lr=0.02, steps=20, batch_size=4, evaluate_every=20), Record(), tmp_path / "run", say=silent)
@@ -414,7 +418,10 @@ def test_virtual_tokens_and_shifted_prefixes_shorten_the_longest_input(kind, fam
     objective = {"classification": None, "language_modelling": "causal", "summarization": "seq2seq" if kind != "gpt2" else "causal"}[family]
     model = save_model(tmp_path / "model", kind, objective, **({"num_decoder_layers": 2} if kind == "t5" else {}))
     draw = random.Random(0)
-    rows = [{"text": " ".join(draw.choices(PLAIN, k=120)), "source": " ".join(draw.choices(PLAIN, k=120)), "target": "it was a story", "label": i % 2} for i in range(30)]
+    rows = [
+        {"text": " ".join(draw.choices(PLAIN, k=120)), "source": " ".join(draw.choices(PLAIN, k=120)), "target": "it was a story", "label": i % 2}
+        for i in range(30)
+    ]
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     task = {"name": "long", "family": family, "max_length": 90, "labels": ["0", "1"] if family == "classification" else [], "target_length": 10,
@@ -458,7 +465,13 @@ def test_a_run_with_a_head_is_probed_on_words(kind, method, tmp_path, lab_home):
     from lab.tasks import importing, prepare
 
     writes = kind in ("t5", "bart")
-    model = save_model(tmp_path / "model", kind, "seq2seq" if writes else "causal", **({"num_decoder_layers": 2} if kind == "t5" else {}), **({"eos_token_id": 3} if writes else {}))
+    model = save_model(
+        tmp_path / "model",
+        kind,
+        "seq2seq" if writes else "causal",
+        **({"num_decoder_layers": 2} if kind == "t5" else {}),
+        **({"eos_token_id": 3} if writes else {}),
+    )
     draw, file = random.Random(2), tmp_path / "words.jsonl"
     file.write_text("\n".join(json.dumps({"text": " ".join(draw.choices(PLAIN, k=12)), "summary": draw.choice(GOOD)}) for _ in range(60)), encoding="utf-8")
     columns = {"source": "text", "target": "summary"} if writes else {"text": "text"}

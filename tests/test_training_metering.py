@@ -24,7 +24,10 @@ def subject(request, tmp_path_factory):
     model = save_model(folder / "model", request.param, objective, **dropout)
     if family == "classification":
         return model, save_task(folder)
-    rows = [{"text": f"the film was {'fine ' * (1 + i % 9)}", "source": f"the film was {'fine ' * (1 + i % 9)}", "target": "great " * (1 + i % 3)} for i in range(60)]
+    rows = [
+        {"text": f"the film was {'fine ' * (1 + i % 9)}", "source": f"the film was {'fine ' * (1 + i % 9)}", "target": "great " * (1 + i % 3)}
+        for i in range(60)
+    ]
     path = folder / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return model, {"name": "rows", "family": family, "max_length": 24, "generation": {"max_length": 6},

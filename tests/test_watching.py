@@ -71,7 +71,10 @@ def test_a_failure_is_not_kept(store):
     assert page.answer(_question({}))
 
 
-@pytest.mark.parametrize("asked", [None, 5, "x", [], {"chosen": 5, "seen": {}, "language": "xx"}, {"seen": "9" * 40 + "|x"}, {"seen": "-1|"}, {"seen": "|"}, {"chosen": [1], "chose": "yes"}])
+@pytest.mark.parametrize(
+    "asked",
+    [None, 5, "x", [], {"chosen": 5, "seen": {}, "language": "xx"}, {"seen": "9" * 40 + "|x"}, {"seen": "-1|"}, {"seen": "|"}, {"chosen": [1], "chose": "yes"}],
+)
 def test_every_question_is_understood_or_taken_as_a_first_one(store, asked):
     def look(chosen, seen, language):
         assert isinstance(chosen, dict) and language == "en" and (seen.before is None or seen.before < 10**19)
@@ -104,7 +107,15 @@ def test_the_door(tmp_path):
             told = json.loads(said)
             assert status == 200 and told["parts"]
             assert ask(friend, address, page, json.dumps({"seen": told["seen"]}).encode())[0] == 204, "nothing has changed"
-        for body, status in ((b"", 400), (b"{", 400), (b"[" * 60_000, 400), (b"x" * 70_000, 413), (b'{"chosen":{"run":"../../etc/passwd"}}', 200), (b'{"chosen":{"runs":[{}]}}', 200), (b"\xff", 400)):
+        for body, status in (
+            (b"", 400),
+            (b"{", 400),
+            (b"[" * 60_000, 400),
+            (b"x" * 70_000, 413),
+            (b'{"chosen":{"run":"../../etc/passwd"}}', 200),
+            (b'{"chosen":{"runs":[{}]}}', 200),
+            (b"\xff", 400),
+        ):
             assert ask(friend, address, "compare", body)[0] == status, body[:40]
         assert ask(friend, address, "runs", b"{}", "text/plain")[0] == 415
         assert ask(friend, address, "nowhere", b"{}")[0] == 404

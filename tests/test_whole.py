@@ -205,7 +205,9 @@ def test_best_weights_that_are_gone_fall_back_with_a_sentence(ended, bert, toy, 
     assert adapter_folder(run_id) == folder / "adapter" and "the last weights are taken instead" in substitute(run_id)
     assert re.search("权重无法使用.*改用最后的权重", refused("zh", note_of(run_id)))
     monkeypatch.setattr(packer.PACKER, "make", lambda *asked: SimpleNamespace(files=list, zip=lambda: __file__))
-    shown = list(export_page.make(SimpleNamespace(_data={"run": run_id, "format": "lab", "adapter": "best"}), SimpleNamespace(headers={}, cookies={}, query_params={})))[-1][0]
+    shown = list(
+        export_page.make(SimpleNamespace(_data={"run": run_id, "format": "lab", "adapter": "best"}), SimpleNamespace(headers={}, cookies={}, query_params={}))
+    )[-1][0]
     assert shown["state"] == "made" and shown["note"] == note_of(run_id)
     shutil.rmtree(folder / "adapter")
     assert adapter_folder(run_id) == folder / "checkpoints" / "step-000012"
@@ -231,7 +233,9 @@ def test_a_run_whose_best_weights_vanish_ends_with_its_last_ones_and_says_so(ber
     lines, given = [], spec(bert, toy, steps=12, evaluate_every=6, evaluation_rows=8, lr=1e-6)
     result = train(given, Thief(), tmp_path, say=lines.append)
     assert files.verify(tmp_path / "best") == result["best"]["step"] and artefacts.astray(tmp_path, result) == ""
-    assert result["best"]["step"] == 12 and (any("are not there" in line for line in lines) or result["metrics"] == {k: v for k, v in result["best"].items() if k != "step"})
+    assert result["best"]["step"] == 12 and (
+        any("are not there" in line for line in lines) or result["metrics"] == {k: v for k, v in result["best"].items() if k != "step"}
+    )
 
 
 # -- exports -------------------------------------------------------------------------------------------------------------------------------
@@ -291,8 +295,10 @@ def test_of_two_exports_into_one_folder_one_wins(tmp_path, monkeypatch, there):
 
 
 def test_what_a_killed_export_left_goes_with_the_next_one_and_nothing_else(tmp_path):
-    script = ("import os, sys; from lab.export.folder import new_folder\nwith new_folder(sys.argv[1]) as part:\n"
-              "    (part / 'weights').write_text('half'); os.kill(os.getpid(), 9)")
+    script = (
+        "import os, sys; from lab.export.folder import new_folder\nwith new_folder(sys.argv[1]) as part:\n"
+        "    (part / 'weights').write_text('half'); os.kill(os.getpid(), 9)"
+    )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "out")], cwd=ROOT)
     assert [path.name.startswith(HIDDEN) for path in tmp_path.iterdir()] == [True]
     (tmp_path / f"{HIDDEN}of-mine").mkdir()
@@ -338,7 +344,10 @@ def test_a_folder_that_was_not_installed_is_no_package(tmp_path, monkeypatch):
 @pytest.mark.parametrize("share, fine", [(0.0, True), (0.3, True), (0.8, False), (1.0, False)])
 def test_a_model_whose_tokenizer_does_not_know_the_texts_is_refused(bert, toy, tmp_path, share, fine):
     draw = random.Random(0)
-    rows = ["text,label", *(" ".join(f"quux{n}" if draw.random() < share else draw.choice(PLAIN) for _ in range(12)) + f",{['neg', 'pos'][n % 2]}" for n in range(80))]
+    rows = [
+        "text,label",
+        *(" ".join(f"quux{n}" if draw.random() < share else draw.choice(PLAIN) for _ in range(12)) + f",{['neg', 'pos'][n % 2]}" for n in range(80)),
+    ]
     (tmp_path / "rows.csv").write_text("\n".join(rows))
     given = spec(bert, {**toy, "source": {**toy["source"], "file": str(tmp_path / "rows.csv")}}, steps=2)
     trained = lambda: train(given, Record(), tmp_path / "run", cache=tmp_path / "cache", say=silent)  # noqa: E731
@@ -365,7 +374,9 @@ def terminal(*arguments: str, shell: str = "", **environment: str) -> subprocess
 @pytest.mark.parametrize("after", [0.0, 0.02, 0.2, 1.5])
 def test_ctrl_c_at_any_moment_leaves_all_or_nothing_and_says_which(lab_home, after):
     store = Store(Home(lab_home).database_url)
-    command = subprocess.Popen([sys.executable, "-m", "lab", *SWEEP], cwd=ROOT, env={**os.environ, "LAB_SLOTS": "0"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = subprocess.Popen(
+        [sys.executable, "-m", "lab", *SWEEP], cwd=ROOT, env={**os.environ, "LAB_SLOTS": "0"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     if after < 0.1:  # from the moment at which it has said its tag: while it queues
         tag = command.stderr.readline()
         assert tag.startswith("tag "), tag
@@ -377,7 +388,7 @@ def test_ctrl_c_at_any_moment_leaves_all_or_nothing_and_says_which(lab_home, aft
     if command.returncode == 0:
         assert len(runs) == 6 and out
     elif command.returncode == 130:
-        assert ("6 queued" in err if runs else "nothing was queued" in err.lower() or "before anything was done" in err or "says what there is" in err), err
+        assert "6 queued" in err if runs else "nothing was queued" in err.lower() or "before anything was done" in err or "says what there is" in err, err
     else:  # before Python itself could hear it
         assert not runs and after == 0.2, (command.returncode, err)
 
@@ -474,8 +485,13 @@ def test_a_terminal_that_waits_goes_on_waiting_while_the_store_is_away(lab_home,
     assert said.count("waiting for it") == 1 and "geheim" not in said
 
 
-@pytest.mark.parametrize("words, reason", [("SafetensorError: Error while serializing: I/O error: File too large (os error 27)", "ulimit -f"),
-                                           ("SafetensorError: I/O error: No space left on device (os error 28)", "disk is full"),
-                                           ("OSError: [Errno 27] File too large", "ulimit -f")])
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        ("SafetensorError: Error while serializing: I/O error: File too large (os error 27)", "ulimit -f"),
+        ("SafetensorError: I/O error: No space left on device (os error 28)", "disk is full"),
+        ("OSError: [Errno 27] File too large", "ulimit -f"),
+    ],
+)
 def test_advice_names_the_true_reason(words, reason):
     assert reason in logs.advise(words)

@@ -36,7 +36,14 @@ def serving(home: Path, seconds: float = 150.0, command: tuple[str, ...] = ("app
     """`python app.py` until the block ends; gives its address. `command`: another way to start it; `more`: environment variables."""
     port = free_port()
     log = (home.parent / f"app-{port}.log").open("wb")
-    app = subprocess.Popen([sys.executable, *command, "--port", str(port)], cwd=ROOT, env={**environment(home), **more}, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    app = subprocess.Popen(
+        [sys.executable, *command, "--port", str(port)],
+        cwd=ROOT,
+        env={**environment(home), **more},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         until = time.monotonic() + seconds

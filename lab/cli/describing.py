@@ -25,7 +25,9 @@ def methods(arguments: Namespace) -> Answer:
             "preset": preset, "name": method.name, "family": method.family, "branch": method.branch, "paper": method.paper.cite if method.paper else "",
             "summary": method.summary, "deltas": len(method.deltas), "lr": method.training.lr,
         })  # fmt: skip
-    families = list(dict.fromkeys(name for row in sorted(found, key=lambda row: (row["family"], row["branch"])) for name in (row["family"], row["branch"]) if name))
+    families = list(
+        dict.fromkeys(name for row in sorted(found, key=lambda row: (row["family"], row["branch"])) for name in (row["family"], row["branch"]) if name)
+    )
     if arguments.family:
         if arguments.family not in families:
             raise Refusal(f"There is no family '{arguments.family}'; there are {', '.join(families)}.", "family")

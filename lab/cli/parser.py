@@ -124,7 +124,11 @@ def _sweep(verbs: Any) -> None:
     _spec_flags(added)
     _labels(added)
     added.add_argument("--over", action="append", metavar="PATH=V1,V2", help="an axis of the grid: deltas.0.rank=4,8,16, seed=0,1,2 or method=lora,mam")
-    added.add_argument("--table", metavar="NAME", help=f"the rows of a paper's table instead of --method: {', '.join(tables.names())}; without --model and --task where the paper ran it")
+    added.add_argument(
+        "--table",
+        metavar="NAME",
+        help=f"the rows of a paper's table instead of --method: {', '.join(tables.names())}; without --model and --task where the paper ran it",
+    )
     added.add_argument("--list", action="store_true", help="take the first value of each axis, the second of each, ... instead of the grid")
     added.add_argument("--dry-run", action="store_true", help="say what would be queued, with trained weights, and queue nothing")
     added.add_argument("--wait", action="store_true", help="wait for all of them, starting each as a slot frees up")
@@ -190,25 +194,70 @@ def _export(verbs: Any) -> None:
 
 
 def _import(verbs: Any) -> None:
-    added = _verb(verbs, "import", taking.import_, "make a task of your own data: CSV, TSV, JSON, JSON Lines or Parquet, gzip allowed; a folder; or a set of the hub")
-    added.add_argument("file", metavar="FILE", help="the data: a file, a folder of Parquet or of save_to_disk, or hub:owner/name; every row is checked before anything is kept")
+    added = _verb(
+        verbs, "import", taking.import_, "make a task of your own data: CSV, TSV, JSON, JSON Lines or Parquet, gzip allowed; a folder; or a set of the hub"
+    )
+    added.add_argument(
+        "file", metavar="FILE", help="the data: a file, a folder of Parquet or of save_to_disk, or hub:owner/name; every row is checked before anything is kept"
+    )
     added.add_argument("--name", help="what the task is called from then on: a-z, 0-9 and - (not needed with --dry-run)")
     added.add_argument("--family", choices=tuple(FAMILIES), metavar="FAMILY", default="", help=f"{', '.join(FAMILIES)} (default: guessed)")
-    added.add_argument("--column", action="append", default=[], metavar="ROLE=COLUMN", help="which column is what: --column text=review --column label=stars (default: guessed)")
-    added.add_argument("--label", action="append", default=[], help="the labels in the order of their numbers, one flag each; 1=good names the data's 1 good (default: as they are found)")
-    added.add_argument("--label-separator", default="", metavar="TEXT", help="what stands between the labels of a row that has several in one text, as in 'a;b'")
-    added.add_argument("--spellings", choices=(MERGE, APART), default="", help="labels that differ only in how they are written (POS, pos; 1, 1.0): one class, or several (default: it is asked)")
+    added.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="ROLE=COLUMN",
+        help="which column is what: --column text=review --column label=stars (default: guessed)",
+    )
+    added.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        help="the labels in the order of their numbers, one flag each; 1=good names the data's 1 good (default: as they are found)",
+    )
+    added.add_argument(
+        "--label-separator", default="", metavar="TEXT", help="what stands between the labels of a row that has several in one text, as in 'a;b'"
+    )
+    added.add_argument(
+        "--spellings",
+        choices=(MERGE, APART),
+        default="",
+        help="labels that differ only in how they are written (POS, pos; 1, 1.0): one class, or several (default: it is asked)",
+    )
     added.add_argument("--validation", metavar="FILE", default="", help="a file of your own to validate by (default: a tenth of FILE)")
     added.add_argument("--test", metavar="FILE", default="", help="a file of your own to test by (default: a tenth of FILE, none beside a validation file)")
     added.add_argument("--encoding", default="", help="of a text file, as in cp1252 (default: UTF-8, UTF-16 and GB18030 are recognised)")
     added.add_argument("--delimiter", choices=tuple(DELIMITERS), default="", help=f"between two cells: {', '.join(DELIMITERS)} (default: the one that fits)")
-    added.add_argument("--header", choices=("names", "data"), default="", help="what the first row of a CSV holds; with data the columns are column_1, column_2, ... (default: names, asked where it looks like data)")
+    added.add_argument(
+        "--header",
+        choices=("names", "data"),
+        default="",
+        help="what the first row of a CSV holds; with data the columns are column_1, column_2, ... (default: names, asked where it looks like data)",
+    )
     added.add_argument("--config", default="", help="configuration of a set of the hub")
     added.add_argument("--revision", default="", help="commit, tag or branch of a set of the hub (default: the newest)")
-    added.add_argument("--split", action="append", default=[], metavar="OURS=THEIRS", help="which split of a set of the hub is train, validation, test (default: by their names)")
+    added.add_argument(
+        "--split",
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="which split of a set of the hub is train, validation, test (default: by their names)",
+    )
     added.add_argument("--rows", type=int, help=f"at most so many rows of each split of a set of the hub, which is streamed (default {HUB_ROWS})")
-    added.add_argument("--turn", action="append", default=[], metavar="PART=KEY", help="of conversations, the keys of a turn: --turn role=from --turn content=value (default: recognised)")
-    added.add_argument("--speaker", action="append", default=[], metavar="NAME=ROLE", help="which role a speaker of the data has: user, assistant, system, tool, call or ignore, as in --speaker human=user (default: recognised)")
+    added.add_argument(
+        "--turn",
+        action="append",
+        default=[],
+        metavar="PART=KEY",
+        help="of conversations, the keys of a turn: --turn role=from --turn content=value (default: recognised)",
+    )
+    added.add_argument(
+        "--speaker",
+        action="append",
+        default=[],
+        metavar="NAME=ROLE",
+        help="which role a speaker of the data has: user, assistant, system, tool, call or ignore, as in --speaker human=user (default: recognised)",
+    )
     added.add_argument("--loss-on", choices=("all", "last"), default="", help="learn all answers of a conversation, or its last one alone (default all)")
     added.add_argument("--max-length", type=int, default=256, metavar="TOKENS", help="longer inputs are cut (default 256)")
     added.add_argument("--prompt", default="", help="what a decoder reads, with {text} or {source} where the input goes (default: the family's own)")

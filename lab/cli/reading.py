@@ -141,7 +141,9 @@ def compare(arguments: Namespace) -> Answer:
     }  # fmt: skip
     warning = f"These runs were not made from the same {', '.join(unlike)}: their results cannot simply be compared." if unlike else ""
 
-    return Answer(document, lambda: "\n\n".join(filter(None, (_results_table(found, metric), _groups_table(groups), _settings_table(found, differing), warning))))
+    return Answer(
+        document, lambda: "\n\n".join(filter(None, (_results_table(found, metric), _groups_table(groups), _settings_table(found, differing), warning)))
+    )
 
 
 def _results_table(found: list[Run], metric: Metric | None) -> str:

@@ -66,7 +66,9 @@ def sweep(arguments: Namespace) -> Answer:
         lab, ids = verbs.queue(), [new_id() for _ in rows]
         print(f"tag {label}", file=sys.stderr, flush=True)
         with standing(ids, tag=label):
-            lab.launch_all([{"document": spec.document(), "name": spec.name, "tags": spec.tags, "run_id": run_id} for spec, run_id in zip(specs, ids, strict=True)])
+            lab.launch_all(
+                [{"document": spec.document(), "name": spec.name, "tags": spec.tags, "run_id": run_id} for spec, run_id in zip(specs, ids, strict=True)]
+            )
             for row, run_id in zip(rows, ids, strict=True):
                 row["run"] = run_id
                 row.update(result_of(verbs.wait_for(run_id, _reporter(lab.store.get(run_id)))) if arguments.wait else {"state": lab.store.get(run_id).state})

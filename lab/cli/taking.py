@@ -55,7 +55,9 @@ def import_(arguments: Namespace) -> Answer:
         file, notes = arguments.file, []
         if file.startswith(gathering.HUB):
             splits = dict(_pair(text) for text in arguments.split)
-            token, notes = outside.bring(file, config=arguments.config, revision=arguments.revision, splits=splits, rows=gathering.HUB_ROWS if arguments.rows is None else arguments.rows)
+            token, notes = outside.bring(
+                file, config=arguments.config, revision=arguments.revision, splits=splits, rows=gathering.HUB_ROWS if arguments.rows is None else arguments.rows
+            )
             after.callback(importing.unstage, token)
             file = importing.staged(token)
         choices |= {"validation": arguments.validation, "test": arguments.test}

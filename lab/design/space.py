@@ -56,7 +56,17 @@ REPRESENTATIONS: dict[str, Word] = {
         Word("embed", "The input embeddings.", "输入嵌入", "e"),
     )
 }  # fmt: skip
-PROJECTIONS = ("attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out", "ffn.up", "ffn.gate", "ffn.down", "ffn.out")  # outputs of projections, which have an input of their own
+PROJECTIONS = (
+    "attn.q",
+    "attn.k",
+    "attn.v",
+    "attn.qkv",
+    "attn.out",
+    "ffn.up",
+    "ffn.gate",
+    "ffn.down",
+    "ffn.out",
+)  # outputs of projections, which have an input of their own
 SETS: dict[str, tuple[str, ...]] = {  # several representations under one name; what a model has not (the gate of a plain FFN) is left out
     "attn-linear": ("attn.q", "attn.k", "attn.v", "attn.out"),
     "ffn-linear": ("ffn.up", "ffn.gate", "ffn.down"),

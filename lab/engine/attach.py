@@ -102,7 +102,16 @@ class _Attacher:
         handles, attached.gated = gate_tokens(self.binder, attached.deltas.values())
         attached.handles += handles
         if self.body.architecture.attention_route == "sdpa":
-            attached.handles += bind_attentions([*attached.gated, *(self.binder.layer(each.site.stack, each.site.layer).owner_of_q() for each in attached.deltas.values() if isinstance(each, AttentionSlots))])
+            attached.handles += bind_attentions(
+                [
+                    *attached.gated,
+                    *(
+                        self.binder.layer(each.site.stack, each.site.layer).owner_of_q()
+                        for each in attached.deltas.values()
+                        if isinstance(each, AttentionSlots)
+                    ),
+                ]
+            )
         attached.bind_context()
         for modules, ids in self.started_later:
             start_slots(attached, modules, ids)

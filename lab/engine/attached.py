@@ -282,7 +282,9 @@ class Attached:
         wrong = [name for name in mine if name in state and mine[name].shape != state[name].shape]
         if missing or unknown or wrong:
             what = missing or unknown or wrong
-            raise Refusal(f"These weights belong to another method or model: '{what[0]}' is {'missing' if missing else 'unknown' if unknown else 'of another shape'}.")
+            raise Refusal(
+                f"These weights belong to another method or model: '{what[0]}' is {'missing' if missing else 'unknown' if unknown else 'of another shape'}."
+            )
         taken_out = {id(p): original for p, original in self._originals.values()}
         for delta in self.deltas.values():
             if spectral.is_spectral(delta):
@@ -326,7 +328,9 @@ class Attached:
         for delta in self.deltas.values():
             for parameter in merge.touched(delta, self.binder):
                 kept.setdefault(id(parameter), (parameter, parameter.detach().clone()))
-        for delta in sorted(self.deltas.values(), key=lambda delta: delta.delta.changes_input or delta.of_activation):  # a projection and what is beside it read the changed input
+        for delta in sorted(
+            self.deltas.values(), key=lambda delta: delta.delta.changes_input or delta.of_activation
+        ):  # a projection and what is beside it read the changed input
             merge.merge(delta, self.binder)
             delta.enabled = False
         self._merged = list(kept.values())

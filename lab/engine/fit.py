@@ -65,7 +65,11 @@ def _of_layer(layer: Layer, stack: Stack, body: Anatomy) -> Iterator[tuple[str, 
         norm = layer.find(sublayer, "norm").module
         if not isinstance(norm, nn.Identity):  # ModernBERT's first attention has none
             yield layer.path(sublayer, "norm"), _shape(Located(norm)) or (width,), (width,)  # some have no weights
-            yield layer.path(sublayer, "norm"), "a layer norm" if isinstance(norm, nn.LayerNorm) else "an RMS norm", "an RMS norm" if body.rms else "a layer norm"
+            yield (
+                layer.path(sublayer, "norm"),
+                "a layer norm" if isinstance(norm, nn.LayerNorm) else "an RMS norm",
+                "an RMS norm" if body.rms else "a layer norm",
+            )
         layer.find(sublayer, "after")
         layer.dropout(sublayer)
         if sublayer == "attn":

@@ -63,5 +63,3 @@ def touched(delta: DeltaModule, binder: Binder) -> list[torch.nn.Parameter]:
     """The parameters that a merge changes."""
     located, _ = binder.target(delta)
     return [p for p in (located.module.weight, getattr(located.module, "bias", None)) if p is not None]
-
-

@@ -31,7 +31,9 @@ class _Reading(TorchFunctionMode):
         self.reached = True
         return self._attend(*args, **(kwargs or {}))
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, **more: Any) -> Tensor:
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, **more: Any
+    ) -> Tensor:
         """Shapes: query (batch, heads, positions, head_dim), key and value (batch, kv_heads, positions, head_dim)."""
         if is_causal:  # torch would count its triangle from the first slot
             attn_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()[None, None]

@@ -55,7 +55,9 @@ class TokenEncoder(nn.Module):
 
     def forward(self) -> Tensor:
         rows = self.embedding.weight
-        with torch.autocast("cpu" if rows.is_meta else rows.device.type, enabled=False):  # l rows cost nothing in fp32, and not every processor has an LSTM in half precision
+        with torch.autocast(
+            "cpu" if rows.is_meta else rows.device.type, enabled=False
+        ):  # l rows cost nothing in fp32, and not every processor has an LSTM in half precision
             return self.mlp(rows if self.lstm is None else self.lstm(rows[None])[0][0])
 
     def produce(self) -> None:

@@ -70,5 +70,3 @@ def energies(weight: Tensor) -> list[float]:
     """E(0), E(1), ... E(min(out, in)) of a weight, with E(r) = Σ_{i≤r} σᵢ² / Σ σᵢ²: the share of its energy in its r largest singular values."""
     energy = torch.linalg.svdvals(weight.float()).square().double().cumsum(0)
     return [0.0, *(energy / energy[-1]).tolist()]
-
-

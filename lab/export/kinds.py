@@ -44,7 +44,14 @@ def _low_rank(method: Method, body: Anatomy, objective: str) -> str:
         raise Refusal("A LoRA in PEFT composes all its changes alike, and these deltas do not", "format")
     first = method.deltas[0]
     types = COMPOSITIONS[first.composition].peft_types if len(method.deltas) == 1 else ()
-    if "ADALORA" in types and first.core == "diagonal" and first.schedule and first.schedule.peft_type == "ADALORA" and not first.vectors and first.scale != "learned":
+    if (
+        "ADALORA" in types
+        and first.core == "diagonal"
+        and first.schedule
+        and first.schedule.peft_type == "ADALORA"
+        and not first.vectors
+        and first.scale != "learned"
+    ):
         return "ADALORA"
     if "VERA" in types and first.shared and first.vectors and first.core == "none" and not any(map(body.is_slice, body.places(first))):
         return "VERA"

@@ -108,7 +108,7 @@ def _prefix(attached: Any) -> Made:
 
 def _prompt(attached: Any) -> Made:
     """prompt_embeddings (l, width): the tokens as they act; a prompt encoder is folded away."""
-    (name, delta), = attached.deltas.items()
+    ((name, delta),) = attached.deltas.items()
     stack = attached.body.stacks[0]
     config = _prompt_config(attached, stack.heads, delta.site.width_out, stack.layers) | {"prompt_tuning_init": "RANDOM"}
     return {"prompt_embeddings": attached.fold()[name]["tokens"]}, config

@@ -20,7 +20,10 @@ def check(spec: ModelSpec, folder: Path | None) -> None:
     """Raise Refusal for a model that is quantised, or whose files in a folder are not all there or not whole."""
     method = (spec.config.get("quantization_config") or {}).get("quant_method") if isinstance(spec.config.get("quantization_config"), Mapping) else None
     if method or spec.config.get("quantization_config"):
-        raise Refusal(f"{spec.title or spec.name} is quantised ({method or 'by its config.json'}), and the lab trains on plain weights alone: give the model that it was made from.", "model")
+        raise Refusal(
+            f"{spec.title or spec.name} is quantised ({method or 'by its config.json'}), and the lab trains on plain weights alone: give the model that it was made from.",
+            "model",
+        )
     if folder is None:
         return
     name, files = spec.title or spec.name, _files(folder)
@@ -34,7 +37,10 @@ def check(spec: ModelSpec, folder: Path | None) -> None:
             raise Refusal(f"The weights of {name} are damaged ({problem}); fetch or save them again.", "model")
         odd = _odd(file, facts.st_size, facts.st_mtime_ns)
         if odd:
-            raise Refusal(f"The weights of {name} are quantised ('{odd[0]}' is {odd[1]}), and the lab trains on plain weights alone: give the model that they were made from.", "model")
+            raise Refusal(
+                f"The weights of {name} are quantised ('{odd[0]}' is {odd[1]}), and the lab trains on plain weights alone: give the model that they were made from.",
+                "model",
+            )
     broken = _broken_json(folder / "tokenizer.json")
     if broken:
         raise Refusal(f"The tokenizer of {name} is damaged (tokenizer.json: {broken}); fetch or save it again.", "model")

@@ -49,8 +49,10 @@ def measure_model(model: torch.nn.Module) -> Inventory:
         pooler=sum(p.numel() for p in pooler.parameters()) if pooler is not None else 0,
         width=body.stacks[0].width,
         vocab=embedding.shape[0],
-        stacks={stack.name: StackInventory(layers=_runs(layers, norms), ffn=stack.ffn, heads=stack.heads, kv_heads=stack.kv_heads, head_dim=stack.head_dim)
-                for stack, layers in stacks},
+        stacks={
+            stack.name: StackInventory(layers=_runs(layers, norms), ffn=stack.ffn, heads=stack.heads, kv_heads=stack.kv_heads, head_dim=stack.head_dim)
+            for stack, layers in stacks
+        },
     )
 
 

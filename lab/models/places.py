@@ -120,7 +120,10 @@ def _require_model(name: str, folder: Path) -> None:
     if (folder / "adapter_config.json").is_file():
         raise _adapter_refusal(f"The folder {name[:200]}", folder / "adapter_config.json")
     if (folder / "adapter.safetensors").is_file():
-        raise Refusal(f"The folder {name[:200]} is an adapter of the lab, not a model: give the model that it was trained on, or export the run with --format merged.", "model")
+        raise Refusal(
+            f"The folder {name[:200]} is an adapter of the lab, not a model: give the model that it was trained on, or export the run with --format merged.",
+            "model",
+        )
 
 
 def _adapter_refusal(what: str, file: Path) -> Refusal:
@@ -183,8 +186,17 @@ def _require_sizes(name: str, document: Mapping[str, Any]) -> None:
         if LAYERS.search(key) and number and value > MOST_LAYERS:
             raise Refusal(f"The config.json of {name[:200]} says {value:,.0f} for {key[:60]}; the lab takes models of at most {MOST_LAYERS:,} layers.", "model")
         most = MOST_LABELS if key.endswith("labels") else MOST_SIZE
-        if number and SIZES.search(key) and (value != value or value > most or value % 1) or key in WHOLE and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise Refusal(f"The config.json of {name[:200]} says {str(value)[:40]} for {key[:60]}, which must be a whole number of at most {most:,}; save the model again.", "model")
+        if (
+            number
+            and SIZES.search(key)
+            and (value != value or value > most or value % 1)
+            or key in WHOLE
+            and (not isinstance(value, int) or isinstance(value, bool) or value < 1)
+        ):
+            raise Refusal(
+                f"The config.json of {name[:200]} says {str(value)[:40]} for {key[:60]}, which must be a whole number of at most {most:,}; save the model again.",
+                "model",
+            )
 
 
 def _from_config(name: str, path: Path, source: Source) -> ModelSpec:
@@ -205,4 +217,3 @@ def _from_config(name: str, path: Path, source: Source) -> ModelSpec:
     title = name.rstrip("/").rsplit("/", 1)[-1]
     architecture = name_of(document)
     return ModelSpec(name=name, title=title, architecture=architecture, kind=load_architecture(architecture).kind, source=source, config=document)
-

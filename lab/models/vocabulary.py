@@ -19,7 +19,9 @@ def require_words(spec: ModelSpec, tokenizer: Any) -> None:
     """Raise Refusal for a tokenizer of control tokens alone, which transformers makes where a model comes without tokenizer files."""
     control = set(tokenizer.all_special_tokens) | {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     if len(set(tokenizer.get_vocab()) - control) < FEWEST:
-        raise Refusal(f"{spec.title or spec.name} comes without a tokenizer: put tokenizer.json and tokenizer_config.json of the model beside its weights.", "model")
+        raise Refusal(
+            f"{spec.title or spec.name} comes without a tokenizer: put tokenizer.json and tokenizer_config.json of the model beside its weights.", "model"
+        )
 
 
 def choose_padding(spec: ModelSpec, tokenizer: Any, config: Any) -> None:
@@ -56,13 +58,17 @@ def require_fit(spec: ModelSpec, tokenizer: Any, config: Any) -> None:
     """Raise Refusal where a text can become a token that the model has no embedding for, or positions would be counted from another padding."""
     rows = _rows(config)
     if rows is not None:
-        used = set(tokenizer("")["input_ids"]) | {number for number in tokenizer.all_special_ids if str(tokenizer.convert_ids_to_tokens(number)) in _named(tokenizer)}
+        used = set(tokenizer("")["input_ids"]) | {
+            number for number in tokenizer.all_special_ids if str(tokenizer.convert_ids_to_tokens(number)) in _named(tokenizer)
+        }
         special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
         beyond = {number: word for word, number in tokenizer.get_vocab().items() if number >= rows and (number in used or number not in special)}
         _require_rows(spec, beyond, rows)
     pad, counted = tokenizer.pad_token_id, config.pad_token_id
     if anatomy_of(config).architecture.positions.after and pad != counted:
-        raise Refusal(f"The tokenizer of {spec.name} pads with token {pad}, and the model counts positions from token {counted}: give both the same pad_token.", "model")
+        raise Refusal(
+            f"The tokenizer of {spec.name} pads with token {pad}, and the model counts positions from token {counted}: give both the same pad_token.", "model"
+        )
 
 
 def require_end(spec: ModelSpec, tokenizer: Any, config: Any) -> None:

@@ -1,7 +1,7 @@
 """What to do about a plan: the largest batch that fits a device, and which single change saves most. Each answer is a plan of its own.
 
-    advise({"model": "llama-3.2-3b", ...}, device_bytes=24 * 2**30)
-    # {"fits": False, "over_bytes": ..., "largest_batch": 3, "changes": [{"change": "checkpointing", "saves_bytes": ..., "fits": True}, ...]}
+advise({"model": "llama-3.2-3b", ...}, device_bytes=24 * 2**30)
+# {"fits": False, "over_bytes": ..., "largest_batch": 3, "changes": [{"change": "checkpointing", "saves_bytes": ..., "fits": True}, ...]}
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ def largest_batch(request: Mapping[str, Any], planner: Planner, room: int) -> in
 
     Memory is close to linear in the batch, so two plans point to the answer and one or two more confirm it.
     """
+
     def needs(rows: int) -> int:
         return peak(planner({**request, "batch": rows}))
 

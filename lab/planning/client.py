@@ -74,7 +74,9 @@ class PlanClient:
         self._write(name, answer["plan"])
         return answer["plan"]
 
-    def advise(self, request: Mapping[str, Any], *, device: Mapping[str, Any] | None = None, topic: str | None = None, turn: int | None = None) -> dict[str, Any]:
+    def advise(
+        self, request: Mapping[str, Any], *, device: Mapping[str, Any] | None = None, topic: str | None = None, turn: int | None = None
+    ) -> dict[str, Any]:
         """What `lab.planning.advice.advise` says for a device ({"kind", "total_bytes"}; None: this machine's), with the plan and device."""
         there = dict(device or devices.memory())
         turn = self._announce(topic, turn)  # once: the plans below are steps of this question, and none of them is newer than the next one

@@ -32,7 +32,9 @@ class ResultColumn:
 
     def best(self, runs: Sequence[Run]) -> set[int]:
         """Where the best of the runs that have a result stands; nowhere if there is nothing to compare."""
-        known = {index: value for index, (value, run) in enumerate(zip(self.values, runs, strict=True)) if value is not None and math.isfinite(value) and counts(run)}
+        known = {
+            index: value for index, (value, run) in enumerate(zip(self.values, runs, strict=True)) if value is not None and math.isfinite(value) and counts(run)
+        }
         if len(known) < 2 or min(known.values()) == max(known.values()):
             return set()
         top = max(known.values()) if self.greater else min(known.values())

@@ -2,6 +2,7 @@
 
 `lab.runs.launch` is a module that can be called: `launch(document)`, `launch.stop(run)`.
 """
+
 from __future__ import annotations
 
 import sys
@@ -17,8 +18,24 @@ from lab.runs.records import ACTIVE, OVER, RESUMABLE, STATES, Event, Run
 from lab.runs.store import Store
 from lab.runs.worker_link import WorkerLink
 
-__all__ = ["ACTIVE", "OVER", "RESUMABLE", "STATES", "Event", "Home", "Keeper", "Queue", "Run", "Store", "WorkerLink", "default",
-           "launch", "reconcile", "resume", "stop"]
+__all__ = [
+    "ACTIVE",
+    "OVER",
+    "RESUMABLE",
+    "STATES",
+    "Event",
+    "Home",
+    "Keeper",
+    "Queue",
+    "Run",
+    "Store",
+    "WorkerLink",
+    "default",
+    "launch",
+    "reconcile",
+    "resume",
+    "stop",
+]
 
 
 class _Room(types.ModuleType):

@@ -8,6 +8,7 @@ A server that refuses connections, starts, or has none left is waited for: at th
 the app and a worker wait for an hour), told once.
 A connection may be lost between a commit and its answer, so what is tried again must be able to find its work done.
 """
+
 from __future__ import annotations
 
 import functools
@@ -113,6 +114,7 @@ class Database:
 
     def identity(self) -> str:
         """Which lab this is: a word that stays when the store is moved, and that no copy of it has."""
+
         def work(connection: Connection) -> str:
             known, place = connection.execute(text("SELECT id, place FROM lab")).one()
             now, then = self._place(connection), tuple(place.split(" "))

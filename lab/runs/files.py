@@ -4,6 +4,7 @@ A folder is filled beside its place, hidden, synced and renamed (`replace_folder
 CRC-32. A worker writes through a link in its run's folder, `.attempt-3` -> `.`, which the next attempt takes away: whatever an
 outdated worker still writes or removes, at whatever moment it wakes up, then ends at a name that is not there (`Fence`).
 """
+
 from __future__ import annotations
 
 import errno

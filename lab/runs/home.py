@@ -13,6 +13,7 @@ A run id is eight letters and digits (`k7qm2x9b`), so it can be a folder name, a
 address without quoting. Every path that a page or a command line names is made by `run_dir` or `file`, which refuse
 traversal and links that lead out of the run's own folder.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -145,7 +146,7 @@ class Home:
 
     def put_back(self, known: Callable[[list[str]], set[str]]) -> None:
         """Undo half deletes of labs before this one, which took a run's folder away first: `known` says which of some ids are runs still."""
-        found = {path: path.name[len(".deleted-"):][:8] for path in self._root.glob(".deleted-????????-*") if ID.fullmatch(path.name[len(".deleted-"):][:8])}
+        found = {path: path.name[len(".deleted-") :][:8] for path in self._root.glob(".deleted-????????-*") if ID.fullmatch(path.name[len(".deleted-") :][:8])}
         there = known(sorted(set(found.values()))) if found else set()
         for path, run_id in found.items():
             if run_id not in there:

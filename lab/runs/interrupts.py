@@ -1,4 +1,5 @@
 """Ctrl-C and what must not be cut in two by it."""
+
 from __future__ import annotations
 
 import contextlib

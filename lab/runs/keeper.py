@@ -1,4 +1,5 @@
 """The thread that keeps a queue going."""
+
 from __future__ import annotations
 
 import sys

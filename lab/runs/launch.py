@@ -1,4 +1,5 @@
 """The verbs of the default lab, that of LAB_HOME and LAB_DATABASE_URL; `queue.Queue` has the same for any lab."""
+
 from __future__ import annotations
 
 import os

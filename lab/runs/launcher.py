@@ -4,6 +4,7 @@ A worker is `python -m lab.training.worker RUN`. It claims its run in the store 
 launcher says what the store cannot: how many may run at once, whether a run that nobody has claimed yet still may be, how a worker
 ended that told nothing.
 """
+
 from __future__ import annotations
 
 import sys
@@ -60,5 +61,12 @@ class Launcher(Protocol):
 
 def worker_environment(home: Home, run: Run, store: Store) -> dict[str, str]:
     """The variables by which a worker knows its run, its attempt and its lab."""
-    return {"LAB_HOME": str(home.path), "LAB_DATABASE_URL": store.url, "LAB_RUN_ID": run.id, "LAB_RUN_ATTEMPT": str(run.attempt),
-            TOKEN: store.token(run), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    return {
+        "LAB_HOME": str(home.path),
+        "LAB_DATABASE_URL": store.url,
+        "LAB_RUN_ID": run.id,
+        "LAB_RUN_ATTEMPT": str(run.attempt),
+        TOKEN: store.token(run),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }

@@ -1,4 +1,5 @@
 """Which launcher starts workers: LAB_LAUNCHER."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """The store's runs as others read them: one, some, their history, and the numbers that change with them. Part of `Store`."""
+
 from __future__ import annotations
 
 import json
@@ -63,8 +64,12 @@ class Listing:
 
     def events(self, run_id: str) -> list[Event]:
         """What happened to a run, in order."""
-        query = (select(events.c.time, events.c.state, events.c.message).join(runs, runs.c.number == events.c.run)
-                 .where(runs.c.id == check_id(run_id)).order_by(events.c.number))
+        query = (
+            select(events.c.time, events.c.state, events.c.message)
+            .join(runs, runs.c.number == events.c.run)
+            .where(runs.c.id == check_id(run_id))
+            .order_by(events.c.number)
+        )
         return [Event(*row) for row in self.database.read(lambda c: c.execute(query).all())]
 
     def version(self, run_id: str) -> int:
@@ -79,8 +84,15 @@ class Listing:
     def _select(self, query: Select) -> list[Run]:
         return [run_of({"spec": None, **row}) for row in self.database.read(lambda c: c.execute(query).mappings().all())]
 
-    def list(self, states: Iterable[str] | None = None, tag: str | None = None, words: str = "", limit: int | None = None,
-             specs: bool = True, after: int | None = None) -> list[Run]:
+    def list(
+        self,
+        states: Iterable[str] | None = None,
+        tag: str | None = None,
+        words: str = "",
+        limit: int | None = None,
+        specs: bool = True,
+        after: int | None = None,
+    ) -> list[Run]:
         """Runs, newest first, queued ones in the order in which they will start.
 
         `states`: only these; `tag`: only with it; `words`: only with it in the name; `after`: only what has changed since that

@@ -4,6 +4,7 @@ A worker is detached: a session of its own, no standard input, output to the run
 working directory (paths in a spec must therefore be absolute). It goes on when the page, the terminal or the app that started it is
 gone. What this process knows of its children is shared by all its launchers.
 """
+
 from __future__ import annotations
 
 import os
@@ -91,8 +92,9 @@ def start_worker(home: Home, run: Run, store: Store, command: Sequence[str], dev
         log.write(f"[lab] {time.strftime('%Y-%m-%d %H:%M:%S')} run {run.id}, start {run.attempt}\n".encode())
         log.flush()
         with _lock:
-            child = subprocess.Popen([*command, run.id], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                                     cwd=folder, env=environment, start_new_session=True)
+            child = subprocess.Popen(
+                [*command, run.id], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=environment, start_new_session=True
+            )
             _children[child.pid] = child
             _whose[child.pid] = (run.id, run.attempt)
             return identity(child.pid)  # it cannot be gone: nobody reaps it before the lock is released

@@ -1,4 +1,5 @@
 """The store's metrics: rows in, and curves, last points and readings out. Part of `Store`."""
+
 from __future__ import annotations
 
 import time
@@ -19,8 +20,16 @@ class Metrics:
 
     database: Database
 
-    def log(self, run_id: str, rows: Iterable[Sequence], *, attempt: int | None = None, step: int | None = None,
-            total_steps: int | None = None, patience: float = 30.0) -> str | None:
+    def log(
+        self,
+        run_id: str,
+        rows: Iterable[Sequence],
+        *,
+        attempt: int | None = None,
+        step: int | None = None,
+        total_steps: int | None = None,
+        patience: float = 30.0,
+    ) -> str | None:
         """Write metric rows, progress and a heartbeat in one transaction; the run's state, or None when it is not the caller's.
 
         `rows`: [(step, name, value)] or [(step, name, value, time)]. `step`: where the run is (the last row's if not given).
@@ -45,8 +54,9 @@ class Metrics:
 
         return self.database.write(work, patience=patience)
 
-    def series(self, run_id: str, names: Iterable[str] | None = None, after: int | Mapping[str, int] | None = None,
-               points: int | None = None, until: int | None = None) -> dict[str, series.Series]:
+    def series(
+        self, run_id: str, names: Iterable[str] | None = None, after: int | Mapping[str, int] | None = None, points: int | None = None, until: int | None = None
+    ) -> dict[str, series.Series]:
         """{name: (steps, values, times)} as numpy arrays, sorted by step; curves without points are left out.
 
         `names`: which, all if None. `after`: only later steps (one bound, or one per name); `until`: none later than this. `points`: thin

@@ -1,4 +1,5 @@
 """How much memory a run needs by its plan, for the policy that LAB_MEMORY_POLICY names. Torch-free: the planner's own process has it."""
+
 from __future__ import annotations
 
 import functools

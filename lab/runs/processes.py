@@ -8,6 +8,7 @@ A worker is started with LAB_RUN_TOKEN in its environment; its children inherit 
 their own (torchrun's do). Only processes that carry the token, or share the session of one that does, are ever signalled. It names the lab
 too, so a copy of a LAB_HOME, which has the same runs, has other tokens.
 """
+
 from __future__ import annotations
 
 import os

@@ -5,6 +5,7 @@ step is a compare-and-set that one of them wins. On the machine of a worker its 
 lives, so a clock that jumps or a store that hangs kills nobody; a worker elsewhere is judged by its heartbeat, by changes seen on
 this process's own monotonic clock and never by comparing two clocks.
 """
+
 from __future__ import annotations
 
 import threading
@@ -40,8 +41,16 @@ class Queue:
     """The verbs of one lab. `home`, `store`: the default ones if None; `count`: slots (the launcher's if None); `command`: what starts a
     worker, the run's id is added; `launcher`: where workers run (LAB_LAUNCHER's if None); `estimate`: how much memory a spec needs (its plan's if None)."""
 
-    def __init__(self, home: Home | None = None, store: Store | None = None, *, count: int | None = None,
-                 command: Sequence[str] | None = None, launcher: Launcher | None = None, estimate: Estimate | None = None):
+    def __init__(
+        self,
+        home: Home | None = None,
+        store: Store | None = None,
+        *,
+        count: int | None = None,
+        command: Sequence[str] | None = None,
+        launcher: Launcher | None = None,
+        estimate: Estimate | None = None,
+    ):
         self.home = home or Home()
         self.store = store or Store(self.home.database_url)
         self._count = count
@@ -62,14 +71,21 @@ class Queue:
 
     # -- verbs
 
-    def launch(self, document: dict, name: str | None = None, tags: Sequence[str] | None = None, notes: str = "",
-               parent: str | None = None, run_id: str | None = None, message: str = "") -> str:
+    def launch(
+        self,
+        document: dict,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str = "",
+        parent: str | None = None,
+        run_id: str | None = None,
+        message: str = "",
+    ) -> str:
         """Freeze `document` (a spec as plain JSON) as a new run, last in the queue, and start it if a slot is free; its id.
 
         `name`, `tags`: taken from the document if None; `message`: said in its history. Refusal: too large, no JSON, bad name or tag, queue full.
         """
-        return self.launch_all([{"document": document, "name": name, "tags": tags, "notes": notes, "parent": parent, "run_id": run_id,
-                                 "message": message}])[0]
+        return self.launch_all([{"document": document, "name": name, "tags": tags, "notes": notes, "parent": parent, "run_id": run_id, "message": message}])[0]
 
     def launch_all(self, given: Sequence[Mapping[str, Any]]) -> list[str]:
         """Queue several runs at once, all or none, in their order; their ids. Each as the arguments of `launch`."""
@@ -83,13 +99,29 @@ class Queue:
             self.start_next()
         return [row["run_id"] for row in rows]
 
-    def _row(self, document: dict, name: str | None = None, tags: Sequence[str] | None = None, notes: str = "", parent: str | None = None,
-             run_id: str | None = None, message: str = "") -> dict[str, Any]:
+    def _row(
+        self,
+        document: dict,
+        name: str | None = None,
+        tags: Sequence[str] | None = None,
+        notes: str = "",
+        parent: str | None = None,
+        run_id: str | None = None,
+        message: str = "",
+    ) -> dict[str, Any]:
         """What the store takes for one new run. Refusal."""
         records.spec_text(document)
         needs, waits = self._needs(document)
-        return {"spec": document, "name": document.get("name") or "" if name is None else name, "tags": document.get("tags") or [] if tags is None else tags,
-                "notes": notes, "run_id": run_id or new_id(), "parent": parent, "needs": needs, "message": " ".join(filter(None, (message, waits)))}
+        return {
+            "spec": document,
+            "name": document.get("name") or "" if name is None else name,
+            "tags": document.get("tags") or [] if tags is None else tags,
+            "notes": notes,
+            "run_id": run_id or new_id(),
+            "parent": parent,
+            "needs": needs,
+            "message": " ".join(filter(None, (message, waits))),
+        }
 
     def _needs(self, document: dict) -> tuple[int | None, str]:
         """(bytes that the plan says, a sentence where they are not free now), as LAB_MEMORY_POLICY wants. Refusal: more than there is."""
@@ -283,8 +315,14 @@ class Queue:
         if run.state == records.STOPPING:
             return self._end(run, records.CANCELLED, None, None, f"Stopped at step {run.step}.")
         if run.state == records.STARTING and run.heartbeat is None and code is None:
-            return self.store.move(run.id, (records.STARTING,), records.QUEUED, "Its launcher was gone; queued again.", like=run,
-                                   **dict.fromkeys(("pid", "pid_create_time", "mark", "place", "host", "slot")))
+            return self.store.move(
+                run.id,
+                (records.STARTING,),
+                records.QUEUED,
+                "Its launcher was gone; queued again.",
+                like=run,
+                **dict.fromkeys(("pid", "pid_create_time", "mark", "place", "host", "slot")),
+            )
         last = logs.tail(self.home.run_dir(run.id) / "log.txt")
         how = logs.exit_words(code) if here else f"on {run.host} fell silent"
         if here and processes.is_alive(run.pid, run.mark, run.pid_create_time) and code is None and run.heartbeat is not None:
@@ -312,5 +350,6 @@ class Queue:
         return True
 
     def _end(self, run: Run, state: str, error: str | None, advice: str | None, message: str = "", **fields: Any) -> bool:
-        return self.store.move(run.id, records.ACTIVE, state, message or error or "", like=run, error=error, advice=advice,
-                               ended=time.time(), slot=None, **fields)
+        return self.store.move(
+            run.id, records.ACTIVE, state, message or error or "", like=run, error=error, advice=advice, ended=time.time(), slot=None, **fields
+        )

@@ -14,6 +14,7 @@ off finds its attempt outdated. LAB_HOME must be a path that every node shares, 
     LAB_RAY_CPUS      per run (default 1)
     LAB_RAY_RETRIES   how often a lost run is queued again by itself (default 1)
 """
+
 from __future__ import annotations
 
 import json
@@ -70,8 +71,9 @@ class Cluster:
         given = ["" if part == sys.executable else part for part in command]  # a node has its own Python
         try:
             carrier = self.ray.remote(_carrier())
-            carrier.options(name=_name(run), namespace=NAMESPACE, lifetime="detached", num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0,
-                            max_concurrency=4).remote(str(launcher.ROOT), str(folder), [*given, run.id], environment, run.attempt)
+            carrier.options(
+                name=_name(run), namespace=NAMESPACE, lifetime="detached", num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, max_concurrency=4
+            ).remote(str(launcher.ROOT), str(folder), [*given, run.id], environment, run.attempt)
         except (self.ray.exceptions.RayError, ValueError, RuntimeError) as error:
             raise OSError(f"Ray did not take it: {str(error).splitlines()[0][:200]}") from error
 
@@ -134,8 +136,16 @@ def _carrier() -> type:
             with open(self.folder / "log.txt", "ab") as log:
                 log.write(f"[lab] Ray node {ray.get_runtime_context().get_node_id()}, start {attempt}\n".encode())
                 log.flush()
-                self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True,
-                                              env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)}, preexec_fn=self.die_together)
+                self.child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=folder,
+                    start_new_session=True,
+                    env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
+                    preexec_fn=self.die_together,
+                )
             threading.Thread(target=self.wait, daemon=True).start()
 
         @staticmethod
@@ -187,8 +197,9 @@ def _connect() -> Any:
                 ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
             except (ConnectionError, ValueError, RuntimeError, OSError) as error:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-                raise Refusal(f"There is no Ray cluster at {address} ({reason}); start one with `ray start --head`, or set LAB_RAY_ADDRESS.",
-                              "LAB_RAY_ADDRESS") from None
+                raise Refusal(
+                    f"There is no Ray cluster at {address} ({reason}); start one with `ray start --head`, or set LAB_RAY_ADDRESS.", "LAB_RAY_ADDRESS"
+                ) from None
     return ray
 
 

@@ -1,10 +1,11 @@
 """A run as the store knows it, the states that it can be in, and the checks on what people write into it.
 
-    queued -> starting -> running -> succeeded | failed | interrupted
-       |          |          |
-       |          +----------+--> stopping -> cancelled
-       +--> cancelled                failed | cancelled | interrupted -> queued   (resume)
+queued -> starting -> running -> succeeded | failed | interrupted
+   |          |          |
+   |          +----------+--> stopping -> cancelled
+   +--> cancelled                failed | cancelled | interrupted -> queued   (resume)
 """
+
 from __future__ import annotations
 
 import json

@@ -3,6 +3,7 @@
 `metrics` is one narrow table, primary key (run, name, step), so one curve lies together on disk: a run's last points and
 a whole curve are each one short walk. `run` is `runs.number`, an integer that is never used twice.
 """
+
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Double, MetaData, String, Table, Text
@@ -12,7 +13,8 @@ metadata = MetaData()
 ticket = Table("ticket", metadata, Column("id", BigInteger, primary_key=True), Column("value", BigInteger, nullable=False))
 
 runs = Table(
-    "runs", metadata,
+    "runs",
+    metadata,
     Column("number", BigInteger, primary_key=True),
     Column("id", String(16), nullable=False, unique=True),
     Column("name", Text, nullable=False),
@@ -45,7 +47,8 @@ runs = Table(
 )
 
 metrics = Table(
-    "metrics", metadata,
+    "metrics",
+    metadata,
     Column("run", BigInteger, primary_key=True),
     Column("name", String(200), primary_key=True),
     Column("step", BigInteger, primary_key=True),
@@ -54,7 +57,8 @@ metrics = Table(
 )
 
 events = Table(
-    "events", metadata,
+    "events",
+    metadata,
     Column("number", BigInteger, primary_key=True),
     Column("run", BigInteger, nullable=False),
     Column("time", Double, nullable=False),

@@ -5,6 +5,7 @@ with the smallest and the greatest value are kept, with their own steps, so no s
 of the curve are always kept. Example: 100,000 steps at points=1000 are 500 buckets of 200 steps, at most 1,002 points.
 The database walks the curve twice, for the smallest and for the greatest of each bucket; Python sees only the rows that are kept.
 """
+
 from __future__ import annotations
 
 import math
@@ -36,7 +37,8 @@ _SPAN = text("""SELECT (SELECT min(step) FROM metrics WHERE run = :run AND name 
     (SELECT max(step) FROM metrics WHERE run = :run AND name = :name AND step > :after AND step <= :until)""")
 _STEPS = text("SELECT step FROM metrics WHERE run = :run AND name = :name ORDER BY step")
 _CELLS = text("SELECT name, step, value FROM metrics WHERE run = :run AND name IN :names AND step IN :steps").bindparams(
-    bindparam("names", expanding=True), bindparam("steps", expanding=True))
+    bindparam("names", expanding=True), bindparam("steps", expanding=True)
+)
 _ENDS = text("SELECT step, value, time FROM metrics WHERE run = :run AND name = :name AND step IN (:first, :last)")
 # Bucket by bucket along the primary key: grouping the whole curve by bucket would sort it first, which takes twice as long.
 _THIN = text("""WITH RECURSIVE heads(head) AS (SELECT CAST(:first AS BIGINT) UNION ALL SELECT head + :width FROM heads WHERE head + :width <= :last),
@@ -60,8 +62,13 @@ def rows_of(number: int, rows: Iterable[Sequence], now: float) -> list[dict[str,
         if not isinstance(name, str) or not 0 < len(name) <= METRIC_LETTERS or not name.isprintable():
             raise ValueError(f"{str(name)[:60]!r} is not a metric's name")
         value = float(value)
-        found[name, int(step)] = {"run": number, "name": name, "step": int(step), "value": None if math.isnan(value) else value,
-                                  "time": float(when[0]) if when else now}
+        found[name, int(step)] = {
+            "run": number,
+            "name": name,
+            "step": int(step),
+            "value": None if math.isnan(value) else value,
+            "time": float(when[0]) if when else now,
+        }
     return list(found.values())
 
 
@@ -86,8 +93,9 @@ def latest(connection: Connection, number: int, wanted: Iterable[str] | None) ->
     return found
 
 
-def read(connection: Connection, number: int, wanted: Iterable[str] | None, after: int | Mapping[str, int] | None,
-         points: int | None, until: int | None = None) -> dict[str, Series]:
+def read(
+    connection: Connection, number: int, wanted: Iterable[str] | None, after: int | Mapping[str, int] | None, points: int | None, until: int | None = None
+) -> dict[str, Series]:
     """{name: (steps, values, times)}, sorted by step. `after`: only later steps, one bound for all or one per name; `until`: none later."""
     found = {}
     for name in names(connection, number) if wanted is None else wanted:

@@ -1,4 +1,5 @@
 """How many runs may train at once here, and which accelerators each may see. torch is not needed to find out."""
+
 from __future__ import annotations
 
 import os

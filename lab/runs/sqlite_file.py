@@ -3,6 +3,7 @@
 A connection needs a small file beside the database (`-shm`) even to read. Where the disk has no room for it, one connection at a time keeps
 that index in memory instead (locking_mode=EXCLUSIVE) and is closed after its transaction; so it does where the disk takes no more files.
 """
+
 from __future__ import annotations
 
 import os

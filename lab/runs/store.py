@@ -6,6 +6,7 @@ given up for dead and comes back after the run was started anew finds its attemp
 A commit whose answer was lost is tried again, so each change knows its own work when it finds it done.
 Pollers compare `version(run)` or `store_version()`, one row each, and read on only when it has changed.
 """
+
 from __future__ import annotations
 
 import json
@@ -74,8 +75,18 @@ class Store(Listing, Metrics):
 
     # -- states
 
-    def create(self, spec: dict[str, Any], name: str = "", tags: Sequence[str] = (), *, notes: str = "",
-               run_id: str | None = None, parent: str | None = None, message: str = "", needs: int | None = None) -> str:
+    def create(
+        self,
+        spec: dict[str, Any],
+        name: str = "",
+        tags: Sequence[str] = (),
+        *,
+        notes: str = "",
+        run_id: str | None = None,
+        parent: str | None = None,
+        message: str = "",
+        needs: int | None = None,
+    ) -> str:
         """A new queued run, last in the queue; its id. Refusal: spec too large or no JSON, bad name or tag, full queue."""
         run_id = run_id or new_id()
         self.create_all([{"spec": spec, "name": name, "tags": tags, "notes": notes, "run_id": run_id, "parent": parent, "message": message, "needs": needs}])
@@ -99,8 +110,9 @@ class Store(Listing, Metrics):
 
         self.database.write(work, durable=True)
 
-    def move(self, run_id: str, expected: Iterable[str], to: str, message: str = "", *, in_attempt: int | None = None,
-             like: Run | None = None, **fields: Any) -> bool:
+    def move(
+        self, run_id: str, expected: Iterable[str], to: str, message: str = "", *, in_attempt: int | None = None, like: Run | None = None, **fields: Any
+    ) -> bool:
         """Compare-and-set: from one of the states `expected` to `to`, setting `fields` too; whether this call did it.
 
         `in_attempt`: only if the run is in that attempt. `like`: only if state, attempt and process are still as in that Run.
@@ -109,8 +121,12 @@ class Store(Listing, Metrics):
         if in_attempt is not None:
             query = query.where(runs.c.attempt == in_attempt)
         if like is not None:
-            query = query.where(runs.c.state == like.state, runs.c.attempt == like.attempt,
-                                runs.c.pid.is_not_distinct_from(like.pid), runs.c.mark.is_not_distinct_from(like.mark))
+            query = query.where(
+                runs.c.state == like.state,
+                runs.c.attempt == like.attempt,
+                runs.c.pid.is_not_distinct_from(like.pid),
+                runs.c.mark.is_not_distinct_from(like.mark),
+            )
 
         def work(connection: Connection) -> bool:
             version = take_ticket(connection)
@@ -129,12 +145,18 @@ class Store(Listing, Metrics):
         Slots are counted by place (boot and pid namespace). `everywhere`: they are a cluster's, so that active runs in all places count. `room`: bytes of memory; runs that
         need more are passed over. The run becomes 'starting' in its next attempt, with the lowest free slot (from 0) and the launcher as its process.
         """
+
         def pick(connection: Connection) -> tuple[Any, int] | None:
             here = runs.c.state.in_(ACTIVE) if everywhere else runs.c.state.in_(ACTIVE) & (runs.c.place == launcher.place)
             busy = connection.execute(select(runs.c.slot).where(here)).scalars().all()
             fits = true() if room is None else or_(runs.c.needs.is_(None), runs.c.needs <= room)
-            first = connection.execute(select(runs.c.id, runs.c.number).where(runs.c.state == QUEUED, fits)
-                                       .order_by(runs.c.position, runs.c.number).limit(1)).first() if len(busy) < slots else None
+            first = (
+                connection.execute(
+                    select(runs.c.id, runs.c.number).where(runs.c.state == QUEUED, fits).order_by(runs.c.position, runs.c.number).limit(1)
+                ).first()
+                if len(busy) < slots
+                else None
+            )
             return (first, min(set(range(slots)) - set(busy), default=0)) if first else None
 
         def work(connection: Connection) -> str | None:
@@ -142,9 +164,23 @@ class Store(Listing, Metrics):
             if found is None:
                 return None
             first, slot = found
-            connection.execute(update(runs).where(runs.c.number == first.number).values(
-                state=STARTING, version=version, attempt=runs.c.attempt + 1, slot=slot, ended=None, error=None, advice=None,
-                log_tail=None, exit_code=None, heartbeat=None, **asdict(launcher)))
+            connection.execute(
+                update(runs)
+                .where(runs.c.number == first.number)
+                .values(
+                    state=STARTING,
+                    version=version,
+                    attempt=runs.c.attempt + 1,
+                    slot=slot,
+                    ended=None,
+                    error=None,
+                    advice=None,
+                    log_tail=None,
+                    exit_code=None,
+                    heartbeat=None,
+                    **asdict(launcher),
+                )
+            )
             _note(connection, first.number, STARTING, "")
             return first.id
 
@@ -155,8 +191,11 @@ class Store(Listing, Metrics):
 
     def adopt(self, run: Run, worker: Identity) -> bool:
         """Put the started worker in the place of its launcher, unless the worker has claimed the run by itself already."""
-        query = update(runs).where(runs.c.number == run.number, runs.c.attempt == run.attempt, runs.c.pid == run.pid,
-                                   runs.c.state.in_([STARTING, STOPPING])).values(heartbeat=time.time(), **asdict(worker))
+        query = (
+            update(runs)
+            .where(runs.c.number == run.number, runs.c.attempt == run.attempt, runs.c.pid == run.pid, runs.c.state.in_([STARTING, STOPPING]))
+            .values(heartbeat=time.time(), **asdict(worker))
+        )
         return self.database.write(lambda c: c.execute(query).rowcount == 1, durable=True)
 
     def claim(self, run_id: str, worker: Identity, attempt: int | None = None) -> Run:
@@ -167,8 +206,16 @@ class Store(Listing, Metrics):
         """
         expected = (QUEUED,) if attempt is None else (STARTING,)
         now = time.time()
-        fields = {"started": func.coalesce(runs.c.started, now), "heartbeat": now, "ended": None, "error": None, "advice": None,
-                  "log_tail": None, "exit_code": None, **asdict(worker)}
+        fields = {
+            "started": func.coalesce(runs.c.started, now),
+            "heartbeat": now,
+            "ended": None,
+            "error": None,
+            "advice": None,
+            "log_tail": None,
+            "exit_code": None,
+            **asdict(worker),
+        }
         if attempt is None:
             fields["attempt"] = runs.c.attempt + 1
         if not self.move(run_id, expected, RUNNING, in_attempt=attempt, **fields):
@@ -178,9 +225,19 @@ class Store(Listing, Metrics):
             raise Refusal(f"Run {run_id} is not waiting for this worker: it is {run.state} (attempt {run.attempt}).", "run")
         return self.get(run_id)
 
-    def finish(self, run_id: str, state: str, *, attempt: int | None = None, result: Mapping | None = None,
-               error: str | None = None, advice: str | None = None, exit_code: int | None = None,
-               log_tail: str | None = None, message: str = "") -> bool:
+    def finish(
+        self,
+        run_id: str,
+        state: str,
+        *,
+        attempt: int | None = None,
+        result: Mapping | None = None,
+        error: str | None = None,
+        advice: str | None = None,
+        exit_code: int | None = None,
+        log_tail: str | None = None,
+        message: str = "",
+    ) -> bool:
         """The end of a run as its worker tells it; False when the run was no longer its to end.
 
         A failure while stopping is 'cancelled', and a cancellation that nobody asked for is 'interrupted'.
@@ -201,8 +258,7 @@ class Store(Listing, Metrics):
 
         def work(connection: Connection) -> bool:
             version = take_ticket(connection)
-            row = connection.execute(query.values(state=to, version=version, ended=time.time(), **fields)
-                                     .returning(runs.c.number, runs.c.state)).first()
+            row = connection.execute(query.values(state=to, version=version, ended=time.time(), **fields).returning(runs.c.number, runs.c.state)).first()
             if row is not None:
                 _note(connection, row.number, row.state, message or error or "")
             return row is not None
@@ -244,8 +300,7 @@ class Store(Listing, Metrics):
 
         def work(connection: Connection) -> bool:
             version = take_ticket(connection)
-            queue = connection.execute(select(runs.c.id, runs.c.position).where(runs.c.state == QUEUED)
-                                       .order_by(runs.c.position, runs.c.number)).all()
+            queue = connection.execute(select(runs.c.id, runs.c.position).where(runs.c.state == QUEUED).order_by(runs.c.position, runs.c.number)).all()
             order = [row.id for row in queue]
             if run_id not in order:
                 return False

@@ -16,6 +16,7 @@ only as long as this attempt is the run's last (files.Fence).
                 break
         link.finish("cancelled" if link.stopping() else "succeeded", {"accuracy": ...})
 """
+
 from __future__ import annotations
 
 import json
@@ -57,8 +58,7 @@ class WorkerLink:
     the run is not waiting for this worker. Attributes: `run` (the Run as claimed), `run_dir` (where it writes), `store`, `home`.
     """
 
-    def __init__(self, run_id: str, home: Home | None = None, store: Store | None = None, *, attempt: int | None = None,
-                 interval: float = INTERVAL):
+    def __init__(self, run_id: str, home: Home | None = None, store: Store | None = None, *, attempt: int | None = None, interval: float = INTERVAL):
         self.home = home or Home()
         self.store = store or Store(self.home.database_url)
         if attempt is None and os.environ.get("LAB_RUN_ID") == run_id and os.environ.get("LAB_RUN_ATTEMPT", "").isdigit():
@@ -93,7 +93,7 @@ class WorkerLink:
         now, rows = time.time(), []
         for name, value in values.items():
             with suppress(TypeError, ValueError):
-                name = "".join(c for c in str(name) if c.isprintable())[:records.METRIC_LETTERS]
+                name = "".join(c for c in str(name) if c.isprintable())[: records.METRIC_LETTERS]
                 if name:
                     rows.append((int(step), name, float(value), now))
         with self._lock:
@@ -136,8 +136,17 @@ class WorkerLink:
 
     # -- the end
 
-    def finish(self, state: str = records.SUCCEEDED, result: Mapping | None = None, *, error: str | None = None,
-               advice: str | None = None, exit_code: int | None = 0, log_tail: str | None = None, message: str = "") -> bool:
+    def finish(
+        self,
+        state: str = records.SUCCEEDED,
+        result: Mapping | None = None,
+        *,
+        error: str | None = None,
+        advice: str | None = None,
+        exit_code: int | None = 0,
+        log_tail: str | None = None,
+        message: str = "",
+    ) -> bool:
         """Tell the end, before any teardown: every row still in memory, then the state and `result` ({name: JSON value}).
 
         `state`: succeeded, cancelled (told as interrupted when nobody asked), failed or interrupted. False when the run was no
@@ -147,8 +156,15 @@ class WorkerLink:
             return False
         self._ended = True
         self._close_thread()
-        end: dict[str, Any] = {"state": state, "result": dict(result or {}), "error": error, "advice": advice, "exit_code": exit_code,
-               "log_tail": log_tail, "message": message}
+        end: dict[str, Any] = {
+            "state": state,
+            "result": dict(result or {}),
+            "error": error,
+            "advice": advice,
+            "exit_code": exit_code,
+            "log_tail": log_tail,
+            "message": message,
+        }
         self._write_receipt(end)
         until, pause = time.monotonic() + END_PATIENCE, 0.5
         while True:
@@ -171,8 +187,13 @@ class WorkerLink:
                 stream.flush()
         last = logs.tail(self.run_dir / "log.txt")
         words = _words(error).replace(f"{self.run_dir}{os.sep}", "")
-        return self.finish(records.FAILED, error=words, advice=advice or logs.advise(f"{type(error).__name__}: {error}") or logs.advise(last, exit_code),
-                           exit_code=exit_code, log_tail=last)
+        return self.finish(
+            records.FAILED,
+            error=words,
+            advice=advice or logs.advise(f"{type(error).__name__}: {error}") or logs.advise(last, exit_code),
+            exit_code=exit_code,
+            log_tail=last,
+        )
 
     def close(self) -> None:
         """Stop talking without telling an end (the run then counts as interrupted once this process is gone)."""
@@ -222,8 +243,7 @@ class WorkerLink:
             step, total = self._step, self._total
             self._step = None
         try:
-            state = self.store.log(self.run.id, rows, attempt=self.run.attempt, step=step, patience=patience,
-                                   total_steps=None if step is None else total)
+            state = self.store.log(self.run.id, rows, attempt=self.run.attempt, step=step, patience=patience, total_steps=None if step is None else total)
         except BaseException:
             with self._lock:
                 self._rows = rows + self._rows
@@ -237,9 +257,19 @@ class WorkerLink:
     def _hear(self, state: str | None) -> None:
         """Act on the run's state as the store has it."""
         if state == records.INTERRUPTED and not self._ended:  # given up for dead, from another machine or after a long pause
-            self.store.move(self.run.id, (records.INTERRUPTED,), records.RUNNING, "Its worker answers again.",
-                            in_attempt=self.run.attempt, ended=None, error=None, advice=None, log_tail=None, exit_code=None,
-                            **asdict(self._me))
+            self.store.move(
+                self.run.id,
+                (records.INTERRUPTED,),
+                records.RUNNING,
+                "Its worker answers again.",
+                in_attempt=self.run.attempt,
+                ended=None,
+                error=None,
+                advice=None,
+                log_tail=None,
+                exit_code=None,
+                **asdict(self._me),
+            )
         elif state not in (records.RUNNING, records.INTERRUPTED):
             self._lost = self._lost or state != records.STOPPING
             self._stop = True

@@ -1,9 +1,9 @@
 """Tasks: data, formatting, collation and metric, one file per family. Importing this room does not import torch.
 
-    ready = prepare("sentiment-rt", tokenizer, model.config, max_length=128, cache_dir=home.cache, seed=0)
-    batch = ready.collate([ready.train[i] for i in range(32)])
-    ready.evaluate(model, ready.validation, batch_size=128, device="cpu")     # {"loss": 0.69, "accuracy": 0.51, ...}
-    describe("sentiment-rt")                                                  # for pages
+ready = prepare("sentiment-rt", tokenizer, model.config, max_length=128, cache_dir=home.cache, seed=0)
+batch = ready.collate([ready.train[i] for i in range(32)])
+ready.evaluate(model, ready.validation, batch_size=128, device="cpu")     # {"loss": 0.69, "accuracy": 0.51, ...}
+describe("sentiment-rt")                                                  # for pages
 """
 
 from __future__ import annotations

@@ -90,7 +90,10 @@ def _history(value: Any, column: str, where: str) -> list[Turn]:
     turns: list[Turn] = []
     for place, pair in enumerate(rounds if rounds is not None else [None], 1):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(part, str) and part.strip() for part in pair):
-            raise Refusal(f"{where} has no two texts in round {place} of its history in column '{column}': a round is what was asked and what was answered.", "task.columns")
+            raise Refusal(
+                f"{where} has no two texts in round {place} of its history in column '{column}': a round is what was asked and what was answered.",
+                "task.columns",
+            )
         if cells.broken(pair):
             raise Refusal(f"{where} has half a letter (a lone surrogate) in column '{column}'.", "task.columns")
         turns += [{"role": "user", "content": cells.unspaced(pair[0])}, {"role": "assistant", "content": cells.unspaced(pair[1])}]
@@ -135,7 +138,9 @@ def _turn(turn: Mapping[str, Any], keys: tuple[str, str], given: Turns, at: str)
         raise Refusal(f"{at} says under '{keys[0]}' no speaker; its keys are {', '.join(map(str, turn))[:120]}.", "task.turns")
     role = given.speakers.get(speaker) or SPEAKERS.get(speaker.strip().casefold(), "")
     if not role:
-        raise Refusal(f"{at} has the speaker '{speaker[:60]}', whose role is not known: say whether it is user, assistant, system, tool or left out.", "task.turns")
+        raise Refusal(
+            f"{at} has the speaker '{speaker[:60]}', whose role is not known: say whether it is user, assistant, system, tool or left out.", "task.turns"
+        )
     if role == "ignore":
         return None
     text = _content(turn.get(keys[1]), at)
@@ -254,7 +259,9 @@ def columns_of_turns(spec_columns: Mapping[str, str], rows: Sequence[sources.Row
     """The columns that hold turns: messages, or instruction and output where they are lists."""
     if "messages" in spec_columns:
         return [spec_columns["messages"]]
-    return [spec_columns[role] for role in ("instruction", "output") if role in spec_columns and any(_is_turns(row.get(spec_columns[role])) for row in rows[:20])]
+    return [
+        spec_columns[role] for role in ("instruction", "output") if role in spec_columns and any(_is_turns(row.get(spec_columns[role])) for row in rows[:20])
+    ]
 
 
 def format_of(columns: Mapping[str, str], turns: Turns, rows: Sequence[sources.Row]) -> str:
@@ -275,5 +282,7 @@ def unread(rows: Sequence[sources.Row], columns: Sequence[str], turns: Turns) ->
     for row in rows[:UNREAD_SAMPLE]:
         for column in columns:
             for turn in _listed(row.get(column)) or ():
-                found |= dict.fromkeys(key for key, value in turn.items() if key not in known and value not in (None, "", [], {})) if isinstance(turn, dict) else {}
+                found |= (
+                    dict.fromkeys(key for key, value in turn.items() if key not in known and value not in (None, "", [], {})) if isinstance(turn, dict) else {}
+                )
     return list(found)

@@ -10,7 +10,9 @@ from lab.tasks.family import EvaluationLoop, Setting
 from lab.tasks.prompting import answers, cut, encode_prompts
 
 
-def encode(prompts: Sequence[tuple[str, Sequence[str]]], options: Sequence[Sequence[str]], right: Sequence[int], setting: Setting, train: bool) -> list[dict[str, Any]]:
+def encode(
+    prompts: Sequence[tuple[str, Sequence[str]]], options: Sequence[Sequence[str]], right: Sequence[int], setting: Setting, train: bool
+) -> list[dict[str, Any]]:
     """Rows with the right option as the answer to learn; held-out rows also with "options" (token ids) and "answer".
 
     A prompt is (source text, the pieces of the wording around it): see `prompting.cut`. Options are set off by one space.

@@ -18,9 +18,20 @@ from lab.design.spec.task import Reading
 from lab.tasks import cells
 
 csv.field_size_limit(16 * 1024 * 1024)
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 DELIMITERS = (",", "\t", ";", "|")
-DIALECTS: dict[str, dict[str, Any]] = {"double": {"strict": True}, "spaced": {"strict": True, "skipinitialspace": True}, "backslash": {"strict": True, "doublequote": False, "escapechar": "\\"}, "none": {"quoting": csv.QUOTE_NONE}}
+DIALECTS: dict[str, dict[str, Any]] = {
+    "double": {"strict": True},
+    "spaced": {"strict": True, "skipinitialspace": True},
+    "backslash": {"strict": True, "doublequote": False, "escapechar": "\\"},
+    "none": {"quoting": csv.QUOTE_NONE},
+}
 SAMPLE = 200  # records by which a dialect is chosen
 SENTENCE = re.compile(r"[.!?;。！？，；…](\s|$)|[。！？，；]")
 USUAL = frozenset("id idx index text label labels class category sentence target source title body name comment review content score rating question answer "

@@ -36,7 +36,9 @@ HUB_ROWS = 100_000  # rows of a split that are taken from the hub, where nothing
 TOKENS = re.compile(r"[^A-Za-z]+")
 
 
-def gather(path: str | Path, *, validation: str | Path = "", test: str | Path = "", limit: int = LARGEST, called: str = "", reading: Reading | None = None) -> Table:
+def gather(
+    path: str | Path, *, validation: str | Path = "", test: str | Path = "", limit: int = LARGEST, called: str = "", reading: Reading | None = None
+) -> Table:
     """The table of a file or folder, with a part for each split that it has of its own. Raises `Refusal`."""
     given = {"": path, **{split: file for split, file in (("validation", validation), ("test", test)) if file}}
     for split, file in given.items():
@@ -99,7 +101,11 @@ def _folder(path: Path, limit: int, reading: Reading | None) -> Table:
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved(path, limit)
     try:
-        found = sorted(itertools.islice((file for file in path.rglob("*") if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)), FILES + 1))
+        found = sorted(
+            itertools.islice(
+                (file for file in path.rglob("*") if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)), FILES + 1
+            )
+        )
     except OSError as error:
         raise Refusal(f"The folder {path.name} cannot be read: {error.strerror or error}.", "file") from None
     files = {file: kind for file in found if (kind := KINDS.get(Path(file.name.lower().removesuffix(".gz")).suffix))}
@@ -107,7 +113,10 @@ def _folder(path: Path, limit: int, reading: Reading | None) -> Table:
     if "parquet" in kinds:
         kinds, files = ["parquet"], {file: kind for file, kind in files.items() if kind == "parquet"}
     if not files or len(files) > FILES:
-        raise Refusal(f"The folder {path.name} has {'no' if not files else f'more than {FILES}'} files of data: give one with .csv, .tsv, .json, .jsonl or .parquet.", "file")
+        raise Refusal(
+            f"The folder {path.name} has {'no' if not files else f'more than {FILES}'} files of data: give one with .csv, .tsv, .json, .jsonl or .parquet.",
+            "file",
+        )
     if len(kinds) > 1:
         raise Refusal(f"The folder {path.name} has files of several formats ({', '.join(kinds)}): give one file, or a folder with one format.", "file")
     sizes = sum(file.stat().st_size for file in files)
@@ -157,7 +166,9 @@ def _saved(path: Path, limit: int) -> Table:
     except IndexError:  # datasets' own, of a split that was saved empty
         raise Refusal(f"{path.name} has no rows, or a split without any: save it again without that split.", "file") from None
     except Exception as error:  # datasets, pyarrow and fsspec each raise their own kinds
-        raise Refusal(f"{path.name} cannot be read as a data set of save_to_disk: {(str(error).splitlines() or [type(error).__name__])[0][:160]}", "file") from None
+        raise Refusal(
+            f"{path.name} cannot be read as a data set of save_to_disk: {(str(error).splitlines() or [type(error).__name__])[0][:160]}", "file"
+        ) from None
     if len(splits) < len(parts):
         raise Refusal(f"{path.name} has two lists for one split: {', '.join(parts)}.", "file")
     strange = [name for name in splits if name not in ("", *sources.SPLITS)]
@@ -274,7 +285,9 @@ def _usual(found: Mapping[str, Any], source: DataSource) -> dict[str, str]:
         if split := SPLITS.get(name.casefold()):
             chosen.setdefault(split, name)
     if "train" not in chosen:
-        raise Refusal(f"{source.hub} has no split train: say which one is, as in train={next(iter(found), 'all')}; there are {', '.join(map(str, found))}.", "splits")
+        raise Refusal(
+            f"{source.hub} has no split train: say which one is, as in train={next(iter(found), 'all')}; there are {', '.join(map(str, found))}.", "splits"
+        )
     return chosen
 
 

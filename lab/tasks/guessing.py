@@ -43,7 +43,12 @@ def guess(table: Table) -> tuple[str, dict[str, str]]:
     if found := find("messages"):
         return "instruction", {"messages": found, **also("system", "tools")}
     if "instruction" in names and (output := find("output")):
-        return "instruction", {"instruction": names["instruction"], "output": output, **({"input": names["input"]} if "input" in names else {}), **also("system", "history", "tools")}
+        return "instruction", {
+            "instruction": names["instruction"],
+            "output": output,
+            **({"input": names["input"]} if "input" in names else {}),
+            **also("system", "history", "tools"),
+        }
     if "prompt" in names and "options" not in names and (output := next((names[name] for name in ("completion", "response") if name in names), None)):
         return "instruction", {"instruction": names["prompt"], "output": output, **also("system", "tools")}
     options, answer = find("options"), find("answer")
@@ -80,7 +85,10 @@ def refuse_preferences(table: Table) -> None:
     if better and worse:
         turns = columns_of_turns({"output": better}, table.rows)
         what = f"'{better}' as the messages" if turns else f"'{better}' as the output"
-        raise Refusal(f"'{better}' and '{worse}' are preferences, and the lab learns one answer a row: to learn the better ones, choose the kind instruction, with {what}.", "columns")
+        raise Refusal(
+            f"'{better}' and '{worse}' are preferences, and the lab learns one answer a row: to learn the better ones, choose the kind instruction, with {what}.",
+            "columns",
+        )
     if answer and "prompt" in names and "label" in names and {str(row[names["label"]]).casefold() for row in table.rows} <= {"true", "false"}:
         raise Refusal(f"'{answer}' with a true or false '{names['label']}' is unpaired preferences, and the lab learns one answer a row: keep the rows that are true, "
                       "or choose kind and columns.", "columns")  # fmt: skip
@@ -89,9 +97,15 @@ def refuse_preferences(table: Table) -> None:
         raise Refusal(f"{' and '.join(repr(name) for name in rivals[:4])} are several answers to one prompt, as preferences have them, and the lab learns one answer a row: "
                       "write the better ones into one column, or choose kind and columns.", "columns")  # fmt: skip
     if "completions" in names and "labels" in names:
-        raise Refusal("'completions' and 'labels' judge every step of an answer, and the lab learns one answer a row: join the steps of right answers, in a column of their own.", "columns")
+        raise Refusal(
+            "'completions' and 'labels' judge every step of an answer, and the lab learns one answer a row: join the steps of right answers, in a column of their own.",
+            "columns",
+        )
     if ranked := next((names[name] for name in RANKED if name in names and any(len(as_list(row[names[name]]) or ()) > 1 for row in table.rows)), None):
-        raise Refusal(f"'{ranked}' holds several answers to one prompt, as rankings do, and the lab learns one answer a row: write the best ones into a column of texts.", "columns")
+        raise Refusal(
+            f"'{ranked}' holds several answers to one prompt, as rankings do, and the lab learns one answer a row: write the best ones into a column of texts.",
+            "columns",
+        )
 
 
 def _several(table: Table, find: Any, label: str, taken: Sequence[str]) -> tuple[str, dict[str, str]]:

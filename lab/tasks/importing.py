@@ -135,7 +135,9 @@ def _notes(kind: Any, splits: Mapping[str, list[Any]], duplicates: int, disputed
         notes.append(Note(f"{disputed:,} rows have the same text as another one with a different answer, and none of them is used."))
     judged = len(splits["validation"])
     if not judged:
-        notes.append(Note(f"Of {len(table.rows):,} rows none falls into validation: a run trains, but nothing judges it. Give more rows, or a validation file."))
+        notes.append(
+            Note(f"Of {len(table.rows):,} rows none falls into validation: a run trains, but nothing judges it. Give more rows, or a validation file.")
+        )
     elif judged < FEW:
         notes.append(Note(f"Only {judged} rows are there to validate by: scores will be coarse, and the best step uncertain."))
     if table.parts:

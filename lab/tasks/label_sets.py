@@ -24,13 +24,18 @@ def labels_in(row: Mapping[str, Any], column: str, separator: str = "", number: 
     where = f"Row {number}" if number is not None else "A row"
     if separator:
         if isinstance(found, (list, tuple, dict)):
-            raise Refusal(f"{where} has a list in column '{column}', where a text with '{separator}' between its labels should be: leave the separator empty.", "task.columns")
+            raise Refusal(
+                f"{where} has a list in column '{column}', where a text with '{separator}' between its labels should be: leave the separator empty.",
+                "task.columns",
+            )
         parts = [found] if not isinstance(found, str) else [] if cells.missing(found) else [part for part in found.split(separator) if part.strip()]
         return list(dict.fromkeys(sources.as_label(part, column, number) for part in parts if not cells.missing(part)))
     listed = as_list(found)
     if listed is None:
         content = "nothing" if cells.missing(found) else f"'{str(found)[:60]}'"
-        raise Refusal(f"{where} has {content} in column '{column}', which is no list of labels: write [] for none, or name the separator between them.", "task.columns")
+        raise Refusal(
+            f"{where} has {content} in column '{column}', which is no list of labels: write [] for none, or name the separator between them.", "task.columns"
+        )
     return list(dict.fromkeys(sources.as_label(item, column, number) for item in listed))
 
 

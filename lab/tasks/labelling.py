@@ -22,7 +22,9 @@ SEVERAL = 1000  # labels that a task may have where a row has several of them
 MERGE, APART = "merge", "apart"
 
 
-def labels_of(table: Table, column: str, given: Sequence[str] = (), spellings: str = "", *, several: bool = False, separator: str = "") -> tuple[list[str], dict[str, str]]:
+def labels_of(
+    table: Table, column: str, given: Sequence[str] = (), spellings: str = "", *, several: bool = False, separator: str = ""
+) -> tuple[list[str], dict[str, str]]:
     """(names in the order of their numbers, {what the data write: name} where the two differ). Raises `Refusal` where a row has no label,
     there are too few or too many, near-equal spellings are not decided on, or a label has none of the given names.
 
@@ -45,7 +47,10 @@ def labels_of(table: Table, column: str, given: Sequence[str] = (), spellings: s
                 raise Refusal(_asked(column, group, found), "spellings")
             if spellings == MERGE:
                 if len(decided) > 1:
-                    raise Refusal(f"The label '{next(v for v in group if v not in named)[:60]}' could be {' or '.join(sorted(decided))[:120]}: give it a name of its own.", "labels")
+                    raise Refusal(
+                        f"The label '{next(v for v in group if v not in named)[:60]}' could be {' or '.join(sorted(decided))[:120]}: give it a name of its own.",
+                        "labels",
+                    )
                 name = decided.pop() if decided else max(group, key=lambda value: found[value])
                 spelled.update({value: spelled.get(value, name) for value in group})
     unnamed = [value for value in found if value not in spelled]
@@ -59,7 +64,10 @@ def labels_of(table: Table, column: str, given: Sequence[str] = (), spellings: s
     if given and unnamed:
         if all(map(cells.is_number, unnamed)) and not all(map(cells.is_number, names)):
             wanted = ", ".join(f"{value}=NAME" for value in _ordered(unnamed)[:4])
-            raise Refusal(f"The column '{column}' holds the numbers {', '.join(_ordered(unnamed))[:120]}, and names are not given to numbers by their place: write {wanted}.", "labels")
+            raise Refusal(
+                f"The column '{column}' holds the numbers {', '.join(_ordered(unnamed))[:120]}, and names are not given to numbers by their place: write {wanted}.",
+                "labels",
+            )
         raise Refusal(f"The column '{column}' has the label '{unnamed[0][:60]}'; the labels are {', '.join(names)[:300]}.", "labels")
     names = names or _ordered({spelled.get(value, value) for value in found})
     _require_choice(names, column, SEVERAL if several else MANY)

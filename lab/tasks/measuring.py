@@ -1,8 +1,8 @@
 """How long texts are, and what is left of one that is too long: in tokens of a model that is here, else in words. Torch-free.
 
-    measure = measure_of("minilm-l6")
-    measure.lengths(["a film", "a dull film"])          # [4, 5], with the model's special tokens
-    measure.cut("a dull film", 4)                        # ("a dull", " film")
+measure = measure_of("minilm-l6")
+measure.lengths(["a film", "a dull film"])          # [4, 5], with the model's special tokens
+measure.cut("a dull film", 4)                        # ("a dull", " film")
 """
 
 from __future__ import annotations

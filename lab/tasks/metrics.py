@@ -27,7 +27,9 @@ def label_metrics(names: Sequence[str], predictions: Sequence[int], references: 
     return {name: float(ways[name]()) for name in names if name in ways}
 
 
-def label_set_metrics(names: Sequence[str], predictions: Sequence[Sequence[int]], references: Sequence[Sequence[int]], labels: Sequence[str]) -> dict[str, float]:
+def label_set_metrics(
+    names: Sequence[str], predictions: Sequence[Sequence[int]], references: Sequence[Sequence[int]], labels: Sequence[str]
+) -> dict[str, float]:
     """f1_micro, f1_macro and subset_accuracy (all labels of a row right), by scikit-learn, of rows × labels of 0 and 1; a label that is never given nor
     right counts as 0. Of at most `PER_LABEL` labels also "f1:<label>" of each.
     """

@@ -71,10 +71,19 @@ def require_suited(task: TaskSpec, model: ModelSpec, folder: Path, objective: st
 def _suits(task: str, _print: str, model: str, folder: str, _stamps: tuple, objective: str) -> None:
     spec, base = TaskSpec.model_validate_json(task), ModelSpec.model_validate_json(model)
     try:
-        _ask("suit", located(spec.source.file) if spec.source.file else os.path.join(folder, LOOKED_AT[0]), task=spec.model_dump(mode="json"), model=base.model_dump(mode="json"), folder=folder,
-             objective=objective)
+        _ask(
+            "suit",
+            located(spec.source.file) if spec.source.file else os.path.join(folder, LOOKED_AT[0]),
+            task=spec.model_dump(mode="json"),
+            model=base.model_dump(mode="json"),
+            folder=folder,
+            objective=objective,
+        )
     except Exceeded:
-        raise Refusal(f"{base.title or base.name} did not read the rows of this task within the limits on time and memory: its tokenizer or chat template, or the data, are too large.", "model") from None
+        raise Refusal(
+            f"{base.title or base.name} did not read the rows of this task within the limits on time and memory: its tokenizer or chat template, or the data, are too large.",
+            "model",
+        ) from None
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -101,7 +101,18 @@ class Prepared:
 
     def _key(self, split: str, rows: int | None, seed: int) -> str:
         """What tokenised rows depend on: the task's facts, its data, the tokenizer, lengths, and how many rows."""
-        left_out = {"title", "description", "metric", "metrics", "generation", "licence", "paper", "rows", "train_rows", "validation_rows"}  # how many rows: `drawn`
+        left_out = {
+            "title",
+            "description",
+            "metric",
+            "metrics",
+            "generation",
+            "licence",
+            "paper",
+            "rows",
+            "train_rows",
+            "validation_rows",
+        }  # how many rows: `drawn`
         facts = self.spec.model_dump(mode="json", exclude=left_out)
         drawn = (rows, seed) if rows is not None else None
         kinds = getattr(self.setting.config, "type_vocab_size", None)
@@ -115,7 +126,9 @@ class Prepared:
         found = int(self.train.column("cut").sum()) if "cut" in self.train else 0
         if not found:
             return []
-        return [f"{found:,} of {len(self.train):,} training conversations are longer than {self.max_length:,} tokens: their oldest rounds are left out, then their longest turn is cut"]
+        return [
+            f"{found:,} of {len(self.train):,} training conversations are longer than {self.max_length:,} tokens: their oldest rounds are left out, then their longest turn is cut"
+        ]
 
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """A batch for the model's forward, padded to its longest row; see `lab.tasks.batches.collate`."""
@@ -138,7 +151,7 @@ class Prepared:
         judged = (self.validation if rows is None else rows)[:n]
         found = self.family.predict(model, judged, self._setting(), self._loop(batch_size, device, None, None)) if len(judged) else []
         asked = [self.family.asked(row, self.spec) for row in raw_rows(self.spec)["validation"][:n]] if rows is None else []
-        return [{**one, **typed} for one, typed in zip(found, asked, strict=False)] + found[len(asked):]
+        return [{**one, **typed} for one, typed in zip(found, asked, strict=False)] + found[len(asked) :]
 
     def _setting(self) -> Setting:
         return replace(self.setting, spec=self.spec)

@@ -1,7 +1,7 @@
 """The child process that reads files of strangers: `python -m lab.tasks.serve`, asked by lab.tasks.outside, a JSON document a line. Torch-free.
 
-    {"id": 1, "verb": "preview", "path": "/.../reviews.csv", "choices": {"family": "classification"}, "environment": {"LAB_HOME": ...}}
-    {"id": 1, "preview": {...}}    or    {"id": 1, "refusal": {...}}    or    {"id": 1, "gone": "/.../reviews.csv"}
+{"id": 1, "verb": "preview", "path": "/.../reviews.csv", "choices": {"family": "classification"}, "environment": {"LAB_HOME": ...}}
+{"id": 1, "preview": {...}}    or    {"id": 1, "refusal": {...}}    or    {"id": 1, "gone": "/.../reviews.csv"}
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
         if verb == "outline":
             return {"outline": importing.outline(path, **choices)}
         if verb == "suit":
-            suitability.require_suited(TaskSpec.model_validate(choices["task"]), ModelSpec.model_validate(choices["model"]), Path(choices["folder"]), choices["objective"])
+            suitability.require_suited(
+                TaskSpec.model_validate(choices["task"]), ModelSpec.model_validate(choices["model"]), Path(choices["folder"]), choices["objective"]
+            )
             return {"suits": True}
         if verb == "bring":
             return {"brought": gathering.bring(path, **choices)}

@@ -281,7 +281,9 @@ def as_label(found: Any, column: str, number: int | None = None) -> str:
     try:
         words = cells.label(found)
     except cells.NoText as error:
-        raise Refusal(f"{_row(number)} has {error} in column '{column}': a label is one name or one number; lists of labels are of the kind multi_label.", "task.columns") from None
+        raise Refusal(
+            f"{_row(number)} has {error} in column '{column}': a label is one name or one number; lists of labels are of the kind multi_label.", "task.columns"
+        ) from None
     if not words:
         raise Refusal(f"{_row(number)} has no label in column '{column}'.", "task.columns")
     if len(words) > LETTERS:

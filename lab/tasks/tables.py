@@ -25,7 +25,16 @@ LARGEST = 512 * 1024 * 1024  # bytes of text, unpacked
 JSON_STARTS = re.compile(r'\s*(\[\s*\{\s*"|\{\s*"[^"\n]*"\s*:)')  # no table with delimiters begins so
 FILLED = 10_000_000  # cells that rows lack of the union of columns, at most
 DIGITS = 300  # of a whole number that is kept as a number; a longer one is its text
-SPLITS = {"train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "test": "test", "testing": "test"}
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
 
 
 @dataclass(frozen=True)

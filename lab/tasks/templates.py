@@ -168,8 +168,16 @@ class Template:
         system, tool, value, result, offer = PROBES
         asked, answered = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
         call = {"type": "function", "id": "abcdefghi", "function": {"name": tool, "arguments": {"key": value}}}
-        called = [asked, {"role": "assistant", "content": "", "tool_calls": [call]}, {"role": "tool", "name": tool, "tool_call_id": "abcdefghi", "content": result}, answered]
-        schema = {"type": "function", "function": {"name": offer, "description": "c", "parameters": {"type": "object", "properties": {"key": {"type": "string", "description": "d"}}}}}
+        called = [
+            asked,
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "name": tool, "tool_call_id": "abcdefghi", "content": result},
+            answered,
+        ]
+        schema = {
+            "type": "function",
+            "function": {"name": offer, "description": "c", "parameters": {"type": "object", "properties": {"key": {"type": "string", "description": "d"}}}},
+        }
         found = ""
         for turns, tools in (([{"role": "system", "content": system}, asked, answered], ()), (called, ()), ([asked, answered], [schema])):
             try:
@@ -190,7 +198,10 @@ class Template:
         words = {PROBES[0]: "turns of the system", PROBES[1]: "calls of tools", PROBES[3]: "results of tools", PROBES[4]: "tools on offer"}
         lost = next((words[probe] for probe, there in used.items() if there and probe in self._lost), None)
         if lost:
-            raise Refusal(f"The chat template of {self.name} leaves out {lost}, which {where} has: choose a model whose template writes them, or leave them out of the data.", "task")
+            raise Refusal(
+                f"The chat template of {self.name} leaves out {lost}, which {where} has: choose a model whose template writes them, or leave them out of the data.",
+                "task",
+            )
 
     def refusal(self, turns: Sequence[Turn], tools: Sequence[Any], error: Refused, where: str) -> Refusal:
         """What a person can do about a conversation that the template refuses."""
@@ -200,7 +211,10 @@ class Template:
                 raise error
             self.render(others, tools)
         except Refused:
-            return Refusal(f"The chat template of {self.name} refuses the turns of {where} ({error}): change or leave out such rows, or choose a model whose template takes them.", "task")
+            return Refusal(
+                f"The chat template of {self.name} refuses the turns of {where} ({error}): change or leave out such rows, or choose a model whose template takes them.",
+                "task",
+            )
         return Refusal(f"The chat template of {self.name} refuses the system's turn of {where} ({error}): leave these turns out (role ignore, or no system "
                        "column), or choose a model whose template takes them.", "task")  # fmt: skip
 

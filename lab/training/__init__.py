@@ -1,6 +1,6 @@
 """Training: one loop on accelerate, and the worker process that runs one RunSpec and writes to the store.
 
-    result = train(spec, Record(), "folder")     # in this process; `lab.run(spec)` does it in a worker
+result = train(spec, Record(), "folder")     # in this process; `lab.run(spec)` does it in a worker
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a run leaves in its folder.
 
-    spec.yaml           the frozen spec
-    best/, adapter/     adapter.safetensors, head.safetensors (a new task head), method.json: the best and the last weights
-    predictions.json    a few held-out rows with what the best weights make of them
-    result.json         the document that the store keeps as the run's result
+spec.yaml           the frozen spec
+best/, adapter/     adapter.safetensors, head.safetensors (a new task head), method.json: the best and the last weights
+predictions.json    a few held-out rows with what the best weights make of them
+result.json         the document that the store keeps as the run's result
 """
 
 from __future__ import annotations

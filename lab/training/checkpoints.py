@@ -24,7 +24,19 @@ from safetensors.torch import load_file, save_file
 
 from lab.runs.files import recover, replace_folder, sync, verify, write_json, write_manifest
 
-__all__ = ["Checkpoint", "Checkpoints", "Diverged", "flatten", "not_finite", "recover", "replace_folder", "restore", "write_json", "write_manifest", "write_tensors"]
+__all__ = [
+    "Checkpoint",
+    "Checkpoints",
+    "Diverged",
+    "flatten",
+    "not_finite",
+    "recover",
+    "replace_folder",
+    "restore",
+    "write_json",
+    "write_manifest",
+    "write_tensors",
+]
 
 FOLDER = re.compile(r"step-(\d{6,})")
 

@@ -35,7 +35,6 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> float:
     return next((g["lr"] for g in optimizer.param_groups if not g.get("constant")), optimizer.param_groups[0]["lr"])
 
 
-
 def drop_gone(optimizer: torch.optim.Optimizer, alive: set[int]) -> None:
     """Take parameters that no longer exist (ids not in `alive`) out of the groups and the state."""
     for group in optimizer.param_groups:

@@ -51,7 +51,9 @@ def require_measurable(spec: RunSpec, task: Prepared, probe: Prepared) -> None:
     """Refusal where `after` could not put the method on the probe's model."""
     masked = spec.method.select is not None and spec.method.select.masks
     if masked and not OBJECTIVES[probe.objective].headed and probe.objective != task.objective:
-        raise Refusal(f"The probe '{spec.training.probe}' needs the language-model head, for which a sparse difference trained here has no part.", "training.probe")
+        raise Refusal(
+            f"The probe '{spec.training.probe}' needs the language-model head, for which a sparse difference trained here has no part.", "training.probe"
+        )
 
 
 def _state(state: Mapping[str, Tensor], spec: RunSpec, model: nn.Module) -> dict[str, Tensor]:

@@ -78,7 +78,9 @@ def _once(opened: Opened, prepared: Any, rows: Rows | None, request: Mapping[str
             return "number", float(scores[0])
         several = asked.labels == "flags"
         shares = (scores.sigmoid() if several else scores.softmax(0)).tolist()
-        return "several" if several else "labels", sorted(([name, share] for name, share in zip(prepared.label_names, shares, strict=True)), key=lambda pair: -pair[1])
+        return "several" if several else "labels", sorted(
+            ([name, share] for name, share in zip(prepared.label_names, shares, strict=True)), key=lambda pair: -pair[1]
+        )
     made = prepared.predictions(opened.model, 1, rows=rows)[0]
     if "probability" in made and isinstance(made["probability"], float):
         return "labels", [[str(made["prediction"]), made["probability"]]]

@@ -1,7 +1,7 @@
 """The child process: a JSON request per line on standard input, a JSON answer per line on standard output, until the input ends.
 
-    {"id": 1, "run": "k7qm2x9b", "text": "..."}  ->  {"id": 1, "kind": "labels", "on": [...], "off": [...]}
-                                                 or  {"id": 1, "refusal": {"sentence": ..., "field": ...}}
+{"id": 1, "run": "k7qm2x9b", "text": "..."}  ->  {"id": 1, "kind": "labels", "on": [...], "off": [...]}
+                                             or  {"id": 1, "refusal": {"sentence": ..., "field": ...}}
 """
 
 from __future__ import annotations

@@ -63,7 +63,9 @@ class StackMap(Options):
 
     path: str = option(help="the list of layers, from the base model")
     dropout: str = option("", help="attribute with the probability of the dropout that a layer itself applies to each sublayer's output, where no module does")
-    dropout_inside: list[str] = option(default_factory=list, help="keys of the dropouts on sublayers' outputs that a layer applies where nothing can join behind them")
+    dropout_inside: list[str] = option(
+        default_factory=list, help="keys of the dropouts on sublayers' outputs that a layer applies where nothing can join behind them"
+    )
     sizes: Sizes = option(default_factory=Sizes, help="sizes of this stack, over the common ones")
     attention: AttentionMap = option(help="self-attention")
     cross: AttentionMap | None = option(None, help="cross-attention")
@@ -94,10 +96,14 @@ class Architecture(Options):
     name: str = option(help="name for people")
     model_types: list[str] = option(help="transformers' model_type values")
     norm: Norms = option(help="the norms")
-    attention_route: Literal["interface", "deberta", "sdpa"] = option("interface", help="how slots reach the attention of this family: transformers' interface, hooks made for DeBERTa, or its own call of torch's sdpa")
+    attention_route: Literal["interface", "deberta", "sdpa"] = option(
+        "interface", help="how slots reach the attention of this family: transformers' interface, hooks made for DeBERTa, or its own call of torch's sdpa"
+    )
     backbone: str = option("", help="the module that heads call, from the base model; empty: the base model itself")
     embed: str = option(help="token embedding; {stack} where each stack has one")
-    project: str = option("", help="the module that brings embeddings of another width to that of the model, where virtual tokens have joined them; empty: none does")
+    project: str = option(
+        "", help="the module that brings embeddings of another width to that of the model, where virtual tokens have joined them; empty: none does"
+    )
     positions: Positions = option(default_factory=Positions, help="how positions are known")
     sizes: Sizes = option(help="keys of the configuration")
     classifier: bool = option(True, help="whether transformers has a model of this family with a head that classifies")

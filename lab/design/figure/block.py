@@ -61,7 +61,9 @@ class Block(Wiring):
             self.glyph(index, delta, self.x + 2, -42)
             self.canvas.line([(self.x + 15, -24), (self.x + 15, -2)], "path-delta", arrow=True)
             if COMPOSITIONS[delta.composition].averages:
-                self.canvas.diamond(self.x + 15, -14, "σ", self.said("g(x) multiplies their keys and values in every attention", "g(x) 乘以它们在每个注意力中的键与值"))
+                self.canvas.diamond(
+                    self.x + 15, -14, "σ", self.said("g(x) multiplies their keys and values in every attention", "g(x) 乘以它们在每个注意力中的键与值")
+                )
             self.x += 58
 
     def _around(self, representation: str, start: float) -> None:
@@ -119,7 +121,15 @@ class Block(Wiring):
 
     def _norm(self) -> None:
         wide = 32 if self.rms else 26
-        self.canvas.box(self.x, 0, wide, 38, "RMS" if self.rms else "LN", "norm " + self.css("norm"), self.said("RMS norm", "RMS 归一化") if self.rms else self.said("layer norm", "层归一化"))
+        self.canvas.box(
+            self.x,
+            0,
+            wide,
+            38,
+            "RMS" if self.rms else "LN",
+            "norm " + self.css("norm"),
+            self.said("RMS norm", "RMS 归一化") if self.rms else self.said("layer norm", "层归一化"),
+        )
         self.x += wide + GAP
 
     # -- the modules
@@ -181,7 +191,15 @@ class Block(Wiring):
                 canvas.line([(box + 42, y), (after, y), (after, 0), (after + 10, 0)])
         else:
             self.projection("ffn.up", "up", self.before("ffn.up", x, 0), 0, 42)
-        self.canvas.box(after + 8, 0, 30, 28, "σ⊙" if gated else "σ", "frozen", self.said("activation, times the up projection", "激活，再与上投影相乘") if gated else self.said("activation", "激活"))
+        self.canvas.box(
+            after + 8,
+            0,
+            30,
+            28,
+            "σ⊙" if gated else "σ",
+            "frozen",
+            self.said("activation, times the up projection", "激活，再与上投影相乘") if gated else self.said("activation", "激活"),
+        )
         self.x = after + 38
         for index, delta in self.at("ffn.act"):
             if delta.reads_h or self.vector(delta):

@@ -30,7 +30,10 @@ def figure(method: Method, body: Anatomy | None = None, language: str = "en") ->
         if memory is not None and bottom is not None and block.memory is not None:
             x, y = block.memory
             between = bottom + 15
-            block.canvas.line([(memory[0], memory[1] - down), (memory[0] + 14, memory[1] - down), (memory[0] + 14, between - down), (x, between - down), (x, y)], "path memory")
+            block.canvas.line(
+                [(memory[0], memory[1] - down), (memory[0] + 14, memory[1] - down), (memory[0] + 14, between - down), (x, between - down), (x, y)],
+                "path memory",
+            )
         memory = (block.right + 2, down)
         canvas.place(block.canvas, down)
         bottom = canvas.bottom

@@ -34,7 +34,9 @@ class Wiring:
         return [(i, d) for i, d in found if not d.changes_input and (reads_h is None or d.reads_h == reads_h)]
 
     def _everything(self, representation: str) -> list[tuple[int, Delta]]:
-        return [(i, d) for i, d in enumerate(self.method.deltas) if representation in d.places and (not self.where or d.stacks is None or self.where in d.stacks)]
+        return [
+            (i, d) for i, d in enumerate(self.method.deltas) if representation in d.places and (not self.where or d.stacks is None or self.where in d.stacks)
+        ]
 
     @staticmethod
     def vector(delta: Delta) -> bool:
@@ -133,7 +135,15 @@ class Wiring:
         begin, x = x, x + (34 if normed else 0)
         node = x + WIDTH + 16 + gate
         if normed:  # the norm that follows, read here as well
-            canvas.box(begin, 0, 24, 24, "LN", "norm copy " + self.css("norm"), self.said("the layer norm that follows, read here too", "与随后的层归一化相同，在此处也经过一次"))
+            canvas.box(
+                begin,
+                0,
+                24,
+                24,
+                "LN",
+                "norm copy " + self.css("norm"),
+                self.said("the layer norm that follows, read here too", "与随后的层归一化相同，在此处也经过一次"),
+            )
         self.glyph(index, delta, x, 0)
         canvas.line([(begin - 4, 0), (node - 8, 0)], "path-delta")
         canvas.line([(begin - 5, 0), (begin - 5, -32), (node, -32), (node, -9)], "path thin", arrow=True)

@@ -38,7 +38,9 @@ class Delta(Options):
     scale_start: float = option(1.0, label="start of s", symbol="s₀", help="Where a learned s starts; 0 leaves the model unchanged at the start.")
     alpha: float | None = option(None, gt=0, label="alpha", symbol="α", help="LoRA's way to give s: α/r. Leave it empty to use scale.")
     rank_scaling: Literal["lora", "rslora"] = option(
-        "lora", label="rank scaling", help="What alpha is divided by: lora by r (Hu et al.), rslora by √r (Kalajdzievski 2023), so that a higher rank learns as fast."
+        "lora",
+        label="rank scaling",
+        help="What alpha is divided by: lora by r (Hu et al.), rslora by √r (Kalajdzievski 2023), so that a higher rank learns as fast.",
     )
     nonlinearity: Nonlinearity = option("none", label="nonlinearity", symbol="σ", zh="非线性", help="σ between the two maps of the form.")
     norm: Literal["none", "in", "out"] = option("none", label="layer norm", help="A layer norm of the delta's own, on x or on Δh.")
@@ -46,19 +48,31 @@ class Delta(Options):
     dropout: float = option(0.0, ge=0, lt=1, label="dropout", zh="随机失活", help="Dropout on what enters the form.")
     inner_dropout: float = option(0.0, ge=0, lt=1, label="inner dropout", zh="内部随机失活", help="Dropout behind σ, between the form's two maps.")
     through_dropout: bool = option(
-        False, label="through dropout", zh="经过子层失活", help="Whether Δh at attn.out or ffn.out passes through the sublayer's own dropout, or joins after it."
+        False,
+        label="through dropout",
+        zh="经过子层失活",
+        help="Whether Δh at attn.out or ffn.out passes through the sublayer's own dropout, or joins after it.",
     )
     x: Literal["auto", "normed", "residual", "projection"] = option(
         "auto", label="input", symbol="x", help="What a parallel delta reads: the sublayer's input after its norm, before it, or the projection's input."
     )
     stacks: list[StackName] | None = option(None, min_length=1, label="stacks", zh="堆栈", help="Encoder, decoder, cross-attention; empty: all there are.")
-    layers: str = option("all", pattern=r"^(all|-?[0-9]{1,5}(--?[0-9]{1,5})?(,-?[0-9]{1,5}(--?[0-9]{1,5})?)*)$", max_length=1000, label="layers", zh="层", help="all, or a list such as 0-5,8,-1.")
+    layers: str = option(
+        "all",
+        pattern=r"^(all|-?[0-9]{1,5}(--?[0-9]{1,5})?(,-?[0-9]{1,5}(--?[0-9]{1,5})?)*)$",
+        max_length=1000,
+        label="layers",
+        zh="层",
+        help="all, or a list such as 0-5,8,-1.",
+    )
     trainable: list[str] | None = option(None, min_length=1, label="trained parts", help="Parts of the form that train; empty: all.")
     biases: bool = option(True, label="biases", help="Whether a bottleneck's two maps have biases.")
     core: Literal["none", "diagonal", "square"] = option("none", label="core", help="What stands between A and B: Λ (r) or S (r×r).")
     vectors: bool = option(False, label="scaling vectors", help="Vectors d (r) and b (out) after A and after B.")
     shared: bool = option(False, label="shared", zh="共享", help="One set of the form's maps for all sites, sliced to each.")
-    encoder: Literal["none", "mlp", "lstm"] = option("none", label="reparameterisation", zh="重参数化", help="A network that produces the slots while training.")
+    encoder: Literal["none", "mlp", "lstm"] = option(
+        "none", label="reparameterisation", zh="重参数化", help="A network that produces the slots while training."
+    )
     encoder_width: int = option(512, ge=1, label="reparameterisation width", help="Hidden width of that network.")
     positions: Literal["keep", "shift", "auto"] = option(
         "keep", label="positions",
@@ -69,7 +83,9 @@ class Delta(Options):
         "own", label="positions of virtual tokens",
         help="own: virtual tokens are inputs with positions before those of real tokens (Lester et al., peft). none: they join after the position embeddings (He et al.).",
     )  # fmt: skip
-    text: str = option("", max_length=2000, label="initial text", help="Text whose embeddings virtual tokens, or whose keys and values slots start from (init text).")
+    text: str = option(
+        "", max_length=2000, label="initial text", help="Text whose embeddings virtual tokens, or whose keys and values slots start from (init text)."
+    )
     gate: Literal["own", "shared"] = option(
         "own", label="gate", symbol="g",
         help="own: a sigmoid for each place of the delta. shared: one softmax per layer weighs the deltas that share it against each other (UniPELT's add_central_gate).",
@@ -157,8 +173,17 @@ class MethodTraining(Options):
     """What a method's own runs used: these fill in what a run leaves open."""
 
     lr: float = option(1e-3, gt=0, label="learning rate", help="Learning rate of a run that gives none.")
-    head_lr: float | None = option(None, gt=0, label="head learning rate", help="Learning rate of a new task head, of a run that gives none. Empty: as the rest.")
-    lr_ratio: float = option(1.0, gt=0, le=1000, label="LoRA+ ratio", symbol="λ", help="Learning rate of second maps (B, up, values) over that of first ones, of a run that gives none (LoRA+, Hayou et al. 2024).")
+    head_lr: float | None = option(
+        None, gt=0, label="head learning rate", help="Learning rate of a new task head, of a run that gives none. Empty: as the rest."
+    )
+    lr_ratio: float = option(
+        1.0,
+        gt=0,
+        le=1000,
+        label="LoRA+ ratio",
+        symbol="λ",
+        help="Learning rate of second maps (B, up, values) over that of first ones, of a run that gives none (LoRA+, Hayou et al. 2024).",
+    )
     weight_decay: float = option(0.0, ge=0, label="weight decay", help="Weight decay of a run that gives none.")
     clip: float = option(1.0, gt=0, label="gradient clipping", help="Largest gradient norm of a run that gives none.")
 

@@ -29,7 +29,9 @@ class EnergyAllocation(Options):
         "gives more rank where a cut matters less, its default the opposite, and the paper's own rule could not be read; random is the paper's ablation.",
     )  # fmt: skip
     within: Literal["shape", "all"] = option(
-        "shape", label="shared out among", help="shape: among projections of equal shape, so that the count of weights is known before they are read; all: among all, and the count is known once they are read."
+        "shape",
+        label="shared out among",
+        help="shape: among projections of equal shape, so that the count of weights is known before they are read; all: among all, and the count is known once they are read.",
     )
 
     @field_validator("order", mode="before")
@@ -50,7 +52,10 @@ class EnergyAllocation(Options):
     def without_effect(self, delta: Delta) -> Iterator[Refusal]:
         """Why it would change nothing; fields are the delta's."""
         if self.rank_min == self.rank_max:
-            yield Refusal(f"Between ranks of {self.rank_min} and {self.rank_max} there is nothing to share out: set rank_min and rank_max apart, or leave the allocation empty.", "allocation.rank_max")
+            yield Refusal(
+                f"Between ranks of {self.rank_min} and {self.rank_max} there is nothing to share out: set rank_min and rank_max apart, or leave the allocation empty.",
+                "allocation.rank_max",
+            )
 
     @classmethod
     def numbers(cls, rank: int) -> dict[str, Any]:

@@ -56,11 +56,16 @@ FUSED = {"attn.qkv": ("attn.q", "attn.k", "attn.v"), "ffn.out": ("ffn.down",)}  
 
 def _alone(method: Method, anatomy: Anatomy) -> Iterator[Refusal]:
     """A composition that reads W + ΔW has it from its own delta alone."""
-    changed = [{(site.stack, site.layer, name) for site in anatomy.sites(delta) for name in FUSED.get(site.representation, (site.representation,))} for delta in method.deltas]
+    changed = [
+        {(site.stack, site.layer, name) for site in anatomy.sites(delta) for name in FUSED.get(site.representation, (site.representation,))}
+        for delta in method.deltas
+    ]
     for index, delta in enumerate(method.deltas):
         both = COMPOSITIONS[delta.composition].alone and changed[index] & set().union(*changed[:index], *changed[index + 1 :])
         if both:
-            sentence = f"With composition {delta.composition} a weight is changed by one delta, and {min(both)[2]} is changed by two: take it out of one of them."
+            sentence = (
+                f"With composition {delta.composition} a weight is changed by one delta, and {min(both)[2]} is changed by two: take it out of one of them."
+            )
             yield Refusal(sentence, f"deltas.{index}.at")
 
 
@@ -69,7 +74,12 @@ def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
     found = []
     for index, delta in enumerate(method.deltas):
         if anatomy.stacks[0].gated and "ffn.up" in delta.places and "ffn.gate" not in delta.places:
-            found.append((f"deltas.{index}.at", f"{anatomy.architecture.name} has a gated FFN, and delta {index + 1} leaves its gate as it is: ffn-linear or all-linear takes ffn.gate in."))
+            found.append(
+                (
+                    f"deltas.{index}.at",
+                    f"{anatomy.architecture.name} has a gated FFN, and delta {index + 1} leaves its gate as it is: ffn-linear or all-linear takes ffn.gate in.",
+                )
+            )
         found += [(f"deltas.{index}.{field}", sentence) for field, sentence in _read_otherwise(delta, anatomy)]
         if delta.allocation:
             found += [(f"deltas.{index}.allocation.{field}", sentence) for field, sentence in _shared_out(delta, delta.allocation, anatomy.sites(delta))]
@@ -99,7 +109,10 @@ def _shared_out(delta: Delta, allocation: EnergyAllocation, sites: list[Site]) -
     for group in groups(sites, allocation.within):
         if not reachable(len(group), delta.rank, low, high):
             given = rank_ladder(len(group), delta.rank, low, high)
-            yield "rank_min", f"{len(group)} ranks of mean {delta.rank} cannot have both {low} and {high} among them, so they run from {given[-1]} to {given[0]}: bounds as far below {delta.rank} as above it are used in full."
+            yield (
+                "rank_min",
+                f"{len(group)} ranks of mean {delta.rank} cannot have both {low} and {high} among them, so they run from {given[-1]} to {given[0]}: bounds as far below {delta.rank} as above it are used in full.",
+            )
     if allocation.within == "all" and len({site.shape for site in sites}) > 1:
         yield "within", "Ranks are shared out among projections of unequal shape: the count is that of an even share until the weights are read."
 
@@ -141,7 +154,9 @@ def _shared_gates(method: Method, anatomy: Anatomy | None) -> list[Refusal]:
     alone = sorted(place for place in set().union(*places) if sum(place in each for each in places) < 2)
     if alone:
         stack, layer = alone[0]
-        return [Refusal(f"A shared gate weighs deltas against each other, and layer {layer} of {stack} has one alone: give all the same layers and stacks.", field)]
+        return [
+            Refusal(f"A shared gate weighs deltas against each other, and layer {layer} of {stack} has one alone: give all the same layers and stacks.", field)
+        ]
     return []
 
 
@@ -209,7 +224,9 @@ def _options_fit(delta: Delta, form: Form) -> Iterator[Refusal]:
     if delta.through_dropout and (delta.changes_input or not set(delta.places) & {"attn.out", "ffn.out"}):
         yield Refusal("Only a sublayer's output meets the sublayer's own dropout: choose attn.out or ffn.out, or leave through_dropout off.", "through_dropout")
     if delta.encoder != "none" and form.produced and delta.init not in ("normal", "bert"):
-        yield Refusal("A network produces these slots or tokens, so they start as it gives them: choose initialisation normal, or reparameterisation none.", "init")
+        yield Refusal(
+            "A network produces these slots or tokens, so they start as it gives them: choose initialisation normal, or reparameterisation none.", "init"
+        )
     if delta.text and delta.init != "text":
         yield Refusal("An initial text is read by initialisation text: choose it, or leave the text empty.", "text")
     if delta.init == "text" and not delta.text:
@@ -254,7 +271,9 @@ def _without_effect(delta: Delta) -> Iterator[Refusal]:
         yield Refusal(f"One network produces {produced} and trains as a whole: have {produced} among the trained parts, or leave these empty.", "trainable")
     outputs = {"attn.out", "ffn.out"} & set(delta.places)
     if delta.through_dropout and outputs and all(source(delta, place) == "projection" for place in outputs):
-        yield Refusal("A change of the output projection meets the sublayer's dropout anyway, as the projection does: leave through_dropout off.", "through_dropout")
+        yield Refusal(
+            "A change of the output projection meets the sublayer's dropout anyway, as the projection does: leave through_dropout off.", "through_dropout"
+        )
 
 
 def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
@@ -265,23 +284,37 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         return
     averages = COMPOSITIONS[delta.composition].averages
     if anatomy.stacks[0].map.ffn.flattens and averages and any(a.startswith("ffn") for a in delta.places):
-        yield Refusal(f"{anatomy.architecture.name} flattens the sequence before its FFN, so no gate can average over it there: choose an attention representation.", "composition")
+        yield Refusal(
+            f"{anatomy.architecture.name} flattens the sequence before its FFN, so no gate can average over it there: choose an attention representation.",
+            "composition",
+        )
     outside = {"attn.out", "ffn.out"} & set(delta.at) and not delta.through_dropout and any(site.reads != "projection" for site in sites)
     inside = [key for key in anatomy.stacks[0].map.dropout_inside if anatomy.config.get(key)]
     if outside and inside:
-        yield Refusal(f"{anatomy.architecture.name} drops a sublayer's output inside its layer, where nothing can join behind: choose through_dropout, or a model whose {inside[0]} is 0.", "through_dropout")
+        yield Refusal(
+            f"{anatomy.architecture.name} drops a sublayer's output inside its layer, where nothing can join behind: choose through_dropout, or a model whose {inside[0]} is 0.",
+            "through_dropout",
+        )
     if delta.gate == "shared" and anatomy.config.get("share_att_key") and {"attn.q", "attn.k"} & set(delta.places):
-        yield Refusal("This model projects its relative positions too by attn.q and attn.k, once for all sequences, so no gate of a sequence fits there: choose attn.v, or gate own.", "gate")
+        yield Refusal(
+            "This model projects its relative positions too by attn.q and attn.k, once for all sequences, so no gate of a sequence fits there: choose attn.v, or gate own.",
+            "gate",
+        )
     if anatomy.config.get("chunk_size_feed_forward") and averages:
         yield Refusal("This model splits the sequence in its FFN (chunk_size_feed_forward), so no gate can average over it.", "composition")
     fused = [name for name in anatomy.places(delta) if delta.changes_input and anatomy.is_slice(name)]
     if fused:
-        yield Refusal(f"In this model {fused[0]} is part of a larger projection, whose input the other parts read too: choose attn.qkv, or another insertion.", "insertion")
+        yield Refusal(
+            f"In this model {fused[0]} is part of a larger projection, whose input the other parts read too: choose attn.qkv, or another insertion.",
+            "insertion",
+        )
     form = FORMS[delta.form]
     smallest, largest = (choose(min(site.shape) for site in sites) for choose in (min, max))
     top = delta.allocation.rank_max if delta.allocation else 0
     for rank, field in ((delta.rank, "rank"), (top, "allocation.rank_max")):
-        if form.low_rank(delta) and not delta.vectors and rank > largest and delta.init not in SPECTRAL:  # VeRA's frozen pair may be wider than the model, as its paper has it
+        if (
+            form.low_rank(delta) and not delta.vectors and rank > largest and delta.init not in SPECTRAL
+        ):  # VeRA's frozen pair may be wider than the model, as its paper has it
             yield Refusal(f"Rank {rank} is above {largest}, the most that a change of these weights can have: choose at most that.", field)
     if delta.init in SPECTRAL and delta.rank > smallest:
         yield Refusal(f"The spectral start takes at most as many singular values as the weight has: rank {delta.rank} is above {smallest}.", "rank")
@@ -294,11 +327,19 @@ def _positions_fit(delta: Delta, anatomy: Anatomy, sites: list[Site]) -> Iterato
     """Shifted positions and virtual tokens on this model."""
     form = FORMS[delta.form]
     if delta.positions == "shift" and not anatomy.counts_positions:
-        yield Refusal(f"{anatomy.architecture.name} knows the distances between tokens alone, which a shift of all leaves as they are: choose positions keep or auto.", "positions")
+        yield Refusal(
+            f"{anatomy.architecture.name} knows the distances between tokens alone, which a shift of all leaves as they are: choose positions keep or auto.",
+            "positions",
+        )
     if delta.positions == "shift" and all(site.stack == "cross" for site in sites):
-        yield Refusal("Cross-attention reads the encoder's output, where positions are in already: include the encoder or the decoder, or choose positions keep.", "positions")
+        yield Refusal(
+            "Cross-attention reads the encoder's output, where positions are in already: include the encoder or the decoder, or choose positions keep.",
+            "positions",
+        )
     if delta.token_positions == "none" and not anatomy.position_table:
-        yield Refusal(f"{anatomy.architecture.name} adds no position embeddings to its input that virtual tokens could do without: choose own.", "token_positions")
+        yield Refusal(
+            f"{anatomy.architecture.name} adds no position embeddings to its input that virtual tokens could do without: choose own.", "token_positions"
+        )
     if form.before_input and delta.token_positions == "own" and anatomy.positions and delta.rank >= anatomy.positions:
         yield Refusal(f"{delta.rank} virtual tokens leave no room: the model has {anatomy.positions} positions.", "rank")
     if anatomy.shifts(delta) and anatomy.positions and delta.rank >= anatomy.positions:

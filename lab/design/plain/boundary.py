@@ -43,7 +43,9 @@ def roots() -> list[Path]:
     try:
         return [home_folder(), *(Path(name).expanduser().resolve() for name in named.split(os.pathsep) if name)]
     except RuntimeError:
-        raise Refusal(f"LAB_DATA begins with the home of a user that is not here, or leads in a circle ({named[:80]}); write whole paths.", "LAB_DATA") from None
+        raise Refusal(
+            f"LAB_DATA begins with the home of a user that is not here, or leads in a circle ({named[:80]}); write whole paths.", "LAB_DATA"
+        ) from None
 
 
 def inside_package(address: str) -> list[Path]:

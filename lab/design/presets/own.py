@@ -1,7 +1,7 @@
 """What a lab has of its own, found by name after the built-in presets: methods that were saved, tasks that were imported.
 
-    LAB_HOME/presets/methods/<name>.yaml
-    LAB_HOME/tasks/<name>/task.yaml, data.csv     written by lab.tasks.importing
+LAB_HOME/presets/methods/<name>.yaml
+LAB_HOME/tasks/<name>/task.yaml, data.csv     written by lab.tasks.importing
 """
 
 from __future__ import annotations

@@ -23,8 +23,12 @@ class Training(Options):
     batch_size: int = option(32, ge=1, le=65536, label="batch size", zh="批大小", unit="rows", help="Rows per forward pass on each device.")
     accumulation: int = option(1, ge=1, le=65536, label="gradient accumulation", zh="梯度累积", help="Forward passes per optimizer step.")
     lr: float | None = option(None, gt=0, le=100, label="learning rate", zh="学习率", help="Peak learning rate. Empty: the method's own.")
-    head_lr: float | None = option(None, gt=0, le=100, label="head learning rate", help="Learning rate of a new task head. Empty: the method's own, or as the rest.")
-    lr_ratio: float | None = option(None, gt=0, le=1000, label="LoRA+ ratio", help="Learning rate of the second map (B, up, values) over that of the first. Empty: the method's own.")
+    head_lr: float | None = option(
+        None, gt=0, le=100, label="head learning rate", help="Learning rate of a new task head. Empty: the method's own, or as the rest."
+    )
+    lr_ratio: float | None = option(
+        None, gt=0, le=1000, label="LoRA+ ratio", help="Learning rate of the second map (B, up, values) over that of the first. Empty: the method's own."
+    )
     schedule: Literal["linear", "cosine", "constant"] = option("linear", label="decay", zh="衰减", help="How the learning rate falls after warmup.")
     warmup: float = option(0.06, ge=0, le=1, label="warmup", zh="预热", help="Fraction of the steps in which the learning rate rises.")
     optimizer: Literal["adamw", "sgd", "adafactor"] = option(
@@ -34,13 +38,21 @@ class Training(Options):
     weight_decay: float | None = option(None, ge=0, le=10, label="weight decay", zh="权重衰减", help="Decoupled weight decay. Empty: the method's own.")
     clip: float | None = option(None, gt=0, label="gradient clipping", zh="梯度裁剪", help="Largest gradient norm. Empty: the method's own.")
     label_smoothing: float = option(0.0, ge=0, lt=1, label="label smoothing", help="Share of the target spread over all labels or words.")
-    max_length: int | None = option(None, ge=4, le=1_000_000, label="longest input", zh="最大长度", unit="tokens", help="Longer inputs are cut. Empty: the task's own.")
+    max_length: int | None = option(
+        None, ge=4, le=1_000_000, label="longest input", zh="最大长度", unit="tokens", help="Longer inputs are cut. Empty: the task's own."
+    )
     evaluate_every: int | None = option(None, ge=1, label="evaluate every", unit="steps", zh="评估间隔", help="Steps between evaluations. Empty: ten in a run.")
     evaluation_rows: int | None = option(None, ge=1, label="evaluation rows", help="Rows of the validation set used during training. Empty: up to 500.")
-    checkpoint_every: int | None = option(None, ge=1, label="checkpoint every", unit="steps", zh="检查点间隔", help="Steps between checkpoints. Empty: at each evaluation.")
+    checkpoint_every: int | None = option(
+        None, ge=1, label="checkpoint every", unit="steps", zh="检查点间隔", help="Steps between checkpoints. Empty: at each evaluation."
+    )
     keep_checkpoints: int = option(2, ge=1, le=100, label="checkpoints kept", help="Older ones are deleted; the best adapter is always kept.")
-    early_stopping: int | None = option(None, ge=1, label="early stopping", zh="早停", unit="evaluations", help="Stop after this many evaluations without gain.")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", label="precision", zh="精度", help="auto: bf16 on an accelerator that has it, else fp32.")
+    early_stopping: int | None = option(
+        None, ge=1, label="early stopping", zh="早停", unit="evaluations", help="Stop after this many evaluations without gain."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "auto", label="precision", zh="精度", help="auto: bf16 on an accelerator that has it, else fp32."
+    )
     gradient_checkpointing: bool = option(False, label="gradient checkpointing", zh="梯度检查点", help="Recompute activations: less memory, more time.")
     compile: bool = option(False, label="torch.compile", help="Compile the model; worth it on accelerators only.")
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", label="device", zh="设备", help="Where to train; auto takes what there is.")

@@ -106,7 +106,9 @@ def spec_at(document: Mapping[str, Any], point: Mapping[str, Any], tag: str) -> 
     spec = spec_of(document)
     if document.get("name"):
         return spec
-    row = f"{spec.method.name} · {spec.model.rstrip('/').rsplit('/', 1)[-1]}" if isinstance(point.get("method"), Mapping) else spec.name  # a paper's row has a name of its own
+    row = (
+        f"{spec.method.name} · {spec.model.rstrip('/').rsplit('/', 1)[-1]}" if isinstance(point.get("method"), Mapping) else spec.name
+    )  # a paper's row has a name of its own
     return spec.model_copy(update={"name": " · ".join(filter(None, (row, varied(point))))[:120]})
 
 

@@ -28,10 +28,21 @@ class Reading(Options):
     """How a file is read. What is left open is decided by its content at import and kept, so that training reads it the same way whatever it is called."""
 
     format: Literal["", "csv", "json", "jsonl", "parquet"] = option("", help="csv is any table with delimiters; empty: by the ending and the content")
-    encoding: str = option("", max_length=40, pattern="^[A-Za-z0-9_-]*$", label="encoding", zh="编码", help="of a text file, as in gb18030; empty: UTF-8, UTF-16 and GB18030 are recognised")
+    encoding: str = option(
+        "",
+        max_length=40,
+        pattern="^[A-Za-z0-9_-]*$",
+        label="encoding",
+        zh="编码",
+        help="of a text file, as in gb18030; empty: UTF-8, UTF-16 and GB18030 are recognised",
+    )
     delimiter: Literal["", ",", "\t", ";", "|"] = option("", label="delimiter", zh="分隔符", help="between two cells; empty: the one that fits")
-    quotes: Literal["", "double", "spaced", "backslash", "none"] = option("", help='how a quote inside a quoted cell is written: "" (also after a space: spaced), \\", or quotes mean nothing')
-    header: Literal["", "names", "data"] = option("", label="first row", zh="第一行", help="names: the columns' names; data: there are none, and columns are column_1, column_2, ...")
+    quotes: Literal["", "double", "spaced", "backslash", "none"] = option(
+        "", help='how a quote inside a quoted cell is written: "" (also after a space: spaced), \\", or quotes mean nothing'
+    )
+    header: Literal["", "names", "data"] = option(
+        "", label="first row", zh="第一行", help="names: the columns' names; data: there are none, and columns are column_1, column_2, ..."
+    )
 
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
@@ -103,7 +114,9 @@ class TaskSpec(Options):
     spellings: dict[str, str] = option(default_factory=dict, help="How the data write a label → its name, where they differ: 0 → bad, POS → pos.")
     label_separator: str = option("", max_length=8, label="label separator", zh="标签分隔符", help="What stands between the labels of a row that has them in one text, as in 'a;b'; empty: lists, or a column of 0 and 1 for each.")  # fmt: skip
     turns: Turns = option(default_factory=Turns, help="How the turns of a conversation are written.")
-    loss_on: Literal["all", "last"] = option("all", label="loss on", zh="计算损失的回答", help="Which answers of a conversation are learned: all of them, or the last one alone.")
+    loss_on: Literal["all", "last"] = option(
+        "all", label="loss on", zh="计算损失的回答", help="Which answers of a conversation are learned: all of them, or the last one alone."
+    )
     verbalisers: list[str] = option(default_factory=list, help="The word a decoder gives for each label; empty: the labels.")
     prompt: str = option("", max_length=20_000, help="What a decoder reads, with {column} where a column goes; empty: the family's own.")
     prefix: str = option("", max_length=1000, help="What T5 reads before the source, as in 'summarize: '.")
@@ -115,7 +128,9 @@ class TaskSpec(Options):
     max_length: int = option(256, ge=4, le=1_000_000, label="longest input", zh="最大长度", unit="tokens", help="Longer inputs are cut.")
     target_length: int = option(128, ge=1, le=100_000, label="longest target", unit="tokens", help="Longer targets are cut in training.")
     train_rows: int | None = option(None, ge=1, label="training rows", zh="训练样本数", help="Use so many rows, drawn by the run's seed; empty: all.")
-    validation_rows: int | None = option(None, ge=1, label="validation rows", zh="验证样本数", help="Judge by so many rows, the same ones for every seed; empty: all.")
+    validation_rows: int | None = option(
+        None, ge=1, label="validation rows", zh="验证样本数", help="Judge by so many rows, the same ones for every seed; empty: all."
+    )
     generation: Generation = option(default_factory=Generation, help="How answers are generated in evaluation.")
     rows: dict[str, int] = option(default_factory=dict, help="Rows of each split, for the list of tasks; those of hub sets as published.")
     licence: str = option("", help="Licence of the data, or where to find it.")

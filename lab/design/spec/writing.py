@@ -73,7 +73,14 @@ def run_document(spec: RunSpec) -> dict[str, Any]:
     document = spec.document()
     usual = Training().model_dump(mode="json")
     training = {name: value for name, value in document["training"].items() if value != usual.get(name)}
-    kept = {"model": document["model"], "task": document["task"], "method": compact(spec.method), "training": training, "seed": document["seed"], "tags": document["tags"]}
+    kept = {
+        "model": document["model"],
+        "task": document["task"],
+        "method": compact(spec.method),
+        "training": training,
+        "seed": document["seed"],
+        "tags": document["tags"],
+    }
     return {name: value for name, value in kept.items() if value not in ({}, [], None)}
 
 

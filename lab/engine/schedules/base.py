@@ -71,5 +71,3 @@ def cubic(step: int, start: int, end: int) -> float:
 def smooth(average: Tensor | None, value: Tensor, beta: float) -> Tensor:
     """β·average + (1−β)·value, from zero at the start, without bias correction."""
     return (1 - beta) * value if average is None else beta * average + (1 - beta) * value
-
-

@@ -3,6 +3,7 @@
 A migration never changes once released. `{number}` stands for an ever-growing integer primary key, `{rowless}` for
 SQLite's WITHOUT ROWID, `{covers(...)}` for PostgreSQL's INCLUDE (each is empty on the other database).
 """
+
 from __future__ import annotations
 
 import importlib
@@ -46,8 +47,9 @@ def migrate(connection: Connection, upto: int = LATEST) -> None:
     have = version_of(connection)
     if have > LATEST:
         raise Refusal(
-            f"This store was made by a newer Delta Lab (schema {have}, this one knows up to {LATEST}); "
-            "update the lab, or set LAB_HOME to another folder.", "LAB_HOME")
+            f"This store was made by a newer Delta Lab (schema {have}, this one knows up to {LATEST}); update the lab, or set LAB_HOME to another folder.",
+            "LAB_HOME",
+        )
     for number, name in available().items():
         if have < number <= upto:
             for statement in importlib.import_module(f"{__name__}.{name}").STATEMENTS:

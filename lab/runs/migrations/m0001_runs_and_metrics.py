@@ -1,4 +1,5 @@
 """The oldest store: runs, their metrics, and the ticket that counts every write that a page would want to see."""
+
 from __future__ import annotations
 
 STATEMENTS = [

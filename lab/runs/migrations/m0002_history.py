@@ -1,4 +1,5 @@
 """What happened to a run, in order (queued, started, interrupted, resumed, ...), begun from what older rows still know."""
+
 from __future__ import annotations
 
 STATEMENTS = [

@@ -3,6 +3,7 @@
 `lab` has one row. A host's name may change while its workers live, and two machines may have the same: boot and pid namespace say where
 a pid means something.
 """
+
 from __future__ import annotations
 
 STATEMENTS = [

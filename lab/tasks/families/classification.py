@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from lab.tasks.tables import Table
 
 
-TEXTS = (Column("text", "text", "文本"), Column("label", "label", "标签", answers=True, asks=False, named=False), Column("text_pair", "second text", "第二段文本", needed=False))
+TEXTS = (
+    Column("text", "text", "文本"),
+    Column("label", "label", "标签", answers=True, asks=False, named=False),
+    Column("text_pair", "second text", "第二段文本", needed=False),
+)
 ACCURACY = Metric("accuracy", fraction=True)
 
 

@@ -65,7 +65,11 @@ class Commonsense(Family):
     def _place(self, row: sources.Row, spec: TaskSpec, options: Sequence[str], number: int | None) -> int:
         """Which option the answer is: by a label of the spec or the row, else by its text, else by its place, a number from 0 or a capital letter."""
         found = sources.value(row, spec.column("answer"), number)
-        given = sources.words(row, spec.column("answer"), number).strip() if isinstance(found, str) and not cells.missing(found) else sources.label(row, spec.column("answer"), number)
+        given = (
+            sources.words(row, spec.column("answer"), number).strip()
+            if isinstance(found, str) and not cells.missing(found)
+            else sources.label(row, spec.column("answer"), number)
+        )
         labels = list(spec.labels)
         column = spec.column("options")
         if not labels and column.endswith(".text"):  # ARC and OpenBookQA: choices.text beside choices.label
@@ -76,7 +80,9 @@ class Commonsense(Family):
         where = f"Row {number}" if number is not None else "A row"
         meant = {place for place, option in enumerate(options) if option.strip() == given}
         if len(meant) > 1:
-            raise Refusal(f"{where} has the option '{given[:60]}' twice, and it is the answer: say which is meant by its place, or leave the row out.", "task.columns")
+            raise Refusal(
+                f"{where} has the option '{given[:60]}' twice, and it is the answer: say which is meant by its place, or leave the row out.", "task.columns"
+            )
         if not labels:
             meant |= {place for place in (_number(given), _letter(given)) if place is not None and place < len(options)}
         if not meant:

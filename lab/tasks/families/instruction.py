@@ -62,7 +62,11 @@ class Instruction(Writing):
     def asked(self, row: sources.Row, spec: TaskSpec) -> dict[str, str]:
         """The instruction, its input below it; of a conversation the last turn of the user."""
         if "messages" not in spec.columns and not isinstance(sources.value(row, spec.column("instruction")), list):
-            return {"text": "\n\n".join(filter(None, (sources.words(row, spec.column(role)) for role in ("instruction", "input") if role == "instruction" or role in spec.columns)))}
+            return {
+                "text": "\n\n".join(
+                    filter(None, (sources.words(row, spec.column(role)) for role in ("instruction", "input") if role == "instruction" or role in spec.columns))
+                )
+            }
         turns = chats.conversation(row, spec)
         return {"text": next((turn["content"] for turn in reversed(turns) if turn["role"] == "user"), "")}
 
@@ -70,7 +74,15 @@ class Instruction(Writing):
         return ["messages" if "messages" in spec.columns else "instruction"]
 
     def typed(self, text: str, pair: str, spec: TaskSpec) -> sources.Row | None:
-        values: dict[str, Any] = {"messages": chats.typed(text, spec), "instruction": text, "input": "", "output": "-", "system": "", "history": None, "tools": None}
+        values: dict[str, Any] = {
+            "messages": chats.typed(text, spec),
+            "instruction": text,
+            "input": "",
+            "output": "-",
+            "system": "",
+            "history": None,
+            "tools": None,
+        }
         return {spec.column(role): value for role, value in values.items() if role in spec.columns}
 
     def settled(self, table: Table, columns: Mapping[str, str], choices: Choices) -> dict[str, Any]:
@@ -106,7 +118,9 @@ class Instruction(Writing):
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
         """All that tells conversations of one text apart: who speaks, what is learned, the tools on offer."""
         turns, tools, _ = chats.whole(row, spec)
-        return json.dumps([[(turn["role"], turn.get("learn", True)) for turn in turns], chats.plain(turns[-1]), tools], ensure_ascii=False, sort_keys=True, default=str)
+        return json.dumps(
+            [[(turn["role"], turn.get("learn", True)) for turn in turns], chats.plain(turns[-1]), tools], ensure_ascii=False, sort_keys=True, default=str
+        )
 
     def length_of(self, row: sources.Row, example: Example, spec: TaskSpec) -> str:
         return "\n".join(chats.plain(turn) for turn in example["messages"])
@@ -176,7 +190,9 @@ class Instruction(Writing):
         row = {"input_ids": ids, "labels": labels, "length": len(ids), "prompt_length": start, "cut": int(cut)}
         return row if train else {**row, "reference": chats.plain(turns[-1])}
 
-    def _tokens(self, turns: Sequence[chats.Turn], tools: Sequence[Any], template: Template, setting: Setting, number: int | None) -> tuple[list[int], list[int], int]:
+    def _tokens(
+        self, turns: Sequence[chats.Turn], tools: Sequence[Any], template: Template, setting: Setting, number: int | None
+    ) -> tuple[list[int], list[int], int]:
         """(token ids, labels, where the last answer starts), closed by the end of text."""
         try:
             text, spans = template.answers(turns, tools, self.learned(turns, setting.spec))
@@ -226,7 +242,11 @@ def _without_oldest(turns: Sequence[chats.Turn], excess: int, setting: Setting) 
 
 def _clipped(turns: Sequence[chats.Turn], excess: int, setting: Setting) -> list[chats.Turn] | None:
     """The turns with the longest but the last cut at its end by so many tokens; None where there is nothing to cut."""
-    sizes = [len(ids) for ids in setting.plain([turn["content"] for turn in turns[:-1]], add_special_tokens=False, verbose=False)["input_ids"]] if len(turns) > 1 else []
+    sizes = (
+        [len(ids) for ids in setting.plain([turn["content"] for turn in turns[:-1]], add_special_tokens=False, verbose=False)["input_ids"]]
+        if len(turns) > 1
+        else []
+    )
     place = max(range(len(sizes)), key=sizes.__getitem__, default=None)
     if place is None or sizes[place] < 2:
         return None

@@ -34,17 +34,21 @@ class MultiLabel(Classification):
         if not architecture.classifier:
             raise Refusal(f"{architecture.name} has no head that gives labels; choose an encoder, a decoder, bart or t5.", "task")
         if spec.head == "likelihood":
-            raise Refusal(f"Several labels at once cannot be chosen among words: {an(architecture.kind)} needs a head here; choose answer by auto.", "task.head")
+            raise Refusal(
+                f"Several labels at once cannot be chosen among words: {an(architecture.kind)} needs a head here; choose answer by auto.", "task.head"
+            )
         return "multi_label"
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:
-        """"label" is a list with 0 or 1 for every label of the task."""
+        """ "label" is a list with 0 or 1 for every label of the task."""
         example = self._texts(row, spec, number)
         given = [spec.spellings.get(label, label) for label in labels_in(row, spec.column("label"), spec.label_separator, number)]
         unknown = next((label for label in given if label not in spec.labels), None)
         if unknown is not None:
             where = f"Row {number}" if number is not None else "A row"
-            raise Refusal(f"{where} has the label '{unknown[:60]}' in column '{spec.column('label')}'; the labels are {', '.join(spec.labels)[:300]}.", "task.labels")
+            raise Refusal(
+                f"{where} has the label '{unknown[:60]}' in column '{spec.column('label')}'; the labels are {', '.join(spec.labels)[:300]}.", "task.labels"
+            )
         return {**example, "label": [int(label in given) for label in spec.labels]}
 
     def unread(self, spec: TaskSpec) -> Any:

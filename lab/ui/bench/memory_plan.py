@@ -52,7 +52,9 @@ def _time(spec: RunSpec, elsewhere: str | None, language: str) -> str:
     if found is None:
         words = esc(say(language, "time.later"))
     else:
-        words = f'{esc(say(language, "time.about"))} <b>{duration(found["seconds"])}</b>, {esc(say(language, "time.from." + found["alike"], runs=found["runs"]))}'
+        words = (
+            f"{esc(say(language, 'time.about'))} <b>{duration(found['seconds'])}</b>, {esc(say(language, 'time.from.' + found['alike'], runs=found['runs']))}"
+        )
     return f'<p class="lab-muted" id="plan-time">{words}</p>'
 
 
@@ -61,7 +63,11 @@ def panel(document: Mapping[str, Any], device: Mapping[str, Any], room: int, lan
     word = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
     peak, parts = int(document["peak_reserved_bytes"]), {name: document["categories"].get(name, 0) for name in CATEGORIES}
     total = max(1, sum(parts.values()))
-    bar = "".join(f'<i class="{name}" style="width:{100 * size / total:.2f}%" title="{word("plan." + name)}: {esc(numbers.memory(size))}"></i>' for name, size in parts.items() if size)
+    bar = "".join(
+        f'<i class="{name}" style="width:{100 * size / total:.2f}%" title="{word("plan." + name)}: {esc(numbers.memory(size))}"></i>'
+        for name, size in parts.items()
+        if size
+    )
     rows = "".join(f'<li><i class="{name}"></i>{word("plan." + name)} <b>{memory(size)}</b></li>' for name, size in parts.items() if size)
     share, over = min(100.0, 100 * peak / max(1, room)), peak - room
     verdict = f'<p class="lab-fine">{word("plan.fits", device=_device(device, language))}</p>' if over <= 0 else \
@@ -86,5 +92,8 @@ def _batch(advice: Mapping[str, Any] | None, language: str) -> str:
     rows = advice["largest_batch"]
     words = [say(language, "plan.batch.many") if rows is None else say(language, "plan.batch.none") if rows == 0 else say(language, "plan.batch", rows=rows)]
     if not advice["fits"]:
-        words += [say(language, "plan.change", change=say(language, "change." + one["change"]), saves=numbers.memory(one["saves_bytes"])) for one in advice["changes"][:2]]
+        words += [
+            say(language, "plan.change", change=say(language, "change." + one["change"]), saves=numbers.memory(one["saves_bytes"]))
+            for one in advice["changes"][:2]
+        ]
     return f'<p class="lab-muted">{esc(" ".join(words))}</p>'

@@ -40,7 +40,12 @@ def build(demo: gr.Blocks) -> None:
             filled("notes", "lab-card lab-notes")
         with gr.Column(elem_classes="lab-right", min_width=0):
             filled("costs", "lab-card lab-costs")
-            part("Lab.memoryPlan(element, Lab.served(server))", server_functions=[PLANS(plan, busy, announce)], elem_classes="lab-card lab-memory", elem_id="memory")
+            part(
+                "Lab.memoryPlan(element, Lab.served(server))",
+                server_functions=[PLANS(plan, busy, announce)],
+                elem_classes="lab-card lab-memory",
+                elem_id="memory",
+            )
             with gr.Row(elem_classes="lab-launch", equal_height=True):
                 launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch", min_width=0)
                 enqueue = gr.Button(gr.I18n()("native.enqueue"), elem_id="enqueue", min_width=0)

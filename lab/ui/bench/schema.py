@@ -23,7 +23,19 @@ from lab.ui.shell.draft import start
 from lab.ui.words.table import TABLE, of_preset
 
 MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "scale_start", "alpha", "rank_scaling", "nonlinearity", "init", "layers", "stacks")
-OWN = ("biases", "core", "vectors", "alpha", "rank_scaling", "encoder", "encoder_width", "positions", "token_positions", "text", "inner_dropout")  # only some forms understand these
+OWN = (
+    "biases",
+    "core",
+    "vectors",
+    "alpha",
+    "rank_scaling",
+    "encoder",
+    "encoder_width",
+    "positions",
+    "token_positions",
+    "text",
+    "inner_dropout",
+)  # only some forms understand these
 TRAINING_MAIN = ("steps", "lr", "batch_size")
 LOGARITHMIC = ("rank",)
 
@@ -90,12 +102,23 @@ def _dimension_words() -> dict[str, dict[str, list[str]]]:
 
 def _model(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("models", name)
-    return {"name": name, "title": document.get("title", name), "kind": document["kind"], "group": _word(language, f"kind.{document['kind']}"), "help": of_preset(language, "models", name, document.get("description", ""))}
+    return {
+        "name": name,
+        "title": document.get("title", name),
+        "kind": document["kind"],
+        "group": _word(language, f"kind.{document['kind']}"),
+        "help": of_preset(language, "models", name, document.get("description", "")),
+    }
 
 
 def _task(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("tasks", name)
-    return {"name": name, "title": document.get("title") or name, "group": _word(language, f"family.{document['family']}"), "help": of_preset(language, "tasks", name, document.get("description", ""))}
+    return {
+        "name": name,
+        "title": document.get("title") or name,
+        "group": _word(language, f"family.{document['family']}"),
+        "help": of_preset(language, "tasks", name, document.get("description", "")),
+    }
 
 
 def own_methods(language: str) -> list[dict[str, str]]:
@@ -123,4 +146,10 @@ def own_tasks(language: str) -> list[dict[str, str]]:
 def _method(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("methods", name)
     method = named.method_of(name)
-    return {"name": name, "title": document.get("name", name), "kind": method.kind, "group": _word(language, f"method.{method.kind}"), "help": of_preset(language, "methods", name, document.get("summary", ""))}
+    return {
+        "name": name,
+        "title": document.get("name", name),
+        "kind": method.kind,
+        "group": _word(language, f"method.{method.kind}"),
+        "help": of_preset(language, "methods", name, document.get("summary", "")),
+    }

@@ -21,7 +21,7 @@ from lab.ui.words.table import deviation, of_preset, say
 def costs(found: Assessment, language: str) -> str:
     """Trainable weights with a bar against the whole model, where they are, and what is wrong."""
     word = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
-    parts = [f'<h3>{word("costs.title")}</h3>']
+    parts = [f"<h3>{word('costs.title')}</h3>"]
     if found.count:
         parts += _counted(found.count, language)
     elif not found.errors and found.method:
@@ -30,7 +30,9 @@ def costs(found: Assessment, language: str) -> str:
         parts.append('<p class="lab-count">–</p>')
     parts.append(_problems(found, language))
     if found.method and found.body and not found.errors:
-        parts += [f'<p class="lab-note" data-field="method.{path}">{esc(refused(language, sentence))}</p>' for path, sentence in notes_on(found.method, found.body)]
+        parts += [
+            f'<p class="lab-note" data-field="method.{path}">{esc(refused(language, sentence))}</p>' for path, sentence in notes_on(found.method, found.body)
+        ]
     if found.place and not found.present:
         parts.append(f'<p class="lab-note">{esc(refused(language, found.place))}</p>')
     return "".join(parts)
@@ -103,9 +105,11 @@ def notes(method: Method, language: str) -> str:
     parts = [f"<p>{esc(of_preset(language, 'methods', method.preset or '', method.summary))}</p>"] if method.summary else []
     if method.paper:
         paper = method.paper
-        link = f' <a href="https://arxiv.org/abs/{esc(paper.arxiv)}" target="_blank" rel="noreferrer noopener">arXiv {esc(paper.arxiv)}</a>' if paper.arxiv else ""
+        link = (
+            f' <a href="https://arxiv.org/abs/{esc(paper.arxiv)}" target="_blank" rel="noreferrer noopener">arXiv {esc(paper.arxiv)}</a>' if paper.arxiv else ""
+        )
         parts.append(f'<p class="lab-muted">{esc(paper.cite)}. <cite>{esc(paper.title)}</cite>{". " if paper.title else ""}{esc(paper.venue)}.{link}</p>')
     if method.deviations:
         points = "".join(f"<li>{esc(deviation(language, text))}</li>" for text in method.deviations)
-        parts.append(f'<details><summary>{esc(say(language, "notes.deviations"))}</summary><ul>{points}</ul></details>')
+        parts.append(f"<details><summary>{esc(say(language, 'notes.deviations'))}</summary><ul>{points}</ul></details>")
     return "".join(parts)

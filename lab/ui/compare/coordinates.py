@@ -106,7 +106,9 @@ def drawing(value: dict[str, Any], tints: list[str], language: str) -> str:
             path += "" if at is None else f"{'L' if open_ else 'M'}{across(place)} {down(at):.1f}{'' if open_ else 'h0'}"
             open_ = at is not None
         about = "\n".join([line["label"], *(f"{axis['title']}: {axis['shown'][index]}" for axis in axes)])
-        parts.append(f'<path d="{path}" fill="none" stroke="{tint}" stroke-width="1.8" stroke-opacity="0.8" stroke-linejoin="round" stroke-linecap="round"><title>{esc(about)}</title></path>')
+        parts.append(
+            f'<path d="{path}" fill="none" stroke="{tint}" stroke-width="1.8" stroke-opacity="0.8" stroke-linejoin="round" stroke-linecap="round"><title>{esc(about)}</title></path>'
+        )
     for place, axis in enumerate(axes):
         x = across(place)
         parts.append(f'<line x1="{x}" x2="{x}" y1="{TOP}" y2="{TOP + TALL}" stroke="{"#c2571a" if axis["good"] else "#64748b"}"/>'

@@ -68,7 +68,9 @@ def fronts(runs: list[Run], backdrop: bool = True) -> list[dict[str, Any]]:
     metric = compare.metric_of(runs)
     charts = []
     for field in compare.FRONTS if metric else ():
-        points = [{"id": run.id, "label": run.name or run.id, "colour": colour(run), "x": cost, "y": value} for run, cost, value in compare.weighed(runs, field)]
+        points = [
+            {"id": run.id, "label": run.name or run.id, "colour": colour(run), "x": cost, "y": value} for run, cost, value in compare.weighed(runs, field)
+        ]
         if len(points) > 1:
             best = compare.front([(point["x"], point["y"]) for point in points], metric.greater)
             charts.append({"id": "pareto_" + field, "scatter": True, "wide": 4, "reads": f".{_digits(points)}~{FRONTS[field][0]}", "metric": metric.name,

@@ -29,7 +29,11 @@ def build(demo: gr.Blocks) -> None:
             part("Lab.picker(element, ...Lab.fed('rows'))", elem_id="picker")
         with gr.Column(elem_classes="lab-detail", min_width=0):
             tools = part("Lab.compareTools(element, trigger, ['csv', 'report'])", elem_classes="lab-tools", elem_id="compare-tools")
-            part("Lab.htmlPart(element, 'results'); Lab.emitting(element); Lab.sortable(element, Lab.fed('results')[1])", elem_classes="lab-card", elem_id="results")
+            part(
+                "Lab.htmlPart(element, 'results'); Lab.emitting(element); Lab.sortable(element, Lab.fed('results')[1])",
+                elem_classes="lab-card",
+                elem_id="results",
+            )
             part("Lab.chartGrid(element, ...Lab.fed('charts'))", elem_id="compare-charts")
             part("Lab.parallelPlot(element, ...Lab.fed('lines'))", elem_classes="lab-card", elem_id="parallel")
             part("Lab.htmlPart(element, 'settings')", elem_classes="lab-card", elem_id="settings")
@@ -76,7 +80,12 @@ def take_report(event: gr.EventData, request: gr.Request) -> dict[str, Any]:
     picked = payload(event)
     found = _runs(picked)
     made, language = time.strftime("%Y-%m-%d %H:%M"), language_of(request)
-    return {"name": "comparison.html", "type": "text/html", "text": report.report(found, _charts(found, picked)["charts"], language, made), "again": time.time()}
+    return {
+        "name": "comparison.html",
+        "type": "text/html",
+        "text": report.report(found, _charts(found, picked)["charts"], language, made),
+        "again": time.time(),
+    }
 
 
 def _runs(picked: Any) -> list[Run]:

@@ -27,7 +27,9 @@ def report(runs: list[Run], charts: list[dict[str, Any]], language: str, made: s
     """The file. `charts` as lab.ui.shell.charts makes them; `made`: when, as text."""
     title = say(language, "report.title", n=len(runs))
     drawn = "".join(_figure(chart, language) for chart in charts)
-    specs = "".join(f"<details><summary>{esc(run.name or run.id)} ({esc(run.id)})</summary><pre>{esc(run_facts.spec_yaml(run))}</pre></details>" for run in runs)
+    specs = "".join(
+        f"<details><summary>{esc(run.name or run.id)} ({esc(run.id)})</summary><pre>{esc(run_facts.spec_yaml(run))}</pre></details>" for run in runs
+    )
     return (f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{esc(title)}</title>'
             f'<style>{STYLE}</style></head><body><h1>{esc(title)}</h1><p>{esc(made)}</p><h2>{esc(say(language, "compare.results"))}</h2>{_table(compare.table(runs))}'
             f'<h2>{esc(say(language, "report.curves"))}</h2>{_key(runs, charts)}<div class="charts">{drawn}</div>{_parallel(runs, language)}'
@@ -42,7 +44,9 @@ def _parallel(runs: list[Run], language: str) -> str:
 def _key(runs: list[Run], charts: list[dict[str, Any]]) -> str:
     """The colours of the curves, groups of runs where curves are means; of the runs where there are no curves."""
     colours = {trace["label"]: trace["colour"] for chart in charts for trace in chart["traces"]} or {run.name or run.id: run_facts.colour(run) for run in runs}
-    return '<div class="key">' + "".join(f'<span><i style="border-color:{_tint(colour)}"></i>{esc(label)}</span>' for label, colour in colours.items()) + "</div>"
+    return (
+        '<div class="key">' + "".join(f'<span><i style="border-color:{_tint(colour)}"></i>{esc(label)}</span>' for label, colour in colours.items()) + "</div>"
+    )
 
 
 def _tint(name: str) -> str:
@@ -87,7 +91,9 @@ def _plot(chart: dict[str, Any]) -> str:
     down = lambda y: TALL - BOTTOM - (y - y0) / (y1 - y0) * (TALL - BOTTOM - 10)  # noqa: E731
     parts = [_rule(down(y), _reading(y, "" if log else chart["id"])) for y in ticks(y0, y1)]
     across_at = [10.0**power for power in ticks(x0, x1)] if log else ticks(x0, x1)
-    parts += [f'<text x="{across(x):.1f}" y="{TALL - 8}" text-anchor="middle">{esc(_reading(x, chart["id"]) if log else numbers.number(x))}</text>' for x in across_at]
+    parts += [
+        f'<text x="{across(x):.1f}" y="{TALL - 8}" text-anchor="middle">{esc(_reading(x, chart["id"]) if log else numbers.number(x))}</text>' for x in across_at
+    ]
     for trace in traces:
         pairs = [(across(x), index) for index, x in enumerate(trace["x"]) if x is not None]
         if "low" in trace:
@@ -96,8 +102,14 @@ def _plot(chart: dict[str, Any]) -> str:
             parts.append(f'<polygon points="{" ".join(edge)}" fill="{_tint(trace["colour"])}" fill-opacity="0.16"/>')
         line = " ".join(f"{x:.1f},{down(trace['y'][i]):.1f}" for x, i in pairs if trace["y"][i] is not None)
         dash = ' stroke-dasharray="6 4"' if trace["kind"] == "eval" else ""
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{_tint(trace["colour"])}" stroke-width="1.6"{dash}><title>{esc(trace["label"])}</title></polyline>')
-    steps = [f"{across(x):.1f},{down(y):.1f}" for (before, (x, y)) in zip([None, *front], front, strict=False) for x, y in ([(x, before[1])] if before else []) + [(x, y)]]
+        parts.append(
+            f'<polyline points="{line}" fill="none" stroke="{_tint(trace["colour"])}" stroke-width="1.6"{dash}><title>{esc(trace["label"])}</title></polyline>'
+        )
+    steps = [
+        f"{across(x):.1f},{down(y):.1f}"
+        for (before, (x, y)) in zip([None, *front], front, strict=False)
+        for x, y in ([(x, before[1])] if before else []) + [(x, y)]
+    ]
     parts.append(f'<polyline points="{" ".join(steps)}" fill="none" stroke="#64748b" stroke-dasharray="2 3"/>' if len(front) > 1 else "")
     for point in marks:
         x, y, about = across(point["x"]), down(point["y"]), f"<title>{esc(point['label'])}</title>"
@@ -111,7 +123,13 @@ def _rule(y: float, text: str) -> str:
 
 
 def _reading(value: float, chart: str) -> str:
-    kinds = {"trainable": numbers.weights, "memory": numbers.memory, "pareto_peak_bytes": numbers.memory, "pareto_seconds": numbers.duration, "pareto_percent": numbers.percent}
+    kinds = {
+        "trainable": numbers.weights,
+        "memory": numbers.memory,
+        "pareto_peak_bytes": numbers.memory,
+        "pareto_seconds": numbers.duration,
+        "pareto_percent": numbers.percent,
+    }
     return kinds.get(chart, lambda number: numbers.number(number, 3))(value)
 
 

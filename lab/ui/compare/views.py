@@ -70,12 +70,15 @@ def _cell(value: float | None, format: Any, best: bool, language: str) -> str:
 
 def settings(found: list[Run], language: str, everything: bool = False) -> str:
     """The table of settings, one row per setting: those that differ, or all."""
-    title = f'<h3>{esc(say(language, "compare.settings.all" if everything else "compare.settings"))}</h3>'
+    title = f"<h3>{esc(say(language, 'compare.settings.all' if everything else 'compare.settings'))}</h3>"
     rows = compare.settings(found, everything)
     if len(found) < 2 or not rows:
         return title + unlike(found, language) + f'<p class="lab-muted">{esc(say(language, "compare.same"))}</p>'
     heads = "".join(f"<th scope='col'>{_name(run)}</th>" for run in found)
-    body = "".join(f"<tr><th scope='row'><code>{esc(path)}</code></th>" + "".join(f"<td>{esc(_setting(value))}</td>" for value in values) + "</tr>" for path, values in rows.items())
+    body = "".join(
+        f"<tr><th scope='row'><code>{esc(path)}</code></th>" + "".join(f"<td>{esc(_setting(value))}</td>" for value in values) + "</tr>"
+        for path, values in rows.items()
+    )
     return f'{title}{unlike(found, language)}<div class="lab-scroll"><table class="lab-table lab-differences"><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

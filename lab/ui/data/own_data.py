@@ -182,7 +182,10 @@ def _called(path: Path) -> str:
 def _asked(family: str, chosen: Mapping[str, str]) -> dict[str, Any]:
     """What the form asks of a family: {"roles": [[role, whether it must be there]], "prompt": its own wording, "" where it has none, "labelled", "separated", "conversations"}."""
     kind = FAMILIES.get(family, Family)
-    return {"roles": [[role, needed] for role, needed in kind.roles(chosen)], **{name: getattr(kind, name) for name in ("prompt", "labelled", "separated", "conversations")}}
+    return {
+        "roles": [[role, needed] for role, needed in kind.roles(chosen)],
+        **{name: getattr(kind, name) for name in ("prompt", "labelled", "separated", "conversations")},
+    }
 
 
 def _free_name(file: str) -> str:

@@ -22,9 +22,9 @@ def preview(found: Preview, language: str) -> str:
     word = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
     notes = "".join(f"<li>{esc(refused(language, note))}</li>" for note in found.notes)
     notes = f'<ul class="lab-notes">{notes}</ul>' if notes else ""
-    parts = [f'<h3>{word("data.preview")}</h3>{_facts(found, language)}{notes}', f'<h4>{word("data.lengths")}</h4>{_lengths(found, language)}']
+    parts = [f"<h3>{word('data.preview')}</h3>{_facts(found, language)}{notes}", f"<h4>{word('data.lengths')}</h4>{_lengths(found, language)}"]
     if found.balance:
-        parts.append(f'<h4>{word("data.balance")}</h4>{_balance(found, language)}')
+        parts.append(f"<h4>{word('data.balance')}</h4>{_balance(found, language)}")
     about = "" if not FAMILIES[found.spec.family].worded else "data.decoder.help.all" if found.format and found.spec.loss_on == "all" else "data.decoder.help"
     examples = "".join(_example(example, about, language) for example in found.examples)
     return "".join(parts) + f'<h4>{word("data.examples")}</h4><div class="lab-examples">{examples}</div>'
@@ -32,7 +32,12 @@ def preview(found: Preview, language: str) -> str:
 
 def _facts(found: Preview, language: str) -> str:
     splits = " / ".join(count(found.splits.get(split, 0)) for split in ("train", "validation", "test"))
-    pairs = [("data.rows", count(found.rows)), ("data.size", memory(found.bytes)), ("data.splits", splits), ("data.dropped", count(found.dropped + found.disputed))]
+    pairs = [
+        ("data.rows", count(found.rows)),
+        ("data.size", memory(found.bytes)),
+        ("data.splits", splits),
+        ("data.dropped", count(found.dropped + found.disputed)),
+    ]
     return '<dl class="lab-facts">' + "".join(f"<div><dt>{esc(say(language, key))}</dt><dd>{value}</dd></div>" for key, value in pairs) + "</dl>"
 
 
@@ -97,8 +102,12 @@ def _example(example: dict[str, Any], about: str, language: str) -> str:
             continue
         rest = f'<s title="{esc(say(language, "data.lost"))}">{esc(_short(lost[role], LOST))}</s>' if role in lost else ""
         rows.append(f'<tr><th scope="row">{esc(say(language, f"role.{role}"))}</th><td>{esc(_short(_cell(value), LETTERS))}{rest}</td></tr>')
-    prompt = f'<code>{esc(_short(reads["prompt"], LETTERS))}<b>{esc(_short(reads["answer"], LETTERS))}</b></code>'
-    decoder = f'<details><summary>{esc(say(language, "data.decoder"))}</summary><p class="lab-muted">{esc(say(language, about))}</p>{prompt}</details>' if about else ""
+    prompt = f"<code>{esc(_short(reads['prompt'], LETTERS))}<b>{esc(_short(reads['answer'], LETTERS))}</b></code>"
+    decoder = (
+        f'<details><summary>{esc(say(language, "data.decoder"))}</summary><p class="lab-muted">{esc(say(language, about))}</p>{prompt}</details>'
+        if about
+        else ""
+    )
     return f'<article class="lab-example"><table class="lab-table"><tbody>{"".join(rows)}</tbody></table>{decoder}</article>'
 
 

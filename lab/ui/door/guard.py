@@ -25,9 +25,14 @@ SMALL, LOGIN, CALL = 64 * KIB, 8 * KIB, 2 * MIB  # bytes of a body: usual, user 
 LARGEST_UPLOAD = 512 * MIB  # of a file, as lab.tasks.tables.LARGEST; the parts around it take up to a MiB
 CALLS = re.compile(r"/gradio_api/(component_server|queue/join|call|run|api)(/|$)")
 # Doors of gradio that no page of ours uses: they fetch from elsewhere, write files, or show what is inside.
-CLOSED = re.compile(r"/gradio_api/(proxy=|file[=/]https?:|(undo-)?vibe-|profiling/|process_recording|deep_link|run-history|runs(/|$)|stream/|custom_component/|dev/)|/monitoring(/|$)", re.I)
+CLOSED = re.compile(
+    r"/gradio_api/(proxy=|file[=/]https?:|(undo-)?vibe-|profiling/|process_recording|deep_link|run-history|runs(/|$)|stream/|custom_component/|dev/)|/monitoring(/|$)",
+    re.I,
+)
 # What somebody without a password may see where there is one: the page that asks for it, and what gradio's page needs to show that.
-OPEN = re.compile(r"/(login/?|logout/?|[a-z]*/?|assets/.*|static/.*|svelte/.*|favicon\.ico|robots\.txt|manifest\.json|theme\.css|pwa_icon.*|gradio_api/(theme\.css|user/?|token/?|app_id/?|login_check/?))")
+OPEN = re.compile(
+    r"/(login/?|logout/?|[a-z]*/?|assets/.*|static/.*|svelte/.*|favicon\.ico|robots\.txt|manifest\.json|theme\.css|pwa_icon.*|gradio_api/(theme\.css|user/?|token/?|app_id/?|login_check/?))"
+)
 NO_PAGE = re.compile(r"/(gradio_api/|look/|parts/|logout|config|login)", re.I)
 FORWARDED = (b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-for", b"x-forwarded-port", b"x-forwarded-prefix", b"x-gradio-server", b"forwarded")
 SAFE = ("GET", "HEAD")
@@ -96,7 +101,9 @@ class Guard:
             kept.append((b"x-forwarded-proto", forwarded[b"x-forwarded-proto"]))  # gradio reads it itself
         through = [one.strip().decode("latin-1") for key, value in given if key == b"x-forwarded-for" for one in value.split(b",") if one.strip()]
         caller = next((one for one in reversed(through) if not hosts.is_of(hosts.split(one)[0], self.proxies)), through[0] if through else "")
-        if hosts.address_of(hosts.split(caller)[0].partition("%")[0]):  # each proxy adds whom it was called by: the last that is none of ours; a word is nobody's
+        if hosts.address_of(
+            hosts.split(caller)[0].partition("%")[0]
+        ):  # each proxy adds whom it was called by: the last that is none of ours; a word is nobody's
             scope["client"] = (caller, 0)
         return {**scope, "headers": kept}
 
@@ -142,7 +149,10 @@ class Guard:
                 self.throttle.right(caller)
                 token = next((token for token, user in self.logins.items() if token.startswith("basic-")), None) or f"basic-{secrets.token_urlsafe(16)}"
                 self.logins[token] = self.door[0]
-                return {**scope, "headers": [*((key, text) for key, text in scope["headers"] if key != b"cookie"), (b"cookie", f"{self.cookies[0]}={token}".encode())]}, None
+                return {
+                    **scope,
+                    "headers": [*((key, text) for key, text in scope["headers"] if key != b"cookie"), (b"cookie", f"{self.cookies[0]}={token}".encode())],
+                }, None
         return scope, (401, "Log in first.", ())
 
     def _known(self, cookie: str) -> bool:
@@ -183,7 +193,10 @@ class Guard:
                     self.throttle.right(_caller(scope))
                     while len(self.logins) > KEPT_LOGINS:
                         del self.logins[next(iter(self.logins))]
-                message = {**message, "headers": [*(_own(key, value) for key, value in message["headers"] if not key.lower().startswith(b"access-control-")), *self.headers]}
+                message = {
+                    **message,
+                    "headers": [*(_own(key, value) for key, value in message["headers"] if not key.lower().startswith(b"access-control-")), *self.headers],
+                }
             await send(message)
 
         try:

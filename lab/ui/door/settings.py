@@ -67,7 +67,10 @@ def read(given: Any = None) -> Settings:
     host = chosen["host"].strip().removeprefix("[").removesuffix("]")
     door = check_door(chosen["auth"], chosen["share"], chosen["open-paths"])
     if not door and not chosen["anyone"] and not of_this_machine(host):
-        raise Refusal(f"With --host {host[:80]} everybody who reaches this machine would use the lab: give --auth user:password (or LAB_AUTH), or --anyone if that is meant.", "host")
+        raise Refusal(
+            f"With --host {host[:80]} everybody who reaches this machine would use the lab: give --auth user:password (or LAB_AUTH), or --anyone if that is meant.",
+            "host",
+        )
     allowed = chosen["allow-host"] + ((os.environ["SPACE_HOST"],) if os.environ.get("SPACE_HOST") else ())  # a hosted Space says its name
     for name in allowed:
         if not hosts.split(name.lower())[0] or not hosts.is_name(name):
@@ -78,7 +81,13 @@ def read(given: Any = None) -> Settings:
         except ValueError:
             raise Refusal(f"Give --proxy the address or network that the proxy calls from, as 127.0.0.1, not '{address[:80]}'.", "proxy") from None
     root = chosen["root-path"].rstrip("/") or (f"https://{os.environ['SPACE_HOST']}" if os.environ.get("SPACE_HOST") else "")
-    if root and not (root.startswith("/") and not root.startswith("//") or urlsplit(root).scheme in ("http", "https")) or not root.isprintable() or any(letter in root for letter in "\"'<>?#\\ ") or "/.." in root:
+    if (
+        root
+        and not (root.startswith("/") and not root.startswith("//") or urlsplit(root).scheme in ("http", "https"))
+        or not root.isprintable()
+        or any(letter in root for letter in "\"'<>?#\\ ")
+        or "/.." in root
+    ):
         raise Refusal(f"Give --root-path a path as /lab, not '{root[:80]}'.", "root_path")
     return Settings(host, port, chosen["home"], door, chosen["share"], chosen["open-paths"], tuple(name.lower() for name in allowed), root, chosen["proxy"])
 
@@ -100,7 +109,9 @@ def check_door(auth: str, share: bool, open_paths: bool) -> tuple[str, str] | No
     if auth and not (user and colon and len(password) >= SHORTEST_PASSWORD):
         raise Refusal(f"Give --auth as user:password, with a password of at least {SHORTEST_PASSWORD} letters.", "auth")
     if open_paths and (auth or share):
-        raise Refusal("--open-paths lets everybody who reaches the app read files of this machine, so it goes together with neither --auth nor --share.", "open_paths")
+        raise Refusal(
+            "--open-paths lets everybody who reaches the app read files of this machine, so it goes together with neither --auth nor --share.", "open_paths"
+        )
     if share and not auth:
         raise Refusal("--share gives the app an address on the internet, so it needs --auth user:password.", "share")
     return (user, password) if auth else None

@@ -128,7 +128,9 @@ def _age(run: Any) -> tuple:
     """What changes when a run has better weights."""
     with contextlib.suppress(OSError, Refusal):
         folder = default().home.run_dir(run.id)
-        return tuple((folder / kept / "adapter.safetensors").stat().st_mtime_ns for kept, name in (("best", "best"), ("adapter", "final")) if name in adapters(run))
+        return tuple(
+            (folder / kept / "adapter.safetensors").stat().st_mtime_ns for kept, name in (("best", "best"), ("adapter", "final")) if name in adapters(run)
+        )
     return ()
 
 

@@ -71,7 +71,15 @@ def options(run: Run | None, language: str) -> dict[str, Any] | None:
         each["refusal"] = refused(language, each.get("refusal") or "") or None
         each["waits"] = FORMATS[each["format"]].weights and not kept
     about = [model_of(run), task_of(run), method_of(run), f"{metric_name(language, judged.metric.name)} {numbers.number(judged.value)}" if judged else ""]
-    return {"run": run.id, "name": run.name or run.id, "state": run.state, "colour": run_facts.colour(run), "about": " · ".join(filter(None, about)), "adapters": kept, "formats": found}
+    return {
+        "run": run.id,
+        "name": run.name or run.id,
+        "state": run.state,
+        "colour": run_facts.colour(run),
+        "about": " · ".join(filter(None, about)),
+        "adapters": kept,
+        "formats": found,
+    }
 
 
 def make(event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
@@ -82,6 +90,15 @@ def make(event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
     try:
         packed = packer.PACKER.make(choice["run"], choice["format"], choice["adapter"] or "best")
         files, note = packed.files(), note_of(choice["run"], choice["adapter"] or "best") if FORMATS[choice["format"]].weights else ""
-        yield [{**choice, "state": "made", "note": refused(language_of(request), note), "files": files, "size": numbers.memory(sum(file["bytes"] for file in files))}, gr.DownloadButton(value=str(packed.zip()), visible=True)]
+        yield [
+            {
+                **choice,
+                "state": "made",
+                "note": refused(language_of(request), note),
+                "files": files,
+                "size": numbers.memory(sum(file["bytes"] for file in files)),
+            },
+            gr.DownloadButton(value=str(packed.zip()), visible=True),
+        ]
     except Refusal as problem:
         yield [{**choice, "state": "wrong", "sentence": refused(language_of(request), problem)}, gr.DownloadButton(visible=False)]

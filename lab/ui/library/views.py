@@ -38,7 +38,9 @@ def gallery(language: str) -> str:
     parts = []
     for kind, group in groupby(methods().items(), key=lambda item: item[1].kind):
         cards = "".join(_card(name, method, language) for name, method in group)
-        parts.append(f'<section class="lab-family" data-kind="{esc(kind)}"><h2 id="family-{esc(kind)}">{esc(say(language, "method." + kind))}</h2><div class="lab-gallery">{cards}</div></section>')
+        parts.append(
+            f'<section class="lab-family" data-kind="{esc(kind)}"><h2 id="family-{esc(kind)}">{esc(say(language, "method." + kind))}</h2><div class="lab-gallery">{cards}</div></section>'
+        )
     return f'<div class="lab-library">{_shared()}{"".join(parts)}</div>'.replace("\n", " ")
 
 
@@ -49,7 +51,18 @@ def _shared() -> str:
 
 
 def _card(name: str, method: Method, language: str) -> str:
-    words = " ".join([name, method.name, method.family, method.branch, say(language, "method." + method.kind), method.summary, of_preset(language, "methods", name, ""), method.paper.cite if method.paper else ""]).lower()
+    words = " ".join(
+        [
+            name,
+            method.name,
+            method.family,
+            method.branch,
+            say(language, "method." + method.kind),
+            method.summary,
+            of_preset(language, "methods", name, ""),
+            method.paper.cite if method.paper else "",
+        ]
+    ).lower()
     body = anatomy(resolve(SHOWN_ON).config)
     formulas = "".join(f'<div class="lab-formula">$${esc(line)}$$</div>' for line in equation.latex(method, body))
     drawing = DEFINITIONS.sub("", figure(method, body, language))
@@ -73,7 +86,7 @@ def _deviations(method: Method, language: str) -> str:
     if not method.deviations:
         return ""
     rows = "".join(f"<li>{esc(deviation(language, text))}</li>" for text in method.deviations)
-    return f'<details><summary>{esc(say(language, "notes.deviations"))}</summary><ul>{rows}</ul></details>'
+    return f"<details><summary>{esc(say(language, 'notes.deviations'))}</summary><ul>{rows}</ul></details>"
 
 
 def _steps(name: str, language: str) -> str:
@@ -100,7 +113,9 @@ def _published(name: str, language: str) -> str:
     for (cite, table, setting, percent), group in groupby(found, key=lambda point: (point.cite, point.table, point.setting, point.percent)):
         results = " · ".join(f"{esc(point.task)} {esc(point.metric)} {point.value:g}" for point in group if point.value is not None) or numbers.UNKNOWN
         share = numbers.percent(percent) if percent is not None else numbers.UNKNOWN
-        rows.append(f"<tr><td>{esc(cite)}, {esc(say(language, 'library.table', n=table) if table.isdigit() else table)}</td><td>{esc(setting)}</td><td class='right'>{esc(share)}</td><td>{results}</td></tr>")
+        rows.append(
+            f"<tr><td>{esc(cite)}, {esc(say(language, 'library.table', n=table) if table.isdigit() else table)}</td><td>{esc(setting)}</td><td class='right'>{esc(share)}</td><td>{results}</td></tr>"
+        )
     heads = "".join(f"<th>{esc(say(language, key))}</th>" for key in ("library.source", "library.setting", "library.share", "library.values"))
     return (f'<details class="lab-published"><summary>{esc(say(language, "library.published", n=len(rows)))}</summary><div class="lab-scroll">'
             f'<table class="lab-table"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div></details>')  # fmt: skip
@@ -123,7 +138,9 @@ def _far(language: str) -> str:
         near = _closest(name) if name not in joined and method.deltas else None
         if near:
             steps = "; ".join(f"{_dimension(step.dimension, language)} {step.before or '–'} → {step.after or '–'}" for step in near.steps)
-            rows.append(f'<tr><td><a href="#method-{esc(name)}">{esc(method.name)}</a></td><td><a href="#method-{esc(near.preset)}">{esc(near.name)}</a></td><td>{esc(steps)}</td></tr>')
+            rows.append(
+                f'<tr><td><a href="#method-{esc(name)}">{esc(method.name)}</a></td><td><a href="#method-{esc(near.preset)}">{esc(near.name)}</a></td><td>{esc(steps)}</td></tr>'
+            )
     heads = "".join(f"<th>{esc(say(language, key))}</th>" for key in ("table.method", "library.nearest", "library.steps"))
     return (f'<details><summary>{esc(say(language, "library.far"))}</summary><div class="lab-scroll"><table class="lab-table"><thead><tr>{heads}</tr></thead>'
             f'<tbody>{"".join(rows)}</tbody></table></div></details>')  # fmt: skip

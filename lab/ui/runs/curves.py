@@ -54,5 +54,9 @@ def _single(run: Run, name: str, series: Mapping[str, Any], names: Any = None) -
     (reads, wide) = next((reads, wide) for one, _, reads, wide in SINGLE if one == name)
     curves = _curves_of(run, name, names or series)
     tints = [colour(run, NEXT * index if name == "metric" else 0) for index in range(len(curves))]
-    traces = [trace(thinned(series[curve], FEWER if wide < 6 else POINTS), curve, kind, tint) for (curve, kind), tint in zip(curves, tints, strict=True) if curve in series]
+    traces = [
+        trace(thinned(series[curve], FEWER if wide < 6 else POINTS), curve, kind, tint)
+        for (curve, kind), tint in zip(curves, tints, strict=True)
+        if curve in series
+    ]
     return chart(name, reads, wide, traces)

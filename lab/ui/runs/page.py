@@ -34,10 +34,20 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-side", min_width=0):
             part("Lab.chosenList(element, ...Lab.fed('rows'))", elem_id="runs")
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            head = part("Lab.htmlPart(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])", elem_classes="lab-card", elem_id="run-head")
-            notice = gr.HTML(js_on_load="Lab.listen('choose', () => { props.value = ''; })", apply_default_css=False, elem_id="run-said")  # what was said of one run is not said of the next
+            head = part(
+                "Lab.htmlPart(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])",
+                elem_classes="lab-card",
+                elem_id="run-head",
+            )
+            notice = gr.HTML(
+                js_on_load="Lab.listen('choose', () => { props.value = ''; })", apply_default_css=False, elem_id="run-said"
+            )  # what was said of one run is not said of the next
             part("Lab.chartGrid(element, ...Lab.fed('charts'), Lab.served(server))", server_functions=[curves.detail], elem_id="run-charts")
-            part("Lab.runMemory(element, ...Lab.fed('memory'), Lab.served(server))", server_functions=[PLANS(run_memory.predict, lambda words: {"wrong": words})], elem_id="run-memory")
+            part(
+                "Lab.runMemory(element, ...Lab.fed('memory'), Lab.served(server))",
+                server_functions=[PLANS(run_memory.predict, lambda words: {"wrong": words})],
+                elem_id="run-memory",
+            )
             with gr.Tabs(elem_id="run-tabs"):
                 with gr.Tab(native("native.readings")):
                     part("Lab.readingMaps(element, ...Lab.fed('maps'))", elem_id="run-maps")
@@ -66,7 +76,12 @@ def look(chosen: dict[str, Any], seen: Seen, language: str) -> Update:
     parts = {"rows": {**rows, "selected": run.id if run else ""}}
     if run is None:
         head = views.head(None, asked, None, {}, language)
-        return {**parts, "head": head, **dict.fromkeys(("charts", "memory", "maps", "about")), **dict.fromkeys(("spec", "log", "predictions"), "")}, f"{printed}/"
+        return {
+            **parts,
+            "head": head,
+            **dict.fromkeys(("charts", "memory", "maps", "about")),
+            **dict.fromkeys(("spec", "log", "predictions"), ""),
+        }, f"{printed}/"
     old, state, read = (known.split(":") + ["", ""])[:3] if known.startswith(run.id) and not seen.chose else ("", "", "")
     if state == str(run.version):
         return parts, f"{printed}/{known}"
@@ -100,6 +115,7 @@ def resume(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any
 
 def remove(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
     """Delete the run with its files."""
+
     def verb(run: str) -> None:
         if default().store.get(run).state == "queued":
             default().stop(run, wait=False)

@@ -40,7 +40,13 @@ def _quantity(quantity: str, run: Run, found: list[str]) -> dict[str, Any]:
     steps, values = default().store.readings(run.id, found)
     cells = {placed(name.partition("/")[2]): plain(curve) for name, curve in values.items()}
     rows, columns = list(dict.fromkeys(row for row, _ in cells)), sorted({column for _, column in cells})
-    return {"id": quantity, "rows": rows, "columns": columns, "steps": steps.tolist(), "values": [[cells.get((row, column)) for column in columns] for row in rows]}
+    return {
+        "id": quantity,
+        "rows": rows,
+        "columns": columns,
+        "steps": steps.tolist(),
+        "values": [[cells.get((row, column)) for column in columns] for row in rows],
+    }
 
 
 def placed(site: str) -> tuple[str, int]:
@@ -66,7 +72,11 @@ def _row(row: dict[str, Any]) -> str:
     right = row.get("right")
     css = "" if right is None else "right-one" if right else "wrong-one"
     sure = row.get("probability")
-    share = f' <span class="lab-muted num">{100 * sure:.1f} %</span>' if isinstance(sure, (int, float)) and not isinstance(sure, bool) and math.isfinite(sure) else ""
+    share = (
+        f' <span class="lab-muted num">{100 * sure:.1f} %</span>'
+        if isinstance(sure, (int, float)) and not isinstance(sure, bool) and math.isfinite(sure)
+        else ""
+    )
     return f'<tr class="{css}"><td>{_text(row.get("input"))}</td><td>{_text(row.get("prediction"))}{share}</td><td>{_text(row.get("reference"))}</td></tr>'
 
 

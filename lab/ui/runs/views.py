@@ -87,6 +87,7 @@ def _judged(run: Run, language: str) -> str:
 
 def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, str]]:
     """(name, HTML) of the numbers that a run has so far."""
+
     def now(name: str) -> float | None:
         return latest[name][1] if name in latest else None
 

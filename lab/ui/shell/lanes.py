@@ -1,6 +1,6 @@
 """Slow questions wait in a lane of their own, not on the threads that answer knobs: a few are asked at once, first come first served, some wait.
 
-    server_functions=[PLANS(plan, lambda words: {"html": words}, first=announce)]
+server_functions=[PLANS(plan, lambda words: {"html": words}, first=announce)]
 """
 
 from __future__ import annotations

@@ -132,8 +132,13 @@ def _question(asked: Any) -> dict[str, Any]:
     asked = asked if isinstance(asked, Mapping) else {}
     chosen, seen, chose = asked.get("chosen"), asked.get("seen"), bool(asked.get("chose"))
     seen = seen if isinstance(seen, str) else ""
-    return {"chosen": chosen if isinstance(chosen, dict) else {}, "seen": seen, "chose": chose, "language": language_asked(asked),
-            "now": chose or not seen or bool(asked.get("did"))}
+    return {
+        "chosen": chosen if isinstance(chosen, dict) else {},
+        "seen": seen,
+        "chose": chose,
+        "language": language_asked(asked),
+        "now": chose or not seen or bool(asked.get("did")),
+    }
 
 
 _PAGES: dict[str, _Watched] = {}
@@ -141,6 +146,7 @@ _PAGES: dict[str, _Watched] = {}
 
 def watched(name: str) -> Callable[[Look], Look]:
     """Let the page `name` ask what has changed of it: the function finds out."""
+
     def register(look: Look) -> Look:
         _PAGES[name] = _Watched(look)
         return look

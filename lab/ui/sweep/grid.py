@@ -72,10 +72,27 @@ def choices(language: str) -> list[dict[str, Any]]:
     for name in tables.names():
         table = tables.load(name)
         rows = [{"label": row.label, "told": _published(published.of_row(table, row))} for row in table.rows]
-        heads = " · ".join([say(language, "library.share"), *(f"{task} {metric_name(language, metric)}" for task, metric in published.main([point for row in table.rows for point in published.of_row(table, row)]))])
+        heads = " · ".join(
+            [
+                say(language, "library.share"),
+                *(
+                    f"{task} {metric_name(language, metric)}"
+                    for task, metric in published.main([point for row in table.rows for point in published.of_row(table, row)])
+                ),
+            ]
+        )
         bases = [f"{base.model} · {base.task}" for base in table.bases]
         title = table.title_zh if language == "zh" else table.title
-        found.append({"name": name, "title": f"{say(language, 'library.table', n=table.table)} · {title}", "notes": table.notes, "heads": heads, "rows": rows, "bases": bases})
+        found.append(
+            {
+                "name": name,
+                "title": f"{say(language, 'library.table', n=table.table)} · {title}",
+                "notes": table.notes,
+                "heads": heads,
+                "rows": rows,
+                "bases": bases,
+            }
+        )
     return found
 
 
@@ -137,17 +154,21 @@ def forecast(asked: Any) -> dict[str, Any]:
 def _costs(specs: list[RunSpec], distinct: list, planned: list[tuple[RunSpec, int]], wrong: str, language: str) -> str:
     word = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
     device = devices.memory()
-    parts = [f'<h3>{word("plan.title." + ("cuda" if device["kind"] == "cuda" else "cpu"))}</h3>']
+    parts = [f"<h3>{word('plan.title.' + ('cuda' if device['kind'] == 'cuda' else 'cpu'))}</h3>"]
     if planned:
         spec, peak = max(planned, key=lambda one: one[1])
         room = usable(device["total_bytes"], device["kind"])
         name = str(device["name"]) if device["kind"] == "cuda" else say(language, "plan.main")
-        fits = f'<p class="lab-fine">{word("sweep.fits", device=name)}</p>' if peak <= room else f'<p class="lab-over">{word("plan.over", device=name, over=numbers.memory(peak - room))}</p>'
+        fits = (
+            f'<p class="lab-fine">{word("sweep.fits", device=name)}</p>'
+            if peak <= room
+            else f'<p class="lab-over">{word("plan.over", device=name, over=numbers.memory(peak - room))}</p>'
+        )
         parts.append(f'<p class="lab-count" data-peak="{peak}">{memory(peak)} <span class="lab-muted">{word("plan.of", room=numbers.memory(room))}</span></p>'
                      f'<p class="lab-muted">{word("sweep.largest", name=spec.name, n=len(planned), all=len(distinct))}</p>{fits}')  # fmt: skip
     if wrong:
         parts.append(f'<p class="lab-muted">{esc(wrong)}</p>')
-    return "".join([*parts, f'<h3>{word("sweep.time")}</h3>', _time(specs, device, language)])
+    return "".join([*parts, f"<h3>{word('sweep.time')}</h3>", _time(specs, device, language)])
 
 
 def _time(specs: list[RunSpec], device: Mapping[str, Any], language: str) -> str:

@@ -33,9 +33,21 @@ def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
     with gr.Row(elem_classes="lab-pair", equal_height=False):
         with gr.Column(elem_classes="lab-narrow", min_width=0):
-            form = part("Lab.sweepForm(element, props, watch)", start=start(), paths=paths(), tables={one: grid.choices(one) for one in LANGUAGES}, elem_classes="lab-card lab-form", elem_id="sweep-form")
+            form = part(
+                "Lab.sweepForm(element, props, watch)",
+                start=start(),
+                paths=paths(),
+                tables={one: grid.choices(one) for one in LANGUAGES},
+                elem_classes="lab-card lab-form",
+                elem_id="sweep-form",
+            )
             verdict = part("Lab.show(element, props, watch)", elem_classes="lab-card", elem_id="sweep-told")
-            part("Lab.forecast(element, Lab.served(server))", server_functions=[PLANS(grid.forecast, planner.busy, planner.announce)], elem_classes="lab-card lab-memory", elem_id="sweep-costs")
+            part(
+                "Lab.forecast(element, Lab.served(server))",
+                server_functions=[PLANS(grid.forecast, planner.busy, planner.announce)],
+                elem_classes="lab-card lab-memory",
+                elem_id="sweep-costs",
+            )
             launch = gr.Button(gr.I18n()("native.sweep"), variant="primary", elem_id="sweep-launch", interactive=False)
         with gr.Column(elem_classes="lab-detail", min_width=0):
             notice = gr.HTML(apply_default_css=False, elem_id="sweep-said")
@@ -67,7 +79,10 @@ def start_all(asked: dict[str, Any] | None, request: gr.Request) -> list[Any]:
     except Refusal as problem:
         return [f'<p class="lab-said wrong" role="alert">{esc(refused(language_of(request), problem))}</p>', gr.skip()]
     tag = specs[0].tags[-1]
-    return [f'<p class="lab-said" role="status">{esc(say(language_of(request), "sweep.launched", n=len(specs), tag=tag))}</p>', {"tag": tag, "row": "", "column": ""}]
+    return [
+        f'<p class="lab-said" role="status">{esc(say(language_of(request), "sweep.launched", n=len(specs), tag=tag))}</p>',
+        {"tag": tag, "row": "", "column": ""},
+    ]
 
 
 @watched("sweep")

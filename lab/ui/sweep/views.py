@@ -66,9 +66,13 @@ def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
         for side in sides
     )
     over = sum(run.over for run in runs)
-    caption = esc(say(language, "sweep.caption", metric=metric_name(language, metric.name) if metric else say(language, "chart.metric"), done=over, all=len(runs)))
+    caption = esc(
+        say(language, "sweep.caption", metric=metric_name(language, metric.name) if metric else say(language, "chart.metric"), done=over, all=len(runs))
+    )
     titles = "".join(f"<th scope='col'>{esc(head)}</th>" for head in heads)
-    titles += "".join(f"<th scope='col' class='paper'>{esc(cite)}<small>{esc(_short(task))} {esc(metric_name(language, unit))}</small></th>" for cite, task, unit in papers)
+    titles += "".join(
+        f"<th scope='col' class='paper'>{esc(cite)}<small>{esc(_short(task))} {esc(metric_name(language, unit))}</small></th>" for cite, task, unit in papers
+    )
     corner = " \\ ".join(_axis(path, language) for path in (rows, columns) if path)
     return (f'<p class="lab-muted">{caption}</p><div class="lab-scroll"><table class="lab-matrix"><thead><tr><th>{esc(corner)}</th>{titles}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>")  # fmt: skip
@@ -88,7 +92,10 @@ def _published_as(points: list[published.Point]) -> str:
     """A cell of published numbers, with their setting and what they trained on hover."""
     if not points:
         return '<td class="paper none"></td>'
-    tip = "; ".join(" · ".join(filter(None, (point.method, point.setting, numbers.percent(point.percent) if point.percent is not None else "", point.model))) for point in points)
+    tip = "; ".join(
+        " · ".join(filter(None, (point.method, point.setting, numbers.percent(point.percent) if point.percent is not None else "", point.model)))
+        for point in points
+    )
     share = f"<small>{esc(numbers.percent(points[0].percent))}</small>" if points[0].percent is not None else ""
     return f'<td class="paper" title="{esc(tip)}">{esc(" / ".join(f"{point.value:g}" for point in points if point.value is not None))}{share}</td>'
 
@@ -108,7 +115,15 @@ def _values(values: list[Any]) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    return numbers.UNKNOWN if value is None else ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        numbers.UNKNOWN
+        if value is None
+        else ", ".join(map(str, value))
+        if isinstance(value, list)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _judged(members: list[Run], metric: Metric | None) -> list[float]:
@@ -126,7 +141,7 @@ def _cell(members: list[Run], mean: float | None, best: float | None, span: tupl
     share = (mean - span[0]) / (span[1] - span[0]) if span[1] > span[0] else 0.5
     share = share if metric is None or metric.greater else 1 - share
     spread = f" ± {numbers.number(statistics.stdev(values), 2)}" if len(values) > 1 else ""
-    waiting = f' <small>{len(values)}/{len(members)}</small>' if len(values) < len(members) else ""
+    waiting = f" <small>{len(values)}/{len(members)}</small>" if len(values) < len(members) else ""
     star = f' <span class="star" title="{esc(say(language, "compare.best"))}">★</span>' if mean == best else ""
     return (f'<td style="--v:{8 + 52 * share:.0f}%" class="told"><a href="{link}" title="{esc(repr(mean))}">{esc(numbers.number(mean))}'
             f"<small>{esc(spread)}</small>{star}{waiting}</a></td>")  # fmt: skip

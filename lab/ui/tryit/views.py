@@ -28,7 +28,11 @@ def rows() -> list[dict[str, Any]]:
     compares, found = functools.cache(_compares), []  # for this answer only: a task of one's own may be imported anew under its name
     for run in default().store.list(limit=LISTED):
         if run.state != "queued" and run_facts.has_adapter(run):
-            samples = [[str(row.get(key, ""))[:SAMPLE] for key in ("text", "pair")] for row in run_facts.predictions(run)[:SAMPLES] if row.get("text")] if len(found) < SAMPLED else []
+            samples = (
+                [[str(row.get(key, ""))[:SAMPLE] for key in ("text", "pair")] for row in run_facts.predictions(run)[:SAMPLES] if row.get("text")]
+                if len(found) < SAMPLED
+                else []
+            )
             found.append({"id": run.id, "samples": samples, "name": run.name or run.id, "colour": run_facts.colour(run), "model": model_of(run), "task": task_of(run),
                           "pair": compares(text(run.spec.get("task", ""))), "metric": run_facts.row(run)["metric"], "metric_name": run_facts.row(run)["metric_name"]})  # fmt: skip
     return found

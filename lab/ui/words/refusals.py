@@ -67,4 +67,7 @@ def _patterns(kind: str) -> list[tuple[re.Pattern[str], list[bool], str]]:
     """The templates with places, those with the most words of their own first; of each place whether it is quoted: that is somebody's own word."""
     open_ones = sorted((english for english in CHINESE[kind] if "{}" in english), key=lambda english: -len(english.replace("{}", "")))
     split = {english: english.split("{}") for english in open_ones}
-    return [(re.compile("(.+?)".join(map(re.escape, words)), re.DOTALL), [one.endswith("'") for one in words[:-1]], CHINESE[kind][english]) for english, words in split.items()]
+    return [
+        (re.compile("(.+?)".join(map(re.escape, words)), re.DOTALL), [one.endswith("'") for one in words[:-1]], CHINESE[kind][english])
+        for english, words in split.items()
+    ]

@@ -8,7 +8,10 @@ from lab.design.method.insertions.base import Insertion, moved
 class Input(Insertion):
     name = "input"
     label, label_zh = "input", "输入"
-    help, help_zh = "Δh is computed from what a projection reads, and changes it: h is the projection's input.", "Δh 由投影的输入得到并改变该输入：此处 h 即投影的输入"
+    help, help_zh = (
+        "Δh is computed from what a projection reads, and changes it: h is the projection's input.",
+        "Δh 由投影的输入得到并改变该输入：此处 h 即投影的输入",
+    )
     forms = ("lowrank", "bottleneck")
     reads_h = True
     changes_input = True

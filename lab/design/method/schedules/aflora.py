@@ -21,7 +21,9 @@ class AFLoRAFreezing(ScheduleOptions):
     finish: float = option(0.6, ge=0, lt=1, label="finish", symbol="t_f", help="Fraction of the run, at its end, in which none of them train.")
     every: int = option(10, ge=1, unit="steps", label="every", help="Steps over which |gradient| is averaged, and between two decisions.")
     rule: Literal["code", "paper"] = option(
-        "code", label="rule", help="code: of what still trains, freeze tensors whose mean score is under the elements' 1 − r(t) quantile, as released (it compounds); paper: keep the share r(t) of all tensors."
+        "code",
+        label="rule",
+        help="code: of what still trains, freeze tensors whose mean score is under the elements' 1 − r(t) quantile, as released (it compounds); paper: keep the share r(t) of all tensors.",
     )
     frozen_from_start: list[Literal["attn.q", "attn.k", "attn.v", "attn.qkv", "attn.out"]] = option(
         default_factory=list, label="frozen from the start", help="Representations whose A and B never train."
@@ -41,7 +43,10 @@ class AFLoRAFreezing(ScheduleOptions):
     def notes(self, delta, places):
         elsewhere = [place for place in self.frozen_from_start if place not in places]
         if places <= set(self.frozen_from_start):
-            yield "schedule.frozen_from_start", "A and B are frozen from the start in all places, so the schedule has nothing to freeze: the vectors alone train."
+            yield (
+                "schedule.frozen_from_start",
+                "A and B are frozen from the start in all places, so the schedule has nothing to freeze: the vectors alone train.",
+            )
         elif elsewhere:
             yield "schedule.frozen_from_start", f"This delta is not at {', '.join(elsewhere)}, so nothing is frozen from the start there."
 
