@@ -37,6 +37,7 @@ screenshots: $(VENV)/.ready-test $(VENV)/.ready-system
 # The pages' scripts too, where node is there: by eslint and prettier of package.json, which are put into node_modules the first time.
 lint: $(VENV)/.ready-test
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check --quiet .
 	$(PY) -m mypy
 	@if ! command -v npm >/dev/null; then echo "There is no npm: the scripts of the pages are not checked."; \
 	elif $(MAKE) --no-print-directory node_modules/.ready; then npm run --silent lint; \
