@@ -62,7 +62,7 @@ def _autocast(half: torch.dtype | None) -> Iterator[None]:
     F.linear = lambda input, weight, bias=None: linear(low(input), low(weight), low(bias))
     torch.addmm = lambda input, a, b, **rest: addmm(low(input), low(a), low(b), **rest)
     Tensor.__matmul__ = lambda a, b: matmul(low(a), low(b))
-    F.layer_norm = lambda input, shape, weight=None, bias=None, eps=1e-5: layer_norm(full(input), shape, full(weight), full(bias), eps)
+    F.layer_norm = lambda input, normalized_shape, weight=None, bias=None, eps=1e-5: layer_norm(full(input), normalized_shape, full(weight), full(bias), eps)
     try:
         yield
     finally:
