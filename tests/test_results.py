@@ -21,7 +21,7 @@ from lab.design.spec.task import TaskSpec
 from lab.results import compare
 from lab.results.facts import outcome, result, score
 from lab.runs import Run, default, processes
-from lab.tasks import FAMILIES, importing, resolve, sources
+from lab.tasks import FAMILIES, importing, outside, resolve, sources, suitability
 from lab.tasks.families import register
 from lab.tasks.family import EvaluationLoop, Example, Family, Setting
 from lab.training import train
@@ -197,6 +197,7 @@ def test_a_family_of_ones_own_is_known_everywhere(tmp_path, monkeypatch, capsys)
     importing.commit(file, "posts", family="verdicts")
     assert main(["tasks"]) == 0 and re.search(r"posts +verdicts +wrongness", capsys.readouterr().out)
     assert views_data.row(resolve("posts"), "zh")["family"] == "裁决" and resolve("posts").all_metrics == ("wrongness", "rightness")
+    monkeypatch.setattr(outside, "require_suited", suitability.require_suited)  # this process alone knows the family
     # a run is checked for launch and trains, and its best weights are those with the fewest wrong verdicts
     bert, found, document = save_model(tmp_path / "bert"), [], None
     for seed, lr in ((0, 0.02), (1, 1e-6)):
