@@ -410,6 +410,18 @@ def test_the_memory_policy_holds_from_the_first_launch_through_every_door(tmp_pa
         launch(document)
 
 
+@pytest.mark.parametrize("policy", ["wait", "refuse"])
+def test_a_plan_that_cannot_be_made_is_told(lab, monkeypatch, policy):
+    def late(document):
+        raise Refusal("The planner gave no answer in 120 s; try a smaller shape.")
+
+    monkeypatch.setenv("LAB_MEMORY_POLICY", policy)
+    lab._estimate, lab._count = late, 0
+    run_id = lab.launch({"steps": 1})
+    assert lab.store.get(run_id).needs is None
+    assert "could not be planned (The planner gave no answer in 120 s; try a smaller shape)" in lab.store.events(run_id)[0].message
+
+
 class Losing:
     """A cluster that takes runs and tells nothing but how their workers ended."""
 

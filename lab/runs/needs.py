@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from lab.design.plain.refusal import Refusal
 from lab.runs.home import Home
 
 if TYPE_CHECKING:
@@ -16,13 +15,10 @@ Estimate = Callable[[Mapping[str, Any]], int | None]  # a spec's document -> byt
 
 
 def planned(home: Home) -> Estimate:
-    """What plans kept in a lab's home say of specs: bytes at the peak, None where a spec cannot be planned (the run itself will say why)."""
+    """What plans kept in a lab's home say of specs: bytes at the peak. Raises Refusal where one cannot be planned, or not in time."""
 
     def peak_bytes(document: Mapping[str, Any]) -> int | None:
-        try:
-            return _planner(str(home.path)).plan({"spec": dict(document)})["peak_reserved_bytes"]
-        except Refusal:
-            return None
+        return _planner(str(home.path)).plan({"spec": dict(document)})["peak_reserved_bytes"]
 
     return peak_bytes
 

@@ -124,9 +124,12 @@ class Queue:
         }
 
     def _needs(self, document: dict) -> tuple[int | None, str]:
-        """(bytes that the plan says, a sentence where they are not free now), as LAB_MEMORY_POLICY wants. Refusal: more than there is."""
+        """(bytes that the plan says, a sentence where they are not free now or not known), as LAB_MEMORY_POLICY wants. Refusal: more than there is."""
         policy = slots.policy()
-        needs = self._estimate(document) if policy != "ignore" else None
+        try:
+            needs = self._estimate(document) if policy != "ignore" else None
+        except Refusal as problem:  # a spec that cannot be planned may well run, and a busy machine's planner may be late
+            return None, f"Its memory could not be planned ({problem.sentence.rstrip('.')}), so it waits for none."
         if needs is None:
             return None, ""
         total, _ = slots.memory()
