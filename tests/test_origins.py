@@ -60,7 +60,7 @@ def _rows(folder: Path, task: dict) -> dict:
 
 CHANGES = {
     "weights": _weights, "config": _config, "generation": _generation, "tokenizer": _tokenizer, "template": _template, "rows": _rows,
-    "columns": lambda folder, task: {**task, "columns": {"text": "label", "label": "label"}},
+    "columns": lambda folder, task: {**task, "columns": {"text": "text", "text_pair": "label", "label": "label"}},
     "labels": lambda folder, task: {**task, "labels": ["pos", "neg"]},
     "splits": lambda folder, task: {**task, "source": {**task["source"], "hash": {"validation": 0.3, "test": 0.1}}},
     "wording": lambda folder, task: {**task, "max_length": 40},
