@@ -23,7 +23,7 @@ from training_support import PLAIN, save_model, save_task, spec
 from lab.design.plain.boundary import HOME, inside_package, located, portable
 from lab.design.plain.refusal import Refusal
 from lab.export.folder import HIDDEN, new_folder
-from lab.export.source import adapter_folder, note_of, substitute
+from lab.export.source import adapter_folder, note_of
 from lab.runs import Home, Queue, Store, WorkerLink, files, logs, processes
 from lab.runs.launcher import ROOT
 from lab.training import Record, artefacts, train, worker
@@ -200,9 +200,9 @@ def test_no_checkpoint_is_written_while_metrics_before_it_are_not(bert, toy, tmp
 @pytest.mark.parametrize("harm", ["missing", "cut", "without weights"])
 def test_best_weights_that_are_gone_fall_back_with_a_sentence(ended, bert, toy, tmp_path, harm, monkeypatch):
     run_id, folder, result = ended
-    assert adapter_folder(run_id) == folder / "best" and substitute(run_id) == ""
+    assert adapter_folder(run_id) == folder / "best" and note_of(run_id) == ""
     HARMS[harm][0](folder / "best")
-    assert adapter_folder(run_id) == folder / "adapter" and "the last weights are taken instead" in substitute(run_id)
+    assert adapter_folder(run_id) == folder / "adapter" and "the last weights are taken instead" in note_of(run_id)
     assert re.search("权重无法使用.*改用最后的权重", refused("zh", note_of(run_id)))
     monkeypatch.setattr(packer.PACKER, "make", lambda *asked: SimpleNamespace(files=list, zip=lambda: __file__))
     shown = list(
@@ -211,7 +211,7 @@ def test_best_weights_that_are_gone_fall_back_with_a_sentence(ended, bert, toy, 
     assert shown["state"] == "made" and shown["note"] == note_of(run_id)
     shutil.rmtree(folder / "adapter")
     assert adapter_folder(run_id) == folder / "checkpoints" / "step-000012"
-    assert "the checkpoint of step 12 is taken" in substitute(run_id)
+    assert "the checkpoint of step 12 is taken" in note_of(run_id)
     import lab
 
     model, _ = lab.load(run_id)

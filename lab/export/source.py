@@ -52,13 +52,8 @@ def adapter_folder(run_id: str, adapter: str = "best") -> Path:
     return _weights_of(run_id, adapter)[0]
 
 
-def substitute(run_id: str, adapter: str = "best") -> str:
-    """A sentence where other weights stand in for those that were asked for, because these are missing or damaged; '' where they are there."""
-    return _weights_of(run_id, adapter)[1]
-
-
 def note_of(run_id: str, adapter: str = "best") -> str:
-    """What to know of the weights that are given for those that were asked for: `substitute`, and whether they are those from before training."""
+    """What to know of the weights that are given: whether they stand in for those that were asked for, missing or damaged, and whether they are those from before training."""
     folder, note = _weights_of(run_id, adapter)
     return " ".join(filter(None, [note, _before_training(NAMED.get(folder.name, folder.name), _facts(folder))]))
 

@@ -88,7 +88,8 @@ def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
 
 def _read_otherwise(delta: Delta, anatomy: Anatomy) -> Iterator[tuple[str, str]]:
     """Options that another has left without an object, or for which this model has none."""
-    widths = [max(site.shape) for site in anatomy.sites(delta)] if delta.form in ("lowrank", "bottleneck") else []
+    form = FORMS[delta.form]
+    widths = [max(site.shape) for site in anatomy.sites(delta)] if form.has_rank and not form.produced else []  # slots and tokens are a number, not a width
     if widths and delta.rank > max(widths):
         yield "rank", f"Rank {delta.rank} is more than the width {max(widths)} of all that this delta changes."
     missing = [name for name in delta.stacks or () if name not in [there for there, _ in anatomy.sublayers()]]
