@@ -115,7 +115,8 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     if place.kind == "absent":
         raise Refusal(place.words, "model")
     checkpoint.check(model, place.folder)
-    origins.require_same(spec, "this specification was frozen")  # before rows are looked at that are others now
+    now = origins.origins_of(spec) if spec.origins else None
+    origins.require_same(spec, "this specification was frozen", now=now)  # before rows are looked at that are others now
     if place.folder is not None and (task.source.file or model.source.folder or FAMILIES[task.family].conversations):
         outside.require_suited(task, model, place.folder, objective)
     else:  # both are the lab's own, or not here yet
@@ -130,7 +131,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     if task.source.file and not isinstance(spec.task, str):
         file = portable(Path(located(task.source.file)).expanduser().resolve())
         changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
-    return spec.model_copy(update={**changes, "origins": origins.origins_of(spec)})
+    return spec.model_copy(update={**changes, "origins": now or origins.origins_of(spec)})
 
 
 def require_training(method: Method, model: ModelSpec, objective: str) -> None:
