@@ -166,7 +166,7 @@ class Anatomy:
             for layer in chosen_layers(delta.layers, stack.layers):
                 for representation in places:
                     if representation != "embed" and (name != "cross" or representation.startswith("attn.")):
-                        found.append(replace(self._site(delta, representation, name, stack, layer), first=(name, layer) not in begun))
+                        found.append(self._site(delta, representation, name, stack, layer, first=(name, layer) not in begun))
                         begun.add((name, layer))
         if not found:
             raise Refusal(f"Nothing is left to modify: {', '.join(delta.at)} does not exist in the chosen stacks of {self.architecture.name}.", "at")
@@ -183,7 +183,7 @@ class Anatomy:
             other = {"ffn.gate": "ffn.up", "attn.qkv": "attn.q, attn.k or attn.v"}
             raise Refusal(f"{self.architecture.name} {what[representation]}; use {other[representation]}.", "at")
 
-    def _site(self, delta: Delta, representation: str, name: str, stack: Stack, layer: int) -> Site:
+    def _site(self, delta: Delta, representation: str, name: str, stack: Stack, layer: int, first: bool = True) -> Site:
         width_out = self.width_read(representation, stack) if delta.changes_input else self.width(representation, stack)
         reads = source(delta, representation)
         width_in = {
@@ -194,7 +194,7 @@ class Anatomy:
         }[reads]
         if representation == "embed":
             width_in = width_out
-        return Site(representation, name, layer, width_in, width_out, reads, stack.heads, stack.kv_heads, stack.head_dim, model=stack.width)
+        return Site(representation, name, layer, width_in, width_out, reads, stack.heads, stack.kv_heads, stack.head_dim, model=stack.width, first=first)
 
     def width_read(self, representation: str, stack: Stack) -> int:
         """Width of what the projection of a representation reads."""

@@ -56,6 +56,8 @@ FUSED = {"attn.qkv": ("attn.q", "attn.k", "attn.v"), "ffn.out": ("ffn.down",)}  
 
 def _alone(method: Method, anatomy: Anatomy) -> Iterator[Refusal]:
     """A composition that reads W + ΔW has it from its own delta alone."""
+    if not any(COMPOSITIONS[delta.composition].alone for delta in method.deltas):
+        return
     changed = [
         {(site.stack, site.layer, name) for site in anatomy.sites(delta) for name in FUSED.get(site.representation, (site.representation,))}
         for delta in method.deltas
