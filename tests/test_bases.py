@@ -356,6 +356,7 @@ def test_an_export_gives_the_same_logits_on_every_load(architecture, tmp_path):
     from transformers import AutoModelForSequenceClassification as Headed
 
     import lab
+    from lab.blocks import facts_in
     from lab.export import source, write
     from lab.training import Record, train
 
@@ -375,7 +376,7 @@ def test_an_export_gives_the_same_logits_on_every_load(architecture, tmp_path):
     ids = {"input_ids": torch.tensor([[2, 6, 8, 3, 0, 0], [2, 7, 12, 13, 14, 3]]), "attention_mask": torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])}
 
     def opened():
-        return source._open(chosen, best, source._facts(best))
+        return source._open(chosen, best, facts_in(best))
 
     def again(format, out):
         if format == "lab":

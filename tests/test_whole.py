@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import load_file
 from training_support import PLAIN, save_model, save_task, spec
 
+from lab.blocks import adapter_folder, note_of
 from lab.design.plain.boundary import HOME, inside_package, located, portable
 from lab.design.plain.refusal import Refusal
 from lab.export.folder import HIDDEN, new_folder
-from lab.export.source import adapter_folder, note_of
 from lab.runs import Home, Queue, Store, WorkerLink, files, logs, processes
 from lab.runs.launcher import ROOT
 from lab.training import Record, artefacts, train, worker

@@ -36,7 +36,8 @@ def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *
     Raises Refusal before anything is written: an unknown format, one without a place for the method (it names those that work),
     a run without an adapter (for a format that holds weights), a folder that has files.
     """
-    from lab.export.source import adapter_folder, open_run
+    from lab.blocks import adapter_folder
+    from lab.export.source import open_run
     from lab.runs import default
 
     run = default().store.find(run_id)

@@ -6,9 +6,10 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from lab.blocks import adapter_folder
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
-from lab.export.source import Opened, adapter_folder, open_run
+from lab.export.source import Opened, open_run
 from lab.origins import ASKING
 from lab.tasks import prepare
 from lab.tasks.control import plain

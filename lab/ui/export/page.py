@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
+from lab.blocks import note_of
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.export import FORMATS, formats
-from lab.export.source import note_of
 from lab.results.facts import method_of, model_of, score, task_of
 from lab.runs import Run, default
 from lab.ui.export import packer

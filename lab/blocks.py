@@ -1,0 +1,209 @@
+"""A trained run's adapter as a building block: its weights, what they are of, and the base that they were trained on.
+
+    block = read("k7qm2x9b")            # or "k7qm2x9b/final", the beginning of an id, a run's name
+    block.spec.method, block.labels     # as data; torch is imported by `state()` and `head()` alone
+    require_base(block, origins, model) # Refusal: it was trained on another base
+
+It answers for a run of this lab whose every file is as it was written; `export.source` opens one with its model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.design.plain.checksums import content
+from lab.design.plain.options import validate
+from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import Origins, RunSpec, spec_of
+from lab.runs import default
+from lab.runs.files import MANIFEST, verify
+
+NAMED = {"best": "best", "adapter": "final"}  # folders of weights by the names that people know
+BASE = {"weights": "weights", "config": "config.json", "tokenizer": "tokenizer"}  # what an adapter is worth nothing without: part of Origins, in words
+DIGITS = 32  # of a sha256, in hexadecimal: 128 bits
+
+
+@dataclass(frozen=True)
+class Block:
+    """The adapter of one run. `name` is how specs write it: run/best or run/final, by the weights that were asked for."""
+
+    run: str
+    adapter: str
+    folder: Path
+    spec: RunSpec
+    objective: str
+    labels: tuple[str, ...]  # names of the classes, in the order of the head's outputs
+    metrics: dict[str, float]  # of its evaluation
+    base: Origins  # prints of what it was trained on; "" is what was not known
+    note: str = ""  # where other weights stand in for those that were asked for, or they are those from before training
+
+    @property
+    def name(self) -> str:
+        return f"{self.run}/{self.adapter}"
+
+    @property
+    def print(self) -> str:
+        """Changes when a weight does: of the adapter's and the head's file."""
+        files = [(path.name, content(path)) for path in sorted(self.folder.glob("*.safetensors")) if path.stem in ("adapter", "head")]
+        return hashlib.sha256(json.dumps(files).encode()).hexdigest()[:DIGITS]
+
+    def state(self) -> dict[str, Any]:
+        """Its tensors, as `Attached.load_state_dict` of its method takes them."""
+        return tensors_in(self.folder / "adapter.safetensors")
+
+    def head(self) -> dict[str, Any]:
+        """The task head by parameter name, {} where it has none."""
+        path = self.folder / "head.safetensors"
+        return tensors_in(path) if path.is_file() else {}
+
+
+def read(words: str, field: str = "run") -> Block:
+    """The block that `words` names: a run (id, its beginning, or name), its best adapter or with /final its last. Raises Refusal at `field`."""
+    named, _, adapter = str(words).strip().rpartition("/")
+    if adapter not in NAMED.values():
+        named, adapter = str(words).strip(), "best"
+    lab = default()
+    try:
+        run = lab.store.find(named)
+        if run.active or run.state == "queued":
+            raise Refusal(f"Run {run.id} is {run.state}: wait for its end, so that its adapter stays as it is.")
+        folder, note = weights_of(run.id, adapter)
+        spec = spec_of(run.spec)
+    except Refusal as refusal:
+        raise Refusal(refusal.sentence, field) from None
+    facts = facts_in(folder)
+    about = facts if "labels" in facts else facts_in(lab.home.file(run.id, "best"))
+    metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
+    note = " ".join(filter(None, [note, before_training(NAMED.get(folder.name, folder.name), facts)]))
+    return Block(run.id, adapter, folder, spec, str(about.get("objective") or ""), tuple(map(str, about.get("labels") or ())), metrics,
+                 _base(spec, lab.home.file(run.id, "origins.json")), note)  # fmt: skip
+
+
+def _base(spec: RunSpec, first: Path) -> Origins:
+    """What a run was made from, as far as its spec or its worker, when it first started, knew it."""
+    frozen = spec.origins.model_dump() if spec.origins else {}
+    found: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        found = validate(Origins, json.loads(first.read_text(encoding="utf-8"))).model_dump()
+    return Origins(**{part: frozen.get(part) or found.get(part) or "" for part in BASE})
+
+
+def require_base(block: Block, origins: Origins, model: str, field: str = "run") -> None:
+    """Raise a Refusal unless a block was trained on this very base: `origins` and name of the model that it is to stand on now.
+
+    Where a print is not known on one side (a model of the hub that is not on this machine), the names must be the same."""
+    for part, words in BASE.items():
+        then, now = getattr(block.base, part), getattr(origins, part)
+        if then and now and then != now:
+            raise Refusal(f"Run {block.run} was trained on another base: the {words} of {block.spec.model} then and of {model} now differ.", field)
+    if not (block.base.weights and origins.weights) and block.spec.model != model:
+        raise Refusal(f"Run {block.run} was trained on {block.spec.model}, and this is {model}: choose the same model.", field)
+
+
+def require_labels(block: Block, labels: tuple[str, ...] | list[str], field: str = "run") -> None:
+    """Raise a Refusal unless a block's head has these classes in this order."""
+    if block.labels != tuple(labels):
+        theirs, mine = (", ".join(each[:8]) + (", ..." if len(each) > 8 else "") or "none" for each in (block.labels, tuple(labels)))
+        raise Refusal(f"Run {block.run} has the labels {theirs}, and these are {mine}: its head fits the same labels alone.", field)
+
+
+def adapter_folder(run_id: str, adapter: str = "best") -> Path:
+    """The folder with a run's weights whose every file is as it was written: `best`, or `final`. Refusal where there is none.
+
+    Where the best ones are missing or damaged, these are the last ones, or those of the last whole checkpoint; `note_of` says so.
+    """
+    return weights_of(run_id, adapter)[0]
+
+
+def note_of(run_id: str, adapter: str = "best") -> str:
+    """What to know of the weights that are given: whether they stand in for those that were asked for, missing or damaged, and whether they are those from before training."""
+    folder, note = weights_of(run_id, adapter)
+    return " ".join(filter(None, [note, before_training(NAMED.get(folder.name, folder.name), facts_in(folder))]))
+
+
+def weights_of(run_id: str, adapter: str) -> tuple[Path, str]:
+    """(folder, a sentence where other weights stand in for those that were asked for). Raises Refusal."""
+    from lab.runs import default
+
+    lab = default()
+    run = lab.store.get(run_id)
+    wanted = {"best": "best", "final": "adapter"}.get(adapter)
+    if wanted is None:
+        raise Refusal(f"There is no adapter '{adapter}'; there are best and final.", "adapter")
+    checkpoints = sorted((path for path in lab.home.file(run_id, "checkpoints").glob("step-*") if path.name[5:].isdigit()), reverse=True)
+    reasons: list[str] = []
+    others = [*([lab.home.file(run_id, "adapter")] if wanted == "best" else []), *checkpoints]
+    for folder in (lab.home.file(run_id, wanted), *others):
+        reason = _harm(folder)
+        if reason is None or folder.name != wanted and not (run.over or reasons):
+            continue  # what is still to come is no loss
+        if reason:
+            reasons.append(f"{folder.name} is damaged: {reason}")
+        elif folder.name == wanted:
+            return folder, ""
+        else:
+            which = f"the checkpoint of step {int(folder.name[5:])} is" if folder.name.startswith("step-") else "the last weights are"
+            return folder, f"The {adapter} weights of run {run_id} cannot be used ({'; '.join(reasons) or 'they are not there'}); {which} taken instead."
+    how = "wait for its first evaluation" if run.active else "it ended before its first evaluation" if run.over else "it has not started"
+    if reasons:
+        how = f"{reasons[0]}, and there is no other"
+    raise Refusal(f"Run {run_id} has no {adapter} adapter yet: {how}.", "run")
+
+
+def _harm(folder: Path) -> str | None:
+    """What is wrong with the weights in a folder; '' for nothing, None where there are none."""
+    try:
+        stamp = tuple(sorted((entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in os.scandir(folder)))
+    except OSError:
+        return None
+    return _harm_of(folder, stamp)
+
+
+@functools.lru_cache(64)
+def _harm_of(folder: Path, stamp: tuple) -> str | None:
+    names = {name for name, *_ in stamp}
+    if MANIFEST not in names:  # a run of a lab before manifests
+        return "" if "adapter.safetensors" in names else None
+    try:
+        verify(folder)
+    except OSError as error:
+        return f"{Path(error.filename or folder).name} is missing" if error.errno == errno.ENOENT else str(error.strerror)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def before_training(adapter: str, facts: dict[str, Any]) -> str:
+    """A sentence where the best weights are those of step 0, from before any training; "" otherwise."""
+    if adapter != "best" or facts.get("step") != 0:
+        return ""
+    return "The best weights of this run are those of step 0: no evaluation beat the model as it was before training. The final ones are the last."
+
+
+def tensors_in(path: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises its own kind
+        raise Refusal(f"The file {path.name} of this adapter is damaged ({str(error)[:120]}).", "run") from None
+
+
+def facts_in(folder: Path) -> dict[str, Any]:
+    """What is told beside an adapter's weights: objective, labels, the numbers of its evaluation; {} where it cannot be read.
+
+    In method.json, of a checkpoint in trainer.json, of an export in delta_lab.json."""
+    for name in ("method.json", "trainer.json", "delta_lab.json"):
+        with contextlib.suppress(OSError, ValueError):
+            document = json.loads((folder / name).read_text(encoding="utf-8"))
+            if isinstance(document, dict):
+                return document if name != "trainer.json" else {**document.get("about", {}), "step": int(folder.name[5:])} if "about" in document else {}
+    return {}
