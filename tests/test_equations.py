@@ -20,6 +20,7 @@ from lab.design.body.anatomy import anatomy
 from lab.design.figure import equation
 from lab.design.figure.equation import latex
 from lab.design.figure.figure import figure
+from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.named import load_method
 from lab.design.method.steps import reads_normed, steps
 from lab.design.presets.catalogue import names
@@ -28,7 +29,7 @@ from lab.engine.attention import AttentionSlots
 from lab.engine.tokens import TokensModule
 
 PRESETS = [name for name in names("methods") if load_method(name).deltas]
-DROPPING = {"dora": {"deltas.0.dropout": 0.2}}  # whose equation is another with a dropout
+DROPPING = dict.fromkeys(("dora", "hira"), {"deltas.0.dropout": 0.2})  # whose equation is another with a dropout
 FUNCTIONS = {
     "ReLU": F.relu, "GELU": F.gelu, "SiLU": F.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "softmax": lambda x: x.softmax(-1),
 }  # fmt: skip
@@ -224,8 +225,10 @@ def letters(delta, attached) -> dict:
             values[symbol] = getattr(parts, name)
     if delta.delta.form == "bias":
         values["b"] = parts.bias
+    if COMPOSITIONS[delta.delta.composition].alone:  # it reads the weight
+        values |= {"W": delta.target_weight().T, "ΔW": delta.form.matrix(parts)[0].T, "b_W": delta.target_bias()}
     if hasattr(delta, "magnitude"):
-        values |= {"m": delta.magnitude, "W": delta.target_weight().T, "ΔW": delta.form.matrix(parts)[0].T, "b_W": delta.target_bias()}
+        values["m"] = delta.magnitude
     if hasattr(delta, "scale"):
         values["s"] = delta.scale
     if hasattr(delta, "gate"):

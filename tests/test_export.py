@@ -76,6 +76,8 @@ OTHER = [
     ("bert", "classification", small("vera"), "VERA"),
     ("llama", "causal", small("vera"), "VERA"),
     ("gpt2", "causal", small("vera"), "LORA"),
+    ("gpt2", "causal", small("hira", deltas__0__at=["attn.q", "attn.v", "ffn.down"], deltas__0__scale=2.0), "HIRA"),
+    ("llama", "causal", small("hira"), "HIRA"),
     ("bert", "classification", "ia3", "IA3"),
     ("gpt2", "causal", "ia3", "IA3"),
     ("llama", "causal", "ia3", "IA3"),
@@ -116,7 +118,7 @@ def test_peft_loads_it_with_equal_logits(case, tmp_path):
     assert (ours - theirs).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("case", [*LOW[:1], *LOW[5:9], LOW[14], OTHER[5][:3], OTHER[6][:3], ("bert", "classification", "bitfit"),
+@pytest.mark.parametrize("case", [*LOW[:1], *LOW[5:9], LOW[14], OTHER[5][:3], OTHER[8][:3], ("bert", "classification", "bitfit"),
                                   ("llama", "causal", "ln-tuning"), ("t5", "seq2seq", "full"), ("gpt2", "causal", "diff-pruning")],
                          ids=lambda case: f"{case[0]}-{case[2] if isinstance(case[2], str) else case[2]['preset']}")  # fmt: skip
 def test_merged_model_needs_no_lab(case, tmp_path):
@@ -140,6 +142,7 @@ REFUSED = [
     ("bart", "seq2seq", "prefix-tuning", "peft", "self-attention"),
     ("bert", "classification", "prompt-tuning", "peft", "pools"),
     ("bert", "classification", "ia3", "peft-lora", "LoRA"),
+    ("bert", "classification", "hira", "peft-lora", "not low-rank"),
     ("bert", "classification", "prefix-tuning", "merged", "merged into weights"),
     ("bert", "classification", "nonsense", "onnx", "There is no format"),
 ]
@@ -161,7 +164,7 @@ def test_every_format_that_is_offered_works_and_no_other(tmp_path):
     from lab.design.presets.catalogue import names
 
     fitting = {  # ranks that a width of 32 has
-        "lora-ffn": {"deltas.0.rank": 8}, "prefix-lora-ffn": {"deltas.1.rank": 8},
+        "lora-ffn": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "prefix-lora-ffn": {"deltas.1.rank": 8},
         "lamda-plus-plus": {"deltas.0.rank": 8, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 12},
     }  # fmt: skip
     for preset in names("methods"):

@@ -97,25 +97,34 @@ def test_lora(architecture: str, preset: str, at: str) -> None:
     compare(architecture, load_method(preset, {"deltas.0.at": places, "deltas.0.rank": 5, "deltas.0.alpha": 12.0}), peft_side.lora)
 
 
-def dora_of(architecture: str, **changes):
-    at = {"gpt2": ["attn.qkv", "ffn.up", "ffn.down"], "llama": ["attn.q", "attn.out", "ffn.gate", "ffn.down"]}.get(
-        architecture, ["attn.q", "attn.v", "attn.out", "ffn.down"]
-    )
-    return load_method("dora", {"deltas.0.at": at, "deltas.0.rank": 5, "deltas.0.alpha": 12.0, "deltas.0.dropout": 0.0, **changes})
+WHOLE = {"gpt2": ["attn.qkv", "ffn.up", "ffn.down"], "llama": ["attn.q", "attn.v", "attn.out", "ffn.gate", "ffn.down"]}  # whole projections, not slices
+
+
+def of(preset: str, architecture: str, **changes):
+    """A preset at whole projections of a tiny model."""
+    return load_method(preset, {"deltas.0.at": WHOLE.get(architecture, ["attn.q", "attn.v", "attn.out", "ffn.down"]), **changes})
 
 
 @pytest.mark.parametrize("architecture", OBJECTIVE)
 def test_dora(architecture: str) -> None:
-    compare(architecture, dora_of(architecture), peft_side.dora)
+    compare(architecture, of("dora", architecture, **{"deltas.0.rank": 5, "deltas.0.alpha": 12.0}), peft_side.dora)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "gpt2", "t5"])
-def test_dora_drops_what_peft_drops_and_merges_to_its_weights(architecture: str) -> None:
-    """In training, the same random numbers on the input of both terms; merged, the same weights."""
-    method = dora_of(architecture, **{"deltas.0.dropout": 0.2})
+SEEING = {"dora": peft_side.dora, "hira": peft_side.hira}  # compositions that see the weight
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2", "llama"])
+def test_hira(architecture: str) -> None:
+    compare(architecture, of("hira", architecture, **{"deltas.0.rank": 5}), peft_side.hira)
+
+
+@pytest.mark.parametrize(("preset", "architecture"), [("dora", "bert"), ("dora", "gpt2"), ("dora", "t5"), ("hira", "gpt2")])
+def test_what_sees_the_weight_drops_what_peft_drops_and_merges_to_its_weights(preset: str, architecture: str) -> None:
+    """In training, the same random numbers on the input; merged, the same weights."""
+    method = of(preset, architecture, **{"deltas.0.rank": 5, "deltas.0.dropout": 0.2, **({"deltas.0.alpha": 12.0} if preset == "dora" else {})})
     ours, theirs = (copy.deepcopy(pristine(architecture, OBJECTIVE[architecture])) for _ in range(2))
     attached = attach(ours, method, seed=1)
-    theirs, pairs = peft_side.dora(theirs, attached)
+    theirs, pairs = SEEING[preset](theirs, attached)
     with torch.no_grad():
         for pair in pairs:
             pair.mine.copy_(pair.theirs)
@@ -132,7 +141,7 @@ def test_dora_drops_what_peft_drops_and_merges_to_its_weights(architecture: str)
     for _, path, delta in peft_side.sites(attached):
         layer = theirs.get_base_model().get_submodule(path)
         layer.merge()
-        told("dora", PEFT, "merged weights", close(path, attached.binder.target(delta)[0].module.weight, layer.get_base_layer().weight), architecture)
+        told(preset, PEFT, "merged weights", close(path, attached.binder.target(delta)[0].module.weight, layer.get_base_layer().weight), architecture)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "t5", "llama"])

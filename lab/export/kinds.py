@@ -3,6 +3,7 @@
 | type | methods |
 |---|---|
 | LORA | every change that is linear in a projection's own input: LoRA, LoRA-FA, DoRA (use_dora), AFLoRA, LaMDA, LaMDA++, free low-rank designs |
+| HIRA | low-rank changes with composition hira |
 | VERA, ADALORA | one delta of exactly that shape; as `peft-lora` they become a LORA of the same ΔW |
 | IA3 | scales at projections, heads and the FFN's activation |
 | PREFIX_TUNING | gated softmax slots in every layer of a decoder, with positions: shift or auto |
@@ -40,8 +41,11 @@ def peft_type(method: Method, body: Anatomy, objective: str) -> str:
 def _low_rank(method: Method, body: Anatomy, objective: str) -> str:
     for delta in method.deltas:
         _require_linear(delta, body)
-    if len({str(COMPOSITIONS[delta.composition].peft_config) for delta in method.deltas}) > 1:
+    composed = [COMPOSITIONS[delta.composition] for delta in method.deltas]
+    if len({(one.peft_type, str(one.peft_config)) for one in composed}) > 1:
         raise Refusal("A LoRA in PEFT composes all its changes alike, and these deltas do not", "format")
+    if composed[0].peft_type:
+        return composed[0].peft_type
     first = method.deltas[0]
     types = COMPOSITIONS[first.composition].peft_types if len(method.deltas) == 1 else ()
     if (
@@ -63,9 +67,9 @@ def lora_type(method: Method, body: Anatomy, objective: str) -> str:
     if method.select or not method.deltas or not all(_linear(delta) for delta in method.deltas):
         raise Refusal("Only changes that are linear in a projection's input are a LoRA", "format")
     for delta in method.deltas:
-        _require_linear(delta, body)
         if not COMPOSITIONS[delta.composition].low_rank:
             raise Refusal(f"With composition {delta.composition} the change of a weight is not low-rank, so no plain LoRA holds it", "format")
+        _require_linear(delta, body)
     return "LORA"
 
 
@@ -78,7 +82,7 @@ def _require_linear(delta: Delta, body: Anatomy) -> None:
     if not _linear(delta):
         what = f"{delta.form} with {delta.nonlinearity}" if delta.nonlinearity != "none" else delta.form
         raise Refusal(f"PEFT has no type for the form {what}", "format")
-    if "LORA" not in COMPOSITIONS[delta.composition].peft_types:
+    if not {"LORA", COMPOSITIONS[delta.composition].peft_type} & set(COMPOSITIONS[delta.composition].peft_types):
         raise Refusal(f"PEFT has no type for a low-rank change with composition {delta.composition}", "format")
     if delta.norm != "none":
         raise Refusal("PEFT has no type for a low-rank change with a layer norm of its own", "format")

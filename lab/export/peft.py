@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.design.spec.objectives import OBJECTIVES
@@ -45,6 +46,22 @@ def _lora(attached: Any) -> Made:
         tensors |= {f"{path}.{suffix}": tensor for suffix, tensor in composition.peft_tensors(each).items()}
         config |= composition.peft_config
     return _prefixed(tensors), config | _targets(attached, found)
+
+
+def _hira(attached: Any) -> Made:
+    """hira_A (r, in) and hira_B (out, r), s in hira_B: slices of a fused projection are rows of the whole, as in a LORA. peft 0.21 takes one rank for all."""
+    found = _by_module(attached)
+    tensors: dict[str, Tensor] = {}
+    for path, each in found.items():
+        terms = [lowrank.term_of(delta, located) for delta, located in each]
+        tensors[f"{path}.hira_A"] = torch.cat([term.right for term in terms], 0)
+        tensors[f"{path}.hira_B"] = torch.cat([term.s * term.left for term in terms], 1)
+    rank = max(tensors[f"{path}.hira_A"].shape[0] for path in found)
+    for path in found:
+        missing = rank - tensors[f"{path}.hira_A"].shape[0]
+        tensors[f"{path}.hira_A"] = F.pad(tensors[f"{path}.hira_A"], (0, 0, 0, missing))
+        tensors[f"{path}.hira_B"] = F.pad(tensors[f"{path}.hira_B"], (0, missing))
+    return _prefixed(tensors), {"r": rank, "hira_dropout": 0.0, "init_weights": True} | _targets(attached, found)
 
 
 def _adalora(attached: Any) -> Made:
@@ -120,7 +137,7 @@ def _prompt_config(attached: Any, heads: int, width: int, layers: int) -> dict[s
 
 
 MAKERS: dict[str, Callable[[Any], Made]] = {
-    "LORA": _lora, "ADALORA": _adalora, "VERA": _vera, "IA3": _ia3, "LN_TUNING": _norms, "PREFIX_TUNING": _prefix, "PROMPT_TUNING": _prompt,
+    "LORA": _lora, "HIRA": _hira, "ADALORA": _adalora, "VERA": _vera, "IA3": _ia3, "LN_TUNING": _norms, "PREFIX_TUNING": _prefix, "PROMPT_TUNING": _prompt,
 }  # fmt: skip
 
 

@@ -73,6 +73,18 @@ def dora(model, attached: Attached):
     return theirs, pairs
 
 
+def hira(model, attached: Attached):
+    places = sites(attached)
+    delta = attached.method.deltas[0]
+    turned = any(type(attached.model.get_submodule(path)).__name__ == "Conv1D" for _, path, _ in places)
+    config = peft.HiraConfig(r=delta.rank, hira_dropout=delta.dropout, target_modules=[path for _, path, _ in places], fan_in_fan_out=turned)
+    theirs = peft.get_peft_model(model, config)
+    randomise(theirs, ("hira_A", "hira_B"), size=0.3)
+    layers = [(name, _layer(theirs, path), mine) for name, path, mine in places]
+    pairs = [Pair(f"{name}.A", mine.A, layer.hira_A["default"]) for name, layer, mine in layers]
+    return theirs, pairs + [Pair(f"{name}.B", mine.B, layer.hira_B["default"]) for name, layer, mine in layers]
+
+
 def adalora(model, attached: Attached, steps: int = 100, **options):
     places = sites(attached)
     delta = attached.method.deltas[0]

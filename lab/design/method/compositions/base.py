@@ -51,6 +51,7 @@ class Composition:
     merges_into_columns: ClassVar[bool] = False  # of the projection that reads h, where h is an activation
     low_rank: ClassVar[bool] = True  # a low-rank ΔW stays one
     peft_types: ClassVar[tuple[str, ...]] = ()  # PEFT types that hold it
+    peft_type: ClassVar[str] = ""  # the type of its own that PEFT has, whatever the form's is
     peft_config: ClassVar[Mapping[str, Any]] = {}  # what it sets in their adapter_config.json
     node: ClassVar[str] = "+"  # where Δh joins h in the figure: + or ×
 
@@ -65,6 +66,13 @@ class Composition:
     def strength(self, delta: Delta) -> Any:
         """s: a number, or `learned`."""
         return 1.0
+
+    def weight_problems(self, delta: Delta) -> Iterator[Refusal]:
+        """Of a composition that reads the weight of a projection: where there is none, or something stands before it."""
+        if not delta.reads_projection:
+            yield Refusal(f"{self.name} changes the weight of a projection: choose parallel at projections such as attn.q.", "composition")
+        if delta.norm != "none":
+            yield Refusal(f"{self.name} changes the weight of a projection, before which no layer norm fits: leave it at none.", "norm")
 
     # -- in the engine
 

@@ -34,10 +34,7 @@ class DoRA(Composition):
         yield from scale_problems(delta)
         if delta.scale == "learned":
             yield Refusal("The lengths m of dora are learned in place of s: give scale a number, or choose composition scaled.", "scale")
-        if not delta.reads_projection:
-            yield Refusal("dora changes the weight of a projection: choose parallel at projections such as attn.q.", "composition")
-        if delta.norm != "none":
-            yield Refusal("dora changes the weight of a projection, before which no layer norm fits: leave it at none.", "norm")
+        yield from self.weight_problems(delta)
 
     def strength(self, delta):
         return fixed_scale(delta)
