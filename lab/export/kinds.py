@@ -9,6 +9,7 @@
 | PREFIX_TUNING | gated softmax slots in every layer of a decoder, with positions: shift or auto |
 | PROMPT_TUNING | virtual tokens on a model that writes text |
 | LN_TUNING | training the norms |
+| LOHA and others | the forms that have a type of their own (`Form.peft_own`) |
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def peft_type(method: Method, body: Anatomy, objective: str) -> str:
     if len(forms) > 1 and not all(_linear(delta) for delta in method.deltas):
         raise Refusal(f"PEFT holds one kind of adapter at a time, and this method combines {' and '.join(sorted(forms))}", "format")
     decide = {"IA3": _scales, "PREFIX_TUNING": _slots, "PROMPT_TUNING": _tokens}.get(FORMS[method.deltas[0].form].peft_type, _low_rank)
+    if FORMS[method.deltas[0].form].peft_own:
+        decide = _own
     return decide(method, body, objective)
 
 
@@ -84,13 +87,44 @@ def _require_linear(delta: Delta, body: Anatomy) -> None:
         raise Refusal(f"PEFT has no type for the form {what}", "format")
     if not {"LORA", COMPOSITIONS[delta.composition].peft_type} & set(COMPOSITIONS[delta.composition].peft_types):
         raise Refusal(f"PEFT has no type for a low-rank change with composition {delta.composition}", "format")
+    _require_own_input(delta, body)
+
+
+def _require_own_input(delta: Delta, body: Anatomy) -> None:
+    """Refuse what is not added to the output of a projection whose input it reads as it is."""
     if delta.norm != "none":
-        raise Refusal("PEFT has no type for a low-rank change with a layer norm of its own", "format")
+        raise Refusal(f"PEFT has no type for a {'low-rank change' if _linear(delta) else FORMS[delta.form].label} with a layer norm of its own", "format")
     for representation in body.places(delta):
         reads = source(delta, representation)
         own = reads == "projection" or representation in OWN_INPUT and (reads == "sublayer" or reads == "residual" and body.reads_residual)
         if delta.reads_h or not own or representation in ("embed", "attn.heads", "ffn.act", "ffn.residual", "layer.out"):
-            raise Refusal(f"A LoRA in PEFT reads its projection's own input, which this {delta.insertion} delta at {representation} does not", "format")
+            what = "LoRA" if _linear(delta) else FORMS[delta.form].label
+            raise Refusal(f"A {what} in PEFT reads its projection's own input, which this {delta.insertion} delta at {representation} does not", "format")
+
+
+def _own(method: Method, body: Anatomy, objective: str) -> str:
+    """The type that is the form's own; a LORA where that type cannot have it and the change is low-rank."""
+    try:
+        return _own_type(method, body)
+    except Refusal:
+        if all(map(_linear, method.deltas)):
+            return _low_rank(method, body, objective)
+        raise
+
+
+def _own_type(method: Method, body: Anatomy) -> str:
+    first, form = method.deltas[0], FORMS[method.deltas[0].form]
+    composition = COMPOSITIONS[first.composition]
+    if len(method.deltas) > 1:
+        raise Refusal(f"PEFT holds one delta of form {form.label} at a time", "format")
+    if "LORA" not in composition.peft_types or not composition.low_rank:
+        raise Refusal(f"PEFT has no type for a {form.label} with composition {first.composition}", "format")
+    _require_own_input(first, body)
+    if any(map(body.is_slice, body.places(first))):
+        raise Refusal(f"A {form.label} in PEFT changes whole projections, and this model's are parts of a larger one: choose attn.qkv", "format")
+    if body.architecture.conv1d and not form.peft_conv1d:
+        raise Refusal(f"A {form.label} in PEFT does not go with the projections of {body.architecture.name}", "format")
+    return form.peft_type
 
 
 def _normed_after(representation: str, body: Anatomy) -> bool:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lab.design.method.forms import FORMS
 from lab.design.spec.objectives import OBJECTIVES
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
@@ -26,7 +27,7 @@ Made = tuple[dict[str, Tensor], dict[str, Any]]
 @torch.no_grad()
 def checkpoint(opened: Any, kind: str) -> Made:
     """(tensors by PEFT's keys, the adapter_config.json) of the attached method as PEFT type `kind`."""
-    tensors, own = MAKERS[kind](opened.attached)
+    tensors, own = MAKERS.get(kind, _own)(opened.attached)
     config = {"peft_type": kind, "task_type": OBJECTIVES[opened.objective].peft, "base_model_name_or_path": opened.base, "revision": None,
               "inference_mode": True, **own}  # fmt: skip
     if OBJECTIVES[opened.objective].headed:
@@ -77,6 +78,21 @@ def _vera(attached: Any) -> Made:
     tensors, config = lowrank.vera(deltas, next(iter(attached.shared.values())))
     pair = {f"base_model.{name}": tensors.pop(name) for name in ("vera_A", "vera_B")}
     return _prefixed(tensors) | pair, config | _targets(attached, found)
+
+
+def _own(attached: Any) -> Made:
+    """A type that one form alone has: s stands in its configuration where it can."""
+    found = _by_module(attached)
+    deltas = lowrank.one_each({path: [delta for delta, _ in each] for path, each in found.items()})
+    (options,), tensors = attached.method.deltas, {}
+    form = FORMS[options.form]
+    s = options.strength if form.peft_scales and options.strength != "learned" else 1.0
+    for path, delta in deltas.items():
+        tensors |= {f"{path}.{suffix}": tensor for suffix, tensor in form.peft_tensors(delta.parts(), delta.strength / s).items()}
+    targets = _targets(attached, found)
+    if not form.peft_conv1d:
+        del targets["fan_in_fan_out"]
+    return _prefixed(tensors), form.peft_config(options, s) | targets
 
 
 def _ia3(attached: Any) -> Made:

@@ -107,6 +107,7 @@ class Architecture(Options):
     positions: Positions = option(default_factory=Positions, help="how positions are known")
     sizes: Sizes = option(help="keys of the configuration")
     classifier: bool = option(True, help="whether transformers has a model of this family with a head that classifies")
+    conv1d: bool = option(False, help="whether its projections are transformers' Conv1D, which keep their weights as (in, out)")
     task_prefix: bool = option(False, help="whether this family was trained to read what its task is before a source (T5's 'summarize: ')")
     starts_with_language: bool = option(False, help="whether an answer begins with the token of its language")
     stacks: dict[Literal["encoder", "decoder"], StackMap] = option(help="stacks of layers")

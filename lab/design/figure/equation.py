@@ -147,7 +147,7 @@ WRITERS: dict[str, Callable[[Delta, Step, str], str]] = {
     "keys": lambda delta, step, text: f"{text}\\,{_part(step)}^{{\\top\\,(l={delta.rank})}}",
     "values": lambda delta, step, text: f"{text}\\,{_part(step)}",
     "constant": _constant,
-    "form": lambda delta, step, text: FORMS[delta.form].latex(delta),
+    "form": lambda delta, step, text: _factor(text) + FORMS[delta.form].latex(delta).removeprefix("x"),
 }
 
 

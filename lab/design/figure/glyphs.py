@@ -15,7 +15,7 @@ SIGMA = {"relu": "ReLU", "gelu": "GELU", "silu": "SiLU", "tanh": "tanh", "sigmoi
 def glyph(canvas: Canvas, delta: Delta, x: float, y: float, index: int, small: bool = False, language: str = "en") -> None:
     """Draw the form of a delta with its left end at (x, y)."""
     form = FORMS[delta.form]
-    draw = {"waist": _bottleneck, "pairs": _slots, "rows": _slots, "vector": _vector}[form.glyph]
+    draw = {"waist": _bottleneck, "pairs": _slots, "rows": _slots, "vector": _vector, "block": _block}[form.glyph]
     pairs, beside = form.glyph == "pairs", form.glyph == "rows"
     where = ", ".join(delta.at)
     tip = f"Δ{index + 1}：{form.label_zh}（{where}）" if language == "zh" else f"Δ{index + 1}: {form.label} at {where}, {delta.insertion}, {delta.composition}"
@@ -87,6 +87,15 @@ def _bottleneck(delta: Delta, x: float, y: float, tall: float) -> str:
     if delta.vectors:
         shapes += (f'<rect x="{x + side + 1}" y="{y - max(narrow, 5)}" width="3" height="{2 * max(narrow, 5)}"/>'
                    f'<rect x="{x + WIDTH + 2}" y="{y - high}" width="3" height="{2 * high}"/>')  # fmt: skip
+    return shapes
+
+
+def _block(delta: Delta, x: float, y: float, tall: float) -> str:
+    """A change of the whole matrix, with what the form draws into it."""
+    shapes = (f'<rect x="{x}" y="{y - tall / 2}" width="{WIDTH}" height="{tall}" rx="2"/>'
+              f'<path class="cut" transform="translate({x} {y - tall / 2}) scale(1 {tall / TALL:g})" d="{FORMS[delta.form].motif}"/>')  # fmt: skip
+    if over := above(delta):
+        shapes += f'<text class="sigma" x="{x + WIDTH / 2}" y="{y - tall / 2 - 3}" text-anchor="middle">{over}</text>'
     return shapes
 
 

@@ -312,6 +312,8 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
             "insertion",
         )
     form = FORMS[delta.form]
+    for site in {site.shape: site for site in sites}.values():
+        yield from form.fits(delta, site)
     smallest, largest = (choose(min(site.shape) for site in sites) for choose in (min, max))
     top = delta.allocation.rank_max if delta.allocation else 0
     for rank, field in ((delta.rank, "rank"), (top, "allocation.rank_max")):

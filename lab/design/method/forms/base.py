@@ -49,8 +49,12 @@ class Form:
     vector: ClassVar[str] = ""  # the letter of a form that is one vector, which meets h without a path of its own
     before_input: ClassVar[bool] = False  # one set of rows before the input of the first stack, in place of a change at sites
     produced: ClassVar[tuple[str, ...]] = ()  # parts that a reparameterisation makes
-    glyph: ClassVar[str] = "waist"  # how the figure draws it: waist, rows, pairs, vector
+    glyph: ClassVar[str] = "waist"  # how the figure draws it: waist, rows, pairs, vector, block
+    motif: ClassVar[str] = ""  # of a block: what is drawn into its 52 × 34 px, as SVG path data
     peft_type: ClassVar[str] = "LORA"  # that holds it, where its options and composition allow it
+    peft_own: ClassVar[bool] = False  # that type holds this form alone, by `peft_config` and `peft_tensors`
+    peft_conv1d: ClassVar[bool] = False  # and on transformers' Conv1D too
+    peft_scales: ClassVar[bool] = False  # and has an s of its own
     joined: ClassVar[str] = ""  # of what h becomes, where the form decides it
 
     def parts(self, delta: Delta, site: Site) -> list[Part]:
@@ -97,6 +101,18 @@ class Form:
         """Options that mean nothing together for this form."""
         return iter(())
 
+    def fits(self, delta: Delta, site: Site) -> Iterator[Refusal]:
+        """What the widths of a site do not allow."""
+        return iter(())
+
+    def peft_config(self, delta: Delta, s: float) -> dict[str, Any]:
+        """What an adapter_config.json of its own PEFT type says, with the scale s (1 where the tensors have it)."""
+        raise NotImplementedError
+
+    def peft_tensors(self, p: Any, s: Any) -> dict[str, Any]:
+        """{suffix: tensor} of its own PEFT type for one projection, for s·Δh."""
+        raise NotImplementedError
+
     def latex(self, delta: Delta) -> str:
-        """Δh as LaTeX, with the current numbers in it."""
+        """Δh as LaTeX, with the current numbers in it and x first, in whose place its norm and dropout are written."""
         raise NotImplementedError
