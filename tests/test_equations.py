@@ -29,7 +29,8 @@ from lab.engine.attention import AttentionSlots
 from lab.engine.tokens import TokensModule
 
 PRESETS = [name for name in names("methods") if load_method(name).deltas]
-DROPPING = dict.fromkeys(("dora", "hira"), {"deltas.0.dropout": 0.2})  # whose equation is another with a dropout
+OWN = [name for name in PRESETS if any(step.kind == "form" for delta in load_method(name).deltas for step in steps(delta))]  # whose forms write themselves
+DROPPING = dict.fromkeys(("dora", "hira", *OWN), {"deltas.0.dropout": 0.2})  # whose equation is another with a dropout
 FUNCTIONS = {
     "ReLU": F.relu, "GELU": F.gelu, "SiLU": F.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "softmax": lambda x: x.softmax(-1),
 }  # fmt: skip
@@ -216,6 +217,7 @@ def letters(delta, attached) -> dict:
     """The values of an equation's letters at one site: the delta's tensors as rows are multiplied by them, and the model's own maps."""
     parts, symbols = delta.parts(), {"W_down": "down", "W_up": "up", "A": "A", "B": "B", "S": "core", "Lambda": "core"}
     values: dict = {}
+    symbols |= {f"{name[0]}_{name[1]}": name for name in delta.form.names if re.fullmatch("[A-Z][0-9]", name)}
     for symbol, name in symbols.items():
         tensor = getattr(parts, name, None)
         if tensor is not None:

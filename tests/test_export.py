@@ -43,6 +43,7 @@ def small(preset: str, **changes):
     return {"preset": preset, "set": {"deltas.0.rank": 4, **{key.replace("__", "."): value for key, value in changes.items()}}}
 
 
+LEARNED = {"deltas__0__alpha": None, "deltas__0__scale": "learned"}
 LOW = [
     ("bert", "classification", small("lora")),
     ("bert", "classification", small("lora", deltas__0__layers="1", deltas__0__at=["attn.q", "ffn.up"])),
@@ -89,6 +90,16 @@ OTHER = [
     ("llama", "causal", small("prompt-tuning"), "PROMPT_TUNING"),
     ("gpt2", "causal", small("p-tuning"), "PROMPT_TUNING"),
     ("bart", "seq2seq", small("prompt-tuning"), "PROMPT_TUNING"),
+]
+FORMS_OF_PEFT = [  # preset, type, small enough, whether it goes with Conv1D
+    ("loha", "LOHA", {}, False),
+]
+OTHER += [
+    ("bert", "classification", small(preset, deltas__0__at=["attn.q", "ffn.up", "ffn.down"], **fitting), kind) for preset, kind, fitting, _ in FORMS_OF_PEFT
+]
+OTHER += [("llama", "causal", small(preset, **fitting, **LEARNED), kind) for preset, kind, fitting, _ in FORMS_OF_PEFT]
+OTHER += [
+    ("gpt2", "causal", small(preset, deltas__0__at=["attn.qkv", "ffn.down"], **fitting), kind) for preset, kind, fitting, conv1d in FORMS_OF_PEFT if conv1d
 ]
 CASES = [(*case, "peft", "LORA") for case in LOW] + [(*case[:3], "peft", case[3]) for case in OTHER] + [
     (*case[:3], "peft-lora", "LORA") for case in OTHER[:4]]  # fmt: skip

@@ -17,10 +17,11 @@ import peft
 import pytest
 import torch
 from comparing import told
-from oracles import peft_side
+from oracles import peft_forms, peft_side
 from peft.optimizers import create_loraplus_optimizer
 from tiny import tiny, tiny_batch
 
+from lab.design.method.forms import FORMS
 from lab.design.method.named import load_method
 from lab.design.spec.run import RunSpec
 from lab.engine import attach
@@ -137,6 +138,41 @@ def test_what_sees_the_weight_drops_what_peft_drops_and_merges_to_its_weights(pr
     close("logits", *found)
     for pair in pairs:
         close(pair.name, pair.mine.grad, pair.theirs.grad)
+    attached.merge()
+    for _, path, delta in peft_side.sites(attached):
+        layer = theirs.get_base_model().get_submodule(path)
+        layer.merge()
+        told(preset, PEFT, "merged weights", close(path, attached.binder.target(delta)[0].module.weight, layer.get_base_layer().weight), architecture)
+
+
+def form_of(preset: str, architecture: str):
+    """A preset with a form of its own, at projections of unequal widths; None where peft has no layer for GPT-2's Conv1D."""
+    changes, build = peft_forms.FORMS[preset]
+    method = load_method(preset)
+    if architecture == "gpt2" and not FORMS[method.deltas[0].form].peft_conv1d:
+        return None, build
+    at = {"gpt2": ["attn.qkv", "ffn.up"], "llama": ["attn.q", "attn.v", "ffn.down"]}.get(architecture, ["attn.q", "ffn.up", "ffn.down"])
+    return load_method(preset, {"deltas.0.at": at, **changes}), build
+
+
+@pytest.mark.parametrize("architecture", OBJECTIVE)
+@pytest.mark.parametrize("preset", peft_forms.FORMS)
+def test_forms_with_a_type_of_their_own(preset: str, architecture: str) -> None:
+    method, build = form_of(preset, architecture)
+    if method is not None:
+        compare(architecture, method, build)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+@pytest.mark.parametrize("preset", peft_forms.FORMS)
+def test_forms_merge_to_what_peft_merges_to(preset: str, architecture: str) -> None:
+    method, build = form_of(preset, architecture)
+    ours, theirs = (copy.deepcopy(pristine(architecture, OBJECTIVE[architecture])) for _ in range(2))
+    attached = attach(ours, method, seed=1)
+    theirs, pairs = build(theirs, attached)
+    with torch.no_grad():
+        for pair in pairs:
+            pair.mine.copy_(pair.ours(pair.theirs))
     attached.merge()
     for _, path, delta in peft_side.sites(attached):
         layer = theirs.get_base_model().get_submodule(path)
