@@ -1,11 +1,11 @@
-"""The laws over the whole registry × six architectures (all of them with the slow ones), and over free combinations made by Hypothesis."""
+"""The laws over the whole registry, three of six architectures each (all of them with the slow ones), and over free combinations made by Hypothesis."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from laws import OBJECTIVES, SIX, SMALL, check_laws, check_refusal_touches_nothing, fresh, snapshot
+from laws import OBJECTIVES, SIX, SMALL, check_laws, check_refusal_touches_nothing, fresh, pairs, snapshot
 
 from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Method
@@ -32,8 +32,9 @@ def refusal(preset: str, architecture: str) -> str:
     return "OPT flattens the sequence" if architecture == "opt" and preset.startswith("unipelt") else ""
 
 
-@pytest.mark.parametrize("architecture", [*SIX, *(pytest.param(name, marks=pytest.mark.slow) for name in OBJECTIVES if name not in SIX)])
-@pytest.mark.parametrize("preset", names("methods"))
+@pytest.mark.parametrize(
+    ("preset", "architecture"), [*pairs(names("methods"), SIX, 3), *pairs(names("methods"), [name for name in OBJECTIVES if name not in SIX], 0)]
+)
 def test_laws_of_the_registry(preset: str, architecture: str) -> None:
     method = load_method(preset, SMALL.get(preset))
     reason = refusal(preset, architecture)

@@ -7,7 +7,7 @@ import gc
 
 import pytest
 import torch
-from laws import OBJECTIVES, SMALL
+from laws import OBJECTIVES, SMALL, pairs
 from tiny import tiny, tiny_config
 from transformers.optimization import Adafactor
 
@@ -90,8 +90,7 @@ def plain_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "bart", "llama"])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("name", "architecture"), pairs(METHODS, ["bert", "bart", "llama"], 1))
 def test_prediction_equals_the_tracker_on_real_tensors(name: str, architecture: str):
     method = method_of(name)
     if not applies(method, architecture):
