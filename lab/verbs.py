@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.design.body.anatomy import anatomy
 from lab.design.method import named
-from lab.design.method.count import count_on
+from lab.design.method.count import count_on, widest_trained
 from lab.design.method.delta import Method
 from lab.design.method.lengths import room_for_inputs
 from lab.design.method.rules import ratio_problem, require
@@ -23,7 +23,7 @@ from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.design.spec.objectives import OBJECTIVES
-from lab.design.spec.run import RunSpec, spec_of
+from lab.design.spec.run import RunSpec, Training, spec_of
 from lab.tasks import names as task_names
 
 if TYPE_CHECKING:
@@ -144,11 +144,22 @@ def require_training(method: Method, model: ModelSpec, objective: str) -> None:
 
 
 def require_read(spec: RunSpec, objective: str) -> None:
-    """Raise Refusal for an option of the run that this task has no use for."""
+    """Raise Refusal for an option of the run that this task or method has no use for."""
+    from lab.models import resolve
+
     if spec.training.head_lr is not None and not OBJECTIVES[objective].headed:
         raise Refusal("There is no new task head on this model, so a learning rate of its own would say nothing: leave it empty.", "training.head_lr")
     if spec.training.label_smoothing and OBJECTIVES[objective].labels == "number":
         raise Refusal("A number has no labels to spread a share over: leave label smoothing at 0.", "training.label_smoothing")
+    if spec.training.optimizer != "galore":
+        for name in ("galore_rank", "galore_every", "galore_scale"):
+            if getattr(spec.training, name) != Training.model_fields[name].default:
+                raise Refusal(f"Only the optimizer galore reads {name}: choose it, or leave {name} as it is.", f"training.{name}")
+    elif (widest := widest_trained(spec.method, anatomy(resolve(spec.model).config))) <= spec.training.galore_rank:
+        raise Refusal(
+            f"GaLore projects matrices of the layers whose sides are both above its rank of {spec.training.galore_rank}; of those that train here, the shorter side is at most {widest}: choose a smaller galore_rank, or adamw.",
+            "training.galore_rank",
+        )
 
 
 def resume(run_id: str) -> None:

@@ -17,6 +17,8 @@ from lab.design.method import named
 from lab.design.method.rules import problems
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
+from lab.engine import galore
+from lab.engine.galore import GaLore
 from lab.planning import predict
 from lab.planning.allocator import MIB, Allocator
 from lab.planning.building import Subject, prepare
@@ -26,6 +28,7 @@ from lab.planning.tracker import Tracker, model_tensors, state_tensors
 
 METHODS = catalogue.names("methods")
 SHAPE = {"rows": 3, "tokens": 24, "target_tokens": 10}
+RANK = 4  # of GaLore
 KIND = {"bert": "encoder", "bart": "encoder-decoder", "llama": "decoder", "t5": "encoder-decoder", "gemma3": "decoder", "gpt2": "decoder"}
 DEEP = {"bert": {"num_hidden_layers": 8}, "bart": {"encoder_layers": 7, "decoder_layers": 9}, "llama": {"num_hidden_layers": 8},
         "t5": {"num_layers": 7, "num_decoder_layers": 8}, "gpt2": {"n_layer": 9}}  # fmt: skip
@@ -65,7 +68,12 @@ def measured(
     batch = batch_of(model, objective, **SHAPE, device="cpu")
     batch["attention_mask"][0, -1] = 0  # padding, which a plan assumes
     trained = built.trained()
-    state = torch.optim.AdamW(trained, lr=0.0, fused=True) if optimizer == "adamw" else Adafactor(trained, lr=0.0, relative_step=False)
+    groups = galore.split([{"params": trained}], built.attached.in_layers())
+    state = {
+        "adamw": lambda: torch.optim.AdamW(trained, lr=0.0, fused=True),
+        "adafactor": lambda: Adafactor(trained, lr=0.0, relative_step=False),
+        "galore": lambda: GaLore(groups, lr=0.0, rank=RANK, every=1),
+    }[optimizer]()
     step(built, batch, objective)
     state.step()
     state.zero_grad(set_to_none=True)
@@ -126,6 +134,16 @@ def test_adafactor_keeps_rows_and_columns(architecture: str, name: str):
     for phase in ("forward", "backward", "optimizer"):
         assert plan.phases[phase]["total"] == pytest.approx(real.peaks[phase]["total"], rel=0.005), phase
     assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005)
+
+
+@pytest.mark.parametrize(("architecture", "name"), [("bert", "full"), ("llama", "full"), ("bart", "last-layers")])
+def test_galore_keeps_moments_of_its_rank(architecture: str, name: str):
+    """A step with new projections, the largest of a run; the gain is in the optimizer's state alone."""
+    method = method_of(name)
+    real, plan = measured(architecture, method, optimizer="galore"), predicted(architecture, method, optimizer="galore", galore_rank=RANK)
+    for phase in ("forward", "backward", "optimizer"):
+        assert plan.phases[phase]["total"] == pytest.approx(real.peaks[phase]["total"], rel=0.005), phase
+    assert plan.categories["optimizer"] == real.peak()["optimizer"] < predicted(architecture, method).categories["optimizer"]
 
 
 def test_keys_and_values_that_a_script_keeps(monkeypatch: pytest.MonkeyPatch):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import Training
+from lab.engine.galore import GaLore
 from lab.tasks import losses
 from lab.training import devices, optimizers
 from lab.training.batches import Position, Steps, padding_share, plan_epoch, split
@@ -139,7 +140,7 @@ def _optimizer(kind: str = "adamw"):
     parameters = {"a": torch.nn.Parameter(torch.randn(3, 2)), "b": torch.nn.Parameter(torch.randn(2))}
     groups = [{"params": [parameters["a"]], "lr": 0.1, "weight_decay": 0.01, "constant": False},
               {"params": [parameters["b"]], "lr": 0.02, "weight_decay": 0.0, "constant": True}]  # fmt: skip
-    return parameters, optimizers.make_optimizer(groups, Training(optimizer=kind), 0.1, 0.01, "cpu")
+    return parameters, optimizers.make_optimizer(groups, Training(optimizer=kind, galore_rank=1, galore_every=3), 0.1, 0.01, "cpu")
 
 
 def _train(parameters, optimizer, steps, start=0):
@@ -150,7 +151,7 @@ def _train(parameters, optimizer, steps, start=0):
         optimizer.zero_grad()
 
 
-@pytest.mark.parametrize("kind", ["adamw", "sgd", "adafactor"])
+@pytest.mark.parametrize("kind", ["adamw", "sgd", "adafactor", "galore"])
 def test_an_optimizer_goes_on_exactly_from_its_state(kind, tmp_path):
     parameters, optimizer = _optimizer(kind)
     _train(parameters, optimizer, 4)
@@ -179,6 +180,52 @@ def test_adafactor_steps_relative_to_a_weights_size_as_t_few_sets_it():
         optimizer.step()
         assert [float(weight.detach().mean()) for weight in weights] == pytest.approx(expected, rel=1e-4)
     assert [sum(value.numel() for value in state.values() if isinstance(value, torch.Tensor)) for state in optimizer.state.values()] == [3 + 2 + 1] * 2
+
+
+def test_galore_is_adam_on_projected_gradients():
+    """State sizes of the paper's table 1, a projection anew every T steps, the moments kept; against the formulas in NumPy."""
+    shapes, rank, every, lr, scale = ((4, 7), (7, 4), (5, 5), (6,)), 2, 3, 0.05, 0.25
+    torch.manual_seed(0)
+    mine = [torch.nn.Parameter(torch.randn(shape, dtype=torch.float64)) for shape in shapes]
+    theirs, moments, bases = [p.detach().numpy().copy() for p in mine], {}, {}
+    optimizer = GaLore([{"params": mine}], lr, rank=rank, every=every, scale=scale)
+    for step in range(8):
+        for index, parameter in enumerate(mine):
+            parameter.grad = torch.from_numpy(np.random.default_rng([step, index]).normal(size=parameter.shape))
+        optimizer.step()
+        for index, (parameter, value) in enumerate(zip(mine, theirs, strict=True)):
+            gradient, wide = parameter.grad.numpy(), value.ndim == 2 and value.shape[0] < value.shape[1]
+            low = gradient
+            if value.ndim == 2:
+                basis = optimizer.state[parameter]["basis"].numpy()
+                if step % every == 0:  # the first singular vectors, whatever their signs
+                    left, _, right = np.linalg.svd(gradient)
+                    first = left[:, :rank] if wide else right[:rank].T
+                    assert np.allclose(basis @ basis.T, first @ first.T, atol=1e-5)
+                    bases[index] = basis.copy()
+                assert np.array_equal(basis, bases[index])
+                low = basis.T @ gradient if wide else gradient @ basis
+            first, second = moments.get(index, (0.0, 0.0))
+            moments[index] = first, second = 0.9 * first + 0.1 * low, 0.999 * second + 0.001 * low**2
+            update = (first / (1 - 0.9 ** (step + 1))) / (np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8)
+            value -= lr * (update if value.ndim < 2 else scale * (basis @ update if wide else update @ basis.T))
+            assert np.allclose(parameter.detach().numpy(), value, atol=1e-7)
+    sizes = [sum(value.numel() for value in optimizer.state[p].values() if isinstance(value, torch.Tensor)) for p in mine]
+    assert sizes == [4 * 2 + 2 * 2 * 7, 4 * 2 + 2 * 2 * 7, 5 * 2 + 2 * 2 * 5, 2 * 6]
+
+
+@pytest.mark.parametrize("rank", [4, 400])
+def test_galore_at_full_rank_is_adamw(rank):
+    torch.manual_seed(0)
+    mine = [torch.nn.Parameter(torch.randn(4, 6)), torch.nn.Parameter(torch.randn(6))]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in mine]
+    optimizers_ = [GaLore([{"params": mine}], 0.1, 0.05, rank=rank, every=2), torch.optim.AdamW(theirs, lr=0.1, weight_decay=0.05)]
+    for step in range(6):
+        for parameters, optimizer in zip((mine, theirs), optimizers_, strict=True):
+            sum((p * (i + step + 1)).pow(2).sum() for i, p in enumerate(parameters)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(mine, theirs, strict=True))
 
 
 def test_a_constant_group_keeps_its_learning_rate():

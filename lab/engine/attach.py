@@ -83,7 +83,7 @@ class _Attacher:
 
     def run(self) -> Attached:
         attached = self.attached
-        chosen = select.selected(self.model, self.method.select) if self.method.select else {}  # may refuse: before anything is touched
+        chosen = select.selected(self.model, self.method.select, self.body) if self.method.select else {}  # may refuse: before anything is touched
         for delta in self.method.deltas if self.state is None else ():
             if delta.init == "text":
                 text_ids(delta, self.tokenizer)  # may refuse, too
@@ -246,7 +246,7 @@ class _Attacher:
             attached.remember(parameter)
             parameter.requires_grad_(True)
         if isinstance(choice, SelectLayers):
-            groups = [[chosen[name] for name in names] for names in select.layer_groups(self.model, self.body)]
+            groups = [[chosen[name] for name in names] for layers in select.layer_groups(self.model, self.body) for names in layers]
             attached.schedules["select"] = LISA(groups, choice, self.seed)
 
 

@@ -178,6 +178,11 @@ class Attached:
         """The parameters that train now, by name."""
         return {name: t for name, t in self.tensors().items() if isinstance(t, nn.Parameter) and t.requires_grad}
 
+    def in_layers(self) -> set[int]:
+        """Ids of the parameters that the layers hold, the method's own among them."""
+        stacks = [self.model.base_model.get_submodule(stack.map.path) for stack in self.body.stacks]
+        return {id(parameter) for stack in stacks for parameter in stack.parameters()}
+
     @property
     def trainable_now(self) -> int:
         """Weights that train now: what a schedule holds inside a tensor does not count."""

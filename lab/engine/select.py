@@ -56,26 +56,26 @@ def bias_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in own_parameters(model).items() if name.rsplit(".", 1)[-1] == "bias"}
 
 
-def selected(model: nn.Module, select: SelectionOptions) -> dict[str, nn.Parameter]:
+def selected(model: nn.Module, select: SelectionOptions, body: Anatomy) -> dict[str, nn.Parameter]:
     """The parameters that a selection may train at some time, by name."""
     if select.head_alone:
         if not head_parameters(model):
             raise Refusal(select.nothing, "select")
         return {}
     found = {"all": own_parameters, "bias": bias_parameters, "norm": norm_parameters}[select.weights](model)
+    if select.layers_alone:
+        groups = layer_groups(model, body)
+        inside = {name for layers in groups for index in select.lit(len(layers)) for name in layers[index]}
+        found = {name: parameter for name, parameter in found.items() if name in inside}
     if not found:
         raise Refusal(select.nothing, "select")
     return found
 
 
-def layer_groups(model: nn.Module, body: Anatomy) -> list[list[str]]:
-    """Names of the parameters of each layer, over all stacks (LISA)."""
+def layer_groups(model: nn.Module, body: Anatomy) -> list[list[list[str]]]:
+    """Names of the parameters of each layer of each stack."""
     own = {id(p): name for name, p in own_parameters(model).items()}
-    groups = []
-    for stack in body.stacks:
-        for layer in model.base_model.get_submodule(stack.map.path):
-            groups.append([own[id(p)] for p in layer.parameters() if id(p) in own])
-    return groups
+    return [[[own[id(p)] for p in layer.parameters() if id(p) in own] for layer in model.base_model.get_submodule(stack.map.path)] for stack in body.stacks]
 
 
 class SparseDifference(nn.Module):

@@ -17,7 +17,7 @@ from lab.design.body.model import ModelSpec, Source
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
 from lab.design.spec.objectives import OBJECTIVES
-from lab.engine import Attached, attach
+from lab.engine import Attached, attach, galore
 from lab.engine.select import head_parameters
 from lab.models import build_meta, config_of
 from lab.planning.log import TRACED
@@ -70,7 +70,7 @@ def alike(subject: Subject, body: Anatomy) -> bool:
     if any(len({str(item) for item in value}) > 1 for value in lists):
         return False  # sliding and global attention, layers without rotation
     method = subject.method
-    if method.select and method.select.draws:
+    if method.select and (method.select.draws or method.select.layers_alone):
         return False
     return not any(d.layers != "all" or d.allocation or (d.encoder != "none" and not FORMS[d.form].before_input) for d in method.deltas)
 
@@ -145,12 +145,17 @@ def traced_depths(body: Anatomy) -> dict[str, int]:
     return {stack: min(depth, TRACED) for stack, depth in depths(body).items()}
 
 
-def optimizer_state(parameters: Iterable[Tensor], optimizer: str) -> list[tuple[Tensor, list[Tensor]]]:
-    """(parameter, its state) after a first step: AdamW two moments and a counter on the device, SGD its momentum, Adafactor as below."""
+def optimizer_state(parameters: Iterable[Tensor], optimizer: str, rank: int, layers: set[int]) -> list[tuple[Tensor, list[Tensor]]]:
+    """(parameter, its state) after a first step: AdamW two moments and a counter on the device, SGD its momentum, Adafactor as below.
+
+    Of GaLore: `rank`, and the ids of what the layers hold.
+    """
     found = []
     for parameter in parameters:
         if optimizer == "adafactor":
             state = list(adafactor_state(parameter).values())
+        elif optimizer == "galore":
+            state = list(galore.empty_state(parameter, rank if id(parameter) in layers else 0).values())
         elif optimizer == "sgd":
             state = [torch.empty_like(parameter)]
         else:

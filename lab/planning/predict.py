@@ -58,7 +58,7 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
         tokens=tokens or min(training.max_length or task.max_length, room),
         target_tokens=target_tokens or min(task.target_length, room),
         dtype=dtype or ("float32" if spec.method.select else precision), adapter_dtype=adapter_dtype or "float32",
-        optimizer=training.optimizer, checkpointing=training.gradient_checkpointing, accumulation=training.accumulation,
+        optimizer=training.optimizer, galore_rank=training.galore_rank, checkpointing=training.gradient_checkpointing, accumulation=training.accumulation,
         smoothing=training.label_smoothing, objective=objective_of(task, model), num_labels=len(task.labels) or None, seed=spec.seed,
         device=where, autocast=precision if half and dtype is None else None,
     )  # fmt: skip
@@ -67,7 +67,8 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
 def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, Any], batch: int, tokens: int, target_tokens: int | None = None,
                dtype: str = "float32", adapter_dtype: str | None = None, optimizer: str = "adamw", checkpointing: bool = False,
                overrides: Mapping[str, Any] | None = None, objective: str | None = None, num_labels: int | None = None, accumulation: int = 1,
-               smoothing: float = 0.0, seed: int = 0, device: str = "cuda", autocast: str | None = None, use_cache: bool = False, whole: bool = False) -> Plan:  # fmt: skip
+               smoothing: float = 0.0, seed: int = 0, device: str = "cuda", autocast: str | None = None, use_cache: bool = False, whole: bool = False,
+               galore_rank: int = 128) -> Plan:  # fmt: skip
     """The memory of a step of `batch` rows of `tokens` tokens (targets of `target_tokens`, on an encoder-decoder).
 
     `dtype` is that of the frozen weights, `adapter_dtype` of what trains (None: the same); `autocast`: the type of mixed precision,
@@ -93,13 +94,13 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     subject = Subject(spec, chosen, objective, num_labels or 2, _dtype(dtype, "dtype"),
                       _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed)  # fmt: skip
     shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens}
-    how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing, "use_cache": use_cache}
+    how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing, "use_cache": use_cache, "galore_rank": galore_rank}
     with quiet():
         peaks, trainable, head = _peaks(subject, body, shape, how, device, _dtype(autocast, "autocast") if autocast else None, whole)
     peak = peaks.largest()
     setting = {"model": spec.name, "method": chosen.preset or chosen.name, "batch": batch, "tokens": tokens, "target_tokens": shape["target_tokens"],
                "dtype": dtype, "adapter_dtype": adapter_dtype or dtype, "optimizer": optimizer, "checkpointing": checkpointing,
-               "accumulation": accumulation, "smoothing": smoothing, "objective": subject.objective, "num_labels": subject.num_labels, "device": device, "autocast": autocast, "use_cache": use_cache}  # fmt: skip
+               "accumulation": accumulation, "smoothing": smoothing, "objective": subject.objective, "num_labels": subject.num_labels, "device": device, "autocast": autocast, "use_cache": use_cache, "galore_rank": galore_rank}  # fmt: skip
     return Plan(
         peak_allocated_bytes=peak["total"], peak_reserved_bytes=peaks.reserved if device == "cuda" else peak["total"],
         categories={name: peak[name] for name in CATEGORIES}, phases=peaks.phases, trainable=trainable, trainable_head=head,

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from transformers.optimization import Adafactor
 
 from lab.design.spec.objectives import OBJECTIVES
+from lab.engine import galore
+from lab.engine.galore import GaLore
 from lab.planning.building import Built, adafactor_state, optimizer_state
 from lab.planning.kernels import ANSWERS, modelled
 from lab.planning.log import Log
@@ -55,7 +57,8 @@ class Trace:
         self.tracker = Tracker(answers=ANSWERS, log=self.log)
         self._held: list[Any] = []
 
-    def run(self, batch: dict[str, Tensor], objective: str, *, optimizer: str, accumulate: bool, smoothing: float, use_cache: bool = False) -> Log:
+    def run(self, batch: dict[str, Tensor], objective: str, *, optimizer: str, accumulate: bool, smoothing: float, use_cache: bool = False,
+            galore_rank: int = 128) -> Log:  # fmt: skip
         """Trace one step. `accumulate`: gradients of an earlier pass are there already; `use_cache`: see `step`."""
         built, tracker = self.built, self.tracker
         self._hold_by_layer([(t, [t]) for t in model_tensors(built.model)], "weights")
@@ -63,7 +66,7 @@ class Trace:
             for parameter in built.trained():
                 parameter.grad = torch.empty_like(parameter)
             self._hold_by_layer([(p, [p.grad]) for p in built.trained()], "gradients")
-        self._held.append(optimizer_state(built.trained(), optimizer))
+        self._held.append(optimizer_state(built.trained(), optimizer, galore_rank, built.attached.in_layers()))
         self._hold_by_layer(self._held[-1], "optimizer")
         self.log.phase = "forward"
         self.log.enter("batch")
@@ -78,6 +81,8 @@ class Trace:
                     self._sgd(tracker)
                 elif optimizer == "adafactor":
                     self._adafactor(tracker)
+                elif optimizer == "galore":
+                    self._galore(tracker, galore_rank)
         finally:
             self.log.closed = True
             if enabled:
@@ -95,6 +100,19 @@ class Trace:
         own = Adafactor([p for p in self.built.trained() if p.grad is not None], lr=0.0, relative_step=False)
         for parameter, tensors in self._held[0]:
             own.state[parameter] = {"step": 1, **dict(zip(adafactor_state(parameter), tensors, strict=True))}
+        own.step()
+
+    def _galore(self, tracker: Tracker, rank: int) -> None:
+        """GaLore too goes through the parameters one by one. Traced is a step with new projections: the largest of a run."""
+        tracker.begin("optimizer")
+        own = GaLore(
+            galore.split([{"params": [p for p in self.built.trained() if p.grad is not None]}], self.built.attached.in_layers()), lr=0.0, rank=rank, every=1
+        )
+        for parameter, tensors in self._held.pop():  # so that nothing else holds the projections that are replaced
+            names = ("exp_avg", "exp_avg_sq") if len(tensors) == 2 else ("basis", "exp_avg", "exp_avg_sq")
+            own.state[parameter] = {"step": 1, **dict(zip(names, tensors, strict=True))}
+            tensors.clear()
+        self._held.append(own)
         own.step()
 
     def _hold_by_layer(self, owned: list[tuple[Tensor, list[Tensor]]], category: str) -> None:

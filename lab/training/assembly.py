@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec
-from lab.engine import attach
+from lab.engine import attach, galore
 from lab.engine.attached import Attached
 from lab.engine.select import head_parameters, own_parameters
 from lab.models import config_of, load, load_tokenizer
@@ -69,7 +69,7 @@ class Assembly:
         for decay, wanted in ((spec.weight_decay, True), (0.0, False)):
             found = [p for p in self.head.values() if (p.dim() >= MATRIX_WORDS) is wanted]
             groups.append({"params": found, "lr": spec.head_lr, "weight_decay": decay, "constant": False})
-        return groups
+        return galore.split(groups, self.attached.in_layers()) if spec.training.optimizer == "galore" else groups
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """What is saved: {"adapter": ..., "head": ...}, on the CPU."""

@@ -14,6 +14,7 @@ from torch import nn
 from transformers.optimization import Adafactor
 
 from lab.design.spec.run import Training
+from lab.engine.galore import GaLore
 
 
 def lr_factor(step: int, total: int, warmup: float, schedule: str) -> float:
@@ -45,7 +46,7 @@ def drop_gone(optimizer: torch.optim.Optimizer, alive: set[int]) -> None:
 
 
 def make_optimizer(groups: list[dict[str, Any]], training: Training, lr: float, weight_decay: float, device: str) -> torch.optim.Optimizer:
-    """AdamW (one fused kernel where the device has it, else over lists of tensors), SGD with momentum 0.9, or Adafactor.
+    """AdamW (one fused kernel where the device has it, else over lists of tensors), SGD with momentum 0.9, Adafactor, or GaLore.
 
     Adafactor (Shazeer and Stern 2018) as T-Few sets it: the run's learning rate times max(1e-3, rms of the weight), no first moment, updates
     clipped at an rms of 1. torch's own Adafactor lowers the rate by itself, as 1/√step, so it is transformers'.
@@ -53,6 +54,8 @@ def make_optimizer(groups: list[dict[str, Any]], training: Training, lr: float, 
     groups = [{**group, "peak_lr": group.get("lr", lr)} for group in groups if group["params"]]
     if training.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=0.9, weight_decay=weight_decay)
+    if training.optimizer == "galore":
+        return GaLore(groups, lr, weight_decay, training.galore_rank, training.galore_every, training.galore_scale)
     if training.optimizer == "adafactor":
         return Adafactor(groups, lr=lr, weight_decay=weight_decay, scale_parameter=True, relative_step=False, warmup_init=False)
     fused = device in ("cpu", "cuda")

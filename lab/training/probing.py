@@ -62,7 +62,11 @@ def _state(state: Mapping[str, Tensor], spec: RunSpec, model: nn.Module) -> dict
         return dict(state)
     own = {f"select.{name}": parameter.detach() for name, parameter in own_parameters(model).items()}
     kept = spec.method.select.weights
-    wanted = own if kept == "all" else {name: p for name, p in own.items() if name in state or (kept == "bias" and name.endswith("bias"))}
+    wanted = (
+        own
+        if kept == "all" and not spec.method.select.layers_alone
+        else {name: p for name, p in own.items() if name in state or (kept == "bias" and name.endswith("bias"))}
+    )
     return {**wanted, **{name: tensor for name, tensor in state.items() if not name.startswith("select.") or name in own}}
 
 

@@ -55,7 +55,7 @@ def count_on(method: Method, body: Anatomy, inventory: Inventory) -> Count:
         by_delta[f"{index} {delta.form} at {', '.join(delta.at)}"] = here
         trainable, biases, final = trainable + here, biases + here_biases, final + end
     if method.select:
-        here, here_biases, end = method.select.count(inventory)
+        here, here_biases, end = method.select.count(inventory, body)
         by_delta[method.select.counted] = here
         trainable, biases, final = trainable + here, biases + here_biases, final + end
     return Count(trainable, inventory.total, 100 * trainable / inventory.total, by_delta, biases, final, by_site)
@@ -93,6 +93,20 @@ def _delta(delta: Delta, body: Anatomy, by_site: dict[str, int]) -> tuple[int, i
         trainable += sum(size for size, _ in networks) - produced
         biases += sum(bias for _, bias in networks)
     return trainable, biases, delta.schedule.final(delta, final) if delta.schedule else final
+
+
+def widest_trained(method: Method, body: Anatomy) -> int:
+    """The largest shorter side of a matrix in the layers that trains; 0 where none does."""
+    if method.select and method.select.matrices:
+        return max(stack.width for stack in body.stacks)
+    parts = [
+        part
+        for d in method.deltas
+        for site in body.sites(d)
+        for part in all_parts(d, site)
+        if part.trains and not (d.shared and part.name in FORMS[d.form].shared)
+    ]
+    return max((min(part.shape) for part in parts if len(part.shape) == 2), default=0)
 
 
 def encoder_sizes(delta: Delta, sites: list[Site]) -> dict[str, tuple[int, int]]:

@@ -47,7 +47,7 @@ def problems(method: Method, anatomy: Anatomy | None = None, trained: bool = Fal
             found.append(Refusal(problem.sentence, f"deltas.{index}.{problem.field}"))
     found += _alone(method, anatomy) if anatomy and not found else ()
     if anatomy and method.select:
-        found += method.select.too_many(sum(stack.layers for stack in anatomy.stacks))
+        found += method.select.problems_on(anatomy)
     return found
 
 

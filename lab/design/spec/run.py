@@ -31,10 +31,14 @@ class Training(Options):
     )
     schedule: Literal["linear", "cosine", "constant"] = option("linear", label="decay", zh="衰减", help="How the learning rate falls after warmup.")
     warmup: float = option(0.06, ge=0, le=1, label="warmup", zh="预热", help="Fraction of the steps in which the learning rate rises.")
-    optimizer: Literal["adamw", "sgd", "adafactor"] = option(
+    optimizer: Literal["adamw", "sgd", "adafactor", "galore"] = option(
         "adamw", label="optimizer", zh="优化器",
-        help="AdamW; SGD with momentum 0.9; or Adafactor as T-Few uses it: squares kept by row and column, steps relative to a weight's size.",
+        help="AdamW; SGD with momentum 0.9; Adafactor as T-Few uses it: squares kept by row and column, steps relative to a weight's size; "
+             "or GaLore (Zhao et al. 2024): AdamW on gradients projected to a low rank, for the matrices of the layers.",
     )  # fmt: skip
+    galore_rank: int = option(128, ge=1, le=65536, label="GaLore rank", zh="GaLore 秩", symbol="r", help="Of GaLore: rank that gradients are projected to.")
+    galore_every: int = option(200, ge=1, label="GaLore period", zh="GaLore 周期", symbol="T", unit="steps", help="Of GaLore: steps between two projections.")
+    galore_scale: float = option(0.25, gt=0, le=100, label="GaLore scale", zh="GaLore 缩放", symbol="α", help="Of GaLore: factor of a projected update.")
     weight_decay: float | None = option(None, ge=0, le=10, label="weight decay", zh="权重衰减", help="Decoupled weight decay. Empty: the method's own.")
     clip: float | None = option(None, gt=0, label="gradient clipping", zh="梯度裁剪", help="Largest gradient norm. Empty: the method's own.")
     label_smoothing: float = option(0.0, ge=0, lt=1, label="label smoothing", help="Share of the target spread over all labels or words.")

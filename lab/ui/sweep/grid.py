@@ -29,7 +29,18 @@ from lab.verbs import check
 
 MOST_PLANS = 8  # shapes of one sweep that are planned, the heaviest first
 PAST, MOST_TIMES = 300, 64  # runs that are over, newest first; different runs of a sweep whose time is estimated
-MATTERS = ("batch_size", "accumulation", "max_length", "precision", "gradient_checkpointing", "optimizer", "label_smoothing", "device", "compile")
+MATTERS = (
+    "batch_size",
+    "accumulation",
+    "max_length",
+    "precision",
+    "gradient_checkpointing",
+    "optimizer",
+    "galore_rank",
+    "label_smoothing",
+    "device",
+    "compile",
+)
 
 
 def specs_of(asked: Mapping[str, Any]) -> list[RunSpec]:

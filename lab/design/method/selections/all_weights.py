@@ -13,7 +13,7 @@ class SelectAll(SelectionOptions):
     what: Literal["all"] = "all"
     counted = words = "all weights"
 
-    def count(self, inventory):
+    def count(self, inventory, body):
         return inventory.total, inventory.bias, inventory.total
 
     def latex(self):

@@ -12,6 +12,7 @@ from lab.design.plain.options import Options
 from lab.design.plain.refusal import Refusal
 
 if TYPE_CHECKING:
+    from lab.design.body.anatomy import Anatomy
     from lab.design.body.model import Inventory
 
 
@@ -23,6 +24,7 @@ class SelectionOptions(Options):
     weights: ClassVar[str] = "all"  # of the model's own: all, bias, norm, or "" for none
     nothing: ClassVar[str] = ""  # the sentence for a model that has none of them
     beside_deltas: ClassVar[bool] = False  # whether a method may have deltas too
+    layers_alone: ClassVar[bool] = False  # nothing trains outside the layers of `lit`
     draws: ClassVar[bool] = False  # some layers at a time
     masks: ClassVar[bool] = False  # a difference to the weights, with gates of its own
     in_own_type: ClassVar[bool] = True  # trained in the adapter's type, not in that of the model
@@ -31,6 +33,11 @@ class SelectionOptions(Options):
 
         @property
         def what(self) -> str: ...
+
+    @property
+    def matrices(self) -> bool:
+        """Whether whole matrices of the layers train."""
+        return self.weights == "all"
 
     @property
     def head_alone(self) -> bool:
@@ -47,11 +54,11 @@ class SelectionOptions(Options):
         if deltas and not self.beside_deltas:
             yield Refusal(f"A delta stands in for training {self.words}: take the deltas away, or select only bias or norm.", "select")
 
-    def too_many(self, layers: int) -> Iterator[Refusal]:
-        """What does not fit a model of so many layers."""
+    def problems_on(self, body: Anatomy) -> Iterator[Refusal]:
+        """What does not fit this model."""
         return iter(())
 
-    def count(self, inventory: Inventory) -> tuple[int, int, int]:
+    def count(self, inventory: Inventory, body: Anatomy) -> tuple[int, int, int]:
         """(trainable, those of them that are biases, what still trains at the end), without a task head."""
         raise NotImplementedError
 

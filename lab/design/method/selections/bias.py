@@ -17,7 +17,7 @@ class SelectBias(SelectionOptions):
     beside_deltas = True
     in_own_type = False
 
-    def count(self, inventory):
+    def count(self, inventory, body):
         return inventory.bias, inventory.bias, inventory.bias
 
     def latex(self):

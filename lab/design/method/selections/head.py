@@ -21,7 +21,7 @@ class SelectHead(SelectionOptions):
         if deltas:
             yield Refusal("The task head trains beside every delta: take the selection away.", "select")
 
-    def count(self, inventory):
+    def count(self, inventory, body):
         return 0, 0, 0
 
     def latex(self):

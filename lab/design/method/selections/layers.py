@@ -18,11 +18,12 @@ class SelectLayers(SelectionOptions):
     active: int = option(2, ge=1, label="active layers", symbol="γ", help="Layers that train at any one step.")
     every: int = option(20, ge=1, unit="steps", label="period", symbol="K", help="Steps between two draws; the optimizer's state is dropped at each.")
 
-    def too_many(self, layers):
+    def problems_on(self, body):
+        layers = sum(stack.layers for stack in body.stacks)
         if self.active > layers:
             yield Refusal(f"{self.active} active layers are more than the {layers} that the model has.", "select.active")
 
-    def count(self, inventory):
+    def count(self, inventory, body):
         layers = [layer for stack in inventory.stacks.values() for layer in stack.each()]
         outside = inventory.total - sum(layer.total for layer in layers)
         outside_bias = inventory.bias - sum(layer.bias for layer in layers)

@@ -22,7 +22,7 @@ class SelectMasked(SelectionOptions):
     start: float = option(5.0, label="initial log α", help="log α of every gate at the start: open, mostly.")
     structured: bool = option(True, label="structured", help="Also one gate per tensor, multiplied with the element's own.")
 
-    def count(self, inventory):
+    def count(self, inventory, body):
         """w and log α per weight, and one group gate per tensor, before the projection."""
         return 2 * inventory.total + inventory.tensors * self.structured, 0, round(self.density * inventory.total)
 

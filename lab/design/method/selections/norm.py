@@ -17,7 +17,7 @@ class SelectNorm(SelectionOptions):
     beside_deltas = True
     peft_type = "LN_TUNING"
 
-    def count(self, inventory):
+    def count(self, inventory, body):
         return inventory.norm, inventory.norm_bias, inventory.norm
 
     def latex(self):
