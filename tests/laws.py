@@ -182,6 +182,11 @@ def _law_2_only_declared_trains(model, attached, architecture: str, steps: int) 
         optimizer.step()
         attached.after_step(step)
         optimizer.zero_grad()
+    for name, weight in attached.written().items():  # a fixed mask: its entries, and no other
+        old, index = before[id(weight)][2].flatten(), attached.entries[name].index.long()
+        outside = torch.ones(old.shape, dtype=torch.bool).index_fill(0, index, False)
+        assert torch.equal(old[outside], weight.detach().flatten()[outside]), f"{name} changed outside its mask"
+        declared.add(id(weight))
     changed = {key for key, (_, p, old) in before.items() if not torch.equal(p, old)}
     wrong = [before[key][0] for key in changed - declared]
     still = [before[key][0] for key in always - idle - changed]
@@ -208,7 +213,7 @@ def _reached_by_nothing(model, attached, architecture: str) -> set[int]:
 
 def _law_3_merge(model, attached, architecture: str) -> None:
     shake(attached)
-    weights, unmerged, masked = snapshot(model), logits(model, architecture), dropped(model, architecture)
+    unmerged, masked, weights = logits(model, architecture), dropped(model, architecture), snapshot(model)
     try:
         attached.merge()
     except Refusal as refusal:

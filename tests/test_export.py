@@ -85,6 +85,8 @@ OTHER = [
     ("bart", "seq2seq", "ia3", "IA3"),
     ("bert", "classification", "ln-tuning", "LN_TUNING"),
     ("llama", "causal", "ln-tuning", "LN_TUNING"),
+    ("bert", "classification", {"preset": "shira", "set": {"select.rank": 2}}, "SHIRA"),
+    ("llama", "causal", {"preset": "shira", "set": {"select.rank": 2, "select.score": "magnitude"}}, "SHIRA"),
     ("gpt2", "causal", small("prefix-tuning", deltas__0__positions="shift"), "PREFIX_TUNING"),
     ("llama", "causal", small("prefix-tuning-mlp", deltas__0__positions="shift"), "PREFIX_TUNING"),
     ("llama", "causal", small("prompt-tuning"), "PROMPT_TUNING"),
@@ -130,7 +132,7 @@ def test_peft_loads_it_with_equal_logits(case, tmp_path):
 
 
 @pytest.mark.parametrize("case", [*LOW[:1], *LOW[5:9], LOW[14], OTHER[5][:3], OTHER[8][:3], ("bert", "classification", "bitfit"),
-                                  ("llama", "causal", "ln-tuning"), ("t5", "seq2seq", "full"), ("gpt2", "causal", "diff-pruning")],
+                                  ("llama", "causal", "ln-tuning"), ("t5", "seq2seq", "full"), ("gpt2", "causal", "diff-pruning"), ("gpt2", "causal", "shira")],
                          ids=lambda case: f"{case[0]}-{case[2] if isinstance(case[2], str) else case[2]['preset']}")  # fmt: skip
 def test_merged_model_needs_no_lab(case, tmp_path):
     architecture, objective, method = case

@@ -236,6 +236,23 @@ def test_ln_tuning(architecture: str) -> None:
     compare(architecture, load_method("ln-tuning"), peft_side.ln_tuning)
 
 
+@pytest.mark.parametrize(("architecture", "score"), [("bert", "random"), ("llama", "magnitude"), ("t5", "random"), ("bart", "magnitude")])
+def test_shira(architecture: str, score: str) -> None:
+    """Of a size as peft counts it; merged, the same weights."""
+    method = load_method("shira", {"select.rank": 2, "select.score": score})
+    compare(architecture, method, peft_side.shira)
+    ours = copy.deepcopy(pristine(architecture, OBJECTIVE[architecture]))
+    attached = attach(ours, method, seed=1)
+    theirs, pairs = peft_side.shira(copy.deepcopy(pristine(architecture, OBJECTIVE[architecture])), attached)
+    with torch.no_grad():
+        for pair in pairs:
+            pair.mine.copy_(pair.theirs)
+    for pair in pairs:
+        layer = theirs.get_base_model().get_submodule(pair.name)
+        layer.merge()
+        told("shira", PEFT, "merged weights", close(pair.name, ours.get_submodule(pair.name).weight, layer.get_base_layer().weight), architecture)
+
+
 @pytest.mark.parametrize(("architecture", "preset"), [("gpt2", "prefix-tuning"), ("llama", "prefix-tuning"), ("gpt2", "prefix-tuning-mlp")])
 def test_prefix_tuning(architecture: str, preset: str) -> None:
     options = {"deltas.0.rank": 4, "deltas.0.positions": "shift", "deltas.0.encoder_width": 13}

@@ -26,8 +26,9 @@ from lab.design.method.rules import require
 from lab.design.method.selections import SelectionOptions
 from lab.design.method.selections.layers import SelectLayers
 from lab.design.method.selections.masked import SelectMasked
+from lab.design.method.selections.sparse import SelectSparse
 from lab.design.plain.refusal import Refusal
-from lab.engine import initial, reparameterise, select, spectral
+from lab.engine import initial, reparameterise, select, sparse, spectral
 from lab.engine.activations import start_slots
 from lab.engine.attached import Attached
 from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interface
@@ -240,6 +241,11 @@ class _Attacher:
         if isinstance(choice, SelectMasked):
             attached.differences = select.parametrise(self.model, choice, chosen)
             attached.schedules["select"] = DiffPruning(attached.differences, choice, self.seed)
+            return
+        if isinstance(choice, SelectSparse):
+            score = sparse.score_of(choice, self.seed)
+            indices = sparse.places(choice, self.base, self.body, chosen, score) if self.state is None else sparse.stored(self.state, chosen)
+            attached.entries = sparse.parametrise(self.model, chosen, indices)
             return
         attached.selected = chosen
         for parameter in chosen.values():

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 from torch.optim import Optimizer
 
 from lab.design.body.anatomy import Anatomy
@@ -23,6 +24,7 @@ from lab.engine.gates import TOKENS
 from lab.engine.locate import backbone
 from lab.engine.schedules import Schedule
 from lab.engine.select import SparseDifference
+from lab.engine.sparse import SparseValues
 
 
 class Attached:
@@ -36,6 +38,7 @@ class Attached:
         self.networks: dict[str, nn.Module] = {}
         self.selected: dict[str, nn.Parameter] = {}
         self.differences: dict[str, SparseDifference] = {}
+        self.entries: dict[str, SparseValues] = {}
         self.schedules: dict[str, Schedule] = {}
         self.energy: dict[str, float] = {}  # LaMDA++: energy that a cut loses, by site
         self.energy_kept: dict[str, list[float]] = {}  # E(rank) of each site, by the order in which ranks are shared out
@@ -138,7 +141,9 @@ class Attached:
             delattr(module, TOKENS)
         for name in [name for name, _ in self.model.base_model.named_children() if name.startswith(("lab_shared_", "lab_encoder_"))]:
             delattr(self.model.base_model, name)
-        select.unparametrise(self.model, self.differences)
+        for name, weight in self.written().items():
+            self.entries[name].put_back(weight)
+        select.unparametrise(self.model, {**self.differences, **self.entries})
         with torch.no_grad():
             for parameter, original in self._originals.values():
                 parameter.copy_(original)
@@ -167,6 +172,8 @@ class Attached:
         found |= {f"select.{name}": parameter for name, parameter in self.selected.items()}
         for name, difference in self.differences.items():
             found |= {f"select.{name}.{part}": t for part, t in (*difference.named_parameters(), *difference.named_buffers())}
+        for name, entries in self.entries.items():
+            found |= {f"select.{name}.values": entries.values, f"select.{name}.index": entries.index}
         return found
 
     def may_train(self) -> dict[str, nn.Parameter]:
@@ -177,6 +184,12 @@ class Attached:
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that train now, by name."""
         return {name: t for name, t in self.tensors().items() if isinstance(t, nn.Parameter) and t.requires_grad}
+
+    def written(self) -> dict[str, nn.Parameter]:
+        """The weights into which trained entries are written, by name."""
+        ours = {id(entries): name for name, entries in self.entries.items()}
+        chains = [chain for module in self.model.modules() if is_parametrized(module) for chain in module.parametrizations.values()]
+        return {ours[id(chain[0])]: chain.original for chain in chains if id(chain[0]) in ours}
 
     def in_layers(self) -> set[int]:
         """Ids of the parameters that the layers hold, the method's own among them."""
@@ -294,6 +307,8 @@ class Attached:
         for delta in self.deltas.values():
             if spectral.is_spectral(delta):
                 self._restore_residual_source(delta, taken_out)
+        for name, weight in self.written().items():
+            self.entries[name].move(weight, state[f"select.{name}.index"])
         for name, tensor in mine.items():
             tensor.copy_(state[name])
         for delta in self.deltas.values():
@@ -357,7 +372,7 @@ class Attached:
             for parameter, original in self._originals.values():
                 swapped.append((parameter, parameter.detach().clone()))
                 parameter.copy_(original)
-        switches: list[DeltaModule | SparseDifference] = [*self.deltas.values(), *self.differences.values()]
+        switches: list[DeltaModule | SparseDifference | SparseValues] = [*self.deltas.values(), *self.differences.values(), *self.entries.values()]
         for switch in switches:
             switch.enabled = False
         try:

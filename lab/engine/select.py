@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -159,7 +160,7 @@ def parametrise(model: nn.Module, select: SelectMasked, names: dict[str, nn.Para
     return found
 
 
-def unparametrise(model: nn.Module, differences: dict[str, SparseDifference]) -> None:
+def unparametrise(model: nn.Module, differences: Mapping[str, nn.Module]) -> None:
     """Take the differences away; the originals are as they were."""
     ours = {id(difference) for difference in differences.values()}
     for module in list(model.modules()):

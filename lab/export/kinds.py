@@ -9,7 +9,11 @@
 | PREFIX_TUNING | gated softmax slots in every layer of a decoder, with positions: shift or auto |
 | PROMPT_TUNING | virtual tokens on a model that writes text |
 | LN_TUNING | training the norms |
+<<<<<<< Updated upstream
 | LOHA and others | the forms that have a type of their own (`Form.peft_own`) |
+=======
+| SHIRA | fixed sparse masks of a LoRA's size on linear layers |
+>>>>>>> Stashed changes
 """
 
 from __future__ import annotations
@@ -29,8 +33,8 @@ SCALED_INPUT = ("attn.heads", "ffn.act")
 def peft_type(method: Method, body: Anatomy, objective: str) -> str:
     """The PEFT type that holds this method on this model, or a `Refusal` that says why there is none."""
     if method.select:
-        if method.select.peft_type and not method.deltas:
-            return method.select.peft_type
+        if not method.deltas and (kind := method.select.in_peft(body)):
+            return kind
         raise Refusal(f"PEFT has no type for training {method.select.words}", "format")
     forms = {delta.form for delta in method.deltas}
     if len(forms) > 1 and not all(_linear(delta) for delta in method.deltas):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from lab.design.method.forms import FORMS
 from lab.design.spec.objectives import OBJECTIVES
@@ -129,6 +130,19 @@ def _norms(attached: Any) -> Made:
     return _prefixed(tensors), {"target_modules": _names(attached.model, targets)}
 
 
+def _shira(attached: Any) -> Made:
+    """`shira_weight` (K,) and `shira_indices` (2, K), the rows and columns of its entries."""
+    ours = {id(entries): entries for entries in attached.entries.values()}
+    tensors: dict[str, Tensor] = {}
+    targets = []
+    for path, module in attached.model.named_modules():
+        if is_parametrized(module, "weight") and (entries := ours.get(id(module.parametrizations.weight[0]))):
+            targets.append(path)
+            inner = module.parametrizations.weight.original.shape[1]
+            tensors |= {f"{path}.shira_weight": entries.values, f"{path}.shira_indices": torch.stack([entries.index // inner, entries.index % inner]).int()}
+    return _prefixed(tensors), {"target_modules": _names(attached.model, targets), "r": attached.method.select.rank, "mask_type": "random"}
+
+
 def _prefix(attached: Any) -> Made:
     """prompt_embeddings (l, layers · 2 · kv width): of each layer its keys, then its values."""
     folded = attached.fold()
@@ -153,7 +167,7 @@ def _prompt_config(attached: Any, heads: int, width: int, layers: int) -> dict[s
 
 
 MAKERS: dict[str, Callable[[Any], Made]] = {
-    "LORA": _lora, "HIRA": _hira, "ADALORA": _adalora, "VERA": _vera, "IA3": _ia3, "LN_TUNING": _norms, "PREFIX_TUNING": _prefix, "PROMPT_TUNING": _prompt,
+    "LORA": _lora, "HIRA": _hira, "ADALORA": _adalora, "VERA": _vera, "IA3": _ia3, "LN_TUNING": _norms, "SHIRA": _shira, "PREFIX_TUNING": _prefix, "PROMPT_TUNING": _prompt,
 }  # fmt: skip
 
 

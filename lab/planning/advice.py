@@ -77,7 +77,7 @@ def changes(request: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         found["checkpointing"] = {**request, "checkpointing": True}
     if int(request["batch"]) > 1:
         found["batch"] = {**request, "batch": max(1, int(request["batch"]) // 2)}
-    if request.get("dtype", "float32") == "float32" and method.select is None and request.get("device") != "cpu":
+    if request.get("dtype", "float32") == "float32" and method.frozen_base and request.get("device") != "cpu":
         found["bfloat16"] = {**request, "dtype": "bfloat16", "adapter_dtype": request.get("adapter_dtype") or "float32"}
     frozen = _with_deltas(method, _freeze_first_map)
     if frozen is not None:

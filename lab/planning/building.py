@@ -70,7 +70,7 @@ def alike(subject: Subject, body: Anatomy) -> bool:
     if any(len({str(item) for item in value}) > 1 for value in lists):
         return False  # sliding and global attention, layers without rotation
     method = subject.method
-    if method.select and (method.select.draws or method.select.layers_alone):
+    if method.select and method.select.uneven:
         return False
     return not any(d.layers != "all" or d.allocation or (d.encoder != "none" and not FORMS[d.form].before_input) for d in method.deltas)
 

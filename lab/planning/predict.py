@@ -57,7 +57,7 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
         model=model, method=spec.method, batch=batch or training.batch_size,
         tokens=tokens or min(training.max_length or task.max_length, room),
         target_tokens=target_tokens or min(task.target_length, room),
-        dtype=dtype or ("float32" if spec.method.select else precision), adapter_dtype=adapter_dtype or "float32",
+        dtype=dtype or (precision if spec.method.frozen_base else "float32"), adapter_dtype=adapter_dtype or "float32",
         optimizer=training.optimizer, galore_rank=training.galore_rank, checkpointing=training.gradient_checkpointing, accumulation=training.accumulation,
         smoothing=training.label_smoothing, objective=objective_of(task, model), num_labels=len(task.labels) or None, seed=spec.seed,
         device=where, autocast=precision if half and dtype is None else None,

@@ -94,7 +94,7 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     tokenizer, config = load_tokenizer(spec.model), config_of(spec.model)
     task = prepare(spec.task, tokenizer, config, max_length=training.max_length, cache_dir=cache, seed=spec.seed, taken=spec.method.positions_taken)
     probe = _probe(spec, task, tokenizer, config, cache)
-    half = precision != "fp32" and spec.method.select is None
+    half = precision != "fp32" and spec.method.frozen_base
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision] if half else torch.float32
     model = load(spec.model, objective=task.objective, num_labels=task.num_labels, dtype=dtype, seed=spec.seed, tokenizer=tokenizer)
     head = head_parameters(model) if OBJECTIVES[task.objective].headed else {}

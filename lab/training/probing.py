@@ -61,6 +61,8 @@ def _state(state: Mapping[str, Tensor], spec: RunSpec, model: nn.Module) -> dict
     if spec.method.select is None:
         return dict(state)
     own = {f"select.{name}": parameter.detach() for name, parameter in own_parameters(model).items()}
+    if spec.method.select.entries:  # each weight has its own, whatever others there are
+        return {name: tensor for name, tensor in state.items() if name.rpartition(".")[0] in own}
     kept = spec.method.select.weights
     wanted = (
         own

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import peft
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from lab.engine import Attached
 
@@ -133,6 +134,18 @@ def ln_tuning(model, attached: Attached):
             layer.weight.add_(0.1 * torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(len(path))))
         pairs += [Pair(f"{path}.{name}", parameter, getattr(layer, name)) for name, parameter in mine.named_parameters(recurse=False)]
     return theirs, pairs
+
+
+def shira(model, attached: Attached):
+    """Our masks, as the mask function that the library asks for."""
+    ours = {id(entries): entries for entries in attached.entries.values()}
+    found = {path: ours[id(m.parametrizations.weight[0])] for path, m in attached.model.named_modules() if is_parametrized(m, "weight")}
+    places = {id(model.get_submodule(path)): entries for path, entries in found.items()}
+    config = peft.ShiraConfig(r=attached.method.select.rank, target_modules=list(found))
+    config.mask_fn = lambda layer, r, **_: torch.zeros_like(layer.weight).flatten().index_fill(0, places[id(layer)].index.long(), 1.0).view_as(layer.weight)
+    theirs = peft.get_peft_model(model, config)
+    randomise(theirs, ("shira_weight",))
+    return theirs, [Pair(path, entries.values, _layer(theirs, path).shira_weight["default"]) for path, entries in found.items()]
 
 
 def prefix(model, attached: Attached):

@@ -70,6 +70,24 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class Projections:
+    """Projections by themselves: what `Anatomy.sites` asks of a delta, for a change of their weights."""
+
+    at: list[str]
+    stacks: list[str] | None = None
+    layers: str = "all"
+    x: str = "projection"
+    reads_h: bool = False
+    changes_input: bool = False
+    own_input: bool = True
+
+    @property
+    def places(self) -> list[str]:
+        """The representations in `at`, sets written out in the order of a layer."""
+        return sorted({name for chosen in self.at for name in SETS.get(chosen, (chosen,))}, key=list(REPRESENTATIONS).index)
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """The stacks of one model and what may be attached to them."""
 
@@ -144,7 +162,11 @@ class Anatomy:
         missing |= set() if first.fused else {"attn.qkv"}
         return [name for name in REPRESENTATIONS if name not in missing]
 
-    def sites(self, delta: Delta) -> list[Site]:
+    def projections(self, at: list[str]) -> list[Site]:
+        """The sites of projections by themselves, each with the widths of its weight. Raises `Refusal` as `sites` does."""
+        return self.sites(Projections(at))
+
+    def sites(self, delta: Delta | Projections) -> list[Site]:
         """Every place where the delta is built, in order of stack, layer and representation.
 
         Raises `Refusal` where a representation or stack is not in this model, or nothing is left.
@@ -172,7 +194,7 @@ class Anatomy:
             raise Refusal(f"Nothing is left to modify: {', '.join(delta.at)} does not exist in the chosen stacks of {self.architecture.name}.", "at")
         return found
 
-    def places(self, delta: Delta) -> list[str]:
+    def places(self, delta: Delta | Projections) -> list[str]:
         """The representations of a delta in this model: a set's members that the model lacks are left out."""
         there = self.representations()
         return [name for name in delta.places if name in there or name in delta.at]
@@ -183,7 +205,7 @@ class Anatomy:
             other = {"ffn.gate": "ffn.up", "attn.qkv": "attn.q, attn.k or attn.v"}
             raise Refusal(f"{self.architecture.name} {what[representation]}; use {other[representation]}.", "at")
 
-    def _site(self, delta: Delta, representation: str, name: str, stack: Stack, layer: int, first: bool = True) -> Site:
+    def _site(self, delta: Delta | Projections, representation: str, name: str, stack: Stack, layer: int, first: bool = True) -> Site:
         width_out = self.width_read(representation, stack) if delta.changes_input else self.width(representation, stack)
         reads = source(delta, representation)
         width_in = {
@@ -215,7 +237,7 @@ class Anatomy:
         }.get(representation, stack.width)  # fmt: skip
 
 
-def source(delta: Delta, representation: str) -> str:
+def source(delta: Delta | Projections, representation: str) -> str:
     """What feeds Δh: h itself, or for parallel insertion the input of the sublayer (normed or not) or of the projection."""
     if delta.reads_h:
         return "h"

@@ -54,9 +54,9 @@ class Wiring:
             return self.at(representation)
         return [(i, d) for i, d in self.at(representation, reads_h=False) if not self.vector(d) and self.reads(d, representation) == "projection"]
 
-    def css(self, kind: str) -> str:
-        """The class of a box of the model: linear, norm or other, as the method's selection has it."""
-        return self.method.select.look(kind) if self.method.select else "frozen"
+    def css(self, kind: str, place: str = "") -> str:
+        """The class of a box of the model: linear (at a place), norm or other, as the method's selection has it."""
+        return self.method.select.look(kind, place) if self.method.select else "frozen"
 
     # -- a projection
 
@@ -90,7 +90,7 @@ class Wiring:
 
     def projection(self, representation: str, label: str, x: float, y: float, w: float, also: str = "") -> float:
         """A projection; parallel deltas lie under it, others behind it on its path. Returns where it ends."""
-        self.canvas.box(x, y, w, 24, label, self.css("linear"), representation)
+        self.canvas.box(x, y, w, 24, label, self.css("linear", representation), representation)
         end, level = x + w, y + 28
         for index, delta in [*self._beside(representation), *(self._beside(also) if also else ())]:
             if self.vector(delta):

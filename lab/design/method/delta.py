@@ -208,6 +208,11 @@ class Method(Options):
         return {"what": select} if isinstance(select, str) else select
 
     @property
+    def frozen_base(self) -> bool:
+        """Whether no weight of the model trains as a whole, so that the model may be in half precision."""
+        return self.select is None or self.select.entries
+
+    @property
     def kind(self) -> str:
         """Family and branch, as `KINDS` has them: additive.adapters, selective."""
         return f"additive.{self.branch}" if self.family == "additive" and self.branch else self.family

@@ -11,7 +11,7 @@ from lab.design.plain.folder import classes
 
 __all__ = ["SELECTIONS", "Selection", "SelectionOptions"]
 
-ORDER = ("all", "head", "bias", "norm", "layers", "last", "masked")  # of display
+ORDER = ("all", "head", "bias", "norm", "layers", "last", "masked", "sparse")  # of display
 SELECTIONS: dict[str, type[SelectionOptions]] = classes(__name__, __path__, SelectionOptions, ORDER, lambda one: one.model_fields["what"].default)
 if TYPE_CHECKING:
     Selection = SelectionOptions

@@ -27,12 +27,18 @@ class SelectionOptions(Options):
     layers_alone: ClassVar[bool] = False  # nothing trains outside the layers of `lit`
     draws: ClassVar[bool] = False  # some layers at a time
     masks: ClassVar[bool] = False  # a difference to the weights, with gates of its own
+    entries: ClassVar[bool] = False  # single entries of weights, in tensors of their own
     in_own_type: ClassVar[bool] = True  # trained in the adapter's type, not in that of the model
     peft_type: ClassVar[str] = ""
     if TYPE_CHECKING:
 
         @property
         def what(self) -> str: ...
+
+    @property
+    def uneven(self) -> bool:
+        """Whether layers may differ in what trains in them."""
+        return self.draws or self.layers_alone
 
     @property
     def matrices(self) -> bool:
@@ -66,12 +72,16 @@ class SelectionOptions(Options):
         """Learning rate of gates on its weights, where what else trains has `lr`."""
         return lr
 
+    def in_peft(self, body: Anatomy) -> str:
+        """The PEFT type that holds it on this model, "" for none; a `Refusal`, without a full stop, where one would with other options."""
+        return self.peft_type
+
     def latex(self) -> str:
         """The equation, with the current numbers."""
         raise NotImplementedError
 
-    def look(self, kind: str) -> str:
-        """The figure's class for a box of the model: chosen, sparse, biased or frozen. `kind`: linear, norm or other."""
+    def look(self, kind: str, place: str = "") -> str:
+        """The figure's class for a box of the model: chosen, sparse, biased or frozen. `kind`: linear, norm or other; `place`: a projection's."""
         return "chosen"
 
     def lit(self, layers: int) -> set[int]:

@@ -23,5 +23,5 @@ class SelectBias(SelectionOptions):
     def latex(self):
         return "b \\leftarrow b - \\eta\\,\\nabla_b\\mathcal{L}\\quad\\text{(existing biases)}"
 
-    def look(self, kind):
+    def look(self, kind, place=""):
         return "frozen" if kind == "other" else "biased"

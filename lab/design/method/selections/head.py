@@ -27,7 +27,7 @@ class SelectHead(SelectionOptions):
     def latex(self):
         return "W_{\\mathrm{head}} \\leftarrow W_{\\mathrm{head}} - \\eta\\,\\nabla\\mathcal{L}\\quad\\text{(task head alone)}"
 
-    def look(self, kind):
+    def look(self, kind, place=""):
         return "frozen"
 
     def lit(self, layers):

@@ -32,5 +32,5 @@ class SelectMasked(SelectionOptions):
     def latex(self):
         return f"\\theta = \\theta_0 + z\\odot w,\\quad \\|z\\|_0 \\le {100 * self.density:g}\\%"
 
-    def look(self, kind):
+    def look(self, kind, place=""):
         return "sparse"

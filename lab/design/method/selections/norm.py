@@ -23,5 +23,5 @@ class SelectNorm(SelectionOptions):
     def latex(self):
         return "\\gamma,\\beta \\leftarrow \\gamma,\\beta - \\eta\\,\\nabla\\mathcal{L}\\quad\\text{(norms)}"
 
-    def look(self, kind):
+    def look(self, kind, place=""):
         return "chosen" if kind == "norm" else "frozen"

@@ -1,0 +1,155 @@
+"""Fixed sparse masks (SHiRA, Bhardwaj et al. 2024, arXiv 2406.13175; FISH mask, Sung et al. 2021, arXiv 2111.09839).
+
+Of a weight with mask M only the entries within it have values: δ (K,), their places in the weight (K,), and what stood there (K,). θ₀ + δ is
+written into the weight itself, so that no second one is made; its dense gradient lives while autograd gathers the K entries from it.
+Scores: random; |θ|; |Σ∇θ| and Σ(∇θ)² over rows, one at a time, of the summed log-likelihood (the empirical Fisher information).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from lab.design.body.anatomy import Anatomy
+from lab.design.method.selections.sparse import SelectSparse
+from lab.design.plain.refusal import Refusal
+from lab.engine.bind import PROJECTION, Binder
+from lab.engine.locate import Located
+
+Score = Callable[[str, Tensor], Tensor]  # (name, weight) → a score for each entry, the larger the rather chosen
+
+
+class _Entries(torch.autograd.Function):
+    """The weight with θ₀ + δ written into it; backwards, the entries of its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, start: Tensor, weight: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        weight.data.view(-1).index_copy_(0, index.long(), (start + values).to(weight.dtype))
+        return weight.data  # shares its memory
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (index,) = ctx.saved_tensors
+        return gradients[0].flatten().index_select(0, index.long()), None, None, None
+
+
+class SparseValues(nn.Module):
+    """The entries of one weight that train, as its parametrisation. Tensors: values δ (K,) in fp32, index (K,) into the flat weight, start θ₀ (K,)."""
+
+    def __init__(self, weight: Tensor, index: Tensor):
+        super().__init__()
+        self.values = nn.Parameter(torch.zeros(index.shape, dtype=torch.float32, device=weight.device))
+        self.register_buffer("index", index.to(torch.int32 if weight.numel() < 2**31 else torch.int64))
+        self.register_buffer("start", weight.detach().flatten()[index.long()].clone(), persistent=False)
+        self.enabled = True
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if self.enabled:
+            return _Entries.apply(self.values, self.start, weight, self.index)
+        self.put_back(weight)
+        return weight
+
+    @torch.no_grad()
+    def put_back(self, weight: Tensor) -> None:
+        """The weight as it was."""
+        weight.data.view(-1).index_copy_(0, self.index.long(), self.start)
+
+    @torch.no_grad()
+    def move(self, weight: Tensor, index: Tensor) -> None:
+        """Train other entries of the same number."""
+        self.put_back(weight)
+        self.index.copy_(index)
+        self.start.copy_(weight.data.view(-1)[self.index.long()])
+
+
+def places(select: SelectSparse, base: nn.Module, body: Anatomy, names: Mapping[str, nn.Parameter], score: Score) -> dict[str, Tensor]:
+    """{name of a weight: the places of its entries, ascending}: each projection its own share, or the best of the whole model."""
+    if not select.at:
+        total = max(1, round(select.density * sum(p.numel() for p in names.values())))
+        return _among_all(names, total, score)
+    known, binder, found = {id(p): name for name, p in names.items()}, Binder(base, body), {}
+    for site in select.sites(body):
+        layer, representation = binder.layer(site.stack, site.layer), site.representation
+        located = layer.find("attn", "out") if representation == "attn.out" else layer.find(*PROJECTION[representation])
+        name, count = known[id(located.module.weight)], select.entries_of(site)
+        chosen = _best(_own(located, score(name, located.module.weight)), count) if located.module.weight.device.type != "meta" else None
+        found.setdefault(name, []).append(_flat(located, chosen) if chosen is not None else torch.empty(count, dtype=torch.long, device="meta"))
+    return {name: torch.cat(each).sort().values for name, each in found.items()}
+
+
+def _best(scores: Tensor, count: int) -> Tensor:
+    return scores.flatten().topk(count).indices
+
+
+def _own(located: Located, scores: Tensor) -> Tensor:
+    """The scores of a slice, as (out, in)."""
+    turned = scores.T if located.transposed else scores
+    return turned if located.part is None else turned[located.rows(turned)]
+
+
+def _flat(located: Located, chosen: Tensor) -> Tensor:
+    """Places in the flat parameter of places in the flat (out, in) of a slice."""
+    weight = located.module.weight
+    out, inner = weight.shape[::-1] if located.transposed else weight.shape
+    row, column = chosen // inner, chosen % inner
+    if located.part is not None:
+        row = located.part.rows(out).to(row.device)[row]
+    return column * out + row if located.transposed else row * inner + column
+
+
+def _among_all(names: Mapping[str, nn.Parameter], total: int, score: Score) -> dict[str, Tensor]:
+    sizes = [p.numel() for p in names.values()]
+    if next(iter(names.values())).device.type == "meta":  # a plan knows no scores: each weight has its share
+        ends = [round(total * end / sum(sizes)) for end in torch.tensor([0, *sizes]).cumsum(0).tolist()]
+        return {name: torch.empty(end - begin, dtype=torch.long, device="meta") for name, begin, end in zip(names, ends, ends[1:], strict=False) if end > begin}
+    best = _best(torch.cat([score(name, p).flatten().float() for name, p in names.items()]), total).sort().values
+    begins = torch.tensor([0, *sizes], device=best.device).cumsum(0)
+    cut = torch.searchsorted(best, begins)
+    return {name: best[cut[i] : cut[i + 1]] - begins[i] for i, name in enumerate(names) if cut[i + 1] > cut[i]}
+
+
+def score_of(select: SelectSparse, seed: int, gradients: Mapping[str, Tensor] | None = None) -> Score:
+    """The score by its name; `gradients`: Σ∇θ or Σ(∇θ)² by name, for those that data give."""
+    if select.score == "magnitude":
+        return lambda name, weight: weight.detach().abs()
+    if select.score == "random":
+        return lambda name, weight: torch.rand(weight.shape, generator=torch.Generator().manual_seed(_seed(seed, name))).to(weight.device)
+    assert gradients is not None
+    return lambda name, weight: gradients[name].abs()
+
+
+def _seed(seed: int, name: str) -> int:
+    """One for each weight, whatever others there are."""
+    return zlib.crc32(f"{seed} {name}".encode())
+
+
+def stored(state: Mapping[str, Tensor], names: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    """The places of the entries in a saved state. Raises `Refusal` where a weight has none such."""
+    found = {}
+    for name, parameter in names.items():
+        index = state.get(f"select.{name}.index")
+        if index is not None:
+            if index.dim() != 1 or len(index) and not (int(index.min()) >= 0 and int(index.max()) < parameter.numel()):
+                raise Refusal(f"These weights belong to another method or model: 'select.{name}.index' is of another shape.")
+            found[name] = index.to(parameter.device)
+    return found
+
+
+def parametrise(model: nn.Module, names: Mapping[str, nn.Parameter], indices: Mapping[str, Tensor]) -> dict[str, SparseValues]:
+    """Put the entries on their weights; a weight that several modules share keeps one set."""
+    owners: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module in model.modules():
+        for attribute, parameter in module._parameters.items():
+            if parameter is not None:
+                owners.setdefault(id(parameter), []).append((module, attribute))
+    found = {name: SparseValues(names[name], index) for name, index in indices.items()}
+    for name, entries in found.items():
+        for module, attribute in owners[id(names[name])]:
+            parametrize.register_parametrization(module, attribute, entries, unsafe=True)
+    return found
