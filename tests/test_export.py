@@ -67,6 +67,8 @@ LOW = [
     ("bert", "classification", small("lamda", deltas__0__schedule=None)),
     ("llama", "causal", {"preset": "lamda-plus-plus", "set": {"deltas.0.rank": 6, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 8}}),
     ("bert", "classification", small("aflora")),
+    ("gpt2", "causal", small("pissa", deltas__0__rank=5)),
+    ("llama", "causal", small("lora-xs", deltas__0__rank=5)),
     ("bert", "classification", small("lora", deltas__0__alpha=None, deltas__0__scale="learned")),
     ("bert", "classification", {"deltas": [{"at": ["ffn.up"], "form": "bottleneck", "nonlinearity": "none", "rank": 3, "composition": "scaled", "scale": 2.0},
                                            {"at": ["ffn.up", "attn.v"], "form": "lowrank", "rank": 2}]}),

@@ -181,8 +181,35 @@ def test_forms_merge_to_what_peft_merges_to(preset: str, architecture: str) -> N
 
 
 @pytest.mark.parametrize("architecture", ["bert", "t5", "llama"])
+@pytest.mark.parametrize("preset", ["pissa", "olora"])
+def test_a_start_that_leaves_the_residual_in_the_weight(preset: str, architecture: str) -> None:
+    """The same A, B and base weight as peft at the start; moved from there, the same outputs and gradients, and merged, the same weights."""
+
+    def build(model, attached):
+        theirs, pairs = peft_side.started(model, attached, preset)
+        bases = [(attached.binder.target(delta)[0].module.weight, theirs.get_base_model().get_submodule(path)) for _, path, delta in peft_side.sites(attached)]
+        worst = [close(pair.name, pair.mine, pair.theirs) for pair in pairs] + [close("W", mine, layer.get_base_layer().weight) for mine, layer in bases]
+        told(preset, PEFT, "A, B and the weight that stays, at the start", max(worst), architecture)
+        generator = torch.Generator().manual_seed(7)
+        with torch.no_grad():
+            for pair in pairs:
+                pair.theirs.add_(0.03 * torch.randn(pair.theirs.shape, generator=generator))
+        merged = copy.deepcopy(theirs).merge_and_unload()
+        with torch.no_grad():
+            for pair in pairs:
+                pair.mine.copy_(pair.theirs)
+        attached.merge()
+        for (mine, _), (_, path, _) in zip(bases, peft_side.sites(attached), strict=True):
+            told(preset, PEFT, "merged weights", close(path, mine, merged.get_submodule(path).weight), architecture)
+        attached.unmerge()
+        return theirs, pairs
+
+    compare(architecture, load_method(preset, {"deltas.0.rank": 5, "deltas.0.alpha": 12.0}), build)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "t5", "llama"])
 def test_rslora(architecture: str) -> None:
-    method = load_method("lora", {"deltas.0.rank": 7, "deltas.0.alpha": 12.0, "deltas.0.rank_scaling": "rslora"})
+    method = load_method("rslora", {"deltas.0.rank": 7, "deltas.0.alpha": 12.0})
     assert method.deltas[0].strength == pytest.approx(12 / 7**0.5)
     compare(architecture, method, peft_side.lora)
 
@@ -190,7 +217,7 @@ def test_rslora(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", ["bert", "llama"])
 def test_lora_plus_moves_both_maps_as_peft_does(architecture: str) -> None:
     """Three steps of AdamW, B with sixteen times the learning rate of A, which the method itself says."""
-    method = load_method("lora", {"deltas.0.rank": 5, "deltas.0.alpha": 12.0, "training.lr_ratio": 16.0})
+    method = load_method("lora-plus", {"deltas.0.rank": 5, "deltas.0.alpha": 12.0})
     given = RunSpec(model="m", task="sentiment-rt", method=method, training={"lr": 1e-3})
     ours = copy.deepcopy(pristine(architecture, OBJECTIVE[architecture]))
     attached = attach(ours, method, seed=1)
@@ -208,7 +235,7 @@ def test_lora_plus_moves_both_maps_as_peft_does(architecture: str) -> None:
             projected(outputs(model, batch), batch).backward()
             optimizer.step()
     for pair in pairs:
-        close(pair.name, pair.mine, pair.theirs)
+        told("lora-plus", f"{PEFT}, its create_loraplus_optimizer", "weights after three steps", close(pair.name, pair.mine, pair.theirs), architecture)
         moved = float((pair.mine - before[pair.name]).abs().mean())
         assert (0.02 < moved < 0.06) if pair.name.endswith(".B") else (0.001 < moved < 0.004), (pair.name, moved)
 

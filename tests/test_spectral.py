@@ -14,8 +14,8 @@ from laws import check_laws
 from tiny import tiny, tiny_batch
 
 from lab.design.method.delta import Method
-from lab.design.method.forms.lowrank import RESIDUAL, SPECTRAL
 from lab.design.method.named import load_method
+from lab.design.method.starts import STARTS
 from lab.design.plain.options import validate
 from lab.engine import attach
 
@@ -39,7 +39,7 @@ def projection(model, site: str):
     return layer.attention.self.query if site.endswith("attn.q") else layer.output.dense
 
 
-@pytest.mark.parametrize("init", SPECTRAL)
+@pytest.mark.parametrize("init", [name for name, start in STARTS.items() if start.cores == ("square",) and name != "lora-xs"])
 def test_a_start_is_what_it_says(init: str) -> None:
     model, plain = copy.deepcopy(pristine()), pristine()
     attached = attach(model, lamda(init, scale=2.0), seed=1)
@@ -48,7 +48,7 @@ def test_a_start_is_what_it_says(init: str) -> None:
         change = 2 * (delta.B @ delta.core @ delta.A).detach()
         told("lamda", "the pretrained weight", f"W − s·B·S·A plus s·B·S·A at the start, init {init}", float((now + change - before).abs().max()), "bert")
         torch.testing.assert_close(now + change, before, atol=1e-5, rtol=0)
-        assert (init in RESIDUAL) == bool(change.any()) == (not torch.equal(now, before))
+        assert STARTS[init].residual == bool(change.any()) == (not torch.equal(now, before))
         if init in ("spectral", "spectral-minor", "spectral-zero-core"):
             u, sigma, vh = np.linalg.svd(before.double().numpy(), full_matrices=False)
             kept = slice(-6, None) if init == "spectral-minor" else slice(0, 6)
@@ -56,6 +56,36 @@ def test_a_start_is_what_it_says(init: str) -> None:
                 np.testing.assert_allclose(np.abs((mine.double().numpy() * theirs).sum(1)), 1, atol=1e-4)
             if init != "spectral-zero-core":
                 np.testing.assert_allclose(change.double().numpy(), (u[:, kept] * sigma[kept]) @ vh[kept], atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["pissa", "milora", "olora", "lora-xs"])
+def test_a_start_without_a_square_core_is_the_papers(preset: str) -> None:
+    """Against numpy: B·A, and what the weight keeps; for PiSSA and MiLoRA the singular values in halves on either side."""
+    model, plain = copy.deepcopy(pristine()), pristine()
+    attached = attach(model, load_method(preset, {"deltas.0.at": AT, "deltas.0.rank": 6, "deltas.0.alpha": 9.0}), seed=1)
+    s, errors = 1.5, []
+    for delta in attached.deltas.values():
+        before, now = (projection(each, delta.key).weight.detach().double().numpy() for each in (plain, model))
+        a, b = delta.A.detach().double().numpy(), delta.B.detach().double().numpy()
+        u, sigma, vh = np.linalg.svd(before, full_matrices=False)
+        pick = slice(-6, None) if preset == "milora" else slice(0, 6)
+        if preset == "olora":
+            q, r = np.linalg.qr(before)
+            wanted = q[:, :6] @ r[:6]
+            assert np.allclose(b.T @ b, np.eye(6), atol=1e-5) and np.allclose(np.tril(a[:, :6], -1), 0, atol=1e-6)
+        else:
+            wanted = (u[:, pick] * sigma[pick]) @ vh[pick]
+            sides = (np.sqrt(sigma[pick] / s),) * 2 if preset != "lora-xs" else (sigma[pick], np.ones(6))
+            for lengths, expected in zip((np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=0)), sides, strict=True):
+                np.testing.assert_allclose(lengths, expected, atol=1e-5)
+        if preset == "lora-xs":
+            np.testing.assert_allclose(now, before, atol=0)
+            assert 0 < float(delta.core.detach().abs().max()) < 6e-5 and not delta.A.requires_grad and not delta.B.requires_grad
+            errors.append(np.abs(b @ a - wanted).max())
+        else:
+            errors += [np.abs(s * b @ a - (s * wanted if preset == "olora" else wanted)).max(), np.abs(now + s * b @ a - before).max()]
+    told(preset, "numpy's SVD and QR of the weights", "what A and B start as, and the weight that stays", max(errors), "bert")
+    assert max(errors) < 1e-5
 
 
 def test_a_core_from_zero_leaves_the_weight_alone_and_obeys_the_laws() -> None:

@@ -28,7 +28,7 @@ from lab.design.method.selections.layers import SelectLayers
 from lab.design.method.selections.masked import SelectMasked
 from lab.design.method.selections.sparse import SelectSparse
 from lab.design.plain.refusal import Refusal
-from lab.engine import initial, reparameterise, select, sparse, spectral
+from lab.engine import initial, reparameterise, select, sparse, starting
 from lab.engine.activations import start_slots
 from lab.engine.attached import Attached
 from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interface
@@ -136,7 +136,7 @@ class _Attacher:
         if self.device.type != "meta":
             low, high = delta.allocation.rank_min, delta.allocation.rank_max
             probes = (DeltaModule(delta, site, {}, None, self.attached.context) for site in sites)
-            kept = [spectral.energies(self.binder.target(probe)[0].weight()) for probe in probes]
+            kept = [starting.energies(self.binder.target(probe)[0].weight()) for probe in probes]
             losses = [energy[min(high, len(energy) - 1)] - energy[min(low, len(energy) - 1)] for energy in kept]
             self.attached.energy |= {site.key: loss for site, loss in zip(sites, losses, strict=True)}
             for order in dict.fromkeys((MORE, LESS, delta.allocation.order)):
@@ -184,8 +184,8 @@ class _Attacher:
         name = f"lab_delta_{index}_{site.representation.replace('.', '_')}"
         self._place(module, name)
         self.attached.deltas[f"deltas.{index}.{site.key}"] = module
-        if spectral.starts_from_weight(module):
-            self._spectral(module, generator)
+        if module.start.reads:
+            self._start(module, generator)
         if self.state is None:
             with torch.no_grad():
                 module.composition.start(module)
@@ -220,19 +220,14 @@ class _Attacher:
             source = self.binder.layer(module.site.stack, module.site.layer).find("attn", "x").module
             self.attached.handles.append(source.register_forward_pre_hook(module.tap_input, with_kwargs=True))
 
-    def _spectral(self, module: DeltaModule, generator: torch.Generator) -> None:
+    def _start(self, module: DeltaModule, generator: torch.Generator) -> None:
         target, _ = self.binder.target(module)
-        if not spectral.is_spectral(module):  # the weight stays as it is, and a loaded start has all there is
-            if self.state is None:
-                spectral.start(module, target, generator)
-            return
-        self.attached.remember(target.module.weight)
+        if module.start.residual:
+            self.attached.remember(target.module.weight)
         if self.state is None or self.device.type == "meta":
-            spectral.start(module, target, generator)
-            spectral.leave_residual(module, target)
-        else:  # the loaded start replaces this one; see Attached.load_state_dict
-            for name, part in (("core0", module.core), ("B0", module.B), ("A0", module.A if module.A.requires_grad else None)):
-                module.register_buffer(name, None if part is None else torch.zeros_like(part))
+            starting.start(module, target, generator)
+        elif module.start.residual:  # the saved start takes the place of a new one; see Attached.load_state_dict
+            starting.expect_start(module)
 
     # -- selections ----------------------------------------------------------------------------------------------------------
 

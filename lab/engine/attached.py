@@ -16,7 +16,7 @@ from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Method
 from lab.design.method.parts import SECOND_MAPS
 from lab.design.plain.refusal import Refusal
-from lab.engine import calls, merge, select, spectral
+from lab.engine import calls, merge, select, starting
 from lab.engine.attention import SLOTS
 from lab.engine.bind import Binder
 from lab.engine.delta import Context, DeltaModule
@@ -123,7 +123,7 @@ class Attached:
         """Give back the model as it was before `attach`, bit for bit, with no hooks left."""
         if self._merged is not None:
             self.unmerge()
-        changed = bool(self.selected) or any(spectral.is_spectral(delta) for delta in self.deltas.values())
+        changed = bool(self.selected) or any(delta.start.residual for delta in self.deltas.values())
         if changed and not self.keep_originals:
             raise Refusal("The original weights were not kept (keep_originals=False): load the model again.", "method")
         for handle in self.handles:
@@ -305,15 +305,15 @@ class Attached:
             )
         taken_out = {id(p): original for p, original in self._originals.values()}
         for delta in self.deltas.values():
-            if spectral.is_spectral(delta):
+            if delta.start.residual:
                 self._restore_residual_source(delta, taken_out)
         for name, weight in self.written().items():
             self.entries[name].move(weight, state[f"select.{name}.index"])
         for name, tensor in mine.items():
             tensor.copy_(state[name])
         for delta in self.deltas.values():
-            if spectral.is_spectral(delta):
-                spectral.leave_residual(delta, self.binder.target(delta)[0])
+            if delta.start.residual:
+                starting.leave_residual(delta, self.binder.target(delta)[0])
 
     def _restore_residual_source(self, delta: DeltaModule, originals: dict[int, Tensor]) -> None:
         target, _ = self.binder.target(delta)

@@ -42,6 +42,7 @@ class DeltaModule(nn.Module):
         super().__init__()
         self.delta, self.site = delta, site
         self.form = FORMS[delta.form]
+        self.start = self.form.start(delta)
         self.steps, self.entering = steps(delta), entering(delta)
         self.composition = COMPOSITIONS[delta.composition]
         self.part: Slice | None = None  # of a fused projection's output

@@ -35,8 +35,8 @@ INITIALISERS: dict[str, Callable] = {
     "identity": _identity,
     "constant": lambda tensor, generator, value: tensor.fill_(value),
     "zeros": lambda tensor, generator: tensor.zero_(),
-    # set afterwards, from the model itself (spectral.py, tokens.py, activations.py)
-    "svd": lambda tensor, generator: tensor.zero_(),
+    # set afterwards, from the model itself (starting.py, tokens.py, activations.py)
+    "later": lambda tensor, generator: tensor.zero_(),
     "vocabulary": lambda tensor, generator: tensor.zero_(),
     "text": lambda tensor, generator: tensor.zero_(),
 }

@@ -1,7 +1,7 @@
 """Low-rank changes as PEFT keeps them: LORA of the true ΔW for all of them, VERA and ADALORA for those that are.
 
 For a projection of weight W (out, in), PEFT computes W x + (alpha / r) · lora_B lora_A x, with lora_A (r, in), lora_B (out, r).
-A delta gives terms `left @ right`; several on one module, or a spectral start (whose frozen weight keeps the residual), are
+A delta gives terms `left @ right`; several on one module, or a start whose frozen weight keeps the residual, are
 joined by stacking: rank r₁ + r₂. A slice of a fused projection becomes rows of the whole, zero elsewhere.
 """
 
@@ -34,17 +34,17 @@ def term_of(delta: DeltaModule, located: Located) -> Term:
     """The true ΔW of a delta against the model's original weight, in factors."""
     parts = delta.parts()
     left, right, bias = delta.form.factors(parts)
-    if getattr(delta, "B0", None) is not None:  # a spectral start: the frozen weight lacks B0·S0·A0
-        start = delta.B0 @ _square(delta.core0)
-        if getattr(delta, "A0", None) is None:
-            left, right = parts.B @ _square(parts.core) - start, parts.A  # A never moved: still rank r
+    if delta.start.residual:  # the frozen weight lacks B0·S0·A0
+        start = _with_core(delta.B0, delta.core0)
+        if delta.A0 is None:
+            left, right = _with_core(parts.B, parts.core) - start, parts.A  # A never moved: still rank r
         else:
             left, right = torch.cat([left, -start], 1), torch.cat([right, delta.A0], 0)
     return Term(_rows(left, located), right, delta.strength, None if bias is None else _rows(bias, located))
 
 
-def _square(core: Tensor) -> Tensor:
-    return torch.diag(core) if core.dim() == 1 else core
+def _with_core(left: Tensor, core: Tensor | None) -> Tensor:
+    return left if core is None else left * core if core.dim() == 1 else left @ core
 
 
 def _rows(values: Tensor, located: Located) -> Tensor:

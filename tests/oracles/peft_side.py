@@ -62,6 +62,19 @@ def lora(model, attached: Attached, **options):
     return theirs, pairs
 
 
+def started(model, attached: Attached, init: str):
+    """As peft starts it: nothing is drawn, and the base weights lack what the start took out of them."""
+    places, delta = sites(attached), attached.method.deltas[0]
+    theirs = peft.get_peft_model(
+        model, peft.LoraConfig(r=delta.rank, lora_alpha=delta.alpha, target_modules=[path for _, path, _ in places], init_lora_weights=init)
+    )
+    pairs = []
+    for name, path, mine in places:
+        layer = _layer(theirs, path)
+        pairs += [Pair(f"{name}.A", mine.A, layer.lora_A["default"].weight), Pair(f"{name}.B", mine.B, layer.lora_B["default"].weight)]
+    return theirs, pairs
+
+
 def dora(model, attached: Attached):
     """Magnitudes are moved a little from the lengths where they start."""
     theirs, pairs = lora(model, attached, use_dora=True, lora_dropout=attached.method.deltas[0].dropout)

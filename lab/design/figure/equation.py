@@ -8,7 +8,6 @@ from lab.design.body.anatomy import Anatomy
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
-from lab.design.method.forms.lowrank import SPECTRAL
 from lab.design.method.insertions import INSERTIONS
 from lab.design.method.step import Step
 from lab.design.method.steps import reads_normed, steps
@@ -36,8 +35,9 @@ def _delta(delta: Delta, post: bool) -> str:
     if delta.encoder != "none" and form.produced:
         made = f"({','.join(SYMBOLS[name] for name in form.produced)})" if len(form.produced) > 1 else SYMBOLS[form.produced[0]]
         lines.append(f"{made} = \\mathrm{{{delta.encoder.upper()}}}(E)")
-    if delta.init in SPECTRAL:
-        lines.append("W = W_0 - " + ("" if delta.strength in (1, "learned") else f"{delta.strength:g}\\,") + "A_0\\,S_0\\,B_0")
+    if form.start(delta).residual:
+        core = "" if delta.core == "none" else "S_0\\,"
+        lines.append("W = W_0 - " + ("" if delta.strength == 1 else f"{delta.strength:g}\\,") + f"A_0\\,{core}B_0")
     where = ",\\,".join(INSERTIONS[delta.insertion].place({**REPRESENTATIONS, **SET_WORDS}[name].latex) for name in delta.at)
     return ",\\quad ".join([*lines, f"h\\in\\{{{where}\\}}"])
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.design.method.delta import Delta, Method
+from lab.design.method.forms import FORMS
 from lab.design.method.named import load_method
 from lab.design.presets.catalogue import names
 
@@ -27,6 +28,8 @@ FIELDS: dict[str, tuple[str, float]] = {
     "x": ("insertion form", 0.5),
     "insertion": ("insertion form", 2.0),
     "composition": ("composition", 2.0),
+    "rank_scaling": ("composition", 0.5),
+    "init": ("start", 1.0),
     "trainable": ("what trains", 1.5),
     "schedule": ("schedule", 1.5),
     "allocation": ("rank allocation", 1.0),
@@ -84,6 +87,9 @@ def _near(named: Method, method: Method) -> Near:
     if before != after:
         steps.append(Change("selection", "select", before, after))
         distance += MISSING
+    if named.training.lr_ratio != method.training.lr_ratio:
+        steps.append(Change("learning rates", "training.lr_ratio", f"{named.training.lr_ratio:g}", f"{method.training.lr_ratio:g}"))
+        distance += 0.5
     cost, pairs = _matched(named.deltas, method.deltas)
     for one, other in pairs:
         steps += _steps(one, other)
@@ -120,6 +126,8 @@ def _value(delta: Delta, field: str) -> Any:
     value: Any = delta.places if field == "at" else getattr(delta, field)
     if field in ("schedule", "allocation"):
         return value.name if value else "none"
+    if field == "init" and not FORMS[delta.form].start(delta).reads:
+        return "drawn"
     if field == "x" and value in ("normed", "projection"):
         return "auto"  # on most sites the same
     return tuple(value) if isinstance(value, list) else value

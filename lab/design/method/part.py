@@ -10,7 +10,7 @@ class Part:
     """One tensor of a form or composition at one site.
 
     `init` names an initialiser of lab/engine/initial.py, with its arguments after colons: `zeros`, `constant:0.1`,
-    `normal:0.02`, `kaiming:2.2360679` (uniform, by its `a`), `truncated:0.01`, `svd` (set by the form's spectral start).
+    `normal:0.02`, `kaiming:2.2360679` (uniform, by its `a`), `truncated:0.01`, `later` (set from what the start reads).
     """
 
     name: str

@@ -14,7 +14,6 @@ from lab.design.method.delta import Delta, Method
 from lab.design.method.energy import EnergyAllocation
 from lab.design.method.forms import FORMS
 from lab.design.method.forms.base import Form
-from lab.design.method.forms.lowrank import SPECTRAL
 from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.parts import all_parts, trains_second_map
 from lab.design.plain.refusal import Refusal
@@ -218,8 +217,8 @@ def _options_fit(delta: Delta, form: Form) -> Iterator[Refusal]:
     yield from COMPOSITIONS[delta.composition].problems(delta, form)
     if delta.shared and not form.shared:
         yield Refusal(f"{form.label.capitalize()} has no maps to share between sites: leave shared off.", "shared")
-    if delta.shared and (delta.allocation or delta.schedule or delta.init in SPECTRAL):
-        yield Refusal("Shared maps are one set for all sites, so they take no schedule, allocation or spectral start.", "shared")
+    if delta.shared and (delta.allocation or delta.schedule or form.start(delta).reads):
+        yield Refusal("Shared maps are one set for all sites, so they take no schedule, allocation or start from a weight.", "shared")
     if delta.norm != "none" and not form.reads_x:
         yield Refusal(f"{form.label.capitalize()} reads no x that a layer norm could stand on: leave it at none.", "norm")
     if delta.dropout and form.vector:
@@ -314,17 +313,18 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
     form = FORMS[delta.form]
     for site in {site.shape: site for site in sites}.values():
         yield from form.fits(delta, site)
+    start = form.start(delta)
     smallest, largest = (choose(min(site.shape) for site in sites) for choose in (min, max))
     top = delta.allocation.rank_max if delta.allocation else 0
     for rank, field in ((delta.rank, "rank"), (top, "allocation.rank_max")):
         if (
-            form.low_rank(delta) and not delta.vectors and rank > largest and delta.init not in SPECTRAL
+            form.low_rank(delta) and not delta.vectors and rank > largest and not start.singular
         ):  # VeRA's frozen pair may be wider than the model, as its paper has it
             yield Refusal(f"Rank {rank} is above {largest}, the most that a change of these weights can have: choose at most that.", field)
-    if delta.init in SPECTRAL and delta.rank > smallest:
-        yield Refusal(f"The spectral start takes at most as many singular values as the weight has: rank {delta.rank} is above {smallest}.", "rank")
-    if delta.init in SPECTRAL and top > smallest:
-        yield Refusal(f"rank_max {top} is above the {smallest} singular values of a weight.", "allocation.rank_max")
+        elif rank * start.singular > smallest:
+            yield Refusal(
+                f"Initialisation {start.name} takes {rank * start.singular} singular values, and a weight here has {smallest}: choose a smaller rank.", field
+            )
     yield from _positions_fit(delta, anatomy, sites)
 
 

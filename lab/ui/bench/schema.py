@@ -14,6 +14,7 @@ from lab.design.method.insertions import INSERTIONS
 from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.selections import SELECTIONS
 from lab.design.method.settling import GROUPS
+from lab.design.method.starts import STARTS
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
@@ -92,6 +93,7 @@ def _dimension_words() -> dict[str, dict[str, list[str]]]:
     words = {field: {} for field in ("composition", "insertion", "at", "stacks", "nonlinearity", "init")}
     for field, group in (("composition", COMPOSITIONS), ("insertion", INSERTIONS)):
         words[field] = {name: [one.label, one.label_zh, one.help, one.help_zh] for name, one in group.items()}
+    words["init"] = {name: [name, name, one.help, one.help_zh] for name, one in STARTS.items()}
     for name, word in {**REPRESENTATIONS, **SET_WORDS}.items():
         words["at"][name] = [*TABLE.get(f"at.{name}", [name, name]), word.help, word.help_zh or word.help]
     for field in ("stacks", "nonlinearity"):

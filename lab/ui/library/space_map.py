@@ -11,7 +11,7 @@ from lab.ui.words.table import say
 
 BOX, TALL, COLUMN, LINE, GAP, BEND = 196, 30, 384, 54, 30, 52
 DIMENSIONS = {"functional form": "form", "modified representation": "at", "insertion form": "insertion", "composition": "composition",
-              "what trains": "trains", "schedule": "schedule", "rank allocation": "allocation", "reparameterisation": "reparameterised"}  # fmt: skip
+              "what trains": "trains", "schedule": "schedule", "rank allocation": "allocation", "reparameterisation": "reparameterised", "start": "start", "learning rates": "rates"}  # fmt: skip
 
 
 @functools.cache

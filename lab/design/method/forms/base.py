@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lab.design.method.part import Part
+from lab.design.method.starts import UNKNOWN, Start
 from lab.design.method.step import Step
 from lab.design.plain.refusal import Refusal
 
@@ -44,6 +45,7 @@ class Form:
     options: ClassVar[tuple[str, ...]] = ()  # fields of Delta that only some forms understand
     refusals: ClassVar[Mapping[str, str]] = {}  # "composition.gated": the sentence for a combination without meaning
     has_rank: ClassVar[bool] = True
+    ranked: ClassVar[tuple[str, int] | None] = None  # (part, axis) as long as the rank of a site, where each may have its own (`site.rank`)
     own_input: ClassVar[bool] = False  # at attn.out it reads the projection's own input, not the sublayer's
     reads_x: ClassVar[bool] = True  # whether there is an x that a layer norm could stand on
     vector: ClassVar[str] = ""  # the letter of a form that is one vector, which meets h without a path of its own
@@ -92,6 +94,10 @@ class Form:
     def kind(self, delta: Delta) -> str:
         """The engine's class: hooks, queries (slots that compute them again), attention (slots inside it) or input (virtual tokens)."""
         return "hooks"
+
+    def start(self, delta: Delta) -> Start:
+        """How its parts start, of a form whose starts are objects (lab/design/method/starts)."""
+        return UNKNOWN
 
     def starts_at_zero(self, delta: Delta) -> bool:
         """Whether the start promises a Δh of zero."""

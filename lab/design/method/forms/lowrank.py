@@ -7,26 +7,9 @@ d (r,) after A and by b (out,) after B, as VeRA and AFLoRA.
 
 from __future__ import annotations
 
-from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.forms.base import Form, Part
+from lab.design.method.starts import STARTS, UNKNOWN, starts_of
 from lab.design.method.step import Step
-from lab.design.plain.refusal import Refusal
-
-KAIMING = "kaiming:2.23606797749979"
-# A, B, core, d, b
-INITS = {
-    "lora": (KAIMING, "zeros", "identity", "constant:1", "constant:1"),
-    "code": (KAIMING, "zeros", KAIMING, "constant:1", "constant:1"),
-    "zero-core": ("normal:0.02", "normal:0.02", "zeros", "constant:1", "constant:1"),
-    "vectors": ("kaiming:0", "kaiming:0", "identity", "constant:0.1", "zeros"),
-    "normal": ("normal:0.02", "normal:0.02", "identity", "constant:1", "constant:1"),
-    "spectral": ("svd", "svd", "svd", "constant:1", "constant:1"),
-    "spectral-minor": ("svd", "svd", "svd", "constant:1", "constant:1"),
-    "spectral-random": ("svd", "svd", "svd", "constant:1", "constant:1"),
-    "spectral-zero-core": ("svd", "svd", "svd", "constant:1", "constant:1"),
-}
-RESIDUAL = ("spectral", "spectral-minor", "spectral-random")  # these take B·S·A out of the weight, which keeps the residual
-SPECTRAL = (*RESIDUAL, "spectral-zero-core")  # A and B from the weight's singular vectors
 
 
 class LowRank(Form):
@@ -36,8 +19,9 @@ class LowRank(Form):
     names = ("A", "B", "core", "d", "b")
     defaults = {"composition": "scaled", "init": "lora"}
     nonlinearities = ("none",)
-    inits = tuple(INITS)
-    identity_inits = ("lora", "code", "zero-core", "vectors", *SPECTRAL)
+    inits = tuple(starts_of("lowrank"))
+    identity_inits = tuple(name for name, start in starts_of("lowrank").items() if start.at_zero)
+    ranked = ("A", 0)
     shared = ("A", "B")
     options = ("core", "vectors", "alpha", "rank_scaling")
     own_input = True
@@ -46,15 +30,15 @@ class LowRank(Form):
     }
 
     def parts(self, delta, site):
-        a, b, core, down, out = INITS[delta.init]
+        draws = self.start(delta).draws
         rank = site.rank or delta.rank  # an allocation gives each site its own
-        parts = [Part("A", (rank, site.width_in), a), Part("B", (site.width_out, rank), b)]
+        parts = [Part("A", (rank, site.width_in), draws["A"]), Part("B", (site.width_out, rank), draws["B"])]
         if delta.core == "diagonal":
-            parts.append(Part("core", (rank,), "constant:1" if core == "identity" else core))
+            parts.append(Part("core", (rank,), "constant:1" if draws["core"] == "identity" else draws["core"]))
         elif delta.core == "square":
-            parts.append(Part("core", (rank, rank), core))
+            parts.append(Part("core", (rank, rank), draws["core"]))
         if delta.vectors:
-            parts += [Part("d", (rank,), down), Part("b", (site.width_out,), out)]
+            parts += [Part("d", (rank,), draws["d"]), Part("b", (site.width_out,), draws["b"])]
         return parts
 
     def steps(self, delta):
@@ -68,21 +52,11 @@ class LowRank(Form):
     def low_rank(self, delta):
         return True
 
+    def start(self, delta):
+        return STARTS.get(delta.init, UNKNOWN)
+
     def problems(self, delta):
-        if delta.init == "zero-core" and delta.core == "none":
-            yield Refusal("zero-core starts from a core of zeros: choose core diagonal or square.", "init")
-        if delta.init == "vectors" and not delta.vectors:
-            yield Refusal("Initialisation vectors starts from the scaling vectors: switch them on.", "init")
-        if delta.init not in SPECTRAL:
-            return
-        if delta.core != "square":
-            yield Refusal("A spectral start needs a square core between its singular vectors: choose core square.", "init")
-        if not delta.reads_projection:
-            yield Refusal("The spectral start reads the weight of a projection: choose parallel at projections such as attn.q.", "init")
-        if delta.init in RESIDUAL and (delta.scale == "learned" or COMPOSITIONS[delta.composition].averages):
-            yield Refusal("The spectral start leaves the residual in the weight, so its scale must be fixed: choose composition scaled.", "composition")
-        if delta.init in RESIDUAL and (delta.norm != "none" or delta.vectors):
-            yield Refusal("The spectral start replaces part of the weight: leave the layer norm at none and the vectors off.", "init")
+        yield from self.start(delta).problems(delta)
 
     def factors(self, p):
         right = p.A if p.d is None else p.d[:, None] * p.A  # (r, in)

@@ -1,0 +1,86 @@
+"""Starts that read the model's own weights (lab/design/method/starts): what they see of a site, and the residual that the frozen weight keeps.
+
+W − s·B·S·A stays in the weight, so the model is unchanged at step 0; what was taken out is remembered as B0, core0 and A0 beside the
+trained parts, and saved with them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lab.engine.delta import DeltaModule
+from lab.engine.locate import Located
+
+TAKEN = ("core0", "B0", "A0")  # by which names a delta remembers what its start took out of the weight
+
+
+class Sight:
+    """What a start sees of one site (`lab.design.method.starts.Seen`), in fp32."""
+
+    def __init__(self, target: Located, rank: int, scale: float, generator: torch.Generator):
+        self.target, self.rank, self.scale, self.generator = target, rank, scale, generator
+
+    @property
+    def weight(self) -> Tensor:
+        """W (out, in)."""
+        return self.target.weight().float()
+
+    def svd(self, matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(U (out, k), σ (k,) falling, Vᵀ (k, in)), k the smaller side."""
+        u, sigma, vh = torch.linalg.svd(matrix, full_matrices=False)
+        return u, sigma, vh
+
+    def qr(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        """(Q (out, k), R (k, in)), k the smaller side."""
+        q, r = torch.linalg.qr(matrix)
+        return q, r
+
+    def orthonormal(self, length: int) -> Tensor:
+        """(length, rank): random columns of length 1, at right angles."""
+        return torch.linalg.qr(torch.randn(length, self.rank, generator=self.generator))[0].to(self.weight)
+
+
+@torch.no_grad()
+def start(delta: DeltaModule, target: Located, generator: torch.Generator) -> None:
+    """Set the parts that the delta's start makes; where the weight is to keep the residual, remember what leaves it, and take it out."""
+    rank = getattr(delta, delta.form.ranked[0]).shape[delta.form.ranked[1]]
+    if target.module.weight.device.type != "meta":
+        for name, value in delta.start.parts(Sight(target, rank, float(delta.strength), generator)).items():
+            getattr(delta, name).copy_(value)
+    if delta.start.residual:
+        for name, part in _remembered(delta).items():
+            delta.register_buffer(name, None if part is None else part.detach().clone())
+        leave_residual(delta, target)
+
+
+def expect_start(delta: DeltaModule) -> None:
+    """Buffers for what a start took out of the weight, which saved weights bring with them."""
+    for name, part in _remembered(delta).items():
+        delta.register_buffer(name, None if part is None else torch.zeros_like(part))
+
+
+def _remembered(delta: DeltaModule) -> dict[str, Tensor | None]:
+    """core0, B0, and A0 where A may change: it never does where the schedule is LaMDA's."""
+    return {"core0": delta.core, "B0": delta.B, "A0": delta.A if delta.A.requires_grad else None}
+
+
+@torch.no_grad()
+def removed(delta: DeltaModule) -> Tensor:
+    """What the start took out of the weight, (out, in)."""
+    right = (delta.A if delta.A0 is None else delta.A0).float()
+    return float(delta.strength) * (delta.B0.float() @ (right if delta.core0 is None else delta.core0.float() @ right))
+
+
+@torch.no_grad()
+def leave_residual(delta: DeltaModule, target: Located) -> None:
+    """Take the start out of the frozen weight."""
+    if target.module.weight.device.type != "meta":
+        target.set_weight(target.weight().float() - removed(delta))
+
+
+@torch.no_grad()
+def energies(weight: Tensor) -> list[float]:
+    """E(0), E(1), ... E(min(out, in)) of a weight, with E(r) = Σ_{i≤r} σᵢ² / Σ σᵢ²: the share of its energy in its r largest singular values."""
+    energy = torch.linalg.svdvals(weight.float()).square().double().cumsum(0)
+    return [0.0, *(energy / energy[-1]).tolist()]
