@@ -9,6 +9,7 @@ The mask functions never skip a causal mask: with more keys than queries sdpa wo
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import Any
 
@@ -51,6 +52,11 @@ class AttentionSlots(DeltaModule):
         each = part.view(-1, self.site.kv_heads, self.site.head_dim).transpose(0, 1)
         return each.expand(batch, *each.shape)
 
+    @property
+    def share(self) -> float:
+        """What the delta's weight adds to the slots' scores: log w, so that their mass counts w times."""
+        return math.log(self.delta.weight)
+
     def note(self, query: Tensor, key: Tensor, own: Tensor, mask: Tensor | None, scaling: float, softcap: float | None = None) -> None:
         """λ: the attention mass of the slots, averaged over heads and real positions; computed while measuring only."""
         assert self.reading is not None
@@ -64,7 +70,7 @@ class AttentionSlots(DeltaModule):
                 mask = mask[..., : scores.shape[-1]]
                 scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
             rest = scores.logsumexp(-1)
-            self.reading[f"lambda/{self.key}"] = float(torch.sigmoid(slots.logsumexp(-1) - rest).mean())
+            self.reading[f"lambda/{self.key}"] = float(torch.sigmoid(slots.logsumexp(-1) + self.share - rest).mean())
 
 
 def slots_of(module: nn.Module) -> list[AttentionSlots]:
@@ -91,11 +97,21 @@ def with_slots(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mas
         key = torch.cat([own_keys.to(key.dtype), key], 2)  # (batch, kv_heads, l + positions, head_dim)
         value = torch.cat([own_values.to(value.dtype), value], 2)
         length = own_keys.shape[2]
-        if mask is not None:
-            mask = F.pad(mask, (length, 0), value=True if mask.dtype == torch.bool else 0.0)
+        share = slots.share
         if extra.get("position_bias") is not None:
-            extra["position_bias"] = F.pad(extra["position_bias"], (length, 0))
+            extra["position_bias"], share = F.pad(extra["position_bias"], (length, 0), value=share), 0.0
+        elif share:
+            mask = _additive(mask, query, key.shape[2] - length)
+        if mask is not None:
+            mask = F.pad(mask, (length, 0), value=True if mask.dtype == torch.bool else share)
     return key, value, mask
+
+
+def _additive(mask: Tensor | None, query: Tensor, length: int) -> Tensor:
+    """The mask as what is added to scores (..., positions, length)."""
+    if mask is None:
+        return query.new_zeros(1, 1, query.shape[2], length)
+    return torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, torch.finfo(query.dtype).min) if mask.dtype == torch.bool else mask
 
 
 def lab_sdpa(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **extra: Any) -> tuple:
@@ -189,5 +205,7 @@ class DebertaSlots:
         inner = type(self.attention).disentangled_attention_bias
         if self.rows is None:
             return inner(self.attention, query, key, *rest)
-        length = self.rows[0].shape[1]
-        return F.pad(inner(self.attention, query, key[:, length:], *rest), (length, 0))
+        own = inner(self.attention, query, key[:, self.rows[0].shape[1] :], *rest)
+        for slots in slots_of(self.attention):
+            own = F.pad(own, (slots.delta.rank, 0), value=slots.share)
+        return own

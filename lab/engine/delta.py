@@ -216,6 +216,8 @@ class DeltaModule(nn.Module):
         part = h if self.part is None else self.part.read(h)
         x = self._x(part, own_input, module)
         new = self.composition.join(self, part, x)
+        if self.delta.weight != 1:
+            new = part + self.delta.weight * (new - part)
         if self.reading is not None:
             size = part.detach().float().norm().clamp(min=1e-12)
             self.reading[f"delta_norm/{self.key}"] = float((new.detach() - part.detach()).float().norm() / size)

@@ -52,11 +52,19 @@ def _own_input(delta: DeltaModule, binder: Binder) -> bool:
 def merge(delta: DeltaModule, binder: Binder) -> None:
     """Fold the delta into the weights of its projection (see `why_not`)."""
     located, _ = binder.target(delta)
-    weight, bias = delta.composition.merged(delta, INSERTIONS[delta.delta.insertion], located.weight(), located.bias())
+    before = located.weight(), located.bias()
+    weight, bias = (
+        _share(delta.delta.weight, *each) for each in zip(before, delta.composition.merged(delta, INSERTIONS[delta.delta.insertion], *before), strict=True)
+    )
     if weight is not None:
         located.set_weight(weight)
     if bias is not None:
         located.set_bias(bias)
+
+
+def _share(share: float, before: torch.Tensor | None, after: torch.Tensor | None) -> torch.Tensor | None:
+    """What a change comes to of which a share is taken; None where there is none."""
+    return after if after is None or before is None or share == 1 else before + share * (after - before)
 
 
 def touched(delta: DeltaModule, binder: Binder) -> list[torch.nn.Parameter]:

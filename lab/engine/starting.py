@@ -73,6 +73,23 @@ def removed(delta: DeltaModule) -> Tensor:
 
 
 @torch.no_grad()
+def true_factors(delta: DeltaModule) -> tuple[Tensor, Tensor, Tensor | None]:
+    """left (out, k), right (k, in) and Δb (out,) or None of the true ΔW of a low-rank delta, without s: what is there now, less what its start took out."""
+    left, right, bias = delta.form.factors(delta.parts())
+    if delta.start.residual:  # the frozen weight lacks B0·S0·A0
+        start = _with_core(delta.B0, delta.core0)
+        if delta.A0 is None:
+            left, right = _with_core(delta.B, delta.core) - start, delta.A  # A never moved: still rank r
+        else:
+            left, right = torch.cat([left, -start], 1), torch.cat([right, delta.A0], 0)
+    return left, right, bias
+
+
+def _with_core(left: Tensor, core: Tensor | None) -> Tensor:
+    return left if core is None else left * core if core.dim() == 1 else left @ core
+
+
+@torch.no_grad()
 def leave_residual(delta: DeltaModule, target: Located) -> None:
     """Take the start out of the frozen weight."""
     if target.module.weight.device.type != "meta":

@@ -37,6 +37,8 @@ def peft_type(method: Method, body: Anatomy, objective: str) -> str:
             return kind
         raise Refusal(f"PEFT has no type for training {method.select.words}", "format")
     forms = {delta.form for delta in method.deltas}
+    if any(delta.weight != 1 for delta in method.deltas) and not all(_linear(delta) for delta in method.deltas):
+        raise Refusal("Of PEFT's types LoRA alone has a place for the weight of a change", "format")
     if len(forms) > 1 and not all(_linear(delta) for delta in method.deltas):
         raise Refusal(f"PEFT holds one kind of adapter at a time, and this method combines {' and '.join(sorted(forms))}", "format")
     decide = {"IA3": _scales, "PREFIX_TUNING": _slots, "PROMPT_TUNING": _tokens}.get(FORMS[method.deltas[0].form].peft_type, _low_rank)
@@ -54,7 +56,7 @@ def _low_rank(method: Method, body: Anatomy, objective: str) -> str:
     if composed[0].peft_type:
         return composed[0].peft_type
     first = method.deltas[0]
-    types = COMPOSITIONS[first.composition].peft_types if len(method.deltas) == 1 else ()
+    types = COMPOSITIONS[first.composition].peft_types if len(method.deltas) == 1 and first.weight == 1 else ()
     if (
         "ADALORA" in types
         and first.core == "diagonal"
@@ -98,6 +100,8 @@ def _require_own_input(delta: Delta, body: Anatomy) -> None:
     """Refuse what is not added to the output of a projection whose input it reads as it is."""
     if delta.norm != "none":
         raise Refusal(f"PEFT has no type for a {'low-rank change' if _linear(delta) else FORMS[delta.form].label} with a layer norm of its own", "format")
+    if delta.weight != 1 and not COMPOSITIONS[delta.composition].low_rank:
+        raise Refusal(f"PEFT has no place for the weight of a change with composition {delta.composition}", "format")
     for representation in body.places(delta):
         reads = source(delta, representation)
         own = reads == "projection" or representation in OWN_INPUT and (reads == "sublayer" or reads == "residual" and body.reads_residual)

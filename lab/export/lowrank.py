@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lab.design.plain.refusal import Refusal
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
+from lab.engine.starting import true_factors
 
 
 @dataclass
@@ -32,19 +33,8 @@ class Term:
 @torch.no_grad()
 def term_of(delta: DeltaModule, located: Located) -> Term:
     """The true ΔW of a delta against the model's original weight, in factors."""
-    parts = delta.parts()
-    left, right, bias = delta.form.factors(parts)
-    if delta.start.residual:  # the frozen weight lacks B0·S0·A0
-        start = _with_core(delta.B0, delta.core0)
-        if delta.A0 is None:
-            left, right = _with_core(parts.B, parts.core) - start, parts.A  # A never moved: still rank r
-        else:
-            left, right = torch.cat([left, -start], 1), torch.cat([right, delta.A0], 0)
-    return Term(_rows(left, located), right, delta.strength, None if bias is None else _rows(bias, located))
-
-
-def _with_core(left: Tensor, core: Tensor | None) -> Tensor:
-    return left if core is None else left * core if core.dim() == 1 else left @ core
+    left, right, bias = true_factors(delta)
+    return Term(_rows(left, located), right, delta.delta.weight * delta.strength, None if bias is None else _rows(bias, located))
 
 
 def _rows(values: Tensor, located: Located) -> Tensor:

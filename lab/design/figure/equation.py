@@ -26,12 +26,14 @@ def _delta(delta: Delta, post: bool) -> str:
     form, composition = FORMS[delta.form], COMPOSITIONS[delta.composition]
     if form.before_input:
         return _prompt(delta)
-    lines = [f"h \\leftarrow {change(delta, 'h') if composition.replaces else join(delta)}"]
+    lines = [f"h \\leftarrow {_in_part(delta, change(delta, 'h')) if composition.replaces else join(delta)}"]
     if not composition.replaces:
         lines.append(f"\\Delta h = {change(delta)}")
         if form.reads_x:
             lines.append(f"x = {_source(delta, post)}")
     lines += composition.lines(delta)
+    if delta.weight != 1 and form.mixed(delta):
+        lines.append(f"\\lambda \\leftarrow \\tfrac{{{delta.weight:g}\\,\\lambda}}{{1-\\lambda+{delta.weight:g}\\,\\lambda}}")
     if delta.encoder != "none" and form.produced:
         made = f"({','.join(SYMBOLS[name] for name in form.produced)})" if len(form.produced) > 1 else SYMBOLS[form.produced[0]]
         lines.append(f"{made} = \\mathrm{{{delta.encoder.upper()}}}(E)")
@@ -62,7 +64,15 @@ def join(delta: Delta) -> str:
     """The right side of h ← ..., with s as a number where it is one."""
     form = FORMS[delta.form]
     text = form.joined or COMPOSITIONS[delta.composition].equation(delta, form)
+    text = _in_part(delta, text)
     return f"\\mathrm{{drop}}{_around(text)}" if delta.through_dropout else text
+
+
+def _in_part(delta: Delta, text: str) -> str:
+    """What h becomes where a part of the change is taken."""
+    if delta.weight == 1 or FORMS[delta.form].mixed(delta):
+        return text
+    return f"{1 - delta.weight:g}\\,h + {delta.weight:g}{_around(text)}"
 
 
 # -- the steps from x to Δh -----------------------------------------------------------------------------------------------------

@@ -90,6 +90,10 @@ class Delta(Options):
         "own", label="gate", symbol="g",
         help="own: a sigmoid for each place of the delta. shared: one softmax per layer weighs the deltas that share it against each other (UniPELT's add_central_gate).",
     )  # fmt: skip
+    weight: float = option(
+        1.0, ge=-10, le=10, label="weight", symbol="w", zh="权重",
+        help="How much of the whole change is taken, whatever the composition: h + w·(h' − h). 1 takes it all; runs that are combined have one each.",
+    )  # fmt: skip
     gate_over: Literal["tokens", "all"] = option("tokens", label="gate averages", help="Over real tokens, or over padding too (as UniPELT's code).")
     schedule: Schedule | None = option(None, label="schedule", zh="调度", help="What changes during training.")
     allocation: EnergyAllocation | None = option(None, label="rank allocation", zh="秩分配", help="How rank is shared out over sites.")

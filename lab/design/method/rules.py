@@ -215,6 +215,7 @@ def _options_fit(delta: Delta, form: Form) -> Iterator[Refusal]:
             yield Refusal(f"{form.label.capitalize()} has no use for {words}: leave {option} as it is.", option)
     yield from _options_unread(delta)
     yield from COMPOSITIONS[delta.composition].problems(delta, form)
+    yield from _weighted(delta, form)
     if delta.shared and not form.shared:
         yield Refusal(f"{form.label.capitalize()} has no maps to share between sites: leave shared off.", "shared")
     if delta.shared and (delta.allocation or delta.schedule or form.start(delta).reads):
@@ -233,6 +234,20 @@ def _options_fit(delta: Delta, form: Form) -> Iterator[Refusal]:
         yield Refusal("An initial text is read by initialisation text: choose it, or leave the text empty.", "text")
     if delta.init == "text" and not delta.text:
         yield Refusal("Initialisation text needs a text: write one, or choose vocabulary.", "text")
+
+
+def _weighted(delta: Delta, form: Form) -> Iterator[Refusal]:
+    """Where a change cannot be taken in part."""
+    if delta.weight == 1:
+        return
+    if delta.weight == 0:
+        yield Refusal("A weight of 0 takes the delta away: choose another weight.", "weight")
+    elif form.before_input:
+        yield Refusal("Virtual tokens are input, of which there is no part to take: leave the weight at 1.", "weight")
+    elif form.mixed(delta) and delta.weight < 0:
+        yield Refusal("Inside the attention the weight multiplies the slots' share of its mass, which cannot be negative: choose a weight above 0.", "weight")
+    elif form.start(delta).residual:
+        yield Refusal("This start has taken its share out of the weight, all of which must come back: leave the weight at 1.", "weight")
 
 
 def _options_unread(delta: Delta) -> Iterator[Refusal]:

@@ -59,6 +59,12 @@ class Form:
     peft_scales: ClassVar[bool] = False  # and has an s of its own
     joined: ClassVar[str] = ""  # of what h becomes, where the form decides it
 
+    by_tensor: ClassVar[bool] = False  # whether two of them are combined tensor by tensor (combining.py)
+
+    def product(self, delta: Delta) -> tuple[str, ...]:
+        """The two parts whose product ΔW is, if it is nothing else: a weight goes to each of them by its root."""
+        return ()
+
     def parts(self, delta: Delta, site: Site) -> list[Part]:
         """The tensors that a delta has at a site, with their shapes, starts, and whether they train."""
         raise NotImplementedError

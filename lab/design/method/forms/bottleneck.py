@@ -19,6 +19,7 @@ class Bottleneck(Form):
     name = "bottleneck"
     label, label_zh = "bottleneck", "瓶颈层"
     help = "Down to r dimensions, a nonlinearity, and up again."
+    by_tensor = True
     names = ("down", "up", "down_bias", "up_bias")
     rank_label = "bottleneck"
     defaults = {"nonlinearity": "relu", "init": "lora", "biases": True}

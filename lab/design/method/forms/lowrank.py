@@ -58,6 +58,9 @@ class LowRank(Form):
     def start(self, delta):
         return STARTS.get(delta.init, UNKNOWN)
 
+    def product(self, delta):
+        return () if delta.vectors or delta.core != "none" or self.start(delta).residual else ("A", "B")
+
     def problems(self, delta):
         yield from self.start(delta).problems(delta)
 

@@ -27,6 +27,7 @@ class Slots(Form):
     name = "slots"
     label, label_zh = "slots", "槽（前缀）"
     help = "l learned keys and values that every position can read."
+    by_tensor = True
     names = ("keys", "values")
     rank_label, rank_symbol = "prefix length", "l"
     defaults = {"composition": "gated", "nonlinearity": "softmax", "init": "normal", "rank": 30}

@@ -18,6 +18,7 @@ class Tokens(Form):
     name = "tokens"
     label, label_zh = "virtual tokens", "虚拟词元"
     help = "l learned embeddings placed before the input."
+    by_tensor = True
     names = ("tokens",)
     rank_label, rank_symbol = "prompt length", "l"
     defaults = {"insertion": "parallel", "composition": "gated", "init": "vocabulary", "rank": 20}

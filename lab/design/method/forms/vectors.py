@@ -10,6 +10,7 @@ class Scale(Form):
     name = "scale"
     label, label_zh = "scale", "缩放向量"
     help = "One learned factor per dimension of h."
+    by_tensor = True
     names = ("l",)
     has_rank, reads_x = False, False
     vector, glyph = "l", "vector"
@@ -39,6 +40,7 @@ class Bias(Form):
     name = "bias"
     label, label_zh = "bias", "偏置"
     help = "One learned offset per dimension of h."
+    by_tensor = True
     names = ("bias",)
     has_rank, reads_x = False, False
     vector, glyph = "b", "vector"
