@@ -71,6 +71,12 @@ def batch_of(architecture: str) -> dict[str, torch.Tensor]:
     return tiny_batch(_pristine(architecture))
 
 
+def looking_at(model, architecture: str):
+    """A look at each row of the batch, whatever is asked for."""
+    batch = batch_of(architecture)
+    return lambda rows, size: (model(**{name: tensor[row : row + 1] for name, tensor in batch.items()}).loss for row in range(len(batch["input_ids"])))
+
+
 def logits(model, architecture: str) -> torch.Tensor:
     with torch.no_grad():
         return model(**batch_of(architecture)).logits
@@ -127,7 +133,7 @@ def check_laws(architecture: str, method: Method, steps: int = 4) -> None:
     model = fresh(architecture)
     before, plain, masked = snapshot(model), logits(model, architecture), dropped(model, architecture)
     assert not torch.equal(plain, masked) or not dropouts(architecture), "no dropout"
-    attached = attach(model, method, seed=1)
+    attached = attach(model, method, seed=1, look=looking_at(model, architecture))
     _law_1_unchanged_at_start(model, architecture, method, plain)
     _law_5_count(attached, architecture, method)
     _law_2_only_declared_trains(model, attached, architecture, steps)

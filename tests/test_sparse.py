@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from laws import batch_of, fresh, inventory, logits, shake
+from laws import batch_of, fresh, inventory, logits, looking_at, shake
 
 from lab.design.method.count import count_on
 from lab.design.method.delta import Method
@@ -60,6 +60,34 @@ def test_random_masks_depend_on_the_seed_alone() -> None:
     assert all(torch.equal(masks[0][name], masks[1][name]) for name in masks[0])
     assert not any(torch.equal(masks[0][name], masks[2][name]) for name in masks[0])
     assert len({tuple(index.tolist()) for index in masks[0].values()}) == len(masks[0])
+
+
+@pytest.mark.parametrize(("score", "power"), [("gradient", 1), ("fisher", 2)])
+@pytest.mark.parametrize("at", [["attn.v"], None], ids=["projections", "whole"])
+def test_scores_of_data_are_sums_over_rows(at: list[str] | None, score: str, power: int) -> None:
+    """Row by row: what squares see is each row's own gradient. The model comes back as it was."""
+    model, plain = fresh("gpt2").train(), fresh("gpt2").eval()
+    method = sparse(at=at, score=score, density=0.05)
+    with pytest.raises(Refusal, match="Rows of the training data"):
+        attach(model, method)
+    before = {name: (p.clone(), p.requires_grad) for name, p in model.named_parameters()}
+    attached = attach(model, method, look=looking_at(model, "gpt2"))
+    assert model.training and all(p.grad is None for p in model.parameters())
+    own, sums = own_parameters(plain), {}
+    for loss in looking_at(plain, "gpt2")(0, 1):
+        for (name, _), gradient in zip(own.items(), torch.autograd.grad(loss, list(own.values())), strict=True):
+            sums[name] = sums.get(name, 0) + gradient**power
+    part = (lambda name, t: t[:, -t.shape[1] // 3 :]) if at else (lambda name, t: t)  # the values of GPT-2's one projection
+    masks = {
+        name: torch.zeros(own[name].numel(), dtype=torch.bool).index_fill(0, e.index.long(), True).view_as(own[name]) for name, e in attached.entries.items()
+    }
+    groups = [[name] for name in masks] if at else [list(own)]
+    for names in groups:
+        scores = torch.cat([part(name, sums[name]).flatten().abs() for name in names])
+        chosen = torch.cat([part(name, masks.get(name, torch.zeros_like(own[name], dtype=torch.bool))).flatten() for name in names])
+        assert chosen.sum() == round(0.05 * len(chosen)) and scores[chosen].min() >= scores[~chosen].max() - 1e-6 * scores.max()
+    attached.detach()
+    assert all(torch.equal(p, before[name][0]) and p.requires_grad == before[name][1] for name, p in model.named_parameters())
 
 
 @pytest.mark.parametrize("options", [{"at": ["all-linear"], "rank": 1}, {"density": 0.02}], ids=["projections", "whole"])

@@ -194,7 +194,7 @@ def test_a_compiled_model_trains_alike(bert, toy, tmp_path):
 # -- resuming ----------------------------------------------------------------------------------------------------------------------------
 
 
-METHODS = ["lora", "full", "prefix-tuning", "adalora", "aflora", "lamda", "lisa", "diff-pruning", "unipelt-apl", "ia3"]
+METHODS = ["lora", "full", "prefix-tuning", "adalora", "aflora", "lamda", "lisa", "diff-pruning", "unipelt-apl", "ia3", "fish-mask", "last-layers"]
 
 
 class Killed(BaseException):
@@ -217,7 +217,7 @@ class Deadly(Record):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_run_resumes_to_the_same_weights(dropping, toy, tmp_path, method):
     given = spec(dropping, toy, method={"preset": method, "set": SHORT.get(method, {})}, steps=12, checkpoint_every=2, evaluate_every=3, accumulation=2,
-                 **({"optimizer": "adafactor"} if method == "ia3" else {}))  # fmt: skip
+                 **OPTIMIZER.get(method, {}))  # fmt: skip
     whole = Record()
     train(given, whole, tmp_path / "whole", say=silent)
     second = Record()
@@ -232,7 +232,10 @@ def test_a_killed_run_resumes_to_the_same_weights(dropping, toy, tmp_path, metho
         assert [second.curve(name)[s] for s in (11, 12)] == [whole.curve(name)[s] for s in (11, 12)], name
 
 
+OPTIMIZER = {"ia3": {"optimizer": "adafactor"}, "last-layers": {"optimizer": "galore", "galore_rank": 4, "galore_every": 5}}
 SHORT = {
+    "fish-mask": {"select.rows": 9, "select.density": 0.05},
+    "last-layers": {"select.depth": 1},
     "lora": {"training.lr_ratio": 8.0},
     "lisa": {"select.every": 3, "select.active": 1},
     "adalora": {"deltas.0.schedule.every": 2},

@@ -28,7 +28,7 @@ from lab.design.method.selections.layers import SelectLayers
 from lab.design.method.selections.masked import SelectMasked
 from lab.design.method.selections.sparse import SelectSparse
 from lab.design.plain.refusal import Refusal
-from lab.engine import initial, reparameterise, select, sparse, starting
+from lab.engine import initial, looking, reparameterise, select, sparse, starting
 from lab.engine.activations import start_slots
 from lab.engine.attached import Attached
 from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interface
@@ -37,6 +37,7 @@ from lab.engine.delta import DeltaModule, SlotsModule
 from lab.engine.fit import require_fit
 from lab.engine.gates import gate_tokens, share_gates
 from lab.engine.locate import embedding
+from lab.engine.looking import Look
 from lab.engine.own_attention import bind_attentions, require_sdpa
 from lab.engine.positions import shift_positions
 from lab.engine.schedules import LISA, DiffPruning, of_delta
@@ -58,25 +59,28 @@ def attach(
     tokenizer: Any = None,
     state: Mapping[str, Tensor] | None = None,
     keep_originals: bool = True,
+    look: Look | None = None,
 ) -> Attached:
     """Put a method on a model, in place. `method` may be a preset's name or a document, as `lab.count` takes it.
 
     `seed` fixes the start of every part. `tokenizer` is needed for `init: text` alone. `state` (from `Attached.state_dict()`)
     loads trained weights in place of a fresh start. Without `keep_originals` no copy of changed weights is kept, which saves
-    memory in training, and `detach` can then not give back the model that was. Raises `Refusal` before the model is touched.
+    memory in training, and `detach` can then not give back the model that was. `look` (lab/engine/looking.py) shows rows of the training
+    data to methods whose start or mask is made of them; saved weights need none. Raises `Refusal` before the model is touched.
     """
     method, body = named.method_of(method), body_of(model)
     require(method, body, trained=state is not None)
     if getattr(model, "lab_attached", None) is not None:
         raise Refusal("A method is attached to this model already: detach it first.", "method")
     require_fit(model.base_model, body)
-    return _Attacher(model, method, body, seed, tokenizer, state, keep_originals).run()
+    return _Attacher(model, method, body, seed, tokenizer, state, keep_originals, look).run()
 
 
 class _Attacher:
-    def __init__(self, model: nn.Module, method: Method, body: Anatomy, seed: int, tokenizer: Any, state: Mapping[str, Tensor] | None, keep_originals: bool):
+    def __init__(self, model: nn.Module, method: Method, body: Anatomy, seed: int, tokenizer: Any, state: Mapping[str, Tensor] | None,
+                 keep_originals: bool, look: Look | None):  # fmt: skip
         self.model, self.base, self.method, self.body, self.state = model, model.base_model, method, body, state
-        self.seed, self.tokenizer = seed, tokenizer
+        self.seed, self.tokenizer, self.look = seed, tokenizer, look
         self.binder = Binder(self.base, body)
         self.attached = Attached(model, method, body, self.binder, keep_originals)
         self.device = next(model.parameters()).device
@@ -85,6 +89,8 @@ class _Attacher:
     def run(self) -> Attached:
         attached = self.attached
         chosen = select.selected(self.model, self.method.select, self.body) if self.method.select else {}  # may refuse: before anything is touched
+        if self.method.select and self.method.select.looks and self.state is None:
+            looking.required(self.look, "this mask")
         for delta in self.method.deltas if self.state is None else ():
             if delta.init == "text":
                 text_ids(delta, self.tokenizer)  # may refuse, too
@@ -238,8 +244,10 @@ class _Attacher:
             attached.schedules["select"] = DiffPruning(attached.differences, choice, self.seed)
             return
         if isinstance(choice, SelectSparse):
-            score = sparse.score_of(choice, self.seed)
-            indices = sparse.places(choice, self.base, self.body, chosen, score) if self.state is None else sparse.stored(self.state, chosen)
+            if self.state is None:
+                indices = sparse.places(choice, self.model, self.body, chosen, self.seed, self.look)
+            else:
+                indices = sparse.stored(self.state, chosen)
             attached.entries = sparse.parametrise(self.model, chosen, indices)
             return
         attached.selected = chosen

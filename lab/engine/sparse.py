@@ -20,6 +20,7 @@ from lab.design.method.selections.sparse import SelectSparse
 from lab.design.plain.refusal import Refusal
 from lab.engine.bind import PROJECTION, Binder
 from lab.engine.locate import Located
+from lab.engine.looking import Look, gradients
 
 Score = Callable[[str, Tensor], Tensor]  # (name, weight) → a score for each entry, the larger the rather chosen
 
@@ -68,19 +69,39 @@ class SparseValues(nn.Module):
         self.start.copy_(weight.data.view(-1)[self.index.long()])
 
 
-def places(select: SelectSparse, base: nn.Module, body: Anatomy, names: Mapping[str, nn.Parameter], score: Score) -> dict[str, Tensor]:
+def places(select: SelectSparse, model: nn.Module, body: Anatomy, names: Mapping[str, nn.Parameter], seed: int, look: Look | None) -> dict[str, Tensor]:
     """{name of a weight: the places of its entries, ascending}: each projection its own share, or the best of the whole model."""
-    if not select.at:
-        total = max(1, round(select.density * sum(p.numel() for p in names.values())))
-        return _among_all(names, total, score)
-    known, binder, found = {id(p): name for name, p in names.items()}, Binder(base, body), {}
-    for site in select.sites(body):
-        layer, representation = binder.layer(site.stack, site.layer), site.representation
-        located = layer.find("attn", "out") if representation == "attn.out" else layer.find(*PROJECTION[representation])
-        name, count = known[id(located.module.weight)], select.entries_of(site)
-        chosen = _best(_own(located, score(name, located.module.weight)), count) if located.module.weight.device.type != "meta" else None
-        found.setdefault(name, []).append(_flat(located, chosen) if chosen is not None else torch.empty(count, dtype=torch.long, device="meta"))
+    projections = _projections(select, model, body, names)
+    if next(iter(names.values())).is_meta:  # a plan knows no scores
+        return _planned({name: [n for other, _, n in projections if other == name] for name, _, _ in projections} or _shares(select, names))
+    score = _score(select, model, {name: names[name] for name, _, _ in projections} or names, seed, look)
+    if not projections:
+        return _among_all(names, max(1, round(select.density * sum(p.numel() for p in names.values()))), score)
+    found: dict[str, list[Tensor]] = {}
+    for name, located, count in projections:
+        found.setdefault(name, []).append(_flat(located, _best(_own(located, score(name, names[name])), count)))
     return {name: torch.cat(each).sort().values for name, each in found.items()}
+
+
+def _projections(select: SelectSparse, model: nn.Module, body: Anatomy, names: Mapping[str, nn.Parameter]) -> list[tuple[str, Located, int]]:
+    """(name of its weight, where it is, how many entries it gets) of each projection."""
+    known, binder, found = {id(p): name for name, p in names.items()}, Binder(model.base_model, body), []
+    for site in select.sites(body):
+        layer = binder.layer(site.stack, site.layer)
+        located = layer.find("attn", "out") if site.representation == "attn.out" else layer.find(*PROJECTION[site.representation])
+        found.append((known[id(located.module.weight)], located, select.entries_of(site)))
+    return found
+
+
+def _shares(select: SelectSparse, names: Mapping[str, nn.Parameter]) -> dict[str, list[int]]:
+    """Entries of each weight, where all of them get an even share."""
+    sizes = [p.numel() for p in names.values()]
+    ends = [round(max(1, round(select.density * sum(sizes))) * sum(sizes[:place]) / sum(sizes)) for place in range(len(sizes) + 1)]
+    return {name: [end - begin] for name, begin, end in zip(names, ends, ends[1:], strict=False) if end > begin}
+
+
+def _planned(counts: Mapping[str, list[int]]) -> dict[str, Tensor]:
+    return {name: torch.empty(sum(each), dtype=torch.long, device="meta") for name, each in counts.items()}
 
 
 def _best(scores: Tensor, count: int) -> Tensor:
@@ -105,23 +126,21 @@ def _flat(located: Located, chosen: Tensor) -> Tensor:
 
 def _among_all(names: Mapping[str, nn.Parameter], total: int, score: Score) -> dict[str, Tensor]:
     sizes = [p.numel() for p in names.values()]
-    if next(iter(names.values())).device.type == "meta":  # a plan knows no scores: each weight has its share
-        ends = [round(total * end / sum(sizes)) for end in torch.tensor([0, *sizes]).cumsum(0).tolist()]
-        return {name: torch.empty(end - begin, dtype=torch.long, device="meta") for name, begin, end in zip(names, ends, ends[1:], strict=False) if end > begin}
     best = _best(torch.cat([score(name, p).flatten().float() for name, p in names.items()]), total).sort().values
     begins = torch.tensor([0, *sizes], device=best.device).cumsum(0)
     cut = torch.searchsorted(best, begins)
     return {name: best[cut[i] : cut[i + 1]] - begins[i] for i, name in enumerate(names) if cut[i + 1] > cut[i]}
 
 
-def score_of(select: SelectSparse, seed: int, gradients: Mapping[str, Tensor] | None = None) -> Score:
-    """The score by its name; `gradients`: Σ∇θ or Σ(∇θ)² by name, for those that data give."""
+def _score(select: SelectSparse, model: nn.Module, weights: Mapping[str, nn.Parameter], seed: int, look: Look | None) -> Score:
+    """The score by its name; those that data give look at rows one by one."""
     if select.score == "magnitude":
         return lambda name, weight: weight.detach().abs()
     if select.score == "random":
         return lambda name, weight: torch.rand(weight.shape, generator=torch.Generator().manual_seed(_seed(seed, name))).to(weight.device)
-    assert gradients is not None
-    return lambda name, weight: gradients[name].abs()
+    assert look is not None
+    found = gradients(model, weights, look(select.rows, 1), squared=select.score == "fisher")
+    return lambda name, weight: found[name].abs()
 
 
 def _seed(seed: int, name: str) -> int:

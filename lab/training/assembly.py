@@ -17,6 +17,7 @@ from lab.engine.attached import Attached
 from lab.engine.select import head_parameters, own_parameters
 from lab.models import config_of, load, load_tokenizer
 from lab.tasks import Prepared, prepare
+from lab.training.looking import looking_at
 from lab.training.probing import require_measurable
 
 MATRIX_WORDS = 2  # dimensions from which weight decay applies
@@ -103,7 +104,9 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     model.to(device)
     total = sum(p.numel() for p in own_parameters(model).values())
     saved = state["adapter"] if state else None
-    attached = attach(model, spec.method, seed=spec.seed, tokenizer=tokenizer, state=saved, keep_originals=False)
+    attached = attach(
+        model, spec.method, seed=spec.seed, tokenizer=tokenizer, state=saved, keep_originals=False, look=looking_at(model, task, device, spec.seed)
+    )
     taken = {id(p) for p in attached.may_train().values()}
     head = {name: p for name, p in head.items() if id(p) not in taken}
     for parameter in head.values():

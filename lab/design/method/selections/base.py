@@ -36,6 +36,11 @@ class SelectionOptions(Options):
         def what(self) -> str: ...
 
     @property
+    def looks(self) -> bool:
+        """Whether it looks at rows of the training data before the first step."""
+        return False
+
+    @property
     def uneven(self) -> bool:
         """Whether layers may differ in what trains in them."""
         return self.draws or self.layers_alone

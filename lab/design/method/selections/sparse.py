@@ -10,8 +10,6 @@ from lab.design.plain.options import option
 from lab.design.plain.refusal import Refusal
 from lab.design.space import PROJECTIONS, SETS, PlaceName
 
-FIRST_LOOK = ("gradient", "fisher")  # scores that data give, before training
-
 
 class SelectSparse(SelectionOptions):
     """θ + M⊙δ with a mask M that is chosen before training; only the entries of δ within it have values, gradients and moments."""
@@ -63,6 +61,10 @@ class SelectSparse(SelectionOptions):
     def count(self, inventory, body):
         total = sum(map(self.entries_of, self.sites(body))) if self.at else max(1, round(self.density * inventory.total))
         return total, 0, total
+
+    @property
+    def looks(self):
+        return self.score in ("gradient", "fisher")
 
     @property
     def uneven(self):
