@@ -29,6 +29,7 @@ from lab.planning.tracker import Tracker, model_tensors, state_tensors
 METHODS = catalogue.names("methods")
 SHAPE = {"rows": 3, "tokens": 24, "target_tokens": 10}
 RANK = 4  # of GaLore
+EVEN = {"fish-mask": {"select.score": "random", "select.density": 1.0}}  # each weight has its share of the entries, as a plan takes it
 KIND = {"bert": "encoder", "bart": "encoder-decoder", "llama": "decoder", "t5": "encoder-decoder", "gemma3": "decoder", "gpt2": "decoder"}
 DEEP = {"bert": {"num_hidden_layers": 8}, "bart": {"encoder_layers": 7, "decoder_layers": 9}, "llama": {"num_hidden_layers": 8},
         "t5": {"num_layers": 7, "num_decoder_layers": 8}, "gpt2": {"n_layer": 9}}  # fmt: skip
@@ -41,7 +42,7 @@ def model_spec(architecture: str, **overrides) -> ModelSpec:
 
 
 def method_of(name: str, changes: dict | None = None):
-    return named.load_method(name, {**SMALL.get(name, {}), **(changes or {})})
+    return named.load_method(name, {**SMALL.get(name, {}), **EVEN.get(name, {}), **(changes or {})})
 
 
 def applies(method, architecture: str) -> bool:

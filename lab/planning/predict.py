@@ -169,6 +169,8 @@ def _not_modelled(method: Method, device: str) -> list[str]:
     extra = []
     if any(delta.schedule and delta.schedule.freezes for delta in method.deltas) or (method.select and method.select.changes_later):
         extra.append("what the schedule changes later: this is the beginning of the run")
+    if method.select and method.select.entries and method.select.uneven:
+        extra.append("which weights have the entries that train: each is taken to have its share")
     if device == "cpu":
         return ["the Python process and its libraries (0.4 to 0.8 GB)", "work buffers of single kernels", *NOT_MODELLED[4:], *extra]
     return [*NOT_MODELLED, *extra]
