@@ -62,7 +62,7 @@ $(VENV)/.ready: requirements.txt | $(PY)
 	@$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/.ready-test: $(VENV)/.ready requirements-test.txt requirements-postgres.txt
+$(VENV)/.ready-test: $(VENV)/.ready requirements-test.txt requirements-postgres.txt requirements-quantised.txt
 	@echo "Installing requirements-test.txt"
 	@$(PIP) -r requirements-test.txt
 	@touch $@

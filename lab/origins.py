@@ -57,7 +57,15 @@ def origins_of(spec: RunSpec) -> Origins:
     """The prints of what the spec names, as it is on this machine now. Raises Refusal where data or a model cannot be found or read."""
     task = resolve_task(spec.task)
     probe = _rows(resolve_task(spec.training.probe)) if spec.training.probe else ""
-    return Origins(**{**_task(task), **_model(spec.model), "probe": probe})
+    return Origins(**{**_task(task), **_base(spec), "probe": probe})
+
+
+def _base(spec: RunSpec) -> dict[str, str]:
+    """The prints of the model; of its weights as they are packed: an adapter trained on a quantised base belongs to that one."""
+    found = _model(spec.model)
+    if spec.quantisation != "none" and found.get("weights"):
+        found = {**found, "weights": f"{found['weights']}+{spec.quantisation}"}
+    return found
 
 
 def changes(spec: RunSpec, parts: Iterable[str] = STARTING, frozen: Origins | None = None, now: Origins | None = None) -> list[tuple[str, str]]:
@@ -102,7 +110,8 @@ def unlike(documents: Iterable[Mapping[str, Any]]) -> list[str]:
         of = "model" if FIELD.get(part) == "model" else "task"
         prints: dict[str, set[str]] = {}
         for document in found:
-            prints.setdefault(json.dumps(document.get(of), sort_keys=True), set()).add(document["origins"].get(part) or "")
+            named = [document.get(of), document.get("quantisation") if of == "model" else None]
+            prints.setdefault(json.dumps(named, sort_keys=True), set()).add(document["origins"].get(part) or "")
         if any(len(values - {""}) > 1 for values in prints.values()):
             differing.append(part)
     return differing

@@ -17,7 +17,7 @@ from lab.design.method import named
 from lab.design.method.count import count_on, widest_trained
 from lab.design.method.delta import Method
 from lab.design.method.lengths import room_for_inputs
-from lab.design.method.rules import ratio_problem, require
+from lab.design.method.rules import quantised_problem, ratio_problem, require
 from lab.design.plain.boundary import located, portable
 from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
@@ -99,12 +99,12 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     already says so must find the same here. Raises Refusal with one sentence and its field.
     """
     from lab import origins
-    from lab.models import checkpoint, locate, resolve, vocabulary
+    from lab.models import checkpoint, locate, of_run, vocabulary
     from lab.tasks import FAMILIES, objective_of, outside, sources
     from lab.tasks import resolve as resolve_task
 
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec) if isinstance(spec, Mapping) else spec)
-    model, task = resolve(spec.model), resolve_task(spec.task)
+    model, task = of_run(spec), resolve_task(spec.task)
     body = anatomy(model.config)
     require(spec.method, body)
     room_for_inputs(spec.method, body, spec.training.max_length, task.max_length)
@@ -115,6 +115,8 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     if place.kind == "absent":
         raise Refusal(place.words, "model")
     checkpoint.check(model, place.folder)
+    if checkpoint.quantised_by(model) and (problem := quantised_problem(spec.method)):
+        raise problem
     now = origins.origins_of(spec) if spec.origins else None
     origins.require_same(spec, "this specification was frozen", now=now)  # before rows are looked at that are others now
     if place.folder is not None and (task.source.file or model.source.folder or FAMILIES[task.family].conversations):

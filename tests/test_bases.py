@@ -288,7 +288,8 @@ DAMAGES = {
     "no header": (lambda folder: (folder / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{]"), "are damaged .the header of model.safetensors cannot be read"),
     "a shard": (shards, "has no model-00002-of-00002.safetensors, which its model.safetensors.index.json names"),
     "int8": (stored(torch.int8), "are quantised .'model.layers.0.self_attn.q_proj.weight' is I8"), "fp8": (stored(torch.float8_e4m3fn), "are quantised .* is F8_E4M3"),
-    "gptq": (lambda folder: configure(folder, quantization_config={"quant_method": "gptq", "bits": 4}), "is quantised .gptq., and the lab trains on plain weights alone"),
+    "gptq": (lambda folder: configure(folder, quantization_config={"quant_method": "gptq", "bits": 4}), "is quantised .gptq., for which transformers needs optimum and gptqmodel"),
+    "hqq": (lambda folder: configure(folder, quantization_config={"quant_method": "hqq"}), "is quantised .hqq., which the lab has no layers for"),
     "tokenizer": (lambda folder: (folder / "tokenizer.json").write_text('{"model": ', encoding="utf-8"), "tokenizer of .* is damaged .tokenizer.json: "),
 }  # fmt: skip
 

@@ -17,14 +17,14 @@ from lab.design.method import named
 from lab.design.method.rules import problems
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
-from lab.engine import galore
+from lab.engine import galore, packed
 from lab.engine.galore import GaLore
 from lab.planning import predict
 from lab.planning.allocator import MIB, Allocator
 from lab.planning.building import Subject, prepare
 from lab.planning.predict import plan_shape
 from lab.planning.trace import batch_of, step
-from lab.planning.tracker import Tracker, model_tensors, state_tensors
+from lab.planning.tracker import Tracker, state_tensors
 
 METHODS = catalogue.names("methods")
 SHAPE = {"rows": 3, "tokens": 24, "target_tokens": 10}
@@ -81,7 +81,7 @@ def measured(
     gc.collect()
     gc.disable()
     tracker = Tracker(granule=granule)
-    tracker.hold(model_tensors(model), "weights")
+    tracker.hold(packed.tensors(model), "weights")
     tracker.hold(state_tensors(state), "optimizer")
     tracker.hold(batch.values(), "activations")
     try:

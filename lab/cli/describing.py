@@ -134,5 +134,5 @@ def _shape(document: dict[str, Any], training: dict[str, Any], setting: dict[str
         raise Refusal("Give --task, or --batch and --tokens, so that the size of a step is known.", "task")
     checked = spec_of({**document, "task": "sentiment-rt", "training": training})  # any task: its data are not looked at
     return {"model": checked.model, "method": checked.method, "optimizer": checked.training.optimizer, "galore_rank": checked.training.galore_rank, "seed": checked.seed,
-            "checkpointing": checked.training.gradient_checkpointing, "accumulation": checked.training.accumulation,
+            "quantisation": checked.quantisation, "checkpointing": checked.training.gradient_checkpointing, "accumulation": checked.training.accumulation,
             "smoothing": checked.training.label_smoothing, "device": "cpu" if checked.training.device == "cpu" else "cuda", **setting}  # fmt: skip

@@ -12,7 +12,7 @@ from lab.cli.taking import DELIMITERS
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import tables
-from lab.design.spec.run import Training
+from lab.design.spec.run import RunSpec, Training
 from lab.export import FORMATS
 from lab.tasks import FAMILIES
 from lab.tasks.gathering import HUB_ROWS
@@ -70,6 +70,8 @@ def _count(verbs: Any) -> None:
 
 def _spec_flags(added: argparse.ArgumentParser) -> None:
     added.add_argument("--model", help="a preset, a local folder or a hub id")
+    packing = next(field for field in fields(RunSpec) if field.path == "quantisation")
+    added.add_argument("--quantisation", metavar="{" + ",".join(packing.choices) + "}", help=f"{packing.help} (default {packing.default})")
     added.add_argument("--task", help="a preset, see `tasks`")
     added.add_argument("--method", help="a preset, see `methods`, or a YAML file with a method")
     added.add_argument("--spec", metavar="FILE", help="a YAML file with a whole spec, such as a run's spec.yaml; other flags change it")

@@ -42,7 +42,7 @@ def document_of(arguments: argparse.Namespace, more: Mapping[str, Any] | None = 
     given = vars(arguments)
     document: dict[str, Any] = read_document(given["spec"]) if given.get("spec") else {}
     changes: dict[str, Any] = {}
-    for key in ("model", "task", "seed", "name"):
+    for key in ("model", "quantisation", "task", "seed", "name"):
         if given.get(key) is not None:
             changes[key] = given[key]
     if given.get("method") is not None:

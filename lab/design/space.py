@@ -12,6 +12,7 @@ RepresentationName = Literal[
 SetName = Literal["attn-linear", "ffn-linear", "all-linear"]
 PlaceName = Literal[RepresentationName, SetName]
 StackName = Literal["encoder", "decoder", "cross"]
+Quantisation = Literal["none", "int8", "nf4"]  # of the frozen base
 Nonlinearity = Literal["none", "relu", "gelu", "silu", "tanh", "sigmoid", "softmax"]
 Family = Literal["additive", "selective", "reparameterised", "unified", "free"]
 Branch = Literal["", "adapters", "soft-prompts", "other"]  # of the additive family

@@ -28,7 +28,7 @@ from lab.design.method.selections.layers import SelectLayers
 from lab.design.method.selections.masked import SelectMasked
 from lab.design.method.selections.sparse import SelectSparse
 from lab.design.plain.refusal import Refusal
-from lab.engine import initial, looking, reparameterise, select, sparse, starting
+from lab.engine import initial, looking, packed, reparameterise, select, sparse, starting
 from lab.engine.activations import start_slots
 from lab.engine.attached import Attached
 from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interface
@@ -91,6 +91,9 @@ class _Attacher:
         chosen = select.selected(self.model, self.method.select, self.body) if self.method.select else {}  # may refuse: before anything is touched
         if self.method.select and self.method.select.looks and self.state is None:
             looking.required(self.look, "this mask")
+        residual = any(FORMS[delta.form].start(delta).residual for delta in self.method.deltas)
+        if residual and any(packed.is_packed(module) and not packed.rewritable(module) for module in self.base.modules()):
+            raise Refusal("The residual of this start cannot be packed into the layers of this quantised base: choose another initialisation.", "method")
         for delta in self.method.deltas if self.state is None else ():
             if delta.init == "text":
                 text_ids(delta, self.tokenizer)  # may refuse, too
@@ -229,7 +232,7 @@ class _Attacher:
     def _start(self, module: DeltaModule, generator: torch.Generator) -> None:
         target, _ = self.binder.target(module)
         if module.start.residual:
-            self.attached.remember(target.module.weight)
+            self.attached.originals.keep_weight(target)
         if self.state is None or self.device.type == "meta":
             starting.start(module, target, generator)
         elif module.start.residual:  # the saved start takes the place of a new one; see Attached.load_state_dict
@@ -252,7 +255,7 @@ class _Attacher:
             return
         attached.selected = chosen
         for parameter in chosen.values():
-            attached.remember(parameter)
+            attached.originals.keep(parameter)
             parameter.requires_grad_(True)
         if isinstance(choice, SelectLayers):
             groups = [[chosen[name] for name in names] for layers in select.layer_groups(self.model, self.body) for names in layers]

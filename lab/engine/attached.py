@@ -16,12 +16,13 @@ from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Method
 from lab.design.method.parts import SECOND_MAPS
 from lab.design.plain.refusal import Refusal
-from lab.engine import calls, merge, select, starting
+from lab.engine import calls, merge, packed, select, starting
 from lab.engine.attention import SLOTS
 from lab.engine.bind import Binder
 from lab.engine.delta import Context, DeltaModule
 from lab.engine.gates import TOKENS
 from lab.engine.locate import backbone
+from lab.engine.originals import Originals
 from lab.engine.schedules import Schedule
 from lab.engine.select import SparseDifference
 from lab.engine.sparse import SparseValues
@@ -31,7 +32,7 @@ class Attached:
     """A method on a model. Made by `attach`; names of tensors do not depend on the architecture or the task head."""
 
     def __init__(self, model: nn.Module, method: Method, body: Anatomy, binder: Binder, keep_originals: bool):
-        self.model, self.method, self.body, self.binder, self.keep_originals = model, method, body, binder, keep_originals
+        self.model, self.method, self.body, self.binder, self.originals = model, method, body, binder, Originals(keep_originals)
         self.context = Context(body.post_norm)
         self.deltas: dict[str, DeltaModule] = {}
         self.shared: dict[str, nn.Module] = {}
@@ -47,8 +48,8 @@ class Attached:
         self.deberta: dict[nn.Module, Any] = {}
         self.attention_before: str | None = None
         self._owners: list[tuple[nn.Module, str]] = []
-        self._originals: dict[int, tuple[nn.Parameter, Tensor]] = {}
         self._merged: list[tuple[nn.Parameter, Tensor]] | None = None
+        self._unpacked: list[packed.Plain] = []  # layers of a quantised base while they are merged
         self._required = {name: p.requires_grad for name, p in model.named_parameters()}
 
     # -- what attach does, and detach undoes -----------------------------------------------------------------------------------
@@ -57,11 +58,6 @@ class Attached:
         """Make `module` a submodule of `owner`, until `detach`."""
         owner.add_module(name, module)
         self._owners.append((owner, name))
-
-    def remember(self, parameter: nn.Parameter) -> None:
-        """Keep a copy, on the CPU, of a weight that is about to change."""
-        if self.keep_originals and id(parameter) not in self._originals and parameter.device.type != "meta":
-            self._originals[id(parameter)] = (parameter, parameter.detach().to("cpu", copy=True))
 
     def freeze_base(self) -> None:
         """Everything but a new task head stops training."""
@@ -124,7 +120,7 @@ class Attached:
         if self._merged is not None:
             self.unmerge()
         changed = bool(self.selected) or any(delta.start.residual for delta in self.deltas.values())
-        if changed and not self.keep_originals:
+        if changed and not self.originals.wanted:
             raise Refusal("The original weights were not kept (keep_originals=False): load the model again.", "method")
         for handle in self.handles:
             handle.remove()
@@ -144,9 +140,7 @@ class Attached:
         for name, weight in self.written().items():
             self.entries[name].put_back(weight)
         select.unparametrise(self.model, {**self.differences, **self.entries})
-        with torch.no_grad():
-            for parameter, original in self._originals.values():
-                parameter.copy_(original)
+        self.originals.put_back()
         if hasattr(self, "_use_cache"):
             self.model.generation_config.use_cache = self._use_cache
         if self.attention_before:
@@ -303,10 +297,9 @@ class Attached:
             raise Refusal(
                 f"These weights belong to another method or model: '{what[0]}' is {'missing' if missing else 'unknown' if unknown else 'of another shape'}."
             )
-        taken_out = {id(p): original for p, original in self._originals.values()}
         for delta in self.deltas.values():
-            if delta.start.residual:
-                self._restore_residual_source(delta, taken_out)
+            if delta.start.residual and delta.B0.any():  # else it was attached with `state`, and the weight is still whole
+                self.originals.put_back_weight(self.binder.target(delta)[0])
         for name, weight in self.written().items():
             self.entries[name].move(weight, state[f"select.{name}.index"])
         for name, tensor in mine.items():
@@ -314,15 +307,6 @@ class Attached:
         for delta in self.deltas.values():
             if delta.start.residual:
                 starting.leave_residual(delta, self.binder.target(delta)[0])
-
-    def _restore_residual_source(self, delta: DeltaModule, originals: dict[int, Tensor]) -> None:
-        target, _ = self.binder.target(delta)
-        if not delta.B0.any():
-            return  # attached with `state`: the weight is still whole
-        weight = target.module.weight
-        if id(weight) not in originals:
-            raise Refusal("The original weights were not kept: attach to a fresh model with state=.", "method")
-        weight.copy_(originals[id(weight)])
 
     def fold(self) -> dict[str, dict[str, Tensor]]:
         """The parts of each delta as they act, with reparameterisations evaluated: {delta name: {part: tensor}}."""
@@ -337,7 +321,10 @@ class Attached:
     # -- merging and switching -----------------------------------------------------------------------------------------------------
 
     def merge(self) -> None:
-        """Fold every delta into the model's weights and switch the deltas off. Raises `Refusal` where one cannot be."""
+        """Fold every delta into the model's weights and switch the deltas off. Raises `Refusal` where one cannot be.
+
+        Layers of a quantised base that take one become plain ones of their dequantised weight, so that nothing is rounded.
+        """
         if self._merged is not None:
             return
         for delta in self.deltas.values():
@@ -346,6 +333,8 @@ class Attached:
                 raise Refusal(reason[:1].upper() + reason[1:], "method")
         kept: dict[int, tuple[nn.Parameter, Tensor]] = {}
         for delta in self.deltas.values():
+            module = self.binder.target(delta)[0].module
+            self._unpacked += [packed.Plain(module)] if packed.is_packed(module) else []
             for parameter in merge.touched(delta, self.binder):
                 kept.setdefault(id(parameter), (parameter, parameter.detach().clone()))
         for delta in sorted(
@@ -360,6 +349,9 @@ class Attached:
         """Restore the weights exactly and switch the deltas on again."""
         for parameter, before in self._merged or ():
             parameter.copy_(before)
+        for layer in self._unpacked:
+            layer.swap()
+        self._unpacked.clear()
         self._merged = None
         for delta in self.deltas.values():
             delta.enabled = True
@@ -367,19 +359,16 @@ class Attached:
     @contextlib.contextmanager
     def disabled(self) -> Iterator[None]:
         """The model without its method: deltas off, changed weights as they were."""
-        swapped: list[tuple[nn.Parameter, Tensor]] = []
-        with torch.no_grad():
-            for parameter, original in self._originals.values():
-                swapped.append((parameter, parameter.detach().clone()))
-                parameter.copy_(original)
         switches: list[DeltaModule | SparseDifference | SparseValues] = [*self.deltas.values(), *self.differences.values(), *self.entries.values()]
+        for layer in self._unpacked:
+            layer.swap()
         for switch in switches:
             switch.enabled = False
         try:
-            yield
+            with self.originals.swapped():
+                yield
         finally:
             for switch in switches:
                 switch.enabled = True
-            with torch.no_grad():
-                for parameter, trained in swapped:
-                    parameter.copy_(trained)
+            for layer in self._unpacked:
+                layer.swap()

@@ -12,6 +12,7 @@ from torch import nn
 
 from lab.design.body.anatomy import Anatomy, Stack
 from lab.design.plain.refusal import Refusal
+from lab.engine import packed
 from lab.engine.locate import Layer, Located, layers
 
 HEAD_DIM = ("head_dim", "attention_head_size", "key_value_proj_dim")  # attributes of transformers' attentions that say the width of one head
@@ -86,10 +87,7 @@ def _of_layer(layer: Layer, stack: Stack, body: Anatomy) -> Iterator[tuple[str, 
 
 def _shape(located: Located) -> tuple[int, ...] | None:
     """(out, in) of a module's whole weight; None where it has none."""
-    weight = getattr(located.module, "weight", None)
-    if weight is None:
-        return None
-    return tuple(weight.shape[::-1] if located.transposed else weight.shape)
+    return packed.shape(located.module)
 
 
 def _module(base: nn.Module, path: str, body: Anatomy) -> nn.Module:

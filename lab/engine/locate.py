@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lab.design.body.anatomy import Anatomy, Stack
 from lab.design.body.architecture import AttentionMap, FFNMap
 from lab.design.plain.refusal import Refusal
+from lab.engine import packed
 
 PATH = re.compile(r"^(?P<path>[\w.{}]+)(\[((?P<k>\d)/(?P<n>\d)|(?P<group>group )?(?P<name>[qkv]))\])?$")
 
@@ -59,9 +60,14 @@ class Located:
         """Whether the weight is (in, out): transformers' Conv1D."""
         return type(self.module).__name__ == "Conv1D"
 
+    @property
+    def packed(self) -> bool:
+        """Whether the base is quantised here: `weight()` is then made anew at each call."""
+        return packed.is_packed(self.module)
+
     def weight(self) -> Tensor:
-        """The slice's weight as (out, in); a view where it can be."""
-        weight = self.module.weight.T if self.transposed else self.module.weight
+        """The slice's weight as (out, in); a view where it can be, dequantised where it is packed."""
+        weight = packed.dequantised(self.module) if self.packed else self.module.weight.T if self.transposed else self.module.weight
         return weight if self.part is None else weight[self.rows(weight)]
 
     def rows(self, weight: Tensor) -> Tensor:
@@ -76,12 +82,19 @@ class Located:
 
     @torch.no_grad()
     def set_weight(self, value: Tensor) -> None:
-        """Write the slice's weight, given as (out, in)."""
+        """Write the slice's weight, given as (out, in); where it is packed, rounded to what that form holds."""
+        if self.packed:
+            if self.part is not None:
+                whole = packed.dequantised(self.module)
+                whole[self.rows(whole)] = value.to(whole.dtype)
+                value = whole
+            return packed.pack(self.module, value)
         weight = self.module.weight.T if self.transposed else self.module.weight  # both views of the parameter
         if self.part is None:
             weight.copy_(value)
         else:
             weight[self.rows(weight)] = value.to(weight.dtype)
+        return None
 
     @torch.no_grad()
     def set_bias(self, value: Tensor) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 
 from lab.design.method.insertions import INSERTIONS
+from lab.engine import packed
 from lab.engine.bind import PROJECTION, Binder
 from lab.engine.delta import DeltaModule
 
@@ -31,7 +32,7 @@ def why_not(delta: DeltaModule, binder: Binder) -> str:
     if delta.of_activation:
         return "" if delta.composition.merges_into_columns else f"{what} changes an activation, so it cannot be merged into weights."
     located, _ = binder.target(delta)
-    if not hasattr(located.module, "weight") or located.module.weight.dim() != 2 or site.representation in ("embed", "ffn.residual", "layer.out"):
+    if len(packed.shape(located.module) or ()) != 2 or site.representation in ("embed", "ffn.residual", "layer.out"):
         return f"{what} does not stand at a projection, so it cannot be merged into weights."
     if not options.reads_h and delta.form.reads_x and not _own_input(delta, binder):
         return f"{what} reads another input than the projection's own, so it cannot be merged into weights."

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lab.design.body.anatomy import Anatomy
+from lab.design.method.rules import packed_weights
 from lab.design.method.selections import SelectionOptions
 from lab.design.method.selections.masked import SelectMasked
 from lab.design.plain.refusal import Refusal
@@ -70,6 +71,8 @@ def selected(model: nn.Module, select: SelectionOptions, body: Anatomy) -> dict[
         found = {name: parameter for name, parameter in found.items() if name in inside}
     if not found:
         raise Refusal(select.nothing, "select")
+    if not all(parameter.is_floating_point() for parameter in found.values()):
+        raise packed_weights(select)
     return found
 
 

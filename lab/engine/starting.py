@@ -45,7 +45,7 @@ class Sight:
 def start(delta: DeltaModule, target: Located, generator: torch.Generator) -> None:
     """Set the parts that the delta's start makes; where the weight is to keep the residual, remember what leaves it, and take it out."""
     rank = getattr(delta, delta.form.ranked[0]).shape[delta.form.ranked[1]]
-    if target.module.weight.device.type != "meta":
+    if delta.B.device.type != "meta":
         for name, value in delta.start.parts(Sight(target, rank, float(delta.strength), generator)).items():
             getattr(delta, name).copy_(value)
     if delta.start.residual:
@@ -92,7 +92,7 @@ def _with_core(left: Tensor, core: Tensor | None) -> Tensor:
 @torch.no_grad()
 def leave_residual(delta: DeltaModule, target: Located) -> None:
     """Take the start out of the frozen weight."""
-    if target.module.weight.device.type != "meta":
+    if delta.B.device.type != "meta":
         target.set_weight(target.weight().float() - removed(delta))
 
 

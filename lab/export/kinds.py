@@ -9,11 +9,8 @@
 | PREFIX_TUNING | gated softmax slots in every layer of a decoder, with positions: shift or auto |
 | PROMPT_TUNING | virtual tokens on a model that writes text |
 | LN_TUNING | training the norms |
-<<<<<<< Updated upstream
 | LOHA and others | the forms that have a type of their own (`Form.peft_own`) |
-=======
 | SHIRA | fixed sparse masks of a LoRA's size on linear layers |
->>>>>>> Stashed changes
 """
 
 from __future__ import annotations

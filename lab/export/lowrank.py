@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lab.design.plain.refusal import Refusal
+from lab.engine import packed
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
 from lab.engine.starting import true_factors
@@ -49,8 +50,8 @@ def _rows(values: Tensor, located: Located) -> Tensor:
 
 def sides(module: nn.Module) -> tuple[int, int]:
     """(out, in) of a projection: a Linear, or transformers' Conv1D, which keeps its weight the other way round."""
-    first, second = module.weight.shape
-    return (second, first) if type(module).__name__ == "Conv1D" else (first, second)
+    out, inner = packed.shape(module) or (0, 0)
+    return out, inner
 
 
 def lora(terms: dict[str, list[Term]]) -> tuple[dict[str, Tensor], dict[str, Any]]:

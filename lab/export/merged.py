@@ -7,13 +7,19 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from lab.engine import packed
+
 DELTA = "lab_"  # how modules of the engine are named
 
 
 def bake(attached: Any) -> dict[str, Tensor]:
-    """The plain model's state, after merging. Raises Refusal where a delta cannot be merged; leaves the model merged."""
+    """The plain model's state, after merging, a quantised base dequantised. Raises Refusal where a delta cannot be merged; leaves the model merged and plain."""
     attached.merge()
     model: nn.Module = attached.model
+    packed.make_plain(model)
+    if getattr(model.config, "quantization_config", None) is not None:  # of a checkpoint that was quantised before
+        del model.config.quantization_config
+        model.hf_quantizer = None
     state: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
         parts = name.split(".")

@@ -78,9 +78,9 @@ def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any]) -> Opened:
     """`facts`: objective, labels, metrics, run, adapter and trainable, as far as they are known."""
     from lab.engine import attach
     from lab.engine.looking import nothing
-    from lab.models import load, load_tokenizer, resolve
+    from lab.models import load, load_tokenizer, of_run
 
-    model_spec = resolve(spec.model)
+    model_spec = of_run(spec)
     tokenizer = load_tokenizer(model_spec)
     objective = facts.get("objective") or objective_of(spec.task, model_spec)
     labels = tuple(map(str, facts.get("labels") or ())) or _labels(spec) if OBJECTIVES[objective].named else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from lab.export import kinds
 from lab.export.base import Facts
 from lab.export.folder import card, sidecar, write_json
 
+ROUNDED = (
+    "The base was packed as {kind} while it trained. This model has its dequantised weights with the method folded in, as they computed, in full size; "
+    "packed again, they are rounded anew and answers may differ."
+)
 LOADING: dict[str, str] = yaml.safe_load((Path(__file__).parent / "loading.yaml").read_text(encoding="utf-8"))
 
 
@@ -54,7 +59,12 @@ class Peft:
         options = f", num_labels={opened.model.config.num_labels}" if OBJECTIVES[opened.objective].headed else ""
         options += ', id2label=dict(enumerate(facts["labels"]))' if opened.labels else ""
         options += ', pad_token_id=facts["padding"]["id"]' if opened.tokenizer is not None else ""
-        how = LOADING["peft"].format(auto=OBJECTIVES[opened.objective].auto, base=opened.base, options=options)
+        packed = opened.spec.quantisation != "none"  # the adapter belongs to the base as it was packed
+        if packed:
+            from lab.models.quantising import as_transformers
+
+            options += f", quantization_config={as_transformers(opened.model, opened.spec.quantisation)}"
+        how = LOADING["peft"].format(auto=OBJECTIVES[opened.objective].auto, base=opened.base, options=options, more=", BitsAndBytesConfig" if packed else "")
         (folder / "README.md").write_text(card(opened, self.name, how), encoding="utf-8")
 
 
@@ -74,6 +84,9 @@ class Merged:
     def write(self, opened: Any, folder: Path) -> None:
         from lab.export.merged import bake
 
+        if opened.spec.quantisation != "none":
+            print(ROUNDED.format(kind=opened.spec.quantisation), file=sys.stderr, flush=True)
+            opened.note = " ".join(filter(None, [opened.note, ROUNDED.format(kind=opened.spec.quantisation)]))
         state = bake(opened.attached)
         opened.model.save_pretrained(folder, state_dict=state)
         if opened.tokenizer is not None:

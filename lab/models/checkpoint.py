@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,19 +12,15 @@ from typing import Any
 from lab.design.body.model import ModelSpec
 from lab.design.plain.refusal import Refusal
 
+LIBRARIES = {"bitsandbytes": ("bitsandbytes",), "gptq": ("optimum", "gptqmodel"), "awq": ("gptqmodel",)}  # by which transformers loads a quantised checkpoint
 INDEX = "model.safetensors.index.json"
 PLAIN = ("F16", "BF16", "F32", "F64")  # number formats of weights that can be computed with as they are
 HEADER = 100 * 1024 * 1024  # bytes: safetensors' own limit
 
 
 def check(spec: ModelSpec, folder: Path | None) -> None:
-    """Raise Refusal for a model that is quantised, or whose files in a folder are not all there or not whole."""
-    method = (spec.config.get("quantization_config") or {}).get("quant_method") if isinstance(spec.config.get("quantization_config"), Mapping) else None
-    if method or spec.config.get("quantization_config"):
-        raise Refusal(
-            f"{spec.title or spec.name} is quantised ({method or 'by its config.json'}), and the lab trains on plain weights alone: give the model that it was made from.",
-            "model",
-        )
+    """Raise Refusal for a model that is quantised in a way that does not load here, or whose files in a folder are not all there or not whole."""
+    quantised = require_loadable(spec)
     if folder is None:
         return
     name, files = spec.title or spec.name, _files(folder)
@@ -35,7 +32,7 @@ def check(spec: ModelSpec, folder: Path | None) -> None:
         problem = _problem(file, facts.st_size, facts.st_mtime_ns)
         if problem:
             raise Refusal(f"The weights of {name} are damaged ({problem}); fetch or save them again.", "model")
-        odd = _odd(file, facts.st_size, facts.st_mtime_ns)
+        odd = None if quantised else _odd(file, facts.st_size, facts.st_mtime_ns)
         if odd:
             raise Refusal(
                 f"The weights of {name} are quantised ('{odd[0]}' is {odd[1]}), and the lab trains on plain weights alone: give the model that they were made from.",
@@ -44,6 +41,33 @@ def check(spec: ModelSpec, folder: Path | None) -> None:
     broken = _broken_json(folder / "tokenizer.json")
     if broken:
         raise Refusal(f"The tokenizer of {name} is damaged (tokenizer.json: {broken}); fetch or save it again.", "model")
+
+
+def quantised_by(spec: ModelSpec) -> str:
+    """How a checkpoint was quantised before it came here (bitsandbytes, gptq, awq ...); "" where its weights are plain."""
+    config = spec.config.get("quantization_config")
+    method = config.get("quant_method") if isinstance(config, Mapping) else None
+    return str(method or "by its config.json") if config else ""
+
+
+def require_loadable(spec: ModelSpec) -> bool:
+    """Whether a checkpoint is quantised; Refusal where transformers cannot load it here as a frozen base."""
+    method, name = quantised_by(spec), spec.title or spec.name
+    if not method:
+        return False
+    if method not in LIBRARIES:
+        raise Refusal(
+            f"{name} is quantised ({method}), which the lab has no layers for: give the model that it was made from, or one in {', '.join(LIBRARIES)}.", "model"
+        )
+    missing = [library for library in LIBRARIES[method] if importlib.util.find_spec(library) is None]
+    if missing:
+        raise Refusal(
+            f"{name} is quantised ({method}), for which transformers needs {' and '.join(missing)}: install it, or give the model that it was made from.",
+            "model",
+        )
+    if spec.quantisation != "none":
+        raise Refusal(f"{name} is quantised ({method}) already: leave quantisation at none.", "quantisation")
+    return True
 
 
 def _files(folder: Path) -> list[Path]:

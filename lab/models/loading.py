@@ -23,7 +23,7 @@ from transformers import (
 from lab.design.body.model import ModelSpec
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
-from lab.models import vocabulary, wholeness
+from lab.models import checkpoint, quantising, vocabulary, wholeness
 from lab.models.places import hub_refusal, locate
 
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # else transformers asks a service of the hub to convert what is only a pickle
@@ -93,19 +93,29 @@ def _check(spec: ModelSpec, config: Any, objective: str | None) -> type:
     return auto
 
 
-def build_meta(spec: ModelSpec, objective: str | None, num_labels: int | None, attn: str | None) -> torch.nn.Module:
+def build_meta(spec: ModelSpec, objective: str | None, num_labels: int | None, attn: str | None, dtype: Any = None) -> torch.nn.Module:
     """The model on the meta device: names, shapes and modules, no storage."""
+    if method := checkpoint.quantised_by(spec):
+        raise Refusal(
+            f"The memory of a checkpoint that is quantised already ({method}) is not predicted, nor its weights counted: {spec.title or spec.name} can be run.",
+            "model",
+        )
     config = _for_task(config_of(spec), objective, num_labels)
     auto = _check(spec, config, objective)
     with quiet(), torch.device("meta"):
         model = auto.from_config(config, **({"attn_implementation": attn} if attn else {}))
     model.tie_weights()
+    if dtype is not None:
+        model.to(dtype)
+    if spec.quantisation != "none":
+        quantising.quantise(model, spec.quantisation, model.dtype, spec.title or spec.name)
     return model.eval()
 
 
 def load(spec: ModelSpec, objective: str, num_labels: int | None, dtype: Any, seed: int, attn: str | None, cache: Path | None,
          tokenizer: Any = None) -> torch.nn.Module:  # fmt: skip
     """See `lab.models.load`."""
+    checkpoint.require_loadable(spec)
     if objective not in OBJECTIVES:
         raise Refusal(f"'{objective}' is no objective; there are {', '.join(OBJECTIVES)}.", "model")
     where, options = _where(spec, cache)
@@ -130,6 +140,10 @@ def load(spec: ModelSpec, objective: str, num_labels: int | None, dtype: Any, se
     except Exception as error:  # transformers, safetensors and the hub each raise their own kinds
         raise _refusal(spec, where, error) from error
     wholeness.settle(spec.title or spec.name, model, found, OBJECTIVES[objective].headed)
+    quantising.settle(model)
+    if spec.quantisation != "none":
+        layers = quantising.quantise(model, spec.quantisation, dtype, spec.title or spec.name)
+        model.lab_notes += (f"{layers} linear layers of the base are packed as {spec.quantisation}; embeddings, norms, heads and what trains are not.",)
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = config.pad_token_id
     return model.eval()

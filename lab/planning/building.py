@@ -17,7 +17,7 @@ from lab.design.body.model import ModelSpec, Source
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
 from lab.design.spec.objectives import OBJECTIVES
-from lab.engine import Attached, attach, galore
+from lab.engine import Attached, attach, galore, packed
 from lab.engine.looking import nothing
 from lab.engine.select import head_parameters
 from lab.models import build_meta, config_of
@@ -92,7 +92,7 @@ def build(subject: Subject, layers: Mapping[str, int] | None = None) -> Built:
     body = anatomy(facts_of(spec))
     if layers is not None:
         spec = cut(spec, body, layers)
-    model = build_meta(spec, objective=subject.objective, num_labels=subject.num_labels)
+    model = build_meta(spec, objective=subject.objective, num_labels=subject.num_labels, dtype=subject.dtype)
     return prepare(model, subject)
 
 
@@ -133,10 +133,10 @@ def _places(model: nn.Module, stacks: Mapping[str, Iterable[nn.Module]]) -> dict
     found: dict[int, tuple[str, int]] = {}
     for stack, layers in stacks.items():
         for index, layer in enumerate(layers):
-            for tensor in (*layer.parameters(), *layer.buffers()):
+            for tensor in packed.tensors(layer):
                 found.setdefault(id(tensor), (stack, index))
     for layerless in (model.base_model, model):
-        for tensor in (*layerless.parameters(), *layerless.buffers()):
+        for tensor in packed.tensors(layerless):
             found.setdefault(id(tensor), ("", -1))
     return found
 

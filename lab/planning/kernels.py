@@ -25,6 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import handle_torch_function, has_torch_function
 
+from lab.planning.quantised import int8_of
+
 aten = torch.ops.aten
 HALF = (torch.float16, torch.bfloat16)
 
@@ -32,7 +34,7 @@ HALF = (torch.float16, torch.bfloat16)
 @contextlib.contextmanager
 def modelled(device: str, autocast: torch.dtype | None = None) -> Iterator[None]:
     """Route attention and dropout of meta tensors to the kernels of `device`: cuda or cpu. `autocast`: the half type of mixed precision."""
-    with _attention_and_dropout(device, autocast), _autocast(autocast):
+    with _attention_and_dropout(device, autocast), _autocast(autocast), int8_of(device):
         yield
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab.planning.tracker import Tracker, model_tensors, state_tensors
+from lab.engine import packed
+from lab.planning.tracker import Tracker, state_tensors
 
 
 @dataclass
@@ -43,7 +44,7 @@ def measure_step(model: nn.Module, attached: Any = None, optimizer: torch.optim.
     tensors are part of the model, so it may be left out. `batches`: what the step reads, counted where it lies on the model's device.
     """
     tracker, measured = Tracker(), Measured()
-    tracker.hold(model_tensors(model), "weights")
+    tracker.hold(packed.tensors(model), "weights")
     if attached is not None:
         tracker.hold(attached.tensors().values(), "weights")
     tracker.hold((p.grad for p in model.parameters() if p.grad is not None), "gradients")

@@ -17,12 +17,12 @@ from lab.design.body.model import ModelSpec
 from lab.design.method.delta import Method
 from lab.design.method.lengths import room_for_inputs
 from lab.design.method.named import method_of
-from lab.design.method.rules import require
+from lab.design.method.rules import quantised_problem, require
 from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
-from lab.models import resolve
+from lab.models import of_run, quantised, resolve
 from lab.models.loading import quiet
 from lab.planning.building import Built, Subject, alike, build, depths, facts_of, traced_depths
 from lab.planning.log import Log, NotAlike
@@ -46,7 +46,7 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
     from lab.tasks import resolve as task_of
 
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
-    model, task, training = resolve(spec.model), task_of(spec.task), spec.training
+    model, task, training = of_run(spec), task_of(spec.task), spec.training
     where = device or _device_of(training.device)
     precision = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "auto": "bfloat16"}[training.precision] if where == "cuda" else "float32"
     half = precision != "float32"
@@ -68,15 +68,16 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
                dtype: str = "float32", adapter_dtype: str | None = None, optimizer: str = "adamw", checkpointing: bool = False,
                overrides: Mapping[str, Any] | None = None, objective: str | None = None, num_labels: int | None = None, accumulation: int = 1,
                smoothing: float = 0.0, seed: int = 0, device: str = "cuda", autocast: str | None = None, use_cache: bool = False, whole: bool = False,
-               galore_rank: int = 128) -> Plan:  # fmt: skip
+               galore_rank: int = 128, quantisation: str | None = None) -> Plan:  # fmt: skip
     """The memory of a step of `batch` rows of `tokens` tokens (targets of `target_tokens`, on an encoder-decoder).
 
     `dtype` is that of the frozen weights, `adapter_dtype` of what trains (None: the same); `autocast`: the type of mixed precision,
     where it is on. `use_cache`: keys and values of the forward pass stay until the backward pass is over, as where a script calls a
-    transformers model with its defaults and keeps the output; the lab's loop does without. `whole`: trace every layer. Raises Refusal for what cannot be combined or built.
+    transformers model with its defaults and keeps the output; the lab's loop does without. `quantisation`: of the base, none, int8 or nf4 (None: the
+    model's own). `whole`: trace every layer. Raises Refusal for what cannot be combined or built.
     """
     start = time.perf_counter()
-    spec, chosen = resolve(model), method_of(method)
+    spec, chosen = quantised(model, quantisation) if quantisation else resolve(model), method_of(method)
     if overrides:
         chosen = method_of(override(chosen.document(), dict(overrides)))
     objective = _objective(objective or USUAL[spec.kind])
@@ -87,6 +88,8 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
             raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
     body = anatomy(facts_of(spec))
     require(chosen, body)
+    if spec.quantisation != "none" and (problem := quantised_problem(chosen)):
+        raise problem
     longest = None if body.positions is None else body.positions - chosen.positions_taken
     if longest is not None and max(tokens, target_tokens or 0) > longest:
         raise Refusal(f"{spec.title or spec.name} reads at most {longest:,} tokens{' beside the positions that the method takes' if chosen.positions_taken else ''}; "
@@ -100,11 +103,12 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     peak = peaks.largest()
     setting = {"model": spec.name, "method": chosen.preset or chosen.name, "batch": batch, "tokens": tokens, "target_tokens": shape["target_tokens"],
                "dtype": dtype, "adapter_dtype": adapter_dtype or dtype, "optimizer": optimizer, "checkpointing": checkpointing,
-               "accumulation": accumulation, "smoothing": smoothing, "objective": subject.objective, "num_labels": subject.num_labels, "device": device, "autocast": autocast, "use_cache": use_cache, "galore_rank": galore_rank}  # fmt: skip
+               "accumulation": accumulation, "smoothing": smoothing, "objective": subject.objective, "num_labels": subject.num_labels, "device": device, "autocast": autocast, "use_cache": use_cache, "galore_rank": galore_rank,
+               "quantisation": spec.quantisation}  # fmt: skip
     return Plan(
         peak_allocated_bytes=peak["total"], peak_reserved_bytes=peaks.reserved if device == "cuda" else peak["total"],
         categories={name: peak[name] for name in CATEGORIES}, phases=peaks.phases, trainable=trainable, trainable_head=head,
-        seconds=round(time.perf_counter() - start, 3), setting=setting, not_modelled=_not_modelled(chosen, device),
+        seconds=round(time.perf_counter() - start, 3), setting=setting, not_modelled=_not_modelled(chosen, device, spec.quantisation),
     )  # fmt: skip
 
 
@@ -165,8 +169,10 @@ def _device_of(asked: str) -> str:
     return ("cpu" if asked == "cpu" else "cuda") if asked != "auto" else memory()["kind"]
 
 
-def _not_modelled(method: Method, device: str) -> list[str]:
+def _not_modelled(method: Method, device: str, quantisation: str) -> list[str]:
     extra = []
+    if quantisation == "nf4" and device != "cpu":
+        extra.append("kernels that multiply by 4-bit weights without dequantising them, for few tokens at a time")
     if any(delta.schedule and delta.schedule.freezes for delta in method.deltas) or (method.select and method.select.changes_later):
         extra.append("what the schedule changes later: this is the beginning of the run")
     if method.select and method.select.entries and method.select.uneven:

@@ -16,7 +16,7 @@ from lab.design.method.named import method_of
 from lab.design.plain.refusal import Refusal
 
 SHAPE = ("model", "method", "batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "optimizer", "checkpointing", "overrides", "objective",
-         "num_labels", "accumulation", "smoothing", "seed", "device", "autocast", "use_cache", "galore_rank")  # fmt: skip
+         "num_labels", "accumulation", "smoothing", "seed", "device", "autocast", "use_cache", "galore_rank", "quantisation")  # fmt: skip
 OVER_SPEC = ("batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "device")
 WORDS = ("name", "summary", "paper", "family", "branch", "preset", "deviations", "training")  # of a method, which cost no memory
 
@@ -59,7 +59,7 @@ def code() -> str:
     root = Path(__file__).resolve().parents[1]
     files = sorted(file for room in ("planning", "engine", "design") for file in (root / room).rglob("*.py"))
     files += sorted((root.parent / "presets" / "models").glob("*.yaml")) + sorted((root.parent / "presets" / "architectures").glob("*.yaml"))
-    files.append(root / "tasks" / "losses.py")
+    files += [root / "tasks" / "losses.py", root / "models" / "quantising.py"]
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

@@ -10,7 +10,6 @@ TOLD = ("peak_allocated_bytes", "peak_reserved_bytes", "categories", "phases", "
 NOT_MODELLED = (
     "the CUDA context (0.3 to 0.6 GB outside the allocator)",
     "workspaces of cuBLAS and of single kernels",
-    "quantised weights",
     "buckets of data-parallel training",
     "torch.compile",
     "evaluation and generation during training",

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from transformers.optimization import Adafactor
 
 from lab.design.spec.objectives import OBJECTIVES
-from lab.engine import galore
+from lab.engine import galore, packed
 from lab.engine.galore import GaLore
 from lab.planning.building import Built, adafactor_state, optimizer_state
 from lab.planning.kernels import ANSWERS, modelled
 from lab.planning.log import Log
-from lab.planning.tracker import Tracker, model_tensors
+from lab.planning.tracker import Tracker
 from lab.tasks.batches import blank_labels
 from lab.tasks.losses import inputs_of, loss_sum
 
@@ -61,7 +61,7 @@ class Trace:
             galore_rank: int = 128) -> Log:  # fmt: skip
         """Trace one step. `accumulate`: gradients of an earlier pass are there already; `use_cache`: see `step`."""
         built, tracker = self.built, self.tracker
-        self._hold_by_layer([(t, [t]) for t in model_tensors(built.model)], "weights")
+        self._hold_by_layer([(t, [t]) for t in packed.tensors(built.model)], "weights")
         if accumulate:
             for parameter in built.trained():
                 parameter.grad = torch.empty_like(parameter)

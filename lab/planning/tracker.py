@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lab.planning.log import Log
+from lab.planning.quantised import unfolded
 from lab.planning.result import CATEGORIES
 
 
@@ -31,12 +32,14 @@ class Tracker(TorchDispatchMode):
     """Bytes alive, now and at the peak of each phase.
 
     `granule`: sizes are rounded up to it, in bytes. `answers`: {operator: function(*args) -> result} for operators that meta tensors cannot
-    compute (kernels.py). `log`: where every event goes, in order.
+    compute (kernels.py). `log`: where every event goes, in order. Operators of packed weights are carried out step by step (quantised.py), so
+    that the dequantised weight is seen.
     """
 
     def __init__(self, *, granule: int = 512, answers: Mapping[Any, Callable] | None = None, log: Log | None = None):
         super().__init__()
         self.granule, self.answers, self.log = granule, answers or {}, log
+        self.unfolded = unfolded()
         self.live: dict[int, list] = {}  # storage → [size, category, id in the log, weak reference]
         self.now = dict.fromkeys(CATEGORIES, 0)
         self.total = 0
@@ -118,6 +121,10 @@ class Tracker(TorchDispatchMode):
     # -- hooks ---------------------------------------------------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        unfold = self.unfolded.get(func)
+        if unfold is not None and args[0].device.type != "cuda":  # whose kernels are fused where that is faster
+            with self:
+                return unfold(*args, **(kwargs or {}))
         answer = self.answers.get(func)
         out = func(*args, **(kwargs or {})) if answer is None else answer(*args, **(kwargs or {}))
         if isinstance(out, Tensor):
@@ -172,8 +179,3 @@ def state_tensors(optimizer: torch.optim.Optimizer | None) -> list[Tensor]:
     """Every tensor of an optimizer's state."""
     states = optimizer.state.values() if optimizer is not None else ()
     return [value for state in states for value in state.values() if isinstance(value, Tensor)]
-
-
-def model_tensors(model: nn.Module) -> list[Tensor]:
-    """Parameters and buffers, shared ones once."""
-    return list({id(t): t for t in (*model.parameters(), *model.buffers())}.values())

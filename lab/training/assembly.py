@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec
-from lab.engine import attach, galore
+from lab.engine import attach, galore, packed
 from lab.engine.attached import Attached
 from lab.engine.select import head_parameters, own_parameters
-from lab.models import config_of, load, load_tokenizer
+from lab.models import config_of, load, load_tokenizer, of_run
 from lab.tasks import Prepared, prepare
 from lab.training.looking import looking_at
 from lab.training.probing import require_measurable
@@ -97,12 +97,13 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     probe = _probe(spec, task, tokenizer, config, cache)
     half = precision != "fp32" and spec.method.frozen_base
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision] if half else torch.float32
-    model = load(spec.model, objective=task.objective, num_labels=task.num_labels, dtype=dtype, seed=spec.seed, tokenizer=tokenizer)
+    model = load(of_run(spec), objective=task.objective, num_labels=task.num_labels, dtype=dtype, seed=spec.seed, tokenizer=tokenizer)
     head = head_parameters(model) if OBJECTIVES[task.objective].headed else {}
     for parameter in head.values():
         parameter.data = parameter.data.float()
     model.to(device)
-    total = sum(p.numel() for p in own_parameters(model).values())
+    packed.moved(model)
+    total = sum(packed.elements(p) for p in own_parameters(model).values())
     saved = state["adapter"] if state else None
     attached = attach(
         model, spec.method, seed=spec.seed, tokenizer=tokenizer, state=saved, keep_originals=False, look=looking_at(model, task, device, spec.seed)

@@ -19,9 +19,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec
-from lab.engine import attach
+from lab.engine import attach, packed
 from lab.engine.select import own_parameters
-from lab.models import load
+from lab.models import load, of_run
 from lab.tasks import Prepared
 from lab.tasks.losses import loss_sum
 from lab.tasks.rows import batches
@@ -33,7 +33,8 @@ SHRINKAGE = 1e-3  # of its weights, on standardised representations
 
 def before(spec: RunSpec, probe: Prepared, tokenizer: Any, accelerator: Accelerator, dtype: torch.dtype) -> dict[str, float]:
     """The probe's numbers of the base model as it was loaded, no method on it."""
-    model = load(spec.model, objective=probe.objective, num_labels=probe.num_labels, dtype=dtype, seed=spec.seed, tokenizer=tokenizer).to(accelerator.device)
+    model = load(of_run(spec), objective=probe.objective, num_labels=probe.num_labels, dtype=dtype, seed=spec.seed, tokenizer=tokenizer).to(accelerator.device)
+    packed.moved(model)
     return _measured(model, probe, spec, accelerator)
 
 
@@ -42,7 +43,8 @@ def after(assembly: Any, accelerator: Accelerator) -> dict[str, float]:
     probe, model = assembly.probe, assembly.model
     if not OBJECTIVES[probe.objective].headed and probe.objective != assembly.objective:
         spec = assembly.spec
-        model = load(spec.model, objective=probe.objective, dtype=model.dtype, seed=spec.seed, tokenizer=assembly.tokenizer).to(accelerator.device)
+        model = load(of_run(spec), objective=probe.objective, dtype=model.dtype, seed=spec.seed, tokenizer=assembly.tokenizer).to(accelerator.device)
+        packed.moved(model)
         attach(model, spec.method, seed=spec.seed, state=_state(assembly.attached.state_dict(), spec, model), keep_originals=False)
     return _measured(model, probe, assembly.spec, accelerator)
 

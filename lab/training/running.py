@@ -169,7 +169,7 @@ def _introduce(loop: Loop, precision: str, note: str, say: Callable[[str], None]
             say(f"Note: {each}.")
     for sentence in assembly.base["told"]:
         say(f"Note: {sentence}")
-    for _, sentence in notes(spec.method, assembly.attached.body):
+    for _, sentence in notes(spec.method, assembly.attached.body, spec.quantisation):
         say(f"Note: {sentence}")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from lab.design.body.architecture import Kind
 from lab.design.plain.options import Options, option
+from lab.design.space import Quantisation
 
 
 class Wheel(Options):
@@ -92,5 +93,6 @@ class ModelSpec(Options):
     source: Source = option(help="where weights and tokenizer come from")
     config: dict[str, Any] = option(help="facts for transformers' configuration, with model_type", default_factory=dict)
     default_task: str = option("", help="the task preset that the bench offers first")
+    quantisation: Quantisation = option("none", help="how the linear layers of its blocks are packed when it is loaded")
     inventory: Inventory | None = option(None, help="measured parameter counts and widths")
     licence: str = option("", help="licence of the weights")

@@ -16,6 +16,7 @@ from lab.design.method.forms import FORMS
 from lab.design.method.forms.base import Form
 from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.parts import all_parts, trains_second_map
+from lab.design.method.selections import SelectionOptions
 from lab.design.plain.refusal import Refusal
 from lab.design.space import PROJECTIONS
 
@@ -70,10 +71,13 @@ def _alone(method: Method, anatomy: Anatomy) -> Iterator[Refusal]:
             yield Refusal(sentence, f"deltas.{index}.at")
 
 
-def notes(method: Method, anatomy: Anatomy) -> list[tuple[str, str]]:
+def notes(method: Method, anatomy: Anatomy, quantisation: str = "none") -> list[tuple[str, str]]:
     """What may run as it is, and may not be what was meant on this model: (field, sentence)."""
     found = []
     for index, delta in enumerate(method.deltas):
+        if quantisation != "none" and FORMS[delta.form].start(delta).residual:
+            sentence = f"On a quantised base the residual of init {delta.init} is rounded to {quantisation} again: at step 0 the model differs from its base by that rounding."
+            found.append((f"deltas.{index}.init", sentence))
         if anatomy.stacks[0].gated and "ffn.up" in delta.places and "ffn.gate" not in delta.places:
             found.append(
                 (
@@ -124,6 +128,18 @@ def ratio_problem(method: Method, ratio: float) -> Refusal | None:
     if ratio == 1.0 or any(map(trains_second_map, method.deltas)):
         return None
     return Refusal("The LoRA+ ratio is of second maps (B, up, values) over first ones, and no second map trains here: leave it at 1.", "training.lr_ratio")
+
+
+def packed_weights(select: SelectionOptions) -> Refusal:
+    """Why a selection cannot train on a quantised base."""
+    return Refusal(
+        f"The linear layers of a quantised base are packed, and no gradient reaches them: training {select.words} needs quantisation none.", "select"
+    )
+
+
+def quantised_problem(method: Method) -> Refusal | None:
+    """Why a method cannot train on a quantised base; None where it can."""
+    return packed_weights(method.select) if method.select is not None and method.select.weights == "all" else None
 
 
 def _whole(method: Method) -> Iterator[Refusal]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Union
 
 from pydantic import field_validator, model_validator
 
 from lab.design.method.delta import Method
 from lab.design.method.named import method_of
+from lab.design.method.rules import quantised_problem
 from lab.design.plain.options import Options, option, validate
 from lab.design.plain.refusal import Refusal
+from lab.design.space import Quantisation
 from lab.design.spec.task import TaskSpec
 
 EPOCHS, EVALUATIONS = 3.0, 10  # of a run that does not say how many
@@ -85,6 +88,10 @@ class RunSpec(Options):
     """One run: a model, a task, a method, how to train, and a seed."""
 
     model: str = option(min_length=1, max_length=500, label="model", zh="模型", help="A preset, a hub id, or a local folder.")
+    quantisation: Quantisation = option(
+        "none", label="quantisation", zh="量化",
+        help="The frozen base's linear layers packed: nf4 (4 bits with double quantisation, as QLoRA) or int8. Embeddings, norms, heads and what trains stay.",
+    )  # fmt: skip
     task: Union[str, TaskSpec] = option(label="task", zh="任务", help="A preset, or a task of your own.")
     method: Method = option(label="method", zh="方法", help="A preset, a preset with changes, or a whole method.")
     training: Training = option(default_factory=Training, label="training", zh="训练", help="How to train.")
@@ -92,6 +99,24 @@ class RunSpec(Options):
     name: str = option("", max_length=120, label="name", zh="名称", help="A name for the run. Empty: made from model and method.")
     tags: list[str] = option(default_factory=list, max_length=20, label="tags", zh="标签", help="Words to find the run by.")
     origins: Origins | None = option(None, label="made from", zh="来源", help="Checksums of data, base and tokenizer, set at launch. Empty: whatever is there.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_model(cls, document: Any) -> Any:
+        """`model: {name, quantisation}` is another way to write model and quantisation."""
+        if not isinstance(document, Mapping) or not isinstance(document.get("model"), Mapping):
+            return document
+        model = dict(document["model"])
+        if unknown := sorted(set(model) - {"name", "quantisation"}):
+            raise Refusal(f"There is no option 'model.{unknown[0]}'; there are name, quantisation.", f"model.{unknown[0]}")
+        return {**document, "model": model.get("name"), **({"quantisation": model["quantisation"]} if "quantisation" in model else {})}
+
+    @model_validator(mode="after")
+    def _packed(self) -> RunSpec:
+        problem = quantised_problem(self.method) if self.quantisation != "none" else None
+        if problem:
+            raise Refusal(problem.sentence, "quantisation")
+        return self
 
     @field_validator("method", mode="before")
     @classmethod

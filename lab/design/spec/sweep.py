@@ -30,6 +30,7 @@ def assignments(pairs: Sequence[str] | None, flag: str = "--set") -> dict[str, s
 
 def apply(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The document with changes by path. Paths that do not begin with a field of the spec address its method."""
+    changes = {"quantisation" if path == "model.quantisation" else path: value for path, value in changes.items()}
     whole = {path: value for path, value in changes.items() if path in RunSpec.model_fields}
     document = {**document, **{path: value if path in ("model", "name") else parse_value(value) for path, value in whole.items()}}
     inside: dict[str, Any] = {}

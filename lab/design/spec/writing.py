@@ -75,6 +75,7 @@ def run_document(spec: RunSpec) -> dict[str, Any]:
     training = {name: value for name, value in document["training"].items() if value != usual.get(name)}
     kept = {
         "model": document["model"],
+        **({"quantisation": document["quantisation"]} if document["quantisation"] != "none" else {}),
         "task": document["task"],
         "method": compact(spec.method),
         "training": training,
@@ -99,6 +100,7 @@ def as_command(spec: RunSpec) -> str:
         words += ["--task", document["task"]]
     else:
         changes = {**changes, "task": document["task"]}
+    words += ["--quantisation", document["quantisation"]] if "quantisation" in document else []
     words += [word for path, value in changes.items() for word in ("--set", f"{path}={_flow(value)}")]
     words += [word for path, value in document.get("training", {}).items() for word in ("--set", f"training.{path}={_flow(value)}")]
     return " ".join(map(shlex.quote, [*words, "--seed", str(document["seed"])]))

@@ -372,16 +372,10 @@ class Knobs extends OptionControls {
   training() {
     const main = this.schema.training.filter((field) => this.schema.training_main.includes(field.path));
     const more = this.schema.training.filter((field) => !main.includes(field));
-    const row = (field) =>
-      this.row(
-        field,
-        field.path.includes("seed") || field.path === "name" ? field.path : "training." + field.path,
-        field.path === "seed" || field.path === "name" ? this.doc : this.doc.training,
-        {},
-      );
+    const row = (field) => this.row(field, "training." + field.path, this.doc.training, {});
     return [
       ...main.map(row),
-      ...this.schema.identity.map(row),
+      ...this.schema.identity.map((field) => this.row(field, field.path, this.doc, {})),
       h(
         "details",
         { open: this.opened.has("training"), ontoggle: (event) => (event.target.open ? this.opened.add("training") : this.opened.delete("training")) },

@@ -19,7 +19,7 @@ from lab.ui.shell.draft import start
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked
 
-KEPT = ("model", "task", "method", "training", "seed", "tags")
+KEPT = ("model", "quantisation", "task", "method", "training", "seed", "tags")
 
 
 def turn(asked: Any) -> dict[str, Any]:

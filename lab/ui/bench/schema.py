@@ -51,7 +51,7 @@ def schema(language: str = "en") -> dict[str, Any]:
         "methods": sorted((_method(name, language) for name in catalogue.names("methods")), key=lambda item: list(KINDS).index(item["kind"])),
         "delta": [_field(field) for field in fields(Delta) if not field.path.startswith(("schedule", "allocation"))],
         "training": [_field(field) for field in fields(Training)],
-        "identity": [_field(field) for field in fields(RunSpec) if field.path in ("seed", "name")],
+        "identity": [_field(field) for field in fields(RunSpec) if field.path in ("quantisation", "seed", "name")],
         "main": MAIN, "own": OWN, "training_main": TRAINING_MAIN,
         "forms": {name: _form(form) for name, form in FORMS.items()},
         "compositions": {name: {"options": one.options} for name, one in COMPOSITIONS.items()},
