@@ -1,4 +1,4 @@
-# make setup | run | test | test-all | oracle | screenshots | lint | clean. Stamps make a second call instant.
+# make setup | run | test | test-all | oracle | accelerator | screenshots | lint | clean. Stamps make a second call instant.
 PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -10,7 +10,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 --only-rerun TimeoutError
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: setup run test test-all oracle screenshots lint clean
+.PHONY: setup run test test-all oracle accelerator screenshots lint clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.ready
@@ -29,6 +29,10 @@ test-all: $(VENV)/.ready-test $(VENV)/.ready-ray $(VENV)/.ready-system
 # The adapters library pins an older transformers, so the tests that compare with it need an environment of their own.
 oracle:
 	@tests/oracles/adapters_env.sh $(PYTHON)
+
+# What this machine's accelerator does with the lab, in about eight minutes (docs/accelerator.md).
+accelerator: $(VENV)/.ready-test
+	$(PY) benchmarks/accelerator.py --out accelerator.json
 
 # Pictures of the docs, from the real app, with a pair of runs trained for them.
 screenshots: $(VENV)/.ready-test $(VENV)/.ready-system

@@ -1,4 +1,4 @@
-"""methods, models, tasks, count, plan: what there is and what it would cost. None of it starts anything."""
+"""methods, models, tasks, count, plan, doctor: what there is and what it would cost. None of it starts anything."""
 
 from __future__ import annotations
 
@@ -136,3 +136,32 @@ def _shape(document: dict[str, Any], training: dict[str, Any], setting: dict[str
     return {"model": checked.model, "method": checked.method, "optimizer": checked.training.optimizer, "galore_rank": checked.training.galore_rank, "seed": checked.seed,
             "quantisation": checked.quantisation, "checkpointing": checked.training.gradient_checkpointing, "accumulation": checked.training.accumulation,
             "smoothing": checked.training.label_smoothing, "device": "cpu" if checked.training.device == "cpu" else "cuda", **setting}  # fmt: skip
+
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def doctor(arguments: Namespace) -> Answer:
+    """What `lab.doctor.diagnosis` says."""
+    from lab.doctor import diagnosis
+
+    if arguments.device not in DEVICES:
+        raise Refusal(f"There is no device '{arguments.device}'; there are {', '.join(DEVICES)}.", "device")
+    found = diagnosis(arguments.device)
+    device, machine, home = found["device"], found["machine"], found["home"]
+    many = f" × {device['count']}" if device["count"] > 1 else ""
+    asked = ", ".join(f"{asked} is {given}" if asked != given else given for asked, given in found["precision"].items())
+    lines = facts([
+        ("device", f"{device['name']}{many} ({device['kind']})"),
+        ("its memory", numbers.memory(device["memory_bytes"])),
+        ("driver", ", ".join(f"{key} {device[key]}" for key in ("driver", "cuda", "capability") if device.get(key))),
+        ("precision", asked),
+        ("attention", ", ".join(found["attention"])),
+        ("torch.compile", "can be used" if found["compile"] else "no compiler"),
+        ("machine", f"{machine['system']}, Python {machine['python']}, {machine['cores']} cores, {machine['threads']} threads of torch"),
+        ("main memory", f"{numbers.memory(machine['memory_bytes'])}, {numbers.memory(machine['free_bytes'])} free"),
+        ("runs at once", str(found["slots"])),
+        ("LAB_HOME", f"{home['path']}, {numbers.memory(home.get('free_bytes'))} free"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in found["versions"].items())),
+    ])  # fmt: skip
+    return Answer(found, lambda: "\n".join([lines, "", *found["notes"], *found["missing"]]))

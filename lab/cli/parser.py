@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="python -m lab", description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
     for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _compare,
-                _export, _import, _fetch, _serve):  # fmt: skip
+                _export, _import, _fetch, _doctor, _serve):  # fmt: skip
         add(verbs)
     return top
 
@@ -269,6 +269,11 @@ def _import(verbs: Any) -> None:
 
 def _fetch(verbs: Any) -> None:
     _verb(verbs, "fetch", taking.fetch, "fetch a model preset's weights once into the cache").add_argument("model", metavar="MODEL", help="a model preset")
+
+
+def _doctor(verbs: Any) -> None:
+    added = _verb(verbs, "doctor", describing.doctor, "say what this machine is, what the lab will do with it, and what is missing")
+    added.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default auto: what a run would take)")
 
 
 def _serve(verbs: Any) -> None:
