@@ -219,6 +219,29 @@ def test_a_plan_refuses_what_cannot_train() -> None:
         planning.predicted("bert", of("lora"), quantisation="int3")
 
 
+# -- a run
+
+
+@pytest.mark.parametrize(("preset", "kind"), [("lora", "nf4"), ("lamda", "nf4"), ("mam", "int8")])
+def test_a_run_that_goes_on_ends_with_the_same_weights(preset: str, kind: str, tmp_path) -> None:
+    from safetensors.torch import load_file
+    from training_support import save_model, save_task, spec
+
+    from lab.training import Record, train
+
+    given = spec(save_model(tmp_path / "model"), save_task(tmp_path / "data"), {"preset": preset, "set": SMALL.get(preset, {})}, steps=8, evaluate_every=4)
+    given = given.model_copy(update={"quantisation": kind})
+    record = Record()
+    result = train(given, record, tmp_path / "whole", say=lambda line: None)
+    assert any(f"packed as {kind}" in sentence for sentence in result["base"]["told"]) and record.curve("measured/weights")
+    plain = train(given.model_copy(update={"quantisation": "none"}), Record(), tmp_path / "plain", say=lambda line: None)
+    assert (result["total"], result["trainable"]) == (plain["total"], plain["trainable"])
+    train(given, Record(stop_when=lambda step: step >= 3), tmp_path / "cut", say=lambda line: None)
+    train(given, Record(), tmp_path / "cut", say=lambda line: None)
+    whole, cut = (load_file(tmp_path / name / "adapter" / "adapter.safetensors") for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys() and all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
 # -- taken home
 
 
@@ -321,6 +344,15 @@ def test_it_is_asked_for_beside_the_model_or_within(monkeypatch) -> None:
     with pytest.raises(Refusal, match="requirements-quantised.txt") as refusal:
         verbs.check(spec)
     assert refusal.value.field == "quantisation"
+
+
+@pytest.mark.parametrize("preset", ["lora", "lamda"])
+def test_a_peft_checkpoint_has_no_place_for_a_residual_that_was_rounded(preset: str) -> None:
+    from lab.export import formats
+
+    reasons = {row["format"]: row["refusal"] for row in formats({"model": "minilm-l6", "quantisation": "nf4", "task": "sentiment-rt", "method": preset})}
+    assert bool(reasons["peft"]) == ("rounded to nf4" in reasons["peft"]) == (preset == "lamda")
+    assert not reasons["lab"] and not reasons["merged"]
 
 
 def test_an_adapter_of_a_quantised_base_is_of_another_base() -> None:

@@ -53,7 +53,7 @@ def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *
 def write(opened: Any, format: str, out: str | Path) -> Path:
     """Write what is open (a model with a method attached, see source.Opened) in a format. `merged` leaves the model merged."""
     chosen = _format(format)
-    _require(chosen, Facts(opened.spec.method, opened.attached.body, opened.objective))
+    _require(chosen, Facts(opened.spec.method, opened.attached.body, opened.objective, opened.spec.quantisation))
     with new_folder(out) as folder:
         chosen.write(opened, folder)
     return Path(out).expanduser().absolute()

@@ -15,20 +15,22 @@ from lab.tasks import objective_of
 
 @dataclass(frozen=True)
 class Facts:
-    """A method on a model for an objective (classification, multi_label, regression, seq2seq, causal)."""
+    """A method on a model for an objective (classification, multi_label, regression, seq2seq, causal); how the base is quantised, or none."""
 
     method: Method
     body: Anatomy
     objective: str
+    quantisation: str = "none"
 
     @classmethod
     def of(cls, spec: RunSpec | Mapping[str, Any]) -> Facts:
         """The facts of a spec. Raises Refusal where its model or task is not known any more."""
-        from lab.models import resolve
+        from lab.models import checkpoint, resolve
 
         spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
         model = resolve(spec.model)
-        return cls(spec.method, anatomy(model.config), objective_of(spec.task, model))
+        packed = checkpoint.quantised_by(model) if spec.quantisation == "none" else spec.quantisation
+        return cls(spec.method, anatomy(model.config), objective_of(spec.task, model), packed or "none")
 
 
 class Format(Protocol):

@@ -154,6 +154,7 @@ def card(opened: Any, format: str, how_to_load: str) -> str:
         f"- seed {spec.seed}, learning rate {numbers.number(spec.lr)}, batch size {spec.training.batch_size}"
         + (f", {spec.training.steps} steps" if spec.training.steps else ""),
         f"- trained weights: {opened.trainable:,}" if opened.trainable else "",
+        f"- linear layers of the base packed as {spec.quantisation} (bitsandbytes) while it trained" if spec.quantisation != "none" else "",
         f"- {opened.note}" if opened.note else "",
         *(f"- {name}: {numbers.number(value)}" for name, value in opened.metrics.items() if isinstance(value, (int, float))),
         "",

@@ -37,7 +37,12 @@ class Peft:
         )  # fmt: skip
 
     def kind(self, facts: Facts) -> str:
-        """The PEFT type."""
+        """The PEFT type. Refusal also where the base's own weights were rounded anew by the start."""
+        residual = [delta.init for delta in facts.method.deltas if FORMS[delta.form].start(delta).residual]
+        if residual and facts.quantisation != "none":
+            raise Refusal(
+                f"The residual of init {residual[0]} was rounded to {facts.quantisation} in the base, which a PEFT checkpoint has no place for", "format"
+            )
         decide = kinds.lora_type if self._as_lora else kinds.peft_type
         return decide(facts.method, facts.body, facts.objective)
 
@@ -49,7 +54,7 @@ class Peft:
 
         from lab.export.peft import checkpoint
 
-        kind = self.kind(Facts(opened.spec.method, opened.attached.body, opened.objective))
+        kind = self.kind(Facts(opened.spec.method, opened.attached.body, opened.objective, opened.spec.quantisation))
         tensors, config = checkpoint(opened, kind)
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         write_json(folder / "adapter_config.json", config)
@@ -143,7 +148,7 @@ class Config:
         _write_yaml(folder / "spec.yaml", opened.spec.document())
         _write_yaml(folder / "method.yaml", opened.spec.method.document())
         try:
-            kind = kinds.peft_type(opened.spec.method, opened.attached.body, opened.objective)
+            kind = kinds.peft_type(opened.spec.method, opened.attached.body, opened.objective, opened.spec.quantisation)
         except Refusal:
             return
         write_json(folder / "adapter_config.json", checkpoint(opened, kind)[1])
