@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.design.method.standing import require_same_design, standing_on
 from lab.design.plain.checksums import content
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
@@ -113,6 +114,76 @@ def require_labels(block: Block, labels: tuple[str, ...] | list[str], field: str
     if block.labels != tuple(labels):
         theirs, mine = (", ".join(each[:8]) + (", ..." if len(each) > 8 else "") or "none" for each in (block.labels, tuple(labels)))
         raise Refusal(f"Run {block.run} has the labels {theirs}, and these are {mine}: its head fits the same labels alone.", field)
+
+
+def filled(document: dict[str, Any], start: str = "") -> dict[str, Any]:
+    """A plain spec with the model, task and method of the run that it trains further from (or `start`), where it does not say others. Raises Refusal."""
+    built_on = document.get("built_on")
+    start = start or (str(built_on.get("start_from") or "") if isinstance(built_on, dict) else "")
+    if not start or all(document.get(name) for name in ("model", "task", "method")):
+        return document
+    spec = read(start, "built_on.start_from").spec.document()
+    return {**{name: spec[name] for name in ("model", "task", "method")}, **{name: value for name, value in document.items() if value}}
+
+
+def settled(spec: RunSpec) -> RunSpec:
+    """The spec with the runs that it is built on by their names, and with their frozen deltas in its method. Raises Refusal at `built_on`."""
+    built_on, method = spec.built_on, spec.method
+    if built_on.start_from:
+        block = read(built_on.start_from, "built_on.start_from")
+        theirs = block.spec.method
+        if built_on.stand_on and built_on.stand_on != block.spec.built_on.stand_on:
+            raise Refusal(
+                f"Run {block.run} goes on with the adapters that it stands on itself: leave stand on as that run has it, or empty.", "built_on.stand_on"
+            )
+        method = method.model_copy(update={"deltas": [*theirs.frozen, *method.own]})
+        require_same_design(method, theirs, block.run)
+        built_on = built_on.model_copy(update={"start_from": block.name, "stand_on": block.spec.built_on.stand_on})
+    elif built_on.stand_on:
+        found = [read(name, f"built_on.stand_on.{index}") for index, name in enumerate(built_on.stand_on)]
+        for index, block in enumerate(found):
+            if block.name in [earlier.name for earlier in found[:index]]:
+                raise Refusal(f"'{block.name}' is there twice: an adapter stands below once.", f"built_on.stand_on.{index}")
+        method = standing_on(method, {block.name: block.spec.method for block in found})
+        built_on = built_on.model_copy(update={"stand_on": [block.name for block in found]})
+    elif method.frozen:
+        raise Refusal(f"This method stands on the adapter of run {method.frozen[0].frozen_from}: name it in built_on.stand_on.", "built_on.stand_on")
+    return spec.model_copy(update={"built_on": built_on, "method": method})
+
+
+def require_fit(spec: RunSpec, origins: Origins, objective: str, labels: list[str] | tuple[str, ...]) -> None:
+    """Raise a Refusal unless what a settled spec is built on was trained on its base, and a head that goes on has its labels."""
+    field = "built_on.start_from" if spec.built_on.start_from else "built_on.stand_on"
+    for block in (read(name, field) for name in spec.built_on.names):
+        require_base(block, origins, spec.model, field)
+        if spec.built_on.start_from and spec.built_on.start_head == "keep":
+            if block.objective != objective:
+                raise Refusal(f"Run {block.run} was trained for {block.objective}, and this task is {objective}: give it a new head.", "built_on.start_head")
+            if labels:  # a set of the hub says its own once it is here; then the worker asks
+                require_labels(block, labels, "built_on.start_head")
+
+
+def weights_for(spec: RunSpec, labels: tuple[str, ...]) -> tuple[dict[str, dict[str, Any]] | None, dict[str, Any] | None]:
+    """(what a settled spec starts from, as `Assembly.weights` gives it; the tensors of its frozen deltas), None where it has none.
+
+    `labels`: of the task, which a head that goes on must have. Raises Refusal."""
+    built_on = spec.built_on
+    if built_on.start_from:
+        block = read(built_on.start_from, "built_on.start_from")
+        head = block.head() if built_on.start_head == "keep" else {}
+        if head:
+            require_labels(block, labels, "built_on.start_head")
+        return {"adapter": block.state(), "head": head}, None
+    if not built_on.stand_on:
+        return None, None
+    found: dict[str, Any] = {}
+    for name in built_on.stand_on:
+        places = [index for index, delta in enumerate(spec.method.deltas) if delta.frozen_from == name]
+        for tensor, value in read(name, "built_on.stand_on").state().items():
+            first, number, rest = tensor.split(".", 2)
+            if first == "deltas":
+                found[f"deltas.{places[int(number)]}.{rest}"] = value
+    return None, found
 
 
 def adapter_folder(run_id: str, adapter: str = "best") -> Path:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lab import blocks
 from lab.design.plain.checksums import content
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
@@ -42,22 +43,23 @@ PARTS = {  # of a task: what each print covers. The rest of a TaskSpec describes
 PLACES = {"package", "bundled", "hub", "file", "config", "revision", "sha256"}  # of a source: where its rows are, which their own print covers
 TOLD_APART = {"name", "title", "description", "licence", "paper", "rows", "source"}
 
-STARTING = ("rows", "columns", "labels", "splits", "wording", "probe", "weights", "config", "generation", "tokenizer", "template")
+STARTING = ("rows", "columns", "labels", "splits", "wording", "probe", "weights", "config", "generation", "tokenizer", "template", "adapters")
 LOADING = ("weights", "config", "tokenizer")  # an adapter is worth nothing on another base
 ASKING = (*LOADING, "columns", "labels", "wording", "generation", "template")  # what a question to a trained model goes through
 WORDS = {  # of what stands in a sentence
     "rows": "rows of task {task}", "columns": "columns of task {task}", "labels": "labels of task {task}", "splits": "splits of task {task}",
     "wording": "wording or limits of task {task}", "probe": "rows of the probe {probe}", "weights": "weights of {model}",
     "config": "config.json of {model}", "generation": "generation_config.json of {model}", "tokenizer": "tokenizer of {model}", "template": "chat template of {model}",
+    "adapters": "weights of {runs}",
 }  # fmt: skip
-FIELD = {"weights": "model", "config": "model", "generation": "model", "tokenizer": "model", "template": "model", "probe": "training.probe"}
+FIELD = {"weights": "model", "config": "model", "generation": "model", "tokenizer": "model", "template": "model", "probe": "training.probe", "adapters": "built_on"}
 
 
 def origins_of(spec: RunSpec) -> Origins:
     """The prints of what the spec names, as it is on this machine now. Raises Refusal where data or a model cannot be found or read."""
     task = resolve_task(spec.task)
     probe = _rows(resolve_task(spec.training.probe)) if spec.training.probe else ""
-    return Origins(**{**_task(task), **_base(spec), "probe": probe})
+    return Origins(**{**_task(task), **_base(spec), "probe": probe, "adapters": _adapters(spec)})
 
 
 def _base(spec: RunSpec) -> dict[str, str]:
@@ -77,7 +79,7 @@ def changes(spec: RunSpec, parts: Iterable[str] = STARTING, frozen: Origins | No
         return []
     now = now or origins_of(spec)
     task = spec.task if isinstance(spec.task, str) else spec.task.name or "of its own"
-    words = {"task": task, "probe": spec.training.probe, "model": spec.model}
+    words = {"task": task, "probe": spec.training.probe, "model": spec.model, "runs": ", ".join(spec.built_on.names)}
     found = []
     for part in parts:
         then, here = getattr(frozen, part), getattr(now, part)
@@ -106,7 +108,7 @@ def unlike(documents: Iterable[Mapping[str, Any]]) -> list[str]:
     """The parts in which runs differ although they name the same task or the same model: what makes their results hard to compare."""
     found = [document for document in documents if isinstance(document.get("origins"), Mapping)]
     differing = []
-    for part in STARTING:
+    for part in (part for part in STARTING if part != "adapters"):  # what a run is built on is a setting, told as one
         of = "model" if FIELD.get(part) == "model" else "task"
         prints: dict[str, set[str]] = {}
         for document in found:
@@ -169,6 +171,18 @@ def _rows(task: TaskSpec) -> str:
         commit = sources.commit_of(source)
         return _print([source.hub, source.config, commit]) if commit else ""
     return _print([sources.fingerprint(source)])
+
+
+# -- adapters of other runs
+
+
+def _adapters(spec: RunSpec) -> str:
+    """Of the weights that the run goes on from or stands on; "" where there are none, or one cannot be read any more (a run that has begun has its own copy)."""
+    try:
+        found = [blocks.read(name).print for name in spec.built_on.names]
+    except Refusal:
+        return ""
+    return _print(found) if found else ""
 
 
 # -- models

@@ -98,12 +98,12 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     Relative paths in it become absolute (below LAB_HOME relative to that), since workers run elsewhere, and what it is made from is frozen with it (`Origins`); a spec that
     already says so must find the same here. Raises Refusal with one sentence and its field.
     """
-    from lab import origins
+    from lab import blocks, origins
     from lab.models import checkpoint, locate, of_run, vocabulary
     from lab.tasks import FAMILIES, objective_of, outside, sources
     from lab.tasks import resolve as resolve_task
 
-    spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec) if isinstance(spec, Mapping) else spec)
+    spec = blocks.settled(spec if isinstance(spec, RunSpec) else spec_of(blocks.filled(dict(spec)) if isinstance(spec, Mapping) else spec))
     model, task = of_run(spec), resolve_task(spec.task)
     body = anatomy(model.config)
     require(spec.method, body)
@@ -133,7 +133,10 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     if task.source.file and not isinstance(spec.task, str):
         file = portable(Path(located(task.source.file)).expanduser().resolve())
         changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
-    return spec.model_copy(update={**changes, "origins": now or origins.origins_of(spec)})
+    frozen = now or origins.origins_of(spec)
+    if spec.built_on.names:
+        blocks.require_fit(spec, frozen, objective, task.labels)
+    return spec.model_copy(update={**changes, "origins": frozen})
 
 
 def require_training(method: Method, model: ModelSpec, objective: str) -> None:
@@ -214,7 +217,12 @@ def plan(spec: RunSpec | Mapping[str, Any] | None = None, **setting: Any) -> dic
 
     if spec is None:
         return plan_shape(**{"use_cache": True, **setting}).summary()
-    return of_run(spec if isinstance(spec, RunSpec) else spec_of(dict(spec)), **setting).summary()
+    found = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
+    if found.built_on.stand_on and not found.method.frozen:  # a frozen spec has what it stands on in its method
+        from lab import blocks
+
+        found = blocks.settled(found)
+    return of_run(found, **setting).summary()
 
 
 def estimate(spec: RunSpec | Mapping[str, Any]) -> dict[str, Any] | None:

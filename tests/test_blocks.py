@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
+from tiny import tiny
 from training_support import save_model, save_task, spec
 
 from lab import blocks, verbs
+from lab.design.method.named import load_method
+from lab.design.method.standing import standing_on
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.run import Origins
+from lab.design.spec.run import Origins, spec_of
+from lab.design.spec.writing import as_command, as_yaml
+from lab.engine import attach
+from lab.export.source import open_run
 from lab.runs import Home, Queue, WorkerLink
 from lab.training import train
 
@@ -82,3 +90,152 @@ def test_other_labels_and_runs_without_an_adapter_are_refused(home, lora, bert, 
     for words in ("nosuchrun", f"{lora}/worst", "../../etc"):
         with pytest.raises(Refusal):
             blocks.read(words)
+
+
+# -- training further
+
+
+def logits(run_id, adapter="best"):
+    """(of a text by the model as it is opened, the opened run)."""
+    opened = open_run(run_id, adapter)
+    with torch.no_grad():
+        return opened.model(**IDS).logits, opened
+
+
+IDS = {"input_ids": torch.tensor([[2, 6, 8, 17, 3], [2, 12, 13, 18, 3]])}
+FURTHER = {
+    "lora": {},
+    "adapter-pfeiffer": {"deltas.0.rank": 4},
+    "lamda": {"deltas.0.rank": 4},
+    "prefix-tuning": {"deltas.0.rank": 3},
+    "bitfit": {},
+    "vera": {"deltas.0.rank": 8},
+}
+
+
+@pytest.mark.parametrize("method", FURTHER)
+def test_training_further_starts_where_the_run_ended(home, bert, toy, method):
+    """At a learning rate of almost nothing the new run is the old one: deltas, changed weights, frozen bases and head."""
+    chosen = load_method(method, FURTHER[method])
+    first = finished(spec(bert, toy, chosen, steps=3, evaluate_every=3, lr=0.01))
+    document = spec(bert, toy, chosen, seed=5, steps=1, evaluate_every=1, lr=1e-30, head_lr=1e-30).document()
+    further = finished({**document, "built_on": {"start_from": f"{first}/final"}})
+    before, after = logits(first, "final"), logits(further, "final")
+    torch.testing.assert_close(after[0], before[0], rtol=1e-6, atol=1e-6)
+    assert after[1].spec.built_on.start_from == f"{first}/final" and after[1].spec.origins.adapters
+    fresh = finished({**document, "built_on": {"start_from": f"{first}/final", "start_head": "new"}})
+    kept, new = (blocks.read(f"{run}/final") for run in (further, fresh))
+    torch.testing.assert_close(new.state(), kept.state(), rtol=0, atol=1e-20)
+    assert not any(torch.equal(tensor, kept.head()[name]) for name, tensor in new.head().items() if tensor.dim() > 1)
+
+
+def test_another_design_base_or_labels_to_go_on_with_is_refused(home, lora, bert, toy, tmp_path):
+    def refused(field, words, method="lora", model=bert, task=toy, **built_on):
+        document = {**spec(model, task, method).document(), "built_on": {"start_from": lora, **built_on}}
+        with pytest.raises(Refusal, match=words) as found:
+            verbs.check(document)
+        assert found.value.field == field
+
+    refused("method.deltas.0.rank", "was trained with rank 8", load_method("lora", {"deltas.0.rank": 4, "deltas.0.alpha": None}))
+    refused("built_on.start_from", "has 1 deltas, and this method 2", "mam")
+    refused("built_on.start_from", "another base", model=save_model(tmp_path / "other", "bert", vocab_size=120))
+    refused("built_on.start_head", "its head fits the same labels alone", task={**toy, "labels": ["pos", "neg"]})
+    verbs.check({**spec(bert, {**toy, "labels": ["pos", "neg"]}).document(), "built_on": {"start_from": lora, "start_head": "new"}})
+    short = verbs.check({"built_on": {"start_from": lora}, "training": {"steps": 1}})  # the rest is that run's
+    assert short.method.deltas == blocks.read(lora).spec.method.deltas and short.model == blocks.read(lora).spec.model
+
+
+# -- standing on
+
+
+def test_a_run_stands_on_two_and_is_whole_by_itself(home, lora, bert, toy, tmp_path):
+    """Frozen ones stay as they are and are counted apart; saved, opened, merged, exported to PEFT, resumed: one and the same model."""
+    adapter = finished(spec(bert, toy, load_method("adapter-pfeiffer", {"deltas.0.rank": 4}), steps=3, evaluate_every=3, lr=0.01))
+    document = {**spec(bert, toy, "lora", seed=3, steps=4, evaluate_every=2, lr=0.01).document(), "built_on": {"stand_on": [lora, adapter]}}
+    checked = verbs.check(document)
+    assert [delta.frozen_from for delta in checked.method.deltas] == [f"{lora}/best", f"{adapter}/best", ""] and verbs.check(checked.document()) == checked
+    counted = verbs.count(checked.model, checked.method)
+    assert counted["trainable"] == verbs.count(checked.model, "lora")["trainable"]
+    assert counted["frozen"] == sum(verbs.count(run.spec.model, run.spec.method)["trainable"] for run in map(blocks.read, (lora, adapter)))
+    stacked = finished(checked)
+    block = blocks.read(f"{stacked}/final")
+    state = block.state()
+    for index, source in enumerate((lora, adapter)):
+        theirs = blocks.read(source).state()
+        assert {name.replace("deltas.0.", f"deltas.{index}.", 1) for name in theirs} == {name for name in state if name.startswith(f"deltas.{index}.")}
+        assert all(torch.equal(state[name.replace("deltas.0.", f"deltas.{index}.", 1)], tensor) for name, tensor in theirs.items())
+    whole, opened = logits(stacked, "final")
+    assert opened.attached.count()["trainable"] == 0  # opened to be asked, not to be trained
+    with pytest.raises(Refusal, match="merge"):
+        opened.attached.merge()  # the adapter has a ReLU
+    again = finished(verbs.check({**document, "built_on": {"stand_on": [stacked]}, "method": "ia3"}))
+    assert {delta.frozen_from for delta in blocks.read(again).spec.method.frozen} == {f"{stacked}/best"}
+
+
+def test_a_stack_of_low_rank_changes_merges_and_is_one_lora_for_peft(home, lora, bert, toy, tmp_path):
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForSequenceClassification
+
+    stacked = finished({**spec(bert, toy, "lora", seed=3, steps=4, evaluate_every=2, lr=0.01).document(), "built_on": {"stand_on": [lora]}})
+    expected, opened = logits(stacked)
+    opened.attached.merge()
+    with torch.no_grad():
+        torch.testing.assert_close(opened.model(**IDS).logits, expected, rtol=1e-5, atol=1e-5)
+    out = verbs.export(stacked, "peft", tmp_path / "out")
+    loaded = peft.PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(bert, num_labels=2), out).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(**IDS).logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_cannot_stand_below_is_refused(home, lora, bert, toy):
+    biases = finished(spec(bert, toy, "bitfit", steps=1, evaluate_every=1))
+    prompts = finished(spec(bert, toy, load_method("prompt-tuning", {"deltas.0.rank": 2}), steps=1, evaluate_every=1))
+    for runs, method, words in (
+        ([biases], "lora", "only deltas stand frozen below"), ([prompts], "prompt-tuning", "One set of virtual tokens"), ([lora, f"{lora}/best"], "lora", "is there twice"),
+        ([lora], "dora", "a weight is changed by one delta"), (["nosuchrun"], "lora", "There is no run"),
+    ):  # fmt: skip
+        with pytest.raises(Refusal, match=words):
+            verbs.check({**spec(bert, toy, method).document(), "built_on": {"stand_on": runs}})
+    with pytest.raises(Refusal, match="whose weights were not given"):
+        attach(tiny("bert", "classification"), standing_on(load_method("lora"), {f"{lora}/best": load_method("lora")}))
+
+
+def test_a_run_that_others_would_still_read_is_not_deleted(home, bert, toy):
+    """Once a run that is built on it has a checkpoint, it has its own copy: then it resumes, opens and goes on without the other."""
+    base = finished(spec(bert, toy, "lora", steps=2, evaluate_every=1))
+    lab = Queue(Home(), count=0)
+    checked = verbs.check({**spec(bert, toy, "ia3", steps=4, evaluate_every=2).document(), "built_on": {"stand_on": [base]}})
+    run_id = lab.launch(checked.document())
+    with pytest.raises(Refusal, match=f"is what run {run_id} is built on"):
+        lab.delete(base)
+
+    class Stops(WorkerLink):
+        def stopping(self):
+            return self.run_dir.joinpath("checkpoints").is_dir() and any(self.run_dir.joinpath("checkpoints").glob("step-*"))
+
+    link = Stops(run_id, lab.home, lab.store)
+    assert train(checked, link, link.run_dir, run_id=run_id, say=lambda line: None)["state"] == "cancelled"
+    link.finish("cancelled", {})
+    lab.delete(base)
+    verbs.resume(run_id)
+    link = WorkerLink(run_id, lab.home, lab.store)
+    result = train(spec_of(lab.store.get(run_id).spec), link, link.run_dir, run_id=run_id, say=lambda line: None)
+    link.finish("succeeded", result)
+    assert result["state"] == "succeeded" and logits(run_id)[0].isfinite().all()
+    whole = finished({**checked.document(), "built_on": {"start_from": run_id, "stand_on": []}, "origins": None})  # goes on with what it stood on
+    assert [delta.frozen_from for delta in blocks.read(whole).spec.method.deltas] == [f"{base}/best", ""]
+    with pytest.raises(Refusal, match="There is no run"):
+        verbs.check({**checked.document(), "origins": None})
+
+
+def test_a_frozen_spec_finds_changed_weights_below_it(home, bert, toy):
+    base = finished(spec(bert, toy, "lora", steps=2, evaluate_every=1))
+    checked = verbs.check({**spec(bert, toy, "ia3").document(), "built_on": {"stand_on": [base]}})
+    folder = blocks.read(base).folder
+    other = finished(spec(bert, toy, "lora", seed=9, steps=2, evaluate_every=1))
+    shutil.rmtree(folder)
+    shutil.copytree(blocks.read(other).folder, folder)
+    with pytest.raises(Refusal, match=f"weights of {base}/best") as refused:
+        verbs.check(checked)
+    assert refused.value.field == "built_on"
+    assert "--stand-on" in as_command(checked) and as_yaml(checked).count(base) == 1  # written by hand: the runs, not their deltas

@@ -20,7 +20,7 @@ MAY = {
     "models": ("design",),
     "tasks": ("design", "models", "child"),
     "blocks": ("design", "runs"),
-    "origins": ("design", "models", "tasks"),
+    "origins": ("design", "models", "tasks", "blocks"),
     "engine": ("design",),
     "child": ("design",),
     "planning": ("design", "models", "tasks", "engine", "child"),

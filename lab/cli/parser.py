@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from lab.cli import changing, describing, reading, running, taking
-from lab.cli.request import TRAINING
+from lab.cli.request import BUILT_ON, TRAINING
 from lab.cli.taking import DELIMITERS
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import tables
-from lab.design.spec.run import RunSpec, Training
+from lab.design.spec.run import BuiltOn, RunSpec, Training
 from lab.export import FORMATS
 from lab.tasks import FAMILIES
 from lab.tasks.gathering import HUB_ROWS
@@ -77,16 +77,17 @@ def _spec_flags(added: argparse.ArgumentParser) -> None:
     added.add_argument("--spec", metavar="FILE", help="a YAML file with a whole spec, such as a run's spec.yaml; other flags change it")
     added.add_argument("--set", action="append", metavar="PATH=VALUE", help=SETTING)
     added.add_argument("--seed", help="fixes initialisation, data order and dropout (default 0)")
-    group = added.add_argument_group("training")
-    for field in fields(Training):
-        _training_flag(group, field)
+    for title, prefix, options in (("training", TRAINING, Training), ("built on earlier runs", BUILT_ON, BuiltOn)):
+        group = added.add_argument_group(title)
+        for field in fields(options):
+            _spec_flag(group, prefix, field)
 
 
-def _training_flag(group: Any, field: OptionField) -> None:
+def _spec_flag(group: Any, prefix: str, field: OptionField) -> None:
     flag = f"--{field.path.replace('_', '-')}"
-    default = "" if field.default in (None, "") or field.kind == "flag" else f" (default {field.default:g})" if isinstance(
+    default = "" if field.default in (None, "", []) or field.kind == "flag" else f" (default {field.default:g})" if isinstance(
         field.default, (int, float)) else f" (default {field.default})"  # fmt: skip
-    options: dict[str, Any] = {"dest": TRAINING + field.path, "default": argparse.SUPPRESS, "help": (field.help + default).replace("%", "%%")}
+    options: dict[str, Any] = {"dest": prefix + field.path, "default": argparse.SUPPRESS, "help": (field.help + default).replace("%", "%%")}
     if field.kind == "flag":
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
     else:

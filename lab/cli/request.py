@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lab.blocks import filled
 from lab.design.plain.documents import read
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.sweep import apply, assignments
 
 FILE_BYTES = 256 * 1024
-TRAINING = "training."  # how the shorthand flags of training are named among the arguments
+TRAINING, BUILT_ON = "training.", "built_on."  # how the shorthand flags of these groups are named among the arguments
 
 
 def read_document(path: str) -> dict[str, Any]:
@@ -47,11 +48,11 @@ def document_of(arguments: argparse.Namespace, more: Mapping[str, Any] | None = 
             changes[key] = given[key]
     if given.get("method") is not None:
         changes["method"] = method_document(given["method"])
-    changes |= {path: value for path, value in given.items() if path.startswith(TRAINING)}
+    changes |= {path: value for path, value in given.items() if path.startswith((TRAINING, BUILT_ON))}
     if given.get("tag"):
         document["tags"] = [*(document.get("tags") or ()), *given["tag"]]
     changes |= assignments(given.get("set"))
     changes |= more or {}
     if any(path.split(".")[0] in ("model", "task") or path == "training.probe" for path in changes):
         document.pop("origins", None)  # they are of the model or task that the file names
-    return apply(document, changes)
+    return apply(filled(document, str(changes.get(f"{BUILT_ON}start_from") or "")), changes)

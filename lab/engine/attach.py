@@ -58,28 +58,34 @@ def attach(
     seed: int = 0,
     tokenizer: Any = None,
     state: Mapping[str, Tensor] | None = None,
+    frozen: Mapping[str, Tensor] | None = None,
     keep_originals: bool = True,
     look: Look | None = None,
 ) -> Attached:
     """Put a method on a model, in place. `method` may be a preset's name or a document, as `lab.count` takes it.
 
     `seed` fixes the start of every part. `tokenizer` is needed for `init: text` alone. `state` (from `Attached.state_dict()`)
-    loads trained weights in place of a fresh start. Without `keep_originals` no copy of changed weights is kept, which saves
-    memory in training, and `detach` can then not give back the model that was. `look` (lab/engine/looking.py) shows rows of the training
-    data to methods whose start or mask is made of them; saved weights need none. Raises `Refusal` before the model is touched.
+    loads trained weights in place of a fresh start; `frozen` those of the deltas that stand frozen (`frozen_from`) alone, by the
+    same names, where the others start afresh ({}: they start afresh too, for what asks only how they are attached). Without
+    `keep_originals` no copy of changed weights is kept, which saves memory in training, and `detach` can then not give back the model
+    that was. `look` (lab/engine/looking.py) shows rows of the training data to methods whose start or mask is made of them; saved
+    weights need none. Raises `Refusal` before the model is touched.
     """
     method, body = named.method_of(method), body_of(model)
     require(method, body, trained=state is not None)
     if getattr(model, "lab_attached", None) is not None:
         raise Refusal("A method is attached to this model already: detach it first.", "method")
     require_fit(model.base_model, body)
-    return _Attacher(model, method, body, seed, tokenizer, state, keep_originals, look).run()
+    if method.frozen and state is None and frozen is None and next(model.parameters()).device.type != "meta":
+        raise Refusal(f"This method stands on the adapter of run {method.frozen[0].frozen_from}, whose weights were not given.", "method")
+    return _Attacher(model, method, body, seed, tokenizer, state, frozen or {}, keep_originals, look).run()
 
 
 class _Attacher:
     def __init__(self, model: nn.Module, method: Method, body: Anatomy, seed: int, tokenizer: Any, state: Mapping[str, Tensor] | None,
-                 keep_originals: bool, look: Look | None):  # fmt: skip
-        self.model, self.base, self.method, self.body, self.state = model, model.base_model, method, body, state
+                 frozen: Mapping[str, Tensor], keep_originals: bool, look: Look | None):  # fmt: skip
+        self.model, self.base, self.method, self.body = model, model.base_model, method, body
+        self.whole, self.state = state is not None, frozen if state is None else state
         self.seed, self.tokenizer, self.look = seed, tokenizer, look
         self.binder = Binder(self.base, body)
         self.attached = Attached(model, method, body, self.binder, keep_originals)
@@ -89,13 +95,13 @@ class _Attacher:
     def run(self) -> Attached:
         attached = self.attached
         chosen = select.selected(self.model, self.method.select, self.body) if self.method.select else {}  # may refuse: before anything is touched
-        if self.method.select and self.method.select.looks and self.state is None:
+        if self.method.select and self.method.select.looks and not self.whole:
             looking.required(self.look, "this mask")
         residual = any(FORMS[delta.form].start(delta).residual for delta in self.method.deltas)
         if residual and any(packed.is_packed(module) and not packed.rewritable(module) for module in self.base.modules()):
             raise Refusal("The residual of this start cannot be packed into the layers of this quantised base: choose another initialisation.", "method")
-        for delta in self.method.deltas if self.state is None else ():
-            if delta.init == "text":
+        for delta in self.method.deltas:
+            if delta.init == "text" and not self._loaded(delta):
                 text_ids(delta, self.tokenizer)  # may refuse, too
         if any(_reaches_into_attention(delta) for delta in self.method.deltas):
             if self.body.architecture.attention_route == "interface":
@@ -126,12 +132,18 @@ class _Attacher:
         for modules, ids in self.started_later:
             start_slots(attached, modules, ids)
         attached.handles += shift_positions(self.base, self.body, attached.deltas)
-        if self.state is not None:
+        if self.whole:
             attached.load_state_dict(self.state)
+        elif self.state:
+            attached.load_state_dict(self.state, [f"deltas.{index}." for index, delta in enumerate(self.method.deltas) if delta.frozen_from])
         self.model.lab_attached = True
         return attached
 
     # -- deltas ------------------------------------------------------------------------------------------------------------
+
+    def _loaded(self, delta: Delta) -> bool:
+        """Whether its trained weights are given."""
+        return self.whole or bool(self.state and delta.frozen_from)
 
     def _sites(self, index: int, delta: Delta) -> list[Site]:
         sites = self.body.sites(delta)
@@ -139,7 +151,7 @@ class _Attacher:
             return sites[:1]
         if not delta.allocation:
             return sites
-        if self.state is not None:  # the ranks that were allotted
+        if self._loaded(delta):  # the ranks that were allotted
             return with_ranks(sites, [self.state[f"deltas.{index}.{site.key}.A"].shape[0] for site in sites])
         losses = None
         if self.device.type != "meta":
@@ -160,11 +172,11 @@ class _Attacher:
         modules = [self._module(index, delta, site, shared, generator) for site in sites]
         if delta.encoder != "none":
             for name, network in reparameterise.build(delta, modules, generator).items():
-                network = network.to(self.device)
+                network = network.to(self.device).requires_grad_(not delta.frozen_from)
                 self.base.add_module(f"lab_encoder_{index}_{name}", network)
                 self.attached.networks[f"deltas.{index}.{name}"] = network
                 self.attached.context.reparameterisations.append(network)
-        if delta.init in OF_TOKENS and not FORMS[delta.form].before_input and self.state is None:
+        if delta.init in OF_TOKENS and not FORMS[delta.form].before_input and not self._loaded(delta):
             self.started_later.append((modules, real_tokens(delta, self.base, generator, self.tokenizer)))
         if delta.schedule:
             self.attached.schedules[f"deltas.{index}"] = of_delta(delta.schedule)(modules, delta.schedule)
@@ -192,10 +204,11 @@ class _Attacher:
         module.train(self.model.training)
         name = f"lab_delta_{index}_{site.representation.replace('.', '_')}"
         self._place(module, name)
-        self.attached.deltas[f"deltas.{index}.{site.key}"] = module
+        key = f"deltas.{index}.{site.key}"
+        self.attached.deltas[key] = module
         if module.start.reads:
-            self._start(module, generator)
-        if self.state is None:
+            self._start(key, module, generator)
+        if not self._loaded(delta):
             with torch.no_grad():
                 module.composition.start(module)
         if isinstance(module, TokensModule):
@@ -229,14 +242,14 @@ class _Attacher:
             source = self.binder.layer(module.site.stack, module.site.layer).find("attn", "x").module
             self.attached.handles.append(source.register_forward_pre_hook(module.tap_input, with_kwargs=True))
 
-    def _start(self, module: DeltaModule, generator: torch.Generator) -> None:
+    def _start(self, key: str, module: DeltaModule, generator: torch.Generator) -> None:
         target, _ = self.binder.target(module)
         if module.start.residual:
             self.attached.originals.keep_weight(target)
-        if self.state is None or self.device.type == "meta":
+        if not self._loaded(module.delta) or self.device.type == "meta":
             starting.start(module, target, generator)
         elif module.start.residual:  # the saved start takes the place of a new one; see Attached.load_state_dict
-            starting.expect_start(module)
+            starting.expect_start(module, {name.removeprefix(f"{key}.") for name in self.state})
 
     # -- selections ----------------------------------------------------------------------------------------------------------
 
@@ -247,7 +260,7 @@ class _Attacher:
             attached.schedules["select"] = DiffPruning(attached.differences, choice, self.seed)
             return
         if isinstance(choice, SelectSparse):
-            if self.state is None:
+            if not self.whole:
                 indices = sparse.places(choice, self.model, self.body, chosen, self.seed, self.look)
             else:
                 indices = sparse.stored(self.state, chosen)

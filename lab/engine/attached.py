@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -283,13 +283,13 @@ class Attached:
         return {name: tensor.detach().clone().contiguous() for name, tensor in self.tensors().items()}
 
     @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Set every tensor from `state`. Raises `Refusal` where names or shapes do not fit this method and model."""
+    def load_state_dict(self, state: Mapping[str, Tensor], only: Sequence[str] = ("",)) -> None:
+        """Set every tensor whose name begins with one of `only` from `state`. Raises `Refusal` where names or shapes do not fit this method and model."""
         for name, difference in self.differences.items():
             if f"select.{name}.mask" in state:
                 difference.gate, difference.group = None, None
                 difference.mask = torch.zeros_like(difference.w)
-        mine = self.tensors()
+        mine = {name: tensor for name, tensor in self.tensors().items() if name.startswith(tuple(only))}
         missing, unknown = sorted(set(mine) - set(state)), sorted(set(state) - set(mine))
         wrong = [name for name in mine if name in state and mine[name].shape != state[name].shape]
         if missing or unknown or wrong:
@@ -297,16 +297,16 @@ class Attached:
             raise Refusal(
                 f"These weights belong to another method or model: '{what[0]}' is {'missing' if missing else 'unknown' if unknown else 'of another shape'}."
             )
-        for delta in self.deltas.values():
-            if delta.start.residual and delta.B0.any():  # else it was attached with `state`, and the weight is still whole
+        split = [delta for name, delta in self.deltas.items() if delta.start.residual and name.startswith(tuple(only))]
+        for delta in split:
+            if delta.B0.any():  # else it was attached with `state`, and the weight is still whole
                 self.originals.put_back_weight(self.binder.target(delta)[0])
-        for name, weight in self.written().items():
+        for name, weight in self.written().items() if "" in only else ():
             self.entries[name].move(weight, state[f"select.{name}.index"])
         for name, tensor in mine.items():
             tensor.copy_(state[name])
-        for delta in self.deltas.values():
-            if delta.start.residual:
-                starting.leave_residual(delta, self.binder.target(delta)[0])
+        for delta in split:
+            starting.leave_residual(delta, self.binder.target(delta)[0])
 
     def fold(self) -> dict[str, dict[str, Tensor]]:
         """The parts of each delta as they act, with reparameterisations evaluated: {delta name: {part: tensor}}."""

@@ -85,15 +85,15 @@ class SharedGate:
 
 def share_gates(binder: Binder, deltas: dict[str, DeltaModule]) -> list[Any]:
     """Put the shared gates of a method on its layers; their handles. `deltas` by `deltas.<i>.<site>`, in the method's order."""
-    gates: dict[tuple[str, int], SharedGate] = {}
+    gates: dict[tuple[str, int, str], SharedGate] = {}  # by stack, layer and the run that it is frozen from
     for module in deltas.values():
         if module.delta.gate != "shared":
             continue
-        gate = gates.setdefault((module.site.stack, module.site.layer), SharedGate(module.site.stack))
+        gate = gates.setdefault((module.site.stack, module.site.layer, module.delta.frozen_from), SharedGate(module.site.stack))
         if module.site.first:
             gate.members.append(module)
         module.shares = (gate, len(gate.members) - 1)
     return [
         binder.layer(stack, layer).find("attn", "x").module.register_forward_pre_hook(gate.read, with_kwargs=True, prepend=True)
-        for (stack, layer), gate in gates.items()
+        for (stack, layer, _), gate in gates.items()
     ]  # fmt: skip

@@ -6,6 +6,8 @@ trained parts, and saved with them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
@@ -54,10 +56,10 @@ def start(delta: DeltaModule, target: Located, generator: torch.Generator) -> No
         leave_residual(delta, target)
 
 
-def expect_start(delta: DeltaModule) -> None:
-    """Buffers for what a start took out of the weight, which saved weights bring with them."""
-    for name, part in _remembered(delta).items():
-        delta.register_buffer(name, None if part is None else torch.zeros_like(part))
+def expect_start(delta: DeltaModule, saved: Collection[str]) -> None:
+    """Buffers for what a start took out of the weight, those that the weights to come bring with them (`saved`, by name): what stands frozen now may have trained."""
+    for name, like in zip(TAKEN, (delta.core, delta.B, delta.A), strict=True):
+        delta.register_buffer(name, torch.zeros_like(like) if name in saved and like is not None else None)
 
 
 def _remembered(delta: DeltaModule) -> dict[str, Tensor | None]:

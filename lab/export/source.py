@@ -87,7 +87,8 @@ def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any]) -> Opened:
     model = load(model_spec, objective=objective, num_labels=len(labels) or None, seed=spec.seed, tokenizer=tokenizer)
     if folder and (folder / "head.safetensors").is_file():  # before the method, whose parametrisations rename weights
         load_head(model, tensors_in(folder / "head.safetensors"))
-    attached = attach(model, spec.method, seed=spec.seed, state=tensors_in(folder / "adapter.safetensors") if folder else None, look=nothing)
+    state = tensors_in(folder / "adapter.safetensors") if folder else None
+    attached = attach(model, spec.method, seed=spec.seed, state=state, frozen={}, look=nothing)
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)

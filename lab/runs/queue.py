@@ -186,9 +186,18 @@ class Queue:
         run = self.store.get(run_id)
         if run.active:
             raise Refusal(f"Run {run_id} is {run.state}: stop it before you delete it.", "run")
+        if waiting := self._built_on(run_id):
+            more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
+            raise Refusal(f"Run {run_id} is what run {waiting[0]}{more} is built on, which has no weights of its own yet: delete that one first, or let it begin.", "run")
         with whole(), self.home.room():
             self.store.delete(run_id)
             self.clear()
+
+    def _built_on(self, run_id: str) -> list[str]:
+        """The runs that would still read the adapter of a run: those that are built on it and may begin, or begin again. The others have a copy."""
+        found = [run for run in self.store.list((records.QUEUED, *records.ACTIVE, *records.RESUMABLE)) if not self.home.has_checkpoint(run.id)]
+        named = [(run.id, [(run.spec.get("built_on") or {}).get("start_from"), *((run.spec.get("built_on") or {}).get("stand_on") or ())]) for run in found]
+        return [other for other, names in named if any(str(name or "").partition("/")[0] == run_id for name in names)]
 
     def clear(self) -> None:
         """Remove the files and metrics of runs that were deleted, also of those whose deletion was cut short."""

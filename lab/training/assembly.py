@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab import blocks
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec
@@ -104,10 +105,14 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     model.to(device)
     packed.moved(model)
     total = sum(packed.elements(p) for p in own_parameters(model).values())
+    frozen = None
+    if state is None:  # a resumed run has all that it is built on in its own checkpoint
+        state, frozen = blocks.weights_for(spec, task.label_names)
     saved = state["adapter"] if state else None
     attached = attach(
-        model, spec.method, seed=spec.seed, tokenizer=tokenizer, state=saved, keep_originals=False, look=looking_at(model, task, device, spec.seed)
-    )
+        model, spec.method, seed=spec.seed, tokenizer=tokenizer, state=saved, frozen=frozen, keep_originals=False,
+        look=looking_at(model, task, device, spec.seed),
+    )  # fmt: skip
     taken = {id(p) for p in attached.may_train().values()}
     head = {name: p for name, p in head.items() if id(p) not in taken}
     for parameter in head.values():

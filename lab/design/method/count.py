@@ -29,10 +29,12 @@ class Count:
     biases: int
     final: int
     by_site: dict[str, int] = field(default_factory=dict, repr=False)
+    frozen: int = 0  # weights of the runs that it stands on, which do not train
 
     def document(self) -> dict[str, Any]:
-        """Plain values for `--json`; `final` only where a schedule leaves fewer weights training than it began with."""
+        """Plain values for `--json`; `final` only where a schedule leaves fewer weights training than it began with, `frozen` only where it stands on runs."""
         kept = {"trainable": self.trainable, "total": self.total, "percent": self.percent, "by_delta": self.by_delta, "biases": self.biases}
+        kept |= {"frozen": self.frozen} if self.frozen else {}
         return kept if self.final == self.trainable else {**kept, "final": self.final}
 
 
@@ -50,6 +52,7 @@ def count_on(method: Method, body: Anatomy, inventory: Inventory) -> Count:
     by_delta: dict[str, int] = {}
     by_site: dict[str, int] = {}
     trainable = biases = final = 0
+    frozen = sum(_delta(delta.model_copy(update={"frozen_from": ""}), body, {})[0] for delta in method.frozen)
     for index, delta in enumerate(method.deltas):
         here, here_biases, end = _delta(delta, body, by_site)
         by_delta[f"{index} {delta.form} at {', '.join(delta.at)}"] = here
@@ -58,7 +61,7 @@ def count_on(method: Method, body: Anatomy, inventory: Inventory) -> Count:
         here, here_biases, end = method.select.count(inventory, body)
         by_delta[method.select.counted] = here
         trainable, biases, final = trainable + here, biases + here_biases, final + end
-    return Count(trainable, inventory.total, 100 * trainable / inventory.total, by_delta, biases, final, by_site)
+    return Count(trainable, inventory.total, 100 * trainable / inventory.total, by_delta, biases, final, by_site, frozen)
 
 
 def delta_sites(delta: Delta, body: Anatomy) -> list[Site]:
@@ -87,7 +90,7 @@ def _delta(delta: Delta, body: Anatomy, by_site: dict[str, int]) -> tuple[int, i
             final += part.size * (delta.schedule is None or delta.schedule.trains_at_the_end(part.name))
         by_site[site.key] = by_site.get(site.key, 0) + here
         trainable += here
-    if delta.encoder != "none":  # a network trains instead of the slots that it produces
+    if delta.encoder != "none" and not delta.frozen_from:  # a network trains instead of the slots that it produces
         networks = encoder_sizes(delta, sites).values()
         produced = sum(part.size for site in sites for part in all_parts(delta, site) if part.name in FORMS[delta.form].produced)
         trainable += sum(size for size, _ in networks) - produced

@@ -98,6 +98,11 @@ class Delta(Options):
     schedule: Schedule | None = option(None, label="schedule", zh="调度", help="What changes during training.")
     allocation: EnergyAllocation | None = option(None, label="rank allocation", zh="秩分配", help="How rank is shared out over sites.")
 
+    frozen_from: str = option(
+        "", pattern=r"^([a-z][a-z0-9]{7}/(best|final))?$", label="frozen from", zh="冻结自",
+        help="The run whose trained weights it has; it stands frozen. Empty: it trains. Set by built_on.stand_on.",
+    )  # fmt: skip
+
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_form(cls, data: Any) -> Any:
@@ -201,7 +206,7 @@ class Method(Options):
     branch: Branch = option("", help="Of the additive family: adapters, soft-prompts or other.")
     paper: Paper | None = option(None, help="Source.")
     summary: str = option("", max_length=500, help="One sentence on what it does.")
-    deltas: list[Delta] = option(default_factory=list, max_length=16, help="The modifications.")
+    deltas: list[Delta] = option(default_factory=list, max_length=32, help="The modifications.")
     select: Selection | None = option(None, help="The model's own weights that train.")
     training: MethodTraining = option(default_factory=MethodTraining, help="Defaults for training.")
     deviations: list[str] = option(default_factory=list, help="Where the preset differs from its paper, how and why.")
@@ -220,6 +225,16 @@ class Method(Options):
     def kind(self) -> str:
         """Family and branch, as `KINDS` has them: additive.adapters, selective."""
         return f"additive.{self.branch}" if self.family == "additive" and self.branch else self.family
+
+    @property
+    def frozen(self) -> list[Delta]:
+        """The deltas of runs that this one stands on."""
+        return [delta for delta in self.deltas if delta.frozen_from]
+
+    @property
+    def own(self) -> list[Delta]:
+        """The deltas that it trains."""
+        return [delta for delta in self.deltas if not delta.frozen_from]
 
     @property
     def positions_taken(self) -> int:

@@ -27,6 +27,8 @@ def all_parts(delta: Delta, site: Site) -> list[Part]:
 
 
 def _trains(delta: Delta, site: Site, part: Part) -> bool:
+    if delta.frozen_from:
+        return False
     if delta.trainable is not None and part.name not in delta.trainable:
         return False
     return delta.schedule is None or delta.schedule.trains(delta, site, part.name)
@@ -48,11 +50,13 @@ def shared_sizes(delta: Delta, sites: list[Site]) -> dict[str, Part]:
 def trains_second_map(delta: Delta) -> bool:
     """Whether a map trains that LoRA+'s ratio is of; a network that produces the slots has none."""
     names = set(SECOND_MAPS) & set(FORMS[delta.form].names)
-    return delta.encoder == "none" and bool(names if delta.trainable is None else names & set(delta.trainable))
+    return delta.encoder == "none" and not delta.frozen_from and bool(names if delta.trainable is None else names & set(delta.trainable))
 
 
 def leaves_unchanged(delta: Delta) -> bool:
     """Whether the start promises that attaching changes no output."""
+    if delta.frozen_from:
+        return False
     if delta.strength == "learned" and delta.scale_start == 0:
         return True
     return COMPOSITIONS[delta.composition].keeps_h and FORMS[delta.form].starts_at_zero(delta)

@@ -43,7 +43,7 @@ def problems(method: Method, anatomy: Anatomy | None = None, trained: bool = Fal
     found = list(_whole(method))
     found += _shared_gates(method, anatomy)
     for index, delta in enumerate(method.deltas):
-        for problem in (*_delta(delta, trained), *(_on_model(delta, anatomy) if anatomy else ())):
+        for problem in (*_delta(delta, trained or bool(delta.frozen_from)), *(_on_model(delta, anatomy) if anatomy else ())):
             found.append(Refusal(problem.sentence, f"deltas.{index}.{problem.field}"))
     found += _alone(method, anatomy) if anatomy and not found else ()
     if anatomy and method.select:
@@ -145,10 +145,10 @@ def quantised_problem(method: Method) -> Refusal | None:
 def _whole(method: Method) -> Iterator[Refusal]:
     if problem := ratio_problem(method, method.training.lr_ratio):
         yield problem
-    if not method.deltas and not method.select:
+    if not method.own and not method.select:
         yield Refusal("Nothing would train: add a delta, or select weights of the model.", "deltas")
     if method.select:
-        yield from method.select.problems(bool(method.deltas))
+        yield from method.select.problems(bool(method.own if method.select.head_alone else method.deltas))
     if sum(FORMS[delta.form].before_input for delta in method.deltas) > 1:
         yield Refusal("Two sets of virtual tokens are one longer set: join them into one delta with a larger rank.", "deltas")
     if sum(delta.schedule is not None for delta in method.deltas) > 1 and len({d.schedule.name for d in method.deltas if d.schedule}) > 1:
@@ -157,9 +157,13 @@ def _whole(method: Method) -> Iterator[Refusal]:
 
 def _shared_gates(method: Method, anatomy: Anatomy | None) -> list[Refusal]:
     """A gate that deltas share weighs those of each layer against each other, so there must be two of them, which average alike."""
-    sharing = {index: delta for index, delta in enumerate(method.deltas) if delta.gate == "shared"}
-    if not sharing:
-        return []
+    sources = dict.fromkeys(delta.frozen_from for delta in method.deltas if delta.gate == "shared")
+    return [problem for source in sources for problem in _shared_gate(method, source, anatomy)]
+
+
+def _shared_gate(method: Method, source: str, anatomy: Anatomy | None) -> list[Refusal]:
+    """Of the deltas of one run: each has gates of its own."""
+    sharing = {index: delta for index, delta in enumerate(method.deltas) if delta.gate == "shared" and delta.frozen_from == source}
     field = f"deltas.{min(sharing)}.gate"
     if len(sharing) < 2:
         return [Refusal("A shared gate weighs deltas against each other: give it to two deltas or more, or choose own.", field)]

@@ -68,6 +68,40 @@ class Training(Options):
     energy: bool = option(True, label="energy", zh="能耗", help="Estimate joules and CO2-equivalent with codecarbon, offline.")
 
 
+class BuiltOn(Options):
+    """The adapters of earlier runs that a run goes on from or stands on: RUN, or RUN/final for the last weights in place of the best."""
+
+    start_from: str = option(
+        "", max_length=120, label="train further from", zh="继续训练", help="A run of the same method, whose trained weights this one starts from. Empty: afresh."
+    )
+    start_head: Literal["keep", "new"] = option(
+        "keep", label="its head", zh="其任务头", help="keep: the trained head goes on too, which needs the same labels. new: a fresh one, for another task."
+    )
+    stand_on: list[str] = option(
+        default_factory=list, max_length=8, label="stand on", zh="叠加于",
+        help="Runs whose adapters stand frozen below this method, which trains on top of them; AdapterFusion attends over them.",
+    )  # fmt: skip
+
+    @field_validator("stand_on", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """As a flag has it: RUN,RUN."""
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("stand_on")
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        for index, one in enumerate(value):
+            if not 0 < len(one) <= 120:
+                raise Refusal("Name a run by its id, the beginning of one, or its name.", str(index))
+        return value
+
+    @property
+    def names(self) -> list[str]:
+        """The runs whose adapters are read."""
+        return [self.start_from] if self.start_from else list(self.stand_on)
+
+
 class Origins(Options):
     """What a run was made from: prints that change when the thing does. Frozen at launch; "" is what could not be known then."""
 
@@ -82,6 +116,7 @@ class Origins(Options):
     generation: str = option("", max_length=80, label="generation", zh="生成配置", help="Of the base model's generation_config.json.")
     tokenizer: str = option("", max_length=80, label="tokenizer", zh="分词器", help="Of the tokenizer's files.")
     template: str = option("", max_length=80, label="chat template", zh="对话模板", help="Of the tokenizer's chat template.")
+    adapters: str = option("", max_length=80, label="adapters", zh="适配器", help="Of the trained weights that the run goes on from or stands on.")
 
 
 class RunSpec(Options):
@@ -95,6 +130,7 @@ class RunSpec(Options):
     task: Union[str, TaskSpec] = option(label="task", zh="任务", help="A preset, or a task of your own.")
     method: Method = option(label="method", zh="方法", help="A preset, a preset with changes, or a whole method.")
     training: Training = option(default_factory=Training, label="training", zh="训练", help="How to train.")
+    built_on: BuiltOn = option(default_factory=BuiltOn, label="built on", zh="基于", help="Adapters of earlier runs.")
     seed: int = option(0, ge=0, le=2**32 - 1, label="seed", zh="随机种子", help="Fixes initialisation, data order and dropout.")
     name: str = option("", max_length=120, label="name", zh="名称", help="A name for the run. Empty: made from model and method.")
     tags: list[str] = option(default_factory=list, max_length=20, label="tags", zh="标签", help="Words to find the run by.")

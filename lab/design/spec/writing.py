@@ -77,7 +77,8 @@ def run_document(spec: RunSpec) -> dict[str, Any]:
         "model": document["model"],
         **({"quantisation": document["quantisation"]} if document["quantisation"] != "none" else {}),
         "task": document["task"],
-        "method": compact(spec.method),
+        "method": compact(spec.method.model_copy(update={"deltas": spec.method.own})),
+        "built_on": spec.built_on.model_dump(mode="json", exclude_defaults=True),
         "training": training,
         "seed": document["seed"],
         "tags": document["tags"],
@@ -103,6 +104,8 @@ def as_command(spec: RunSpec) -> str:
     words += ["--quantisation", document["quantisation"]] if "quantisation" in document else []
     words += [word for path, value in changes.items() for word in ("--set", f"{path}={_flow(value)}")]
     words += [word for path, value in document.get("training", {}).items() for word in ("--set", f"training.{path}={_flow(value)}")]
+    for path, value in document.get("built_on", {}).items():
+        words += [f"--{path.replace('_', '-')}", ",".join(value) if isinstance(value, list) else value]
     return " ".join(map(shlex.quote, [*words, "--seed", str(document["seed"])]))
 
 

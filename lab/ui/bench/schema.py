@@ -49,7 +49,7 @@ def schema(language: str = "en") -> dict[str, Any]:
         "models": [_model(name, language) for name in catalogue.names("models")],
         "tasks": sorted((_task(name, language) for name in catalogue.names("tasks")), key=lambda item: item["group"]),
         "methods": sorted((_method(name, language) for name in catalogue.names("methods")), key=lambda item: list(KINDS).index(item["kind"])),
-        "delta": [_field(field) for field in fields(Delta) if not field.path.startswith(("schedule", "allocation"))],
+        "delta": [_field(field) for field in fields(Delta) if not field.path.startswith(("schedule", "allocation", "frozen_from"))],
         "training": [_field(field) for field in fields(Training)],
         "identity": [_field(field) for field in fields(RunSpec) if field.path in ("quantisation", "seed", "name")],
         "main": MAIN, "own": OWN, "training_main": TRAINING_MAIN,
