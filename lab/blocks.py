@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.design.method.delta import Method
 from lab.design.method.standing import require_same_design, standing_on
 from lab.design.plain.checksums import content
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.run import Origins, RunSpec, spec_of
-from lab.runs import default
+from lab.design.spec.run import BuiltOn, Origins, RunSpec, spec_of
+from lab.runs import OVER, default
 from lab.runs.files import MANIFEST, verify
 
 NAMED = {"best": "best", "adapter": "final"}  # folders of weights by the names that people know
@@ -128,27 +129,51 @@ def filled(document: dict[str, Any], start: str = "") -> dict[str, Any]:
 
 def settled(spec: RunSpec) -> RunSpec:
     """The spec with the runs that it is built on by their names, and with their frozen deltas in its method. Raises Refusal at `built_on`."""
-    built_on, method = spec.built_on, spec.method
+    method, built_on = below(spec.method, spec.built_on)
+    return spec.model_copy(update={"built_on": built_on, "method": method})
+
+
+def below(method: Method, built_on: BuiltOn) -> tuple[Method, BuiltOn]:
+    """A method with the frozen deltas of what it is built on, and that by run/best or run/final. Raises Refusal at `built_on`."""
     if built_on.start_from:
         block = read(built_on.start_from, "built_on.start_from")
-        theirs = block.spec.method
-        if built_on.stand_on and built_on.stand_on != block.spec.built_on.stand_on:
+        theirs, stands = block.spec.method, block.spec.built_on.stand_on
+        if built_on.stand_on and built_on.stand_on != stands:
             raise Refusal(
                 f"Run {block.run} goes on with the adapters that it stands on itself: leave stand on as that run has it, or empty.", "built_on.stand_on"
             )
         method = method.model_copy(update={"deltas": [*theirs.frozen, *method.own]})
         require_same_design(method, theirs, block.run)
-        built_on = built_on.model_copy(update={"start_from": block.name, "stand_on": block.spec.built_on.stand_on})
-    elif built_on.stand_on:
-        found = [read(name, f"built_on.stand_on.{index}") for index, name in enumerate(built_on.stand_on)]
-        for index, block in enumerate(found):
-            if block.name in [earlier.name for earlier in found[:index]]:
-                raise Refusal(f"'{block.name}' is there twice: an adapter stands below once.", f"built_on.stand_on.{index}")
-        method = standing_on(method, {block.name: block.spec.method for block in found})
-        built_on = built_on.model_copy(update={"stand_on": [block.name for block in found]})
-    elif method.frozen:
-        raise Refusal(f"This method stands on the adapter of run {method.frozen[0].frozen_from}: name it in built_on.stand_on.", "built_on.stand_on")
-    return spec.model_copy(update={"built_on": built_on, "method": method})
+        return method, built_on.model_copy(update={"start_from": block.name, "stand_on": stands})
+    if not built_on.stand_on:
+        if method.frozen:
+            raise Refusal(f"This method stands on the adapter of run {method.frozen[0].frozen_from}: name it in built_on.stand_on.", "built_on.stand_on")
+        return method, built_on
+    found: dict[str, Method] = {}
+    for index, name in enumerate(built_on.stand_on):
+        block = read(name, f"built_on.stand_on.{index}")
+        if block.name in found:
+            raise Refusal(f"'{block.name}' is there twice: an adapter stands below once.", f"built_on.stand_on.{index}")
+        found[block.name] = block.spec.method
+    return standing_on(method, found), built_on.model_copy(update={"stand_on": list(found)})
+
+
+def choices(model: str, limit: int = 60) -> list[dict[str, str]]:
+    """The newest runs that a run on this model may be built on: {"name": run/best, "title", "task", "method"}."""
+    lab = default()
+    found = [
+        run for run in lab.store.list(OVER, limit=limit) if run.spec.get("model") == model and (lab.home.file(run.id, "best") / "adapter.safetensors").is_file()
+    ]
+    about = [(run, run.spec.get("task"), run.spec.get("method") or {}) for run in found]
+    return [
+        {
+            "name": f"{run.id}/best",
+            "title": f"{run.name} ({run.id})",
+            "task": task if isinstance(task, str) else str((task or {}).get("name", "")),
+            "method": str(method.get("name", "")),
+        }
+        for run, task, method in about
+    ]
 
 
 def require_fit(spec: RunSpec, origins: Origins, objective: str, labels: list[str] | tuple[str, ...]) -> None:

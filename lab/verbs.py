@@ -79,7 +79,7 @@ def count(model: str | ModelSpec, method: str | Method | Mapping[str, Any], over
 
     spec, chosen = resolve(model), method_of(method, overrides)
     body = anatomy(spec.config)
-    require(chosen, body)
+    require(chosen, body, alone=True)
     return count_on(chosen, body, inventory_of(spec)).document()
 
 

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny import tiny
 from training_support import save_model, save_task, spec
 
@@ -239,3 +240,118 @@ def test_a_frozen_spec_finds_changed_weights_below_it(home, bert, toy):
         verbs.check(checked)
     assert refused.value.field == "built_on"
     assert "--stand-on" in as_command(checked) and as_yaml(checked).count(base) == 1  # written by hand: the runs, not their deltas
+
+
+# -- AdapterFusion
+
+
+def fused(architecture="bert", places=("ffn.residual",), below="adapter-pfeiffer", **options):
+    """(model, attached): a fusion at some places over two frozen adapters that are moved away from their starts."""
+    model = tiny(architecture, "classification")
+    theirs = load_method(below, {"deltas.0.rank": 5, **options})
+    other = {} if "ffn.residual" in places else {"deltas.0.x": "auto"}
+    method = standing_on(load_method("adapterfusion", {"deltas.0.at": list(places), **other}), {"aaaaaaa1/best": theirs, "aaaaaaa2/best": theirs})
+    attached = attach(model, method, seed=3, frozen={})
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for tensor in attached.tensors().values():
+            tensor.add_(0.2 * torch.randn(tensor.shape, generator=generator))
+    return model.eval(), attached
+
+
+class BertFusion(torch.nn.Module):
+    """AdapterFusion of one layer, written from section 3.2 of the paper: query (b, t, d), keys and values (b, t, n, d) → (b, t, d)."""
+
+    def __init__(self, parts):
+        super().__init__()
+        self.q, self.k, self.v = (torch.nn.Linear(*parts.V.shape) for _ in range(3))
+        for layer, weight, bias in ((self.q, parts.Q, parts.Q_bias), (self.k, parts.K, parts.K_bias), (self.v, parts.V, None)):
+            layer.weight.data.copy_(weight)
+            layer.bias.data.copy_(torch.zeros(len(weight)) if bias is None else bias)
+
+    def forward(self, query, values):
+        scores = torch.einsum("btd,btnd->btn", self.q(query), self.k(values))
+        return torch.einsum("btn,btnd->btd", scores.softmax(-1), self.v(values))
+
+
+def test_fusion_is_the_papers_formula_in_outputs_and_gradients():
+    """Over the whole model, against Pfeiffer adapters and their fusion as modules of their own, each layer rebuilt by hand."""
+    model, attached = fused()
+    plain = tiny("bert", "classification").eval()
+    body, mine, theirs = plain.base_model.encoder.layer, [], []
+    for index, layer in enumerate(body):
+        fusion = attached.deltas[f"deltas.2.encoder.{index}.ffn.residual"]
+        adapters = [attached.deltas[f"deltas.{number}.encoder.{index}.ffn.residual"] for number in (0, 1)]
+        oracle = BertFusion(fusion)
+        mine += [fusion.Q, fusion.Q_bias, fusion.K, fusion.K_bias, fusion.V]
+        theirs += [oracle.q.weight, oracle.q.bias, oracle.k.weight, oracle.k.bias, oracle.v.weight]
+
+        def changed(module, args, oracle=oracle, adapters=adapters):
+            normed = module.forward(args[0])
+            each = [F.linear(F.linear(normed, one.down, one.down_bias).relu(), one.up, one.up_bias) for one in adapters]
+            return (args[0] + oracle(normed, torch.stack(each, 2)),)
+
+        layer.output.LayerNorm.register_forward_pre_hook(changed)
+    found, expected = model(**IDS).logits, plain(**IDS).logits
+    assert (found - expected).abs().max() <= 1e-5 and (found - tiny("bert", "classification").eval()(**IDS).logits).abs().max() > 1e-3
+    for one, two in zip(torch.autograd.grad(found.square().sum(), mine), torch.autograd.grad(expected.square().sum(), theirs), strict=True):
+        assert (one - two).abs().max() <= 1e-5 * max(1.0, float(two.abs().max()))
+    trains = {name.split(".")[1] for name in attached.trainable()}
+    assert trains == {"2"} and attached.count()["trainable"] == 2 * (3 * 32 * 32 + 2 * 32)
+    value = attached.deltas["deltas.2.encoder.0.ffn.residual"].V
+    assert attached.penalty() > 0.01 * (value - torch.eye(32)).square().sum()
+
+
+@pytest.mark.parametrize("architecture, places, below, options", [
+    ("bert", ["attn.q", "attn.v"], "lora", {}), ("bert", ["attn.out", "ffn.out"], "adapter-houlsby", {}), ("gpt2", ["ffn.out"], "adapter-parallel-scaled", {}),
+    ("llama", ["attn.q", "attn.v"], "lora", {"deltas.0.composition": "learned-gate", "deltas.0.alpha": None, "deltas.0.scale": 1.0}),
+])  # fmt: skip
+def test_a_fusion_obeys_the_laws(architecture, places, below, options):
+    """Over adapters of other forms and places: only it trains, equal ones fuse to themselves, saved and loaded it is the same, off it is the plain model, detached it is gone."""
+    model, attached = fused(architecture, places, below, **options)
+    plain = tiny(architecture, "classification").eval()
+    trained, state = model(**IDS).logits, attached.state_dict()
+    trained.square().sum().backward()
+    assert all(
+        p.grad is not None and p.grad.abs().max() > 0 for name, p in attached.trainable().items() if not name.endswith("K_bias")
+    )  # the same for all, which softmax does not see
+    with attached.disabled():
+        assert torch.equal(model(**IDS).logits, plain(**IDS).logits)
+    again = tiny(architecture, "classification").eval()
+    attach(again, attached.method, state=state)
+    assert torch.equal(again(**IDS).logits, trained)
+    with attached.measuring() as readings:
+        model(**IDS)
+    shares = [value for name, value in readings.items() if name.startswith("share/")]
+    assert len(shares) == 2 * len([delta for delta in attached.deltas.values() if delta.members]) and all(0 < share < 1 for share in shares)
+    with pytest.raises(Refusal, match="merge"):
+        attached.merge()
+    with torch.no_grad():  # two equal adapters, and values at the identity: one of them, whatever the shares
+        for name, tensor in attached.tensors().items():
+            if name.startswith("deltas.1."):
+                tensor.copy_(attached.tensors()[name.replace("deltas.1.", "deltas.0.", 1)])
+            if name.endswith(".V"):
+                tensor.copy_(torch.eye(len(tensor)))
+        one = tiny(architecture, "classification").eval()
+        alone = standing_on(load_method("head-only"), {"aaaaaaa1/best": load_method(below, {"deltas.0.rank": 5, **options})})
+        attach(one, alone, state={name: tensor for name, tensor in attached.state_dict().items() if name.startswith("deltas.0.")})
+        assert (model(**IDS).logits - one(**IDS).logits).abs().max() <= 1e-5
+    attached.detach()
+    assert torch.equal(model(**IDS).logits, plain(**IDS).logits)
+
+
+def test_a_run_fuses_runs(home, bert, toy):
+    """From two runs of one method to a fused one: frozen spec, training, readings, Try it; what cannot be fused is refused with the reason."""
+    small = load_method("adapter-pfeiffer", {"deltas.0.rank": 4})
+    one, two = (finished(spec(bert, toy, small, seed=seed, steps=3, evaluate_every=3, lr=0.01)) for seed in (1, 2))
+    document = {**spec(bert, toy, "adapterfusion", steps=4, evaluate_every=2, lr=0.01).document(), "built_on": {"stand_on": [one, two]}}
+    run_id = finished(document)
+    assert logits(run_id)[0].isfinite().all() and blocks.read(run_id).spec.method.own[0].composition == "fusion"
+    for runs, method, words in (
+        ([], "adapterfusion", "choose two or more"), ([one], "adapterfusion", "choose two or more"), ([one, run_id], "adapterfusion", "a fusion itself"),
+        ([one, two], load_method("adapterfusion", {"deltas.0.at": ["ffn.out"], "deltas.0.x": "auto"}), "a fusion needs two or more"),
+        ([one, two], load_method("adapterfusion", {"deltas.0.layers": "0"}), "where no fusion is"),
+    ):  # fmt: skip
+        with pytest.raises(Refusal, match=words) as refused:
+            verbs.check({**document, "method": method, "built_on": {"stand_on": runs}})
+        assert refused.value.field in ("built_on.stand_on", "deltas.0.at", "deltas.2.at")

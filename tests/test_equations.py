@@ -28,7 +28,7 @@ from lab.engine import attach
 from lab.engine.attention import AttentionSlots
 from lab.engine.tokens import TokensModule
 
-PRESETS = [name for name in names("methods") if load_method(name).deltas]
+PRESETS = [name for name in names("methods") if load_method(name).deltas and name != "adapterfusion"]  # which stands on runs: test_blocks.py
 OWN = [name for name in PRESETS if any(step.kind == "form" for delta in load_method(name).deltas for step in steps(delta))]  # whose forms write themselves
 DROPPING = dict.fromkeys(("dora", "hira", *OWN), {"deltas.0.dropout": 0.2})  # whose equation is another with a dropout
 FUNCTIONS = {

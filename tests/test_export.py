@@ -182,7 +182,7 @@ def test_every_format_that_is_offered_works_and_no_other(tmp_path):
         "lora-ffn": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "prefix-lora-ffn": {"deltas.1.rank": 8},
         "lamda-plus-plus": {"deltas.0.rank": 8, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 12},
     }  # fmt: skip
-    for preset in names("methods"):
+    for preset in sorted({*names("methods")} - {"adapterfusion"}):  # which stands on runs: test_blocks.py
         opened = trained("bert", "classification", {"preset": preset, "set": fitting.get(preset, {})})
         offered = {row["format"] for row in formats(opened.spec) if not row["refusal"]}
         assert {"lab", "config"} <= offered

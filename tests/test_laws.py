@@ -29,6 +29,8 @@ def refusal(preset: str, architecture: str) -> str:
         return "no biases"
     if preset == "head-only" and OBJECTIVES[architecture] != "classification":
         return "no new task head"
+    if preset == "adapterfusion":  # its laws are in test_blocks.py, over adapters of runs
+        return "choose two or more"
     return "OPT flattens the sequence" if architecture == "opt" and preset.startswith("unipelt") else ""
 
 

@@ -21,6 +21,7 @@ from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
 from lab.design.method.forms.slots import OF_TOKENS
+from lab.design.method.fusing import joins
 from lab.design.method.parts import all_parts, shared_sizes
 from lab.design.method.rules import require
 from lab.design.method.selections import SelectionOptions
@@ -113,6 +114,7 @@ class _Attacher:
             self._delta(index, delta)
         if self.method.select:
             self._select(self.method.select, chosen)
+        self._fuse()
         attached.move_dropouts()
         attached.handles += share_gates(self.binder, attached.deltas)
         handles, attached.gated = gate_tokens(self.binder, attached.deltas.values())
@@ -250,6 +252,16 @@ class _Attacher:
             starting.start(module, target, generator)
         elif module.start.residual:  # the saved start takes the place of a new one; see Attached.load_state_dict
             starting.expect_start(module, {name.removeprefix(f"{key}.") for name in self.state})
+
+    def _fuse(self) -> None:
+        """A fusion takes what the frozen deltas at its place would add; their hooks, which come before its own, leave it there."""
+        for fusion in self.attached.deltas.values():
+            if fusion.form.over_frozen:
+                place = joins(fusion.delta, fusion.site)
+                found = [delta for delta in self.attached.deltas.values() if delta.delta.frozen_from and joins(delta.delta, delta.site) == place]
+                fusion.members = tuple(found)
+                for member in found:
+                    member.fused = True
 
     # -- selections ----------------------------------------------------------------------------------------------------------
 

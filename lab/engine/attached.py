@@ -230,8 +230,9 @@ class Attached:
             schedule.begin(total_steps, optimizer)
 
     def penalty(self) -> Tensor | None:
-        """What the schedules add to the loss of a step (a scalar), None where none does."""
+        """What schedules and compositions add to the loss of a step (a scalar), None where none does."""
         terms = [term for schedule in self.schedules.values() if (term := schedule.penalty()) is not None]
+        terms += [term for delta in self.deltas.values() if not delta.delta.frozen_from and (term := delta.composition.penalty(delta)) is not None]
         return torch.stack(terms).sum() if terms else None
 
     def after_backward(self, step: int) -> None:

@@ -51,6 +51,9 @@ class DeltaModule(nn.Module):
         self.produced: dict[str, Tensor] = {}  # parts that a reparameterisation gives for this forward pass
         self.enabled = True
         self.shares: tuple[Any, int] | None = None  # the gate of its layer that it shares (gates.py), and its place there
+        self.fused = False  # a fusion takes what it would add to h, which it leaves in `given`
+        self.given: Tensor | None = None
+        self.members: tuple[DeltaModule, ...] = ()  # of a fusion; a tuple, so that they are not children here
         self.reading: dict[str, float] | None = None  # where measurements go while measuring
         self._outside = (shared, context)  # a tuple, so that they are not registered as children here
         for name in self.form.names:
@@ -88,6 +91,19 @@ class DeltaModule(nn.Module):
     def change(self, x: Tensor) -> Tensor:
         """Δh (..., width_out), before the composition's scale or gate. x: (..., width_in)."""
         return self.formed(self.enter(x))
+
+    def beside(self) -> Tensor:
+        """(..., N, width_out): the Δh of the frozen deltas that it fuses, of this forward pass."""
+        found = [member.given for member in self.members]
+        for member in self.members:
+            member.given = None
+        return torch.stack([change.to(self.dtype) for change in found if change is not None], -2)
+
+    def read_shares(self, shares: Tensor) -> None:
+        """While measuring: the mean share (..., N, 1) of each of them."""
+        if self.reading is not None:
+            each = shares.detach().flatten(0, -3).mean(0).flatten()
+            self.reading |= {f"share/{self.key}/{member.delta.frozen_from or number}": float(each[number]) for number, member in enumerate(self.members)}
 
     def enter(self, x: Tensor) -> Tensor:
         """x as it enters the form, behind the delta's own norm and dropout on it: (..., width_in)."""
@@ -215,6 +231,9 @@ class DeltaModule(nn.Module):
     def _changed(self, h: Tensor, own_input: Tensor | None, module: nn.Module | None = None) -> Tensor:
         part = h if self.part is None else self.part.read(h)
         x = self._x(part, own_input, module)
+        if self.fused:
+            self.given = self.composition.join(self, x.new_zeros((), dtype=self.dtype), x)
+            return h
         new = self.composition.join(self, part, x)
         if self.delta.weight != 1:
             new = part + self.delta.weight * (new - part)

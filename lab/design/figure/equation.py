@@ -8,6 +8,7 @@ from lab.design.body.anatomy import Anatomy
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
+from lab.design.method.fusing import fusions
 from lab.design.method.insertions import INSERTIONS
 from lab.design.method.step import Step
 from lab.design.method.steps import reads_normed, steps
@@ -16,10 +17,20 @@ from lab.design.space import REPRESENTATIONS, SET_WORDS
 
 def latex(method: Method, body: Anatomy | None = None) -> list[str]:
     """One equation per delta, and one for a selection, with the current numbers. Without a model: on a post-norm one, as in the figure."""
-    lines = [_delta(delta, body.post_norm if body else True) for delta in method.deltas]
+    lines = [_below(method, delta, _delta(delta, body.post_norm if body else True)) for delta in method.deltas]
     if method.select:
         lines.append(method.select.latex())
     return lines
+
+
+def _below(method: Method, delta: Delta, line: str) -> str:
+    """A frozen delta says so; where a fusion weighs it, it is one of its Δhₙ and does not join h by itself."""
+    if not delta.frozen_from:
+        return line
+    if fusions(method):
+        added = join(delta).removeprefix("h + ")
+        line = (f"\\Delta h_n = {added},\\quad " if added != "\\Delta h" else "") + line.partition(",\\quad ")[2]
+    return f"{line},\\quad \\mathrm{{frozen\\ from\\ run\\ {delta.frozen_from}}}"
 
 
 def _delta(delta: Delta, post: bool) -> str:
@@ -147,6 +158,11 @@ def _prompt_tokens(delta: Delta) -> str:
     return _dropped(steps(delta)[0], f"P^{{l={delta.rank}}}")
 
 
+def _formed(latex: str, text: str) -> str:
+    """What a form writes of x, with what enters it in x's place."""
+    return _factor(text) + latex[1:] if latex.startswith("x") else latex
+
+
 WRITERS: dict[str, Callable[[Delta, Step, str], str]] = {
     "norm": lambda delta, step, text: f"\\mathrm{{LN}}_{{\\gamma,\\beta}}{_around(text)}",
     "dropout": lambda delta, step, text: _dropped(step, text),
@@ -157,7 +173,7 @@ WRITERS: dict[str, Callable[[Delta, Step, str], str]] = {
     "keys": lambda delta, step, text: f"{text}\\,{_part(step)}^{{\\top\\,(l={delta.rank})}}",
     "values": lambda delta, step, text: f"{text}\\,{_part(step)}",
     "constant": _constant,
-    "form": lambda delta, step, text: _factor(text) + FORMS[delta.form].latex(delta).removeprefix("x"),
+    "form": lambda delta, step, text: _formed(FORMS[delta.form].latex(delta), text),
 }
 
 

@@ -20,7 +20,10 @@ def glyph(canvas: Canvas, delta: Delta, x: float, y: float, index: int, small: b
     where = ", ".join(delta.at)
     tip = f"Δ{index + 1}：{form.label_zh}（{where}）" if language == "zh" else f"Δ{index + 1}: {form.label} at {where}, {delta.insertion}, {delta.composition}"
     tall = 20 if small else TALL
-    canvas.add(f'<g class="trained"><title>{esc(tip)}</title>{draw(delta, x, y, tall)}</g>')
+    if delta.frozen_from:
+        tip += f"，冻结自运行 {delta.frozen_from}" if language == "zh" else f", frozen from run {delta.frozen_from}"
+    still = " standing" if delta.frozen_from or form.over_frozen else ""
+    canvas.add(f'<g class="trained{still}"><title>{esc(tip)}</title>{draw(delta, x, y, tall)}</g>')
     canvas.reach(x, y - tall / 2 - (14 if pairs else 12 if above(delta) else 0))
     canvas.reach(x + WIDTH, y + tall / 2)
     if form.has_rank:

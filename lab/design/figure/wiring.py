@@ -8,6 +8,7 @@ from lab.design.figure.glyphs import WIDTH, glyph, over_time
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
+from lab.design.method.fusing import fusions
 from lab.design.method.steps import mixed, reads_normed
 
 GAP = 11.0
@@ -35,7 +36,9 @@ class Wiring:
 
     def _everything(self, representation: str) -> list[tuple[int, Delta]]:
         return [
-            (i, d) for i, d in enumerate(self.method.deltas) if representation in d.places and (not self.where or d.stacks is None or self.where in d.stacks)
+            (i, d)
+            for i, d in enumerate(self.method.deltas)
+            if representation in d.places and not (d.frozen_from and fusions(self.method)) and (not self.where or d.stacks is None or self.where in d.stacks)
         ]
 
     @staticmethod

@@ -41,7 +41,7 @@ class Count:
 def count(method: Method, model: ModelSpec) -> Count:
     """Count a method on a model. Raises `Refusal` for what the rules refuse, or where the model's inventory is not known."""
     body = anatomy(model.config)
-    require(method, body)
+    require(method, body, alone=True)
     if model.inventory is None:
         raise ValueError("the model has no inventory")
     return count_on(method, body, model.inventory)

@@ -95,6 +95,10 @@ class Delta(Options):
         help="How much of the whole change is taken, whatever the composition: h + w·(h' − h). 1 takes it all; runs that are combined have one each.",
     )  # fmt: skip
     gate_over: Literal["tokens", "all"] = option("tokens", label="gate averages", help="Over real tokens, or over padding too (as UniPELT's code).")
+    value_decay: float = option(
+        0.01, ge=0, le=100, label="value decay", zh="值矩阵衰减",
+        help="Of a fusion: weight of ‖V − I‖² in the loss, by which V stays near the identity (0.01 in the authors' code).",
+    )  # fmt: skip
     schedule: Schedule | None = option(None, label="schedule", zh="调度", help="What changes during training.")
     allocation: EnergyAllocation | None = option(None, label="rank allocation", zh="秩分配", help="How rank is shared out over sites.")
 

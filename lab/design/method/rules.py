@@ -14,6 +14,7 @@ from lab.design.method.delta import Delta, Method
 from lab.design.method.energy import EnergyAllocation
 from lab.design.method.forms import FORMS
 from lab.design.method.forms.base import Form
+from lab.design.method.fusing import without_members
 from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.parts import all_parts, trains_second_map
 from lab.design.method.selections import SelectionOptions
@@ -29,16 +30,16 @@ FORM_OPTIONS = {  # option: (value that means 'not used', words)
 }  # fmt: skip
 
 
-def require(method: Method, anatomy: Anatomy | None = None, trained: bool = False) -> None:
+def require(method: Method, anatomy: Anatomy | None = None, trained: bool = False, alone: bool = False) -> None:
     """Raise the first problem, if there is one."""
-    for problem in problems(method, anatomy, trained):
+    for problem in problems(method, anatomy, trained, alone):
         raise problem
 
 
-def problems(method: Method, anatomy: Anatomy | None = None, trained: bool = False) -> list[Refusal]:
+def problems(method: Method, anatomy: Anatomy | None = None, trained: bool = False, alone: bool = False) -> list[Refusal]:
     """Everything that is wrong with a method, on a model where one is given. Empty: it may run.
 
-    What has been `trained` may say more than it does: earlier versions took options without effect, and their runs load still.
+    `alone`: without the runs that it may still be put on. What has been `trained` may say more than it does: earlier versions took options without effect, and their runs load still.
     """
     found = list(_whole(method))
     found += _shared_gates(method, anatomy)
@@ -46,6 +47,7 @@ def problems(method: Method, anatomy: Anatomy | None = None, trained: bool = Fal
         for problem in (*_delta(delta, trained or bool(delta.frozen_from)), *(_on_model(delta, anatomy) if anatomy else ())):
             found.append(Refusal(problem.sentence, f"deltas.{index}.{problem.field}"))
     found += _alone(method, anatomy) if anatomy and not found else ()
+    found += () if alone or found else without_members(method, anatomy)
     if anatomy and method.select:
         found += method.select.problems_on(anatomy)
     return found
@@ -297,7 +299,10 @@ def _without_effect(delta: Delta) -> Iterator[Refusal]:
     """Options that this delta, by itself, cannot do anything with."""
     form, trained = FORMS[delta.form], set(delta.trainable or ())
     if not form.has_rank and delta.rank != RANK:
-        yield Refusal(f"{form.label.capitalize()} has one number per dimension of h and no rank: leave rank at {RANK}.", "rank")
+        if form.over_frozen:
+            yield Refusal(f"{form.label.capitalize()} have ranks of their own: leave rank at {RANK}.", "rank")
+        else:
+            yield Refusal(f"{form.label.capitalize()} has one number per dimension of h and no rank: leave rank at {RANK}.", "rank")
     if form.vector and not COMPOSITIONS[delta.composition].averages and (delta.x != "auto" or not delta.reads_h):
         field = "x" if delta.x != "auto" else "insertion"
         yield Refusal(f"{form.label.capitalize()} is the same whatever it reads: leave the input at auto and the insertion at sequential.", field)

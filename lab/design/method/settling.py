@@ -36,7 +36,7 @@ def with_form(delta: Mapping[str, Any], form: str) -> dict[str, Any]:
     for given_up in GIVEN_UP:
         for place in places:
             settled = _settled(delta, kind, place, given_up)
-            if not problems(Method(deltas=[settled])):
+            if not problems(Method(deltas=[settled]), alone=True):
                 return settled
     return settled
 

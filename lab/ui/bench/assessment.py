@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from lab import blocks
 from lab.design.body.anatomy import Anatomy, anatomy
 from lab.design.figure import equation
 from lab.design.method.compositions import COMPOSITIONS
@@ -21,7 +22,7 @@ from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.design.space import REPRESENTATIONS, SETS
-from lab.design.spec.run import RunSpec, spec_of
+from lab.design.spec.run import BuiltOn, RunSpec, spec_of
 from lab.models import locate, resolve
 from lab.tasks import resolve as resolve_task
 from lab.ui.words.table import TABLE, say
@@ -35,6 +36,7 @@ class Assessment:
     draft: dict[str, Any]
     document: dict[str, Any] | None = None  # the draft as the server changed it, None where it did not
     method: Method | None = None
+    whole: Method | None = None  # with the frozen deltas of the runs that it stands on
     body: Anatomy | None = None
     count: Count | None = None
     place: str = ""
@@ -60,12 +62,35 @@ def assess(draft: dict[str, Any]) -> Assessment:
     spec = _model(found)
     if found.method:
         found.modified = _modified(found.method)
-        found.errors += [("method." + problem.field, problem.sentence) for problem in problems(found.method, found.body)]
+        found.whole = _whole(found)
+        found.errors += [(_field(problem.field, len(found.whole.frozen)), problem.sentence) for problem in problems(found.whole, found.body)]
         found.reasons = _reasons(found.method, found.draft["model"] if found.body else "")
         if not found.errors and spec and spec.inventory:
-            found.count = count_on(found.method, found.body, spec.inventory)
+            found.count = count_on(found.whole, found.body, spec.inventory)
     _rest(found)
     return found
+
+
+def _whole(found: Assessment) -> Method:
+    """The method with what it stands on; alone where that cannot be read, which is told."""
+    assert found.method is not None
+    try:
+        return blocks.below(found.method, validate(BuiltOn, found.draft.get("built_on") or {}, "built_on."))[0]
+    except Refusal as problem:
+        found.errors.append((_field(problem.field, 0), problem.sentence))
+        return found.method
+
+
+def _field(field: str, frozen: int) -> str:
+    """The path in the draft of a field of the whole method, in which so many frozen deltas stand first."""
+    first, *rest = field.removeprefix("method.").split(".")
+    if first == "built_on":
+        return ".".join([first, *rest[:1]])
+    if first == "deltas" and rest and rest[0].isdigit():
+        if int(rest[0]) < frozen:
+            return "built_on.stand_on"
+        rest[0] = str(int(rest[0]) - frozen)
+    return ".".join(["method", first, *rest])
 
 
 def _settled(draft: dict[str, Any], changed: str) -> dict[str, Any] | None:
@@ -75,6 +100,10 @@ def _settled(draft: dict[str, Any], changed: str) -> dict[str, Any] | None:
         return {**draft, "method": method_of(method).document()}
     if changed == "run":
         return dict(draft)
+    start = str((draft.get("built_on") or {}).get("start_from") or "")
+    if changed == "built_on.start_from" and start:  # it goes on with that run's own method
+        theirs = blocks.read(start, "built_on.start_from").spec.method
+        return {**draft, "method": theirs.model_copy(update={"deltas": theirs.own}).document(), "built_on": {**draft["built_on"], "stand_on": []}}
     parts = changed.split(".")
     if parts[:2] == ["method", "deltas"] and len(parts) == 4 and parts[3] in ("form", "composition", "schedule", "allocation"):
         deltas = list(method["deltas"])
@@ -167,7 +196,7 @@ def _objection(delta: dict[str, Any], name: str, body: Anatomy | None) -> str:
         tried = Method(deltas=[Delta.model_validate(delta)])
     except ValueError:
         return ""
-    return next((problem.sentence for problem in problems(tried, body) if problem.field == f"deltas.0.{name}"), "")
+    return next((problem.sentence for problem in problems(tried, body, alone=True) if problem.field == f"deltas.0.{name}"), "")
 
 
 def equations(method: Method, body: Anatomy | None = None) -> str:
@@ -197,7 +226,7 @@ def design_of(draft: dict[str, Any]) -> RunSpec:
     found = assess(draft)
     for path, sentence in found.errors:
         raise Refusal(sentence, path)
-    return spec_of({key: value for key, value in found.draft.items() if key in RunSpec.model_fields})
+    return blocks.settled(spec_of({key: value for key, value in found.draft.items() if key in RunSpec.model_fields}))
 
 
 def launch_document(draft: dict[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def save(asked: Any) -> dict[str, str]:
     """
     try:
         method = _spec(asked).method
+        method = method.model_copy(update={"deltas": method.own})  # a preset stands on no runs
         name = str(asked.get("name") or "")
         taken = {*catalogue.names("methods"), *own.names("methods")} - {method.preset if method.preset not in catalogue.names("methods") else ""}
         document = {**writing.brief(method), "name": name, "family": "free", "branch": ""}

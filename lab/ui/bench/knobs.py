@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+from lab import blocks
 from lab.design.figure.figure import figure
 from lab.design.plain.refusal import Refusal
 from lab.runs import default
@@ -19,7 +20,7 @@ from lab.ui.shell.draft import start
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked
 
-KEPT = ("model", "quantisation", "task", "method", "training", "seed", "tags")
+KEPT = ("model", "quantisation", "task", "method", "built_on", "training", "seed", "tags")
 
 
 def turn(asked: Any) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def turn(asked: Any) -> dict[str, Any]:
     have = asked.get("have") if isinstance(asked.get("have"), Mapping) else {}
     found = assessment.assess({**of_run(draft), **({} if draft.get("run") else {"changed": asked.get("changed", "")})})
     parts = {name: [_print(text), text] for name, text in _parts(found, language).items()}
-    mine = {"methods": own_methods(language), "tasks": own_tasks(language)}
+    mine = {"methods": own_methods(language), "tasks": own_tasks(language), "runs": blocks.choices(str(found.draft.get("model", "")))}
     parts["own"] = [_print(json.dumps(mine)), mine]
     return {**form_state(found, language), "seq": asked.get("seq", 0), "parts": {name: part for name, part in parts.items() if have.get(name) != part[0]}}
 
@@ -58,14 +59,17 @@ def of_run(draft: Mapping[str, Any]) -> dict[str, Any]:
         spec = default().store.get(str(draft["run"])).spec
     except Refusal:
         spec = {}
-    return {**start(), **{key: spec[key] for key in KEPT if key in spec}, "name": "", "changed": "run"}
+    kept = {key: spec[key] for key in KEPT if key in spec}
+    if isinstance(kept.get("method"), Mapping):  # what it stands on is named beside it
+        kept["method"] = {**kept["method"], "deltas": [delta for delta in kept["method"].get("deltas") or () if not delta.get("frozen_from")]}
+    return {**start(), **kept, "name": "", "changed": "run"}
 
 
 def _parts(found: assessment.Assessment, language: str) -> dict[str, str]:
     parts = {"costs": views.costs(found, language)}
-    if found.method:
-        parts |= {"figure": figure(found.method, found.body, language), "equation": assessment.equations(found.method, found.body),
-                  "table": views.table(found.method, language), "notes": views.notes(found.method, language)}  # fmt: skip
+    if found.method and found.whole:
+        parts |= {"figure": figure(found.whole, found.body, language), "equation": assessment.equations(found.whole, found.body),
+                  "table": views.table(found.whole, language), "notes": views.notes(found.method, language)}  # fmt: skip
     return parts
 
 

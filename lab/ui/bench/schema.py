@@ -19,7 +19,7 @@ from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
 from lab.design.space import KINDS, REPRESENTATIONS, SET_WORDS, SETS, StackName
-from lab.design.spec.run import RunSpec, Training
+from lab.design.spec.run import BuiltOn, RunSpec, Training
 from lab.ui.shell.draft import start
 from lab.ui.words.table import TABLE, of_preset
 
@@ -51,6 +51,7 @@ def schema(language: str = "en") -> dict[str, Any]:
         "methods": sorted((_method(name, language) for name in catalogue.names("methods")), key=lambda item: list(KINDS).index(item["kind"])),
         "delta": [_field(field) for field in fields(Delta) if not field.path.startswith(("schedule", "allocation", "frozen_from"))],
         "training": [_field(field) for field in fields(Training)],
+        "built_on": [_field(field) for field in fields(BuiltOn)],
         "identity": [_field(field) for field in fields(RunSpec) if field.path in ("quantisation", "seed", "name")],
         "main": MAIN, "own": OWN, "training_main": TRAINING_MAIN,
         "forms": {name: _form(form) for name, form in FORMS.items()},

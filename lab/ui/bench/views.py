@@ -51,13 +51,17 @@ def _counted(count: Count, language: str) -> list[str]:
         f'<div class="lab-ticks" aria-hidden="true">{ticks}</div>',
     ]
     if len(count.by_delta) > 1:
-        rows = "".join(f"<tr><td>{esc(_where(name, language))}</td><td>{weights(size)}</td></tr>" for name, size in count.by_delta.items())
+        rows = "".join(
+            f"<tr><td>{esc(_where(name, language))}</td><td>{weights(size)}</td></tr>" for name, size in count.by_delta.items() if size or not count.frozen
+        )
         parts.append(f'<table class="lab-table lab-where"><tbody>{rows}</tbody></table>')
     facts = []
     if count.biases:
         facts.append(word("costs.biases", biases=numbers.weights(count.biases)))
     if count.final != count.trainable:
         facts.append(word("costs.final", final=f"{numbers.weights(count.final)} ({numbers.percent(100 * count.final / count.total)})"))
+    if count.frozen:
+        facts.append(word("costs.frozen", frozen=numbers.weights(count.frozen)))
     facts.append(word("costs.head"))
     return [*parts, f'<p class="lab-muted">{" ".join(facts)}</p>']
 
@@ -84,9 +88,9 @@ def table(method: Method, language: str) -> str:
     """The method's rows of the unified view's Table 1, as Markdown with LaTeX."""
     heads = [say(language, key) for key in ("table.method", "table.form", "table.insertion", "table.representation", "table.composition")]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for index, delta in enumerate(method.deltas):
+    for delta in method.deltas:
         row = equation.table_row(delta)
-        name = _cell(method.name) if index == 0 else ""
+        name = _cell(f"❄ {delta.frozen_from}") if delta.frozen_from else _cell(method.name) if delta is method.own[0] else ""
         insertion = INSERTIONS[delta.insertion].label_zh if language == "zh" else INSERTIONS[delta.insertion].label
         form = f"${row['form']}$" if not FORMS[delta.form].before_input else _cell(FORMS[delta.form].label)
         lines.append(f"| {name} | {form} | {insertion} | `{_cell(row['representation'])}` | ${row['composition']}$ |")

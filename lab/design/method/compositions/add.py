@@ -10,6 +10,7 @@ class Add(Composition):
     label, label_zh = "add", "相加"
     help, help_zh = "h + Δh", "相加"
     latex = "h + \\Delta h"
+    adds = True
     peft_types = ("LORA", "ADALORA", "VERA")
 
     def join(self, module, h, x):

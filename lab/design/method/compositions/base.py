@@ -42,6 +42,7 @@ class Composition:
     options: ClassVar[tuple[str, ...]] = ()  # fields of Delta that it reads
     elsewhere: ClassVar[Mapping[str, str]] = {}  # an option of its own: the sentence where another composition is given it
     refusals: ClassVar[Mapping[str, str]] = {}  # another's option: a sentence of this one's for it
+    adds: ClassVar[bool] = False  # Δh is added to h, whatever h is: `join` on zeros gives what is added
     keeps_h: ClassVar[bool] = True  # a Δh of zero leaves h as it is
     replaces: ClassVar[bool] = False  # the form makes the new h from h, without a Δh
     inside: ClassVar[bool] = False  # slots join inside the attention, by their share of its mass
@@ -82,6 +83,10 @@ class Composition:
     def join(self, module: Any, h: Any, x: Any) -> Any:
         """The new h (..., width_out) from h and x (..., width_in)."""
         raise NotImplementedError
+
+    def penalty(self, module: Any) -> Any:
+        """What the loss of a step takes for its tensors at a site (a scalar); None: nothing."""
+        return None
 
     def merged(self, module: Any, insertion: Any, weight: Any, bias: Any) -> tuple[Any, Any]:
         """(W (out, in), b (out,)) of the projection with the delta in them; None: it stays as it is."""

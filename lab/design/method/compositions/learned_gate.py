@@ -14,6 +14,7 @@ class LearnedGate(Composition):
     label, label_zh = "learned gate", "可学习门控"
     help, help_zh = "h + g(x)·Δh, with g a sigmoid of x averaged over the sequence", "可学习门控 g(x)"
     latex = "h + g(x)\\,\\Delta h"
+    adds = True
     options = ("gate", "gate_over")
     elsewhere = {"gate": NO_GATE, "gate_over": NO_GATE}
     refusals = {"alpha": "A learned gate stands in the place of α/r (UniPELT): leave alpha empty, or choose composition scaled."}

@@ -43,6 +43,7 @@ class Scaled(Composition):
     label, label_zh = "scaled", "缩放"
     help, help_zh = "h + s·Δh, with s fixed or learned", "缩放后相加，s 固定或可学习"
     latex = "h + s\\,\\Delta h"
+    adds = True
     options = ("scale", "scale_start", "alpha", "rank_scaling")
     elsewhere = {
         "scale": "Only composition scaled has a scale s: choose it, or leave scale at 1 with {composition}.",

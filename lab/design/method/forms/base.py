@@ -49,6 +49,7 @@ class Form:
     own_input: ClassVar[bool] = False  # at attn.out it reads the projection's own input, not the sublayer's
     reads_x: ClassVar[bool] = True  # whether there is an x that a layer norm could stand on
     vector: ClassVar[str] = ""  # the letter of a form that is one vector, which meets h without a path of its own
+    over_frozen: ClassVar[bool] = False  # its Δh are those of the frozen deltas at its place
     before_input: ClassVar[bool] = False  # one set of rows before the input of the first stack, in place of a change at sites
     produced: ClassVar[tuple[str, ...]] = ()  # parts that a reparameterisation makes
     glyph: ClassVar[str] = "waist"  # how the figure draws it: waist, rows, pairs, vector, block
