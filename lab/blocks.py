@@ -124,7 +124,7 @@ def filled(document: dict[str, Any], start: str = "") -> dict[str, Any]:
     if not start or all(document.get(name) for name in ("model", "task", "method")):
         return document
     spec = read(start, "built_on.start_from").spec.document()
-    return {**{name: spec[name] for name in ("model", "task", "method")}, **{name: value for name, value in document.items() if value}}
+    return {**{name: spec[name] for name in ("model", "quantisation", "task", "method")}, **{name: value for name, value in document.items() if value}}
 
 
 def settled(spec: RunSpec) -> RunSpec:
@@ -181,6 +181,8 @@ def require_fit(spec: RunSpec, origins: Origins, objective: str, labels: list[st
     field = "built_on.start_from" if spec.built_on.start_from else "built_on.stand_on"
     for block in (read(name, field) for name in spec.built_on.names):
         require_base(block, origins, spec.model, field)
+        if block.spec.quantisation != spec.quantisation:
+            raise Refusal(f"Run {block.run} was trained with quantisation {block.spec.quantisation}, and this is {spec.quantisation}: choose the same.", field)
         if spec.built_on.start_from and spec.built_on.start_head == "keep":
             if block.objective != objective:
                 raise Refusal(f"Run {block.run} was trained for {block.objective}, and this task is {objective}: give it a new head.", "built_on.start_head")

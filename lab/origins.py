@@ -52,7 +52,15 @@ WORDS = {  # of what stands in a sentence
     "config": "config.json of {model}", "generation": "generation_config.json of {model}", "tokenizer": "tokenizer of {model}", "template": "chat template of {model}",
     "adapters": "weights of {runs}",
 }  # fmt: skip
-FIELD = {"weights": "model", "config": "model", "generation": "model", "tokenizer": "model", "template": "model", "probe": "training.probe", "adapters": "built_on"}
+FIELD = {
+    "weights": "model",
+    "config": "model",
+    "generation": "model",
+    "tokenizer": "model",
+    "template": "model",
+    "probe": "training.probe",
+    "adapters": "built_on",
+}
 
 
 def origins_of(spec: RunSpec) -> Origins:

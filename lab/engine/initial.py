@@ -26,7 +26,9 @@ def _truncated(tensor: Tensor, generator: torch.Generator, std: float) -> None:
 
 def _identity(tensor: Tensor, generator: torch.Generator, noise: float = 0.0) -> None:
     """Ones on the diagonal, beside it normal noise of that deviation."""
-    tensor.normal_(0.0, noise, generator=generator).fill_diagonal_(1.0) if noise else tensor.copy_(torch.eye(*tensor.shape) if tensor.dim() == 2 else torch.ones(tensor.shape))
+    tensor.normal_(0.0, noise, generator=generator).fill_diagonal_(1.0) if noise else tensor.copy_(
+        torch.eye(*tensor.shape) if tensor.dim() == 2 else torch.ones(tensor.shape)
+    )
 
 
 INITIALISERS: dict[str, Callable] = {

@@ -188,7 +188,9 @@ class Queue:
             raise Refusal(f"Run {run_id} is {run.state}: stop it before you delete it.", "run")
         if waiting := self._built_on(run_id):
             more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
-            raise Refusal(f"Run {run_id} is what run {waiting[0]}{more} is built on, which has no weights of its own yet: delete that one first, or let it begin.", "run")
+            raise Refusal(
+                f"Run {run_id} is what run {waiting[0]}{more} is built on, which has no weights of its own yet: delete that one first, or let it begin.", "run"
+            )
         with whole(), self.home.room():
             self.store.delete(run_id)
             self.clear()

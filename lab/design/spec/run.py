@@ -72,7 +72,11 @@ class BuiltOn(Options):
     """The adapters of earlier runs that a run goes on from or stands on: RUN, or RUN/final for the last weights in place of the best."""
 
     start_from: str = option(
-        "", max_length=120, label="train further from", zh="继续训练", help="A run of the same method, whose trained weights this one starts from. Empty: afresh."
+        "",
+        max_length=120,
+        label="train further from",
+        zh="继续训练",
+        help="A run of the same method, whose trained weights this one starts from. Empty: afresh.",
     )
     start_head: Literal["keep", "new"] = option(
         "keep", label="its head", zh="其任务头", help="keep: the trained head goes on too, which needs the same labels. new: a fresh one, for another task."

@@ -1,4 +1,5 @@
 // The bench's knobs: a form drawn from the option declarations. The design itself is decided on the server (lab.ui.bench.assessment).
+import { builtOn } from "./built_on.js";
 import { OptionControls } from "./controls.js";
 import { provideDraft, rememberPrint, shownPrints, writePath } from "./draft.js";
 import { h, icon } from "../shell/dom.js";
@@ -165,62 +166,9 @@ class Knobs extends OptionControls {
       this.grouped("task", this.schema.tasks, this.doc.task, say("bench.task"), say("bench.task.help"), true),
       this.grouped("method", this.schema.methods, method, say("bench.method"), say("bench.method.help"), false),
       badge,
-      this.builtOn(),
+      builtOn(this),
       h("p", { class: "lab-near", "aria-live": "polite" }, this.near || ""),
     ];
-  }
-
-  // the earlier runs whose adapters this one goes on from, or stands on
-  builtOn() {
-    const own = this.doc.built_on || {};
-    const open = this.opened.has("built") || Boolean(own.start_from) || (own.stand_on || []).length > 0;
-    return h(
-      "details",
-      { open, class: "lab-built", ontoggle: (event) => (event.target.open ? this.opened.add("built") : this.opened.delete("built")) },
-      h("summary", {}, say("bench.built_on")),
-      this.schema.built_on
-        .filter((field) => field.path !== "start_head" || own.start_from)
-        .map((field) => (field.path === "start_head" ? this.row(field, "built_on.start_head", own, {}) : this.runsRow(field, own))),
-    );
-  }
-
-  runsRow(field, own) {
-    const path = "built_on." + field.path;
-    const id = "knob-" + path.replace(/\W/g, "-");
-    const chosen = [].concat(own[field.path] || []);
-    const known = this.schema.runs || [];
-    const runs = [...chosen.filter((one) => !known.some((run) => run.name === one)).map((one) => ({ name: one, title: one })), ...known];
-    const words = (run) => [run.method, run.task].filter(Boolean).join(" · ");
-    return h(
-      "div",
-      { class: "lab-row", "data-path": path, "data-help": byLanguage(field.help, field.help_zh) },
-      h("label", { for: id }, byLanguage(field.label, field.zh)),
-      runs.length ? (field.kind === "list" ? this.runChips(runs, chosen, path, id, words) : this.runSelect(runs, chosen, path, id, words)) : h("span", { id, class: "lab-muted" }, say("bench.built_on.none")),
-    );
-  }
-
-  runSelect(runs, chosen, path, id, words) {
-    return h(
-      "select",
-      { id, onchange: (event) => this.set(path, event.target.value, true) },
-      h("option", { value: "", selected: !chosen.length }, say("bench.group.none")),
-      runs.map((run) => h("option", { value: run.name, selected: chosen.includes(run.name), title: words(run) }, run.title)),
-    );
-  }
-
-  runChips(runs, chosen, path, id, words) {
-    const turned = (name) => (chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name]);
-    return h(
-      "span",
-      { class: "lab-chips", role: "group", id },
-      runs.map((run) =>
-        h(
-          "button",
-          { type: "button", "data-choice": run.name, "data-help": words(run), title: words(run), "aria-pressed": String(chosen.includes(run.name)), onclick: () => this.set(path, turned(run.name), true) },
-          run.title,
-        ),
-      ),
-    );
   }
 
   grouped(path, items, value, label, help, free) {
