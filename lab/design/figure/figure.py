@@ -71,7 +71,7 @@ def lit_layers(method: Method, stack: Stack) -> set[int]:
         if chosen:
             return chosen
     lit: set[int] = set()
-    for delta in method.deltas:
+    for delta in method.own:
         here = delta.stacks is None or stack.name in delta.stacks or ("cross" in delta.stacks and stack.cross)
         if here and delta.places != ["embed"]:
             try:

@@ -100,7 +100,7 @@ class Wiring:
                 end += 14
                 self.join(delta, end, y)
                 name = FORMS[delta.form].vector
-                self.canvas.add(f'<g class="trained"><rect x="{end - 3:.1f}" y="{y + 11:.1f}" width="6" height="14" rx="2"/>'
+                self.canvas.add(f'<g class="trained{" standing" if delta.frozen_from else ""}"><rect x="{end - 3:.1f}" y="{y + 11:.1f}" width="6" height="14" rx="2"/>'
                                 f'<text class="sigma" x="{end + 6:.1f}" y="{y + 22:.1f}" font-style="italic">{name}</text></g>')  # fmt: skip
                 self.canvas.reach(end, y + 26)
                 end += 12
