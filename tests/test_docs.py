@@ -97,6 +97,16 @@ def run_there(copy: Path, *command: str) -> str:
     return done.stdout
 
 
+def test_methods_are_small() -> None:
+    """Of the methods that have files of their own, half took fewer than sixty lines of code."""
+    spec = importlib.util.spec_from_file_location("methods_size", DOCS.parent / "benchmarks" / "methods_size.py")
+    sizes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sizes)
+    table = [int(line.split(" | ")[2]) for line in sizes.page().splitlines() if line.startswith("| ") and line.split(" | ")[2].isdigit()]
+    own = sorted(size for size in table if size)
+    assert len(own) > 20 and own[len(own) // 2] < 60
+
+
 def test_contributing_says_how_to_add_each_kind_of_thing() -> None:
     titles = " ".join(recipe.title for recipe in RECIPES)
     for kind in KINDS:

@@ -136,7 +136,7 @@ def test_a_state_brings_its_own_mask() -> None:
 
 @pytest.mark.parametrize(
     ("options", "field"),
-    [({"at": ["attn.heads"]}, "select.at"), ({"rank": 2}, "select.rank"), ({"at": ["attn.q"], "rank": 30}, "select.rank"), ({"at": ["ffn.gate"]}, "at")],
+    [({"at": ["attn.heads"]}, "select.at"), ({"rank": 2}, "select.rank"), ({"at": ["attn.q"], "rank": 30}, "select.rank"), ({"at": ["ffn.gate"]}, "select.at")],
 )
 def test_masks_that_cannot_be(options: dict, field: str) -> None:
     assert field in [problem.field for problem in problems(sparse(**options), body_of(fresh("bert")))]

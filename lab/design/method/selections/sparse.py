@@ -45,7 +45,12 @@ class SelectSparse(SelectionOptions):
             yield Refusal("Over the whole model entries are counted by density: leave the rank empty, or name projections.", "select.rank")
 
     def problems_on(self, body):
-        for site in self.sites(body):
+        try:
+            sites = self.sites(body)
+        except Refusal as problem:
+            yield Refusal(problem.sentence, "select.at")
+            return
+        for site in sites:
             if self.entries_of(site) > site.width_in * site.width_out:
                 yield Refusal(f"Rank {self.rank} asks for more entries than {site.representation} has: choose a smaller one.", "select.rank")
                 return
