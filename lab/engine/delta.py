@@ -20,6 +20,7 @@ from lab.design.method.delta import Delta
 from lab.design.method.forms import FORMS
 from lab.design.method.step import Step, activation
 from lab.design.method.steps import entering, reads_normed, steps
+from lab.engine import fourier
 from lab.engine.locate import Located, Slice
 
 SIGMA: dict[str, Callable[[Tensor], Tensor]] = {
@@ -37,6 +38,8 @@ ACTIVATIONS = ("attn.heads", "ffn.act")  # each the input of the projection that
 
 class DeltaModule(nn.Module):
     """The parts of a delta at a site, as parameters named by the form (A, B; down, up; keys, values ...)."""
+
+    fourier = fourier  # for the formulas of forms
 
     def __init__(self, delta: Delta, site: Site, parts: dict[str, Tensor], shared: nn.Module | None, context: Context):
         super().__init__()
@@ -59,7 +62,7 @@ class DeltaModule(nn.Module):
         for name in self.form.names:
             self.register_parameter(name, None)
         for name, tensor in parts.items():
-            self.register_parameter(name, nn.Parameter(tensor))
+            self.register_parameter(name, nn.Parameter(tensor, requires_grad=tensor.is_floating_point()))
 
     @property
     def context(self) -> Context:
@@ -71,7 +74,9 @@ class DeltaModule(nn.Module):
         shared = self._outside[0]
         if shared is None and not self.produced:
             return self
-        view = SimpleNamespace(by_head=self.by_head, **{name: getattr(self, name) for name in self.form.names})
+        view = SimpleNamespace(
+            by_head=self.by_head, fourier=fourier, site=self.site, target_weight=self.target_weight, **{name: getattr(self, name) for name in self.form.names}
+        )
         if shared is not None:
             for name, tensor in shared.named_parameters():
                 setattr(view, name, tensor[tuple(map(slice, self._own_shape(name)))])
@@ -143,6 +148,10 @@ class DeltaModule(nn.Module):
     def _map(self, step: Step, parts: Any, x: Tensor) -> Tensor:
         x = x @ getattr(parts, step.part).T
         return x + getattr(parts, step.bias) if step.bias else x
+
+    def _fold(self, step: Step, parts: Any, x: Tensor) -> Tensor:
+        size = int(step.value)
+        return F.pad(x, (0, -x.shape[-1] % size)).unflatten(-1, (-1, size)).sum(-2)
 
     def _times(self, step: Step, parts: Any, x: Tensor) -> Tensor:
         return x * getattr(parts, step.part)

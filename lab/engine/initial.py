@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -31,7 +32,20 @@ def _identity(tensor: Tensor, generator: torch.Generator, noise: float = 0.0) ->
     )
 
 
+@functools.lru_cache(64)
+def _drawn(total: int, seed: int, count: int) -> Tensor:
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count].clone()
+
+
+def _places(tensor: Tensor, generator: torch.Generator, total: float, seed: float) -> None:
+    """Different whole numbers below `total`, by a seed of their own: the same in every run."""
+    tensor.copy_(_drawn(int(total), int(seed), len(tensor)))
+
+
+WHOLE = ("places",)  # initialisers of whole numbers
 INITIALISERS: dict[str, Callable] = {
+    "places": _places,
+    "uniform": lambda tensor, generator, bound: tensor.uniform_(-bound, bound, generator=generator),
     "kaiming": _kaiming,
     "normal": _normal,
     "truncated": _truncated,
@@ -46,11 +60,12 @@ INITIALISERS: dict[str, Callable] = {
 
 
 def start(shape: tuple[int, ...], init: str, generator: torch.Generator, device: torch.device) -> Tensor:
-    """A tensor of a part at its start, in fp32. It is drawn on the CPU, so a seed gives the same weights on every device."""
+    """A tensor of a part at its start, in fp32 (whole numbers in int64). It is drawn on the CPU, so a seed gives the same weights on every device."""
     name, *arguments = init.split(":")
+    dtype = torch.int64 if name in WHOLE else torch.float32
     if device.type == "meta":
-        return torch.empty(shape, device=device)
-    tensor = torch.empty(shape)
+        return torch.empty(shape, device=device, dtype=dtype)
+    tensor = torch.empty(shape, dtype=dtype)
     with torch.no_grad():
         INITIALISERS[name](tensor, generator, *map(float, arguments))
     return tensor.to(device)

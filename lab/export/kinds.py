@@ -124,6 +124,8 @@ def _own_type(method: Method, body: Anatomy) -> str:
         raise Refusal(f"PEFT holds one delta of form {form.label} at a time", "format")
     if "LORA" not in composition.peft_types or not composition.low_rank:
         raise Refusal(f"PEFT has no type for a {form.label} with composition {first.composition}", "format")
+    if form.shared and not first.shared:
+        raise Refusal(f"A {form.label} in PEFT has maps that all projections share: only a run with deltas.0.shared=true means the same there", "format")
     _require_own_input(first, body)
     if any(map(body.is_slice, body.places(first))):
         raise Refusal(f"A {form.label} in PEFT changes whole projections, and this model's are parts of a larger one: choose attn.qkv", "format")

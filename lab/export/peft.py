@@ -90,10 +90,14 @@ def _own(attached: Any) -> Made:
     s = options.strength if form.peft_scales and options.strength != "learned" else 1.0
     for path, delta in deltas.items():
         tensors |= {f"{path}.{suffix}": tensor for suffix, tensor in form.peft_tensors(delta.parts(), delta.strength / s).items()}
+    for holder in attached.shared.values():
+        sites = [delta.site for delta in deltas.values()]
+        tensors |= {f"base_model.{name}": tensor for name, tensor in form.peft_shared(dict(holder.named_parameters()), sites).items()}
     targets = _targets(attached, found)
     if not form.peft_conv1d:
         del targets["fan_in_fan_out"]
-    return _prefixed(tensors), form.peft_config(options, s) | targets
+    whole = {name: tensors.pop(name) for name in [*tensors] if name.startswith("base_model.")}
+    return _prefixed(tensors) | whole, form.peft_config(options, s) | targets
 
 
 def _ia3(attached: Any) -> Made:

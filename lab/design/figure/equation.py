@@ -42,7 +42,7 @@ def _delta(delta: Delta, post: bool) -> str:
         lines.append(f"\\Delta h = {change(delta)}")
         if form.reads_x:
             lines.append(f"x = {_source(delta, post)}")
-    lines += composition.lines(delta)
+    lines += [*form.lines(delta), *composition.lines(delta)]
     if delta.weight != 1 and form.mixed(delta):
         lines.append(f"\\lambda \\leftarrow \\tfrac{{{delta.weight:g}\\,\\lambda}}{{1-\\lambda+{delta.weight:g}\\,\\lambda}}")
     if delta.encoder != "none" and form.produced:
@@ -90,7 +90,7 @@ def _in_part(delta: Delta, text: str) -> str:
 
 SYMBOLS = {
     "down": "W_{\\mathrm{down}}", "up": "W_{\\mathrm{up}}", "down_bias": "b_{\\mathrm{down}}", "up_bias": "b_{\\mathrm{up}}", "A": "A", "B": "B",
-    "d": "d", "b": "b", "l": "l", "bias": "b", "keys": "P_k", "values": "P_v", "tokens": "P",
+    "d": "d", "b": "b", "l": "l", "bias": "b", "D": "D", "keys": "P_k", "values": "P_v", "tokens": "P",
 }  # fmt: skip
 SIGMA = {
     "relu": "\\mathrm{ReLU}", "gelu": "\\mathrm{GELU}", "silu": "\\mathrm{SiLU}", "tanh": "\\tanh",
@@ -167,6 +167,7 @@ WRITERS: dict[str, Callable[[Delta, Step, str], str]] = {
     "norm": lambda delta, step, text: f"\\mathrm{{LN}}_{{\\gamma,\\beta}}{_around(text)}",
     "dropout": lambda delta, step, text: _dropped(step, text),
     "map": _map,
+    "fold": lambda delta, step, text: f"\\mathrm{{fold}}_{{{step.value:g}}}{_around(text)}",
     "times": _times,
     "sigma": lambda delta, step, text: f"{SIGMA[step.name]}{_around(text)}",
     "queries": lambda delta, step, text: f"\\tfrac{{{_factor(text)}\\,W_q}}{{\\sqrt{{d_h}}}}" if step.scaled else f"{_factor(text)}\\,W_q",

@@ -69,6 +69,20 @@ class Delta(Options):
     biases: bool = option(True, label="biases", help="Whether a bottleneck's two maps have biases.")
     core: Literal["none", "diagonal", "square"] = option("none", label="core", help="What stands between A and B: Λ (r) or S (r×r).")
     vectors: bool = option(False, label="scaling vectors", help="Vectors d (r) and b (out) after A and after B.")
+    blocks: int = option(
+        2, ge=1, le=65536, label="blocks", symbol="k", zh="分块", help="GraLoRA: how many blocks each side of the matrix is cut into; they share out the rank."
+    )
+    factor: int = option(
+        -1,
+        ge=-1,
+        le=65536,
+        label="factor",
+        zh="因子",
+        help="LoKr: sides of the first matrix, or the next smaller divisors; -1: those nearest to a square root.",
+    )
+    decompose_both: bool = option(
+        False, label="decompose both", zh="两个都分解", help="LoKr: whether the first matrix too is a product of two of rank r, where that is smaller."
+    )
     shared: bool = option(False, label="shared", zh="共享", help="One set of the form's maps for all sites, sliced to each.")
     encoder: Literal["none", "mlp", "lstm"] = option(
         "none", label="reparameterisation", zh="重参数化", help="A network that produces the slots while training."

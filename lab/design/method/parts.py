@@ -23,7 +23,7 @@ def all_parts(delta: Delta, site: Site) -> list[Part]:
         width = site.width_in if delta.norm == "in" else site.width_out
         parts += [Part("norm", (width,), "constant:1", "norm"), Part("norm_bias", (width,), "zeros", "norm")]
     parts += [part for part in own if part.kind != "scalar"]
-    return [replace(part, trains=_trains(delta, site, part)) for part in parts]
+    return [replace(part, trains=part.trains and _trains(delta, site, part)) for part in parts]
 
 
 def _trains(delta: Delta, site: Site, part: Part) -> bool:

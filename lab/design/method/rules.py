@@ -27,6 +27,7 @@ FORM_OPTIONS = {  # option: (value that means 'not used', words)
     "biases": (True, "biases of two maps"), "core": ("none", "a core between A and B"), "vectors": (False, "scaling vectors"),
     "alpha": (None, "alpha"), "rank_scaling": ("lora", "a rank scaling"), "encoder": ("none", "a reparameterisation"), "encoder_width": (512, "the width of a reparameterisation"), "positions": ("keep", "positions"),
     "token_positions": ("own", "positions of virtual tokens"), "text": ("", "an initial text"), "inner_dropout": (0.0, "a dropout between two maps"),
+    "blocks": (2, "blocks of the matrix"), "factor": (-1, "a factor of the widths"), "decompose_both": (False, "a second product of two matrices"),
 }  # fmt: skip
 
 
@@ -57,19 +58,19 @@ FUSED = {"attn.qkv": ("attn.q", "attn.k", "attn.v"), "ffn.out": ("ffn.down",)}  
 
 
 def _alone(method: Method, anatomy: Anatomy) -> Iterator[Refusal]:
-    """A composition that reads W + ΔW has it from its own delta alone."""
-    if not any(COMPOSITIONS[delta.composition].alone for delta in method.deltas):
+    """A composition that reads W + ΔW has it from its own delta alone, and so has a form that reads W."""
+    if not any(COMPOSITIONS[delta.composition].alone or FORMS[delta.form].alone for delta in method.deltas):
         return
     changed = [
         {(site.stack, site.layer, name) for site in anatomy.sites(delta) for name in FUSED.get(site.representation, (site.representation,))}
         for delta in method.deltas
     ]
     for index, delta in enumerate(method.deltas):
-        both = COMPOSITIONS[delta.composition].alone and changed[index] & set().union(*changed[:index], *changed[index + 1 :])
+        composed = COMPOSITIONS[delta.composition].alone
+        both = (composed or FORMS[delta.form].alone) and changed[index] & set().union(*changed[:index], *changed[index + 1 :])
         if both:
-            sentence = (
-                f"With composition {delta.composition} a weight is changed by one delta, and {min(both)[2]} is changed by two: take it out of one of them."
-            )
+            what = f"composition {delta.composition}" if composed else f"form {delta.form}"
+            sentence = f"With {what} a weight is changed by one delta, and {min(both)[2]} is changed by two: take it out of one of them."
             yield Refusal(sentence, f"deltas.{index}.at")
 
 
@@ -96,7 +97,9 @@ def notes(method: Method, anatomy: Anatomy, quantisation: str = "none") -> list[
 def _read_otherwise(delta: Delta, anatomy: Anatomy) -> Iterator[tuple[str, str]]:
     """Options that another has left without an object, or for which this model has none."""
     form = FORMS[delta.form]
-    widths = [max(site.shape) for site in anatomy.sites(delta)] if form.has_rank and not form.produced else []  # slots and tokens are a number, not a width
+    widths = (
+        [max(site.shape) for site in anatomy.sites(delta)] if form.has_rank and form.rank_is_width and not form.produced else []
+    )  # slots and tokens are a number, not a width
     if widths and delta.rank > max(widths):
         yield "rank", f"Rank {delta.rank} is more than the width {max(widths)} of all that this delta changes."
     missing = [name for name in delta.stacks or () if name not in [there for there, _ in anatomy.sublayers()]]
@@ -291,8 +294,8 @@ def _trained_parts(delta: Delta) -> Iterator[Refusal]:
 
 def part_names(delta: Delta) -> list[str]:
     """The parts of the delta's form, and of its composition and norm, by name."""
-    site = Site(delta.places[0], "encoder", 0, 8, 8, "h", 1, 1, 8, model=8)
-    return [part.name for part in all_parts(delta, site)]
+    sites = [Site(delta.places[0], "encoder", 0, width, width, "h", 1, 1, width, model=width) for width in (8, 2**16)]  # which parts there are may depend on it
+    return list(dict.fromkeys(part.name for site in sites for part in all_parts(delta, site)))
 
 
 def _without_effect(delta: Delta) -> Iterator[Refusal]:
@@ -353,6 +356,9 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
     form = FORMS[delta.form]
     for site in {site.shape: site for site in sites}.values():
         yield from form.fits(delta, site)
+        wanted = set(delta.trainable or ()) & set(form.names)
+        if wanted and not {part.name for part in form.parts(delta, site)} & wanted:
+            yield Refusal(f"At {site.representation} this delta has none of the trained parts: name one that it has there, or leave these empty.", "trainable")
     start = form.start(delta)
     smallest, largest = (choose(min(site.shape) for site in sites) for choose in (min, max))
     top = delta.allocation.rank_max if delta.allocation else 0

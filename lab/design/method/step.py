@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from lab.design.method.delta import Delta
 
-Kind = Literal["norm", "dropout", "map", "times", "sigma", "queries", "keys", "values", "constant", "form"]
+Kind = Literal["norm", "dropout", "map", "fold", "times", "sigma", "queries", "keys", "values", "constant", "form"]
 
 
 class Step(NamedTuple):
@@ -18,6 +18,7 @@ class Step(NamedTuple):
     | norm | the delta's own layer norm, with weight `part` and `bias` |
     | dropout | with probability `value` |
     | map | x·W, W the tensor `part` (out, in), then + `bias` where one is named |
+    | fold | the sum of x's pieces of `value` dimensions, the last filled up with zeros |
     | times | x ⊙ `part` |
     | sigma | the nonlinearity `name` |
     | queries | x·W_q by the model's own query projection, per head; `scaled`: as its attention scales it |

@@ -36,6 +36,9 @@ OWN = (
     "token_positions",
     "text",
     "inner_dropout",
+    "blocks",
+    "factor",
+    "decompose_both",
 )  # only some forms understand these
 TRAINING_MAIN = ("steps", "lr", "batch_size")
 LOGARITHMIC = ("rank",)

@@ -2,13 +2,14 @@
 
 A form is one file in this folder. It says which tensors it needs (`parts`), how they make Δh, and how it merges into a weight where
 the maths allows (`matrix`). How they make Δh is a list of `steps` that the engine executes and the equation writes; a form that these
-steps cannot say gives `change` (tensor operators and methods alone, so that no torch is imported here) and `latex` in their place.
+steps cannot say gives `change` (tensor operators and methods alone, so that no torch is imported here; `p.fourier` has transforms) and
+`latex` in their place.
 The engine creates the tensors, finds x and h, composes, saves and counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lab.design.method.part import Part
@@ -46,6 +47,8 @@ class Form:
     refusals: ClassVar[Mapping[str, str]] = {}  # "composition.gated": the sentence for a combination without meaning
     has_rank: ClassVar[bool] = True
     ranked: ClassVar[tuple[str, int] | None] = None  # (part, axis) as long as the rank of a site, where each may have its own (`site.rank`)
+    rank_is_width: ClassVar[bool] = True  # it is a number of dimensions, of which a model has so many
+    alone: ClassVar[bool] = False  # it reads W, so no other delta may change the same representation
     own_input: ClassVar[bool] = False  # at attn.out it reads the projection's own input, not the sublayer's
     reads_x: ClassVar[bool] = True  # whether there is an x that a layer norm could stand on
     vector: ClassVar[str] = ""  # the letter of a form that is one vector, which meets h without a path of its own
@@ -75,7 +78,7 @@ class Form:
         return [Step("form")]
 
     def change(self, p: Any, x: Any, sigma: Callable[[Any], Any]) -> Any:
-        """Δh from x. `p` gives the parts by name (`p.A`), `sigma` is the nonlinearity."""
+        """Δh from x. `p` gives the parts by name (`p.A`), `p.site` and `p.target_weight()`; `sigma` is the nonlinearity."""
         raise NotImplementedError
 
     def matrix(self, p: Any) -> tuple[Any, Any] | None:
@@ -125,6 +128,14 @@ class Form:
     def peft_tensors(self, p: Any, s: Any) -> dict[str, Any]:
         """{suffix: tensor} of its own PEFT type for one projection, for s·Δh."""
         raise NotImplementedError
+
+    def peft_shared(self, shared: Mapping[str, Any], sites: Sequence[Site]) -> dict[str, Any]:
+        """{name: tensor} that its own PEFT type keeps once for all projections, from the parts that these sites share."""
+        raise NotImplementedError
+
+    def lines(self, delta: Delta) -> list[str]:
+        """Equations besides that of Δh."""
+        return []
 
     def latex(self, delta: Delta) -> str:
         """Δh as LaTeX, with the current numbers in it and x first, in whose place its norm and dropout are written."""
