@@ -24,6 +24,7 @@ OBJECTIVES = {name: "classification" if name in ENCODERS else "causal" if name i
 OBJECTIVES.update({name: OBJECTIVES[name.partition("+")[0]] for name in VARIANTS})
 SIX = ("bert", "deberta_v2", "bart", "t5", "gpt2", "llama")  # of the default run: both norms, both attentions, fused or not, with and without biases
 SMALL: dict[str, dict[str, Any]] = {  # tiny models are 32 wide
+    "lokr": {"deltas.0.rank": 3}, "c3a": {"deltas.0.rank": 8}, "randlora": {"deltas.0.rank": 7, "deltas.0.alpha": 7.0}, "bat": {"deltas.0.rank": 8}, "fourierft": {"deltas.0.rank": 40},
     "vera": {"deltas.0.rank": 8}, "lamda": {"deltas.0.rank": 6}, "adapter-houlsby": {"deltas.0.rank": 5},
     "lamda-plus-plus": {"deltas.0.rank": 5, "deltas.0.allocation.rank_min": 2, "deltas.0.allocation.rank_max": 8},
     **{name: {"deltas.0.rank": 6} for name in ("pissa", "milora", "olora", "lora-xs", "rslora")},

@@ -31,6 +31,7 @@ from lab.engine.tokens import TokensModule
 PRESETS = [name for name in names("methods") if load_method(name).deltas and name != "adapterfusion"]  # which stands on runs: test_blocks.py
 OWN = [name for name in PRESETS if any(step.kind == "form" for delta in load_method(name).deltas for step in steps(delta))]  # whose forms write themselves
 DROPPING = dict.fromkeys(("dora", "hira", *OWN), {"deltas.0.dropout": 0.2})  # whose equation is another with a dropout
+DROPPING["randlora"] = {"deltas.0.dropout": 0.2, "deltas.0.at": ["ffn.up", "ffn.down"]}  # and another where h is narrower than x
 FUNCTIONS = {
     "ReLU": F.relu, "GELU": F.gelu, "SiLU": F.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid, "softmax": lambda x: x.softmax(-1),
 }  # fmt: skip
@@ -38,8 +39,9 @@ FUNCTIONS = {
 # -- reading LaTeX -------------------------------------------------------------------------------------------------------------
 
 TOKEN = re.compile(
-    r"\\mathrm\{(?P<name>ReLU|GELU|SiLU|sigmoid|softmax|LN|drop|down|up|attention\\ over)\}|\\(?P<command>tanh|left|right|odot|Delta|lambda|Lambda|tfrac|sqrt|top|overline|gamma|beta)"
-    r"|(?P<number>\d+(\.\d+)?)|(?P<letter>[A-Za-z])|(?P<sign>[+\-()\[\];{}_^=,])|(?P<bar>\\\|)|(?P<space>\\[,!;  ]| )"
+    r"\\mathrm\{(?P<name>ReLU|GELU|SiLU|sigmoid|softmax|LN|drop|down|up|attention\\ over|fold|circ|Re)\}"
+    r"|\\(?P<command>tanh|left|right|odot|otimes|times|sum|Delta|lambda|Lambda|Gamma|tfrac|sqrt|top|overline|gamma|beta)"
+    r"|(?P<number>\d+(\.\d+)?)|(?P<letter>[A-Za-z])|(?P<sign>[+\-()\[\];{}_^=,])|(?P<bar>\\\|)|(?P<space>\\[,!;  ]| |\\textstyle|\\mathcal\{F\}\^\{-1\})"
 )
 
 
@@ -79,9 +81,9 @@ class Reader:
     def product(self):
         result = self.factor()
         while self.left and self.peek() not in ("+", "-", ")", "right", "}", "]", ";", "=", "\\|"):
-            if self.peek() == "odot":
-                self.take()
-                result = result * self.factor()
+            if self.peek() in ("odot", "otimes"):
+                joined = torch.mul if self.take() == "odot" else torch.kron
+                result = joined(result, self.factor())
             else:
                 result = self.times(result, self.factor())
         return result
@@ -106,8 +108,8 @@ class Reader:
     def factor(self):
         word = self.take()
         if word == "left" or word == "(":
-            if word == "left":
-                self.take("(")
+            if word == "left" and self.take("(", "[") == "[":
+                return self.blocks()
             value = self.sum()
             if word == "left":
                 self.take("right")
@@ -123,9 +125,21 @@ class Reader:
             return self.applied(word)
         if word in ("LN", "drop"):
             return self.with_index(word)
+        if word == "sum":  # over what all its factors have first
+            self.index()
+            return self.product().sum(0)
+        if word in ("fold", "circ", "Re"):  # Re F⁻¹
+            index = self.index()
+            return self.values[word](self.factor_of_function(), *([int(index.rpartition("=")[2])] if index else []))
         if word.replace(".", "").isdigit():
             return float(word)
         return self.transposed(self.symbol(word))
+
+    def blocks(self):
+        """A matrix of blocks (i, j, rows, columns)."""
+        value = self.sum()
+        self.take("right"), self.take("]"), self.index()
+        return value.transpose(1, 2).flatten(2).flatten(0, 1)
 
     def applied(self, word: str):
         inside = self.factor()
@@ -186,7 +200,7 @@ class Reader:
         while self.peek() != "}":
             exponent.append(self.take())
         self.take("}")
-        return self.values["heads"](value) if "top" in exponent else value
+        return value if "top" not in exponent else self.values["heads"](value) if "heads" in self.values else value.mT
 
 
 def parts_of(line: str) -> dict[str, str]:
@@ -206,7 +220,7 @@ def parts_of(line: str) -> dict[str, str]:
 
 def model_of(preset: str):
     model = tiny("bert", "classification", attn="eager")  # its own dropouts are off: the deltas' are on
-    method = load_method(preset.removesuffix(" dropping"), {**SMALL.get(preset, {}), **(DROPPING[preset.split()[0]] if " " in preset else {})})
+    method = load_method(preset.removesuffix(" dropping"), {**SMALL.get(preset.split()[0], {}), **(DROPPING[preset.split()[0]] if " " in preset else {})})
     attached = attach(model, method)
     shake(attached)
     model.train()
@@ -220,7 +234,7 @@ def letters(delta, attached) -> dict:
     symbols |= {f"{name[0]}_{name[1]}": name for name in delta.form.names if re.fullmatch("[A-Z][0-9]", name)}
     for symbol, name in symbols.items():
         tensor = getattr(parts, name, None)
-        if tensor is not None:
+        if tensor is not None and tensor.dim() < 3:
             values[symbol] = tensor.T if tensor.dim() == 2 else torch.diag(tensor)
     for symbol, name in {"b_down": "down_bias", "b_up": "up_bias", "d": "d", "b": "b", "l": "l"}.items():
         if getattr(parts, name, None) is not None:
@@ -237,8 +251,39 @@ def letters(delta, attached) -> dict:
         values["w_g"], values["b_g"] = delta.gate[:, None], delta.gate_bias
     if hasattr(delta, "norm"):
         values["LN_own"] = lambda x: F.layer_norm(x, delta.norm.shape, delta.norm, delta.norm_bias)
+    values |= OF_FORM.get(delta.delta.form, lambda parts: {})(parts)
     values["LN"] = lambda x: attached.binder.layer(delta.site.stack, delta.site.layer).find("ffn", "norm").module.forward(x)
     return values
+
+
+def folded(x: Tensor, size: int) -> Tensor:
+    return sum(F.pad(piece, (0, size - piece.shape[-1])) for piece in x.split(size, -1))
+
+
+def circulant(kernels: Tensor, size: int) -> Tensor:
+    """(in, out) of kernels (out/b, in/b, b): every row of a block is the one before, moved on by one."""
+    rows = [torch.cat([torch.stack([kernel.roll(t) for t in range(size)]) for kernel in row], 1) for row in kernels]
+    return torch.cat(rows).T
+
+
+def waves(parts) -> Tensor:
+    """(in, out): Re F⁻¹ of coefficients at their frequencies, wave by wave."""
+    out, inner = parts.site.width_out, parts.site.width_in
+    angle = torch.arange(out)[:, None, None] * (parts.places // inner) / out + torch.arange(inner)[:, None] * (parts.places % inner) / inner
+    return ((2 * torch.pi * angle.double()).cos() @ parts.spectrum.double() / (out * inner)).float().T
+
+
+OF_FORM = {  # letters of forms that are no matrix of rows times them
+    "lokr": lambda p: {"C": (p.C1 @ p.C2 if p.C is None else p.C).T, "D": (p.D1 @ p.D2 if p.D is None else p.D).T},
+    "gralora": lambda p: {"A_ij": p.A.unflatten(1, (len(p.A), -1)).mT, "B_ij": p.B.unflatten(2, (len(p.A), -1)).permute(2, 0, 3, 1)},
+    "c3a": lambda p: {"w": p.w, "d_x": float(p.site.width_in), "circ": circulant},
+    "randlora": lambda p: {"Gamma_n": p.gammas.diag_embed(), "A": p.A[:, 0].T, "Lambda_n": p.lambdas.T.diag_embed(),
+                           "B_n": p.B.flatten(1).unflatten(1, (p.B.shape[2], -1)).permute(2, 1, 0)},
+    "miss": lambda p: {"D": p.D.T, "fold": folded},
+    "bat": lambda p: {"D_j": p.D.mT, "I": torch.eye(p.D.shape[1]),
+                      "W_ij": p.target_weight().T.unflatten(1, (-1, p.D.shape[1])).unflatten(0, (-1, p.D.shape[1])).transpose(1, 2)},
+    "fourierft": lambda p: {"c": waves(p), "Re": lambda matrix: matrix},
+}  # fmt: skip
 
 
 def gate_of(text: str, values: dict, mask: Tensor) -> Tensor:
@@ -284,6 +329,8 @@ def spy(delta, attached, checked: set, line: dict[str, str], mask: Tensor, index
         if "g(x)" in line:
             values["g"] = gate_of(line["g(x)"], values, mask)
         if "\\Delta h" in line:
+            if "M" in line:
+                values["M"] = Reader(line["M_{d_x>d_h}" if delta.site.width_in > delta.site.width_out else "M"], values).sum()
             values["Δh"] = Reader(line["\\Delta h"], values).sum()
             if delta.delta.form == "slots":  # heads side by side
                 values["Δh"] = values["Δh"].transpose(1, 2).flatten(2)

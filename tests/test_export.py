@@ -43,7 +43,7 @@ def small(preset: str, **changes):
     return {"preset": preset, "set": {"deltas.0.rank": 4, **{key.replace("__", "."): value for key, value in changes.items()}}}
 
 
-LEARNED = {"deltas__0__alpha": None, "deltas__0__scale": "learned"}
+LEARNED = {"deltas__0__alpha": None, "deltas__0__composition": "scaled", "deltas__0__scale": "learned"}
 LOW = [
     ("bert", "classification", small("lora")),
     ("bert", "classification", small("lora", deltas__0__layers="1", deltas__0__at=["attn.q", "ffn.up"])),
@@ -97,11 +97,18 @@ OTHER = [
 ]
 FORMS_OF_PEFT = [  # preset, type, small enough, whether it goes with Conv1D
     ("loha", "LOHA", {}, False),
+    ("lokr", "LOKR", {"deltas__0__rank": 3}, False),
+    ("gralora", "GRALORA", {}, True),
+    ("c3a", "C3A", {}, False),
+    ("randlora", "RANDLORA", {"deltas__0__alpha": 8.0}, True),
+    ("miss", "MISS", {}, False),
+    ("bat", "MISS", {}, False),
+    ("fourierft", "FOURIERFT", {"deltas__0__rank": 40}, True),
 ]
 OTHER += [
     ("bert", "classification", small(preset, deltas__0__at=["attn.q", "ffn.up", "ffn.down"], **fitting), kind) for preset, kind, fitting, _ in FORMS_OF_PEFT
 ]
-OTHER += [("llama", "causal", small(preset, **fitting, **LEARNED), kind) for preset, kind, fitting, _ in FORMS_OF_PEFT]
+OTHER += [("llama", "causal", small(preset, **{**fitting, **LEARNED}), kind) for preset, kind, fitting, _ in FORMS_OF_PEFT]
 OTHER += [
     ("gpt2", "causal", small(preset, deltas__0__at=["attn.qkv", "ffn.down"], **fitting), kind) for preset, kind, fitting, conv1d in FORMS_OF_PEFT if conv1d
 ]
@@ -179,7 +186,7 @@ def test_every_format_that_is_offered_works_and_no_other(tmp_path):
     from lab.design.presets.catalogue import names
 
     fitting = {  # ranks that a width of 32 has
-        "lora-ffn": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "prefix-lora-ffn": {"deltas.1.rank": 8},
+        "lora-ffn": {"deltas.0.rank": 8}, "c3a": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "prefix-lora-ffn": {"deltas.1.rank": 8},
         "lamda-plus-plus": {"deltas.0.rank": 8, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 12},
     }  # fmt: skip
     for preset in sorted({*names("methods")} - {"adapterfusion"}):  # which stands on runs: test_blocks.py

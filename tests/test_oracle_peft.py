@@ -145,39 +145,47 @@ def test_what_sees_the_weight_drops_what_peft_drops_and_merges_to_its_weights(pr
         told(preset, PEFT, "merged weights", close(path, attached.binder.target(delta)[0].module.weight, layer.get_base_layer().weight), architecture)
 
 
-def form_of(preset: str, architecture: str):
-    """A preset with a form of its own, at projections of unequal widths; None where peft has no layer for GPT-2's Conv1D."""
-    changes, build = peft_forms.FORMS[preset]
-    method = load_method(preset)
-    if architecture == "gpt2" and not FORMS[method.deltas[0].form].peft_conv1d:
+def form_of(case: str, architecture: str, **changes):
+    """(method, builder) of a form of its own at projections of unequal widths; no method where peft has no layer for GPT-2's Conv1D."""
+    preset, small, build = peft_forms.FORMS[case]
+    if architecture == "gpt2" and not FORMS[load_method(preset).deltas[0].form].peft_conv1d:
         return None, build
     at = {"gpt2": ["attn.qkv", "ffn.up"], "llama": ["attn.q", "attn.v", "ffn.down"]}.get(architecture, ["attn.q", "ffn.up", "ffn.down"])
-    return load_method(preset, {"deltas.0.at": at, **changes}), build
+    return load_method(preset, {"deltas.0.at": at, **small, **changes}), build
 
 
 @pytest.mark.parametrize("architecture", OBJECTIVE)
-@pytest.mark.parametrize("preset", peft_forms.FORMS)
-def test_forms_with_a_type_of_their_own(preset: str, architecture: str) -> None:
-    method, build = form_of(preset, architecture)
+@pytest.mark.parametrize("case", peft_forms.FORMS)
+def test_forms_with_a_type_of_their_own(case: str, architecture: str) -> None:
+    method, build = form_of(case, architecture)
     if method is not None:
         compare(architecture, method, build)
 
 
-@pytest.mark.parametrize("architecture", ["bert", "llama"])
-@pytest.mark.parametrize("preset", peft_forms.FORMS)
-def test_forms_merge_to_what_peft_merges_to(preset: str, architecture: str) -> None:
-    method, build = form_of(preset, architecture)
-    ours, theirs = (copy.deepcopy(pristine(architecture, OBJECTIVE[architecture])) for _ in range(2))
+@pytest.mark.parametrize(("case", "dropout"), [*((case, 0.0) for case in peft_forms.FORMS), *((case, 0.2) for case in peft_forms.DROPPING)])
+def test_forms_drop_what_peft_drops_and_merge_to_its_weights(case: str, dropout: float) -> None:
+    method, build = form_of(case, "bert", **{"deltas.0.dropout": dropout})
+    ours, theirs = (copy.deepcopy(pristine("bert", "classification")) for _ in range(2))
     attached = attach(ours, method, seed=1)
     theirs, pairs = build(theirs, attached)
     with torch.no_grad():
         for pair in pairs:
             pair.mine.copy_(pair.ours(pair.theirs))
+    batch = tiny_batch(ours)
+    found = []
+    for model in (ours.train(), theirs.train()):
+        torch.manual_seed(3)
+        found.append(outputs(model, batch))
+        projected(found[-1], batch).backward()
+    close("logits", *found)
+    for pair in pairs:
+        if pair.mine.requires_grad:
+            close(pair.name, pair.mine.grad, pair.ours(pair.theirs.grad))
     attached.merge()
     for _, path, delta in peft_side.sites(attached):
         layer = theirs.get_base_model().get_submodule(path)
         layer.merge()
-        told(preset, PEFT, "merged weights", close(path, attached.binder.target(delta)[0].module.weight, layer.get_base_layer().weight), architecture)
+        told(method.preset, PEFT, "merged weights", close(path, attached.binder.target(delta)[0].module.weight, layer.get_base_layer().weight), "bert")
 
 
 @pytest.mark.parametrize("architecture", ["bert", "t5", "llama"])
