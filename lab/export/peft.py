@@ -89,7 +89,7 @@ def _own(attached: Any) -> Made:
     form = FORMS[options.form]
     s = options.strength if form.peft_scales and options.strength != "learned" else 1.0
     for path, delta in deltas.items():
-        tensors |= {f"{path}.{suffix}": tensor for suffix, tensor in form.peft_tensors(delta.parts(), delta.strength / s).items()}
+        tensors |= {f"{path}.{suffix}": tensor for suffix, tensor in form.peft_tensors(delta.parts(), options.weight * delta.strength / s).items()}
     for holder in attached.shared.values():
         sites = [delta.site for delta in deltas.values()]
         tensors |= {f"base_model.{name}": tensor for name, tensor in form.peft_shared(dict(holder.named_parameters()), sites).items()}

@@ -20,6 +20,7 @@ class Bat(Form):
     inits = ("zero",)
     identity_inits = ("zero",)
     own_input = True
+    by_tensor = True
     alone = True
     glyph, motif = "block", "M0 11.3H52M0 22.7H52M17.3 0V34M34.7 0V34M0 0L17.3 11.3M17.3 0L34.7 11.3M34.7 0L52 11.3"
     peft_type, peft_own = "MISS", True

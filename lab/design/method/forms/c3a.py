@@ -22,6 +22,7 @@ class C3A(Form):
     inits = ("zero", "xavier", "kaiming", "normal")
     identity_inits = ("zero",)
     own_input = True
+    by_tensor = True
     glyph, motif = "block", "M0 17L26 34M0 0L52 34M26 0L52 17M26 0V34M0 17H52"
     peft_type, peft_own = "C3A", True
 

@@ -7,7 +7,7 @@ of rank up to k·r. For 768 → 768 with k=2, r=8: A (2, 8, 384) with the blocks
 from __future__ import annotations
 
 from lab.design.method.forms.base import Form, Part
-from lab.design.method.forms.lowrank import KAIMING
+from lab.design.method.starts.base import KAIMING
 from lab.design.plain.refusal import Refusal
 
 

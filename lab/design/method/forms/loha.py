@@ -6,7 +6,7 @@ For a projection 768 → 768 with r=8: A₁, A₂ (8, 768), B₁, B₂ (768, 8),
 from __future__ import annotations
 
 from lab.design.method.forms.base import Form, Part
-from lab.design.method.forms.lowrank import KAIMING
+from lab.design.method.starts.base import KAIMING
 
 
 class LoHa(Form):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from lab.design.method.forms.base import Form, Part
-from lab.design.method.forms.lowrank import KAIMING
+from lab.design.method.starts.base import KAIMING
 from lab.design.plain.refusal import Refusal
 
 

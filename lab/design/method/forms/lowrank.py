@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from lab.design.method.forms.base import Form, Part
 from lab.design.method.starts import STARTS, UNKNOWN, starts_of
-from lab.design.method.starts.base import KAIMING
 from lab.design.method.step import Step
-
-__all__ = ["KAIMING", "LowRank"]
 
 
 class LowRank(Form):

@@ -20,6 +20,7 @@ class MiSS(Form):
     inits = ("zero",)
     identity_inits = ("zero",)
     own_input = True
+    by_tensor = True
     glyph, motif = "block", "M0 8.5H18M0 17H18M0 25.5H18M18 0V34"
     peft_type, peft_own = "MISS", True
 
