@@ -279,6 +279,11 @@ def test_the_card_packs_the_same_layers_in_transformers(tmp_path) -> None:
     attached = attach(loaded, "lora")
     loaded(**batch).loss.backward()
     assert all(p.grad is not None for p in attached.trainable().values())
+    import lab
+
+    assert lab.count(str(tmp_path / "packed"), "lora") == lab.count(str(tmp_path / "plain"), "lora")
+    with pytest.raises(Refusal, match="is not predicted"):
+        lab.plan(model=str(tmp_path / "packed"), method="lora", batch=2, tokens=8)
     with pytest.raises(Refusal, match="already"):
         models.load(models.quantised(str(tmp_path / "packed"), "int8"), objective="classification", num_labels=3)
 

@@ -95,11 +95,6 @@ def _check(spec: ModelSpec, config: Any, objective: str | None) -> type:
 
 def build_meta(spec: ModelSpec, objective: str | None, num_labels: int | None, attn: str | None, dtype: Any = None) -> torch.nn.Module:
     """The model on the meta device: names, shapes and modules, no storage."""
-    if method := checkpoint.quantised_by(spec):
-        raise Refusal(
-            f"The memory of a checkpoint that is quantised already ({method}) is not predicted, nor its weights counted: {spec.title or spec.name} can be run.",
-            "model",
-        )
     config = _for_task(config_of(spec), objective, num_labels)
     auto = _check(spec, config, objective)
     with quiet(), torch.device("meta"):

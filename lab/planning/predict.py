@@ -22,7 +22,7 @@ from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
-from lab.models import of_run, quantised, resolve
+from lab.models import checkpoint, of_run, quantised, resolve
 from lab.models.loading import quiet
 from lab.planning.building import Built, Subject, alike, build, depths, facts_of, traced_depths
 from lab.planning.log import Log, NotAlike
@@ -88,6 +88,8 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
             raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
     body = anatomy(facts_of(spec))
     require(chosen, body)
+    if before := checkpoint.quantised_by(spec):
+        raise Refusal(f"The memory of a checkpoint that is quantised already ({before}) is not predicted: {spec.title or spec.name} can be run.", "model")
     if spec.quantisation != "none" and (problem := quantised_problem(chosen)):
         raise problem
     longest = None if body.positions is None else body.positions - chosen.positions_taken

@@ -61,7 +61,7 @@ def build(demo: gr.Blocks) -> None:
 
 def paths() -> list[str]:
     """Options that a sweep may vary, the usual ones first."""
-    known = [field.path for field in fields(RunSpec) if field.path.startswith("training.") or field.path == "seed"]
+    known = [field.path for field in fields(RunSpec) if field.path.startswith("training.") or field.path in ("seed", "quantisation")]
     return list(dict.fromkeys([*FIRST, *known, *[f"deltas.0.{name}" for name in method_of("lora").deltas[0].model_dump()]]))
 
 
