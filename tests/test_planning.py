@@ -15,6 +15,7 @@ from lab.design.body.anatomy import anatomy
 from lab.design.body.model import ModelSpec
 from lab.design.method import named
 from lab.design.method.rules import problems
+from lab.design.method.standing import standing_on
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.engine import galore, packed
@@ -111,6 +112,17 @@ def test_prediction_equals_the_tracker_on_real_tensors(name: str, architecture: 
     assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005)
     for category, size in plan.categories.items():
         assert size == pytest.approx(real.peak()[category], abs=share * plan.peak_allocated_bytes), category
+
+
+@pytest.mark.parametrize("name", ["lora", "adapterfusion"])
+def test_prediction_with_frozen_adapters_below(name: str):
+    theirs = method_of("adapter-pfeiffer")
+    method = standing_on(method_of(name), {"aaaaaaa1/best": theirs, "aaaaaaa2/best": theirs})
+    real, plan = measured("bert", method), predicted("bert", method)
+    assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005)
+    for category, size in plan.categories.items():
+        assert size == pytest.approx(real.peak()[category], rel=0.005, abs=2048), category
+
 
 
 @pytest.mark.parametrize("architecture", ["bert", "bart", "llama"])

@@ -100,7 +100,7 @@ def prepare(model: nn.Module, subject: Subject) -> Built:
     """Put the method on a model and set types, as a run does: frozen weights in `dtype`, what trains in `adapter_dtype`."""
     model.to(subject.dtype)
     model.train()
-    attached = attach(model, subject.method, seed=subject.seed, keep_originals=False, look=nothing)
+    attached = attach(model, subject.method, seed=subject.seed, keep_originals=False, frozen={}, look=nothing)
     mine = {id(p) for p in attached.may_train().values()}
     head = {n: p for n, p in head_parameters(model).items() if id(p) not in mine} if OBJECTIVES[subject.objective].headed else {}
     _set_types(model, attached, head, subject)
