@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, wait_for_everyone
 
+from lab import blocks
 from lab.design.method.rules import notes
 from lab.design.plain.numbers import duration, memory
 from lab.design.spec.run import RunSpec
@@ -58,6 +59,9 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
 
     loop = Loop(assembly, accelerator, reporter or Record(), run_dir, say, save_best)
     _introduce(loop, precision, note, say)
+    for name in [] if saved else spec.built_on.names:
+        if told := blocks.read(name).note:
+            say(f"Note: {told}")
     if saved:
         loop.restore(saved)
     elif assembly.probe is not None:
@@ -164,6 +168,12 @@ def _introduce(loop: Loop, precision: str, note: str, say: Callable[[str], None]
     say(f"{len(assembly.task.train):,} training rows, {len(loop.evaluator.all):,} for validation; {loop.total:,} steps of {loop.steps.rows_per_step} rows, "
         f"peak lr {spec.lr:g} ({spec.training.schedule}), {precision} on {loop.device}"
         + (f", {loop.processes} processes" if loop.processes > 1 else ""))  # fmt: skip
+    if below := spec.method.frozen:
+        prefixes = tuple(f"deltas.{index}." for index in range(len(below)))
+        held = sum(tensor.numel() for name, tensor in assembly.attached.tensors().items() if name.startswith(prefixes))
+        say(f"Frozen below, {held:,} weights: {', '.join(dict.fromkeys(delta.frozen_from for delta in below))}")
+    if spec.built_on.start_from:
+        say(f"Goes on from {spec.built_on.start_from}" + (", with its head" if assembly.head and spec.built_on.start_head == "keep" else ""))
     for each in (note, *assembly.task.told):
         if each:
             say(f"Note: {each}.")
