@@ -180,9 +180,9 @@ def require_fit(spec: RunSpec, origins: Origins, objective: str, labels: list[st
     """Raise a Refusal unless what a settled spec is built on was trained on its base, and a head that goes on has its labels."""
     field = "built_on.start_from" if spec.built_on.start_from else "built_on.stand_on"
     for block in (read(name, field) for name in spec.built_on.names):
-        require_base(block, origins, spec.model, field)
         if block.spec.quantisation != spec.quantisation:
             raise Refusal(f"Run {block.run} was trained with quantisation {block.spec.quantisation}, and this is {spec.quantisation}: choose the same.", field)
+        require_base(block, origins, spec.model, field)
         if spec.built_on.start_from and spec.built_on.start_head == "keep":
             if block.objective != objective:
                 raise Refusal(f"Run {block.run} was trained for {block.objective}, and this task is {objective}: give it a new head.", "built_on.start_head")
