@@ -27,7 +27,16 @@ from lab.design.presets.catalogue import names  # noqa: E402
 from lab.design.space import KINDS  # noqa: E402
 
 RESULTS, PAGE = Path(__file__).with_name("fidelity.json"), ROOT / "docs" / "fidelity.md"
-TESTS = ("test_oracle_peft.py", "test_oracle_adapters.py", "test_identities.py", "test_schedules.py", "test_spectral.py", "test_dropout.py", "test_blocks.py")
+TESTS = (
+    "test_oracle_peft.py",
+    "test_oracle_adapters.py",
+    "test_identities.py",
+    "test_schedules.py",
+    "test_spectral.py",
+    "test_dropout.py",
+    "test_blocks.py",
+    "test_combining.py",
+)
 WITHOUT = "slow or generation or checkpointing or autocast or compiled or traced or deep_copy"  # tests there that compare nothing with a source
 
 

@@ -8,6 +8,7 @@ import functools
 import peft
 import pytest
 import torch
+from comparing import told
 from peft.utils import merge_utils
 from tiny import tiny, tiny_batch
 
@@ -19,7 +20,7 @@ from lab.design.plain.refusal import Refusal
 from lab.engine import arithmetic, attach, body_of
 from lab.engine.combining import How, Parts
 
-TOLERANCE = 1e-5
+TOLERANCE, PEFT = 1e-5, f"peft {peft.__version__}"
 LORA = {"deltas": [{"at": ["attn.q", "attn.v"], "form": "lowrank", "rank": 4, "alpha": 8.0}]}
 OTHER = {"deltas": [{"at": ["attn.q", "attn.v"], "form": "lowrank", "rank": 4, "alpha": 2.0}]}
 WIDER = {"deltas": [{"at": ["attn.q", "ffn.down"], "form": "lowrank", "rank": 3, "alpha": 6.0, "layers": "1"}]}
@@ -64,8 +65,11 @@ def together(parts, weights, how="sum", rank=None, architecture="bert", **more):
     return chosen, state
 
 
-def close(one, other, tolerance=TOLERANCE):
-    assert float((one - other).abs().max()) <= tolerance * max(1.0, float(other.abs().max()))
+def close(one, other, tolerance=TOLERANCE) -> float:
+    """The error, relative to the size of what is compared."""
+    error, size = float((one - other).abs().max()), max(1.0, float(other.abs().max()))
+    assert error <= tolerance * size, f"{error:.1e} apart, of {size:.2g}"
+    return error / size
 
 
 # -- the arithmetic
@@ -180,6 +184,22 @@ def test_weights_of_the_model_itself_are_combined_by_their_difference(preset):
     assert any(not torch.equal(pruned[name], state[name]) for name in state)
 
 
+def test_fixed_masks_keep_the_entries_of_all_parts():
+    """SHiRA's adapters side by side (Bhardwaj et al. 2024): each switched off is the other alone, and both are the sum of their entries."""
+    document = {"select": {"what": "sparse", "at": ["attn.q", "ffn.up"], "density": 0.05}}
+    parts = [trained(document, seed) for seed in (3, 4)]
+    for index, weights in enumerate(([1.0, 0.0], [0.0, 1.0])):
+        assert torch.equal(logits(*together(parts, weights)), logits(*parts[index]))
+    model = copy.deepcopy(pristine())
+    own = dict(model.base_model.named_parameters())
+    with torch.no_grad():
+        for _, state in parts:
+            for name in (name for name in state if name.endswith(".values")):
+                weight = name.removeprefix("select.").removesuffix(".values")
+                own[weight].view(-1).index_add_(0, state[f"select.{weight}.index"].long(), 0.5 * state[name])
+        close(logits(*together(parts, [0.5, 0.5])), model(**tiny_batch(model)).logits)
+
+
 # -- beside peft
 
 
@@ -218,7 +238,8 @@ def test_as_pefts_add_weighted_adapter(kind, how, rank, weights):
     alike = rank is None and how != "sum"
     parts = [trained(LORA, 3), trained(OTHER if alike else WIDER, 4)]
     more = ({"svd_rank": rank} if rank else {}) | ({} if how in ("sum", "average") else {"density": 0.5})
-    close(logits(*together(parts, weights, how, rank, density=0.5)), theirs(parts, weights, kind, **more))
+    error = close(logits(*together(parts, weights, how, rank, density=0.5)), theirs(parts, weights, kind, **more))
+    told("lora", f"{PEFT}, its add_weighted_adapter", f"combined: {kind}", error, "bert")
 
 
 @pytest.mark.oracle
@@ -239,7 +260,8 @@ def test_dare_as_pefts_where_the_same_numbers_are_dropped(kind, how, rank, monke
     ours = logits(*together(parts, [0.6, 0.4], how, rank, density=0.5, seed=2))
     same = lambda tensor: next(after for before, after in kept if before.shape == tensor.shape and torch.allclose(before, tensor, atol=1e-6))  # noqa: E731
     monkeypatch.setattr(merge_utils, "random_pruning", lambda tensor, density, rescale: same(tensor))
-    close(ours, theirs(parts, [0.6, 0.4], kind, density=0.5, **({"svd_rank": rank} if rank else {})))
+    error = close(ours, theirs(parts, [0.6, 0.4], kind, density=0.5, **({"svd_rank": rank} if rank else {})))
+    told("lora", f"{PEFT}, its add_weighted_adapter", f"combined: {kind}", error, "bert")
 
 
 # -- what cannot be

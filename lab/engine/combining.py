@@ -118,21 +118,24 @@ class Parts:
         return state[name]
 
     def _selected(self, weights: Sequence[float], asked: How, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weights of the model itself: the base and what becomes of the differences to it."""
-        own = select.own_parameters(self.model)
-        found = {}
-        for name in sorted({name for _, state in self.parts for name in state if name.startswith("select.")}):
-            base = own.get(name.removeprefix("select."))
-            tensors = [(state[name], weight) for (_, state), weight in zip(self.parts, weights, strict=True) if name in state]
-            if base is None or any(tensor.shape != base.shape for tensor, _ in tensors):
+        """Weights of the model itself: the base and what becomes of the differences to it; of fixed masks, the entries of all parts."""
+        there = [(state, weight) for (_, state), weight in zip(self.parts, weights, strict=True) if any(name.startswith("select.") for name in state)]
+        used = [(state, weight) for state, weight in there if weight]
+        if len(used) == 1 and used[0][1] == 1 and asked.how == "sum":  # to the bit
+            return {name: tensor for name, tensor in used[0][0].items() if name.startswith("select.")}
+        own, found = select.own_parameters(self.model), {}
+        for name, kind in sorted({_selected_name(name) for state, _ in there for name in state if name.startswith("select.")}):
+            if name not in own:
                 raise Refusal(f"'{name}' is no weight of this model, so its difference to the base cannot be combined.", "parts")
-            changes = [tensor.float() - base.float().cpu() for tensor, _ in tensors]
-            shares = [weight for _, weight in tensors]
-            if asked.how == "sum" and sum(map(bool, shares)) == 1 and sum(shares) == 1:
-                found[name] = tensors[shares.index(1)][0]  # to the bit
-                continue
+            base = own[name].detach().float().cpu()
+            changes = [_difference(state, name, kind, base) for state, _ in there]
             how = "sum" if asked.how == "average" else asked.how
-            found[name] = base.float().cpu() + arithmetic.combine(changes, shares, how, density=asked.density, sign=asked.sign, generator=generator)
+            made = arithmetic.combine(changes, [weight for _, weight in there], how, density=asked.density, sign=asked.sign, generator=generator)
+            if kind:
+                index = torch.cat([state[f"select.{name}.index"] for state, _ in there]).unique()
+                found |= {f"select.{name}.index": index, f"select.{name}.values": made.flatten()[index.long()]}
+            else:
+                found[f"select.{name}"] = base + made
         return found
 
     # -- one low-rank change
@@ -192,6 +195,26 @@ def _of_rank(left: Tensor, right: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     if missing < 0:
         return arithmetic.low_rank(left @ right, rank)
     return torch.cat([right, right.new_zeros(missing, right.shape[1])]), torch.cat([left, left.new_zeros(left.shape[0], missing)], 1)
+
+
+def _selected_name(name: str) -> tuple[str, str]:
+    """The weight that a selection's tensor is of, and `sparse` where its entries alone are kept."""
+    whole = name.removeprefix("select.")
+    for suffix in (".values", ".index"):
+        if whole.endswith(suffix):
+            return whole.removesuffix(suffix), "sparse"
+    return whole, ""
+
+
+def _difference(state: State, name: str, kind: str, base: Tensor) -> Tensor:
+    """A part's weight less the base's. Raises Refusal where it is of another shape."""
+    if kind:
+        found = torch.zeros(base.numel())
+        found[state[f"select.{name}.index"].long()] = state[f"select.{name}.values"].float()
+        return found.view_as(base)
+    if f"select.{name}" not in state or state[f"select.{name}"].shape != base.shape:
+        raise Refusal(f"'{name}' is not the same weight in all parts, so its difference to the base cannot be combined.", "parts")
+    return state[f"select.{name}"].float() - base
 
 
 def _neutral(delta: Delta, part: str) -> float:

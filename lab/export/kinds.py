@@ -34,7 +34,7 @@ def peft_type(method: Method, body: Anatomy, objective: str) -> str:
             return kind
         raise Refusal(f"PEFT has no type for training {method.select.words}", "format")
     forms = {delta.form for delta in method.deltas}
-    if any(delta.weight != 1 for delta in method.deltas) and not all(_linear(delta) for delta in method.deltas):
+    if any(delta.weight != 1 and not _linear(delta) and not FORMS[delta.form].peft_own for delta in method.deltas):
         raise Refusal("Of PEFT's types LoRA alone has a place for the weight of a change", "format")
     if len(forms) > 1 and not all(_linear(delta) for delta in method.deltas):
         raise Refusal(f"PEFT holds one kind of adapter at a time, and this method combines {' and '.join(sorted(forms))}", "format")

@@ -34,6 +34,7 @@ TRAINING_ONLY = (
     "trainable",
     "schedule",
     "weight",
+    "frozen_from",
 )  # what a trained change does not depend on
 READ_BY = {"attn.heads": ("attn.out",), "ffn.act": ("ffn.down",), "ffn.out": ("ffn.down",)}  # the projection that takes up a change there
 WHOLE = {"attn.qkv": ("attn.q", "attn.k", "attn.v")}
@@ -51,6 +52,9 @@ def combined(methods: Sequence[Method], weights: Sequence[float], how: str = "su
     for index, method in enumerate(methods):
         if method.select and method.select.head_alone:
             raise Refusal("A run that trained its head alone has changed nothing that could be combined: leave it out.", f"parts.{index}")
+        if any(FORMS[delta.form].over_frozen for delta in method.deltas):
+            sentence = "A fusion attends over the adapters that it stands on, and belongs to them alone: combine those, or leave it out."
+            raise Refusal(sentence, f"parts.{index}")
     if rank:
         deltas, select = _of_rank(methods, rank, body), None
     elif how == "sum":
@@ -92,14 +96,14 @@ def present(weights: Sequence[float]) -> list[int]:
 def _side_by_side(methods: Sequence[Method], weights: Sequence[float], body: Anatomy) -> list[Delta]:
     here = present(weights)
     if len(here) == 1 and weights[here[0]] == 1:
-        return methods[here[0]].deltas
+        return [delta.model_copy(update={"frozen_from": ""}) for delta in methods[here[0]].deltas]
     if sum(any(delta.gate == "shared" for delta in methods[index].deltas) for index in here) > 1:
         raise Refusal("Two of the parts share gates among their deltas, which would become one gate over all of them: leave one part out.", "parts")
     return [_weighed(delta, weights[index], body) for index in here for delta in methods[index].deltas]
 
 
 def _weighed(delta: Delta, weight: float, body: Anatomy) -> Delta:
-    changed = {"weight": delta.weight * weight, "schedule": None, "trainable": None}
+    changed = {"weight": delta.weight * weight, "schedule": None, "trainable": None, "frozen_from": ""}
     if FORMS[delta.form].start(delta).residual:
         changed |= {
             "init": "lora",
@@ -157,7 +161,7 @@ def _require_by_tensor(delta: Delta, index: int) -> None:
 
 
 def _unscaled(delta: Delta) -> Delta:
-    changed = {"schedule": None, "trainable": None, "weight": 1.0}
+    changed = {"schedule": None, "trainable": None, "weight": 1.0, "frozen_from": ""}
     return delta.model_copy(update=changed | ({"scale": 1.0, "alpha": None, "rank_scaling": "lora"} if FORMS[delta.form].product(delta) else {}))
 
 
