@@ -105,6 +105,7 @@ def require_base(block: Block, origins: Origins, model: str, field: str = "run")
     for part, words in BASE.items():
         then, now = getattr(block.base, part), getattr(origins, part)
         if then and now and then != now:
+            words = "quantisation" if then.partition("+")[0] == now.partition("+")[0] else words  # the print of packed weights ends with it
             raise Refusal(f"Run {block.run} was trained on another base: the {words} of {block.spec.model} then and of {model} now differ.", field)
     if not (block.base.weights and origins.weights) and block.spec.model != model:
         raise Refusal(f"Run {block.run} was trained on {block.spec.model}, and this is {model}: choose the same model.", field)
