@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lab.design.body.anatomy import Site
 from lab.design.method.compositions import COMPOSITIONS
@@ -75,7 +76,12 @@ class DeltaModule(nn.Module):
         if shared is None and not self.produced:
             return self
         view = SimpleNamespace(
-            by_head=self.by_head, fourier=fourier, site=self.site, target_weight=self.target_weight, **{name: getattr(self, name) for name in self.form.names}
+            by_head=self.by_head,
+            remade=self.remade,
+            fourier=fourier,
+            site=self.site,
+            target_weight=self.target_weight,
+            **{name: getattr(self, name) for name in self.form.names},
         )
         if shared is not None:
             for name, tensor in shared.named_parameters():
@@ -83,6 +89,13 @@ class DeltaModule(nn.Module):
         for name, tensor in self.produced.items():
             setattr(view, name, tensor)
         return view
+
+    @staticmethod
+    def remade(make: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+        """What `make` gives of the tensors; what it makes on its way is made again in the backward pass, for which only they are kept."""
+        if not torch.is_grad_enabled():
+            return make(*tensors)
+        return checkpoint(make, *tensors, use_reentrant=False, preserve_rng_state=False)
 
     def _own_shape(self, name: str) -> tuple[int, ...]:
         return next(part.shape for part in self.form.parts(self.delta, self.site) if part.name == name)

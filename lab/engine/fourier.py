@@ -32,4 +32,4 @@ def inverse(values: Tensor, places: Tensor, shape: tuple[int, int]) -> Tensor:
     """Re F⁻¹(E) of a spectrum E (out, in) that is `values` at its flat `places` and 0 elsewhere; F⁻¹ divides by out·in."""
     wide = _wide(values)
     spectrum = wide.new_zeros(shape[0] * shape[1]).scatter(0, places, wide)
-    return torch.fft.ifft2(spectrum.view(shape)).real.to(values.dtype)
+    return torch.fft.ifft2(spectrum.view(shape)).real.to(values.dtype).contiguous()  # a copy, so that the imaginary half goes

@@ -34,7 +34,7 @@ class HiRA(Composition):
 
     def _change(self, module):
         """s·W ⊙ ΔW (out, in), in fp32."""
-        return module.strength * module.target_weight().float() * module.form.matrix(module.parts())[0].float()
+        return module.target_weight() * (module.strength * module.form.matrix(module.parts())[0].float())
 
     def join(self, module, h, x):
         x = module.enter(x)

@@ -41,7 +41,7 @@ class C3A(Form):
                 return
 
     def change(self, p, x, sigma):
-        return p.fourier.correlate(x, p.w) / x.shape[-1]
+        return p.remade(p.fourier.correlate, x, p.w) / x.shape[-1]
 
     def mergeable(self, delta):
         return True

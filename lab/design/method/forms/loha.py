@@ -27,13 +27,17 @@ class LoHa(Form):
         return [Part("A1", down, KAIMING), Part("B1", up, KAIMING), Part("A2", down, "zeros"), Part("B2", up, KAIMING)]
 
     def change(self, p, x, sigma):
-        return x @ self.matrix(p)[0].T
+        return x @ p.remade(self._product, p.A1, p.B1, p.A2, p.B2).T
+
+    @staticmethod
+    def _product(a1, b1, a2, b2):
+        return (b1 @ a1) * (b2 @ a2)
 
     def mergeable(self, delta):
         return True
 
     def matrix(self, p):
-        return (p.B1 @ p.A1) * (p.B2 @ p.A2), None
+        return self._product(p.A1, p.B1, p.A2, p.B2), None
 
     def latex(self, delta):
         return f"x\\,\\left((A_1^{{r={delta.rank}}} B_1)\\odot (A_2^{{r={delta.rank}}} B_2)\\right)"

@@ -39,7 +39,7 @@ class RandLoRA(Form):
     @staticmethod
     def _maps(p):
         """(narrow side (r·N, narrow), wide side (wide, r·N)), the trained ones in the narrow one."""
-        return (p.lambdas[:, :, None] * p.A * p.gammas).flatten(0, 1), p.B.flatten(1)
+        return p.remade(lambda a, lambdas, gammas: (lambdas[:, :, None] * a * gammas).flatten(0, 1), p.A, p.lambdas, p.gammas), p.B.flatten(1)
 
     def change(self, p, x, sigma):
         narrow, wide = self._maps(p)
