@@ -64,7 +64,7 @@ def test_a_composition_has_an_equation_a_figure_a_count_and_an_export(form: str,
 
 
 @pytest.mark.parametrize("architecture", SIX)
-@pytest.mark.parametrize("composition", [name for name in COMPOSITIONS if name not in ("gated", "rescale")])
+@pytest.mark.parametrize("composition", [name for name in COMPOSITIONS if "lowrank" in COMPOSITIONS[name].forms or name in FORMS["lowrank"].compositions])
 def test_every_composition_of_a_linear_change_obeys_the_laws(composition: str, architecture: str) -> None:
     check_laws(architecture, method_of("lowrank", composition))
 
@@ -90,7 +90,7 @@ def test_what_changes_a_projections_input_is_merged_after_what_stands_beside_it(
 def test_a_change_of_the_input_is_what_the_projection_reads(form: str) -> None:
     """x ← x + Δ(x) at one projection alone: its neighbours read the plain x, and a slice of a fused one has no input of its own."""
     model = fresh("bert")
-    delta = {"at": ["attn.q"], "form": form, "insertion": "input", "rank": 4, "layers": "0"}
+    delta = {"at": ["attn.q"], "form": form, "insertion": "input", "layers": "0", **({"rank": 4} if FORMS[form].has_rank else {})}
     attached = attach(model, validate(Method, {"deltas": [delta]}))
     shake(attached)
     (module,) = attached.deltas.values()
@@ -100,7 +100,7 @@ def test_a_change_of_the_input_is_what_the_projection_reads(form: str) -> None:
         layer.find("attn", what).module.register_forward_hook(lambda module, args, output, what=what: seen.update({what: args[0]}))
     with torch.no_grad():
         model.eval()(**batch_of("bert"))
-        assert torch.allclose(seen["q"], seen["k"] + module.change(seen["k"]), atol=1e-6) and (seen["q"] - seen["k"]).abs().max() > 1e-3
+        assert torch.allclose(seen["q"], module.composition.join(module, seen["k"], seen["k"]), atol=1e-6) and (seen["q"] - seen["k"]).abs().max() > 1e-3
     with pytest.raises(Refusal, match="larger projection"):
         attach(fresh("gpt2"), validate(Method, {"deltas": [delta]}))
 

@@ -30,6 +30,7 @@ from lab.engine.tokens import TokensModule
 
 PRESETS = [name for name in names("methods") if load_method(name).deltas and name != "adapterfusion"]  # which stands on runs: test_blocks.py
 OWN = [name for name in PRESETS if any(step.kind == "form" for delta in load_method(name).deltas for step in steps(delta))]  # whose forms write themselves
+OWN = [name for name in OWN if not COMPOSITIONS[load_method(name).deltas[0].composition].replaces]  # what turns h drops nothing
 DROPPING = dict.fromkeys(("dora", "hira", *OWN), {"deltas.0.dropout": 0.2})  # whose equation is another with a dropout
 DROPPING["randlora"] = {"deltas.0.dropout": 0.2, "deltas.0.at": ["ffn.up", "ffn.down"]}  # and another where h is narrower than x
 FUNCTIONS = {
@@ -40,7 +41,7 @@ FUNCTIONS = {
 
 TOKEN = re.compile(
     r"\\mathrm\{(?P<name>ReLU|GELU|SiLU|sigmoid|softmax|LN|drop|down|up|attention\\ over|fold|circ|Re)\}"
-    r"|\\(?P<command>tanh|left|right|odot|otimes|times|sum|Delta|lambda|Lambda|Gamma|tfrac|sqrt|top|overline|gamma|beta)"
+    r"|\\(?P<command>tanh|left|right|odot|otimes|times|sum|Delta|lambda|Lambda|theta|alpha|Gamma|tfrac|sqrt|top|overline|gamma|beta)"
     r"|(?P<number>\d+(\.\d+)?)|(?P<letter>[A-Za-z])|(?P<sign>[+\-()\[\];{}_^=,])|(?P<bar>\\\|)|(?P<space>\\[,!;  ]| |\\textstyle|\\mathcal\{F\}\^\{-1\})"
 )
 
@@ -273,6 +274,64 @@ def waves(parts) -> Tensor:
     return ((2 * torch.pi * angle.double()).cos() @ parts.spectrum.double() / (out * inner)).float().T
 
 
+def of_blocks(skews: Tensor) -> Tensor:
+    """A block-diagonal matrix of Cayley transforms."""
+    eye = torch.eye(skews.shape[-1])
+    return torch.block_diag(*(torch.linalg.solve(eye + skew, eye - skew, left=False) for skew in skews))
+
+
+def of_entries(rows: Tensor) -> Tensor:
+    """The same of the entries above the diagonals."""
+    size = next(b for b in range(2, 99) if b * (b - 1) // 2 == rows.shape[1])
+    upper = torch.zeros(len(rows), size, size)
+    upper[:, *torch.triu_indices(size, size, 1)] = rows
+    return of_blocks(upper - upper.transpose(1, 2))
+
+
+def of_butterfly(q: Tensor) -> Tensor:
+    """B_m ⋯ B₁ with permutation matrices: Bⱼ turns dimension d with those of its half, and with the half that is b·2ʲ⁻² further on."""
+    (factors, count, size, _), whole = q.shape, torch.eye(q.shape[1] * q.shape[2])
+    for j in range(factors):
+        half, apart = size // 2, size // 2 * 2**j
+        order = [start + offset + k for base in range(0, count * size, 2 * apart) for offset in range(0, apart, half)
+                 for start in (base, base + apart) for k in range(half)]  # fmt: skip
+        p = torch.eye(len(whole))[:, order]
+        whole = p @ of_blocks((q[j] - q[j].transpose(1, 2)) / 2) @ p.T @ whole
+    return whole
+
+
+def of_reflections(u: Tensor) -> Tensor:
+    whole = torch.eye(u.shape[1])
+    for each in u:
+        whole = (torch.eye(len(each)) - 2 * torch.outer(each, each) / each.dot(each)) @ whole
+    return whole
+
+
+def of_angles(theta: Tensor, alpha: Tensor) -> Tensor:
+    return torch.block_diag(*(a * torch.tensor([[t.cos(), t.sin()], [-t.sin(), t.cos()]]) for t, a in zip(theta, alpha, strict=True)))
+
+
+def of_columns(below: Tensor) -> Tensor:
+    """The first columns of a product of reflections, each along a column with a 1 on the diagonal and zeros above it."""
+    whole = torch.eye(len(below))
+    for index, column in enumerate(below.T):
+        along = torch.cat([torch.zeros(index), torch.ones(1), column[index + 1 :]])
+        whole = whole @ (torch.eye(len(below)) - 2 * torch.outer(along, along) / along.dot(along))
+    return whole[:, : below.shape[1]]
+
+
+def of_pool(parts, x: Tensor) -> Tensor:
+    """Σ pᵢBᵢ, with p the mean over all tokens of the router's softmax."""
+    shares = [((token @ parts.A.T) @ parts.router.T).softmax(0) for row in x for token in row]
+    return torch.einsum("e,erd->rd", torch.stack(shares).mean(0), parts.B)
+
+
+def of_kronecker(parts, name: str) -> Tensor:
+    """Σᵢ Aᵢ ⊗ sᵢtᵢᵀ (in, out)."""
+    pairs = zip(parts.A, getattr(parts, f"{name}_left"), getattr(parts, f"{name}_right"), strict=True)
+    return sum(torch.kron(small, torch.outer(s, t)) for small, s, t in pairs)
+
+
 OF_FORM = {  # letters of forms that are no matrix of rows times them
     "lokr": lambda p: {"C": (p.C1 @ p.C2 if p.C is None else p.C).T, "D": (p.D1 @ p.D2 if p.D is None else p.D).T},
     "gralora": lambda p: {"A_ij": p.A.unflatten(1, (len(p.A), -1)).mT, "B_ij": p.B.unflatten(2, (len(p.A), -1)).permute(2, 0, 3, 1)},
@@ -283,6 +342,10 @@ OF_FORM = {  # letters of forms that are no matrix of rows times them
     "bat": lambda p: {"D_j": p.D.mT, "I": torch.eye(p.D.shape[1]),
                       "W_ij": p.target_weight().T.unflatten(1, (-1, p.D.shape[1])).unflatten(0, (-1, p.D.shape[1])).transpose(1, 2)},
     "fourierft": lambda p: {"c": waves(p), "Re": lambda matrix: matrix},
+    "cayley": lambda p: {"R_Q": of_entries(p.Q)}, "butterfly": lambda p: {"R_Q": of_butterfly(p.Q)},
+    "householder": lambda p: {"R_u": of_reflections(p.u)}, "planar": lambda p: {"R_theta,alpha": of_angles(p.theta, p.alpha)},
+    "subspace": lambda p: {"W": p.W, "R": of_columns(p.R).T, "b": p.bias, "heads": lambda matrix: matrix.T},
+    "compacter": lambda p: {f"W_{name}": of_kronecker(p, name) for name in ("down", "up")},
 }  # fmt: skip
 
 
@@ -328,6 +391,8 @@ def spy(delta, attached, checked: set, line: dict[str, str], mask: Tensor, index
             assert x is not h and x.shape[-1] == delta.site.width_in
         if "g(x)" in line:
             values["g"] = gate_of(line["g(x)"], values, mask)
+        if delta.delta.form == "lily":
+            values["B_x"] = of_pool(delta.parts(), values["x"])
         if "\\Delta h" in line:
             if "M" in line:
                 values["M"] = Reader(line["M_{d_x>d_h}" if delta.site.width_in > delta.site.width_out else "M"], values).sum()
@@ -346,16 +411,19 @@ def spy(delta, attached, checked: set, line: dict[str, str], mask: Tensor, index
 
 def queries(delta, attached, values: dict) -> None:
     """W_q is the model's query projection with its bias, per head; Pᵀ and P are cut into heads."""
-    if delta.delta.form != "slots":
+    if delta.delta.form not in ("slots", "prompt"):
         return
     parts, heads = delta.parts(), delta.site.heads
     query = attached.binder.layer(delta.site.stack, delta.site.layer).find("attn", "q").module
     cut = lambda part: part.unflatten(-1, (heads, -1)).transpose(-3, -2)  # noqa: E731
     values["W_q"] = lambda x: cut(query.forward(x))
-    values["P_k"] = parts.keys
+    if delta.delta.form == "prompt":
+        keys, rows = (attached.binder.layer(delta.site.stack, delta.site.layer).find("attn", what).module for what in ("k", "v"))
+        values |= {"P": parts.prompt, "W_k": keys.forward, "W_v": lambda prompt: CutLater(rows.forward(prompt), cut)}
+    else:
+        values |= {"P_k": parts.keys, "P_v": CutLater(parts.values, cut)}
     values["heads"] = lambda keys: lambda q: q @ cut(keys).transpose(-1, -2)
     values["d_h"] = float(delta.site.head_dim)
-    values["P_v"] = CutLater(parts.values, cut)
 
 
 class CutLater:

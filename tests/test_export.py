@@ -91,10 +91,20 @@ OTHER = [
     ("llama", "causal", {"preset": "shira", "set": {"select.rank": 2, "select.score": "magnitude"}}, "SHIRA"),
     ("gpt2", "causal", small("prefix-tuning", deltas__0__positions="shift"), "PREFIX_TUNING"),
     ("llama", "causal", small("prefix-tuning-mlp", deltas__0__positions="shift"), "PREFIX_TUNING"),
+    ("llama", "causal", small("llama-adapter"), "ADAPTION_PROMPT"),
+    ("llama", "causal", {"deltas": [{"at": ["attn.v"], "form": "lily", "rank": 4, "composition": "scaled", "scale": 2.0}]}, "LILY"),
     ("llama", "causal", small("prompt-tuning"), "PROMPT_TUNING"),
     ("gpt2", "causal", small("p-tuning"), "PROMPT_TUNING"),
     ("bart", "seq2seq", small("prompt-tuning"), "PROMPT_TUNING"),
 ]
+TURNING = [  # insertion input or sequential, at every projection
+    ("bert", "classification", {"preset": "oft", "set": {"deltas.0.rank": 8}}, "OFT"),
+    ("bart", "seq2seq", {"preset": "oft", "set": {"deltas.0.rank": 4}}, "OFT"),
+    ("llama", "causal", {"preset": "boft", "set": {"deltas.0.rank": 8, "deltas.0.factors": 1}}, "BOFT"),
+    ("llama", "causal", "hra", "HRA"),
+    ("bert", "classification", "road", "ROAD"),
+]  # fmt: skip
+OTHER += TURNING
 FORMS_OF_PEFT = [  # preset, type, small enough, whether it goes with Conv1D
     ("loha", "LOHA", {}, False),
     ("lokr", "LOKR", {"deltas__0__rank": 3}, False),
@@ -165,6 +175,11 @@ REFUSED = [
     ("bert", "classification", "prompt-tuning", "peft", "pools"),
     ("bert", "classification", "ia3", "peft-lora", "LoRA"),
     ("bert", "classification", "hira", "peft-lora", "not low-rank"),
+    ("bert", "classification", {"preset": "boft", "set": {"deltas.0.rank": 4}}, "peft", "CUDA"),
+    ("bert", "classification", {"deltas": [{"at": ["attn.out"], "form": "householder"}]}, "peft", "insertion input"),
+    ("gpt2", "causal", {"preset": "oft", "set": {"deltas.0.rank": 4}}, "peft", "does not go with"),
+    ("bert", "classification", "loreft", "peft", "some tokens"),
+    ("bert", "classification", "loreft", "merged", "some tokens"),
     ("bert", "classification", "prefix-tuning", "merged", "merged into weights"),
     ("bert", "classification", "nonsense", "onnx", "There is no format"),
 ]
@@ -186,7 +201,7 @@ def test_every_format_that_is_offered_works_and_no_other(tmp_path):
     from lab.design.presets.catalogue import names
 
     fitting = {  # ranks that a width of 32 has
-        "lora-ffn": {"deltas.0.rank": 8}, "c3a": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "prefix-lora-ffn": {"deltas.1.rank": 8},
+        "lora-ffn": {"deltas.0.rank": 8}, "c3a": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "boft": {"deltas.0.rank": 4}, "prefix-lora-ffn": {"deltas.1.rank": 8},
         "lamda-plus-plus": {"deltas.0.rank": 8, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 12},
     }  # fmt: skip
     for preset in sorted({*names("methods")} - {"adapterfusion"}):  # which stands on runs: test_blocks.py

@@ -31,6 +31,10 @@ def refusal(preset: str, architecture: str) -> str:
         return "no new task head"
     if preset == "adapterfusion":  # its laws are in test_blocks.py, over adapters of runs
         return "choose two or more"
+    if preset in ("oft", "boft", "hra") and architecture in ("phi3", "modernbert"):  # gate and up are one projection
+        return "larger projection"
+    if preset == "llama-adapter" and architecture == "deberta_v2":
+        return "nothing can be added"
     return "OPT flattens the sequence" if architecture == "opt" and preset.startswith("unipelt") else ""
 
 
@@ -65,6 +69,8 @@ def _delta() -> st.SearchStrategy[dict]:
         "layers": st.sampled_from(["all", "0", "-1", "0-1", "7"]),
         "biases": st.booleans(),
         "core": st.sampled_from(["none", "diagonal", "square"]),
+        "factors": st.integers(1, 3),
+        "tokens": st.sampled_from(["all", "f1+l1", "l2"]),
         "vectors": st.booleans(),
         "shared": st.booleans(),
         "encoder": st.sampled_from(["none", "mlp", "lstm"]),

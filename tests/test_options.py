@@ -26,6 +26,15 @@ DELTAS: dict[str, dict[str, Any]] = {  # one of each form and of each way in whi
     "triplets": {"at": ["attn.k"], "form": "lowrank", "rank": 4, "core": "diagonal", "init": "zero-core"},
     "spectral": {"at": ["attn.v"], "form": "lowrank", "rank": 4, "core": "square", "init": "spectral"},
     "vectors": {"at": ["attn.q"], "form": "lowrank", "rank": 4, "vectors": True, "init": "vectors", "composition": "add"},
+    "kronecker": {"at": ["ffn.out"], "form": "compacter", "rank": 4, "factors": 2},
+    "prompt rows": {"at": ["attn.heads"], "form": "prompt", "rank": 3},
+    "slots under a gate from zero": {"at": ["attn.heads"], "form": "slots", "composition": "zero-gate", "rank": 3},
+    "pool": {"at": ["attn.q"], "form": "lily", "rank": 3},
+    "subspace": {"at": ["layer.out"], "form": "subspace", "rank": 3},
+    "turned input": {"at": ["ffn.up"], "form": "cayley", "insertion": "input", "rank": 4},
+    "butterfly": {"at": ["ffn.up"], "form": "butterfly", "insertion": "input", "rank": 4},
+    "reflections": {"at": ["attn.out"], "form": "householder", "rank": 4},
+    "angles": {"at": ["ffn.out"], "form": "planar"},
     "prefix": {"at": ["attn.heads"], "form": "slots", "rank": 3},
     "prefix from a network": {"at": ["attn.heads"], "form": "slots", "rank": 3, "encoder": "mlp", "encoder_width": 7},
     "gated prefix": {"at": ["attn.heads"], "form": "slots", "rank": 3, "composition": "learned-gate"},
@@ -37,6 +46,7 @@ DELTAS: dict[str, dict[str, Any]] = {  # one of each form and of each way in whi
     "prompt from a network": {"at": ["embed"], "form": "tokens", "rank": 3, "init": "normal", "encoder": "lstm"},
 }  # fmt: skip
 VALUES: dict[str, list[Any]] = {  # of the options that are no choice of names
+    "factors": [1, 3, 4], "tokens": ["f1", "f2+l1"],
     "rank": [2], "scale": [3.0, "learned"], "scale_start": [2.0], "alpha": [5.0], "dropout": [0.5], "inner_dropout": [0.5], "encoder_width": [13],
     "layers": ["0"], "stacks": [["decoder"], ["cross"]], "trainable": [["B"], ["up"], ["values"]],
     "through_dropout": [True], "biases": [False], "vectors": [True], "shared": [True],

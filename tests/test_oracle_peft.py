@@ -294,6 +294,15 @@ def test_prefix_tuning(architecture: str, preset: str) -> None:
     compare(architecture, load_method(preset, options), peft_side.prefix)
 
 
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_lily(architecture: str) -> None:
+    compare(architecture, load_method("lily", {"deltas.0.rank": 5, "deltas.1.rank": 5}), peft_side.lily)
+
+
+def test_llama_adapter() -> None:
+    compare("llama", load_method("llama-adapter", {"deltas.0.rank": 4}), peft_side.adaption_prompt)
+
+
 PROMPTED = [("gpt2", "causal"), ("llama", "causal"), ("bart", "seq2seq"), ("t5", "seq2seq"), ("bert", None)]
 
 

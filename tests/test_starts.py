@@ -21,6 +21,7 @@ LAWS: dict[str, dict[str, dict]] = {
     "pa-attn-pa-ffn": dict.fromkeys(("down", "up"), BERT),
     "adapter-parallel-scaled": {"down": {"std": (3 * 64) ** -0.5, "most": 64**-0.5}, "up": {"std": 0.0, "most": 0.0}},
     "lora": {"A": {"std": (3 * 64) ** -0.5, "most": 64**-0.5}, "B": {"std": 0.0, "most": 0.0}},
+    "ssf": {"bias": BERT, "l": {"std": 1.0, "most": None}},
     "prefix-tuning-mlp": {"embedding.weight": {"std": 1.0, "most": None}, "down.weight": {"std": (3 * 64) ** -0.5, "most": 64**-0.5},
                           "down.bias": {"std": (3 * 64) ** -0.5, "most": 64**-0.5}},
     "unipelt-apl": {"down": BERT, "up": BERT, "gate": BERT, "embedding.weight": BERT, "down.weight": BERT, "up.weight": BERT,

@@ -237,11 +237,13 @@ class _Attacher:
 
     def _place_slots(self, owner: nn.Module, module: AttentionSlots) -> None:
         setattr(owner, SLOTS, [*getattr(owner, SLOTS, []), module])
+        layer = self.binder.layer(module.site.stack, module.site.layer)
+        module.projections = {"k": layer.find("attn", "k"), "v": layer.find("attn", "v")}
         if self.body.architecture.attention_route == "deberta":
             if owner not in self.attached.deberta:
                 self.attached.deberta[owner] = DebertaSlots
         elif module.composition.averages:
-            source = self.binder.layer(module.site.stack, module.site.layer).find("attn", "x").module
+            source = layer.find("attn", "x").module
             self.attached.handles.append(source.register_forward_pre_hook(module.tap_input, with_kwargs=True))
 
     def _start(self, key: str, module: DeltaModule, generator: torch.Generator) -> None:
@@ -290,4 +292,4 @@ class _Attacher:
 def _reaches_into_attention(delta: Delta) -> bool:
     """Whether keys and values of every attention are its own, or are gated by it."""
     form = FORMS[delta.form]
-    return form.mixed(delta) and (not form.before_input or COMPOSITIONS[delta.composition].averages)
+    return form.kind(delta) == "attention" or (form.mixed(delta) and COMPOSITIONS[delta.composition].averages)

@@ -23,6 +23,7 @@ from lab.engine.delta import Context, DeltaModule
 from lab.engine.gates import TOKENS
 from lab.engine.locate import backbone
 from lab.engine.originals import Originals
+from lab.engine.prompt import Prompts
 from lab.engine.schedules import Schedule
 from lab.engine.select import SparseDifference
 from lab.engine.sparse import SparseValues
@@ -74,7 +75,10 @@ class Attached:
     def bind_context(self) -> None:
         """The hooks that every forward pass begins with, and those of DeBERTa's slots, which must come after all others."""
         gated = not self.caches
-        if gated or self.context.reparameterisations:
+        if any(delta.ends for delta in self.method.deltas):
+            self.context.prompts = self.model.lab_prompts = Prompts(self.body.encoder_decoder)
+            self.handles.append(self.model.register_forward_pre_hook(self.context.prompts.note_labels, with_kwargs=True))
+        if gated or self.context.reparameterisations or self.context.prompts:
             entry = backbone(self.model.base_model, self.body)
             self.handles.append(entry.register_forward_pre_hook(self._begin, with_kwargs=True, prepend=True))
         self._bind_encoder_of_generate()
@@ -85,13 +89,15 @@ class Attached:
 
     def _bind_encoder_of_generate(self) -> None:
         """generate() calls the encoder by itself, before the base model: produce its slots and note its mask there too."""
-        if self.body.encoder_decoder and (self.context.reparameterisations or not self.caches):
+        if self.body.encoder_decoder and (self.context.reparameterisations or self.context.prompts or not self.caches):
             encoder = self.model.base_model.get_submodule("encoder")
             self.handles.append(encoder.register_forward_pre_hook(self._begin_encoder, with_kwargs=True, prepend=True))
 
     def _begin(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         given = calls.arguments(module, args, kwargs)
         self._refuse_gates_under_cache(given)
+        if self.context.prompts:
+            self.context.prompts.begin(calls.seen(given))
         own = given.get("attention_mask")
         mask = own if isinstance(own, Tensor) and own.dim() == 2 else None
         stacks = [stack.name for stack in self.body.stacks]
@@ -104,6 +110,8 @@ class Attached:
     def _begin_encoder(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
         own = calls.arguments(module, args, kwargs).get("attention_mask")
         self.context.masks["encoder"] = own if isinstance(own, Tensor) and own.dim() == 2 else None
+        if self.context.prompts:
+            self.context.prompts.begin(0)
         if any(not consumer.produced for network in self.networks.values() for consumer in network._consumers[0]):
             self._produce()
 
@@ -149,6 +157,8 @@ class Attached:
             parameter.requires_grad_(self._required[name])
             parameter.grad = None
         del self.model.lab_attached
+        if self.context.prompts:
+            del self.model.lab_prompts
         return self.model
 
     @property

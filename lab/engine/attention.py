@@ -23,6 +23,7 @@ from transformers.masking_utils import eager_mask, sdpa_mask
 from lab.design.plain.refusal import Refusal
 from lab.engine.delta import DeltaModule
 from lab.engine.gates import gated
+from lab.engine.locate import Located
 
 SLOTS = "lab_slots"  # attribute of an attention module: its slots, in order
 
@@ -30,6 +31,7 @@ SLOTS = "lab_slots"  # attribute of an attention module: its slots, in order
 class AttentionSlots(DeltaModule):
     """Slots read inside the attention. The gate of `learned-gate` multiplies keys and values (UniPELT's code)."""
 
+    projections: dict[str, Located]  # of keys and values, by k and v
     copies = False  # while starting from real tokens (activations.py): take over the model's own keys and values
 
     def copy(self, keys: Tensor | None, values: Tensor | None) -> None:
@@ -41,12 +43,28 @@ class AttentionSlots(DeltaModule):
     def rows(self, batch: int) -> tuple[Tensor, Tensor]:
         """Keys and values (batch, kv_heads, l, head_dim) for this forward pass."""
         parts, own = self.parts(), [step for step in self.steps if step.kind in ("keys", "values")]
-        rows = [self._heads(self.dropped(step, getattr(parts, step.part)), batch) for step in own]
+        rows = [self._heads(self.dropped(step, self.form.rows(parts, step.part, self.project)), batch) for step in own]
         if any(step.gated for step in own):
             x, self.tapped = self.tapped, None
             gate = self.gate_value(x)[..., None]  # (batch, 1, 1, 1)
             rows = [gate * part if step.gated else part for step, part in zip(own, rows, strict=True)]
         return rows[0], rows[1]
+
+    def project(self, name: str, rows: Tensor) -> Tensor:
+        """Keys (k) or values (v) (l, kv_heads·head_dim) that the model's own projection gives for rows (l, width), without its hooks."""
+        weight, bias = self.projections[name].weight(), self.projections[name].bias()
+        return F.linear(rows, weight.to(rows.dtype), None if bias is None else bias.to(rows.dtype))
+
+    def added(self, query: Tensor, scaling: float) -> Tensor:
+        """s·Δh (batch, heads, positions, head_dim) of slots under a softmax of their own, for queries of that shape."""
+        keys, values = (each.repeat_interleave(query.shape[1] // each.shape[1], 1) for each in self.rows(query.shape[0]))
+        scores = query.to(keys.dtype) @ keys.transpose(-1, -2)
+        for step in self.steps:
+            if step.kind == "queries" and step.scaled:
+                scores = scores * scaling
+            elif step.kind == "sigma":
+                scores = self._sigma(step, None, scores)
+        return self.delta.weight * self.strength * (scores @ values)
 
     def _heads(self, part: Tensor, batch: int) -> Tensor:
         each = part.view(-1, self.site.kv_heads, self.site.head_dim).transpose(0, 1)
@@ -73,9 +91,17 @@ class AttentionSlots(DeltaModule):
             self.reading[f"lambda/{self.key}"] = float(torch.sigmoid(slots.logsumexp(-1) + self.share - rest).mean())
 
 
-def slots_of(module: nn.Module) -> list[AttentionSlots]:
-    """The slots of an attention module that are switched on, in the method's order."""
-    return [slots for slots in getattr(module, SLOTS, ()) if slots.enabled]
+def slots_of(module: nn.Module, apart: bool = False) -> list[AttentionSlots]:
+    """The slots of an attention module that are switched on, in the method's order: those among its keys, or those `apart` from them."""
+    return [slots for slots in getattr(module, SLOTS, ()) if slots.enabled and slots.composition.apart == apart]
+
+
+def with_added(module: nn.Module, query: Tensor, heads: Tensor, scaling: float | None, along: int = 1) -> Tensor:
+    """What an attention gives, with what slots apart from its keys add. query (batch, heads, positions, head_dim); `along`: where `heads` has its heads."""
+    for slots in slots_of(module, apart=True):
+        added = slots.added(query, query.shape[-1] ** -0.5 if scaling is None else scaling)
+        heads = heads + added.transpose(1, along).to(heads.dtype)
+    return heads
 
 
 def copying(module: nn.Module) -> list[AttentionSlots]:
@@ -117,13 +143,15 @@ def _additive(mask: Tensor | None, query: Tensor, length: int) -> Tensor:
 def lab_sdpa(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **extra: Any) -> tuple:
     """transformers' sdpa attention with slots. Shapes: query (batch, heads, positions, head_dim)."""
     key, value, attention_mask = with_slots(module, query, key, value, attention_mask, extra)
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **extra)
+    heads, weights = sdpa_attention_forward(module, query, key, value, attention_mask, **extra)
+    return with_added(module, query, heads, extra.get("scaling"), along=2), weights
 
 
 def lab_eager(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **extra: Any) -> tuple:
     """The model's own eager attention with slots."""
     key, value, attention_mask = with_slots(module, query, key, value, attention_mask, extra)
-    return sys.modules[type(module).__module__].eager_attention_forward(module, query, key, value, attention_mask, **extra)
+    heads, weights = sys.modules[type(module).__module__].eager_attention_forward(module, query, key, value, attention_mask, **extra)
+    return with_added(module, query, heads, extra.get("scaling"), along=2), weights
 
 
 def lab_sdpa_mask(*args: Any, **kwargs: Any) -> Tensor | None:

@@ -23,6 +23,7 @@ from lab.design.method.step import Step, activation
 from lab.design.method.steps import entering, reads_normed, steps
 from lab.engine import fourier
 from lab.engine.locate import Located, Slice
+from lab.engine.prompt import Prompts
 
 SIGMA: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -159,7 +160,7 @@ class DeltaModule(nn.Module):
         return F.dropout(x, step.value, self.training)
 
     def _map(self, step: Step, parts: Any, x: Tensor) -> Tensor:
-        x = x @ getattr(parts, step.part).T
+        x = x @ self.form.weight(parts, step.part).T
         return x + getattr(parts, step.bias) if step.bias else x
 
     def _fold(self, step: Step, parts: Any, x: Tensor) -> Tensor:
@@ -209,11 +210,24 @@ class DeltaModule(nn.Module):
             value = gate.values[place]
         else:
             each = torch.sigmoid(x.to(self.dtype) @ self.gate + self.gate_bias)  # (batch, positions)
-            encoder_side = self.site.stack == "cross" and self.site.representation in ("attn.k", "attn.v")  # of cross-attention
-            value = self.average(each, "encoder" if encoder_side else self.site.stack)
+            value = self.average(each, self.side)
         if self.reading is not None:
             self.reading[f"gate/{self.key}"] = float(value.detach().mean())
         return value[:, None, None]
+
+    def chosen(self, h: Tensor) -> Tensor:
+        """(batch, positions), True where h (batch, positions, width) is changed, by `tokens`."""
+        assert self.context.prompts is not None and self.delta.ends is not None
+        stack = self.side
+        return self.context.prompts.chosen(stack, self.delta.ends, self.context.token_mask(stack), h)
+
+    @property
+    def side(self) -> str:
+        """The stack whose positions x has: keys and values of cross-attention are of the encoder's."""
+        site = self.site
+        if site.stack != "cross":
+            return site.stack
+        return "encoder" if site.representation in ("attn.k", "attn.v") else "decoder"
 
     def average(self, each: Tensor, stack: str) -> Tensor:
         """(batch, positions) → (batch,): the mean over the real tokens of a stack, or over padding too (`gate_over`)."""
@@ -259,6 +273,8 @@ class DeltaModule(nn.Module):
         new = self.composition.join(self, part, x)
         if self.delta.weight != 1:
             new = part + self.delta.weight * (new - part)
+        if self.delta.ends:
+            new = torch.where(self.chosen(part)[..., None], new, part)
         if self.reading is not None:
             size = part.detach().float().norm().clamp(min=1e-12)
             self.reading[f"delta_norm/{self.key}"] = float((new.detach() - part.detach()).float().norm() / size)
@@ -304,7 +320,8 @@ class Context:
         self.post_norm = post_norm  # of the model
         self.masks: dict[str, Tensor | None] = {}
         self.reparameterisations: list[nn.Module] = []
+        self.prompts: Prompts | None = None  # where a delta changes some tokens alone
 
     def token_mask(self, stack: str) -> Tensor | None:
         """(batch, positions), 1 on real tokens, of the stack that x comes from; None: all are real."""
-        return self.masks.get("decoder" if stack == "cross" else stack)
+        return self.masks.get(stack)

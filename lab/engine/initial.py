@@ -16,8 +16,14 @@ def _kaiming(tensor: Tensor, generator: torch.Generator, a: float) -> None:
     tensor.uniform_(-bound, bound, generator=generator)
 
 
-def _normal(tensor: Tensor, generator: torch.Generator, std: float) -> None:
-    tensor.normal_(0.0, std, generator=generator)
+def _normal(tensor: Tensor, generator: torch.Generator, std: float, mean: float = 0.0) -> None:
+    tensor.normal_(mean, std, generator=generator)
+
+
+def _glorot(tensor: Tensor, generator: torch.Generator) -> None:
+    """Uniform within ±√(6 / (fan_in + fan_out)) of rows that are each a matrix of one column (Compacter)."""
+    bound = math.sqrt(6.0 / (1 + tensor.shape[-1]))
+    tensor.uniform_(-bound, bound, generator=generator)
 
 
 def _truncated(tensor: Tensor, generator: torch.Generator, std: float) -> None:
@@ -30,6 +36,19 @@ def _identity(tensor: Tensor, generator: torch.Generator, noise: float = 0.0) ->
     tensor.normal_(0.0, noise, generator=generator).fill_diagonal_(1.0) if noise else tensor.copy_(
         torch.eye(*tensor.shape) if tensor.dim() == 2 else torch.ones(tensor.shape)
     )
+
+
+def _paired(tensor: Tensor, generator: torch.Generator, a: float) -> None:
+    """Kaiming-uniform rows, each twice: two equal reflections cancel (HRA)."""
+    half = tensor.new_empty(len(tensor) // 2, *tensor.shape[1:])
+    _kaiming(half, generator, a)
+    tensor.copy_(half.repeat_interleave(2, 0))
+
+
+def _reflections(tensor: Tensor, generator: torch.Generator) -> None:
+    """The reflections (columns below the diagonal, 1 on it) whose product begins with random orthonormal columns (LoReFT)."""
+    tall = torch.linalg.qr(torch.randn(tensor.shape, generator=generator))[0]
+    tensor.copy_(torch.geqrf(tall)[0].tril(-1))
 
 
 @functools.lru_cache(64)
@@ -45,11 +64,14 @@ def _places(tensor: Tensor, generator: torch.Generator, total: float, seed: floa
 WHOLE = ("places",)  # initialisers of whole numbers
 INITIALISERS: dict[str, Callable] = {
     "places": _places,
-    "uniform": lambda tensor, generator, bound: tensor.uniform_(-bound, bound, generator=generator),
     "kaiming": _kaiming,
     "normal": _normal,
     "truncated": _truncated,
+    "glorot": _glorot,
     "identity": _identity,
+    "paired": _paired,
+    "reflections": _reflections,
+    "uniform": lambda tensor, generator, bound: tensor.uniform_(-bound, bound, generator=generator),
     "constant": lambda tensor, generator, value: tensor.fill_(value),
     "zeros": lambda tensor, generator: tensor.zero_(),
     # set afterwards, from the model itself (starting.py, tokens.py, activations.py)

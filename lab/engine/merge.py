@@ -25,6 +25,8 @@ def why_not(delta: DeltaModule, binder: Binder) -> str:
     what = f"{delta.form.label} at {site.representation}"
     if not delta.form.mergeable(options):
         return f"{what} depends on the input, so it cannot be merged into weights."
+    if options.ends:
+        return f"{what} changes some tokens alone, so it cannot be merged into weights."
     if delta.composition.unmerged:
         return f"{what} {delta.composition.unmerged}, so it cannot be merged into weights."
     if options.norm != "none":

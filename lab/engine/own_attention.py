@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lab.design.plain.refusal import Refusal
-from lab.engine.attention import with_slots
+from lab.engine.attention import with_added, with_slots
 
 
 class _Reading(TorchFunctionMode):
@@ -38,7 +38,8 @@ class _Reading(TorchFunctionMode):
         if is_causal:  # torch would count its triangle from the first slot
             attn_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()[None, None]
         key, value, attn_mask = with_slots(self.attention, query, key, value, attn_mask, {"scaling": more.get("scale")})
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, **more)
+        heads = F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask, dropout_p=dropout_p, **more)
+        return with_added(self.attention, query, heads, more.get("scale"))
 
 
 class OwnAttention:

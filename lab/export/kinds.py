@@ -7,6 +7,7 @@
 | VERA, ADALORA | one delta of exactly that shape; as `peft-lora` they become a LORA of the same ΔW |
 | IA3 | scales at projections, heads and the FFN's activation |
 | PREFIX_TUNING | gated softmax slots in every layer of a decoder, with positions: shift or auto |
+| ADAPTION_PROMPT | prompt rows in the topmost layers of Llama and Mistral |
 | PROMPT_TUNING | virtual tokens on a model that writes text |
 | LN_TUNING | training the norms |
 | LOHA and others | the forms that have a type of their own (`Form.peft_own`) |
@@ -15,7 +16,7 @@
 
 from __future__ import annotations
 
-from lab.design.body.anatomy import Anatomy, source
+from lab.design.body.anatomy import Anatomy, chosen_layers, source
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
@@ -33,15 +34,23 @@ def peft_type(method: Method, body: Anatomy, objective: str) -> str:
         if not method.deltas and (kind := method.select.in_peft(body)):
             return kind
         raise Refusal(f"PEFT has no type for training {method.select.words}", "format")
+    _require_all_tokens(method)
     forms = {delta.form for delta in method.deltas}
     if any(delta.weight != 1 and not _linear(delta) and not FORMS[delta.form].peft_own for delta in method.deltas):
         raise Refusal("Of PEFT's types LoRA alone has a place for the weight of a change", "format")
     if len(forms) > 1 and not all(_linear(delta) for delta in method.deltas):
         raise Refusal(f"PEFT holds one kind of adapter at a time, and this method combines {' and '.join(sorted(forms))}", "format")
-    decide = {"IA3": _scales, "PREFIX_TUNING": _slots, "PROMPT_TUNING": _tokens}.get(FORMS[method.deltas[0].form].peft_type, _low_rank)
+    decide = {"IA3": _scales, "PREFIX_TUNING": _slots, "PROMPT_TUNING": _tokens, "ADAPTION_PROMPT": _prompts}.get(
+        FORMS[method.deltas[0].form].peft_type, _low_rank
+    )
     if FORMS[method.deltas[0].form].peft_own:
         decide = _own
     return decide(method, body, objective)
+
+
+def _require_all_tokens(method: Method) -> None:
+    if any(delta.ends for delta in method.deltas):
+        raise Refusal("PEFT has no type for a change of some tokens alone", "format")
 
 
 def _low_rank(method: Method, body: Anatomy, objective: str) -> str:
@@ -72,6 +81,7 @@ def lora_type(method: Method, body: Anatomy, objective: str) -> str:
     """LORA where every delta is linear in a projection's input, else a `Refusal`."""
     if method.select or not method.deltas or not all(_linear(delta) for delta in method.deltas):
         raise Refusal("Only changes that are linear in a projection's input are a LoRA", "format")
+    _require_all_tokens(method)
     for delta in method.deltas:
         if not COMPOSITIONS[delta.composition].low_rank:
             raise Refusal(f"With composition {delta.composition} the change of a weight is not low-rank, so no plain LoRA holds it", "format")
@@ -122,16 +132,25 @@ def _own_type(method: Method, body: Anatomy) -> str:
     composition = COMPOSITIONS[first.composition]
     if len(method.deltas) > 1:
         raise Refusal(f"PEFT holds one delta of form {form.label} at a time", "format")
-    if "LORA" not in composition.peft_types or not composition.low_rank:
+    if form.peft_type not in composition.peft_types and ("LORA" not in composition.peft_types or not composition.low_rank):
         raise Refusal(f"PEFT has no type for a {form.label} with composition {first.composition}", "format")
     if form.shared and not first.shared:
         raise Refusal(f"A {form.label} in PEFT has maps that all projections share: only a run with deltas.0.shared=true means the same there", "format")
-    _require_own_input(first, body)
+    if unfit := form.peft_unfit(first):
+        raise Refusal(unfit, "format")
+    if not first.reads_h and form.peft_insertion == "parallel":
+        _require_own_input(first, body)
+    elif first.insertion != form.peft_insertion or not set(body.places(first)) <= set(SCALED_OUTPUT) or _behind_a_norm(first, body):
+        raise Refusal(f"A {form.label} in PEFT has insertion {form.peft_insertion}, at projections", "format")
     if any(map(body.is_slice, body.places(first))):
         raise Refusal(f"A {form.label} in PEFT changes whole projections, and this model's are parts of a larger one: choose attn.qkv", "format")
     if body.architecture.conv1d and not form.peft_conv1d:
         raise Refusal(f"A {form.label} in PEFT does not go with the projections of {body.architecture.name}", "format")
     return form.peft_type
+
+
+def _behind_a_norm(delta: Delta, body: Anatomy) -> bool:
+    return not delta.changes_input and any(_normed_after(place, body) for place in {"attn.out", "ffn.out"} & set(body.places(delta)))
 
 
 def _normed_after(representation: str, body: Anatomy) -> bool:
@@ -169,6 +188,16 @@ def _slots(method: Method, body: Anatomy, objective: str) -> str:
     if not body.shifts(delta):
         raise Refusal("A prefix in PEFT shifts the positions of real tokens: only a run trained with deltas.0.positions=shift means the same there", "format")
     return "PREFIX_TUNING"
+
+
+def _prompts(method: Method, body: Anatomy, objective: str) -> str:
+    delta, stack = method.deltas[0], body.stacks[0]
+    layers = chosen_layers(delta.layers, stack.layers)
+    if len(method.deltas) > 1 or layers != list(range(stack.layers))[-len(layers) :]:
+        raise Refusal("An adaption prompt in PEFT is one set of rows in the topmost layers", "format")
+    if body.config.get("model_type") not in ("llama", "mistral"):
+        raise Refusal(f"PEFT has adaption prompts for Llama and Mistral, and this model is of {body.architecture.name}", "format")
+    return "ADAPTION_PROMPT"
 
 
 def _tokens(method: Method, body: Anatomy, objective: str) -> str:

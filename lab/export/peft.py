@@ -157,6 +157,16 @@ def _prefix(attached: Any) -> Made:
     return {"prompt_embeddings": torch.cat(rows, 1)}, config
 
 
+def _adaption_prompt(attached: Any) -> Made:
+    """adaption_prompt (1, l, width) and adaption_gate (1,) of each attention."""
+    paths = {id(module): path for path, module in attached.model.named_modules()}
+    tensors: dict[str, Tensor] = {}
+    for delta in attached.deltas.values():
+        path = paths[id(attached.binder.layer(delta.site.stack, delta.site.layer).owner_of_q())]
+        tensors[f"{path}.adaption_prompt"], tensors[f"{path}.adaption_gate"] = delta.prompt[None], delta.scale[None]
+    return _prefixed(tensors), {"adapter_len": delta.delta.rank, "adapter_layers": len(attached.deltas), "target_modules": path.rsplit(".", 1)[-1]}
+
+
 def _prompt(attached: Any) -> Made:
     """prompt_embeddings (l, width): the tokens as they act; a prompt encoder is folded away."""
     ((name, delta),) = attached.deltas.items()
@@ -172,6 +182,7 @@ def _prompt_config(attached: Any, heads: int, width: int, layers: int) -> dict[s
 
 MAKERS: dict[str, Callable[[Any], Made]] = {
     "LORA": _lora, "HIRA": _hira, "ADALORA": _adalora, "VERA": _vera, "IA3": _ia3, "LN_TUNING": _norms, "SHIRA": _shira, "PREFIX_TUNING": _prefix, "PROMPT_TUNING": _prompt,
+    "ADAPTION_PROMPT": _adaption_prompt,
 }  # fmt: skip
 
 

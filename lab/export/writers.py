@@ -83,6 +83,8 @@ class Merged:
     def require(self, facts: Facts) -> None:
         """What the design alone shows; the engine has the last word, before anything is written."""
         for delta in facts.method.deltas:
+            if delta.ends:
+                raise Refusal(f"A {delta.form} delta that changes some tokens alone cannot be merged into weights", "format")
             if not FORMS[delta.form].mergeable(delta) or COMPOSITIONS[delta.composition].unmerged or delta.norm != "none":
                 raise Refusal(f"A {delta.form} delta with composition {delta.composition} depends on the input and cannot be merged into weights", "format")
 

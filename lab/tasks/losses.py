@@ -32,6 +32,9 @@ def count_tokens(batch: dict[str, Any], objective: str) -> int:
 def inputs_of(batch: dict[str, Any], model: torch.nn.Module, objective: str) -> dict[str, Any]:
     """What the model reads: the batch without labels, the decoder's input made from them, no cache of keys and values."""
     inputs = {name: value for name, value in batch.items() if name != "labels"}
+    prompts = getattr(model, "lab_prompts", None)  # of deltas that change the tokens of a prompt alone, which ends where labels begin
+    if prompts is not None and not OBJECTIVES[objective].headed:
+        prompts.announce(batch["labels"])
     if not OBJECTIVES[objective].headed:
         inputs["use_cache"] = False
     if OBJECTIVES[objective].two_sequences and "decoder_input_ids" not in inputs:

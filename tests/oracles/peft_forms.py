@@ -26,7 +26,8 @@ def _pairs(model, attached: Attached, config: Any, names: dict[str, str], view: 
         layer = theirs.get_base_model().get_submodule(path)
         for part, other in names.items():
             if getattr(mine, part, None) is not None:
-                found.append(Pair(f"{name}.{part}", getattr(mine, part), getattr(layer, other)["default"], view))
+                theirs_part = getattr(layer, other)["default"]
+                found.append(Pair(f"{name}.{part}", getattr(mine, part), getattr(theirs_part, "weight", theirs_part), view))
     return theirs, found
 
 
@@ -87,6 +88,29 @@ def fourierft(model, attached: Attached):
     return theirs, found
 
 
+def oft(model, attached: Attached):
+    """Exact Cayley transforms, as the paper has them."""
+    config = peft.OFTConfig(oft_block_size=attached.method.deltas[0].rank, use_cayley_neumann=False)
+    return _pairs(model, attached, config, {"Q": "oft_R"})
+
+
+def boft(model, attached: Attached):
+    """Several factors take peft's CUDA kernel: its place is taken by torch's block_diag."""
+    delta, layer = attached.method.deltas[0], peft.tuners.boft.layer
+    diagonal = SimpleNamespace(apply=lambda each: torch.stack([torch.block_diag(*blocks) for blocks in each]))
+    layer.get_fbd_cuda, layer.FastBlockDiag = (lambda: True), diagonal
+    config = peft.BOFTConfig(boft_block_size=delta.rank, boft_n_butterfly_factor=delta.factors)
+    return _pairs(model, attached, config, {"Q": "boft_R"})
+
+
+def hra(model, attached: Attached):
+    return _pairs(model, attached, peft.HRAConfig(r=attached.method.deltas[0].rank), {"u": "hra_u"}, lambda u: u.T)
+
+
+def road(model, attached: Attached):
+    return _pairs(model, attached, peft.RoadConfig(variant="road_1", group_size=2), {"theta": "road_theta", "alpha": "road_alpha"})
+
+
 FORMS: dict[str, tuple[str, dict[str, Any], Callable]] = {
     "loha": ("loha", {"deltas.0.rank": 5, "deltas.0.alpha": 12.0}, loha),
     "lokr": ("lokr", {"deltas.0.rank": 3, "deltas.0.alpha": 9.0}, lokr),
@@ -100,5 +124,9 @@ FORMS: dict[str, tuple[str, dict[str, Any], Callable]] = {
     "miss-odd": ("miss", {"deltas.0.rank": 5}, miss),
     "bat": ("bat", {"deltas.0.rank": 8}, bat),
     "fourierft": ("fourierft", {"deltas.0.rank": 60, "deltas.0.scale": 100.0}, fourierft),
+    "oft": ("oft", {"deltas.0.rank": 8}, oft),
+    "boft": ("boft", {"deltas.0.rank": 4}, boft),
+    "hra": ("hra", {"deltas.0.rank": 4}, hra),
+    "road": ("road", {}, road),
 }
 DROPPING = ("gralora", "randlora", "miss")  # that have a dropout on x in peft

@@ -32,7 +32,7 @@ def randomise(model: nn.Module, names: tuple[str, ...], seed: int = 7, size: flo
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-            if any(part in name for part in names):
+            if any(part in name for part in names) and tensor.is_floating_point():
                 tensor.copy_(size * torch.randn(tensor.shape, generator=generator) + (1.0 if "ia3" in name else 0.0))
 
 
@@ -180,6 +180,34 @@ def prefix(model, attached: Attached):
         for part, row in (("keys", 2 * index), ("values", 2 * index + 1)):
             cut = slice(row * width, (row + 1) * width)
             pairs.append(Pair(f"{name}.{part}", getattr(mine, part), table, lambda t, cut=cut: t[:, cut]))
+    return theirs, pairs
+
+
+def lily(model, attached: Attached):
+    """peft shares a pool among the modules that one name of `target_modules` stands for."""
+    delta, places = attached.method.deltas[0], sites(attached)
+    names = sorted({path.rsplit(".", 1)[-1] for _, path, _ in places})
+    theirs = peft.get_peft_model(model, peft.LilyConfig(r=delta.rank, stride_A=1, num_B=delta.factors, target_modules=names))
+    randomise(theirs, ("lily_",), size=0.3)
+    pairs, pools = [], {}
+    for name, path, mine in places:
+        layer = _layer(theirs, path)
+        pairs += [Pair(f"{name}.A", mine.A, layer.lily_A["default"].weight), Pair(f"{name}.router", mine.router, layer.lily_router["default"].weight)]
+        pools[name.split(".")[1]] = layer.lily_B["default"].weight
+    whole = lambda pool: pool.unflatten(0, (delta.factors, delta.rank))  # noqa: E731
+    return theirs, pairs + [Pair(f"pool {index}", attached.shared[f"deltas.{index}.shared"]["B"], pool, whole) for index, pool in pools.items()]
+
+
+def adaption_prompt(model, attached: Attached):
+    """Llama alone: on GPT-2 peft adds behind the output projection."""
+    delta, count = attached.method.deltas[0], len(attached.deltas)
+    theirs = peft.get_peft_model(model, peft.AdaptionPromptConfig(task_type="CAUSAL_LM", adapter_len=delta.rank, adapter_layers=count))
+    randomise(theirs, ("adaption_",), size=0.5)
+    pairs = []
+    for name, mine in attached.deltas.items():
+        layer = theirs.get_base_model().get_submodule(f"model.layers.{mine.site.layer}.self_attn")
+        pairs += [Pair(f"{name}.prompt", mine.prompt, layer.adaption_prompt, lambda rows: rows[0])]
+        pairs += [Pair(f"{name}.scale", mine.scale, layer.adaption_gate, lambda gate: gate[0])]
     return theirs, pairs
 
 

@@ -195,9 +195,16 @@ class Anatomy:
         return found
 
     def places(self, delta: Delta | Projections) -> list[str]:
-        """The representations of a delta in this model: a set's members that the model lacks are left out."""
+        """The representations of a delta in this model: a set's members that the model lacks are left out.
+
+        On what projections read, a set's slices of one fused projection are that projection, which reads once.
+        """
         there = self.representations()
-        return [name for name in delta.places if name in there or name in delta.at]
+        names = {name for name in delta.places if name in there or name in delta.at}
+        slices = {name for name in ("attn.q", "attn.k", "attn.v") if name not in delta.at and self.is_slice(name)} & names
+        if delta.changes_input and slices and "attn.qkv" in there:
+            names = names - slices | {"attn.qkv"}
+        return [name for name in REPRESENTATIONS if name in names]
 
     def _require(self, representation: str) -> None:
         if representation not in SETS and representation not in self.representations():
@@ -251,7 +258,7 @@ def source(delta: Delta | Projections, representation: str) -> str:
 
 
 def chosen_layers(expression: str, count: int) -> list[int]:
-    """The layers of `all`, `0-5,8` or `-1` (from the end). Raises `Refusal` for one that there is not."""
+    """The layers of `all`, `0-5,8`, `-1` (from the end) or `2--1` (all from 2 on). Raises `Refusal` for one that there is not."""
     if expression == "all":
         return list(range(count))
     chosen: set[int] = set()
@@ -259,8 +266,6 @@ def chosen_layers(expression: str, count: int) -> list[int]:
         sign, body = ("-", piece[1:]) if piece.startswith("-") else ("", piece)
         first, dash, last = body.partition("-")
         numbers = [int(sign + first), int(last)] if dash else [int(sign + first)] * 2
-        if dash and last.startswith("-"):
-            raise Refusal(f"'{piece}' is not a range of layers; write 0-5 or -1.", "layers")
         low, high = (n + count if n < 0 else n for n in numbers)
         if not 0 <= low <= high < count:
             raise Refusal(f"Layers '{piece}' are not there: this stack has layers 0 to {count - 1}.", "layers")

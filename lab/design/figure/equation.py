@@ -52,7 +52,8 @@ def _delta(delta: Delta, post: bool) -> str:
         core = "" if delta.core == "none" else "S_0\\,"
         lines.append("W = W_0 - " + ("" if delta.strength == 1 else f"{delta.strength:g}\\,") + f"A_0\\,{core}B_0")
     where = ",\\,".join(INSERTIONS[delta.insertion].place({**REPRESENTATIONS, **SET_WORDS}[name].latex) for name in delta.at)
-    return ",\\quad ".join([*lines, f"h\\in\\{{{where}\\}}"])
+    chosen = "" if delta.ends is None else f",\\ \\text{{first }}{delta.ends[0]}\\text{{ and last }}{delta.ends[1]}\\text{{ tokens}}"
+    return ",\\quad ".join([*lines, f"h\\in\\{{{where}\\}}{chosen}"])
 
 
 def _prompt(delta: Delta) -> str:
@@ -90,7 +91,7 @@ def _in_part(delta: Delta, text: str) -> str:
 
 SYMBOLS = {
     "down": "W_{\\mathrm{down}}", "up": "W_{\\mathrm{up}}", "down_bias": "b_{\\mathrm{down}}", "up_bias": "b_{\\mathrm{up}}", "A": "A", "B": "B",
-    "d": "d", "b": "b", "l": "l", "bias": "b", "D": "D", "keys": "P_k", "values": "P_v", "tokens": "P",
+    "d": "d", "b": "b", "prompt_keys": "(P\\,W_k)", "prompt_values": "(P\\,W_v)", "difference": "(W-R)^{\\top}", "basis": "R", "l": "l", "bias": "b", "D": "D", "keys": "P_k", "values": "P_v", "tokens": "P",
 }  # fmt: skip
 SIGMA = {
     "relu": "\\mathrm{ReLU}", "gelu": "\\mathrm{GELU}", "silu": "\\mathrm{SiLU}", "tanh": "\\tanh",
@@ -125,7 +126,7 @@ def _outside(text: str) -> str:
 
 
 def _map(delta: Delta, step: Step, text: str) -> str:
-    size = f"^{{r={delta.rank}}}" if step.part in ("down", "A") else ""
+    size = f"^{{r={delta.rank}}}" if step.part in ("down", "A", "basis") else ""
     symbol = {"diagonal": "\\Lambda", "square": "S"}[delta.core] if step.part == "core" else SYMBOLS[step.part]
     left = f"\\left({text}\\right)" if "\\odot" in _outside(text) else _factor(text)
     return f"{left}\\,{symbol}{size}" + (f"+{SYMBOLS[step.bias]}" if step.bias else "")

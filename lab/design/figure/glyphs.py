@@ -59,7 +59,9 @@ def above(delta: Delta) -> str:
 
 
 def over_time(delta: Delta, language: str = "en") -> str:
-    """What stands under the rank: what the schedule or the allocation makes of it, or that all sites share the maps."""
+    """What stands under the rank: what the schedule or the allocation makes of it, that all sites share the maps, or which tokens are changed."""
+    if delta.ends:
+        return delta.tokens
     if delta.shared:
         return {"en": "shared", "zh": "共用"}[language]
     if delta.allocation:

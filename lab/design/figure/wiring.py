@@ -47,6 +47,11 @@ class Wiring:
         return bool(FORMS[delta.form].vector)
 
     @staticmethod
+    def through(delta: Delta) -> bool:
+        """Whether h itself goes through the form, and nothing joins it."""
+        return COMPOSITIONS[delta.composition].replaces
+
+    @staticmethod
     def reads(delta: Delta, representation: str) -> str:
         """What it reads: h, sublayer, residual or projection."""
         return source(delta, representation)
@@ -116,10 +121,11 @@ class Wiring:
         return end
 
     def _short_series(self, index: int, delta: Delta, x: float, y: float) -> float:
-        self.canvas.line([(x - 2, y), (x - 2, y - 20), (x + WIDTH + 14, y - 20), (x + WIDTH + 14, y - 9)], "path thin", arrow=True)
-        self.canvas.line([(x, y), (x + WIDTH + 6, y)], "path-delta")
+        self.canvas.line([(x, y), (x + WIDTH + (22 if self.through(delta) else 6), y)], "path-delta")
         self.glyph(index, delta, x, y, small=True)
-        self.join(delta, x + WIDTH + 14, y)
+        if not self.through(delta):
+            self.canvas.line([(x - 2, y), (x - 2, y - 20), (x + WIDTH + 14, y - 20), (x + WIDTH + 14, y - 9)], "path thin", arrow=True)
+            self.join(delta, x + WIDTH + 14, y)
         return x + self._room(delta)
 
     # -- the path and around it
@@ -149,6 +155,9 @@ class Wiring:
             )
         self.glyph(index, delta, x, 0)
         canvas.line([(begin - 4, 0), (node - 8, 0)], "path-delta")
+        if self.through(delta):
+            self.x = node
+            return
         canvas.line([(begin - 5, 0), (begin - 5, -32), (node, -32), (node, -9)], "path thin", arrow=True)
         self.join(delta, node, 0, gate=(x + WIDTH + 14, 0.0) if gate else None)
         self.x = node + 14 + 6 * len(scale_of(delta))

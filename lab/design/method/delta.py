@@ -63,11 +63,27 @@ class Delta(Options):
         max_length=1000,
         label="layers",
         zh="层",
-        help="all, or a list such as 0-5,8,-1.",
+        help="all, or a list such as 0-5,8,-1; 2--1 is all from 2 on.",
+    )
+    tokens: str = option(
+        "all",
+        pattern=r"^(all|f[1-9][0-9]{0,3}(\+l[1-9][0-9]{0,3})?|l[1-9][0-9]{0,3})$",
+        label="tokens",
+        zh="词元",
+        help="all, or f7+l7, f1, l1: only the first 7 and last 7 tokens of an input are changed, never what the model writes (ReFT).",
     )
     trainable: list[str] | None = option(None, min_length=1, label="trained parts", help="Parts of the form that train; empty: all.")
     biases: bool = option(True, label="biases", help="Whether a bottleneck's two maps have biases.")
     core: Literal["none", "diagonal", "square"] = option("none", label="core", help="What stands between A and B: Λ (r) or S (r×r).")
+    factors: int = option(
+        2,
+        ge=1,
+        le=16,
+        label="factors",
+        symbol="m",
+        zh="因子数",
+        help="Sparse rotations whose product a butterfly is, Kronecker products whose sum is a map of a Compacter, or up maps in Lily's pool.",
+    )
     vectors: bool = option(False, label="scaling vectors", help="Vectors d (r) and b (out) after A and after B.")
     blocks: int = option(
         2, ge=1, le=65536, label="blocks", symbol="k", zh="分块", help="GraLoRA: how many blocks each side of the matrix is cut into; they share out the rank."
@@ -154,6 +170,14 @@ class Delta(Options):
         """The representations in `at`, sets written out in the order of a layer: with ffn.gate, whether or not a model has one (see Anatomy.places)."""
         names = {name for chosen in self.at for name in SETS.get(chosen, (chosen,))}
         return sorted(names, key=list(REPRESENTATIONS).index)
+
+    @property
+    def ends(self) -> tuple[int, int] | None:
+        """How many tokens at the start and at the end of an input are changed; None: all."""
+        if self.tokens == "all":
+            return None
+        numbers = {piece[0]: int(piece[1:]) for piece in self.tokens.split("+")}
+        return numbers.get("f", 0), numbers.get("l", 0)
 
     @property
     def strength(self) -> float | Literal["learned"]:

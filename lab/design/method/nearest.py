@@ -25,6 +25,7 @@ FIELDS: dict[str, tuple[str, float]] = {
     "shared": ("functional form", 2.0),
     "norm": ("functional form", 0.5),
     "at": ("modified representation", 2.0),
+    "tokens": ("modified representation", 1.0),
     "x": ("insertion form", 0.5),
     "insertion": ("insertion form", 2.0),
     "composition": ("composition", 2.0),

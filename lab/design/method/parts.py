@@ -57,6 +57,6 @@ def leaves_unchanged(delta: Delta) -> bool:
     """Whether the start promises that attaching changes no output."""
     if delta.frozen_from:
         return False
-    if delta.strength == "learned" and delta.scale_start == 0:
+    if COMPOSITIONS[delta.composition].apart or (delta.strength == "learned" and delta.scale_start == 0):
         return True
     return COMPOSITIONS[delta.composition].keeps_h and FORMS[delta.form].starts_at_zero(delta)

@@ -24,7 +24,7 @@ from lab.design.space import PROJECTIONS
 RANK = Delta.model_fields["rank"].default
 STREAMS = ("ffn.residual", "layer.out", "embed")
 FORM_OPTIONS = {  # option: (value that means 'not used', words)
-    "biases": (True, "biases of two maps"), "core": ("none", "a core between A and B"), "vectors": (False, "scaling vectors"),
+    "biases": (True, "biases of two maps"), "core": ("none", "a core between A and B"), "factors": (2, "a number of factors"), "vectors": (False, "scaling vectors"),
     "alpha": (None, "alpha"), "rank_scaling": ("lora", "a rank scaling"), "encoder": ("none", "a reparameterisation"), "encoder_width": (512, "the width of a reparameterisation"), "positions": ("keep", "positions"),
     "token_positions": ("own", "positions of virtual tokens"), "text": ("", "an initial text"), "inner_dropout": (0.0, "a dropout between two maps"),
     "blocks": (2, "blocks of the matrix"), "factor": (-1, "a factor of the widths"), "decompose_both": (False, "a second product of two matrices"),
@@ -156,8 +156,24 @@ def _whole(method: Method) -> Iterator[Refusal]:
         yield from method.select.problems(bool(method.own if method.select.head_alone else method.deltas))
     if sum(FORMS[delta.form].before_input for delta in method.deltas) > 1:
         yield Refusal("Two sets of virtual tokens are one longer set: join them into one delta with a larger rank.", "deltas")
+    if any(delta.ends for delta in method.deltas):
+        yield from _chosen_tokens(method)
     if sum(delta.schedule is not None for delta in method.deltas) > 1 and len({d.schedule.name for d in method.deltas if d.schedule}) > 1:
         yield Refusal("Two different schedules would decide over the same run: keep one of them.", "deltas")
+
+
+def _chosen_tokens(method: Method) -> Iterator[Refusal]:
+    """Where chosen tokens could not be found again: behind virtual ones, and in generation without a cache."""
+    for index, delta in enumerate(method.deltas):
+        if delta.ends and FORMS[delta.form].kind(delta) != "hooks":
+            yield Refusal("Slots and virtual tokens are there for all that attend to them: leave tokens at all.", f"deltas.{index}.tokens")
+        elif FORMS[delta.form].before_input:
+            yield Refusal("Virtual tokens stand before an input, whose first tokens another delta chooses: take one of them away.", f"deltas.{index}.form")
+        elif COMPOSITIONS[delta.composition].averages:
+            yield Refusal(
+                "A learned gate generates without a cache, where the end of a prompt is not known any more: leave tokens at all, or choose composition scaled.",
+                f"deltas.{index}.composition",
+            )
 
 
 def _shared_gates(method: Method, anatomy: Anatomy | None) -> list[Refusal]:
@@ -345,13 +361,23 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
             "This model projects its relative positions too by attn.q and attn.k, once for all sequences, so no gate of a sequence fits there: choose attn.v, or gate own.",
             "gate",
         )
+    if (
+        delta.ends
+        and any(place.startswith("ffn") for place in delta.places)
+        and (anatomy.stacks[0].map.ffn.flattens or anatomy.config.get("chunk_size_feed_forward"))
+    ):
+        yield Refusal("This model flattens or splits the sequence in its FFN, where tokens cannot be told apart: choose layer.out, or tokens all.", "tokens")
     if anatomy.config.get("chunk_size_feed_forward") and averages:
         yield Refusal("This model splits the sequence in its FFN (chunk_size_feed_forward), so no gate can average over it.", "composition")
     fused = [name for name in anatomy.places(delta) if delta.changes_input and anatomy.is_slice(name)]
     if fused:
         yield Refusal(
-            f"In this model {fused[0]} is part of a larger projection, whose input the other parts read too: choose attn.qkv, or another insertion.",
+            f"In this model {fused[0]} is part of a larger projection, whose input the other parts read too: choose whole projections, or another insertion.",
             "insertion",
+        )
+    if COMPOSITIONS[delta.composition].apart and anatomy.architecture.attention_route == "deberta":
+        yield Refusal(
+            f"{anatomy.architecture.name} computes its attention by itself, where nothing can be added to it: choose composition gated.", "composition"
         )
     form = FORMS[delta.form]
     for site in {site.shape: site for site in sites}.values():

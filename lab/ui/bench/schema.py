@@ -27,6 +27,7 @@ MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "scale_start"
 OWN = (
     "biases",
     "core",
+    "factors",
     "vectors",
     "alpha",
     "rank_scaling",

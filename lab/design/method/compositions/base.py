@@ -46,6 +46,7 @@ class Composition:
     keeps_h: ClassVar[bool] = True  # a Δh of zero leaves h as it is
     replaces: ClassVar[bool] = False  # the form makes the new h from h, without a Δh
     inside: ClassVar[bool] = False  # slots join inside the attention, by their share of its mass
+    apart: ClassVar[bool] = False  # slots join inside the attention, under a softmax of their own; nothing is there at the start
     averages: ClassVar[bool] = False  # it reads x averaged over the whole sequence, which a cache hides
     alone: ClassVar[bool] = False  # no other delta may change the same representation
     unmerged: ClassVar[str] = ""  # why it cannot be merged; empty: it can where the form can

@@ -61,6 +61,7 @@ class Form:
     peft_own: ClassVar[bool] = False  # that type holds this form alone, by `peft_config` and `peft_tensors`
     peft_conv1d: ClassVar[bool] = False  # and on transformers' Conv1D too
     peft_scales: ClassVar[bool] = False  # and has an s of its own
+    peft_insertion: ClassVar[str] = "parallel"  # of that type
     joined: ClassVar[str] = ""  # of what h becomes, where the form decides it
 
     by_tensor: ClassVar[bool] = False  # whether two of them are combined tensor by tensor (combining.py)
@@ -80,6 +81,14 @@ class Form:
     def change(self, p: Any, x: Any, sigma: Callable[[Any], Any]) -> Any:
         """Δh from x. `p` gives the parts by name (`p.A`), `p.site` and `p.target_weight()`; `sigma` is the nonlinearity."""
         raise NotImplementedError
+
+    def weight(self, p: Any, name: str) -> Any:
+        """The matrix (out, in) of a step `map`: the part of that name, or what the form makes of others."""
+        return getattr(p, name)
+
+    def rows(self, p: Any, name: str, project: Callable[[str, Any], Any]) -> Any:
+        """Keys or values (l, kv) of a step of slots: the part of that name, or what `project("k" or "v", rows)`, the model's own projection, makes."""
+        return getattr(p, name)
 
     def matrix(self, p: Any) -> tuple[Any, Any] | None:
         """(ΔW (out, in) or None, Δb (out,) or None) where Δh is linear in x; None where it is not."""
@@ -120,6 +129,10 @@ class Form:
     def fits(self, delta: Delta, site: Site) -> Iterator[Refusal]:
         """What the widths of a site do not allow."""
         return iter(())
+
+    def peft_unfit(self, delta: Delta) -> str:
+        """Why its own PEFT type does not hold it with these options, without a full stop."""
+        return ""
 
     def peft_config(self, delta: Delta, s: float) -> dict[str, Any]:
         """What an adapter_config.json of its own PEFT type says, with the scale s (1 where the tensors have it)."""

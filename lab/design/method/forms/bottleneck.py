@@ -54,7 +54,8 @@ class Bottleneck(Form):
         return delta.nonlinearity == "none"
 
     def factors(self, p):
-        return p.up, p.down, None if p.up_bias is None else p.up @ p.down_bias + p.up_bias
+        up = self.weight(p, "up")
+        return up, self.weight(p, "down"), None if p.up_bias is None else up @ p.down_bias + p.up_bias
 
     def matrix(self, p):
         left, right, bias = self.factors(p)

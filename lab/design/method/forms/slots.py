@@ -62,7 +62,7 @@ class Slots(Form):
         return COMPOSITIONS[delta.composition].inside
 
     def kind(self, delta):
-        return "attention" if self.mixed(delta) else "queries"
+        return "attention" if self.mixed(delta) or COMPOSITIONS[delta.composition].apart else "queries"
 
     def starts_at_zero(self, delta):
         return not self.mixed(delta) and delta.init == "lora"

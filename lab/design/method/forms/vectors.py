@@ -18,7 +18,7 @@ class Scale(Form):
     defaults = {"insertion": "sequential", "composition": "rescale", "init": "ones"}
     insertions = ("sequential",)
     compositions = ("rescale",)
-    inits = ("ones",)
+    inits = ("ones", "normal")
     identity_inits = ("ones",)
     refusals = {
         "insertion.parallel": "A scale multiplies h itself: choose insertion sequential.",
@@ -27,7 +27,7 @@ class Scale(Form):
     }
 
     def parts(self, delta, site):
-        return [Part("l", (site.width_out,), "constant:1")]
+        return [Part("l", (site.width_out,), "normal:0.02:1" if delta.init == "normal" else "constant:1")]
 
     def steps(self, delta):
         return [Step("times", "l")]
@@ -46,12 +46,12 @@ class Bias(Form):
     vector, glyph = "b", "vector"
     defaults = {"insertion": "sequential", "init": "zero"}
     compositions = ("add", "scaled", "learned-gate")
-    inits = ("zero",)
+    inits = ("zero", "normal")
     identity_inits = ("zero",)
     refusals = {"nonlinearity": "A bias is constant: leave the nonlinearity at none, or choose form bottleneck."}
 
     def parts(self, delta, site):
-        return [Part("bias", (site.width_out,), "zeros", "bias")]
+        return [Part("bias", (site.width_out,), "normal:0.02" if delta.init == "normal" else "zeros", "bias")]
 
     def steps(self, delta):
         return [Step("constant", "bias")]

@@ -1,0 +1,100 @@
+"""Cayley: h ← h·R with R = diag(R₁ … R_k), Rᵢ = (I − Qᵢ)(I + Qᵢ)⁻¹ of a skew-symmetric Qᵢ, orthogonal (OFT, Qiu et al. 2023).
+
+For an input of 768 with blocks of 32: Q (24, 496), the entries above the diagonals of 24 blocks, 11,904 weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lab.design.method.forms.base import Form, Part
+from lab.design.plain.refusal import Refusal
+
+
+class Turning:
+    """What forms have in common whose `change` gives the new h, turned, in place of something to add."""
+
+    insertions = ("sequential", "input")
+    compositions = ("rotate",)
+    inits = ("identity",)
+    identity_inits = ("identity",)
+    glyph, motif = "block", "M38 12a13 10 0 1 0 1 8M39 6v7h-7"
+    peft_own = True
+    peft_insertion = "input"
+    refusals = {
+        "insertion.parallel": "A rotation turns h itself: choose insertion sequential, or input.",
+        "composition": "A rotation gives the new h: choose composition rotate.",
+        "nonlinearity": "A rotation is linear: leave the nonlinearity at none, or choose form bottleneck.",
+    }
+
+    def mergeable(self, delta):
+        return True
+
+    def matrix(self, p):
+        """R − I (out, in), the change of a weight that stands before h or behind it."""
+        eye = self.identity(p)
+        return self.change(p, eye, None).T - eye, None
+
+
+def cayley(skew: Any) -> Any:
+    """(..., b, b) orthogonal from (..., b, b) skew-symmetric."""
+    eye = skew.new_ones(skew.shape[-1]).diag()
+    return (eye - skew) @ (eye + skew).inverse()
+
+
+def blockwise(x: Any, blocks: Any) -> Any:
+    """x (..., k·b), each of its k pieces times its own of the blocks (k, b, b)."""
+    return (x.unflatten(-1, (len(blocks), 1, -1)) @ blocks).flatten(-3)
+
+
+def blocks_fit(size: int, width: int) -> Any:
+    """Refusal where blocks do not divide a width, with the size that does and is nearest."""
+    if width % size:
+        near = min((each for each in range(1, width + 1) if width % each == 0), key=lambda each: abs(each - size))
+        yield Refusal(f"Blocks of {size} do not divide a width of {width}: choose a size that does, such as {near}.", "rank")
+
+
+class Cayley(Turning, Form):
+    name = "cayley"
+    label, label_zh = "Cayley rotation", "Cayley 旋转"
+    help = "Orthogonal blocks, each the Cayley transform of a skew-symmetric matrix, turn h."
+    names = ("Q",)
+    rank_label, rank_symbol = "block size", "b"
+    defaults = {"insertion": "sequential", "composition": "rotate", "init": "identity", "rank": 32}
+    peft_type = "OFT"
+
+    def parts(self, delta, site):
+        return [Part("Q", (site.width_out // delta.rank, delta.rank * (delta.rank - 1) // 2), "zeros")]
+
+    def problems(self, delta):
+        if delta.rank < 2:
+            yield Refusal("A block of 1 cannot turn: choose a block size of 2 or more.", "rank")
+
+    def fits(self, delta, site):
+        yield from blocks_fit(delta.rank, site.width_out)
+
+    def size(self, p):
+        """b, from the number of entries above a diagonal."""
+        return round((1 + (1 + 8 * p.Q.shape[1]) ** 0.5) / 2)
+
+    def identity(self, p):
+        return p.Q.new_ones(len(p.Q) * self.size(p)).diag()
+
+    def change(self, p, x, sigma):
+        size = self.size(p)
+        skew = p.Q.new_zeros(len(p.Q), size * size)
+        skew[:, [size * row + column for row in range(size) for column in range(row + 1, size)]] = p.Q
+        skew = skew.unflatten(1, (size, size))
+        return blockwise(x, cayley(skew - skew.mT))
+
+    def latex(self, delta):
+        return f"x\\,R_{{Q}}^{{b={delta.rank}}}"
+
+    def lines(self, delta):
+        return ["R_Q = (I-Q)(I+Q)^{-1}", "Q = \\mathrm{diag}(Q_i) = -Q^{\\top}"]
+
+    def peft_config(self, delta, s):
+        return {"r": 0, "oft_block_size": delta.rank, "module_dropout": 0.0, "use_cayley_neumann": False, "coft": False, "block_share": False, "bias": "none"}
+
+    def peft_tensors(self, p, s):
+        return {"oft_R.weight": p.Q}
