@@ -21,6 +21,7 @@ from lab.engine import attach
 from lab.export.source import open_run
 from lab.runs import Home, Queue, WorkerLink
 from lab.training import train
+from lab.ui.bench import knobs
 
 
 @pytest.fixture(scope="module")
@@ -365,3 +366,23 @@ def test_a_run_fuses_runs(home, bert, toy):
         with pytest.raises(Refusal, match=words) as refused:
             verbs.check({**document, "method": method, "built_on": {"stand_on": runs}})
         assert refused.value.field in ("built_on.stand_on", "deltas.0.at", "deltas.2.at")
+
+
+def test_the_bench_puts_runs_below_a_design(home, lora, bert, toy):
+    """Figure, equation and count have the frozen ones, apart; what is wrong is said at the field of the runs; a run's own page gives its draft back."""
+    draft = {"model": bert, "task": toy, "method": "ia3", "training": {"steps": 1}, "seed": 0, "name": "", "tags": []}
+
+    def turned(**more):
+        return knobs.turn({"draft": {**draft, **more}, "seq": 1, "language": "en", "changed": more.pop("changed", "")})
+
+    told = turned(built_on={"stand_on": [lora]})
+    shown = {name: part[1] for name, part in told["parts"].items()}
+    assert told["errors"] == [] and f"frozen from run {lora}/best" in shown["figure"] and "frozen" in shown["equation"] and "standing" in shown["figure"]
+    assert f"{lora}/best" in [run["name"] for run in shown["own"]["runs"]]
+    assert [field for field, _ in turned(built_on={"stand_on": ["nosuchrun"]})["errors"]] == ["built_on.stand_on"]
+    assert [field for field, _ in turned(method="adapterfusion")["errors"]] == ["built_on.stand_on"]
+    goes_on = knobs.turn({"draft": {**draft, "built_on": {"start_from": f"{lora}/best"}}, "changed": "built_on.start_from", "seq": 1, "language": "en"})
+    assert goes_on["document"]["method"]["preset"] == "lora" and goes_on["errors"] == []
+    stacked = Queue(Home(), count=0).launch(verbs.check({**draft, "built_on": {"stand_on": [lora]}}).document())
+    again = knobs.of_run({"run": stacked})
+    assert len(again["method"]["deltas"]) == len(load_method("ia3").deltas) and again["built_on"]["stand_on"] == [f"{lora}/best"]

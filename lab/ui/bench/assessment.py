@@ -95,15 +95,15 @@ def _field(field: str, frozen: int) -> str:
 
 def _settled(draft: dict[str, Any], changed: str) -> dict[str, Any] | None:
     """A preset's name becomes its document; a changed form or composition takes along what depends on it."""
+    start = str((draft.get("built_on") or {}).get("start_from") or "")
+    if changed == "built_on.start_from" and start:  # it goes on with that run's own method
+        theirs = blocks.read(start, "built_on.start_from").spec.method
+        return {**draft, "method": theirs.model_copy(update={"deltas": theirs.own}).document(), "built_on": {**draft["built_on"], "stand_on": []}}
     method = draft.get("method")
     if isinstance(method, str):
         return {**draft, "method": method_of(method).document()}
     if changed == "run":
         return dict(draft)
-    start = str((draft.get("built_on") or {}).get("start_from") or "")
-    if changed == "built_on.start_from" and start:  # it goes on with that run's own method
-        theirs = blocks.read(start, "built_on.start_from").spec.method
-        return {**draft, "method": theirs.model_copy(update={"deltas": theirs.own}).document(), "built_on": {**draft["built_on"], "stand_on": []}}
     parts = changed.split(".")
     if parts[:2] == ["method", "deltas"] and len(parts) == 4 and parts[3] in ("form", "composition", "schedule", "allocation"):
         deltas = list(method["deltas"])
