@@ -26,6 +26,7 @@ from lab.design.method.steps import reads_normed, steps
 from lab.design.presets.catalogue import names
 from lab.engine import attach
 from lab.engine.attention import AttentionSlots
+from lab.engine.looking import nothing
 from lab.engine.tokens import TokensModule
 
 PRESETS = [name for name in names("methods") if load_method(name).deltas and name != "adapterfusion"]  # which stands on runs: test_blocks.py
@@ -222,7 +223,7 @@ def parts_of(line: str) -> dict[str, str]:
 def model_of(preset: str):
     model = tiny("bert", "classification", attn="eager")  # its own dropouts are off: the deltas' are on
     method = load_method(preset.removesuffix(" dropping"), {**SMALL.get(preset.split()[0], {}), **(DROPPING[preset.split()[0]] if " " in preset else {})})
-    attached = attach(model, method)
+    attached = attach(model, method, look=nothing)
     shake(attached)
     model.train()
     return model, method, attached, tiny_batch(model)

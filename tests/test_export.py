@@ -24,7 +24,7 @@ def trained(architecture: str, objective: str, method, seed: int = 3) -> Opened:
     """A tiny model with a method attached and every trained part (and the new head) moved, as after training."""
     spec = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": method})
     model = tiny(architecture, objective)
-    attached = attach(model, spec.method, seed=seed)
+    attached = attach(model, spec.method, seed=seed, look=lambda rows, size: iter([model(**tiny_batch(model)).loss]))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         moved = list(attached.trainable().values()) + (list(head_parameters(model).values()) if objective == "classification" else [])
@@ -67,6 +67,8 @@ LOW = [
     ("bert", "classification", small("lamda", deltas__0__schedule=None)),
     ("llama", "causal", {"preset": "lamda-plus-plus", "set": {"deltas.0.rank": 6, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 8}}),
     ("bert", "classification", small("aflora")),
+    ("gpt2", "causal", small("eva", deltas__0__rank=5, deltas__0__allocation__rank_max=8)),
+    ("llama", "causal", small("lora-ga", deltas__0__rank=4)),
     ("gpt2", "causal", small("pissa", deltas__0__rank=5)),
     ("llama", "causal", small("lora-xs", deltas__0__rank=5)),
     ("bert", "classification", small("lora", deltas__0__alpha=None, deltas__0__scale="learned")),
@@ -203,6 +205,7 @@ def test_every_format_that_is_offered_works_and_no_other(tmp_path):
     fitting = {  # ranks that a width of 32 has
         "lora-ffn": {"deltas.0.rank": 8}, "c3a": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "boft": {"deltas.0.rank": 4}, "prefix-lora-ffn": {"deltas.1.rank": 8},
         "lamda-plus-plus": {"deltas.0.rank": 8, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 12},
+        "eva": {"deltas.0.rank": 5, "deltas.0.allocation.rank_max": 8},
     }  # fmt: skip
     for preset in sorted({*names("methods")} - {"adapterfusion"}):  # which stands on runs: test_blocks.py
         opened = trained("bert", "classification", {"preset": preset, "set": fitting.get(preset, {})})

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from laws import dropped, fresh, inventory, logits, snapshot
+from laws import dropped, fresh, inventory, logits, looking_at, snapshot
 
 from lab.design.method.count import count_on
 from lab.design.method.delta import Delta, Method
@@ -25,6 +25,8 @@ DELTAS: dict[str, dict[str, Any]] = {  # one of each form and of each way in whi
     "output projection": {"at": ["attn.out", "ffn.down"], "form": "lowrank", "rank": 4, "scale": "learned"},
     "triplets": {"at": ["attn.k"], "form": "lowrank", "rank": 4, "core": "diagonal", "init": "zero-core"},
     "spectral": {"at": ["attn.v"], "form": "lowrank", "rank": 4, "core": "square", "init": "spectral"},
+    "from inputs": {"at": ["attn.q", "ffn.down"], "form": "lowrank", "rank": 4, "init": "eva", "init_rows": 2},
+    "from gradients": {"at": ["attn.v"], "form": "lowrank", "rank": 3, "init": "lora-ga", "init_rows": 2},
     "vectors": {"at": ["attn.q"], "form": "lowrank", "rank": 4, "vectors": True, "init": "vectors", "composition": "add"},
     "kronecker": {"at": ["ffn.out"], "form": "compacter", "rank": 4, "factors": 2},
     "prompt rows": {"at": ["attn.heads"], "form": "prompt", "rank": 3},
@@ -47,10 +49,10 @@ DELTAS: dict[str, dict[str, Any]] = {  # one of each form and of each way in whi
 }  # fmt: skip
 VALUES: dict[str, list[Any]] = {  # of the options that are no choice of names
     "factors": [1, 3, 4], "tokens": ["f1", "f2+l1"],
-    "rank": [2], "scale": [3.0, "learned"], "scale_start": [2.0], "alpha": [5.0], "dropout": [0.5], "inner_dropout": [0.5], "encoder_width": [13],
+    "rank": [2], "scale": [3.0, "learned"], "scale_start": [2.0], "alpha": [5.0], "dropout": [0.5], "init_rows": [1], "inner_dropout": [0.5], "encoder_width": [13],
     "layers": ["0"], "stacks": [["decoder"], ["cross"]], "trainable": [["B"], ["up"], ["values"]],
     "through_dropout": [True], "biases": [False], "vectors": [True], "shared": [True],
-    "init": ["lora", "normal", "near-identity", "code", "zero-core", "vectors", "bert", "vocabulary", "spectral-minor", "spectral-random", "spectral-zero-core", "lora-xs", "pissa", "milora", "olora"],
+    "init": ["lora", "normal", "near-identity", "code", "zero-core", "vectors", "bert", "vocabulary", "spectral-minor", "spectral-random", "spectral-zero-core", "lora-xs", "pissa", "milora", "olora", "eva", "lora-ga"],
 }  # fmt: skip
 ELSEWHERE = {
     "at",
@@ -76,7 +78,7 @@ def seen(architecture: str, document: dict[str, Any]) -> Any:
         model = fresh(architecture)
         if problems(method, body_of(model)):
             return None
-        attached = attach(model, method, seed=1)
+        attached = attach(model, method, seed=1, look=looking_at(model, architecture))
     except Refusal:
         return None
     start = snapshot(model)

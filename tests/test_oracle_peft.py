@@ -215,6 +215,68 @@ def test_a_start_that_leaves_the_residual_in_the_weight(preset: str, architectur
     compare(architecture, load_method(preset, {"deltas.0.rank": 5, "deltas.0.alpha": 12.0}), build)
 
 
+def many_tokens(model) -> dict[str, torch.Tensor]:
+    """Four rows of up to 14 tokens: more than the models are wide."""
+    ids = torch.randint(5, model.config.vocab_size, (4, 14), generator=torch.Generator().manual_seed(4))
+    mask = torch.ones_like(ids)
+    mask[1, 11:] = mask[3, 9:] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_eva_has_the_directions_and_ranks_that_peft_has(architecture: str) -> None:
+    """Of projections 32 wide, where peft's SVD of 2·16 directions is exact: each A up to signs, and how many directions every projection gets."""
+    plain = pristine(architecture, OBJECTIVE[architecture])
+    sharing = {"name": "explained-variance", "rank_min": 1, "rank_max": 16, "within": "all"}
+    method = load_method("eva", {"deltas.0.at": ["attn.q", "attn.out", "ffn.up"], "deltas.0.rank": 8, "deltas.0.allocation": sharing})
+    ours, batch = copy.deepcopy(plain), many_tokens(plain)
+    attached = attach(ours, method, look=lambda rows, size: iter([outputs(ours, batch)]))
+    places = peft_side.sites(attached)
+    config = peft.LoraConfig(r=8, target_modules=[path for _, path, _ in places], init_lora_weights="eva", eva_config=peft.EvaConfig(rho=2.0, tau=0.99))
+    theirs = peft.tuners.lora.eva.get_eva_state_dict(copy.deepcopy(plain), [batch], config, show_progress_bar=False)
+    errors = []
+    for _, path, delta in places:
+        assert len(theirs[path]) == len(delta.A), path
+        errors.append(close(path, (delta.A * theirs[path]).sum(1).abs(), torch.ones(len(delta.A))))
+    assert len({len(delta.A) for *_, delta in places}) > 2, "nothing is shared out"
+    told("eva", PEFT, "directions of the inputs (up to signs), and ranks", max(errors), architecture)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_lora_ga_starts_from_the_gradient(architecture: str) -> None:
+    """A and B are those of the authors' code, and the singular vectors that peft takes (which scales B by singular values besides)."""
+    plain = pristine(architecture, "causal")
+    method = load_method("lora-ga", {"deltas.0.at": ["attn.out", "ffn.down"], "deltas.0.rank": 8, "deltas.0.alpha": 6.0})
+    ours, batch = copy.deepcopy(plain), many_tokens(plain)
+    batch["labels"] = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    attached = attach(ours, method, look=lambda rows, size: iter([ours(**batch).loss]))
+    places = peft_side.sites(attached)
+    paths = [path for _, path, _ in places]
+    model = copy.deepcopy(plain)
+    model(**batch).loss.backward()
+    config = peft.LoraConfig(r=8, lora_alpha=6, use_rslora=True, target_modules=paths, init_lora_weights="lora_ga", lora_ga_config=peft.LoraGAConfig())
+    other = copy.deepcopy(plain)
+    peft.tuners.lora.loraga.preprocess_loraga(other, config, lambda: other(**batch).loss.backward())
+    theirs, errors, same = peft.get_peft_model(other, config), [], []
+    for _, path, delta in places:
+        module = model.get_submodule(path)
+        gradient, weight = (t.detach().T if architecture == "gpt2" else t.detach() for t in (module.weight.grad, module.weight))
+        u, _, vh = torch.linalg.svd(gradient.double(), full_matrices=False)
+        size = weight.shape[0] ** 0.25 / 16**0.5
+        for mine, wanted in ((delta.A.double() / size, vh[:8]), (delta.B.double().T / size, u[:, 8:16].T)):
+            errors.append(close(path, (mine * wanted).sum(1).abs(), torch.ones(8, dtype=torch.float64)))
+        now = attached.binder.target(delta)[0].weight()
+        errors.append(close(path, now + 6 / 8**0.5 * delta.B @ delta.A, weight))
+        layer = theirs.get_base_model().get_submodule(path)
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        same += [
+            close(path, (x / x.norm(dim=1, keepdim=True) * y / y.norm(dim=1, keepdim=True)).sum(1).abs(), torch.ones(8))
+            for x, y in ((delta.A, a), (delta.B.T, b.T))
+        ]
+    told("lora-ga", "the authors' formula on autograd's gradients", "A, B and the weight that stays, at the start", max(errors), architecture)
+    told("lora-ga", PEFT, "directions of A and B", max(same), architecture)
+
+
 @pytest.mark.parametrize("architecture", ["bert", "t5", "llama"])
 def test_rslora(architecture: str) -> None:
     method = load_method("rslora", {"deltas.0.rank": 7, "deltas.0.alpha": 12.0})

@@ -10,14 +10,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from comparing import told
-from laws import check_laws
+from laws import check_laws, looking_at
 from tiny import tiny, tiny_batch
 
 from lab.design.method.delta import Method
 from lab.design.method.named import load_method
 from lab.design.method.starts import STARTS
 from lab.design.plain.options import validate
+from lab.design.plain.refusal import Refusal
 from lab.engine import attach
+from lab.engine.components import Components
 
 AT = ["attn.q", "ffn.down"]
 
@@ -148,3 +150,45 @@ def test_the_energy_that_ranks_keep_is_told_of_both_orders(order: str, within: s
     assert said["energy_kept/larger-where-more-is-lost"] > said["energy_kept/larger-where-less-is-lost"]
     ranks = [delta.A.shape[0] for delta in attached.deltas.values()]
     assert (min(ranks), max(ranks), sum(ranks)) == (2, 12, 7 * len(ranks))
+
+
+def test_principal_components_come_batch_by_batch() -> None:
+    """As many directions as there are: what three batches give is what numpy finds in all of their rows at once."""
+    rows = torch.randn(60, 12, generator=torch.Generator().manual_seed(1)) * torch.linspace(3, 0.1, 12) + 2.0
+    known = Components(12)
+    for batch in rows.split([25, 5, 30]):
+        known.add(batch)
+    centred = (rows - rows.mean(0)).double().numpy()
+    _, sigma, vh = np.linalg.svd(centred, full_matrices=False)
+    worst = max(np.abs(known.sigma.numpy() - sigma).max() / sigma[0], np.abs(np.abs((known.directions.numpy() * vh).sum(1)) - 1).max())
+    told("eva", "numpy's SVD of all rows at once", "principal components, taken in batch by batch", worst, "numbers")
+    assert worst < 1e-5
+    np.testing.assert_allclose(known.shares, sigma**2 / (centred**2).sum(), atol=1e-6)
+
+
+@pytest.mark.parametrize(("form", "of"), [("lowrank", "weight-times-gradient"), ("bottleneck", "gradient")])
+def test_rank_goes_where_the_loss_feels_the_weight(form: str, of: str) -> None:
+    at = ["attn.q", "attn.v", "ffn.up"]
+    sharing = {"name": "sensitivity", "rank_min": 2, "rank_max": 8, "within": "all", "of": of}
+    method = validate(Method, {"deltas": [{"at": at, "form": form, "insertion": "parallel", "rank": 5, "allocation": sharing}]})
+    model, plain = copy.deepcopy(pristine()), copy.deepcopy(pristine())
+    with pytest.raises(Refusal, match="Rows of the training data"):
+        attach(model, method)
+    attached = attach(model, method, seed=1, look=looking_at(model, "bert"))
+    for loss in looking_at(plain, "bert")(32, 1):
+        loss.backward()
+    said, ranks, scores = attached.measurements(), {}, {}
+    for delta in attached.deltas.values():
+        layer = plain.base_model.encoder.layer[delta.site.layer]
+        weight = {"attn.q": layer.attention.self.query, "attn.v": layer.attention.self.value, "ffn.up": layer.intermediate.dense}[
+            delta.site.representation
+        ].weight
+        wanted = (weight.grad * (weight.detach() if of != "gradient" else 1)).abs().mean()
+        assert said[f"sensitivity/{delta.key}"] == pytest.approx(float(wanted), rel=1e-4)
+        ranks[delta.key], scores[delta.key] = said[f"rank/{delta.key}"], float(wanted)
+    order = sorted(scores, key=scores.__getitem__)
+    assert (
+        [ranks[key] for key in order] == sorted(ranks.values())
+        and sum(ranks.values()) == 5 * len(ranks)
+        and (min(ranks.values()), max(ranks.values())) == (2, 8)
+    )

@@ -194,7 +194,22 @@ def test_a_compiled_model_trains_alike(bert, toy, tmp_path):
 # -- resuming ----------------------------------------------------------------------------------------------------------------------------
 
 
-METHODS = ["lora", "full", "prefix-tuning", "adalora", "aflora", "lamda", "lisa", "diff-pruning", "unipelt-apl", "ia3", "fish-mask", "last-layers"]
+METHODS = [
+    "lora",
+    "full",
+    "prefix-tuning",
+    "adalora",
+    "aflora",
+    "lamda",
+    "lisa",
+    "diff-pruning",
+    "unipelt-apl",
+    "ia3",
+    "fish-mask",
+    "last-layers",
+    "eva",
+    "lora-ga",
+]
 
 
 class Killed(BaseException):
@@ -234,6 +249,8 @@ def test_a_killed_run_resumes_to_the_same_weights(dropping, toy, tmp_path, metho
 
 OPTIMIZER = {"ia3": {"optimizer": "adafactor"}, "last-layers": {"optimizer": "galore", "galore_rank": 4, "galore_every": 5}}
 SHORT = {
+    "eva": {"deltas.0.rank": 5, "deltas.0.allocation.rank_max": 8, "deltas.0.init_rows": 11},
+    "lora-ga": {"deltas.0.rank": 4},
     "fish-mask": {"select.rows": 9, "select.density": 0.05},
     "last-layers": {"select.depth": 1},
     "lora": {"training.lr_ratio": 8.0},

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from lab.design.body.anatomy import Anatomy, Site, anatomy_of, with_ranks
 from lab.design.method import named
-from lab.design.method.allocation import LESS, MORE, allot
+from lab.design.method.allocation import allot
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
@@ -34,10 +34,11 @@ from lab.engine.activations import start_slots
 from lab.engine.attached import Attached
 from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interface
 from lab.engine.bind import Binder
+from lab.engine.components import ROWS_AT_ONCE, Components, components
 from lab.engine.delta import DeltaModule, SlotsModule
 from lab.engine.fit import require_fit
 from lab.engine.gates import gate_tokens, share_gates
-from lab.engine.locate import embedding
+from lab.engine.locate import Located, embedding
 from lab.engine.looking import Look
 from lab.engine.own_attention import bind_attentions, require_sdpa
 from lab.engine.positions import shift_positions
@@ -91,6 +92,7 @@ class _Attacher:
         self.binder = Binder(self.base, body)
         self.attached = Attached(model, method, body, self.binder, keep_originals)
         self.device = next(model.parameters()).device
+        self.looked: dict[int, tuple[dict[int, Tensor], dict[str, Components]]] = {}  # by delta: gradients by id of the weight, components by site
         self.started_later: list[tuple[list[AttentionSlots], Tensor]] = []  # slots, and the real tokens that they start from
 
     def run(self) -> Attached:
@@ -104,6 +106,7 @@ class _Attacher:
         for delta in self.method.deltas:
             if delta.init == "text" and not self._loaded(delta):
                 text_ids(delta, self.tokenizer)  # may refuse, too
+        self._look()  # and so may this
         if any(_reaches_into_attention(delta) for delta in self.method.deltas):
             if self.body.architecture.attention_route == "interface":
                 attached.attention_before = use_interface(self.model)
@@ -154,18 +157,49 @@ class _Attacher:
         if not delta.allocation:
             return sites
         if self._loaded(delta):  # the ranks that were allotted
-            return with_ranks(sites, [self.state[f"deltas.{index}.{site.key}.A"].shape[0] for site in sites])
-        losses = None
-        if self.device.type != "meta":
-            low, high = delta.allocation.rank_min, delta.allocation.rank_max
-            probes = (DeltaModule(delta, site, {}, None, self.attached.context) for site in sites)
-            kept = [starting.energies(self.binder.target(probe)[0].weight()) for probe in probes]
-            losses = [energy[min(high, len(energy) - 1)] - energy[min(low, len(energy) - 1)] for energy in kept]
-            self.attached.energy |= {site.key: loss for site, loss in zip(sites, losses, strict=True)}
-            for order in dict.fromkeys((MORE, LESS, delta.allocation.order)):
-                ranks = allot(delta, sites, losses, self.seed, order)
-                self.attached.energy_kept.setdefault(order, []).extend(energy[min(rank, len(energy) - 1)] for energy, rank in zip(kept, ranks, strict=True))
-        return with_ranks(sites, allot(delta, sites, losses, self.seed))
+            part, axis = FORMS[delta.form].ranked
+            return with_ranks(sites, [self.state[f"deltas.{index}.{site.key}.{part}"].shape[axis] for site in sites])
+        sights = [self._sight(index, delta, site, self._target(delta, site), delta.rank) for site in sites]
+        if None in sights:
+            return with_ranks(sites, allot(delta, sites, None, self.seed))
+        allocation, measures = delta.allocation, [delta.allocation.measure(sight) for sight in sights]
+        self.attached.scores |= {f"{allocation.reading}/{site.key}": allocation.score(measure) for site, measure in zip(sites, measures, strict=True)}
+        for order in allocation.orders:
+            ranks = allot(delta, sites, measures, self.seed, order)
+            kept = self.attached.kept.setdefault(f"{allocation.reading}_kept/{order}", [])
+            kept += [measure[min(rank, len(measure) - 1)] for measure, rank in zip(measures, ranks, strict=True)]
+        return with_ranks(sites, allot(delta, sites, measures, self.seed))
+
+    def _target(self, delta: Delta, site: Site) -> Located:
+        return self.binder.target(DeltaModule(delta, site, {}, None, self.attached.context))[0]
+
+    def _sight(self, index: int, delta: Delta, site: Site, target: Located, rank: int, generator: torch.Generator | None = None) -> starting.Sight | None:
+        """What there is to see of a site; None on a model without values, and where no rows were looked at that are needed."""
+        if self.device.type == "meta" or (delta.looks and index not in self.looked):
+            return None
+        scale = 1.0 if delta.strength == "learned" else float(delta.strength)
+        gradients, inputs = self.looked.get(index, ({}, {}))
+        gradient = gradients.get(id(target.module.weight))
+        return starting.Sight(target, rank, scale, generator, None if gradient is None else target.own(gradient), inputs.get(site.key))
+
+    def _look(self) -> None:
+        """Let deltas that are made of the training data look at rows of it, before anything is touched."""
+        for index, delta in enumerate(self.method.deltas if self.device.type != "meta" else ()):
+            if not delta.looks or self._loaded(delta):
+                continue
+            look = looking.required(self.look, "this start or rank allocation")
+            if look is looking.nothing:
+                continue
+            targets = {site.key: (self._target(delta, site), site) for site in self.body.sites(delta)}
+            gradients, inputs = {}, {}
+            if "gradient" in delta.looks:
+                weights = {str(id(located.module.weight)): located.module.weight for located, _ in targets.values()}
+                found = looking.gradients(self.model, weights, look(delta.init_rows, ROWS_AT_ONCE))
+                gradients = {int(name): gradient for name, gradient in found.items()}
+            if "inputs" in delta.looks:
+                count = delta.allocation.rank_max if delta.allocation else delta.rank
+                inputs = components(self.model, self.body, targets, look, delta.init_rows, count)
+            self.looked[index] = gradients, inputs
 
     def _delta(self, index: int, delta: Delta) -> None:
         sites = self._sites(index, delta)
@@ -209,7 +243,7 @@ class _Attacher:
         key = f"deltas.{index}.{site.key}"
         self.attached.deltas[key] = module
         if module.start.reads:
-            self._start(key, module, generator)
+            self._start(index, key, module, generator)
         if not self._loaded(delta):
             with torch.no_grad():
                 module.composition.start(module)
@@ -246,12 +280,14 @@ class _Attacher:
             source = layer.find("attn", "x").module
             self.attached.handles.append(source.register_forward_pre_hook(module.tap_input, with_kwargs=True))
 
-    def _start(self, key: str, module: DeltaModule, generator: torch.Generator) -> None:
+    def _start(self, index: int, key: str, module: DeltaModule, generator: torch.Generator) -> None:
         target, _ = self.binder.target(module)
         if module.start.residual:
             self.attached.originals.keep_weight(target)
         if not self._loaded(module.delta) or self.device.type == "meta":
-            starting.start(module, target, generator)
+            part, axis = module.form.ranked
+            rank = getattr(module, part).shape[axis]
+            starting.start(module, target, self._sight(index, module.delta, module.site, target, rank, generator))
         elif module.start.residual:  # the saved start takes the place of a new one; see Attached.load_state_dict
             starting.expect_start(module, {name.removeprefix(f"{key}.") for name in self.state})
 

@@ -42,8 +42,8 @@ class Attached:
         self.differences: dict[str, SparseDifference] = {}
         self.entries: dict[str, SparseValues] = {}
         self.schedules: dict[str, Schedule] = {}
-        self.energy: dict[str, float] = {}  # LaMDA++: energy that a cut loses, by site
-        self.energy_kept: dict[str, list[float]] = {}  # E(rank) of each site, by the order in which ranks are shared out
+        self.scores: dict[str, float] = {}  # of sites that rank is shared out over: `energy/encoder.3.attn.q`
+        self.kept: dict[str, list[float]] = {}  # what the ranks of each site keep, by the order in which they are shared out: `energy_kept/random`
         self.handles: list[Any] = []
         self.gated: list[nn.Module] = []  # attention modules that read the gate of virtual tokens
         self.deberta: dict[nn.Module, Any] = {}
@@ -257,11 +257,11 @@ class Attached:
     def measurements(self) -> dict[str, float]:
         """Learned quantities of now: scales, ranks, frozen columns, density; what depends on inputs comes with `measuring`."""
         found = {f"scale/{delta.key}": float(delta.scale) for delta in self.deltas.values() if delta.delta.strength == "learned"}
-        for delta in self.deltas.values():  # LaMDA++: the ranks that were allotted, and why
+        for delta in self.deltas.values():  # the ranks that were allotted, and why
             if delta.delta.allocation:
-                found[f"rank/{delta.key}"] = float(delta.A.shape[0])
-                found |= {f"energy/{delta.key}": self.energy[delta.key]} if delta.key in self.energy else {}
-        found |= {f"energy_kept/{order}": sum(each) / len(each) for order, each in self.energy_kept.items()}
+                part, axis = delta.form.ranked
+                found[f"rank/{delta.key}"] = float(getattr(delta, part).shape[axis])
+        found |= self.scores | {name: sum(each) / len(each) for name, each in self.kept.items()}
         for schedule in self.schedules.values():
             found |= schedule.measurements()
         return found

@@ -75,6 +75,11 @@ class Located:
         assert self.part is not None
         return self.part.rows(weight.shape[0]).to(weight.device)
 
+    def own(self, values: Tensor) -> Tensor:
+        """The slice's part, as (out, in), of values that lie as the module's weight does: its gradient, say."""
+        values = values.T if self.transposed else values
+        return values if self.part is None else values[self.rows(values)]
+
     def bias(self) -> Tensor | None:
         """The slice's bias (out,), None where there is none."""
         bias = getattr(self.module, "bias", None)

@@ -79,7 +79,7 @@ def places(select: SelectSparse, model: nn.Module, body: Anatomy, names: Mapping
         return _among_all(names, max(1, round(select.density * sum(p.numel() for p in names.values()))), score)
     found: dict[str, list[Tensor]] = {}
     for name, located, count in projections:
-        found.setdefault(name, []).append(_flat(located, _best(_own(located, score(name, names[name])), count)))
+        found.setdefault(name, []).append(_flat(located, _best(located.own(score(name, names[name])), count)))
     return {name: torch.cat(each).sort().values for name, each in found.items()}
 
 
@@ -106,12 +106,6 @@ def _planned(counts: Mapping[str, list[int]]) -> dict[str, Tensor]:
 
 def _best(scores: Tensor, count: int) -> Tensor:
     return scores.flatten().topk(count).indices
-
-
-def _own(located: Located, scores: Tensor) -> Tensor:
-    """The scores of a slice, as (out, in)."""
-    turned = scores.T if located.transposed else scores
-    return turned if located.part is None else turned[located.rows(turned)]
 
 
 def _flat(located: Located, chosen: Tensor) -> Tensor:

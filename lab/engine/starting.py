@@ -1,4 +1,4 @@
-"""Starts that read the model's own weights (lab/design/method/starts): what they see of a site, and the residual that the frozen weight keeps.
+"""Starts that read the model's weights or the training data (lab/design/method/starts): what they see of a site, and the residual that the frozen weight keeps.
 
 W − s·B·S·A stays in the weight, so the model is unchanged at step 0; what was taken out is remembered as B0, core0 and A0 beside the
 trained parts, and saved with them.
@@ -11,6 +11,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from lab.engine.components import Components
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
 
@@ -18,10 +19,10 @@ TAKEN = ("core0", "B0", "A0")  # by which names a delta remembers what its start
 
 
 class Sight:
-    """What a start sees of one site (`lab.design.method.starts.Seen`), in fp32."""
+    """What a start or an allocation sees of one site (`lab.design.method.starts.Seen`), in fp32."""
 
-    def __init__(self, target: Located, rank: int, scale: float, generator: torch.Generator):
-        self.target, self.rank, self.scale, self.generator = target, rank, scale, generator
+    def __init__(self, target: Located, rank: int, scale: float, generator: torch.Generator, gradient: Tensor | None = None, inputs: Components | None = None):
+        self.target, self.rank, self.scale, self.generator, self.gradient, self.inputs = target, rank, scale, generator, gradient, inputs
 
     @property
     def weight(self) -> Tensor:
@@ -32,6 +33,10 @@ class Sight:
         """(U (out, k), σ (k,) falling, Vᵀ (k, in)), k the smaller side."""
         u, sigma, vh = torch.linalg.svd(matrix, full_matrices=False)
         return u, sigma, vh
+
+    def singular_values(self, matrix: Tensor) -> Tensor:
+        """σ (k,) alone, falling."""
+        return torch.linalg.svdvals(matrix)
 
     def qr(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """(Q (out, k), R (k, in)), k the smaller side."""
@@ -44,11 +49,10 @@ class Sight:
 
 
 @torch.no_grad()
-def start(delta: DeltaModule, target: Located, generator: torch.Generator) -> None:
-    """Set the parts that the delta's start makes; where the weight is to keep the residual, remember what leaves it, and take it out."""
-    rank = getattr(delta, delta.form.ranked[0]).shape[delta.form.ranked[1]]
-    if delta.B.device.type != "meta":
-        for name, value in delta.start.parts(Sight(target, rank, float(delta.strength), generator)).items():
+def start(delta: DeltaModule, target: Located, sight: Sight | None) -> None:
+    """Set the parts that the delta's start makes; where the weight is to keep the residual, remember what leaves it, and take it out. Without sight, shapes alone."""
+    if sight is not None:
+        for name, value in delta.start.parts(sight).items():
             getattr(delta, name).copy_(value)
     if delta.start.residual:
         for name, part in _remembered(delta).items():
@@ -96,10 +100,3 @@ def leave_residual(delta: DeltaModule, target: Located) -> None:
     """Take the start out of the frozen weight."""
     if delta.B.device.type != "meta":
         target.set_weight(target.weight().float() - removed(delta))
-
-
-@torch.no_grad()
-def energies(weight: Tensor) -> list[float]:
-    """E(0), E(1), ... E(min(out, in)) of a weight, with E(r) = Σ_{i≤r} σᵢ² / Σ σᵢ²: the share of its energy in its r largest singular values."""
-    energy = torch.linalg.svdvals(weight.float()).square().double().cumsum(0)
-    return [0.0, *(energy / energy[-1]).tolist()]

@@ -1,9 +1,10 @@
-"""How rank is shared out over sites (LaMDA++, Azizi et al. 2024).
+"""How rank is shared out over sites, by what an allocation measured there (lab/design/method/allocations).
 
-The set of ranks is fixed by rank, rank_min, rank_max and the number of sites alone; the weights decide only which site gets
+In order of a score (LaMDA++, Azizi et al. 2024) the set of ranks is fixed by rank, rank_min, rank_max and the number of sites alone; the weights decide only which site gets
 which. Shared out within sites of equal shape, the count of weights is known before any weight has been read; among all sites it is
 known once they have been, and before that sites of each shape are taken to get an even share.
 The paper's exact rule could not be read; its energy score E(r) = Σ_{i≤r} σᵢ² / Σ σᵢ² and its three orders are as published.
+Without an order each rank goes where it is worth most, as EVA does.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ import random
 from collections.abc import Sequence
 
 from lab.design.body.anatomy import Site
+from lab.design.method.allocations.base import MORE, Ordered
 from lab.design.method.delta import Delta
-
-MORE, LESS = "larger-where-more-is-lost", "larger-where-less-is-lost"
 
 
 def reachable(count: int, mean: int, low: int, high: int) -> bool:
@@ -66,27 +66,43 @@ def groups(sites: Sequence[Site], within: str = "shape") -> list[list[int]]:
     return list(found.values())
 
 
-def allot(delta: Delta, sites: Sequence[Site], losses: Sequence[float] | None, seed: int = 0, order: str = "") -> list[int]:
-    """A rank per site. `losses[i]`: the energy that a cut from rank_max to rank_min loses; None where no weights are known.
+def allot(delta: Delta, sites: Sequence[Site], measures: Sequence[Sequence[float]] | None, seed: int = 0, order: str = "") -> list[int]:
+    """A rank per site. `measures[i]`: what the allocation measured at a site (`AllocationOptions.measure`); None where nothing is known.
 
     `order` stands in for the delta's own.
     """
-    if delta.allocation is None:
+    allocation = delta.allocation
+    if allocation is None:
         return [delta.rank] * len(sites)
     ranks = [delta.rank] * len(sites)
-    for group in groups(sites, delta.allocation.within):
-        ladder = rank_ladder(len(group), delta.rank, delta.allocation.rank_min, delta.allocation.rank_max)
-        for index, rank in zip(_ordered(group, sites, order or delta.allocation.order, losses, seed), ladder, strict=True):
+    for group in groups(sites, allocation.within):
+        if isinstance(allocation, Ordered):
+            ladder = rank_ladder(len(group), delta.rank, allocation.rank_min, allocation.rank_max)
+            scores = None if measures is None else [allocation.score(measure) for measure in measures]
+            given = dict(zip(_ordered(group, sites, order or allocation.order, scores, seed), ladder, strict=True))
+        else:
+            given = {} if measures is None else _where_most(group, delta.rank, allocation.rank_min, allocation.rank_max, measures)
+        for index, rank in given.items():
             ranks[index] = rank
     return ranks
 
 
-def _ordered(group: list[int], sites: Sequence[Site], order: str, losses: Sequence[float] | None, seed: int) -> list[int]:
+def _where_most(group: list[int], mean: int, low: int, high: int, measures: Sequence[Sequence[float]]) -> dict[int, int]:
+    """All begin at `low`; each of the ranks that are left goes where it is worth most, until a site has `high`."""
+    worth = {index: [*measures[index], *[measures[index][-1]] * (high + 1 - len(measures[index]))] for index in group}
+    gains = [(worth[index][rank + 1] - worth[index][rank], index) for rank in range(low, high) for index in group]
+    ranks = dict.fromkeys(group, low)
+    for _, index in sorted(gains, key=lambda gain: -gain[0])[: (mean - low) * len(group)]:
+        ranks[index] += 1
+    return ranks
+
+
+def _ordered(group: list[int], sites: Sequence[Site], order: str, scores: Sequence[float] | None, seed: int) -> list[int]:
     """The sites of a group, those that get the larger ranks first."""
     if order == "random":
         return random.Random(seed).sample(group, len(group))
-    if losses is not None:
-        return sorted(group, key=lambda index: losses[index], reverse=order == MORE)
+    if scores is not None:
+        return sorted(group, key=lambda index: scores[index], reverse=order == MORE)
     alike = groups([sites[index] for index in group])
     share = {group[place]: (n + 0.5) / len(each) for each in alike for n, place in enumerate(each)}
     return sorted(group, key=share.__getitem__)

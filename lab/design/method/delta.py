@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 
 from pydantic import field_validator, model_validator
 
+from lab.design.method.allocations import Allocation
 from lab.design.method.compositions import COMPOSITIONS
-from lab.design.method.energy import EnergyAllocation
 from lab.design.method.forms import FORMS
 from lab.design.method.insertions import INSERTIONS
 from lab.design.method.schedules import Schedule
@@ -45,6 +45,9 @@ class Delta(Options):
     nonlinearity: Nonlinearity = option("none", label="nonlinearity", symbol="σ", zh="非线性", help="σ between the two maps of the form.")
     norm: Literal["none", "in", "out"] = option("none", label="layer norm", help="A layer norm of the delta's own, on x or on Δh.")
     init: str = option("lora", label="initialisation", zh="初始化", help="How the parts start; lora, for one, leaves the model unchanged.")
+    init_rows: int = option(
+        32, ge=1, le=100_000, label="rows of the start", help="Rows of the training data that a start or a rank allocation looks at, where it is made of them."
+    )
     dropout: float = option(0.0, ge=0, lt=1, label="dropout", zh="随机失活", help="Dropout on what enters the form.")
     inner_dropout: float = option(0.0, ge=0, lt=1, label="inner dropout", zh="内部随机失活", help="Dropout behind σ, between the form's two maps.")
     through_dropout: bool = option(
@@ -130,7 +133,7 @@ class Delta(Options):
         help="Of a fusion: weight of ‖V − I‖² in the loss, by which V stays near the identity (0.01 in the authors' code).",
     )  # fmt: skip
     schedule: Schedule | None = option(None, label="schedule", zh="调度", help="What changes during training.")
-    allocation: EnergyAllocation | None = option(None, label="rank allocation", zh="秩分配", help="How rank is shared out over sites.")
+    allocation: Allocation | None = option(None, label="rank allocation", zh="秩分配", help="How rank is shared out over sites.")
 
     frozen_from: str = option(
         "", pattern=r"^([a-z][a-z0-9]{7}/(best|final))?$", label="frozen from", zh="冻结自",
@@ -198,6 +201,12 @@ class Delta(Options):
     def own_input(self) -> bool:
         """Whether at attn.out it reads the projection's own input, where `x` leaves it open."""
         return FORMS[self.form].own_input
+
+    @property
+    def looks(self) -> frozenset[str]:
+        """What its start and its rank allocation see of rows of the training data: gradient, inputs, or nothing."""
+        reads = {FORMS[self.form].start(self).reads, self.allocation.reads if self.allocation else ""}
+        return frozenset(reads & {"gradient", "inputs"})
 
     @property
     def beside_weights(self) -> bool:

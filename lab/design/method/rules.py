@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from lab.design.body.anatomy import Anatomy, Site, source
 from lab.design.method.allocation import groups, rank_ladder, reachable
+from lab.design.method.allocations import AllocationOptions
+from lab.design.method.allocations.base import Ordered
 from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Delta, Method
-from lab.design.method.energy import EnergyAllocation
 from lab.design.method.forms import FORMS
 from lab.design.method.forms.base import Form
 from lab.design.method.fusing import without_members
@@ -115,10 +116,10 @@ def _read_otherwise(delta: Delta, anatomy: Anatomy) -> Iterator[tuple[str, str]]
         yield from delta.schedule.notes(delta, {site.representation for site in anatomy.sites(delta)})
 
 
-def _shared_out(delta: Delta, allocation: EnergyAllocation, sites: list[Site]) -> Iterator[tuple[str, str]]:
+def _shared_out(delta: Delta, allocation: AllocationOptions, sites: list[Site]) -> Iterator[tuple[str, str]]:
     low, high = allocation.rank_min, allocation.rank_max
     for group in groups(sites, allocation.within):
-        if not reachable(len(group), delta.rank, low, high):
+        if isinstance(allocation, Ordered) and not reachable(len(group), delta.rank, low, high):
             given = rank_ladder(len(group), delta.rank, low, high)
             yield (
                 "rank_min",
@@ -271,6 +272,8 @@ def _options_fit(delta: Delta, form: Form) -> Iterator[Refusal]:
         yield Refusal(
             "A network produces these slots or tokens, so they start as it gives them: choose initialisation normal, or reparameterisation none.", "init"
         )
+    if delta.init_rows != Delta.model_fields["init_rows"].default and not delta.looks:
+        yield Refusal("Only starts and rank allocations that are made of the training data look at rows of it: leave init_rows as it is.", "init_rows")
     if delta.text and delta.init != "text":
         yield Refusal("An initial text is read by initialisation text: choose it, or leave the text empty.", "text")
     if delta.init == "text" and not delta.text:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lab.design.method.allocations import ALLOCATIONS
 from lab.design.method.compositions import COMPOSITIONS, options, taken
 from lab.design.method.delta import Delta, Method
-from lab.design.method.energy import ALLOCATIONS
 from lab.design.method.forms import FORMS, Form
 from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.rules import problems

@@ -112,8 +112,9 @@ def validate(group: type[Group], document: Any, prefix: str = "") -> Group:
 
 
 def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
-    branches = _branches(group)
-    path = prefix + ".".join(str(part) for part in error["loc"] if part not in branches and not str(part).startswith(("function-", "tagged-")))
+    branches, tags, where = _branches(group), _tags(group), error["loc"]
+    kept = [part for before, part in zip(("", *where), where, strict=False) if part not in branches and (before, part) not in tags]
+    path = prefix + ".".join(str(part) for part in kept if not str(part).startswith(("function-", "tagged-")))
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, Refusal):  # a validator of ours already wrote the sentence
         return Refusal(inner.sentence, ".".join(filter(None, (path, inner.field))))
@@ -146,6 +147,22 @@ def _branches(group: type[BaseModel]) -> frozenset[str]:
     """What pydantic puts into the place of an error in a field of several types: the type's name."""
     several = [get_args(field.annotation) for field in group.model_fields.values() if get_origin(field.annotation) is Union]
     return frozenset(kind.__name__ for kinds in several for kind in kinds if isinstance(kind, type))
+
+
+@functools.cache
+def _tags(group: type[BaseModel]) -> frozenset[tuple[str, str]]:
+    """(field, tag) of every field in it or below it whose value is one of several groups, told apart by a name: pydantic puts the name into the place."""
+    found: set[tuple[str, str]] = set()
+    for name, field in group.model_fields.items():
+        open_ = [field.annotation]
+        while open_:
+            kind = open_.pop()
+            open_ += [part for part in get_args(kind) if not isinstance(part, str)]
+            for discriminator in (getattr(part, "discriminator", None) for part in getattr(kind, "__metadata__", ())):
+                found |= {(name, each.model_fields[discriminator].default) for each in get_args(get_args(kind)[0]) if discriminator}
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not group:
+                found |= _tags(kind)
+    return frozenset(found)
 
 
 def _names_at(group: Any, location: tuple) -> list[str]:

@@ -56,7 +56,7 @@ export class OptionControls {
 
   // which choices redraw the card, because they change which knobs there are
   shapes(path) {
-    return /(composition|insertion|encoder)$/.test(path);
+    return /(composition|insertion|encoder|init)$/.test(path);
   }
 
   choices(field, form) {

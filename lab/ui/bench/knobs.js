@@ -295,6 +295,7 @@ class Knobs extends OptionControls {
     if (this.schema.own.includes(name))
       return (form.options || []).includes(name) && (name !== "encoder_width" || delta.encoder !== "none") && (name !== "rank_scaling" || delta.alpha !== null);
     if (name === "rank") return form.has_rank;
+    if (name === "init_rows") return [delta.init, (delta.allocation || {}).name].some((one) => this.schema.looks.includes(one));
     if (name === "nonlinearity") return (form.nonlinearities || []).length > 1;
     if (name === "insertion") return (form.insertions || []).length > 1;
     if (this.unread(name, this.schema.compositions, delta.composition)) return false;

@@ -65,6 +65,7 @@ def schema(language: str = "en") -> dict[str, Any]:
         "selections": {what: {"fields": [_field(f, what) for f in fields(kind) if f.path != "what"]} for what, kind in SELECTIONS.items()},
         "groups": {name: {kind: {"label": [one.label, one.label_zh], "forms": one.forms, "fields": [_field(f, kind) for f in fields(one) if f.path != "name"]}
                           for kind, one in kinds.items()} for name, kinds in GROUPS.items()},
+        "looks": [name for name, one in {**STARTS, **GROUPS["allocation"]}.items() if one.reads in ("gradient", "inputs")],
         "fresh": Delta(at=["ffn.out"], form="bottleneck", rank=16).model_dump(mode="json"),
     }  # fmt: skip
 

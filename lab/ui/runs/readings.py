@@ -11,7 +11,7 @@ from lab.ui.shell.json_text import plain
 from lab.ui.shell.markup import esc
 from lab.ui.words.table import say
 
-QUANTITIES = ("delta_norm", "gate", "lambda", "rank", "energy", "scale", "trains", "frozen_columns")
+QUANTITIES = ("delta_norm", "gate", "lambda", "rank", "energy", "sensitivity", "explained_variance", "scale", "trains", "frozen_columns")
 PREDICTIONS, LETTERS = 12, 700
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from lab.design.method.energy import EnergyAllocation
+from lab.design.method.allocations.energy import EnergyAllocation
 from lab.design.plain import numbers
 from lab.design.spec.families import LOSS, metric_named
 from lab.results.facts import method_of, model_of, numbers_of, score, task_of

@@ -25,6 +25,7 @@ class Bottleneck(Form):
     defaults = {"nonlinearity": "relu", "init": "lora", "biases": True}
     compositions = ("add", "scaled", "learned-gate")
     nonlinearities = ("none", "relu", "gelu", "silu", "tanh", "sigmoid")
+    ranked = ("down", 0)
     inits = tuple(INITS)
     identity_inits = ("lora",)
     shared = ("down", "up", "down_bias", "up_bias")
@@ -35,12 +36,10 @@ class Bottleneck(Form):
 
     def parts(self, delta, site):
         down, up = INITS[delta.init]
-        sizes = [
-            Part("down", (delta.rank, site.width_in), down),
-            Part("up", (site.width_out, delta.rank), up),
-        ]
+        rank = site.rank or delta.rank  # an allocation gives each site its own
+        sizes = [Part("down", (rank, site.width_in), down), Part("up", (site.width_out, rank), up)]
         if delta.biases:
-            sizes += [Part("down_bias", (delta.rank,), "zeros", "bias"), Part("up_bias", (site.width_out,), "zeros", "bias")]
+            sizes += [Part("down_bias", (rank,), "zeros", "bias"), Part("up_bias", (site.width_out,), "zeros", "bias")]
         return sizes
 
     def steps(self, delta):

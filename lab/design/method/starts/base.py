@@ -27,6 +27,11 @@ class Seen(Protocol):
     rank: int
     scale: float  # s
     weight: Any  # W (out, in)
+    gradient: Any  # ∂loss/∂W (out, in), summed over rows of the training data
+    inputs: Any  # `directions` (k, in) and `shares` of variance of what the projection reads there (lab/engine/components.py)
+
+    def singular_values(self, matrix: Any) -> Any:
+        """σ (k,) alone, falling."""
 
     def svd(self, matrix: Any) -> tuple[Any, Any, Any]:
         """(U (out, k), σ (k,) falling, Vᵀ (k, in)), k the smaller side."""
@@ -47,7 +52,7 @@ class Start:
     forms: ClassVar[tuple[str, ...]] = ("lowrank",)
     draws: ClassVar[Mapping[str, str]] = DRAWN  # an initialiser of lab/engine/initial.py for each part
     cores: ClassVar[tuple[str, ...]] = ("none", "diagonal", "square")  # that it goes with
-    reads: ClassVar[str] = ""  # weight, or nothing
+    reads: ClassVar[str] = ""  # weight; gradient or inputs, by a look at rows of the training data; or nothing
     residual: ClassVar[bool] = False  # it is taken out of the weight
     at_zero: ClassVar[bool] = True  # Δh, or what is left of it beside the residual, is zero
     singular: ClassVar[int] = 0  # how many singular values it takes, in ranks
