@@ -9,7 +9,8 @@ import pytest
 
 from lab.design.body.anatomy import anatomy, chosen_layers
 from lab.design.body.model import ModelSpec
-from lab.design.method.allocation import LESS, MORE, allot, groups, rank_ladder
+from lab.design.method.allocation import allot, groups, rank_ladder
+from lab.design.method.allocations import LESS, MORE
 from lab.design.method.count import count
 from lab.design.method.delta import Method
 from lab.design.method.named import load_method
@@ -161,6 +162,7 @@ def test_a_gated_bottleneck_is_refused_with_the_way_out() -> None:
         ("aflora", {"deltas.0.trainable": ["d", "b"]}, "deltas.0.trainable", "one of them must be"),
         ("lamda", {"deltas.0.trainable": ["A", "B", "core"]}, "deltas.0.trainable", "freezes A from the start"),
         ("lamda", {"deltas.0.schedule.mode": "never", "deltas.0.schedule.fraction": 0.5}, "deltas.0.schedule.fraction", "Only gradual"),
+        ("lora", {"deltas.0.init_rows": 9}, "deltas.0.init_rows", "look at rows of it"),
         ("lamda-plus-plus", {"deltas.0.allocation.rank_min": 32, "deltas.0.allocation.rank_max": 32}, "deltas.0.allocation.rank_max", "nothing to share out"),
     ],
 )
@@ -226,7 +228,7 @@ def test_an_allocation_uses_its_bounds_or_tells() -> None:
                 assert (min(ranks), max(ranks), sum(ranks)) == (low, high, 32 * len(group))
         assert len(groups(sites, within)) == {"shape": 3, "all": 1}[within]
         lost = [index * 7 % 11 for index in range(len(sites))]
-        more, less = (allot(method.deltas[0], sites, lost, order=order) for order in (MORE, LESS))
+        more, less = (allot(method.deltas[0], sites, [[0.0] * high + [value] for value in lost], order=order) for order in (MORE, LESS))
         for group in groups(sites, within):
             pairs = [(lost[index], more[index], less[index]) for index in group]
             assert all((a[1] >= b[1] and a[2] <= b[2]) for a in pairs for b in pairs if a[0] > b[0])

@@ -23,7 +23,7 @@ from lab.design.method.forms import FORMS
 from lab.design.method.forms.slots import OF_TOKENS
 from lab.design.method.fusing import joins
 from lab.design.method.parts import all_parts, shared_sizes
-from lab.design.method.rules import require
+from lab.design.method.rules import quantised_problem, require
 from lab.design.method.selections import SelectionOptions
 from lab.design.method.selections.layers import SelectLayers
 from lab.design.method.selections.masked import SelectMasked
@@ -187,10 +187,13 @@ class _Attacher:
         for index, delta in enumerate(self.method.deltas if self.device.type != "meta" else ()):
             if not delta.looks or self._loaded(delta):
                 continue
+            targets = {site.key: (self._target(delta, site), site) for site in self.body.sites(delta)}
+            problem = quantised_problem(self.method) if any(located.packed for located, _ in targets.values()) else None
+            if problem and "gradient" in delta.looks:
+                raise problem
             look = looking.required(self.look, "this start or rank allocation")
             if look is looking.nothing:
                 continue
-            targets = {site.key: (self._target(delta, site), site) for site in self.body.sites(delta)}
             gradients, inputs = {}, {}
             if "gradient" in delta.looks:
                 weights = {str(id(located.module.weight)): located.module.weight for located, _ in targets.values()}

@@ -145,6 +145,12 @@ def packed_weights(select: SelectionOptions) -> Refusal:
 
 def quantised_problem(method: Method) -> Refusal | None:
     """Why a method cannot train on a quantised base; None where it can."""
+    for index, delta in enumerate(method.deltas):
+        if "gradient" in delta.looks:
+            return Refusal(
+                "The linear layers of a quantised base are packed, and no gradient reaches them: a start or rank allocation that is made of gradients needs quantisation none.",
+                f"deltas.{index}.init",
+            )
     return packed_weights(method.select) if method.select is not None and method.select.weights == "all" else None
 
 
