@@ -38,13 +38,13 @@ def padded(batch: dict[str, torch.Tensor], length: int, pad: int) -> dict[str, t
 class Chosen:
     """The steps to measure, in the place of the loop's own endless ones; the plain script's steps do not come from here."""
 
-    position = None  # train_step remembers it, to take a step back that a stop cuts short
+    positions = None  # train_step remembers them, to take a step back that a stop cuts short
 
     def __init__(self, steps):
         self.steps = iter(steps)
 
     def __next__(self):
-        return next(self.steps)
+        return 0, next(self.steps)
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def main() -> None:
     loop.steps = Chosen([epoch[len(epoch) // 2], *(epoch[place] for place in places)])
     order = iter(np.random.default_rng(0).permutation(len(rows)).reshape(-1)[: len(rows) // given.batch * given.batch].reshape(-1, given.batch))
 
-    def plain():
+    def plain(task, whole):
         batch = padded(assembly.task.collate([rows[i] for i in next(order)]), given.length, assembly.tokenizer.pad_token_id)
         return [(batch, 1.0)], given.batch, int(batch["attention_mask"].sum()), given.batch
 

@@ -62,9 +62,9 @@ class Block:
         return tensors_in(self.folder / "adapter.safetensors")
 
     def head(self) -> dict[str, Any]:
-        """The task head by parameter name, {} where it has none."""
+        """The task head by parameter name, {} where it has none; of a run of several tasks that of the first, as `objective` and `labels` are."""
         path = self.folder / "head.safetensors"
-        return tensors_in(path) if path.is_file() else {}
+        return head_of(tensors_in(path), next(iter(self.spec.tasks)) if self.spec.further else "") if path.is_file() else {}
 
 
 def read(words: str, field: str = "run") -> Block:
@@ -294,6 +294,11 @@ def tensors_in(path: Path) -> dict[str, Any]:
         return load_file(path)
     except Exception as error:  # safetensors raises its own kind
         raise Refusal(f"The file {path.name} of this adapter is damaged ({str(error)[:120]}).", "run") from None
+
+
+def head_of(tensors: dict[str, Any], task: str) -> dict[str, Any]:
+    """The head of one task by parameter name, of the heads of several as task/name; all there is for ""."""
+    return {name.removeprefix(f"{task}/"): tensor for name, tensor in tensors.items() if name.startswith(f"{task}/")} if task else tensors
 
 
 def facts_in(folder: Path) -> dict[str, Any]:

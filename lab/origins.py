@@ -65,9 +65,9 @@ FIELD = {
 
 def origins_of(spec: RunSpec) -> Origins:
     """The prints of what the spec names, as it is on this machine now. Raises Refusal where data or a model cannot be found or read."""
-    task = resolve_task(spec.task)
+    tasks = [_task(resolve_task(task)) for task in spec.tasks.values()]
     probe = _rows(resolve_task(spec.training.probe)) if spec.training.probe else ""
-    return Origins(**{**_task(task), **_base(spec), "probe": probe, "adapters": _adapters(spec)})
+    return Origins(**{**_together(tasks), **_base(spec), "probe": probe, "adapters": _adapters(spec)})
 
 
 def _base(spec: RunSpec) -> dict[str, str]:
@@ -86,8 +86,8 @@ def changes(spec: RunSpec, parts: Iterable[str] = STARTING, frozen: Origins | No
     if frozen is None:
         return []
     now = now or origins_of(spec)
-    task = spec.task if isinstance(spec.task, str) else spec.task.name or "of its own"
-    words = {"task": task, "probe": spec.training.probe, "model": spec.model, "runs": ", ".join(spec.built_on.names)}
+    names = [task if isinstance(task, str) else task.name or "of its own" for task in spec.tasks.values()]
+    words = {"task": " and ".join(names), "probe": spec.training.probe, "model": spec.model, "runs": ", ".join(spec.built_on.names)}
     found = []
     for part in parts:
         then, here = getattr(frozen, part), getattr(now, part)
@@ -120,7 +120,7 @@ def unlike(documents: Iterable[Mapping[str, Any]]) -> list[str]:
         of = "model" if FIELD.get(part) == "model" else "task"
         prints: dict[str, set[str]] = {}
         for document in found:
-            named = [document.get(of), document.get("quantisation") if of == "model" else None]
+            named = [document.get(of), document.get("quantisation") if of == "model" else document.get("further") or []]
             prints.setdefault(json.dumps(named, sort_keys=True), set()).add(document["origins"].get(part) or "")
         if any(len(values - {""}) > 1 for values in prints.values()):
             differing.append(part)
@@ -159,6 +159,13 @@ def listed(found: Iterable[tuple[str, str]]) -> str:
 
 
 # -- tasks
+
+
+def _together(tasks: list[dict[str, str]]) -> dict[str, str]:
+    """The prints of several tasks as those of one; "" where one of them is not known."""
+    if len(tasks) == 1:
+        return tasks[0]
+    return {part: _print([task[part] for task in tasks]) if all(task[part] for task in tasks) else "" for part in tasks[0]}
 
 
 def _task(task: TaskSpec) -> dict[str, str]:

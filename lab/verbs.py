@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,8 @@ def remove_task(name: str) -> None:
     from lab.tasks import importing
 
     importing.load(name)
-    waiting = [run.id for run in default().store.list(["queued", "starting", "running", "stopping"]) if run.spec.get("task") == name]
+    waiting = [run.id for run in default().store.list(["queued", "starting", "running", "stopping"])
+               if name in (run.spec.get("task"), *(run.spec.get("further") or ()))]  # fmt: skip
     if waiting:
         raise Refusal(f"The task '{name}' is needed by run {waiting[0]}{f' and {len(waiting) - 1} more' if len(waiting) > 1 else ''}: stop it first.", "task")
     importing.remove(name)
@@ -100,17 +101,19 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     """
     from lab import blocks, origins
     from lab.models import checkpoint, locate, of_run, vocabulary
-    from lab.tasks import FAMILIES, objective_of, outside, sources
+    from lab.tasks import FAMILIES, outside
     from lab.tasks import resolve as resolve_task
+    from lab.tasks.together import at, fields_of, objectives_of
 
     spec = blocks.settled(spec if isinstance(spec, RunSpec) else spec_of(blocks.filled(dict(spec)) if isinstance(spec, Mapping) else spec))
-    model, task = of_run(spec), resolve_task(spec.task)
+    model, tasks = of_run(spec), [at(field, lambda: resolve_task(task)) for field, task in fields_of(spec)]  # noqa: B023
     body = anatomy(model.config)
     require(spec.method, body)
-    room_for_inputs(spec.method, body, spec.training.max_length, task.max_length)
+    for task in tasks:
+        room_for_inputs(spec.method, body, spec.training.max_length, task.max_length)
     if problem := ratio_problem(spec.method, spec.lr_ratio):
         raise problem
-    objective = objective_of(task, model)
+    objectives = objectives_of(tasks, model)
     place = locate(model)
     if place.kind == "absent":
         raise Refusal(place.words, "model")
@@ -119,24 +122,50 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
         raise problem
     now = origins.origins_of(spec) if spec.origins else None
     origins.require_same(spec, "this specification was frozen", now=now)  # before rows are looked at that are others now
-    if place.folder is not None and (task.source.file or model.source.folder or FAMILIES[task.family].conversations):
-        outside.require_suited(task, model, place.folder, objective)
-    else:  # both are the lab's own, or not here yet
-        vocabulary.check(model, place.folder)
-    require_training(spec.method, model, objective)
-    require_read(spec, objective)
+    for (field, _), task, objective in zip(fields_of(spec), tasks, objectives, strict=True):
+        if place.folder is not None and (task.source.file or model.source.folder or FAMILIES[task.family].conversations):
+            at(field, lambda: outside.require_suited(task, model, place.folder, objective))  # noqa: B023
+        else:  # both are the lab's own, or not here yet
+            vocabulary.check(model, place.folder)
+    require_training(spec.method, model, objectives[0])
+    require_read(spec, objectives)
     changes: dict[str, Any] = {}
     if model.source.folder and spec.model not in models():
         changes["model"] = portable(Path(model.source.folder))
-    if not isinstance(spec.task, str) and not task.source.hub:
-        sources.fingerprint(task.source)  # refuses what is not there, or not to be read by this process
-    if task.source.file and not isinstance(spec.task, str):
-        file = portable(Path(located(task.source.file)).expanduser().resolve())
-        changes["task"] = task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
+    first, *further = [_held(given, task) for (_, given), task in zip(fields_of(spec), tasks, strict=True)]
+    changes |= {"task": first, "further": further}
     frozen = now or origins.origins_of(spec)
     if spec.built_on.names:
-        blocks.require_fit(spec, frozen, objective, task.labels)
+        blocks.require_fit(spec, frozen, objectives[0], tasks[0].labels)
     return spec.model_copy(update={**changes, "origins": frozen})
+
+
+def _held(given: Any, task: Any) -> Any:
+    """The task as a worker elsewhere finds it: the path of a file absolute. Refuses data that are not there, or not to be read by this process."""
+    from lab.tasks import sources
+
+    if isinstance(given, str):
+        return given
+    if not task.source.hub:
+        sources.fingerprint(task.source)
+    if not task.source.file:
+        return given
+    file = portable(Path(located(task.source.file)).expanduser().resolve())
+    return task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
+
+
+def _held(given: Any, task: Any) -> Any:
+    """The task as a worker elsewhere finds it: the path of a file absolute. Refuses data that are not there, or not to be read by this process."""
+    from lab.tasks import sources
+
+    if isinstance(given, str):
+        return given
+    if not task.source.hub:
+        sources.fingerprint(task.source)
+    if not task.source.file:
+        return given
+    file = portable(Path(located(task.source.file)).expanduser().resolve())
+    return task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
 
 
 def require_training(method: Method, model: ModelSpec, objective: str) -> None:
@@ -148,13 +177,15 @@ def require_training(method: Method, model: ModelSpec, objective: str) -> None:
         raise Refusal(select.nothing, "select")
 
 
-def require_read(spec: RunSpec, objective: str) -> None:
-    """Raise Refusal for an option of the run that this task or method has no use for."""
+def require_read(spec: RunSpec, objectives: Sequence[str]) -> None:
+    """Raise Refusal for an option of the run that its tasks or its method have no use for."""
     from lab.models import resolve
 
-    if spec.training.head_lr is not None and not OBJECTIVES[objective].headed:
+    if spec.training.temperature != 1 and not spec.further:
+        raise Refusal("There is one task, so that none is drawn and a temperature would say nothing: leave it at 1.", "training.temperature")
+    if spec.training.head_lr is not None and not OBJECTIVES[objectives[0]].headed:
         raise Refusal("There is no new task head on this model, so a learning rate of its own would say nothing: leave it empty.", "training.head_lr")
-    if spec.training.label_smoothing and OBJECTIVES[objective].labels == "number":
+    if spec.training.label_smoothing and all(OBJECTIVES[objective].labels == "number" for objective in objectives):
         raise Refusal("A number has no labels to spread a share over: leave label smoothing at 0.", "training.label_smoothing")
     if spec.training.optimizer != "galore":
         for name in ("galore_rank", "galore_every", "galore_scale"):
@@ -317,15 +348,15 @@ def export(run: Run | str, format: str = "peft", out: str | Path = "adapter", **
     return export_run(run if isinstance(run, str) else run.id, format, out, **options)
 
 
-def load(run: Run | str | Path, *, adapter: str = "best") -> tuple[Any, Any]:
+def load(run: Run | str | Path, *, adapter: str = "best", task: str = "") -> tuple[Any, Any]:
     """(model, tokenizer): the base model with the run's adapter attached, in eval mode, on the CPU; also of a folder that --format lab wrote.
 
-    `adapter`: best (by the task's metric) or final. Raises Refusal where the run has none yet.
+    `adapter`: best (by the task's metric) or final. `task`: of a run of several, whose head; "": the first one's. Raises Refusal where the run has none yet.
     """
     from lab.export.source import open_folder, open_run
 
     if isinstance(run, Path) or isinstance(run, str) and (Path(run) / "adapter.safetensors").is_file():
-        opened = open_folder(run)
+        opened = open_folder(run, task)
     else:
-        opened = open_run(run if isinstance(run, str) else run.id, adapter)
+        opened = open_run(run if isinstance(run, str) else run.id, adapter, task=task)
     return opened.model, opened.tokenizer

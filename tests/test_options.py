@@ -127,6 +127,6 @@ def test_an_option_that_is_accepted_does_something(delta: str, architecture: str
 def test_an_option_of_a_run_that_its_task_cannot_use_is_refused(option: str, value: float, objective: str, fits: str) -> None:
     spec = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {option: value}})
     with pytest.raises(Refusal) as caught:
-        require_read(spec, objective)
+        require_read(spec, [objective])
     assert caught.value.field == f"training.{option}"
-    require_read(spec, fits)
+    require_read(spec, [fits])

@@ -72,7 +72,7 @@ def _spec_flags(added: argparse.ArgumentParser) -> None:
     added.add_argument("--model", help="a preset, a local folder or a hub id")
     packing = next(field for field in fields(RunSpec) if field.path == "quantisation")
     added.add_argument("--quantisation", metavar="{" + ",".join(packing.choices) + "}", help=f"{packing.help} (default {packing.default})")
-    added.add_argument("--task", help="a preset, see `tasks`")
+    added.add_argument("--task", action="append", help="a preset, see `tasks`; given several times, these tasks train together, each with a head of its own")
     added.add_argument("--method", help="a preset, see `methods`, or a YAML file with a method")
     added.add_argument("--spec", metavar="FILE", help="a YAML file with a whole spec, such as a run's spec.yaml; other flags change it")
     added.add_argument("--set", action="append", metavar="PATH=VALUE", help=SETTING)
@@ -193,6 +193,7 @@ def _export(verbs: Any) -> None:
     added.add_argument("--format", default="peft", help=f"{', '.join(FORMATS)} (default peft); --formats says what each is")
     added.add_argument("--out", metavar="DIR", help="a folder that is new or empty")
     added.add_argument("--adapter", choices=("best", "final"), default="best", help="the best one by the task's metric, or the last (default best)")
+    added.add_argument("--task", help="of a run of several tasks, whose head goes with the adapter (format lab keeps all)")
     added.add_argument("--formats", action="store_true", help="list the formats, and with RUN which of them it can be written in")
 
 

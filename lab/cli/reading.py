@@ -12,7 +12,7 @@ from lab.cli.answer import Answer, facts, shorten, table
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.results import compare as comparing
-from lab.results.facts import FINAL, score
+from lab.results.facts import FINAL, score, task_of
 
 if TYPE_CHECKING:
     from lab.design.spec.families import Metric
@@ -69,15 +69,16 @@ def runs(arguments: Namespace) -> Answer:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    method, task = run.spec.get("method") or {}, run.spec.get("task")
-    return {"model": run.spec.get("model"), "task": task.get("name") if isinstance(task, dict) else task,
+    method, tasks = run.spec.get("method") or {}, [run.spec.get("task"), *(run.spec.get("further") or ())]
+    task, *further = [task.get("name") if isinstance(task, dict) else task for task in tasks]
+    return {"model": run.spec.get("model"), "task": task, **({"further": further} if further else {}),
             "method": method.get("preset") or method.get("name")}  # fmt: skip
 
 
 def _row(run: Run) -> tuple[str, ...]:
-    settings, judged = _settings(run), score(run)
+    judged = score(run)
     steps = f"{run.step:,}/{run.total_steps:,}" if run.total_steps else str(run.step)
-    return (run.id, run.state, shorten(run.name, 40), str(settings["task"] or ""), steps, f"{judged.metric.name} {numbers.number(judged.value)}" if judged else "",
+    return (run.id, run.state, shorten(run.name, 40), shorten(task_of(run), 40), steps, f"{judged.metric.name} {numbers.number(judged.value)}" if judged else "",
             numbers.weights(run.result.get("trainable")), _when(run.created))  # fmt: skip
 
 

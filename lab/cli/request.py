@@ -43,9 +43,12 @@ def document_of(arguments: argparse.Namespace, more: Mapping[str, Any] | None = 
     given = vars(arguments)
     document: dict[str, Any] = read_document(given["spec"]) if given.get("spec") else {}
     changes: dict[str, Any] = {}
-    for key in ("model", "quantisation", "task", "seed", "name"):
+    for key in ("model", "quantisation", "seed", "name"):
         if given.get(key) is not None:
             changes[key] = given[key]
+    if given.get("task"):
+        changes["task"], *further = given["task"]
+        changes["further"] = further
     if given.get("method") is not None:
         changes["method"] = method_document(given["method"])
     changes |= {path: value for path, value in given.items() if path.startswith((TRAINING, BUILT_ON))}
@@ -53,6 +56,6 @@ def document_of(arguments: argparse.Namespace, more: Mapping[str, Any] | None = 
         document["tags"] = [*(document.get("tags") or ()), *given["tag"]]
     changes |= assignments(given.get("set"))
     changes |= more or {}
-    if any(path.split(".")[0] in ("model", "task") or path == "training.probe" for path in changes):
+    if any(path.split(".")[0] in ("model", "task", "further") or path == "training.probe" for path in changes):
         document.pop("origins", None)  # they are of the model or task that the file names
     return apply(filled(document, str(changes.get(f"{BUILT_ON}start_from") or "")), changes)

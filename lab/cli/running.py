@@ -86,7 +86,7 @@ def _points(arguments: Namespace) -> list[dict[str, Any]]:
     arguments.tag = [*(arguments.tag or ()), arguments.table]
     if not (arguments.model or arguments.task or arguments.spec):
         where = found.bases[0]
-        arguments.model, arguments.task = where.model, where.task
+        arguments.model, arguments.task = where.model, [where.task]
         for name, value in where.training.items():
             if getattr(arguments, TRAINING + name, None) is None:
                 setattr(arguments, TRAINING + name, value)

@@ -27,9 +27,9 @@ def export(arguments: Namespace) -> Answer:
                                               for row in listing]))  # fmt: skip
     if run is None or not arguments.out:
         raise Refusal("Give a run and a folder: python -m lab export RUN --format peft --out DIR.", "out")
-    folder = room.export_run(run.id, arguments.format, arguments.out, adapter=arguments.adapter)
+    folder = room.export_run(run.id, arguments.format, arguments.out, adapter=arguments.adapter, task=arguments.task or "")
     files = [{"name": str(path.relative_to(folder)), "bytes": path.stat().st_size} for path in sorted(folder.rglob("*")) if path.is_file()]
-    document = {"run": run.id, "format": arguments.format, "folder": str(folder), "files": files}
+    document = {"run": run.id, "format": arguments.format, **({"task": arguments.task} if arguments.task else {}), "folder": str(folder), "files": files}
     return Answer(document, lambda: f"{folder}\n" + facts([("  " + row["name"], numbers.memory(row["bytes"])) for row in files]))
 
 

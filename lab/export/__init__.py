@@ -30,10 +30,10 @@ def formats(spec: Any = None) -> list[dict[str, str]]:
     return [{"format": found.name, "help": found.help, "refusal": _reason(found, facts) if facts else ""} for found in FORMATS.values()]
 
 
-def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *, adapter: str = "best") -> Path:
+def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *, adapter: str = "best", task: str = "") -> Path:
     """Write a run's adapter (`best` by the task's metric, or `final`) into a new or empty folder; the folder.
 
-    Raises Refusal before anything is written: an unknown format, one without a place for the method (it names those that work),
+    `task`: of a run of several with heads, whose head goes along, where the format holds one. Raises Refusal before anything is written: an unknown format, one without a place for the method (it names those that work),
     a run without an adapter (for a format that holds weights), a folder that has files.
     """
     from lab.blocks import adapter_folder
@@ -43,10 +43,11 @@ def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *
     run = default().store.find(run_id)
     chosen, facts = _format(format), Facts.of(run.spec)
     _require(chosen, facts)
+    _require_head(chosen, facts, task)
     if chosen.weights:
         adapter_folder(run.id, adapter)
     with new_folder(out) as folder:
-        chosen.write(open_run(run.id, adapter, weights=chosen.weights), folder)
+        chosen.write(open_run(run.id, adapter, weights=chosen.weights, task=task), folder)
     return Path(out).expanduser().absolute()
 
 
@@ -70,6 +71,14 @@ def _require(chosen: Format, facts: Facts) -> None:
     if reason:
         works = [name for name, other in FORMATS.items() if not _reason(other, facts)]
         raise Refusal(f"{reason}; this method can be exported as {' or '.join(works)}.", "format")
+
+
+def _require_head(chosen: Format, facts: Facts, task: str) -> None:
+    """Refusal where a head is to be chosen and none is, or one is where there is nothing to choose."""
+    if task and not (facts.heads and chosen.one_head):
+        raise Refusal(f"There is no head to choose for the format {chosen.name} here: leave the task out.", "task")
+    if facts.heads and chosen.one_head and task not in facts.heads:
+        raise Refusal(f"This run has a head for each of its tasks, and the format {chosen.name} holds one: choose a task of {', '.join(facts.heads)}.", "task")
 
 
 def _reason(chosen: Format, facts: Facts) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from lab.design.body.anatomy import Anatomy, anatomy
 from lab.design.method.delta import Method
+from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
 from lab.tasks import objective_of
 
@@ -21,6 +22,7 @@ class Facts:
     body: Anatomy
     objective: str
     quantisation: str = "none"
+    heads: tuple[str, ...] = ()  # the tasks of a run that has a head for each of several
 
     @classmethod
     def of(cls, spec: RunSpec | Mapping[str, Any]) -> Facts:
@@ -30,7 +32,9 @@ class Facts:
         spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
         model = resolve(spec.model)
         packed = checkpoint.quantised_by(model) if spec.quantisation == "none" else spec.quantisation
-        return cls(spec.method, anatomy(model.config), objective_of(spec.task, model), packed or "none")
+        objective = objective_of(spec.task, model)
+        heads = tuple(spec.tasks) if spec.further and OBJECTIVES[objective].headed else ()
+        return cls(spec.method, anatomy(model.config), objective, packed or "none", heads)
 
 
 class Format(Protocol):
@@ -39,6 +43,7 @@ class Format(Protocol):
     name: str
     help: str
     weights: bool  # whether it holds any: without, a run needs no adapter yet
+    one_head: bool  # whether it has a place for one task's head alone
 
     def require(self, facts: Facts) -> None:
         """Raise a `Refusal`, without a full stop, that says why the format has no place for this method."""

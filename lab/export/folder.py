@@ -122,6 +122,7 @@ def sidecar(opened: Any, format: str) -> dict[str, Any]:
         **({"note": opened.note} if opened.note else {}),
         "objective": opened.objective,
         "labels": list(opened.labels),
+        **({"task": opened.task, "tasks": opened.tasks} if opened.task else {}),
         "padding": padding(opened),
         "metrics": opened.metrics,
         "trainable": opened.trainable,
@@ -156,6 +157,7 @@ def card(opened: Any, format: str, how_to_load: str) -> str:
         f"- trained weights: {opened.trainable:,}" if opened.trainable else "",
         f"- linear layers of the base packed as {spec.quantisation} (bitsandbytes) while it trained" if spec.quantisation != "none" else "",
         f"- {opened.note}" if opened.note else "",
+        f"- the head is that of `{opened.task}`" if opened.task and opened.labels and format != "lab" else "",
         *(f"- {name}: {numbers.number(value)}" for name, value in opened.metrics.items() if isinstance(value, (int, float))),
         "",
         "| modified representation | functional form | insertion | composition | rank |",
@@ -175,4 +177,5 @@ def card(opened: Any, format: str, how_to_load: str) -> str:
 
 
 def _task(spec: Any) -> str:
-    return spec.task if isinstance(spec.task, str) else spec.task.name or "a task of its own"
+    names = [task if isinstance(task, str) else task.name or "a task of its own" for task in spec.tasks.values()]
+    return "`, `".join(names)

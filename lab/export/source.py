@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from lab import origins
-from lab.blocks import NAMED, before_training, facts_in, tensors_in, weights_of
+from lab.blocks import NAMED, before_training, facts_in, head_of, tensors_in, weights_of
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
@@ -35,10 +35,14 @@ class Opened:
     folder: Path | None = None  # where the lab keeps this adapter
     note: str = ""  # where other weights stand in for those that were asked for
     labels: tuple[str, ...] = ()  # names of the classes, in the order of the head's outputs
+    task: str = ""  # of a run of several: which one's head the model has
+    tasks: dict[str, Any] = field(default_factory=dict)  # of a run of several: {name: {"objective", "labels"}}
 
 
-def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts: tuple[str, ...] = origins.LOADING) -> Opened:
+def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts: tuple[str, ...] = origins.LOADING, task: str = "") -> Opened:
     """Load a run's base model and attach its adapter, in eval mode on the CPU. Raises Refusal, also where `parts` of its origins have changed.
+
+    `task`: of a run of several, whose head the model gets; "": the first one's.
 
     `weights=False`: the method as it starts, for what asks only how it is attached; then a run needs no adapter.
     """
@@ -56,11 +60,11 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
     if note:
         print(note, file=sys.stderr, flush=True)
     metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
-    return _open(spec, folder, {**facts, "metrics": metrics, "run": run.id, "adapter": named, "note": note})
+    return _open(spec, folder, {**facts, "metrics": metrics, "run": run.id, "adapter": named, "note": note}, task)
 
 
-def open_folder(folder: str | Path) -> Opened:
-    """Load what the format `lab` wrote: the base model with the adapter and the head of that folder. Raises Refusal."""
+def open_folder(folder: str | Path, task: str = "") -> Opened:
+    """Load what the format `lab` wrote: the base model with the adapter and the head (of several tasks that of `task`) of that folder. Raises Refusal."""
     folder = Path(folder).expanduser()
     if not ((folder / "spec.yaml").is_file() and (folder / "adapter.safetensors").is_file()):
         raise Refusal(f"The folder {str(folder)[:200]} holds no adapter of the lab: give a run, or a folder of an export with --format lab.", "run")
@@ -71,22 +75,24 @@ def open_folder(folder: str | Path) -> Opened:
             raise
         raise Refusal(f"The spec.yaml in {str(folder)[:200]} cannot be read: export the run again.", "run") from None
     origins.require_same(spec, "this adapter was exported", origins.LOADING)
-    return _open(spec, folder, facts_in(folder))
+    return _open(spec, folder, facts_in(folder), task)
 
 
-def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any]) -> Opened:
-    """`facts`: objective, labels, metrics, run, adapter and trainable, as far as they are known."""
+def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any], task: str = "") -> Opened:
+    """`facts`: objective, labels, metrics, run, adapter, trainable and tasks, as far as they are known."""
     from lab.engine import attach
     from lab.engine.looking import nothing
     from lab.models import load, load_tokenizer, of_run
 
     model_spec = of_run(spec)
     tokenizer = load_tokenizer(model_spec)
-    objective = facts.get("objective") or objective_of(spec.task, model_spec)
-    labels = tuple(map(str, facts.get("labels") or ())) or _labels(spec) if OBJECTIVES[objective].named else ()
+    task, asked = task_named(spec, task)
+    answers = facts.get("tasks", {}).get(task, {}) if spec.further else facts
+    objective = answers.get("objective") or objective_of(asked, model_spec)
+    labels = tuple(map(str, answers.get("labels") or ())) or _labels(asked) if OBJECTIVES[objective].named else ()
     model = load(model_spec, objective=objective, num_labels=len(labels) or None, seed=spec.seed, tokenizer=tokenizer)
     if folder and (folder / "head.safetensors").is_file():  # before the method, whose parametrisations rename weights
-        load_head(model, tensors_in(folder / "head.safetensors"))
+        load_head(model, head_of(tensors_in(folder / "head.safetensors"), task if spec.further else ""))
     state = tensors_in(folder / "adapter.safetensors") if folder else None
     attached = attach(model, spec.method, seed=spec.seed, state=state, frozen={}, look=nothing)
     model.eval()
@@ -95,13 +101,23 @@ def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any]) -> Opened:
     if labels:
         model.config.id2label, model.config.label2id = dict(enumerate(labels)), {name: place for place, name in enumerate(labels)}
     return Opened(spec, model, attached, tokenizer, objective, model_spec.source.hub or model_spec.source.folder or spec.model, facts.get("run") or "",
-                  facts.get("adapter") or "best", facts.get("metrics") or {}, facts.get("trainable"), folder, facts.get("note") or "", labels)  # fmt: skip
+                  facts.get("adapter") or "best", facts.get("metrics") or {}, facts.get("trainable"), folder, facts.get("note") or "", labels,
+                  task if spec.further else "", facts.get("tasks") or {})  # fmt: skip
 
 
-def _labels(spec: RunSpec) -> tuple[str, ...]:
+def task_named(spec: RunSpec, name: str) -> tuple[str, Any]:
+    """A task of a run by the name that it has there, the first for ""; also where a run has one. Raises Refusal."""
+    found = spec.tasks
+    if name and name not in found:
+        raise Refusal(f"This run has no task '{name[:60]}'; it has {', '.join(found)}.", "task")
+    name = name or next(iter(found))
+    return name, found[name]
+
+
+def _labels(task: Any) -> tuple[str, ...]:
     """The class names of the task, where it is still there."""
     try:
-        return tuple(resolve_task(spec.task).labels)
+        return tuple(resolve_task(task).labels)
     except Refusal:
         return ()
 

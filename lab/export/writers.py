@@ -28,6 +28,7 @@ class Peft:
     """A PEFT checkpoint: the type made for the method, or (`peft-lora`) a plain LORA of the same change of weights."""
 
     weights = True
+    one_head = True
 
     def __init__(self, name: str):
         self.name, self._as_lora = name, name == "peft-lora"
@@ -78,6 +79,7 @@ class Merged:
 
     name = "merged"
     weights = True
+    one_head = True
     help = "the whole model in safetensors with its tokenizer, the method folded into its weights"
 
     def require(self, facts: Facts) -> None:
@@ -107,6 +109,7 @@ class Lab:
 
     name = "lab"
     weights = True
+    one_head = False
     help = "the adapter as the lab keeps it (adapter.safetensors, head.safetensors, spec.yaml); holds every method"
 
     def require(self, facts: Facts) -> None:
@@ -139,6 +142,7 @@ class Config:
 
     name = "config"
     weights = False
+    one_head = False
     help = "the settings alone: method.yaml and spec.yaml, and PEFT's adapter_config.json where it has the type"
 
     def require(self, facts: Facts) -> None:

@@ -6,7 +6,7 @@ A cut model stands for the deep one only where all layers of a stack are alike a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -37,6 +37,7 @@ class Subject:
     checkpointing: bool
     autocast: bool = False
     seed: int = 0
+    others: tuple[tuple[str, int], ...] = ()  # (objective, labels) of the further tasks of a run, each with a head beside the one that is traced
 
 
 @dataclass
@@ -48,6 +49,7 @@ class Built:
     head: dict[str, nn.Parameter]
     stacks: dict[str, list[nn.Module]]
     place: dict[int, tuple[str, int]]  # id of a parameter or buffer → stack, layer
+    others: list[nn.Parameter] = field(default_factory=list)  # heads of the run's other tasks: weights with optimizer state, without gradients in this step
 
     def trained(self) -> list[nn.Parameter]:
         """What has gradients now."""
@@ -93,7 +95,13 @@ def build(subject: Subject, layers: Mapping[str, int] | None = None) -> Built:
     if layers is not None:
         spec = cut(spec, body, layers)
     model = build_meta(spec, objective=subject.objective, num_labels=subject.num_labels, dtype=subject.dtype)
-    return prepare(model, subject)
+    built = prepare(model, subject)
+    for objective, labels in subject.others if built.head else ():
+        alone = head_parameters(build_meta(spec, objective=objective, num_labels=labels))
+        built.others += [nn.Parameter(torch.empty_like(alone[name], dtype=parameter.dtype)) for name, parameter in built.head.items()]
+    if built.others:
+        model.lab_heads = nn.ParameterList(built.others)  # as lab.training.heads keeps them
+    return built
 
 
 def prepare(model: nn.Module, subject: Subject) -> Built:

@@ -7,7 +7,7 @@ replayed (replay.py). Where layers differ, or the method treats them differently
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,43 +38,49 @@ LARGEST = 10_000_000  # rows or tokens
 
 def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens: int | None = None, target_tokens: int | None = None,
          dtype: str | None = None, adapter_dtype: str | None = None, device: str | None = None) -> Plan:  # fmt: skip
-    """The memory of a run, every row as long as its task allows. What is given here wins over the spec.
+    """The memory of a run, every row as long as its task allows; of several tasks, of a step of the one that takes most. What is given here wins over the spec.
 
     `device`: whose kernels to model, cuda or cpu; None: the run's own, and for auto the one of this machine. Raises Refusal.
     """
-    from lab.tasks import objective_of
     from lab.tasks import resolve as task_of
+    from lab.tasks.together import objectives_of
 
     spec = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
-    model, task, training = of_run(spec), task_of(spec.task), spec.training
+    model, tasks, training = of_run(spec), [task_of(task) for task in spec.tasks.values()], spec.training
+    kinds = [(objective, len(task.labels) or 2) for objective, task in zip(objectives_of(tasks, model), tasks, strict=True)]
     where = device or _device_of(training.device)
     precision = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "auto": "bfloat16"}[training.precision] if where == "cuda" else "float32"
     half = precision != "float32"
     body = anatomy(facts_of(model))
     require(spec.method, body)
-    room = room_for_inputs(spec.method, body, training.max_length, task.max_length) or LARGEST
-    return plan_shape(
-        model=model, method=spec.method, batch=batch or training.batch_size,
-        tokens=tokens or min(training.max_length or task.max_length, room),
-        target_tokens=target_tokens or min(task.target_length, room),
-        dtype=dtype or (precision if spec.method.frozen_base else "float32"), adapter_dtype=adapter_dtype or "float32",
-        optimizer=training.optimizer, galore_rank=training.galore_rank, checkpointing=training.gradient_checkpointing, accumulation=training.accumulation,
-        smoothing=training.label_smoothing, objective=objective_of(task, model), num_labels=len(task.labels) or None, seed=spec.seed,
-        device=where, autocast=precision if half and dtype is None else None,
-    )  # fmt: skip
+    shared = {
+        "model": model, "method": spec.method, "batch": batch or training.batch_size,
+        "dtype": dtype or (precision if spec.method.frozen_base else "float32"), "adapter_dtype": adapter_dtype or "float32",
+        "optimizer": training.optimizer, "galore_rank": training.galore_rank, "checkpointing": training.gradient_checkpointing, "accumulation": training.accumulation,
+        "smoothing": training.label_smoothing, "seed": spec.seed, "device": where, "autocast": precision if half and dtype is None else None,
+    }  # fmt: skip
+    steps: list[dict[str, Any]] = []
+    for number, (task, (objective, labels)) in enumerate(zip(tasks, kinds, strict=True)):
+        room = room_for_inputs(spec.method, body, training.max_length, task.max_length) or LARGEST
+        own = {"tokens": tokens or min(training.max_length or task.max_length, room), "target_tokens": target_tokens or min(task.target_length, room),
+               "objective": objective, "num_labels": labels, "others": sorted(kinds[:number] + kinds[number + 1 :])}  # fmt: skip
+        if own not in steps:
+            steps.append(own)
+    return max((plan_shape(**shared, **own) for own in steps), key=lambda found: found.peak_allocated_bytes)
 
 
 def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, Any], batch: int, tokens: int, target_tokens: int | None = None,
                dtype: str = "float32", adapter_dtype: str | None = None, optimizer: str = "adamw", checkpointing: bool = False,
                overrides: Mapping[str, Any] | None = None, objective: str | None = None, num_labels: int | None = None, accumulation: int = 1,
                smoothing: float = 0.0, seed: int = 0, device: str = "cuda", autocast: str | None = None, use_cache: bool = False, whole: bool = False,
-               galore_rank: int = 128, quantisation: str | None = None) -> Plan:  # fmt: skip
+               galore_rank: int = 128, quantisation: str | None = None, others: Sequence[Sequence[Any]] = ()) -> Plan:  # fmt: skip
     """The memory of a step of `batch` rows of `tokens` tokens (targets of `target_tokens`, on an encoder-decoder).
 
     `dtype` is that of the frozen weights, `adapter_dtype` of what trains (None: the same); `autocast`: the type of mixed precision,
     where it is on. `use_cache`: keys and values of the forward pass stay until the backward pass is over, as where a script calls a
     transformers model with its defaults and keeps the output; the lab's loop does without. `quantisation`: of the base, none, int8 or nf4 (None: the
-    model's own). `whole`: trace every layer. Raises Refusal for what cannot be combined or built.
+    model's own). `others`: (objective, labels) of the further tasks of a run, each with a head. `whole`: trace every layer. Raises Refusal for what
+    cannot be combined or built.
     """
     start = time.perf_counter()
     spec, chosen = quantised(model, quantisation) if quantisation else resolve(model), method_of(method)
@@ -97,7 +103,8 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
         raise Refusal(f"{spec.title or spec.name} reads at most {longest:,} tokens{' beside the positions that the method takes' if chosen.positions_taken else ''}; "
                       f"{max(tokens, target_tokens or 0):,} are too many.", "tokens")  # fmt: skip
     subject = Subject(spec, chosen, objective, num_labels or 2, _dtype(dtype, "dtype"),
-                      _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed)  # fmt: skip
+                      _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed,
+                      tuple((_objective(each), int(labels)) for each, labels in others))  # fmt: skip
     shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens}
     how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing, "use_cache": use_cache, "galore_rank": galore_rank}
     with quiet():
@@ -106,7 +113,7 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     setting = {"model": spec.name, "method": chosen.preset or chosen.name, "batch": batch, "tokens": tokens, "target_tokens": shape["target_tokens"],
                "dtype": dtype, "adapter_dtype": adapter_dtype or dtype, "optimizer": optimizer, "checkpointing": checkpointing,
                "accumulation": accumulation, "smoothing": smoothing, "objective": subject.objective, "num_labels": subject.num_labels, "device": device, "autocast": autocast, "use_cache": use_cache, "galore_rank": galore_rank,
-               "quantisation": spec.quantisation}  # fmt: skip
+               "quantisation": spec.quantisation, "others": [list(each) for each in subject.others]}  # fmt: skip
     return Plan(
         peak_allocated_bytes=peak["total"], peak_reserved_bytes=peaks.reserved if device == "cuda" else peak["total"],
         categories={name: peak[name] for name in CATEGORIES}, phases=peaks.phases, trainable=trainable, trainable_head=head,
@@ -150,7 +157,7 @@ def _trainable(built: Built, deep: dict[str, int], few: dict[str, int]) -> int:
 
 
 def _head(built: Built) -> int:
-    return sum(p.numel() for p in built.head.values())
+    return sum(p.numel() for p in (*built.head.values(), *built.others))
 
 
 def _objective(name: str) -> str:

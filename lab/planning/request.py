@@ -16,7 +16,7 @@ from lab.design.method.named import method_of
 from lab.design.plain.refusal import Refusal
 
 SHAPE = ("model", "method", "batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "optimizer", "checkpointing", "overrides", "objective",
-         "num_labels", "accumulation", "smoothing", "seed", "device", "autocast", "use_cache", "galore_rank", "quantisation")  # fmt: skip
+         "num_labels", "accumulation", "smoothing", "seed", "device", "autocast", "use_cache", "galore_rank", "quantisation", "others")  # fmt: skip
 OVER_SPEC = ("batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "device")
 WORDS = ("name", "summary", "paper", "family", "branch", "preset", "deviations", "training")  # of a method, which cost no memory
 

@@ -66,7 +66,7 @@ class Trace:
             for parameter in built.trained():
                 parameter.grad = torch.empty_like(parameter)
             self._hold_by_layer([(p, [p.grad]) for p in built.trained()], "gradients")
-        self._held.append(optimizer_state(built.trained(), optimizer, galore_rank, built.attached.in_layers()))
+        self._held.append(optimizer_state([*built.trained(), *built.others], optimizer, galore_rank, built.attached.in_layers()))
         self._hold_by_layer(self._held[-1], "optimizer")
         self.log.phase = "forward"
         self.log.enter("batch")

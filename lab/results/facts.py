@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lab.design.presets import catalogue, own
-from lab.design.spec.families import LOSS, Metric, judging, metric_named
+from lab.design.spec.families import LOSS, OF, Metric, judging, judging_together, metric_named
+from lab.design.spec.run import named_tasks
 from lab.runs import Run
 
 NO_METRIC = ("step", "epoch")  # of an evaluation
@@ -30,9 +31,15 @@ def model_of(run: Run) -> str:
 
 
 def task_of(run: Run) -> str:
-    """The task's name."""
-    task = run.spec.get("task", "")
-    return str(task.get("name") or task.get("title") or "own task") if isinstance(task, dict) else str(task)
+    """The task's name, or the names of several."""
+    tasks = (run.spec.get("task", ""), *(run.spec.get("further") or ()))
+    return " + ".join(str(task.get("name") or task.get("title") or "own task") if isinstance(task, dict) else str(task) for task in tasks)
+
+
+def tasks_of(run: Run) -> list[str]:
+    """The names that the tasks of a run of several have in it: of their heads, curves and numbers; none for a run of one."""
+    further = run.spec.get("further")
+    return list(named_tasks([run.spec.get("task", ""), *further])) if further else []
 
 
 def method_of(run: Run) -> str:
@@ -46,7 +53,12 @@ def judge(run: Run) -> Metric | None:
     noted = run.result.get("judge") if isinstance(run.result, dict) else None
     if isinstance(noted, dict) and isinstance(noted.get("metric"), str):
         return metric_named(noted["metric"]) or Metric(noted["metric"], noted.get("greater_is_better") is not False)
-    task = run.spec.get("task")
+    found = [_judge(task) for task in (run.spec.get("task"), *(run.spec.get("further") or ()))]
+    known = [metric for metric in found if metric]
+    return None if len(known) < len(found) else judging_together(known) if len(known) > 1 else known[0]
+
+
+def _judge(task: Any) -> Metric | None:
     if isinstance(task, str):
         task = catalogue.read("tasks", task) if task in catalogue.names("tasks") or task in own.names("tasks") else None
     return judging(str(task.get("family") or ""), str(task.get("metric") or "")) if isinstance(task, Mapping) else None
@@ -105,8 +117,14 @@ def _is_number(value: Any) -> bool:
 
 
 def evaluations(run: Run, names: list[str]) -> list[str]:
-    """The names of a run's evaluation curves (eval_accuracy, ...), the one that judges it first; loss and counts are left out unless the loss judges."""
+    """The names of a run's evaluation curves (eval_accuracy, ...), the one that judges it first; loss and counts are left out unless the loss judges.
+
+    Of several tasks: what judges the run, then what judges each task."""
     metric = judge(run)
     first = f"eval_{metric.name}" if metric and metric.name != LOSS.name else ""
-    found = [name for name in names if name.startswith("eval_") and name not in ("eval_loss", "eval_seconds", "eval_rows")]
+    if tasks := tasks_of(run):
+        judges = [_judge(task) for task in named_tasks([run.spec.get("task"), *run.spec["further"]]).values()]
+        of_tasks = [f"eval_{one.name}{OF}{task}" for task, one in zip(tasks, judges, strict=True) if one]
+        return [name for name in ([f"eval_{metric.name}"] if metric else []) + of_tasks if name in names]
+    found = [name for name in names if name.startswith("eval_") and name.partition(OF)[0] not in ("eval_loss", "eval_seconds", "eval_rows")]
     return sorted(found, key=lambda name: name != first)

@@ -90,4 +90,5 @@ def beside(run: Run) -> list[Point]:
     for tag in run.tags:
         if tag in tables.names() and (row := (table := tables.load(tag)).row(str(method.get("name", "")))):
             return of_row(table, row)
-    return [point for point in of_method(str(method.get("preset", ""))) if point.task == task]
+    alone = not run.spec.get("further")  # no paper trained these tasks together
+    return [point for point in of_method(str(method.get("preset", ""))) if alone and point.task == task]

@@ -59,7 +59,8 @@ def _place(run: Run, host: str) -> tuple[str, str]:
 
 def _setting(document: Mapping[str, Any]) -> str:
     training = document.get("training") or {}
-    return json.dumps([document.get("model"), document.get("quantisation") or "none", document.get("task"), *(training.get(name) for name in ("max_length", "precision", "gradient_checkpointing", "compile"))],
+    named = [document.get("model"), document.get("quantisation") or "none", document.get("task"), *(document.get("further") or ())]
+    return json.dumps([*named, *(training.get(name) for name in ("max_length", "precision", "gradient_checkpointing", "compile"))],
                       sort_keys=True)  # fmt: skip
 
 

@@ -8,6 +8,7 @@ result.json         the document that the store keeps as the run's result
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any]) -> No
         for name, tensors in weights.items():
             write_tensors(part / f"{name}.safetensors", tensors)
         write_json(part / "method.json", {
-            **facts, "objective": assembly.objective, "labels": list(assembly.task.label_names),
+            **facts, **assembly.answers(),
             "trainable": assembly.attached.trainable_now, "trainable_head": assembly.trainable_head,
             "method": assembly.spec.method.document(), "spec": assembly.spec.document(),
         })  # fmt: skip
@@ -92,9 +93,11 @@ def step_of(folder: Path) -> int | None:
 
 
 def write_predictions(run_dir: Path, assembly: Assembly, device: Any) -> None:
-    """predictions.json; a task that has none to show leaves none."""
-    try:
-        found = assembly.task.predictions(assembly.model, PREDICTIONS, device=device)
-    except ValueError:  # a Refusal: nothing single to show
-        return
-    write_json(run_dir / "predictions.json", found)
+    """predictions.json; a task that has none to show leaves none. Of several tasks each row says whose it is."""
+    found: list[list[dict[str, Any]]] = []
+    for name in assembly.tasks:
+        with contextlib.suppress(ValueError):  # a Refusal: nothing single to show
+            rows = assembly.turn(name).predictions(assembly.model, PREDICTIONS, device=device)
+            found.append([{"task": name, **row} for row in rows] if assembly.several else rows)
+    if found:
+        write_json(run_dir / "predictions.json", sum(found, []))

@@ -11,13 +11,15 @@ from torch import Tensor, nn
 
 from lab import blocks
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.families import Metric, judging_together, metric_named
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec
 from lab.engine import attach, galore, packed
 from lab.engine.attached import Attached
 from lab.engine.select import head_parameters, own_parameters
 from lab.models import config_of, load, load_tokenizer, of_run
-from lab.tasks import Prepared, prepare
+from lab.tasks import Prepared, prepare, resolve
+from lab.training.heads import Heads, heads_of
 from lab.training.looking import looking_at
 from lab.training.probing import require_measurable
 
@@ -26,7 +28,8 @@ MATRIX_WORDS = 2  # dimensions from which weight decay applies
 
 @dataclass
 class Assembly:
-    """What the loop trains. `head` is a new task head, outside the base model, by parameter name; empty for language models."""
+    """What the loop trains. `task` is the first of `tasks`. `head` is a new task head, outside the base model, by parameter name (of several tasks
+    task/name); empty for language models."""
 
     spec: RunSpec
     task: Prepared
@@ -37,11 +40,40 @@ class Assembly:
     total: int  # weights of the pre-trained model
     probe: Prepared | None = None
     names: set[str] = field(default_factory=set)  # of the method's tensors, as they were last seen
+    tasks: dict[str, Prepared] = field(default_factory=dict)
+    heads: Heads | None = None  # of several tasks with heads
 
     @property
     def objective(self) -> str:
-        """classification, multi_label, regression, seq2seq or causal."""
+        """classification, multi_label, regression, seq2seq or causal; of the first task."""
         return self.task.objective
+
+    @property
+    def several(self) -> bool:
+        """Whether the run has more than one task."""
+        return len(self.tasks) > 1
+
+    @property
+    def judges(self) -> dict[str, Metric]:
+        """What judges each task."""
+        return {name: metric_named(task.metric) or Metric(task.metric, task.greater_is_better) for name, task in self.tasks.items()}
+
+    @property
+    def judge(self) -> Metric:
+        """What picks the best checkpoint of the run."""
+        found = list(self.judges.values())
+        return judging_together(found) if self.several else found[0]
+
+    def answers(self) -> dict[str, Any]:
+        """What is kept beside weights of what their head says: objective and names of the labels, also of each of several tasks."""
+        each = {name: {"objective": task.objective, "labels": list(task.label_names)} for name, task in self.tasks.items()}
+        return next(iter(each.values())) | ({"tasks": each} if self.several else {})
+
+    def turn(self, name: str) -> Prepared:
+        """The task of that name, whose head the model has from here on."""
+        if self.heads is not None:
+            self.heads.turn(name, self.tasks[name])
+        return self.tasks[name]
 
     @property
     def base(self) -> dict[str, Any]:
@@ -94,7 +126,10 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     """Load and attach. `state` is what `Assembly.weights` gave, from a checkpoint. Raises Refusal for what cannot be."""
     training = spec.training
     tokenizer, config = load_tokenizer(spec.model), config_of(spec.model)
-    task = prepare(spec.task, tokenizer, config, max_length=training.max_length, cache_dir=cache, seed=spec.seed, taken=spec.method.positions_taken)
+    tasks = {name: prepare(each, tokenizer if number == 0 else _tokenizer_for(each, spec, tokenizer), config, max_length=training.max_length,
+                           cache_dir=cache, seed=spec.seed, taken=spec.method.positions_taken)
+             for number, (name, each) in enumerate(spec.tasks.items())}  # fmt: skip
+    task = next(iter(tasks.values()))
     probe = _probe(spec, task, tokenizer, config, cache)
     half = precision != "fp32" and spec.method.frozen_base
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision] if half else torch.float32
@@ -108,6 +143,8 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     frozen = None
     if state is None:  # a resumed run has all that it is built on in its own checkpoint
         state, frozen = blocks.weights_for(spec, task.label_names)
+        if state and len(tasks) > 1:  # a head that goes on is the first task's
+            state["head"] = {f"{next(iter(tasks))}/{name}": tensor for name, tensor in state["head"].items()}
     saved = state["adapter"] if state else None
     attached = attach(
         model, spec.method, seed=spec.seed, tokenizer=tokenizer, state=saved, frozen=frozen, keep_originals=False,
@@ -115,14 +152,21 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     )  # fmt: skip
     taken = {id(p) for p in attached.may_train().values()}
     head = {name: p for name, p in head.items() if id(p) not in taken}
+    heads = heads_of(spec, model, head, tasks, tokenizer, dtype) if head and len(tasks) > 1 else None
+    head = heads.parameters() if heads else head
     for parameter in head.values():
         parameter.requires_grad_(True)
-    assembly = Assembly(spec, task, tokenizer, model, attached, head, total, probe, set(attached.tensors()))
+    assembly = Assembly(spec, task, tokenizer, model, attached, head, total, probe, set(attached.tensors()), tasks, heads)
     if state:
         assembly.set_weights({"adapter": {}, "head": state.get("head", {})})
     if training.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return assembly
+
+
+def _tokenizer_for(task: Any, spec: RunSpec, tokenizer: Any) -> Any:
+    """One of its own for a task between two languages: a tokenizer is set to a pair of them."""
+    return load_tokenizer(spec.model) if resolve(task).languages else tokenizer
 
 
 def _probe(spec: RunSpec, task: Prepared, tokenizer: Any, config: Any, cache: Path | None) -> Prepared | None:

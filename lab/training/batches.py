@@ -5,6 +5,8 @@ steps, whose order is shuffled again. A step's rows are then split over accumula
 4 accumulated passes of 8, and 2 processes × batch 16 see the same rows at the same step.
 
     steps of 100 rows, batch 8, accumulation 2, 2 processes: 4 steps of 8·2·2 = 32, 32, 32 and 4 rows in shuffled order
+
+Of several tasks (`Mixture`), each has such a sequence, and every step goes on in that of one task, drawn from (seed, number of the step).
 """
 
 from __future__ import annotations
@@ -84,3 +86,55 @@ class Steps:
             self._planned = (here.epoch, plan_epoch(self.lengths, self.rows_per_step, seed=self.seed, epoch=here.epoch))
         self.position = Position(here.epoch, here.index + 1)
         return self._planned[1][here.index]
+
+
+DRAWING = 0x7A5C  # of which task a step takes: other numbers than those that shuffle
+
+
+class Mixture:
+    """The endless sequence of (task, rows) of a run: one step of one of its tasks after another; see `shares`. One task is `Steps` alone."""
+
+    def __init__(self, lengths: Sequence[Sequence[int]], rows_per_step: int, seed: int, temperature: float = 1.0):
+        self.streams = [Steps(each, rows_per_step, seed) for each in lengths]
+        self.rows_per_step, self.seed = rows_per_step, seed
+        self.shares = shares([len(each) for each in lengths], temperature)
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps in which every task is passed over once, drawn by size."""
+        return sum(stream.per_epoch for stream in self.streams)
+
+    @property
+    def epochs_done(self) -> float:
+        """Passes over all rows so far, a fraction."""
+        return sum(stream.epochs_done * (stream.per_epoch / self.per_epoch) for stream in self.streams)
+
+    @property
+    def taken(self) -> list[int]:
+        """Steps so far of each task."""
+        return [stream.position.epoch * stream.per_epoch + stream.position.index for stream in self.streams]
+
+    @property
+    def positions(self) -> list[Position]:
+        """Where each task is; all that a resumed run needs."""
+        return [stream.position for stream in self.streams]
+
+    @positions.setter
+    def positions(self, positions: Sequence[Position]) -> None:
+        for stream, position in zip(self.streams, positions, strict=True):
+            stream.position = position
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        return self
+
+    def __next__(self) -> tuple[int, np.ndarray]:
+        number = 0
+        if len(self.streams) > 1:
+            number = int(np.random.default_rng([self.seed, sum(self.taken), DRAWING]).choice(len(self.shares), p=self.shares))
+        return number, next(self.streams[number])
+
+
+def shares(sizes: Sequence[int], temperature: float) -> np.ndarray:
+    """p_i ∝ n_i^(1/T) of tasks with n_i rows: by size at T = 1, evenly as T grows (Devlin 2019 for languages of multilingual BERT, T5's mixing; arXiv 1910.10683, §3.5.2)."""
+    weights = np.exp((np.log(sizes) - np.log(max(sizes))) / temperature)
+    return weights / weights.sum()

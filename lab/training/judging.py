@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from lab.design.spec.families import together
 from lab.design.spec.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
+    from lab.tasks import Prepared
     from lab.training.assembly import Assembly
 
 ROWS = 500  # of the validation split, where a run does not say
@@ -63,66 +65,76 @@ class Judge:
 
 
 class Evaluator:
-    """Runs the task's own evaluation. All processes of a run evaluate alike and then agree on the first one's numbers."""
+    """Runs the tasks' own evaluation. All processes of a run evaluate alike and then agree on the first one's numbers."""
 
     def __init__(self, assembly: Assembly, accelerator: Accelerator):
         self.assembly, self.accelerator = assembly, accelerator
         training = assembly.spec.training
         self.batch_size = training.batch_size * LARGER
-        self.all = assembly.task.validation
-        self.some = draw(self.all, training.evaluation_rows or ROWS)
+        self.all = {name: task.validation for name, task in assembly.tasks.items()}
+        self.some = {name: draw(rows, training.evaluation_rows or ROWS) for name, rows in self.all.items()}
 
     def during(self, stopping: Callable[[], bool] | None = None) -> dict[str, float]:
         """On the rows used during training. Raises lab.tasks.Stopped when `stopping()` turns true (one process only)."""
         alone = self.accelerator.num_processes == 1
-        return self._run(self.assembly.task, self.some, stopping if alone else None)
+        return self._run(self.some, stopping if alone else None)
 
     def full(self) -> dict[str, float]:
         """On the whole validation split."""
-        return self._run(self.assembly.task, self.all)
+        return self._run(self.all)
 
     def test(self) -> dict[str, float]:
         """On the whole test split; empty where the task has none with labels."""
-        return self._run(self.assembly.task, self.assembly.task.test)
+        return self._run({name: task.test for name, task in self.assembly.tasks.items()})
 
     @property
     def whole(self) -> bool:
         """Whether the rows used during training are the whole split."""
-        return len(self.some) == len(self.all)
+        return count(self.some) == count(self.all)
 
-    def _run(self, task: Any, rows: Any, stopping: Callable[[], bool] | None = None) -> dict[str, float]:
+    def _run(self, rows: Mapping[str, Any], stopping: Callable[[], bool] | None = None) -> dict[str, float]:
+        found = {name: self._of_task(name, each, stopping) for name, each in rows.items()}
+        return together(found, self.assembly.judges) if self.assembly.several else next(iter(found.values()))
+
+    def _of_task(self, name: str, rows: Any, stopping: Callable[[], bool] | None) -> dict[str, float]:
         if not len(rows):
             return {}
+        task = self.assembly.turn(name)
         with self.accelerator.autocast():
             values = task.evaluate(self.assembly.model, rows, batch_size=self.batch_size, device=self.accelerator.device, stopping=stopping)
         values = {name: float(value) for name, value in values.items()}
         return broadcast_object_list([values])[0] if self.accelerator.num_processes > 1 else values
 
     def readings(self) -> dict[str, float]:
-        """‖Δh‖/‖h‖, gates and prefix λ by site, from one batch of the evaluation rows."""
-        attached, model = self.assembly.attached, self.assembly.model
-        if not attached.deltas or not len(self.some):
+        """‖Δh‖/‖h‖, gates and prefix λ by site, from one batch of the evaluation rows (of the first task)."""
+        attached, model, some = self.assembly.attached, self.assembly.model, next(iter(self.some.values()))
+        if not attached.deltas or not len(some):
             return {}
-        training = model.training
+        task, training = self.assembly.turn(next(iter(self.some))), model.training
         model.eval()
         try:
             with attached.measuring() as found:
-                self._forward(model)
+                self._forward(model, task, some)
         finally:
             model.train(training)
         return dict(found)
 
-    def _forward(self, model: Any) -> None:
+    def _forward(self, model: Any, task: Prepared, some: Any) -> None:
         import torch
 
         from lab.tasks.losses import inputs_of
 
-        rows = [self.some[i] for i in range(min(8, len(self.some)))]
-        batch = {name: tensor.to(self.accelerator.device) for name, tensor in self.assembly.task.collate(rows).items()}
-        if not OBJECTIVES[self.assembly.objective].headed and "labels" not in batch:
+        rows = [some[i] for i in range(min(8, len(some)))]
+        batch = {name: tensor.to(self.accelerator.device) for name, tensor in task.collate(rows).items()}
+        if not OBJECTIVES[task.objective].headed and "labels" not in batch:
             return
         with torch.no_grad(), self.accelerator.autocast():
-            model(**inputs_of(batch, model, self.assembly.objective))
+            model(**inputs_of(batch, model, task.objective))
+
+
+def count(rows: Mapping[str, Any]) -> int:
+    """Rows of all tasks."""
+    return sum(map(len, rows.values()))
 
 
 def draw(rows: Any, most: int) -> Any:

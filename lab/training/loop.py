@@ -22,12 +22,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lab.design.plain.numbers import duration
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.families import LOSS, OF
 from lab.design.spec.run import EPOCHS, EVALUATIONS
-from lab.tasks import Stopped
+from lab.tasks import Prepared, Stopped
 from lab.tasks.losses import count_targets, count_tokens, inputs_of, loss_sum
 from lab.training import devices, optimizers
 from lab.training.assembly import Assembly
-from lab.training.batches import Position, Steps, split
+from lab.training.batches import Mixture, Position, split
 from lab.training.checkpoints import Checkpoint, Checkpoints, Diverged
 from lab.training.judging import Evaluator, Judge
 from lab.training.metering import Metering
@@ -45,9 +46,11 @@ class Loop:
                  save_best: Callable[[dict[str, Any]], None]):  # fmt: skip
         spec, training = assembly.spec, assembly.spec.training
         self.assembly, self.accelerator, self.reporter, self.say, self.save_best = assembly, accelerator, reporter, say, save_best
-        self.training, self.attached, self.model, self.task = training, assembly.attached, assembly.model, assembly.task
+        self.training, self.attached, self.model = training, assembly.attached, assembly.model
         self.processes, self.rank, self.device = accelerator.num_processes, accelerator.process_index, accelerator.device
-        self.steps = Steps(self.task.train.lengths, training.batch_size * training.accumulation * self.processes, spec.seed)
+        self.tasks = list(assembly.tasks)
+        lengths = [task.train.lengths for task in assembly.tasks.values()]
+        self.steps = Mixture(lengths, training.batch_size * training.accumulation * self.processes, spec.seed, training.temperature)
         self.total = training.steps or max(1, math.ceil((training.epochs or EPOCHS) * self.steps.per_epoch))
         self.evaluate_every = training.evaluate_every or max(1, self.total // EVALUATIONS)
         self.checkpoint_every = training.checkpoint_every or self.evaluate_every
@@ -55,7 +58,7 @@ class Loop:
         self.measure_every = max(self.log_every, self.total // MEASURED)
         self.optimizer = optimizers.make_optimizer(assembly.groups(), training, spec.lr, spec.weight_decay, self.device.type)
         self.attached.begin(self.total, self.optimizer)
-        self.judge = Judge(self.task.metric, self.task.greater_is_better, training.early_stopping)
+        self.judge = Judge(assembly.judge.name, assembly.judge.greater, training.early_stopping)
         self.evaluator = Evaluator(assembly, accelerator)
         self.checkpoints = Checkpoints(run_dir / "checkpoints", training.keep_checkpoints, say)
         self.memory, self.speed = Memory(self.device), Speed()
@@ -68,6 +71,7 @@ class Loop:
         self.probed: dict[str, float] | None = None  # before training
         self.trainable_at_start = self.attached.trainable_now
         self._losses: list[Tensor] = []
+        self._drawn: list[int] = []  # the task of each
         self._stop = False
         self.forward: nn.Module = self.model
         self.trains: list[nn.Parameter] = []
@@ -131,44 +135,46 @@ class Loop:
         Raises lab.tasks.Stopped, with everything as it was before the step, when a stop is asked for in its midst: a stopped
         worker has seconds, and a step may take minutes. (Processes of one run finish the step together.)
         """
-        position, random = self.steps.position, devices.random_states() if self.processes == 1 else {}
-        passes, targets, tokens, rows = self._next_passes()
+        positions, random = self.steps.positions, devices.random_states() if self.processes == 1 else {}
+        number, whole = next(self.steps)
+        task = self.assembly.turn(self.tasks[number])
+        passes, targets, tokens, rows = self._next_passes(task, whole)
         targets = self._agree(targets)
         factor = optimizers.lr_factor(self.step, self.total, self.training.warmup, self.training.schedule)
         rate = optimizers.set_lr(self.optimizer, factor)
         try:
             with self.metering.watching(self.step + 1, [batch for batch, _ in passes]):
-                norm = self._learn(passes, targets)
+                norm = self._learn(passes, targets, task.objective)
         except Stopped:
             self.optimizer.zero_grad(set_to_none=True)
-            self.steps.position = position
+            self.steps.positions = positions
             devices.set_random_states(random)
             raise
+        self._drawn.append(number)
         self.speed.count(rows, tokens)
         if self.device.type == "cuda" and self.step % self.log_every == 0:
             torch.cuda.synchronize(self.device)  # so that the clock reads the work, not its queueing
         return norm, rate
 
-    def _learn(self, passes: list[tuple[dict[str, Tensor], float]], targets: int) -> Tensor:
+    def _learn(self, passes: list[tuple[dict[str, Tensor], float]], targets: int, objective: str) -> Tensor:
         """All passes of a step and its update; the gradient norm before clipping. Raises Stopped before anything has changed."""
         summed = torch.zeros((), device=self.device)
         for number, (batch, weight) in enumerate(passes, 1):
-            summed += self._backward(batch, weight, targets, last=number == len(passes))
+            summed += self._backward(batch, weight, targets, objective, last=number == len(passes))
         self.step += 1
         self._losses.append(summed)
         return self._update()
 
-    def _next_passes(self) -> tuple[list[tuple[dict[str, Tensor], float]], int, int, int]:
+    def _next_passes(self, task: Prepared, whole: np.ndarray) -> tuple[list[tuple[dict[str, Tensor], float]], int, int, int]:
         """This process's passes with their weights (0 for one that only keeps step with the others), targets, tokens and rows."""
-        whole = next(self.steps)
         passes, targets, tokens, rows = [], 0, 0, 0
         for numbers in split(whole, self.training.batch_size, self.processes, self.rank):
             weight = 1.0 if len(numbers) else 0.0
             chosen: np.ndarray = numbers if len(numbers) else whole[:1]
-            batch = self.task.collate([self.task.train[i] for i in chosen])
+            batch = task.collate([task.train[i] for i in chosen])
             if weight:
-                targets += count_targets(batch, self.assembly.objective)
-                tokens += count_tokens(batch, self.assembly.objective)
+                targets += count_targets(batch, task.objective)
+                tokens += count_tokens(batch, task.objective)
                 rows += len(chosen)
             passes.append((batch, weight))
         return passes, targets, tokens, rows
@@ -182,9 +188,8 @@ class Loop:
         self._stop = bool(summed[1])
         return max(1, int(summed[0]))
 
-    def _backward(self, batch: dict[str, Tensor], weight: float, targets: int, last: bool) -> Tensor:
+    def _backward(self, batch: dict[str, Tensor], weight: float, targets: int, objective: str, last: bool) -> Tensor:
         """Forward and backward of one pass; its share of the step's mean loss. The penalty counts once per step."""
-        objective = self.assembly.objective
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
         together = contextlib.nullcontext() if last or self.processes == 1 else self.forward.no_sync()
         with together:
@@ -241,19 +246,22 @@ class Loop:
             self.forward = torch.compile(self.model, dynamic=True)
         if self.processes > 1:
             where = [self.device.index] if self.device.type == "cuda" else None
-            unused = self.assembly.spec.method.select is not None  # a pooler that nothing reads, layers that rest
+            unused = bool(self.assembly.spec.method.select or self.assembly.heads)  # a pooler that nothing reads, layers that rest, other tasks' heads
             self.forward = DistributedDataParallel(self.forward, device_ids=where, find_unused_parameters=unused, broadcast_buffers=False)
 
     # -- what is told ------------------------------------------------------------------------------------------------------------
 
     def log(self, norm: Tensor, rate: float, measure: bool) -> None:
         """Write the curves' points of this step. Raises Diverged when the loss is no number."""
-        loss = torch.stack(self._losses).mean()
-        self._losses.clear()
+        each = torch.stack(self._losses)
+        loss = each.mean()
         loss = float(self.accelerator.reduce(loss, "sum") if self.processes > 1 else loss)
+        apart = self._apart(each) if self.assembly.several else {}
+        self._losses.clear()
+        self._drawn.clear()
         if not math.isfinite(loss):
             raise Diverged(f"The loss is {loss} at step {self.step}: lower lr (it is {rate:.3g}), or add warmup.")
-        values = {"loss": loss, "lr": rate, "grad_norm": float(norm), "epoch": self.steps.epochs_done,
+        values = {"loss": loss, **apart, "lr": rate, "grad_norm": float(norm), "epoch": self.steps.epochs_done,
                   "trainable": self.attached.trainable_now, "trainable_head": self.assembly.trainable_head,
                   **self.speed.read(), **self.memory.read()}  # fmt: skip
         left = self.seconds_left()
@@ -263,6 +271,12 @@ class Loop:
             values |= self.attached.measurements()
         self.last_loss = loss
         self.reporter.log(self.step, values, total_steps=self.total)
+
+    def _apart(self, losses: Tensor) -> dict[str, float]:
+        """The mean loss of the steps of each task, of those that had any: {"loss/cola": 0.6}."""
+        losses = self.accelerator.reduce(losses, "sum") if self.processes > 1 else losses
+        drawn = np.array(self._drawn)
+        return {f"{LOSS.name}{OF}{name}": float(losses[drawn == number].mean()) for number, name in enumerate(self.tasks) if (drawn == number).any()}
 
     def seconds_left(self) -> float | None:
         """About how long the run still takes, evaluations included."""
@@ -286,9 +300,12 @@ class Loop:
         parts = [f"step {self.step}/{self.total}"]
         if math.isfinite(self.last_loss):
             parts.append(f"loss {self.last_loss:.4f}")
-        metric = self.task.metric
+        metric = self.judge.metric
         if metric in values and self.judge.best:
             parts.append(f"{metric} {values[metric]:.4f} (best {self.judge.best[metric]:.4f} at step {self.judge.best['step']})")
+        for name, judge in self.assembly.judges.items() if self.assembly.several else ():
+            if (of_task := f"{judge.name}{OF}{name}") in values:
+                parts.append(f"{of_task} {values[of_task]:.4f}")
         if "loss" in values and metric != "loss":
             parts.append(f"eval loss {values['loss']:.4f}")
         left = self.seconds_left()
@@ -315,12 +332,12 @@ class Loop:
             scaler = self.accelerator.scaler
             trainer = {
                 "total": self.total, "rows_per_step": self.steps.rows_per_step, "random": states,
-                "position": {"epoch": self.steps.position.epoch, "index": self.steps.position.index},
+                "positions": [vars(position) for position in self.steps.positions],
                 "optimizer": optimizers.pack(self.optimizer, names), "schedule": self.attached.schedule_state(),
                 "judge": self.judge.state(), "evaluated": self.evaluated, "scaler": scaler.state_dict() if scaler else None,
-                "losses": [loss.detach() for loss in self._losses], "speed": self.speed.state(), "probed": self.probed,
+                "losses": [loss.detach() for loss in self._losses], "drawn": list(self._drawn), "speed": self.speed.state(), "probed": self.probed,
                 "trainable_at_start": self.trainable_at_start,
-                "about": {"objective": self.assembly.objective, "labels": list(self.task.label_names), "trainable": self.attached.trainable_now},
+                "about": {**self.assembly.answers(), "trainable": self.attached.trainable_now},
             }  # fmt: skip
             written = self.reporter.flush()
             if written:
@@ -341,10 +358,11 @@ class Loop:
         self.attached.load_schedule_state(trainer["schedule"])
         optimizers.unpack(self.optimizer, trainer["optimizer"], self.assembly.parameters())
         self.assembly.names = set(self.attached.tensors())
-        self.steps.position = Position(**trainer["position"])
+        self.steps.positions = [Position(**each) for each in trainer.get("positions") or [trainer["position"]]]  # one, of a lab before several tasks
         self.judge.load(trainer["judge"])
         self.evaluated, self.probed, self.trainable_at_start = trainer["evaluated"], trainer["probed"], trainer["trainable_at_start"]
         self._losses = [loss.to(self.device) for loss in trainer["losses"]]
+        self._drawn = list(trainer.get("drawn") or [0] * len(self._losses))
         self.speed.load(trainer["speed"])
         if trainer["scaler"] and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(trainer["scaler"])

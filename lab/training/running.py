@@ -19,6 +19,7 @@ from lab.training import artefacts, devices, probing
 from lab.training.assembly import Assembly, assemble
 from lab.training.checkpoints import Checkpoints, recover, write_json
 from lab.training.energy import Energy
+from lab.training.judging import count
 from lab.training.loop import Loop
 from lab.training.reporting import Record, Reporter
 
@@ -34,7 +35,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     {"run", "state": succeeded | cancelled, "trainable", "trainable_final", "trainable_head", "total", "percent", "metrics" and "best"
     (numbers on the whole validation split; best with its step), "judge": {"metric", "greater_is_better"}, "peak_bytes", "seconds", "tokens_per_second", "rows_per_second", "steps",
     "total_steps", "training_seconds" (of the steps alone), "train_rows", "validation_rows", "evaluation_rows"
-    (those used during training), "device", "stopped_early", "energy", "probe",
+    (those used during training; of several tasks all of them), "device", "stopped_early", "energy", "probe", "tasks" (of several: rows, steps and metric of each),
     "base": {"padding", "told"} (see `Assembly.base`)}. `cache`: where tokenised data are kept. Raises Refusal, `checkpoints.Diverged`.
     """
     began, run_dir = time.perf_counter(), Path(run_dir)
@@ -151,21 +152,28 @@ def _document(loop: Loop, run_id: str, state: str, metrics: dict[str, float], be
     return {
         "run": run_id, "state": state, "trainable": loop.trainable_at_start, "trainable_final": loop.attached.trainable_now,
         "trainable_head": assembly.trainable_head, "total": assembly.total, "percent": 100 * loop.trainable_at_start / assembly.total,
-        "metrics": metrics, "best": best or {}, "judge": {"metric": loop.task.metric, "greater_is_better": loop.task.greater_is_better}, "peak_bytes": int(loop.memory.read()["peak_bytes"]), "seconds": round(speed.wall(), 2),
+        "metrics": metrics, "best": best or {}, "judge": {"metric": assembly.judge.name, "greater_is_better": assembly.judge.greater}, "peak_bytes": int(loop.memory.read()["peak_bytes"]), "seconds": round(speed.wall(), 2),
         "tokens_per_second": round(speed.tokens / trained, 1), "rows_per_second": round(speed.rows / trained, 2),
-        "steps": loop.step, "total_steps": loop.total, "training_seconds": round(speed.seconds, 3), "train_rows": len(loop.task.train),
-        "base": assembly.base, "validation_rows": len(loop.evaluator.all), "evaluation_rows": len(loop.evaluator.some), "device": devices.device_name(loop.device),
-    }  # fmt: skip
+        "steps": loop.step, "total_steps": loop.total, "training_seconds": round(speed.seconds, 3), "train_rows": sum(len(task.train) for task in assembly.tasks.values()),
+        "base": assembly.base, "validation_rows": count(loop.evaluator.all), "evaluation_rows": count(loop.evaluator.some), "device": devices.device_name(loop.device),
+    } | ({"tasks": _tasks(loop)} if assembly.several else {})  # fmt: skip
+
+
+def _tasks(loop: Loop) -> dict[str, dict[str, Any]]:
+    """What a run of several tasks made of each."""
+    drawn = zip(loop.assembly.tasks.items(), loop.steps.taken, loop.steps.shares, strict=True)
+    return {name: {"metric": task.metric, "steps": taken, "share": float(share), "train_rows": len(task.train), "validation_rows": len(task.validation)}
+            for (name, task), taken, share in drawn}  # fmt: skip
 
 
 def _introduce(loop: Loop, precision: str, note: str, say: Callable[[str], None]) -> None:
     """The first lines of a log: what runs, on what, how much trains."""
     assembly: Assembly = loop.assembly
     spec, trainable = assembly.spec, loop.trainable_at_start
-    say(f"{spec.name}: {spec.method.name} on {spec.model}, task {assembly.task.spec.name or assembly.task.spec.family}, seed {spec.seed}")
+    say(f"{spec.name}: {spec.method.name} on {spec.model}, {_named(loop)}, seed {spec.seed}")
     say(f"{trainable:,} of {assembly.total:,} weights train ({100 * trainable / assembly.total:.2f} %)"
-        + (f", and a new head of {assembly.trainable_head:,}" if assembly.head else ""))  # fmt: skip
-    say(f"{len(assembly.task.train):,} training rows, {len(loop.evaluator.all):,} for validation; {loop.total:,} steps of {loop.steps.rows_per_step} rows, "
+        + (f", and {'new heads' if assembly.heads else 'a new head'} of {assembly.trainable_head:,}" if assembly.head else ""))  # fmt: skip
+    say(f"{sum(len(task.train) for task in assembly.tasks.values()):,} training rows, {count(loop.evaluator.all):,} for validation; {loop.total:,} steps of {loop.steps.rows_per_step} rows, "
         f"peak lr {spec.lr:g} ({spec.training.schedule}), {precision} on {loop.device}"
         + (f", {loop.processes} processes" if loop.processes > 1 else ""))  # fmt: skip
     if below := spec.method.frozen:
@@ -174,7 +182,7 @@ def _introduce(loop: Loop, precision: str, note: str, say: Callable[[str], None]
         say(f"Frozen below, {held:,} weights: {', '.join(dict.fromkeys(delta.frozen_from for delta in below))}")
     if spec.built_on.start_from:
         say(f"Goes on from {spec.built_on.start_from}" + (", with its head" if assembly.head and spec.built_on.start_head == "keep" else ""))
-    for each in (note, *assembly.task.told):
+    for each in (note, *(sentence for task in assembly.tasks.values() for sentence in task.told)):
         if each:
             say(f"Note: {each}.")
     for sentence in assembly.base["told"]:
@@ -183,8 +191,16 @@ def _introduce(loop: Loop, precision: str, note: str, say: Callable[[str], None]
         say(f"Note: {sentence}")
 
 
+def _named(loop: Loop) -> str:
+    tasks = loop.assembly.tasks
+    if not loop.assembly.several:
+        return f"task {loop.assembly.task.spec.name or loop.assembly.task.spec.family}"
+    drawn = ", ".join(f"{name} ({100 * share:.0f} % of the steps)" for name, share in zip(tasks, loop.steps.shares, strict=True))
+    return f"tasks {drawn}, judged by {loop.judge.metric}"
+
+
 def _conclude(result: dict[str, Any], loop: Loop, say: Callable[[str], None]) -> None:
-    metric = loop.task.metric
+    metric = loop.judge.metric
     numbers = f"{metric} {result['metrics'][metric]:.4f}" if metric in result["metrics"] else "no validation rows"
     if metric in result["best"]:
         numbers += f", best {result['best'][metric]:.4f} at step {result['best']['step']}"

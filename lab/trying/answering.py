@@ -9,7 +9,7 @@ from typing import Any
 from lab.blocks import adapter_folder
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
-from lab.export.source import Opened, open_run
+from lab.export.source import Opened, open_run, task_named
 from lab.origins import ASKING
 from lab.tasks import prepare
 from lab.tasks.control import plain
@@ -18,16 +18,16 @@ from lab.tasks.rows import Rows
 KEPT = 3  # models in memory
 LETTERS = 20_000
 NEW_TOKENS = 60
-_opened: OrderedDict[tuple[str, int], tuple[Opened, Any]] = OrderedDict()
+_opened: OrderedDict[tuple[str, str, int], tuple[Opened, Any]] = OrderedDict()
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """{"kind": labels | several | number | text, "on": ..., "off": ..., "note": a sentence where other weights stand in, or ""} of {"run", "text", "pair"}. Raises Refusal.
+    """{"kind": labels | several | number | text, "on": ..., "off": ..., "note": a sentence where other weights stand in, or ""} of {"run", "text", "pair", "task"}. Raises Refusal.
 
     labels: [[name, probability], ...], likeliest first; several: the same of labels that are judged each by itself; number: a float; text: what was generated. "off" is the model without its
-    method: for a new task head, the base model under this run's head.
+    method: for a new task head, the base model under this run's head. "task": of a run of several, which one is asked; "": the first.
     """
-    opened, prepared = _get(str(request.get("run", "")))
+    opened, prepared = _get(str(request.get("run", "")), str(request.get("task") or ""))
     rows = _rows(prepared, request)
     kind, on = _once(opened, prepared, rows, request)
     with opened.attached.disabled():
@@ -35,11 +35,11 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     return {"kind": kind, "on": on, "off": off, "note": opened.note}
 
 
-def _get(run: str) -> tuple[Opened, Any]:
-    key = (run, adapter_folder(run).stat().st_mtime_ns)  # a run that still trains may have a better adapter by now
+def _get(run: str, task: str) -> tuple[Opened, Any]:
+    key = (run, task, adapter_folder(run).stat().st_mtime_ns)  # a run that still trains may have a better adapter by now
     if key not in _opened:
-        opened = open_run(run, parts=ASKING)
-        prepared = prepare(opened.spec.task, opened.tokenizer, opened.model.config, max_length=opened.spec.training.max_length,
+        opened = open_run(run, parts=ASKING, task=task)
+        prepared = prepare(task_named(opened.spec, task)[1], opened.tokenizer, opened.model.config, max_length=opened.spec.training.max_length,
                            taken=opened.spec.method.positions_taken)  # fmt: skip
         _opened[key] = opened, prepared
     _opened.move_to_end(key)

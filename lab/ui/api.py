@@ -21,7 +21,7 @@ def expose() -> None:
     for verb in (launch, status, compare):
         gr.api(verb, api_name=verb.__name__, concurrency_limit=4)
     with gr.Row(visible=False):  # a file travels only as a component's value
-        asked = [gr.Textbox(label=name, value=usual) for name, usual in (("run", ""), ("format", "peft"), ("adapter", "best"))]
+        asked = [gr.Textbox(label=name, value=usual) for name, usual in (("run", ""), ("format", "peft"), ("adapter", "best"), ("task", ""))]
         gr.Button().click(export, asked, gr.File(label="archive"), api_name="export", concurrency_limit=2)
 
 
@@ -67,12 +67,12 @@ def compare(runs: list[str]) -> dict:
     return {"runs": [summary(run) for run in found], "differences": settings(found)}
 
 
-def export(run: Any, format: Any = "peft", adapter: Any = "best") -> str:
+def export(run: Any, format: Any = "peft", adapter: Any = "best", task: Any = "") -> str:
     """Export a run's adapter in a format of the export room; a zip file of it, which clients download.
 
-    format: peft, peft-lora, merged, lab, config, ...; adapter: best or final.
+    format: peft, peft-lora, merged, lab, config, ...; adapter: best or final; task: of a run of several with heads, whose head goes along.
     """
     try:
-        return str(packer.PACKER.make(run, format or "peft", adapter or "best").zip())
+        return str(packer.PACKER.make(run, format or "peft", adapter or "best", task or "").zip())
     except Refusal as problem:
         raise gr.Error(problem.sentence, print_exception=False) from None

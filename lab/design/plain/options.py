@@ -145,7 +145,8 @@ def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
 @functools.cache
 def _branches(group: type[BaseModel]) -> frozenset[str]:
     """What pydantic puts into the place of an error in a field of several types: the type's name."""
-    several = [get_args(field.annotation) for field in group.model_fields.values() if get_origin(field.annotation) is Union]
+    kinds_of = [(get_args(kind) or (kind,))[0] if get_origin(kind) is list else kind for kind in (field.annotation for field in group.model_fields.values())]
+    several = [get_args(kind) for kind in kinds_of if get_origin(kind) is Union]
     return frozenset(kind.__name__ for kinds in several for kind in kinds if isinstance(kind, type))
 
 

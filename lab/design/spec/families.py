@@ -6,6 +6,8 @@ A spec is checked against the declaration of its family, and whoever shows or co
 from __future__ import annotations
 
 import importlib
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +22,8 @@ class Metric:
 
 
 LOSS = Metric("loss", greater=False)  # every family can be judged by it
+AVERAGE = Metric("average", fraction=True)  # of a run of several tasks: see `together`
+OF = "/"  # between a metric and the task that it is of, where a run has several: accuracy/cola
 
 
 @dataclass(frozen=True)
@@ -78,12 +82,33 @@ def family_named(name: str) -> type[Declared] | None:
 
 
 def metric_named(name: str) -> Metric | None:
-    """The metric of that name; None where no family declares it."""
+    """The metric of that name, also as that of one of several tasks; None where no family declares it."""
     declared = {metric.name: metric for family in _registered().values() for metric in family.metrics}
-    return LOSS if name == LOSS.name else declared.get(name)
+    return {**declared, LOSS.name: LOSS, AVERAGE.name: AVERAGE}.get(name.partition(OF)[0])
 
 
 def judging(name: str, metric: str = "") -> Metric | None:
     """What picks the best checkpoint of a task of this family whose spec says `metric` ("": the family's own); None where there is no such."""
     family = family_named(name)
     return metric_named(metric or family.main or family.metrics[0].name) if family else None
+
+
+def judging_together(metrics: Sequence[Metric]) -> Metric:
+    """What picks the best checkpoint of a run whose tasks are judged by these: their average, or, where one of them falls as a model gets better, the mean loss."""
+    return AVERAGE if all(metric.greater for metric in metrics) else LOSS
+
+
+def together(values: Mapping[str, Mapping[str, float]], metrics: Mapping[str, Metric]) -> dict[str, float]:
+    """The numbers of a run of several tasks from those of each task, by its name: {"average", "loss", "accuracy/cola", "loss/cola", ...}.
+
+    average: the mean of what judges each task, as fractions of 1 (BLEU and ROUGE, which are × 100, divided by it), where all of them rise as a model gets
+    better; loss: the mean of the tasks' losses. A task without rows to judge it by counts in neither.
+    """
+    found: dict[str, float] = {}
+    judged = [(values[task][metric.name] / (1 if metric.fraction else 100)) for task, metric in metrics.items() if metric.name in values.get(task, {})]
+    if judged and judging_together(list(metrics.values())) is AVERAGE:
+        found[AVERAGE.name] = math.fsum(judged) / len(judged)
+    losses = [numbers[LOSS.name] for numbers in values.values() if LOSS.name in numbers]
+    if losses:
+        found[LOSS.name] = math.fsum(losses) / len(losses)
+    return found | {f"{name}{OF}{task}": value for task, numbers in values.items() for name, value in numbers.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union
 
 from pydantic import field_validator, model_validator
@@ -65,6 +66,10 @@ class Training(Options):
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", label="device", zh="设备", help="Where to train; auto takes what there is.")
     probe: str = option("", max_length=200, label="forgetting probe", zh="遗忘", help="A second task measured before and after training.")
     test: bool = option(False, label="test split", zh="测试集", help="Judge the best weights by the test split too, once, at the end.")
+    temperature: float = option(
+        1.0, ge=1, le=1e6, label="task temperature", symbol="T", zh="任务温度",
+        help="Of several tasks, a step takes one of n rows with a probability ∝ n^(1/T): 1 goes by size, more evens them out.",
+    )  # fmt: skip
     energy: bool = option(True, label="energy", zh="能耗", help="Estimate joules and CO2-equivalent with codecarbon, offline.")
 
 
@@ -132,6 +137,10 @@ class RunSpec(Options):
         help="The frozen base's linear layers packed: nf4 (4 bits with double quantisation, as QLoRA) or int8. Embeddings, norms, heads and what trains stay.",
     )  # fmt: skip
     task: Union[str, TaskSpec] = option(label="task", zh="任务", help="A preset, or a task of your own.")
+    further: list[Union[str, TaskSpec]] = option(
+        default_factory=list, max_length=31, label="further tasks", zh="更多任务",
+        help="Tasks to train together with the first: they share what the method trains, and each has a head of its own where there are heads.",
+    )  # fmt: skip
     method: Method = option(label="method", zh="方法", help="A preset, a preset with changes, or a whole method.")
     training: Training = option(default_factory=Training, label="training", zh="训练", help="How to train.")
     built_on: BuiltOn = option(default_factory=BuiltOn, label="built on", zh="基于", help="Adapters of earlier runs.")
@@ -185,6 +194,11 @@ class RunSpec(Options):
         return self
 
     @property
+    def tasks(self) -> dict[str, Union[str, TaskSpec]]:
+        """Every task by the name that its head, its curves and its numbers have in this run: its own, numbered where it is taken."""
+        return named_tasks([self.task, *self.further])
+
+    @property
     def lr(self) -> float:
         """Peak learning rate: the run's, else the method's own."""
         return self.training.lr if self.training.lr is not None else self.method.training.lr
@@ -213,6 +227,20 @@ class RunSpec(Options):
     def document(self) -> dict[str, Any]:
         """The plain JSON-able form that is stored, shown and reproduced."""
         return self.model_dump(mode="json")
+
+
+def named_tasks(tasks: Sequence[Union[str, TaskSpec, Mapping[str, Any]]]) -> dict[str, Any]:
+    """The tasks of a run by name, also of its document; a name is letters, digits, . _ and -, at most 60 of them."""
+    found: dict[str, Any] = {}
+    for task in tasks:
+        own = task if isinstance(task, str) else str((task.get("name") if isinstance(task, Mapping) else task.name) or "own")
+        name, number = re.sub(r"[^\w.-]+", "-", own)[:56] or "own", 1
+        unique = name
+        while unique in found:
+            number += 1
+            unique = f"{name}-{number}"
+        found[unique] = task
+    return found
 
 
 def spec_of(document: Any) -> RunSpec:

@@ -47,11 +47,19 @@ def apply(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
             raise Refusal(f"A method has no option '{path}'; for the training option write --set training.{path}=....", path)
         else:
             of_method[path] = value
-    if any(path.startswith("task.") for path in inside) and isinstance(document.get("task"), str):
-        document["task"] = {**catalogue.read("tasks", document["task"]), "name": document["task"]}
+    if any(path.startswith("task.") for path in inside):
+        document["task"] = _written_out(document.get("task"))
+    changed = {path.split(".")[1] for path in inside if path.startswith("further.") and path.count(".") > 1}
+    if changed and isinstance(document.get("further"), (list, tuple)):
+        document["further"] = [_written_out(task) if str(number) in changed else task for number, task in enumerate(document["further"])]
     if of_method:
         document["method"] = _changed_method(document.get("method"), of_method)
     return override(document, inside)
+
+
+def _written_out(task: Any) -> Any:
+    """A preset as the document that it stands for, so that something in it can be changed."""
+    return {**catalogue.read("tasks", task), "name": task} if isinstance(task, str) else task
 
 
 def _changed_method(method: Any, changes: Mapping[str, Any]) -> Any:

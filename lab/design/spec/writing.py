@@ -77,6 +77,7 @@ def run_document(spec: RunSpec) -> dict[str, Any]:
         "model": document["model"],
         **({"quantisation": document["quantisation"]} if document["quantisation"] != "none" else {}),
         "task": document["task"],
+        "further": document["further"],
         "method": compact(spec.method.model_copy(update={"deltas": spec.method.own})),
         "built_on": spec.built_on.model_dump(mode="json", exclude_defaults=True),
         "training": training,
@@ -97,10 +98,11 @@ def as_command(spec: RunSpec) -> str:
     method = document["method"]
     name, changes = (method, {}) if isinstance(method, str) else (method["preset"], method["set"]) if "set" in method else ("lora", {"select": None, **method})
     words = ["python", "-m", "lab", "run", "--model", str(document["model"]), "--method", name]
-    if isinstance(document["task"], str):
-        words += ["--task", document["task"]]
+    tasks = [document["task"], *document.get("further", ())]
+    if all(isinstance(task, str) for task in tasks):
+        words += [word for task in tasks for word in ("--task", task)]
     else:
-        changes = {**changes, "task": document["task"]}
+        changes = {**changes, "task": document["task"], **({"further": tasks[1:]} if tasks[1:] else {})}
     words += ["--quantisation", document["quantisation"]] if "quantisation" in document else []
     words += [word for path, value in changes.items() for word in ("--set", f"{path}={_flow(value)}")]
     words += [word for path, value in document.get("training", {}).items() for word in ("--set", f"training.{path}={_flow(value)}")]

@@ -25,6 +25,7 @@ from lab.design.space import REPRESENTATIONS, SETS
 from lab.design.spec.run import BuiltOn, RunSpec, spec_of
 from lab.models import locate, resolve
 from lab.tasks import resolve as resolve_task
+from lab.tasks.together import objectives_of
 from lab.ui.words.table import TABLE, say
 from lab.verbs import check
 
@@ -67,7 +68,7 @@ def assess(draft: dict[str, Any]) -> Assessment:
         found.reasons = _reasons(found.method, found.draft["model"] if found.body else "")
         if not found.errors and spec and spec.inventory:
             found.count = count_on(found.whole, found.body, spec.inventory)
-    _rest(found)
+    _rest(found, spec)
     return found
 
 
@@ -142,19 +143,26 @@ def _preset(name: str) -> Method:
     return method_of(name)
 
 
-def _rest(found: Assessment) -> None:
-    """Task, training and seed, checked by the spec itself."""
+def _rest(found: Assessment, spec: Any) -> None:
+    """Tasks, training and seed, checked by the spec itself; several tasks also on their model."""
     try:
         stand_in = found.method or _preset("lora")
         spec_of({**{k: v for k, v in found.draft.items() if k in RunSpec.model_fields}, "method": stand_in})
     except Refusal as problem:
         found.errors.append((problem.field, problem.sentence))
-    task = found.draft.get("task")
-    if isinstance(task, str) and task not in catalogue.names("tasks"):
+    further = found.draft.get("further")
+    tasks = {"task": found.draft.get("task"), **{f"further.{number}": task for number, task in enumerate(further if isinstance(further, list) else ())}}
+    for path, task in tasks.items():
+        if isinstance(task, str) and task not in catalogue.names("tasks"):
+            try:
+                resolve_task(task)
+            except Refusal as problem:
+                found.errors.append((path, problem.sentence))
+    if len(tasks) > 1 and spec and not found.errors:
         try:
-            resolve_task(task)
+            objectives_of([resolve_task(task) for task in tasks.values()], spec)
         except Refusal as problem:
-            found.errors.append(("task", problem.sentence))
+            found.errors.append((problem.field, problem.sentence))
 
 
 def _reasons(method: Method, model: str) -> dict[str, dict[str, str]]:

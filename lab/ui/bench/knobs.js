@@ -2,6 +2,7 @@
 import { builtOn } from "./built_on.js";
 import { OptionControls } from "./controls.js";
 import { provideDraft, rememberPrint, shownPrints, writePath } from "./draft.js";
+import { furtherTasks } from "./further.js";
 import { h, icon } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
@@ -164,6 +165,7 @@ class Knobs extends OptionControls {
     return [
       this.grouped("model", this.schema.models, this.doc.model, say("bench.model"), say("bench.model.help"), true),
       this.grouped("task", this.schema.tasks, this.doc.task, say("bench.task"), say("bench.task.help"), true),
+      ...furtherTasks(this),
       this.grouped("method", this.schema.methods, method, say("bench.method"), say("bench.method.help"), false),
       badge,
       builtOn(this),
@@ -177,7 +179,7 @@ class Knobs extends OptionControls {
     const known = items.some((item) => item.name === value);
     const select = h(
       "select",
-      { id: "knob-" + path, onchange: (event) => this.choose(path, event.target.value) },
+      { id: "knob-" + path.replace(/\W/g, "-"), onchange: (event) => this.choose(path, event.target.value) },
       !known && value ? h("option", { value, selected: true }, value) : null,
       [...groups].map(([group, members]) =>
         h(
@@ -189,7 +191,7 @@ class Knobs extends OptionControls {
       free ? h("option", { value: "\u0000other" }, say("bench.other")) : null,
     );
     const chosen = items.find((item) => item.name === value);
-    return h("div", { class: "lab-pick", "data-path": path, "data-help": (chosen && chosen.help) || help }, h("label", { for: "knob-" + path }, label), select);
+    return h("div", { class: "lab-pick", "data-path": path, "data-help": (chosen && chosen.help) || help }, h("label", { for: select.id }, label), select);
   }
 
   choose(path, value) {
@@ -375,7 +377,7 @@ class Knobs extends OptionControls {
 
   training() {
     const main = this.schema.training.filter((field) => this.schema.training_main.includes(field.path));
-    const more = this.schema.training.filter((field) => !main.includes(field));
+    const more = this.schema.training.filter((field) => !main.includes(field) && field.path !== "temperature"); // beside the tasks that it is of
     const row = (field) => this.row(field, "training." + field.path, this.doc.training, {});
     return [
       ...main.map(row),

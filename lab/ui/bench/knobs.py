@@ -20,7 +20,7 @@ from lab.ui.shell.draft import start
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked
 
-KEPT = ("model", "quantisation", "task", "method", "built_on", "training", "seed", "tags")
+KEPT = ("model", "quantisation", "task", "further", "method", "built_on", "training", "seed", "tags")
 
 
 def turn(asked: Any) -> dict[str, Any]:

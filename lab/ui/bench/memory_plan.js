@@ -31,7 +31,7 @@ const memoryPlan = (element, server) => {
   const ask = async () => {
     const draft = currentDraft();
     const device = chosenDevice();
-    const mark = JSON.stringify([draft.model, draft.task, draft.method, draft.training, device]);
+    const mark = JSON.stringify([draft.model, draft.task, draft.further, draft.method, draft.training, device]);
     if (mark === asked) return;
     asked = mark;
     const mine = ++turn;

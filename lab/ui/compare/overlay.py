@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.design.spec.families import LOSS, Metric
+from lab.design.spec.families import LOSS, OF, Metric
 from lab.results import compare, published
 from lab.results.curves import AXIS_CURVES, axis, mean_curve
 from lab.runs import Run
@@ -43,7 +43,8 @@ def _shown(runs: list[Run], everything: dict[str, Series]) -> list[str]:
     there = list(dict.fromkeys(name for run in runs for name in metric_names(run, everything[run.id])))
     metric = compare.metric_of(runs)
     judging = f"eval_{metric.name}" if metric and metric != LOSS else ""
-    return [judging] if judging in there else there[:1]
+    of_tasks = [name for name in there if OF in name]  # of runs of several tasks
+    return [*([judging] if judging in there else there[:1]), *(name for name in of_tasks if name != there[0])]
 
 
 def traces(runs: list[Run], everything: dict[str, Series], name: str, kind: str, along: str, grouped: bool) -> list[dict[str, Any]]:

@@ -9,7 +9,9 @@ const exportForm = (element, props, watch, trigger, event, left) => {
   let adapter = "best";
   let format = "";
   let run = "";
-  const ask = () => trigger(event, { run, format, adapter });
+  let task = "";
+  const head = () => ((props.value.formats.find((one) => one.format === format) || {}).one_head && task) || "";
+  const ask = () => trigger(event, { run, format, adapter, task: head() });
   const draw = () => {
     const value = props.value;
     element.hidden = !value;
@@ -19,6 +21,7 @@ const exportForm = (element, props, watch, trigger, event, left) => {
       run = value.run;
       format = "";
       adapter = "best";
+      task = value.heads[0] || "";
     }
     const weights =
       value.adapters.length > 1 &&
@@ -46,6 +49,33 @@ const exportForm = (element, props, watch, trigger, event, left) => {
           ),
         ),
         h("small", { class: "lab-muted" }, say("export.weights.help")),
+      );
+    const heads =
+      value.heads.length > 0 &&
+      h(
+        "div",
+        { class: "lab-export-weights" },
+        h("span", { id: "export-head" }, say("export.head")),
+        h(
+          "div",
+          { class: "lab-segments", role: "group", "aria-labelledby": "export-head" },
+          value.heads.map((one) =>
+            h(
+              "button",
+              {
+                type: "button",
+                "aria-pressed": String(one === task),
+                onclick: () => {
+                  task = one;
+                  draw();
+                  if (head()) ask();
+                },
+              },
+              one,
+            ),
+          ),
+        ),
+        h("small", { class: "lab-muted" }, say("export.head.help")),
       );
     const option = (one) => {
       const wrong = one.refusal ? say("export.not", { reason: one.refusal }) : one.waits ? say("export.later") : "";
@@ -80,13 +110,14 @@ const exportForm = (element, props, watch, trigger, event, left) => {
       ),
       h("p", { class: "lab-muted" }, value.about),
       weights || "",
+      heads || "",
       h("div", { class: "lab-formats", role: "radiogroup", "aria-label": say("export.formats") }, value.formats.map(option)),
       h("p", { class: "lab-muted", hidden: Boolean(format) }, say("export.choose")),
       h(
         "p",
         { class: "lab-muted", hidden: !format },
         say("export.command") + " ",
-        h("code", {}, `python -m lab export ${value.run} --format ${format}${adapter === "final" ? " --adapter final" : ""} --out my-adapter`),
+        h("code", {}, `python -m lab export ${value.run} --format ${format}${adapter === "final" ? " --adapter final" : ""}${head() ? ` --task ${task}` : ""} --out my-adapter`),
       ),
     );
   };

@@ -19,6 +19,7 @@ from typing import Any
 
 from lab.design.plain.refusal import Refusal
 from lab.export import FORMATS
+from lab.results.facts import tasks_of
 from lab.runs import default
 from lab.runs.home import check_id
 from lab.ui.shell.run_facts import adapters
@@ -88,29 +89,32 @@ class Packer:
         self._kept: OrderedDict[tuple, Packed] = OrderedDict()
         self._lock = threading.Lock()
 
-    def make(self, run: str, format: str = "peft", adapter: str = "best") -> Packed:
-        """The export of a run's adapter. Raises Refusal: an unknown run, format or adapter, or the exporting process's own sentence."""
+    def make(self, run: str, format: str = "peft", adapter: str = "best", task: str = "") -> Packed:
+        """The export of a run's adapter, of several tasks with the head of one. Raises Refusal: an unknown run, format or adapter, or the exporting process's own sentence."""
         if not isinstance(format, str) or format not in FORMATS:
             raise Refusal(f"There is no format '{str(format)[:40]}'; there are {', '.join(FORMATS)}.", "format")
         if adapter not in ("best", "final"):
             raise Refusal(f"There is no adapter '{str(adapter)[:40]}'; there are best and final.", "adapter")
         found = default().store.get(check_id(run))
+        if task and (not isinstance(task, str) or task not in tasks_of(found)):
+            raise Refusal(f"This run has no task '{str(task)[:60]}'; it has {', '.join(tasks_of(found)) or 'one'}.", "task")
         with self._lock:
-            key = (found.id, format, adapter, _age(found))
+            key = (found.id, format, adapter, task, _age(found))
             if key not in self._kept or not self._kept[key].folder.is_dir():  # somebody may have cleared LAB_HOME/tmp away
-                self._kept[key] = Packed(self._written(found.id, format, adapter))
+                self._kept[key] = Packed(self._written(found.id, format, adapter, task))
             self._kept.move_to_end(key)
             while len(self._kept) > KEPT:
                 shutil.rmtree(self._kept.popitem(last=False)[1].folder.parent, ignore_errors=True)
             return self._kept[key]
 
-    def _written(self, run: str, format: str, adapter: str) -> Path:
+    def _written(self, run: str, format: str, adapter: str, task: str) -> Path:
         if self._root is None or not self._root.is_dir():
             os.makedirs(tempfile.gettempdir(), mode=0o700, exist_ok=True)
             self._root = Path(tempfile.mkdtemp(prefix="lab-export-"))
             atexit.register(shutil.rmtree, self._root, ignore_errors=True)
         out = Path(tempfile.mkdtemp(dir=self._root)) / f"{run}-{format}"
         command = [sys.executable, "-m", "lab", "export", run, "--format", format, "--adapter", adapter, "--out", str(out), "--json"]
+        command += [f"--task={task}"] if task else []
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))), "CUDA_VISIBLE_DEVICES": ""}
         try:
             done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=SECONDS, stdin=subprocess.DEVNULL, env=environment)

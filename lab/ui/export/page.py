@@ -11,6 +11,7 @@ from lab.blocks import note_of
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.export import FORMATS, formats
+from lab.export.base import Facts
 from lab.results.facts import method_of, model_of, score, task_of
 from lab.runs import Run, default
 from lab.ui.export import packer
@@ -62,13 +63,15 @@ def options(run: Run | None, language: str) -> dict[str, Any] | None:
     if run is None:
         return None
     try:
-        found = formats(run.spec)
+        found, heads = formats(run.spec), list(Facts.of(run.spec).heads)
     except Refusal as problem:  # its model or task is not known here any more
+        heads = []
         found = [{"format": name, "help": known.help, "refusal": problem.sentence.rstrip(".")} for name, known in FORMATS.items()]
     kept, judged = run_facts.adapters(run), score(run)
     for each in found:
         each["help"] = say(language, "format." + each["format"]) if "format." + each["format"] in TABLE else each["help"]
         each["refusal"] = refused(language, each.get("refusal") or "") or None
+        each["one_head"] = FORMATS[each["format"]].one_head
         each["waits"] = FORMATS[each["format"]].weights and not kept
     about = [model_of(run), task_of(run), method_of(run), f"{metric_name(language, judged.metric.name)} {numbers.number(judged.value)}" if judged else ""]
     return {
@@ -78,6 +81,7 @@ def options(run: Run | None, language: str) -> dict[str, Any] | None:
         "colour": run_facts.colour(run),
         "about": " · ".join(filter(None, about)),
         "adapters": kept,
+        "heads": heads,
         "formats": found,
     }
 
@@ -85,10 +89,10 @@ def options(run: Run | None, language: str) -> dict[str, Any] | None:
 def make(event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
     """Write the export and show its files; the download stands beside them."""
     asked = payload(event)
-    choice = {name: str(asked.get(name, "")) for name in ("run", "format", "adapter")}
+    choice = {name: str(asked.get(name, "")) for name in ("run", "format", "adapter", "task")}
     yield [{**choice, "state": "making"}, gr.DownloadButton(visible=False)]
     try:
-        packed = packer.PACKER.make(choice["run"], choice["format"], choice["adapter"] or "best")
+        packed = packer.PACKER.make(choice["run"], choice["format"], choice["adapter"] or "best", choice["task"])
         files, note = packed.files(), note_of(choice["run"], choice["adapter"] or "best") if FORMATS[choice["format"]].weights else ""
         yield [
             {

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.families import OF
+from lab.results.facts import tasks_of
 from lab.runs import Run, default
 from lab.runs.series import thinned
 from lab.ui.runs import run_memory
@@ -46,14 +48,16 @@ def _run(asked: Any) -> Run | None:
 def _curves_of(run: Run, name: str, names: Any) -> list[tuple[str, str]]:
     """[(curve, train or eval)] of a chart; those of `metric` are what the run is judged by."""
     (curves,) = (curves for one, curves, *_ in SINGLE if one == name)
-    return list(curves) or [(metric, EVALUATION) for metric in metric_names(run, names)]
+    own = [(f"{curve}{OF}{task}", kind) for task in tasks_of(run) for curve, kind in curves] if name == "loss" else []
+    return [*curves, *own] or [(metric, EVALUATION) for metric in metric_names(run, names)]
 
 
 def _single(run: Run, name: str, series: Mapping[str, Any], names: Any = None) -> dict[str, Any]:
     """One chart of one run. Several metrics have a colour each, the first one the run's."""
     (reads, wide) = next((reads, wide) for one, _, reads, wide in SINGLE if one == name)
     curves = _curves_of(run, name, names or series)
-    tints = [colour(run, NEXT * index if name == "metric" else 0) for index in range(len(curves))]
+    steps = {"metric": 1, "loss": 2}.get(name)  # curves of one colour: of the loss, that of training and that of evaluation
+    tints = [colour(run, NEXT * (index // steps) if steps else 0) for index in range(len(curves))]
     traces = [
         trace(thinned(series[curve], FEWER if wide < 6 else POINTS), curve, kind, tint)
         for (curve, kind), tint in zip(curves, tints, strict=True)

@@ -63,8 +63,10 @@ def predictions(run: Run, language: str) -> str:
     rows = run_facts.predictions(run)
     if not rows:
         return f'<p class="lab-muted">{esc(say(language, "predictions.none"))}</p>'
-    heads = "".join(f"<th>{esc(say(language, key))}</th>" for key in ("predictions.input", "predictions.prediction", "predictions.reference"))
-    body = "".join(_row(row) for row in rows[:PREDICTIONS])
+    several = ["bench.task"] if any("task" in row for row in rows) else []
+    keys = (*several, "predictions.input", "predictions.prediction", "predictions.reference")
+    heads = "".join(f"<th>{esc(say(language, key))}</th>" for key in keys)
+    body = "".join(_row(row) for row in rows[: PREDICTIONS * max(1, len({row.get("task") for row in rows}))])
     return f'<div class="lab-scroll"><table class="lab-table lab-predictions"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -77,7 +79,10 @@ def _row(row: dict[str, Any]) -> str:
         if isinstance(sure, (int, float)) and not isinstance(sure, bool) and math.isfinite(sure)
         else ""
     )
-    return f'<tr class="{css}"><td>{_text(row.get("input"))}</td><td>{_text(row.get("prediction"))}{share}</td><td>{_text(row.get("reference"))}</td></tr>'
+    task = f"<td>{_text(row['task'])}</td>" if "task" in row else ""
+    return (
+        f'<tr class="{css}">{task}<td>{_text(row.get("input"))}</td><td>{_text(row.get("prediction"))}{share}</td><td>{_text(row.get("reference"))}</td></tr>'
+    )
 
 
 def _text(value: Any) -> str:

@@ -6,10 +6,10 @@ import { register } from "./parts.js";
 import { canDraw, plotConfig, resolvedColour, styleValue, UNUSED_BUTTONS } from "./plots.js";
 import { parsedJson, storedItem, storeItem } from "./storage.js";
 import { isDark } from "./theme.js";
-import { known, metricName, say } from "./words.js";
+import { known, metricName, ofTask, say } from "./words.js";
 
 const plainly = (text) => String(text).replace(/[<>&]/g, "");
-const curveName = (trace) => trace.label || known("curve." + trace.name, trace.name.replace(/^eval_/, "").replaceAll("_", " "));
+const curveName = (trace) => trace.label || ofTask(trace.name, (name) => known("curve." + name, name.replace(/^eval_/, "").replaceAll("_", " ")));
 
 export const traceLines = (chart, weight = 0) => {
   const found = [];

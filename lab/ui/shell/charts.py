@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lab.design.spec.families import OF
+from lab.results.facts import tasks_of
 from lab.runs import Run, default
 from lab.ui.shell.json_text import plain
 from lab.ui.shell.run_facts import metric_names
@@ -29,6 +31,7 @@ def chart(name: str, reads: str, wide: int, traces: list[dict[str, Any]]) -> dic
 def wanted(run: Run) -> list[str]:
     """The curves of a run that charts show."""
     named = [curve for _, curves, _, _ in SINGLE for curve, _ in curves]
+    named += [f"{curve}{OF}{task}" for task in tasks_of(run) for curve in ("loss", "eval_loss")]
     return named + metric_names(run, default().store.metric_names(run.id))
 
 

@@ -126,7 +126,8 @@ def shapes(specs: list[RunSpec]) -> list[tuple[RunSpec, dict[str, Any]]]:
         document = spec.document()
         training = {name: document["training"][name] for name in MATTERS if name in document["training"]}
         shape = {**document, "training": training, "seed": 0, "name": "", "tags": []}
-        key = json.dumps([shape["model"], shape["quantisation"], shape["task"], {**shape["method"], "name": ""}, training], sort_keys=True, default=str)
+        named = [shape["model"], shape["quantisation"], shape["task"], shape["further"]]
+        key = json.dumps([*named, {**shape["method"], "name": ""}, training], sort_keys=True, default=str)
         found.setdefault(key, (spec, shape))
     return sorted(found.values(), key=lambda one: _heaviness(one[0]), reverse=True)
 
@@ -187,11 +188,8 @@ def _time(specs: list[RunSpec], device: Mapping[str, Any], language: str) -> str
     past, found, seconds = default().store.list(["succeeded"], limit=PAST), {}, []
     for spec in specs:
         document = spec.document()
-        key = json.dumps(
-            [document["model"], document["quantisation"], document["task"], {**document["method"], "name": ""}, document["training"]],
-            sort_keys=True,
-            default=str,
-        )
+        named = [document["model"], document["quantisation"], document["task"], document["further"]]
+        key = json.dumps([*named, {**document["method"], "name": ""}, document["training"]], sort_keys=True, default=str)
         if key not in found and len(found) < MOST_TIMES:
             place = "cpu" if device["kind"] == "cpu" or spec.training.device == "cpu" else str(device["name"])
             found[key] = estimate(document, past, place, identity().host)

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 
 from lab.design.plain.refusal import Refusal
+from lab.results.facts import tasks_of
 from lab.trying.client import TryClient
 from lab.ui.shell import run_facts
 from lab.ui.shell.gradio_private import payload
@@ -63,13 +64,15 @@ def ask(event: gr.EventData, request: gr.Request) -> Iterator[str]:
     if not runs:
         yield empty(language, "try.empty")
         return
-    cards = [views.card(run, None, "", language) for run in runs]
+    each = [(run, task) for run in runs for task in tasks_of(run) or [""]]  # a run of several tasks answers with each head
+    cards = [views.card(run, None, "", language, task) for run, task in each]
     yield _cards(cards)
-    for index, run in enumerate(runs):
+    for index, (run, task) in enumerate(each):
         try:
-            cards[index] = views.card(run, client().ask({"run": run.id, "text": asked.get("text"), "pair": asked.get("pair")}), "", language)
+            answer = client().ask({"run": run.id, "task": task, "text": asked.get("text"), "pair": asked.get("pair")})
+            cards[index] = views.card(run, answer, "", language, task)
         except Refusal as problem:
-            cards[index] = views.card(run, None, refused(language, problem), language)
+            cards[index] = views.card(run, None, refused(language, problem), language, task)
         yield _cards(cards)
 
 

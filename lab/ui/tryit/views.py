@@ -34,7 +34,7 @@ def rows() -> list[dict[str, Any]]:
                 else []
             )
             found.append({"id": run.id, "samples": samples, "name": run.name or run.id, "colour": run_facts.colour(run), "model": model_of(run), "task": task_of(run),
-                          "pair": compares(text(run.spec.get("task", ""))), "metric": run_facts.row(run)["metric"], "metric_name": run_facts.row(run)["metric_name"]})  # fmt: skip
+                          "pair": any(compares(text(task)) for task in (run.spec.get("task", ""), *(run.spec.get("further") or ()))), "metric": run_facts.row(run)["metric"], "metric_name": run_facts.row(run)["metric_name"]})  # fmt: skip
     return found
 
 
@@ -47,10 +47,10 @@ def _compares(task: str) -> bool:
         return False
 
 
-def card(run: Run, answer: dict[str, Any] | None, problem: str, language: str) -> str:
-    """One run's answers: what it answers, what is wrong, or that it is being asked."""
+def card(run: Run, answer: dict[str, Any] | None, problem: str, language: str, task: str = "") -> str:
+    """One run's answers (of several tasks those of one): what it answers, what is wrong, or that it is being asked."""
     head = (f'<header><span class="lab-dot" style="background:{run_facts.colour(run)}"></span><h3><a href="runs?run={run.id}">{esc(run.name or run.id)}</a></h3></header>'
-            f'<p class="lab-muted">{esc(model_of(run))} · {esc(task_of(run))} · {esc(method_of(run))}</p>')  # fmt: skip
+            f'<p class="lab-muted">{esc(model_of(run))} · {f"<b>{esc(task)}</b>" if task else esc(task_of(run))} · {esc(method_of(run))}</p>')  # fmt: skip
     if problem:
         body = f'<p class="lab-said wrong" role="alert">{esc(problem)}</p>'
     elif answer is None:

@@ -10,6 +10,7 @@ from typing import Any
 import gradio as gr
 import yaml
 
+from lab.design.spec.families import OF
 from lab.tasks import FAMILIES
 
 LANGUAGES = ("en", "zh")
@@ -56,6 +57,10 @@ def declared() -> dict[str, list[str]]:
 def metric_name(language: str, metric: str) -> str:
     """A metric as pages show it: `rougeL` is ROUGE-L, `final f1` that of the last evaluation."""
     name = metric.removeprefix("final ")
+    first, of, task = name.partition(OF)
+    if of and not name.startswith("f1:"):
+        label = say(language, "metric.of", metric=metric_name(language, first), task=task)
+        return label if name == metric else say(language, "metric.final", metric=label)
     if name.startswith("f1:"):
         label = say(language, "curve.f1.of", label=name[3:])
         return label if name == metric else say(language, "metric.final", metric=label)
