@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,7 +124,6 @@ def test_prediction_with_frozen_adapters_below(name: str):
     assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005)
     for category, size in plan.categories.items():
         assert size == pytest.approx(real.peak()[category], rel=0.005, abs=2048), category
-
 
 
 @pytest.mark.parametrize("architecture", ["bert", "bart", "llama"])
@@ -268,12 +269,30 @@ def test_anchor_published_maximum_on_an_l40s():
     ("most", "method", "changes"),
     [(22_292_725_760, "lora", {"deltas.0.rank": 32, "deltas.0.alpha": 64}), (22_552_772_608, "lora", {"deltas.0.rank": 64, "deltas.0.alpha": 128}),
      (24_698_159_104, "lora", {"deltas.0.rank": 10, "deltas.0.at": ["ffn.up", "ffn.gate", "ffn.down"]}), (21_621_637_120, "vera", {}),
-     (23_234_347_008, "ia3", {}), (21_181_235_200, "ln-tuning", {}), (20_921_188_352, "p-tuning", {"deltas.0.encoder": "mlp", "deltas.0.encoder_width": 3072})],
+     (23_234_347_008, "ia3", {}), (21_181_235_200, "ln-tuning", {}), (20_921_188_352, "p-tuning", {"deltas.0.encoder": "mlp", "deltas.0.encoder_width": 3072}),
+     (24_532_484_096, "dora", {"deltas.0.at": ["attn.q", "attn.v"], "deltas.0.rank": 32}), (23_597_154_304, "hira", {"deltas.0.at": ["attn.q", "attn.v"], "deltas.0.rank": 32}),
+     (23_907_532_800, "loha", {"deltas.0.at": ["attn.q", "attn.v"], "deltas.0.rank": 32}), (20_271_071_232, "miss", {"deltas.0.rank": 64})],
 )  # fmt: skip
 def test_published_maxima_of_the_same_model(most: int, method: str, changes: dict):
     """As peft's comparison ran them (benchmarks/memory.py has the source): a script that keeps the cache, nothing fitted to the method."""
     plan = plan_shape(model="llama-3.2-3b", method=method, batch=4, tokens=704, dtype="bfloat16", adapter_dtype="float32", overrides=changes, use_cache=True)
     assert plan.peak_reserved_bytes == pytest.approx(most, rel=0.0125)
+
+
+def benchmark():
+    """benchmarks/memory.py."""
+    spec = importlib.util.spec_from_file_location("memory", Path(__file__).resolve().parents[1] / "benchmarks" / "memory.py")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.mark.slow
+def test_every_published_maximum_is_met_or_explained():
+    memory = benchmark()
+    for name, most, method, script, _ in memory.found():
+        assert name in memory.WHY or script == pytest.approx(most, rel=0.02), (name, method)
+    assert set(memory.WHY) <= {name for name, *_ in memory.PUBLISHED}
 
 
 @pytest.mark.parametrize(("batch", "ratio"), [(4, 1.23), (32, 1.34)])
