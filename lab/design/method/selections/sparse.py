@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import field_validator
 
 from lab.design.body.anatomy import Site
 from lab.design.method.selections.base import SelectionOptions
@@ -35,6 +37,12 @@ class SelectSparse(SelectionOptions):
     )
     density: float = option(0.01, gt=0, le=1, label="density", help="Share of the entries that train, where no rank says how many.")
     rows: int = option(256, ge=1, le=100_000, label="rows", help="Rows of the training data that scores gradient and fisher look at.")
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _one_by_itself(cls, at: Any) -> Any:
+        """`at: all-linear` is written without brackets."""
+        return [at] if isinstance(at, str) else at
 
     def problems(self, deltas):
         yield from super().problems(deltas)
