@@ -33,6 +33,7 @@ _NAMES = {  # public name: (module, name there)
     "plan": ("lab.verbs", "plan"),
     "estimate": ("lab.verbs", "estimate"),
     "run": ("lab.verbs", "run"),
+    "combine": ("lab.verbs", "combine"),
     "load": ("lab.verbs", "load"),
     "attach": ("lab.engine", "attach"),
 }

@@ -61,10 +61,10 @@ class Block:
         """Its tensors, as `Attached.load_state_dict` of its method takes them."""
         return tensors_in(self.folder / "adapter.safetensors")
 
-    def head(self) -> dict[str, Any]:
-        """The task head by parameter name, {} where it has none; of a run of several tasks that of the first, as `objective` and `labels` are."""
+    def head(self, task: str = "") -> dict[str, Any]:
+        """The task head by parameter name, {} where it has none; of a run of several tasks that of `task`, or of the first, as `objective` and `labels` are."""
         path = self.folder / "head.safetensors"
-        return head_of(tensors_in(path), next(iter(self.spec.tasks)) if self.spec.further else "") if path.is_file() else {}
+        return head_of(tensors_in(path), (task or next(iter(self.spec.tasks))) if self.spec.further else "") if path.is_file() else {}
 
 
 def read(words: str, field: str = "run") -> Block:
@@ -282,7 +282,7 @@ def _harm_of(folder: Path, stamp: tuple) -> str | None:
 
 def before_training(adapter: str, facts: dict[str, Any]) -> str:
     """A sentence where the best weights are those of step 0, from before any training; "" otherwise."""
-    if adapter != "best" or facts.get("step") != 0:
+    if adapter != "best" or facts.get("step") != 0 or (facts.get("spec") or {}).get("combination"):
         return ""
     return "The best weights of this run are those of step 0: no evaluation beat the model as it was before training. The final ones are the last."
 

@@ -99,13 +99,14 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     Relative paths in it become absolute (below LAB_HOME relative to that), since workers run elsewhere, and what it is made from is frozen with it (`Origins`); a spec that
     already says so must find the same here. Raises Refusal with one sentence and its field.
     """
-    from lab import blocks, origins
+    from lab import blocks, combining, origins
     from lab.models import checkpoint, locate, of_run, vocabulary
     from lab.tasks import FAMILIES, outside
     from lab.tasks import resolve as resolve_task
     from lab.tasks.together import at, fields_of, objectives_of
 
     spec = blocks.settled(spec if isinstance(spec, RunSpec) else spec_of(blocks.filled(dict(spec)) if isinstance(spec, Mapping) else spec))
+    spec = combining.settled(spec)
     model, tasks = of_run(spec), [at(field, lambda: resolve_task(task)) for field, task in fields_of(spec)]  # noqa: B023
     body = anatomy(model.config)
     require(spec.method, body)
@@ -309,6 +310,19 @@ def run(spec: RunSpec | Mapping[str, Any], *, wait: bool = True, progress: Calla
     checked = check(spec)
     run_id = queue().launch(checked.document(), checked.name, checked.tags, run_id=run_id)
     return wait_for(run_id, progress) if wait else queue().store.get(run_id)
+
+
+def combine(
+    runs: Sequence[str], weights: Sequence[float] = (), how: str = "sum", *, wait: bool = True, progress: Callable[[Run], None] | None = None, **more: Any
+) -> Run:
+    """Put trained runs of one base together as a run of its own, evaluated on the tasks of all of them; the Run as the store has it.
+
+    `weights`: one for each, equal shares of 1 if none. `how`: sum (of any methods), average, prune, ties, dare or dare-ties. `more`: `rank`, `density`, `sign`
+    (lab.design.spec.combination), and name, tags or training of the run, which goes on training from there where it is given steps. Raises Refusal.
+    """
+    from lab import combining
+
+    return run(combining.document(runs, weights, how, **more), wait=wait, progress=progress)
 
 
 def wait_for(run_id: str, progress: Callable[[Run], None] | None = None) -> Run:

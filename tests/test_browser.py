@@ -289,7 +289,7 @@ def test_the_example_of_the_api_runs(app):
     with zipfile.ZipFile(found["archive"]) as packed:
         assert f"{found['runs'][1]}-peft/adapter_model.safetensors" in packed.namelist()
     endpoints = found["lab"].view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/launch", "/status", "/compare", "/export"} and all(f"`{name}`" in page for name in endpoints)
+    assert set(endpoints) == {"/launch", "/combine", "/status", "/compare", "/export"} and all(f"`{name}`" in page for name in endpoints)
     for arguments, verb, said in (
         ([{"model": "minilm-l6", "steps": 3}], "/launch", "task"),
         (["zzzzzzzz"], "/status", "no run"),

@@ -325,7 +325,7 @@ FOREIGN = r"""() => {
 SAME = r"True|False|Apache-2.0|MIT|Click to upload or drop files|[\w-]+/[\w-]+|….*|Delta Lab|English|YAML|Python|CSV|HTML|SVG|PNG|GPTQ|arXiv [\d.]+|[a-z0-9][\w .+/,:·%–-]*|[\d.,]+ ?[kMGT]?B?( .*)?"  # names, identifiers, numbers
 
 
-@pytest.mark.parametrize("route", ["", "library", "data", "runs", "compare?runs={pair}", "sweep", "tryit", "export"])
+@pytest.mark.parametrize("route", ["", "library", "data", "runs", "compare?runs={pair}", "sweep", "tryit", "combine", "export"])
 def test_chinese_pages_have_no_english_left(lab, browser, route):
     """Every visible word has its Chinese; what stays are names, options as they are written, and what papers say."""
     address, runs, _ = lab

@@ -22,6 +22,7 @@ from lab.results import compare, facts, published
 from lab.results.curves import AXES, axis
 from lab.runs import Home, Queue, processes
 from lab.trying.client import TryClient
+from lab.ui.combine import views as views_combine
 from lab.ui.compare import coordinates, overlay, report
 from lab.ui.compare import views as views_compare
 from lab.ui.library import space_map as space
@@ -487,4 +488,4 @@ def test_only_runs_with_an_adapter_can_be_tried(store):
     folder = store.home.run_dir(run.id, create=True) / "best"
     folder.mkdir()
     (folder / "adapter.safetensors").write_bytes(b"")
-    assert [row["id"] for row in views_tryit.rows()] == [run.id]
+    assert [row["id"] for row in views_tryit.rows()] == [run.id] == [row["id"] for row in views_combine.rows()]

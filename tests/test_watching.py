@@ -95,14 +95,14 @@ def test_the_door(tmp_path):
     """With a password nobody is answered who has not logged in; nothing that is sent makes the app fail."""
     stranger = urllib.request.build_opener()
     with serving(tmp_path / "home", LAB_AUTH="me:a-long-password") as address:
-        for page in ("runs", "compare", "sweep", "tryit", "export"):
+        for page in ("runs", "compare", "sweep", "tryit", "combine", "export"):
             assert ask(stranger, address, page, b"{}")[0] == 401
         friend = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
         with pytest.raises(urllib.error.HTTPError):
             friend.open(f"{address}/login", urllib.parse.urlencode({"username": "me", "password": "wrong"}).encode())
         assert ask(friend, address, "runs", b"{}")[0] == 401
         friend.open(f"{address}/login", urllib.parse.urlencode({"username": "me", "password": "a-long-password"}).encode())
-        for page in ("runs", "compare", "sweep", "tryit", "export"):
+        for page in ("runs", "compare", "sweep", "tryit", "combine", "export"):
             status, said = ask(friend, address, page, b"{}")
             told = json.loads(said)
             assert status == 200 and told["parts"]

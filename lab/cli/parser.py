@@ -12,6 +12,7 @@ from lab.cli.taking import DELIMITERS
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import tables
+from lab.design.spec.combination import Combination
 from lab.design.spec.run import BuiltOn, RunSpec, Training
 from lab.export import FORMATS
 from lab.tasks import FAMILIES
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of `python -m lab`; parsed arguments carry `work`, the function that does the verb."""
     top = _Parser(prog="python -m lab", description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
-    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _compare,
+    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _compare, _combine,
                 _export, _import, _fetch, _doctor, _serve):  # fmt: skip
         add(verbs)
     return top
@@ -185,6 +186,21 @@ def _delete(verbs: Any) -> None:
 def _compare(verbs: Any) -> None:
     added = _verb(verbs, "compare", reading.compare, "lay runs side by side: results and the settings in which they differ")
     added.add_argument("run", metavar="RUN", nargs="+", help="two runs or more")
+
+
+def _combine(verbs: Any) -> None:
+    added = _verb(verbs, "combine", running.combine, "put trained runs of one base together as a run of its own, evaluated on the tasks of all of them")
+    added.add_argument("run", metavar="RUN", nargs="+", help="two runs or more; RUN/final for the last weights in place of the best")
+    for field in fields(Combination):
+        if field.path in ("how", "rank", "density", "sign"):
+            added.add_argument(
+                f"--{field.path}", choices=field.choices or None, metavar=None if field.choices else field.kind.upper(), help=field.help.replace("%", "%%")
+            )
+    added.add_argument("--weights", metavar="W", nargs="+", type=float, default=[], help="one for each run (default: equal shares of 1)")
+    added.add_argument("--steps", type=int, help="train so many steps from there; without, it is evaluated as it is")
+    added.add_argument("--seed", type=int, default=0, help="of what DARE drops (default 0)")
+    _labels(added)
+    added.add_argument("--detach", action="store_true", help="return at once; the run goes on by itself")
 
 
 def _export(verbs: Any) -> None:

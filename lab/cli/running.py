@@ -33,6 +33,16 @@ def run(arguments: Namespace) -> Answer:
         return _ended(verbs.wait_for(started.id, _reporter(started)))
 
 
+def combine(arguments: Namespace) -> Answer:
+    """Put trained runs together; wait for the evaluation of what they become unless detached."""
+    more = {name: value for name in ("rank", "density", "sign") if (value := getattr(arguments, name)) is not None}
+    more |= {"name": arguments.name} if arguments.name else {}
+    more |= {"training": {"steps": arguments.steps}} if arguments.steps else {}
+    started = verbs.combine(arguments.run, arguments.weights, arguments.how or "sum", wait=False, tags=arguments.tag or [], seed=arguments.seed, **more)
+    with standing([started.id]):
+        return _detached(started) if arguments.detach else _ended(verbs.wait_for(started.id, _reporter(started)))
+
+
 def resume(arguments: Namespace) -> Answer:
     """Queue a run that ended early again, from its last checkpoint."""
     lab = verbs.queue_now()

@@ -198,7 +198,17 @@ class Queue:
     def _built_on(self, run_id: str) -> list[str]:
         """The runs that would still read the adapter of a run: those that are built on it and may begin, or begin again. The others have a copy."""
         found = [run for run in self.store.list((records.QUEUED, *records.ACTIVE, *records.RESUMABLE)) if not self.home.has_checkpoint(run.id)]
-        named = [(run.id, [(run.spec.get("built_on") or {}).get("start_from"), *((run.spec.get("built_on") or {}).get("stand_on") or ())]) for run in found]
+        named = [
+            (
+                run.id,
+                [
+                    (run.spec.get("built_on") or {}).get("start_from"),
+                    *((run.spec.get("built_on") or {}).get("stand_on") or ()),
+                    *((run.spec.get("combination") or {}).get("runs") or ()),
+                ],
+            )
+            for run in found
+        ]
         return [other for other, names in named if any(str(name or "").partition("/")[0] == run_id for name in names)]
 
     def clear(self) -> None:

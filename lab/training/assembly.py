@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lab import blocks
+from lab import blocks, combining
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import Metric, judging_together, metric_named
 from lab.design.spec.objectives import OBJECTIVES
@@ -145,6 +145,8 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
         state, frozen = blocks.weights_for(spec, task.label_names)
         if state and len(tasks) > 1:  # a head that goes on is the first task's
             state["head"] = {f"{next(iter(tasks))}/{name}": tensor for name, tensor in state["head"].items()}
+    if state is None and spec.combination:
+        state = combining.weights(spec, model)
     saved = state["adapter"] if state else None
     attached = attach(
         model, spec.method, seed=spec.seed, tokenizer=tokenizer, state=saved, frozen=frozen, keep_originals=False,

@@ -52,6 +52,8 @@ class Loop:
         lengths = [task.train.lengths for task in assembly.tasks.values()]
         self.steps = Mixture(lengths, training.batch_size * training.accumulation * self.processes, spec.seed, training.temperature)
         self.total = training.steps or max(1, math.ceil((training.epochs or EPOCHS) * self.steps.per_epoch))
+        if spec.combination and training.steps is None and training.epochs is None:
+            self.total = 0  # it is judged as it is
         self.evaluate_every = training.evaluate_every or max(1, self.total // EVALUATIONS)
         self.checkpoint_every = training.checkpoint_every or self.evaluate_every
         self.log_every = max(1, self.total // LOGGED)

@@ -204,6 +204,6 @@ def _conclude(result: dict[str, Any], loop: Loop, say: Callable[[str], None]) ->
     numbers = f"{metric} {result['metrics'][metric]:.4f}" if metric in result["metrics"] else "no validation rows"
     if metric in result["best"]:
         numbers += f", best {result['best'][metric]:.4f} at step {result['best']['step']}"
-        if result["best"]["step"] == 0:
+        if result["best"]["step"] == 0 and loop.total:
             say("Note: no evaluation beat the model as it was before training, so the best weights are those of step 0.")
     say(f"Done in {duration(result['seconds'])}: {numbers}; {result['tokens_per_second']:,.0f} tokens/s, peak memory {memory(result['peak_bytes'])}")

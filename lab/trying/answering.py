@@ -28,10 +28,10 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     method: for a new task head, the base model under this run's head. "task": of a run of several, which one is asked; "": the first.
     """
     opened, prepared = _get(str(request.get("run", "")), str(request.get("task") or ""))
-    rows = _rows(prepared, request)
-    kind, on = _once(opened, prepared, rows, request)
+    rows = rows_of(prepared, request)
+    kind, on = once(opened, prepared, rows, request)
     with opened.attached.disabled():
-        _, off = _once(opened, prepared, rows, request)
+        _, off = once(opened, prepared, rows, request)
     return {"kind": kind, "on": on, "off": off, "note": opened.note}
 
 
@@ -48,7 +48,7 @@ def _get(run: str, task: str) -> tuple[Opened, Any]:
     return _opened[key]
 
 
-def _rows(prepared: Any, request: Mapping[str, Any]) -> Rows | None:
+def rows_of(prepared: Any, request: Mapping[str, Any]) -> Rows | None:
     """The text as a row of the task, tokenised; None where the model is to go on with it."""
     spec, text, pair = prepared.spec, _text(request.get("text"), "text"), str(request.get("pair") or "").strip()
     row = prepared.family.typed(text, pair, spec)
@@ -65,7 +65,7 @@ def _text(value: Any, field: str) -> str:
     return value
 
 
-def _once(opened: Opened, prepared: Any, rows: Rows | None, request: Mapping[str, Any]) -> tuple[str, Any]:
+def once(opened: Opened, prepared: Any, rows: Rows | None, request: Mapping[str, Any]) -> tuple[str, Any]:
     import torch
 
     if rows is None:

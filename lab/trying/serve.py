@@ -12,7 +12,11 @@ from lab.child import serve
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
-    """See lab.trying.answering."""
+    """See lab.trying.answering; {"combination": ...} in place of "run": lab.trying.combining."""
+    if "combination" in question:
+        from lab.trying.combining import answer as of_combinations
+
+        return of_combinations(question)
     from lab.trying.answering import answer as of_models
 
     return of_models(question)

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from lab import combining
 from lab.design.plain.refusal import Refusal
 from lab.results.compare import settings
 from lab.runs import Run, default
@@ -17,8 +18,8 @@ MOST = 50  # runs side by side
 
 
 def expose() -> None:
-    """Name the verbs: /launch, /status, /compare, /export."""
-    for verb in (launch, status, compare):
+    """Name the verbs: /launch, /combine, /status, /compare, /export."""
+    for verb in (launch, combine, status, compare):
         gr.api(verb, api_name=verb.__name__, concurrency_limit=4)
     with gr.Row(visible=False):  # a file travels only as a component's value
         asked = [gr.Textbox(label=name, value=usual) for name, usual in (("run", ""), ("format", "peft"), ("adapter", "best"), ("task", ""))]
@@ -37,6 +38,28 @@ def launch(spec: dict) -> dict:
         return {"run": run, "state": default().store.get(run).state}
     except Refusal as problem:
         raise gr.Error(problem.sentence, print_exception=False) from None
+
+
+def combine(runs: list, weights: list, how: str = "sum", options: dict | None = None) -> dict:
+    """Put trained runs of one base together as a run of its own, evaluated on the tasks of all of them; {"run", "state"} at once.
+
+    runs: ids, or id/final for the last weights in place of the best; weights: one for each, [] for equal shares of 1; how: sum, average, prune, ties, dare or
+    dare-ties; options: rank, density, sign, seed, name, tags.
+    """
+    try:
+        checked = check(combining.document(runs, weights, how, **_known(options)))
+        run = default().launch(checked.document())
+        return {"run": run, "state": default().store.get(run).state}
+    except Refusal as problem:
+        raise gr.Error(problem.sentence, print_exception=False) from None
+
+
+def _known(options: dict | None) -> dict[str, Any]:
+    known = ("rank", "density", "sign", "seed", "name", "tags")
+    unknown = next((name for name in options or {} if name not in known), None)
+    if unknown is not None:
+        raise Refusal(f"There is no option '{str(unknown)[:40]}' of a combination; there are {', '.join(known)}.", "options")
+    return options or {}
 
 
 def status(run: str) -> dict:

@@ -14,6 +14,7 @@ from lab.design.method.rules import quantised_problem
 from lab.design.plain.options import Options, option, validate
 from lab.design.plain.refusal import Refusal
 from lab.design.space import Quantisation
+from lab.design.spec.combination import Combination
 from lab.design.spec.task import TaskSpec
 
 EPOCHS, EVALUATIONS = 3.0, 10  # of a run that does not say how many
@@ -144,6 +145,9 @@ class RunSpec(Options):
     method: Method = option(label="method", zh="方法", help="A preset, a preset with changes, or a whole method.")
     training: Training = option(default_factory=Training, label="training", zh="训练", help="How to train.")
     built_on: BuiltOn = option(default_factory=BuiltOn, label="built on", zh="基于", help="Adapters of earlier runs.")
+    combination: Combination | None = option(
+        None, label="combination", zh="合并", help="Trained runs that this one puts together; it trains a step only if it is told how many."
+    )
     seed: int = option(0, ge=0, le=2**32 - 1, label="seed", zh="随机种子", help="Fixes initialisation, data order and dropout.")
     name: str = option("", max_length=120, label="name", zh="名称", help="A name for the run. Empty: made from model and method.")
     tags: list[str] = option(default_factory=list, max_length=20, label="tags", zh="标签", help="Words to find the run by.")

@@ -16,6 +16,7 @@ from lab.design.method.delta import Delta, Method
 from lab.design.method.named import load_method, method_of
 from lab.design.plain.differences import differences
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.combination import Combination
 from lab.design.spec.run import RunSpec, Training
 
 
@@ -81,6 +82,7 @@ def run_document(spec: RunSpec) -> dict[str, Any]:
         "method": compact(spec.method.model_copy(update={"deltas": spec.method.own})),
         "built_on": spec.built_on.model_dump(mode="json", exclude_defaults=True),
         "training": training,
+        "combination": {name: value for name, value in (document["combination"] or {}).items() if name != "prints"},
         "seed": document["seed"],
         "tags": document["tags"],
     }
@@ -95,6 +97,8 @@ def as_yaml(spec: RunSpec) -> str:
 def as_command(spec: RunSpec) -> str:
     """The command line that launches this run."""
     document = run_document(spec)
+    if spec.combination:
+        return _combining(spec, spec.combination)
     method = document["method"]
     name, changes = (method, {}) if isinstance(method, str) else (method["preset"], method["set"]) if "set" in method else ("lora", {"select": None, **method})
     words = ["python", "-m", "lab", "run", "--model", str(document["model"]), "--method", name]
@@ -109,6 +113,14 @@ def as_command(spec: RunSpec) -> str:
     for path, value in document.get("built_on", {}).items():
         words += [f"--{path.replace('_', '-')}", ",".join(value) if isinstance(value, list) else value]
     return " ".join(map(shlex.quote, [*words, "--seed", str(document["seed"])]))
+
+
+def _combining(spec: RunSpec, asked: Combination) -> str:
+    """The command line that puts runs together."""
+    words = ["python", "-m", "lab", "combine", *asked.runs, "--how", asked.how, "--weights", *(f"{weight:g}" for weight in asked.weights)]
+    usual = {name: field.default for name, field in Combination.model_fields.items()}
+    words += [word for name in ("rank", "density", "sign") if (value := getattr(asked, name)) != usual[name] for word in (f"--{name}", str(value))]
+    return " ".join(map(shlex.quote, [*words, "--seed", str(spec.seed)]))
 
 
 def _flow(value: Any) -> str:

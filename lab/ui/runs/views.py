@@ -49,6 +49,8 @@ def _actions(run: Run, language: str) -> str:
     found += [button("duplicate", "act.duplicate"), link("./?run", "act.bench", "act.bench.help"), link("compare?runs", "page.compare", "act.compare.help")]
     if run_facts.has_adapter(run):
         found.append(link("tryit?runs", "page.tryit", "act.try.help"))
+    if run.over and run_facts.has_adapter(run):
+        found.append(link("combine?runs", "page.combine", "act.combine.help"))
     found.append(link("export?run", "page.export", "act.export.help"))
     if run.over or run.state == "queued":
         found.append(button("remove", "act.delete", "warn", "act.delete.sure"))
@@ -93,6 +95,8 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
 
     facts = [(say(language, "bench.model"), esc(model_of(run))), (say(language, "bench.task"), esc(task_of(run))),
              (say(language, "bench.method"), esc(method_of(run)))]  # fmt: skip
+    if parts := _parts(run):
+        facts.append((say(language, "fact.parts"), parts))
     judged = score(run)
     if judged:
         named = metric_name(language, judged.metric.name)
@@ -123,6 +127,15 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
         estimated = f' <span class="lab-muted">{esc(say(language, "fact.estimated"))}</span>' if used.get("modelled", True) else ""
         facts.append((say(language, "fact.energy"), f"{energy(used['joules'])} · {esc(numbers.mass(used.get('co2eq_kg')))} CO₂e{estimated}"))
     return facts
+
+
+def _parts(run: Run) -> str:
+    """Of a combination: the runs that it is made of, each with its weight, as links."""
+    asked = run.spec.get("combination")
+    if not isinstance(asked, dict):
+        return ""
+    pairs = zip(asked.get("runs") or (), asked.get("weights") or (), strict=False)
+    return " + ".join(f'{numbers.number(weight)} · <a href="runs?run={esc(name.partition("/")[0])}">{esc(name)}</a>' for name, weight in pairs)
 
 
 def order_of(run: Run) -> str:

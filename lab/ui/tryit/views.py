@@ -6,13 +6,12 @@ import functools
 import json
 from typing import Any
 
-from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.results.facts import method_of, model_of, task_of
 from lab.runs import Run, default
 from lab.tasks import FAMILIES, resolve
-from lab.tasks.families.multi_label import THRESHOLD
 from lab.ui.shell import run_facts
+from lab.ui.shell.answers import side
 from lab.ui.shell.json_text import text
 from lab.ui.shell.markup import esc
 from lab.ui.words.refusals import refused
@@ -20,7 +19,6 @@ from lab.ui.words.table import say
 
 LISTED = 200
 SAMPLED, SAMPLES, SAMPLE = 20, 5, 2000  # runs whose held-out rows are read, rows of each, letters of a row
-SHOWN_LABELS = 8
 
 
 def rows() -> list[dict[str, Any]]:
@@ -56,26 +54,7 @@ def card(run: Run, answer: dict[str, Any] | None, problem: str, language: str, t
     elif answer is None:
         body = f'<p class="lab-muted lab-asking">{esc(say(language, "try.asking"))}</p>'
     else:
-        body = _side("try.on", "on", answer, language) + _side("try.off.text" if answer["kind"] == "text" else "try.off", "off", answer, language)
+        body = side("try.on", "on", answer, language) + side("try.off.text" if answer["kind"] == "text" else "try.off", "off", answer, language)
         if note := answer.get("note"):
             body = f'<p class="lab-said" role="note">{esc(refused(language, note))}</p>{body}'
     return f'<article class="lab-card lab-tried" data-run="{run.id}">{head}{body}</article>'
-
-
-def _side(title: str, side: str, answer: dict[str, Any], language: str) -> str:
-    return f'<section class="{side}"><h4>{esc(say(language, title))}</h4>{_answer(answer["kind"], answer[side], language)}</section>'
-
-
-def _answer(kind: str, value: Any, language: str) -> str:
-    if kind in ("labels", "several"):
-        most = max(SHOWN_LABELS, sum(share >= THRESHOLD for _, share in value)) if kind == "several" else SHOWN_LABELS
-        given = lambda share: "given" if kind == "several" and share >= THRESHOLD else ""  # noqa: E731
-        bars = "".join(
-            f'<tr class="{given(share)}"><th scope="row">{esc(name)}</th><td><span class="lab-share-bar"><i style="width:{100 * share:.1f}%"></i></span></td><td class="right num" title="{share!r}">{100 * share:.1f} %</td></tr>'
-            for name, share in value[:most]
-        )
-        note = f'<p class="lab-muted">{esc(say(language, "try.several"))}</p>' if kind == "several" else ""
-        return f'<table class="lab-labels"><tbody>{bars}</tbody></table>{note}'
-    if kind == "number":
-        return f'<p class="lab-count">{esc(numbers.number(float(value), 4))}</p>'
-    return f"<blockquote>{esc(value)}</blockquote>" if value else f'<p class="lab-muted">{esc(say(language, "try.nothing"))}</p>'

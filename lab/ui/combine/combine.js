@@ -1,0 +1,287 @@
+// Runs put together by weights: which, how, and what they come to at once. The address keeps the runs.
+import { h, setHtml } from "../shell/dom.js";
+import { emit, listen } from "../shell/events.js";
+import { register } from "../shell/parts.js";
+import { checkMark, listbox } from "../shell/run_list.js";
+import { runIds, setAddress } from "../shell/storage.js";
+import { LANGUAGE, metricName, say } from "../shell/words.js";
+
+const POINTS = 11;
+const NEEDS = { density: ["prune", "ties", "dare", "dare-ties"], sign: ["ties", "dare-ties"] };
+const rounded = (value) => Math.round(value * 1000) / 1000;
+
+const combineForm = (element, props, watch, fedProps, fedWatch, most) => {
+  let chosen = runIds(new URL(location.href).searchParams.get("runs"));
+  const weights = new Map();
+  const { options } = props;
+  let news = null;
+  const select = (name) =>
+    h(
+      "select",
+      { id: "combine-" + name, onchange: () => draw() },
+      options[name].choices.map((one) => h("option", { value: one }, say(`combine.${name}.${one}`))),
+    );
+  const number = (name, attributes) => h("input", { type: "number", id: "combine-" + name, onchange: () => draw(), ...attributes });
+  const how = select("how");
+  const sign = select("sign");
+  const rank = number("rank", { min: 1, max: 65536, step: 1, placeholder: say("combine.rank.none") });
+  const density = number("density", { min: 0.05, max: 1, step: 0.05, value: options.density.default });
+  const field = (name, node) =>
+    h("div", { class: "lab-field" }, h("label", { for: node.id }, say("combine." + name)), node, h("small", {}, say(`combine.${name}.help`)));
+  const fields = { how: field("how", how), rank: field("rank", rank), density: field("density", density), sign: field("sign", sign) };
+  const linked = h("input", { type: "checkbox", checked: true, id: "combine-linked", onchange: () => draw() });
+  const link = h("label", { class: "lab-linked", for: "combine-linked" }, linked, say("combine.linked"));
+  const sliders = h("div", { class: "lab-weights" });
+  const rowOf = (id) => ((news && news.rows) || []).find((row) => row.id === id);
+  const set = (id, value, over) => {
+    weights.set(id, rounded(value));
+    if (chosen.length === 2 && linked.checked) weights.set(chosen.find((one) => one !== id), rounded(1 - value));
+    drawWeights();
+    if (over) tell();
+  };
+  const nodes = new Map();
+  const slider = (row) => {
+    if (nodes.has(row.id)) return nodes.get(row.id);
+    const range = h("input", {
+      type: "range", min: -0.5, max: 1.5, step: 0.05, "aria-label": `${say("combine.weight")} ${row.name}`,
+      oninput: (event) => set(row.id, Number(event.target.value), false),
+      onchange: (event) => set(row.id, Number(event.target.value), true),
+    });
+    const exact = h("input", {
+      type: "number", min: -10, max: 10, step: 0.05, "aria-label": `${say("combine.weight.exact")} ${row.name}`,
+      onchange: (event) => set(row.id, Number(event.target.value) || 0, true),
+    });
+    const node = h(
+      "div",
+      { class: "lab-weight", "data-run": row.id },
+      h("span", { class: "lab-weight-name", title: `${row.method} · ${row.task}` }, h("span", { class: "lab-dot", style: `background:${row.colour}` }), row.name),
+      range,
+      exact,
+    );
+    const found = { node, range, exact };
+    nodes.set(row.id, found);
+    return found;
+  };
+  const drawWeights = () => {
+    const rows = chosen.map(rowOf).filter(Boolean);
+    link.hidden = rows.length !== 2;
+    const found = rows.map(slider);
+    if ([...sliders.children].some((node, index) => node !== (found[index] || {}).node) || sliders.children.length !== found.length)
+      sliders.replaceChildren(...found.map((one) => one.node));
+    rows.forEach((row, index) => {
+      const value = weights.get(row.id);
+      if (document.activeElement !== found[index].exact) found[index].exact.value = value;
+      found[index].range.value = value;
+    });
+  };
+  const choose = ({ id }) => {
+    chosen = chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id];
+    for (const one of chosen) weights.set(one, rounded(1 / chosen.length));
+    setAddress({ runs: chosen.join(",") });
+    draw();
+  };
+  const list = listbox({
+    label: say("combine.runs"),
+    hint: say("try.filter"),
+    many: true,
+    sorted: false,
+    few: 8,
+    words: (row) => [row.name, row.model, row.task, row.method, row.id],
+    parts: (row, on) => [
+      checkMark(row, on),
+      h("span", { class: "lab-name" }, row.name),
+      h("span", {}),
+      h("span", { class: "lab-sub" }, [row.method, row.task, row.metric && `${metricName(row.metric_name)} ${row.metric}`].filter(Boolean).join(" · ")),
+    ],
+    choose,
+    state: (row) => {
+      const on = chosen.includes(row.id);
+      const first = rowOf(chosen[0]);
+      return [on, !on && (chosen.length >= most || (first && first.base !== row.base))];
+    },
+  });
+  const combination = () => {
+    const plain = { runs: chosen, weights: chosen.map((id) => weights.get(id)), how: how.value };
+    if (rank.value) plain.rank = Number(rank.value);
+    for (const [name, needed] of Object.entries(NEEDS)) if (needed.includes(how.value)) plain[name] = name === "density" ? Number(density.value) : sign.value;
+    return plain;
+  };
+  const tell = () =>
+    emit("combination", chosen.length > 1 ? { asked: combination(), rows: chosen.map(rowOf).filter(Boolean) } : null);
+  const draw = () => {
+    const rows = (news && news.rows) || [];
+    chosen = news ? chosen.filter((id) => rowOf(id)).slice(0, most) : chosen;
+    for (const id of chosen) if (!weights.has(id)) weights.set(id, rounded(1 / chosen.length));
+    list.draw(rows);
+    fields.density.hidden = !NEEDS.density.includes(how.value);
+    fields.sign.hidden = !NEEDS.sign.includes(how.value);
+    for (const node of [link, sliders, fields.how, fields.rank]) node.hidden = chosen.length < 2;
+    if (chosen.length < 2) fields.density.hidden = fields.sign.hidden = true;
+    drawWeights();
+    if (news) tell();
+  };
+  element.replaceChildren(h("h3", {}, say("combine.runs")), ...list.nodes, h("h3", {}, say("combine.weights")), sliders, link, ...Object.values(fields));
+  const take = () => {
+    news = fedProps.value;
+    draw();
+  };
+  fedWatch("value", take);
+  take();
+};
+
+// the path that is measured: the share of the second of two runs, or of more the factor on all of their weights
+const along = ({ weights }) => (weights.length === 2 && Math.abs(weights[0] + weights[1] - 1) < 1e-6 ? weights[1] : null);
+const at = (asked, t) => ({ ...asked, weights: asked.weights.length === 2 ? [rounded(1 - t), rounded(t)] : asked.weights.map((weight) => rounded(weight * t)) });
+
+const combineView = (element, server) => {
+  let now = null; // {asked, rows}
+  let turn = 0;
+  let sweeping = 0;
+  const known = new Map(); // combination as text: its tasks
+  const mark = (asked) => JSON.stringify(asked);
+  const said = h("p", { class: "lab-said wrong", role: "alert", hidden: true });
+  const empty = h("div", { class: "lab-empty" }, h("p", {}, say("combine.empty")));
+  const numbers = h("div", { class: "lab-scroll" });
+  const progress = h("span", { class: "lab-muted", role: "status" });
+  const sweep = h("button", { type: "button", class: "lab-button", title: say("combine.sweep.help"), onclick: () => walk() }, say("combine.sweep"));
+  const chart = h("div", { id: "combine-chart" });
+  const text = h("textarea", {
+    id: "combine-text", rows: 3, maxlength: 20000,
+    onkeydown: (press) => {
+      if (press.key === "Enter" && (press.ctrlKey || press.metaKey)) ask();
+    },
+  });
+  const answers = h("div", {});
+  const name = h("input", { type: "text", id: "combine-name", maxlength: 120 });
+  const kept = h("p", { class: "lab-said", role: "status", hidden: true });
+  const question = h("button", { type: "button", class: "lab-button", onclick: () => ask() }, say("try.ask"));
+  const keep = h("button", { type: "button", class: "lab-cta", onclick: () => store() }, say("combine.keep"));
+  const body = h(
+    "div",
+    { class: "lab-combined", hidden: true },
+    said,
+    h("section", { class: "lab-card" }, h("header", { class: "lab-tools" }, h("h3", {}, say("combine.measured")), h("span", { class: "lab-gap" }), progress, sweep), numbers),
+    chart,
+    h("section", { class: "lab-card lab-form" }, h("h3", {}, say("combine.try")),
+      h("div", { class: "lab-field" }, h("label", { for: text.id }, say("try.text")), text, h("small", {}, say("combine.try.help"))), question, answers),
+    h("section", { class: "lab-card lab-form" }, h("h3", {}, say("combine.keep")),
+      h("div", { class: "lab-field" }, h("label", { for: name.id }, say("combine.name")), name, h("small", {}, say("combine.keep.help"))), keep, kept),
+  );
+  element.replaceChildren(empty, body);
+  const feed = { value: null };
+  let redraw = () => {};
+  window.Lab.chartGrid(chart, feed, (_, draw) => {
+    redraw = draw;
+  });
+  const wrong = (sentence) => {
+    said.hidden = !sentence;
+    said.textContent = sentence || "";
+  };
+  const put = async (what, asked) => {
+    try {
+      return await server[what]({ ...asked, language: LANGUAGE });
+    } catch {
+      return { wrong: say("combine.away") };
+    }
+  };
+  const measured = async (asked) => {
+    const key = mark(asked);
+    if (!known.has(key)) {
+      const found = await put("measure", { combination: asked });
+      if (found.wrong) return found;
+      known.set(key, found.tasks);
+    }
+    return { tasks: known.get(key) };
+  };
+  const draw = () => {
+    const here = known.get(mark(now.asked));
+    const ends = [0, 1].map((t) => known.get(mark(at(now.asked, t))));
+    const two = now.asked.weights.length === 2;
+    const cell = (row) => h("td", { class: "right num", title: row ? String(row.value) : "" }, row ? row.text : "–");
+    const heads = [say("combine.task"), say("combine.metric"), say("combine.here"), ...(two ? now.rows.map((row) => say("combine.alone", { run: row.name })) : [])];
+    const tasks = here || ends.find(Boolean) || [];
+    numbers.replaceChildren(
+      h("table", { class: "lab-table" }, h("thead", {}, h("tr", {}, heads.map((word, index) => h("th", { scope: "col", class: index > 1 ? "right" : "" }, word)))),
+        h("tbody", {}, tasks.map((task, index) =>
+          h("tr", {}, h("th", { scope: "row" }, task.task), h("td", {}, metricName(task.metric)), cell(here && here[index]),
+            ...(two ? ends.map((end) => cell(end && end[index])) : []))))),
+      tasks.length ? h("p", { class: "lab-fine" }, say("combine.rows", { n: Math.max(...tasks.map((task) => task.rows)) })) : "",
+    );
+    const points = [...Array(POINTS).keys()].map((step) => rounded(step / (POINTS - 1)));
+    const walked = points.map((t) => [t, known.get(mark(at(now.asked, t)))]).filter(([, found]) => found);
+    const own = along(now.asked);
+    if (here && own !== null && !walked.some(([t]) => t === own)) walked.push([own, here]);
+    walked.sort((a, b) => a[0] - b[0]);
+    const metrics = [...new Set(tasks.map((task) => task.metric))];
+    const colours = (index) => (now.rows[index] ? now.rows[index].colour : "var(--run-" + (index % 10) + ")");
+    const charts = metrics.map((metric) => ({
+      id: "eval_" + metric, wide: 12 / Math.min(2, metrics.length), reads: ".3~f", unit: "", zero: false,
+      traces: tasks.flatMap((task, index) =>
+        task.metric === metric
+          ? [{ name: "eval_" + metric, label: task.task, colour: colours(index), kind: "eval", x: walked.map(([t]) => t), y: walked.map(([, found]) => found[index].value) }]
+          : []),
+    }));
+    feed.value = { key: mark(now.asked.runs) + now.asked.how + now.asked.rank, along: two ? "share" : "factor", charts: walked.length > 1 ? charts : [] };
+    chart.hidden = walked.length < 2;
+    redraw();
+  };
+  const walk = async () => {
+    const mine = ++sweeping;
+    const { asked } = now;
+    for (let step = 0; step < POINTS; step++) {
+      const t = rounded(step / (POINTS - 1));
+      if (asked.weights.length !== 2 && t === 0) continue; // nothing is left of them
+      progress.textContent = say("combine.sweeping", { at: step + 1, of: POINTS });
+      const found = await measured(at(asked, t));
+      if (mine !== sweeping) return;
+      if (found.wrong) {
+        wrong(found.wrong);
+        break;
+      }
+      draw();
+    }
+    progress.textContent = "";
+  };
+  const ask = async () => {
+    if (!text.value.trim()) return;
+    const mine = turn;
+    answers.classList.add("stale");
+    const found = await put("ask", { combination: now.asked, text: text.value });
+    if (mine !== turn) return;
+    answers.classList.remove("stale");
+    if (found.wrong) wrong(found.wrong);
+    else setHtml(answers, found.html);
+  };
+  const store = async () => {
+    const found = await put("keep", { combination: now.asked, name: name.value });
+    kept.hidden = false;
+    kept.classList.toggle("wrong", Boolean(found.wrong));
+    if (found.wrong) kept.textContent = found.wrong;
+    else kept.replaceChildren(say("combine.kept") + " ", h("a", { href: `runs?run=${found.run}` }, found.name));
+  };
+  const take = async (news) => {
+    const before = now;
+    if (news && before && mark(news.asked) === mark(before.asked)) return;
+    now = news;
+    body.hidden = !now;
+    empty.hidden = Boolean(now);
+    turn += 1;
+    if (!now) return;
+    if (!before || at(before.asked, 0).how !== now.asked.how || mark(before.asked.runs) !== mark(now.asked.runs)) sweeping += 1;
+    kept.hidden = true;
+    wrong("");
+    const mine = turn;
+    draw();
+    progress.textContent = say("combine.measuring");
+    const found = await measured(now.asked);
+    if (mine !== turn) return;
+    progress.textContent = "";
+    if (found.wrong) return void wrong(found.wrong);
+    draw();
+    await ask();
+  };
+  listen("combination", take);
+  listen("theme", () => now && draw());
+};
+
+register({ combineForm, combineView });
