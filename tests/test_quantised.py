@@ -240,6 +240,18 @@ def test_a_run_that_goes_on_ends_with_the_same_weights(preset: str, kind: str, t
     assert whole.keys() == cut.keys() and all(torch.equal(whole[name], cut[name]) for name in whole)
 
 
+def test_biases_of_int8_layers_do_not_train_in_half_precision(tmp_path) -> None:
+    from training_support import save_model, save_task, spec
+
+    from lab.training.assembly import assemble
+
+    given = spec(save_model(tmp_path / "model"), save_task(tmp_path / "data"), "bitfit").model_copy(update={"quantisation": "int8"})
+    assert assemble(given, cache=None).attached.selected
+    with pytest.raises(Refusal, match="half precision") as refusal:
+        assemble(given, cache=None, precision="bf16")
+    assert refusal.value.field == "training.precision"
+
+
 # -- taken home
 
 
