@@ -1,6 +1,6 @@
 """docs/methods-size.md: the files and lines of code that each method took: python benchmarks/methods_size.py [--check]
 
-A preset's method is looked up in the registries: its forms, compositions, insertion forms, starts, schedules and selection, each one file in
+A preset's method is looked up in the registries: its forms, compositions, insertion forms, starts, rank allocations, schedules and selection, each one file in
 lab/design/method, and what has the same name in lab/engine. A file that at least `SHARED` presets use is the mechanism, and no method's own.
 Lines of code are those that are neither blank, comment nor docstring.
 """
@@ -70,7 +70,7 @@ def page() -> str:
 
 def files(method: Method) -> list[Path]:
     """The files of what a method names, sorted."""
-    named: list[Any] = [delta.schedule for delta in method.deltas if delta.schedule] + ([method.select] if method.select else [])
+    named: list[Any] = [each for delta in method.deltas for each in (delta.schedule, delta.allocation) if each] + ([method.select] if method.select else [])
     for delta in method.deltas:
         named += [FORMS[delta.form], COMPOSITIONS[delta.composition], INSERTIONS[delta.insertion]]
         named += [STARTS[delta.init]] if delta.init in STARTS else []
