@@ -36,6 +36,7 @@ TESTS = (
     "test_dropout.py",
     "test_blocks.py",
     "test_combining.py",
+    "test_references.py",
 )
 WITHOUT = "slow or generation or checkpointing or autocast or compiled or traced or deep_copy"  # tests there that compare nothing with a source
 

@@ -82,9 +82,8 @@ class Cayley(Turning, Form):
 
     def change(self, p, x, sigma):
         size = self.size(p)
-        skew = p.Q.new_zeros(len(p.Q), size * size)
-        skew[:, [size * row + column for row in range(size) for column in range(row + 1, size)]] = p.Q
-        skew = skew.unflatten(1, (size, size))
+        above = p.Q.new_ones(size, size).triu(1).bool().expand(len(p.Q), -1, -1)
+        skew = p.Q.new_zeros(len(p.Q), size, size).masked_scatter(above, p.Q)
         return blockwise(x, cayley(skew - skew.mT))
 
     def latex(self, delta):
