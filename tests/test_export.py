@@ -61,6 +61,8 @@ LOW = [
     ("gpt2", "causal", small("dora", deltas__0__at=["attn.q", "attn.v", "ffn.down"])),
     ("llama", "causal", small("dora", deltas__0__shared=True, deltas__0__vectors=True)),
     ("bert", "classification", small("lora-fa")),
+    ("gpt2", "causal", small("miss")),
+    ("gpt2", "causal", small("gralora")),
     ("bart", "seq2seq", small("lora-ffn")),
     ("bert", "classification", small("lamda")),
     ("llama", "causal", small("lamda")),

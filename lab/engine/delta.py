@@ -182,6 +182,8 @@ class DeltaModule(nn.Module):
                 hidden = getattr(self, f"_{inner.kind}")(inner, parts, hidden)
             return hidden
 
+        if self.form.makes_matrix and torch.is_grad_enabled():
+            return checkpoint(self.form.change, parts, x, sigma, use_reentrant=False, preserve_rng_state=False)
         return self.form.change(parts, x, sigma)
 
     def dropped(self, step: Step, part: Tensor) -> Tensor:

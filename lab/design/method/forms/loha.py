@@ -18,6 +18,7 @@ class LoHa(Form):
     inits = ("lora",)
     identity_inits = ("lora",)
     options = ("alpha", "rank_scaling")
+    makes_matrix = True
     own_input = True
     glyph, motif = "block", "M26 8a9 9 0 1 0 .01 0ZM26 15.5a1.5 1.5 0 1 0 .01 0Z"
     peft_type, peft_own, peft_scales = "LOHA", True, True

@@ -19,7 +19,7 @@ def split(width: int, factor: int) -> tuple[int, int]:
     if factor > 0 and width % factor == 0:
         return factor, width // factor
     most = math.isqrt(width) if factor < 0 else min(factor, math.isqrt(width))
-    first = next(number for number in range(most, 0, -1) if width % number == 0)
+    first = next((number for number in range(most, 1, -1) if width % number == 0), 1)
     return first, width // first
 
 

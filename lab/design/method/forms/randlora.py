@@ -22,6 +22,7 @@ class RandLoRA(Form):
     identity_inits = ("lora",)
     shared = ("A", "B")
     options = ("alpha", "rank_scaling")
+    makes_matrix = True
     own_input = True
     glyph, motif = "block", "M0 4L24 14H28L52 4M0 30L24 20H28L52 30M0 17H52"
     peft_type, peft_own, peft_scales, peft_conv1d = "RANDLORA", True, True, True
