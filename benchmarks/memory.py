@@ -46,11 +46,10 @@ PUBLISHED = (  # result there, bytes, method here, what is set, more of the shap
     ("miss bat", 25_195_184_128, "bat", {"deltas.0.at": QV, "deltas.0.rank": 64}, {}),
     ("fourierft default", 23_657_971_712, "fourierft", {"deltas.0.at": QV, "deltas.0.rank": 1000, "deltas.0.scale": 300.0}, {}),
     ("fourierft n_frequency-5000", 23_670_554_624, "fourierft", {"deltas.0.at": QV, "deltas.0.rank": 5000, "deltas.0.scale": 300.0}, {}),
-    ("oft rank32", 22_332_571_648, "oft", {"deltas.0.at": QV, "deltas.0.rank": 32}, {}),
-    ("boft default", 24_691_867_648, "boft", {"deltas.0.at": QV, "deltas.0.rank": 4}, {}),
+    ("oft rank32", 22_332_571_648, "oft", {"deltas.0.at": QV, "deltas.0.rank": 96}, {}),
+    ("boft default", 24_691_867_648, "boft", {"deltas.0.at": QV, "deltas.0.rank": 4, "deltas.0.factors": 1}, {}),
     ("road", 22_821_208_064, "road", {"deltas.0.at": QV}, {}),
     ("adaptionprompt", 22_456_303_616, "llama-adapter", {"deltas.0.rank": 100, "deltas.0.layers": "all"}, {}),
-    ("lily rank896-a2-b2", 23_527_948_288, "lily", {"deltas.0.at": QV, "deltas.0.rank": 896}, {}),
     ("shira", 21_674_065_920, "shira", {"select.at": QV, "select.rank": 32}, {}),
     ("ia3 default", 23_234_347_008, "ia3", {}, {}),
     ("ln_tuning default", 21_181_235_200, "ln-tuning", {}, {}),
@@ -67,6 +66,9 @@ WHY = {
     "prefixtuning tokens50": "not explained",
     "lora rank32-lorafa": "not explained: that run took LoRA's figure less 52 MB, about A's moments, as though it kept x all the same",
     "lokr rank32-factor4": "the lab multiplies by one factor after the other and keeps what is between (1.94 GB in fp32); peft keeps the whole ΔW (1.41 GB)",
+    "boft default": "peft makes the rotation as a dense matrix and turns the whole weight by it, which stays for the backward pass; the lab turns x in blocks",
+    "road": "RoAd₂ there, with twice the weights; RoAd₁ here. peft keeps both of its products in fp32, the lab the turned h alone",
+    "adaptionprompt": "peft's prompt and its scores are in bf16 as the model; here what trains is in fp32, and so is the attention to it",
     "shira": "peft makes a copy of each weight, which stays for the backward pass (0.70 GB); the lab writes the entries into the weight itself",
 }
 
