@@ -69,6 +69,11 @@ WHY = {
     "boft default": "peft makes the rotation as a dense matrix and turns the whole weight by it, which stays for the backward pass; the lab turns x in blocks",
     "road": "RoAd₂ there, with twice the weights; RoAd₁ here. peft keeps both of its products in fp32, the lab the turned h alone",
     "adaptionprompt": "peft's prompt and its scores are in bf16 as the model; here what trains is in fp32, and so is the attention to it",
+    "loha rank32": "the lab makes ΔW again in the backward pass; peft keeps it (1.41 GB in fp32)",
+    "randlora default": "the lab makes the scaled bases again in the backward pass; peft keeps them",
+    "miss bat": "the lab makes ΔW again in the backward pass; peft keeps it and the weight's own blocks (2.8 GB in fp32)",
+    "fourierft default": "the lab makes ΔW again in the backward pass; peft keeps it (1.41 GB in fp32)",
+    "fourierft n_frequency-5000": "as above",
     "shira": "peft makes a copy of each weight, which stays for the backward pass (0.70 GB); the lab writes the entries into the weight itself",
 }
 

@@ -78,7 +78,6 @@ class DeltaModule(nn.Module):
             return self
         view = SimpleNamespace(
             by_head=self.by_head,
-            remade=self.remade,
             fourier=fourier,
             site=self.site,
             target_weight=self.target_weight,
@@ -90,13 +89,6 @@ class DeltaModule(nn.Module):
         for name, tensor in self.produced.items():
             setattr(view, name, tensor)
         return view
-
-    @staticmethod
-    def remade(make: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-        """What `make` gives of the tensors; what it makes on its way is made again in the backward pass, for which only they are kept."""
-        if not torch.is_grad_enabled():
-            return make(*tensors)
-        return checkpoint(make, *tensors, use_reentrant=False, preserve_rng_state=False)
 
     def _own_shape(self, name: str) -> tuple[int, ...]:
         return next(part.shape for part in self.form.parts(self.delta, self.site) if part.name == name)
@@ -182,7 +174,7 @@ class DeltaModule(nn.Module):
                 hidden = getattr(self, f"_{inner.kind}")(inner, parts, hidden)
             return hidden
 
-        if self.form.makes_matrix and torch.is_grad_enabled():
+        if self.form.remade and torch.is_grad_enabled():
             return checkpoint(self.form.change, parts, x, sigma, use_reentrant=False, preserve_rng_state=False)
         return self.form.change(parts, x, sigma)
 

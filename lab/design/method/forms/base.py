@@ -49,7 +49,9 @@ class Form:
     ranked: ClassVar[tuple[str, int] | None] = None  # (part, axis) as long as the rank of a site, where each may have its own (`site.rank`)
     rank_is_width: ClassVar[bool] = True  # it is a number of dimensions, of which a model has so many
     alone: ClassVar[bool] = False  # it reads W, so no other delta may change the same representation
-    makes_matrix: ClassVar[bool] = False  # `change` makes a matrix as large as the weight, which is made again for the gradient instead of kept
+    remade: ClassVar[bool] = (
+        False  # what `change` makes on its way (a matrix as large as the weight, spectra of x) is made again for the gradient instead of kept
+    )
     own_input: ClassVar[bool] = False  # at attn.out it reads the projection's own input, not the sublayer's
     reads_x: ClassVar[bool] = True  # whether there is an x that a layer norm could stand on
     vector: ClassVar[str] = ""  # the letter of a form that is one vector, which meets h without a path of its own

@@ -19,7 +19,7 @@ class Bat(Form):
     defaults = {"composition": "add", "init": "zero"}
     inits = ("zero",)
     identity_inits = ("zero",)
-    makes_matrix = True
+    remade = True
     own_input = True
     by_tensor = True
     alone = True

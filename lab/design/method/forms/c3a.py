@@ -21,6 +21,7 @@ class C3A(Form):
     defaults = {"composition": "add", "init": "zero"}
     inits = ("zero", "xavier", "kaiming", "normal")
     identity_inits = ("zero",)
+    remade = True
     own_input = True
     by_tensor = True
     glyph, motif = "block", "M0 17L26 34M0 0L52 34M26 0L52 17M26 0V34M0 17H52"
@@ -41,7 +42,7 @@ class C3A(Form):
                 return
 
     def change(self, p, x, sigma):
-        return p.remade(p.fourier.correlate, x, p.w) / x.shape[-1]
+        return p.fourier.correlate(x, p.w) / x.shape[-1]
 
     def mergeable(self, delta):
         return True

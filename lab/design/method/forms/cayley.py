@@ -44,7 +44,8 @@ def cayley(skew: Any) -> Any:
 
 def blockwise(x: Any, blocks: Any) -> Any:
     """x (..., k·b), each of its k pieces times its own of the blocks (k, b, b)."""
-    return (x.unflatten(-1, (len(blocks), 1, -1)) @ blocks).flatten(-3)
+    pieces = x.reshape(-1, *blocks.shape[:2]).transpose(0, 1)  # (k, rows, b), so that no block is copied for each row
+    return (pieces @ blocks).transpose(0, 1).reshape(x.shape)
 
 
 def blocks_fit(size: int, width: int) -> Any:

@@ -21,7 +21,7 @@ class FourierFT(Form):
     defaults = {"composition": "scaled", "init": "normal"}
     inits = ("normal", "zero")
     identity_inits = ("zero",)
-    makes_matrix = True
+    remade = True
     own_input = True
     glyph, motif = "block", "M2 17C6 3 10 3 14 17S22 31 26 17S34 3 38 17S46 31 50 17"
     peft_type, peft_own, peft_scales, peft_conv1d = "FOURIERFT", True, True, True

@@ -18,7 +18,7 @@ class LoHa(Form):
     inits = ("lora",)
     identity_inits = ("lora",)
     options = ("alpha", "rank_scaling")
-    makes_matrix = True
+    remade = True
     own_input = True
     glyph, motif = "block", "M26 8a9 9 0 1 0 .01 0ZM26 15.5a1.5 1.5 0 1 0 .01 0Z"
     peft_type, peft_own, peft_scales = "LOHA", True, True
@@ -28,17 +28,13 @@ class LoHa(Form):
         return [Part("A1", down, KAIMING), Part("B1", up, KAIMING), Part("A2", down, "zeros"), Part("B2", up, KAIMING)]
 
     def change(self, p, x, sigma):
-        return x @ p.remade(self._product, p.A1, p.B1, p.A2, p.B2).T
-
-    @staticmethod
-    def _product(a1, b1, a2, b2):
-        return (b1 @ a1) * (b2 @ a2)
+        return x @ self.matrix(p)[0].T
 
     def mergeable(self, delta):
         return True
 
     def matrix(self, p):
-        return self._product(p.A1, p.B1, p.A2, p.B2), None
+        return (p.B1 @ p.A1) * (p.B2 @ p.A2), None
 
     def latex(self, delta):
         return f"x\\,\\left((A_1^{{r={delta.rank}}} B_1)\\odot (A_2^{{r={delta.rank}}} B_2)\\right)"

@@ -22,7 +22,7 @@ class RandLoRA(Form):
     identity_inits = ("lora",)
     shared = ("A", "B")
     options = ("alpha", "rank_scaling")
-    makes_matrix = True
+    remade = True
     own_input = True
     glyph, motif = "block", "M0 4L24 14H28L52 4M0 30L24 20H28L52 30M0 17H52"
     peft_type, peft_own, peft_scales, peft_conv1d = "RANDLORA", True, True, True
@@ -40,7 +40,7 @@ class RandLoRA(Form):
     @staticmethod
     def _maps(p):
         """(narrow side (r·N, narrow), wide side (wide, r·N)), the trained ones in the narrow one."""
-        return p.remade(lambda a, lambdas, gammas: (lambdas[:, :, None] * a * gammas).flatten(0, 1), p.A, p.lambdas, p.gammas), p.B.flatten(1)
+        return (p.lambdas[:, :, None] * p.A * p.gammas).flatten(0, 1), p.B.flatten(1)
 
     def change(self, p, x, sigma):
         narrow, wide = self._maps(p)
