@@ -24,6 +24,8 @@ UNFIT = [  # on widths of 32 and 48
     ("fourierft", {"deltas.0.rank": 1025}, "rank", "more than the 1024"),
     ("lokr", {"deltas.0.factor": 0}, "factor", "divides no width"),
     ("lokr", {"deltas.0.rank": 3, "deltas.0.trainable": ["D"]}, "trainable", "none of the trained parts"),
+    ("randlora", {"deltas.0.trainable": ["A"]}, "trainable", "There is no part 'A'"),
+    ("fourierft", {"deltas.0.rank": 40, "deltas.0.trainable": ["places"]}, "trainable", "There is no part 'places'"),
     ("lora", {"deltas.0.blocks": 4}, "blocks", "no use for"),
 ]
 

@@ -132,7 +132,9 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     task = next(iter(tasks.values()))
     probe = _probe(spec, task, tokenizer, config, cache)
     if precision != "fp32" and spec.quantisation == "int8" and spec.method.select is not None and spec.method.select.weights == "bias":
-        raise Refusal("bitsandbytes casts the biases of int8 layers to the type of x, so they cannot train in half precision: choose fp32.", "training.precision")
+        raise Refusal(
+            "bitsandbytes casts the biases of int8 layers to the type of x, so they cannot train in half precision: choose fp32.", "training.precision"
+        )
     half = precision != "fp32" and spec.method.frozen_base
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision] if half else torch.float32
     model = load(of_run(spec), objective=task.objective, num_labels=task.num_labels, dtype=dtype, seed=spec.seed, tokenizer=tokenizer)

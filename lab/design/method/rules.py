@@ -318,9 +318,10 @@ def _trained_parts(delta: Delta) -> Iterator[Refusal]:
 
 
 def part_names(delta: Delta) -> list[str]:
-    """The parts of the delta's form, and of its composition and norm, by name."""
+    """The parts of the delta's form, and of its composition and norm, by name; without those that never train."""
     sites = [Site(delta.places[0], "encoder", 0, width, width, "h", 1, 1, width, model=width) for width in (8, 2**16)]  # which parts there are may depend on it
-    return list(dict.fromkeys(part.name for site in sites for part in all_parts(delta, site)))
+    frozen = {part.name for part in FORMS[delta.form].parts(delta, sites[0]) if not part.trains}
+    return list(dict.fromkeys(part.name for site in sites for part in all_parts(delta, site) if part.name not in frozen))
 
 
 def _without_effect(delta: Delta) -> Iterator[Refusal]:

@@ -31,7 +31,7 @@ def with_form(delta: Mapping[str, Any], form: str) -> dict[str, Any]:
     if kind is None:
         return validate(Delta, {**delta, "form": form}).model_dump(mode="json")
     at = [name for name in delta.get("at", ()) if not kind.representations or name in kind.representations]
-    places = [place for place in (at, list(kind.representations), ["ffn.out"]) if place]
+    places = [place for place in (at, list(kind.representations), ["ffn.out"], ["attn.q"]) if place]
     settled = {}
     for given_up in GIVEN_UP:
         for place in places:

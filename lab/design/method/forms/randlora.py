@@ -17,7 +17,7 @@ class RandLoRA(Form):
     label, label_zh = "RandLoRA", "RandLoRA（随机基）"
     help = "A sum of frozen random low-rank maps with learned scalings, linear in x and of full rank; all projections share the random ones."
     names = ("A", "B", "lambdas", "gammas")
-    defaults = {"composition": "scaled", "init": "lora", "shared": True, "trainable": ["lambdas", "gammas"]}
+    defaults = {"composition": "scaled", "init": "lora", "shared": True}
     inits = ("lora",)
     identity_inits = ("lora",)
     shared = ("A", "B")
@@ -31,8 +31,8 @@ class RandLoRA(Form):
         rank, (narrow, wide) = delta.rank, sorted(site.shape)
         count = -(-narrow // rank)
         return [
-            Part("A", (rank, 1, narrow), UNIT),
-            Part("B", (wide, count, rank), UNIT),
+            Part("A", (rank, 1, narrow), UNIT, trains=False),
+            Part("B", (wide, count, rank), UNIT, trains=False),
             Part("lambdas", (rank, count), "zeros"),
             Part("gammas", (count, narrow), f"constant:{1 / max(count, narrow)!r}"),
         ]
