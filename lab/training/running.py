@@ -60,9 +60,8 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
 
     loop = Loop(assembly, accelerator, reporter or Record(), run_dir, say, save_best)
     _introduce(loop, precision, note, say)
-    for name in [] if saved else spec.built_on.names:
-        if told := blocks.read(name).note:
-            say(f"Note: {told}")
+    for sentence in [] if saved else filter(None, (blocks.read(name).note for name in spec.built_on.names)):
+        say(f"Note: {sentence}")
     if saved:
         loop.restore(saved)
     elif assembly.probe is not None:
