@@ -27,7 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {  # tiny models are 32 wide
     "lokr": {"deltas.0.rank": 3}, "c3a": {"deltas.0.rank": 8}, "randlora": {"deltas.0.rank": 7, "deltas.0.alpha": 7.0}, "bat": {"deltas.0.rank": 8}, "fourierft": {"deltas.0.rank": 40},
     "vera": {"deltas.0.rank": 8}, "lamda": {"deltas.0.rank": 6}, "adapter-houlsby": {"deltas.0.rank": 5},
     "lamda-plus-plus": {"deltas.0.rank": 5, "deltas.0.allocation.rank_min": 2, "deltas.0.allocation.rank_max": 8},
-    **{name: {"deltas.0.rank": 6} for name in ("pissa", "milora", "olora", "lora-xs", "rslora")}, "lora-ga": {"deltas.0.rank": 4},
+    **{name: {"deltas.0.rank": 6} for name in ("pissa", "milora", "olora", "lora-xs", "rslora", "corda")}, "lora-ga": {"deltas.0.rank": 4},
     "eva": {"deltas.0.rank": 5, "deltas.0.allocation.rank_max": 8},
     "mam": {"deltas.0.encoder_width": 11, "deltas.1.rank": 7}, "lora-ffn": {"deltas.0.rank": 5}, "hira": {"deltas.0.rank": 5}, "oft": {"deltas.0.rank": 8}, "boft": {"deltas.0.rank": 4}, "prefix-lora-ffn": {"deltas.0.encoder_width": 11, "deltas.1.rank": 5}, "pa-attn-pa-ffn": {"deltas.1.rank": 7},
     "prefix-tuning-mlp": {"deltas.0.encoder_width": 11}, "unipelt-ap": {"deltas.1.encoder_width": 11}, "unipelt-apl": {"deltas.1.encoder_width": 11},

@@ -52,7 +52,7 @@ VALUES: dict[str, list[Any]] = {  # of the options that are no choice of names
     "rank": [2], "scale": [3.0, "learned"], "scale_start": [2.0], "alpha": [5.0], "dropout": [0.5], "init_rows": [1], "inner_dropout": [0.5], "encoder_width": [13],
     "layers": ["0"], "stacks": [["decoder"], ["cross"]], "trainable": [["B"], ["up"], ["values"]],
     "through_dropout": [True], "biases": [False], "vectors": [True], "shared": [True],
-    "init": ["lora", "normal", "near-identity", "code", "zero-core", "vectors", "bert", "vocabulary", "spectral-minor", "spectral-random", "spectral-zero-core", "lora-xs", "pissa", "milora", "olora", "eva", "lora-ga"],
+    "init": ["lora", "normal", "near-identity", "code", "zero-core", "vectors", "bert", "vocabulary", "spectral-minor", "spectral-random", "spectral-zero-core", "lora-xs", "pissa", "milora", "olora", "eva", "lora-ga", "corda"],
 }  # fmt: skip
 ELSEWHERE = {
     "at",

@@ -11,7 +11,11 @@ logits at real positions. What peft does otherwise, and is therefore not here:
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
+import importlib
+import sys
+from types import SimpleNamespace
 
 import peft
 import pytest
@@ -19,6 +23,7 @@ import torch
 from comparing import told
 from oracles import peft_forms, peft_side
 from peft.optimizers import create_loraplus_optimizer
+from peft.tuners.lora.config import CordaConfig
 from tiny import tiny, tiny_batch
 
 from lab.design.method.forms import FORMS
@@ -215,9 +220,9 @@ def test_a_start_that_leaves_the_residual_in_the_weight(preset: str, architectur
     compare(architecture, load_method(preset, {"deltas.0.rank": 5, "deltas.0.alpha": 12.0}), build)
 
 
-def many_tokens(model) -> dict[str, torch.Tensor]:
-    """Four rows of up to 14 tokens: more than the models are wide."""
-    ids = torch.randint(5, model.config.vocab_size, (4, 14), generator=torch.Generator().manual_seed(4))
+def many_tokens(model, rows: int = 4) -> dict[str, torch.Tensor]:
+    """Rows of up to 14 tokens: more tokens than the models are wide."""
+    ids = torch.randint(5, model.config.vocab_size, (rows, 14), generator=torch.Generator().manual_seed(4))
     mask = torch.ones_like(ids)
     mask[1, 11:] = mask[3, 9:] = 0
     return {"input_ids": ids, "attention_mask": mask}
@@ -240,6 +245,28 @@ def test_eva_has_the_directions_and_ranks_that_peft_has(architecture: str) -> No
         errors.append(close(path, (delta.A * theirs[path]).sum(1).abs(), torch.ones(len(delta.A))))
     assert len({len(delta.A) for *_, delta in places}) > 2, "nothing is shared out"
     told("eva", PEFT, "directions of the inputs (up to signs), and ranks", max(errors), architecture)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "llama"])
+def test_corda_starts_from_peft_s_covariance(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve rows, one at a time, so that the covariance has an inverse in fp32: the same change B·A leaves the weight, in the same directions."""
+    monkeypatch.setitem(sys.modules, "attr", SimpleNamespace(dataclass=dataclasses.dataclass))  # all that peft has attrs for there
+    preprocess_corda = importlib.import_module("peft.tuners.lora.corda").preprocess_corda
+    plain = pristine(architecture, OBJECTIVE[architecture])
+    method = load_method("corda", {"deltas.0.at": ["attn.q", "attn.out", "ffn.down"], "deltas.0.rank": 5, "deltas.0.alpha": 12.0})
+    ours, theirs, batch = copy.deepcopy(plain), copy.deepcopy(plain), many_tokens(plain, 16)
+    rows = [{name: tensor[row : row + 1] for name, tensor in batch.items()} for row in range(4, 16)]
+    attached = attach(ours, method, look=lambda count, size: (outputs(ours, row) for row in rows))
+    places = peft_side.sites(attached)
+    config = peft.LoraConfig(r=5, lora_alpha=12, target_modules=[path for _, path, _ in places], init_lora_weights="corda", corda_config=CordaConfig())
+    preprocess_corda(theirs, config, run_model=lambda: [theirs(**row) for row in rows])
+    theirs, errors = peft.get_peft_model(theirs, config), []
+    for _, path, delta in places:
+        layer = theirs.get_base_model().get_submodule(path)
+        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+        errors += [close(path, delta.B @ delta.A, b @ a), close(path, attached.binder.target(delta)[0].weight(), layer.get_base_layer().weight)]
+        errors += [close(path, mine.norm(dim=1), other.norm(dim=1)) for mine, other in ((delta.A, a), (delta.B.T, b.T))]
+    told("corda", PEFT, "B·A, its sides and the weight that stays, at the start", max(errors), architecture)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])

@@ -8,6 +8,7 @@ by all sites and reparameterisations live once, at the base model. Example on a 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ from lab.engine.activations import start_slots
 from lab.engine.attached import Attached
 from lab.engine.attention import SLOTS, AttentionSlots, DebertaSlots, use_interface
 from lab.engine.bind import Binder
-from lab.engine.components import ROWS_AT_ONCE, Components, components
+from lab.engine.components import ROWS_AT_ONCE, components, covariances
 from lab.engine.delta import DeltaModule, SlotsModule
 from lab.engine.fit import require_fit
 from lab.engine.gates import gate_tokens, share_gates
@@ -92,7 +93,7 @@ class _Attacher:
         self.binder = Binder(self.base, body)
         self.attached = Attached(model, method, body, self.binder, keep_originals)
         self.device = next(model.parameters()).device
-        self.looked: dict[int, tuple[dict[int, Tensor], dict[str, Components]]] = {}  # by delta: gradients by id of the weight, components by site
+        self.looked: dict[int, dict[str, dict[str, Any]]] = {}  # by delta: what is seen, by site
         self.started_later: list[tuple[list[AttentionSlots], Tensor]] = []  # slots, and the real tokens that they start from
 
     def run(self) -> Attached:
@@ -157,12 +158,12 @@ class _Attacher:
         if not delta.allocation:
             return sites
         if self._loaded(delta):  # the ranks that were allotted
-            part, axis = FORMS[delta.form].ranked
-            return with_ranks(sites, [self.state[f"deltas.{index}.{site.key}.{part}"].shape[axis] for site in sites])
+            given = [{part: self.state.get(f"deltas.{index}.{site.key}.{part}") for part in FORMS[delta.form].names} for site in sites]
+            return with_ranks(sites, [FORMS[delta.form].rank_of(parts.__getitem__) for parts in given])
         sights = [self._sight(index, delta, site, self._target(delta, site), delta.rank) for site in sites]
-        if None in sights:
+        allocation, measures = delta.allocation, [delta.allocation.measure(sight) for sight in sights if sight is not None]
+        if len(measures) < len(sites):
             return with_ranks(sites, allot(delta, sites, None, self.seed))
-        allocation, measures = delta.allocation, [delta.allocation.measure(sight) for sight in sights]
         self.attached.scores |= {f"{allocation.reading}/{site.key}": allocation.score(measure) for site, measure in zip(sites, measures, strict=True)}
         for order in allocation.orders:
             ranks = allot(delta, sites, measures, self.seed, order)
@@ -178,9 +179,7 @@ class _Attacher:
         if self.device.type == "meta" or (delta.looks and index not in self.looked):
             return None
         scale = 1.0 if delta.strength == "learned" else float(delta.strength)
-        gradients, inputs = self.looked.get(index, ({}, {}))
-        gradient = gradients.get(id(target.module.weight))
-        return starting.Sight(target, rank, scale, generator, None if gradient is None else target.own(gradient), inputs.get(site.key))
+        return starting.Sight(target, rank, scale, generator, **{what: found[site.key] for what, found in self.looked.get(index, {}).items()})
 
     def _look(self) -> None:
         """Let deltas that are made of the training data look at rows of it, before anything is touched."""
@@ -194,15 +193,17 @@ class _Attacher:
             look = looking.required(self.look, "this start or rank allocation")
             if look is looking.nothing:
                 continue
-            gradients, inputs = {}, {}
+            seen: dict[str, Any] = {}
             if "gradient" in delta.looks:
                 weights = {str(id(located.module.weight)): located.module.weight for located, _ in targets.values()}
                 found = looking.gradients(self.model, weights, look(delta.init_rows, ROWS_AT_ONCE))
-                gradients = {int(name): gradient for name, gradient in found.items()}
+                seen["gradient"] = {key: located.own(found[str(id(located.module.weight))]) for key, (located, _) in targets.items()}
             if "inputs" in delta.looks:
                 count = delta.allocation.rank_max if delta.allocation else delta.rank
-                inputs = components(self.model, self.body, targets, look, delta.init_rows, count)
-            self.looked[index] = gradients, inputs
+                seen["inputs"] = components(self.model, self.body, targets, partial(look, delta.init_rows, ROWS_AT_ONCE), count)
+            if "covariance" in delta.looks:
+                seen["covariance"] = covariances(self.model, self.body, targets, partial(look, delta.init_rows, 1))
+            self.looked[index] = seen
 
     def _delta(self, index: int, delta: Delta) -> None:
         sites = self._sites(index, delta)
@@ -288,8 +289,7 @@ class _Attacher:
         if module.start.residual:
             self.attached.originals.keep_weight(target)
         if not self._loaded(module.delta) or self.device.type == "meta":
-            part, axis = module.form.ranked
-            rank = getattr(module, part).shape[axis]
+            rank = module.form.rank_of(partial(getattr, module))
             starting.start(module, target, self._sight(index, module.delta, module.site, target, rank, generator))
         elif module.start.residual:  # the saved start takes the place of a new one; see Attached.load_state_dict
             starting.expect_start(module, {name.removeprefix(f"{key}.") for name in self.state})

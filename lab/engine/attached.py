@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -259,8 +260,7 @@ class Attached:
         found = {f"scale/{delta.key}": float(delta.scale) for delta in self.deltas.values() if delta.delta.strength == "learned"}
         for delta in self.deltas.values():  # the ranks that were allotted, and why
             if delta.delta.allocation:
-                part, axis = delta.form.ranked
-                found[f"rank/{delta.key}"] = float(getattr(delta, part).shape[axis])
+                found[f"rank/{delta.key}"] = float(delta.form.rank_of(partial(getattr, delta)))
         found |= self.scores | {name: sum(each) / len(each) for name, each in self.kept.items()}
         for schedule in self.schedules.values():
             found |= schedule.measurements()

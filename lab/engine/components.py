@@ -1,13 +1,13 @@
-"""Principal components of what projections read, batch after batch, as EVA has them (Paischer et al. 2024, arXiv 2410.07170).
+"""What projections read, batch after batch: principal components, as EVA has them (Paischer et al. 2024, arXiv 2410.07170), and covariances, as CorDA.
 
-The decomposition is updated with each batch of rows (Ross et al. 2008, "Incremental learning for robust visual tracking"): of all rows
+A decomposition is updated with each batch of rows (Ross et al. 2008, "Incremental learning for robust visual tracking"): of all rows
 so far there are the mean, the k first directions with their singular values, and the sum of squares about the mean. Projections that
-read one tensor (queries, keys and values) share one decomposition.
+read one tensor (queries, keys and values) share what is known of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from lab.design.body.anatomy import Anatomy, Site
 from lab.design.plain.refusal import Refusal
 from lab.engine import calls
 from lab.engine.locate import Located
-from lab.engine.looking import Look
 
 ROWS_AT_ONCE = 8
 
@@ -51,11 +50,52 @@ class Components:
         return (self.sigma.square() / self.spread.clamp(min=1e-30)).tolist()
 
 
+class Covariance:
+    """XᵀX (d, d) of rows (n, d), each pass divided by its largest value, averaged over passes (Yang et al. 2024, arXiv 2406.05223)."""
+
+    def __init__(self) -> None:
+        self.total, self.passes = torch.zeros(()), 0
+
+    @torch.no_grad()
+    def add(self, rows: Tensor) -> None:
+        """Take the rows (n, d) of one pass in."""
+        rows = rows.float()
+        rows = rows / rows.max().abs()
+        self.total, self.passes = self.total.to(rows) + rows.T @ rows, self.passes + 1
+
+    @property
+    def matrix(self) -> Tensor:
+        """(d, d)."""
+        return self.total / self.passes
+
+
+Targets = Mapping[str, tuple[Located, Site]]
+Passes = Callable[[], Iterator[Tensor]]  # of a look; begun once the model is hooked
+
+
+def components(model: nn.Module, body: Anatomy, targets: Targets, passes: Passes, count: int) -> dict[str, Components]:
+    """The first `count` components of what each projection reads at real tokens. Raises `Refusal` where there are fewer tokens."""
+    found = _read(model, body, targets, passes, lambda: Components(count))
+    for key in targets:
+        if key not in found or len(found[key].sigma) < count:
+            tokens = found[key].seen if key in found else 0
+            raise Refusal(
+                f"The rows that a start looks at give {tokens} tokens at {key}, too few for {count} directions: let it look at more rows (init_rows), or choose a smaller rank.",
+                "method",
+            )
+    return found
+
+
+def covariances(model: nn.Module, body: Anatomy, targets: Targets, passes: Passes) -> dict[str, Tensor]:
+    """The covariance (in, in) of what each projection reads at real tokens, pass by pass."""
+    return {key: known.matrix for key, known in _read(model, body, targets, passes, Covariance).items()}
+
+
 @torch.no_grad()
-def components(model: nn.Module, body: Anatomy, targets: Mapping[str, tuple[Located, Site]], look: Look, rows: int, count: int) -> dict[str, Components]:
-    """The components of what each projection reads at real tokens, in eval mode. Raises `Refusal` where there are fewer tokens than `count`."""
-    found: dict[str, Components] = {}
-    passing: list[tuple[Tensor, Components]] = []  # tensors of the pass in progress
+def _read(model: nn.Module, body: Anatomy, targets: Targets, passes: Passes, new: Callable[[], Any]) -> dict[str, Any]:
+    """What `new` makes of all that each projection reads, with the model in eval mode."""
+    found: dict[str, Any] = {}
+    passing: list[tuple[Tensor, Any]] = []  # tensors of the pass in progress
     masks: dict[str, Tensor | None] = {}
 
     def begin(module: nn.Module, args: tuple, kwargs: dict) -> None:
@@ -67,7 +107,7 @@ def components(model: nn.Module, body: Anatomy, targets: Mapping[str, tuple[Loca
         mask = masks.get(_side(body, site))
         if shared is None and mask is not None and mask.numel() * x.shape[-1] != x.numel():
             return  # no tokens: DeBERTa projects its relative positions too
-        known = found.setdefault(key, shared or Components(count))
+        known = found.setdefault(key, shared or new())
         if shared is None:
             flat = x.reshape(-1, x.shape[-1])
             known.add(flat if mask is None else flat[mask.reshape(-1).bool()])
@@ -81,20 +121,13 @@ def components(model: nn.Module, body: Anatomy, targets: Mapping[str, tuple[Loca
     training = model.training
     model.eval()
     try:
-        for _ in look(rows, ROWS_AT_ONCE):
+        for _ in passes():
             pass
     finally:
         for handle in handles:
             handle.remove()
         model.train(training)
         passing.clear()
-    for key in targets:
-        if key not in found or len(found[key].sigma) < count:
-            tokens = found[key].seen if key in found else 0
-            raise Refusal(
-                f"The rows that a start looks at give {tokens} tokens at {key}, too few for {count} directions: let it look at more rows (init_rows), or choose a smaller rank.",
-                "method",
-            )
     return found
 
 

@@ -7,11 +7,11 @@ trained parts, and saved with them.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lab.engine.components import Components
 from lab.engine.delta import DeltaModule
 from lab.engine.locate import Located
 
@@ -21,8 +21,9 @@ TAKEN = ("core0", "B0", "A0")  # by which names a delta remembers what its start
 class Sight:
     """What a start or an allocation sees of one site (`lab.design.method.starts.Seen`), in fp32."""
 
-    def __init__(self, target: Located, rank: int, scale: float, generator: torch.Generator, gradient: Tensor | None = None, inputs: Components | None = None):
-        self.target, self.rank, self.scale, self.generator, self.gradient, self.inputs = target, rank, scale, generator, gradient, inputs
+    def __init__(self, target: Located, rank: int, scale: float, generator: torch.Generator, **looked: Any):
+        self.target, self.rank, self.scale, self.generator = target, rank, scale, generator
+        self.gradient, self.inputs, self.covariance = map(looked.get, ("gradient", "inputs", "covariance"))  # see Seen
 
     @property
     def weight(self) -> Tensor:
@@ -37,6 +38,10 @@ class Sight:
     def singular_values(self, matrix: Tensor) -> Tensor:
         """σ (k,) alone, falling."""
         return torch.linalg.svdvals(matrix)
+
+    def inverse(self, matrix: Tensor) -> Tensor:
+        """Of a square matrix."""
+        return torch.linalg.inv(matrix)
 
     def qr(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         """(Q (out, k), R (k, in)), k the smaller side."""

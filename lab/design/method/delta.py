@@ -12,6 +12,7 @@ from lab.design.method.forms import FORMS
 from lab.design.method.insertions import INSERTIONS
 from lab.design.method.schedules import Schedule
 from lab.design.method.selections import Selection
+from lab.design.method.starts import LOOKS
 from lab.design.plain.options import Options, option
 from lab.design.plain.refusal import Refusal
 from lab.design.space import PROJECTIONS, REPRESENTATIONS, SETS, Branch, Family, Nonlinearity, PlaceName, StackName
@@ -204,9 +205,9 @@ class Delta(Options):
 
     @property
     def looks(self) -> frozenset[str]:
-        """What its start and its rank allocation see of rows of the training data: gradient, inputs, or nothing."""
+        """What its start and its rank allocation see of rows of the training data: some of LOOKS, or nothing."""
         reads = {FORMS[self.form].start(self).reads, self.allocation.reads if self.allocation else ""}
-        return frozenset(reads & {"gradient", "inputs"})
+        return frozenset(reads & set(LOOKS))
 
     @property
     def beside_weights(self) -> bool:

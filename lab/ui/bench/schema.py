@@ -14,7 +14,7 @@ from lab.design.method.insertions import INSERTIONS
 from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.selections import SELECTIONS
 from lab.design.method.settling import GROUPS
-from lab.design.method.starts import STARTS
+from lab.design.method.starts import LOOKS, STARTS
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
@@ -65,7 +65,7 @@ def schema(language: str = "en") -> dict[str, Any]:
         "selections": {what: {"fields": [_field(f, what) for f in fields(kind) if f.path != "what"]} for what, kind in SELECTIONS.items()},
         "groups": {name: {kind: {"label": [one.label, one.label_zh], "forms": one.forms, "fields": [_field(f, kind) for f in fields(one) if f.path != "name"]}
                           for kind, one in kinds.items()} for name, kinds in GROUPS.items()},
-        "looks": [name for name, one in {**STARTS, **GROUPS["allocation"]}.items() if one.reads in ("gradient", "inputs")],
+        "looks": [name for name, one in {**STARTS, **GROUPS["allocation"]}.items() if one.reads in LOOKS],
         "fresh": Delta(at=["ffn.out"], form="bottleneck", rank=16).model_dump(mode="json"),
     }  # fmt: skip
 

@@ -117,6 +117,12 @@ class Form:
         """The engine's class: hooks, queries (slots that compute them again), attention (slots inside it) or input (virtual tokens)."""
         return "hooks"
 
+    def rank_of(self, part: Callable[[str], Any]) -> int:
+        """The rank that a site was given, from its tensors by name."""
+        assert self.ranked is not None  # of a form that takes an allocation, or whose starts are objects
+        name, axis = self.ranked
+        return part(name).shape[axis]
+
     def start(self, delta: Delta) -> Start:
         """How its parts start, of a form whose starts are objects (lab/design/method/starts)."""
         return UNKNOWN

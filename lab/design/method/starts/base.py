@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lab.design.method.delta import Delta
 
 KAIMING = "kaiming:2.23606797749979"
+LOOKS = ("gradient", "inputs", "covariance")  # what is seen of rows of the training data
 LATER = "later"  # set from what the start reads
 DRAWN = {"A": KAIMING, "B": "zeros", "core": "identity", "d": "constant:1", "b": "constant:1"}
 
@@ -26,15 +27,22 @@ class Seen(Protocol):
 
     rank: int
     scale: float  # s
-    weight: Any  # W (out, in)
     gradient: Any  # ∂loss/∂W (out, in), summed over rows of the training data
+    covariance: Any  # of what the projection reads there (in, in), uncentred
     inputs: Any  # `directions` (k, in) and `shares` of variance of what the projection reads there (lab/engine/components.py)
+
+    @property
+    def weight(self) -> Any:
+        """W (out, in)."""
 
     def singular_values(self, matrix: Any) -> Any:
         """σ (k,) alone, falling."""
 
     def svd(self, matrix: Any) -> tuple[Any, Any, Any]:
         """(U (out, k), σ (k,) falling, Vᵀ (k, in)), k the smaller side."""
+
+    def inverse(self, matrix: Any) -> Any:
+        """Of a square matrix."""
 
     def qr(self, matrix: Any) -> tuple[Any, Any]:
         """(Q (out, k), R (k, in)), k the smaller side."""
@@ -52,7 +60,7 @@ class Start:
     forms: ClassVar[tuple[str, ...]] = ("lowrank",)
     draws: ClassVar[Mapping[str, str]] = DRAWN  # an initialiser of lab/engine/initial.py for each part
     cores: ClassVar[tuple[str, ...]] = ("none", "diagonal", "square")  # that it goes with
-    reads: ClassVar[str] = ""  # weight; gradient or inputs, by a look at rows of the training data; or nothing
+    reads: ClassVar[str] = ""  # weight; one of LOOKS, by a look at rows of the training data; or nothing
     residual: ClassVar[bool] = False  # it is taken out of the weight
     at_zero: ClassVar[bool] = True  # Δh, or what is left of it beside the residual, is zero
     singular: ClassVar[int] = 0  # how many singular values it takes, in ranks
