@@ -2,6 +2,7 @@
 export const words = {
   "bench.queued": ["{n} waiting", "{n} 个等待"],
   "curve.eval_f1": ["F1", "F1 值"],
+  "metric.of": ["{metric} · {task}", "{metric} · {task}"],
   "curve.f1.of": ["F1 of {label}", "{label} 的 F1"],
 };
 export const element = () => ({ append() {}, setAttribute() {}, addEventListener() {}, classList: { contains: () => false } });

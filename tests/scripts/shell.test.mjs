@@ -43,6 +43,13 @@ test("a mixed colour goes from one end to the other", () => {
   );
 });
 
+test("a metric of one of several tasks is said with its task", () => {
+  assert.equal(metricName("f1/cola"), "F1 · cola");
+  assert.equal(metricName("exact_match/my-task"), "exact match · my-task");
+  assert.equal(metricName("f1:spam/ham"), "F1 of spam/ham");
+  assert.equal(metricName("average"), "average");
+});
+
 test("words are those of the page's language, filled in; a key without words stands for itself", () => {
   assert.equal(LANGUAGE, "en");
   assert.equal(say("bench.queued", { n: 3 }), "3 waiting");
