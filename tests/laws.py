@@ -216,6 +216,9 @@ def _reached_by_nothing(model, attached, architecture: str) -> set[int]:
     # one vector added to all keys moves all scores of a query alike, which softmax does not see: such a gate's gradient is rounding, or exactly 0
     keys = [delta for delta in attached.deltas.values() if delta.form.name == "bias" and delta.site.representation == "attn.k"]
     dead |= {id(p) for delta in keys for name, p in delta.named_parameters() if name.startswith("gate")}
+    # a classifier reads the first token: in the last layer nothing reaches it from a delta at the last ones
+    ends = [delta for delta in attached.deltas.values() if delta.delta.ends and not delta.delta.ends[0] and OBJECTIVES[architecture] == "classification"]
+    dead |= {id(p) for delta in ends if delta.site.layer + 1 == attached.body.stacks[0].layers for p in delta.parameters()}
     if not chosen:
         return dead
     gradients = torch.autograd.grad(loss, chosen, allow_unused=True)
