@@ -71,7 +71,9 @@ def over_time(delta: Delta, language: str = "en") -> str:
 
 def _part(delta: Delta, part: str) -> str:
     """The class of A or B: trained, still (frozen), or cooling (it freezes during the run)."""
-    if delta.trainable is not None and part not in delta.trainable:
+    names = FORMS[delta.form].names
+    own = part if part in names else names["AB".index(part)]  # of other forms: their first and second map
+    if delta.trainable is not None and own not in delta.trainable:
         return "still"
     return delta.schedule.look(part) if delta.schedule else ""
 

@@ -183,7 +183,7 @@ def _of_rank(methods: Sequence[Method], rank: int, body: Anatomy) -> list[Delta]
         if method.select:
             raise Refusal(f"A rank is of deltas, and part {index + 1} trains {method.select.words}: leave the rank empty.", f"parts.{index}")
         for delta in method.deltas:
-            if not FORMS[delta.form].mergeable(delta) or COMPOSITIONS[delta.composition].unmerged or delta.norm != "none":
+            if not FORMS[delta.form].mergeable(delta) or COMPOSITIONS[delta.composition].unmerged or delta.norm != "none" or delta.ends:
                 sentence = f"Part {index + 1} changes more than weights by its {FORMS[delta.form].label} at {', '.join(delta.at)}: leave the rank empty, and choose sum."
                 raise Refusal(sentence, f"parts.{index}")
     places: dict[str, dict[str, list[int]]] = {}  # projection: {stack: layers}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Mark(NamedTuple):
-    """A diamond in the figure: the letter of what is learned, and what it says when it is pointed at."""
+    """A diamond in the figure: the letter of what is learned, or read of the model, and what it says when it is pointed at."""
 
     letter: str
     english: str

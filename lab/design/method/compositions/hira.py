@@ -5,7 +5,7 @@ On what a projection gives: h + s·x(W ⊙ ΔW). For a projection 768 → 3072 w
 
 from __future__ import annotations
 
-from lab.design.method.compositions.base import Composition
+from lab.design.method.compositions.base import Composition, Mark
 from lab.design.method.compositions.scaled import fixed_scale, scale_problems, written_scale
 from lab.design.plain.refusal import Refusal
 
@@ -48,3 +48,6 @@ class HiRA(Composition):
         x = f"\\mathrm{{drop}}_{{{delta.dropout:g}}}\\!\\left(x\\right)" if delta.dropout else "x"
         s = "" if s == "1" else f"{s}\\,"
         return f"h + {s}{x}\\,\\left(W\\odot \\Delta W\\right)"
+
+    def mark(self, delta):
+        return Mark("W", "ΔW is multiplied by W, entry by entry", "ΔW 与 W 逐元素相乘")

@@ -27,6 +27,7 @@ class Compacter(Bottleneck):
     inits = tuple(INITS)
     identity_inits = ("lora",)
     shared = ("A",)
+    by_tensor = False  # they are multiplied with each other
     options = (*Bottleneck.options, "factors")
 
     def parts(self, delta, site):
