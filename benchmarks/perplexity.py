@@ -26,7 +26,7 @@ ZERO = "zero-shot"
 # A random prefix doubles this model's perplexity before the first step, since 30 keys near zero take a third of the attention. One that holds real
 # tokens, with positions that count from behind it as under peft, is the model with 30 random words before its input.
 PREFIX = {"deltas.0.init": "vocabulary", "deltas.0.positions": "shift"}
-SETTINGS = {"prefix-tuning": PREFIX, "mam": PREFIX}
+SETTINGS = {"prefix-tuning": PREFIX, "mam": {**PREFIX, "deltas.0.encoder": "none", "deltas.0.encoder_width": 512}}
 
 
 def main() -> int:

@@ -62,7 +62,15 @@ def predicted(architecture: str, method, objective: str = "", **setting):
 
 
 def measured(
-    architecture: str, method, *, checkpointing: bool = False, granule: int = 512, optimizer: str = "adamw", model=None, objective: str = ""
+    architecture: str,
+    method,
+    *,
+    checkpointing: bool = False,
+    granule: int = 512,
+    optimizer: str = "adamw",
+    model=None,
+    objective: str = "",
+    padding: bool = True,
 ) -> Tracker:
     """The tracker over a second step of a real model, the first having made the optimizer's state."""
     objective = objective or OBJECTIVES[architecture]
@@ -70,7 +78,7 @@ def measured(
     subject = Subject(model_spec(architecture), method, objective, 3, torch.float32, torch.float32, checkpointing)
     built = prepare(model, subject)
     batch = batch_of(model, objective, **SHAPE, device="cpu")
-    batch["attention_mask"][0, -1] = 0  # padding, which a plan assumes
+    batch["attention_mask"][0, -1] = not padding  # which a plan assumes
     trained = built.trained()
     groups = galore.split([{"params": trained}], built.attached.in_layers())
     state = {
@@ -124,6 +132,13 @@ def test_prediction_with_frozen_adapters_below(name: str):
     assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005)
     for category, size in plan.categories.items():
         assert size == pytest.approx(real.peak()[category], rel=0.005, abs=2048), category
+
+
+def test_rows_of_one_length_need_no_mask():
+    method = method_of("lora")
+    real, plan = measured("llama", method, padding=False), predicted("llama", method, padding=False)
+    assert plan.peak_allocated_bytes == pytest.approx(real.peak()["total"], rel=0.005)
+    assert plan.peak_allocated_bytes < predicted("llama", method).peak_allocated_bytes
 
 
 @pytest.mark.parametrize("architecture", ["bert", "bart", "llama"])

@@ -37,7 +37,7 @@ LARGEST = 10_000_000  # rows or tokens
 
 
 def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens: int | None = None, target_tokens: int | None = None,
-         dtype: str | None = None, adapter_dtype: str | None = None, device: str | None = None) -> Plan:  # fmt: skip
+         dtype: str | None = None, adapter_dtype: str | None = None, device: str | None = None, padding: bool = True) -> Plan:  # fmt: skip
     """The memory of a run, every row as long as its task allows; of several tasks, of a step of the one that takes most. What is given here wins over the spec.
 
     `device`: whose kernels to model, cuda or cpu; None: the run's own, and for auto the one of this machine. Raises Refusal.
@@ -58,6 +58,7 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
         "dtype": dtype or (precision if spec.method.frozen_base else "float32"), "adapter_dtype": adapter_dtype or "float32",
         "optimizer": training.optimizer, "galore_rank": training.galore_rank, "checkpointing": training.gradient_checkpointing, "accumulation": training.accumulation,
         "smoothing": training.label_smoothing, "seed": spec.seed, "device": where, "autocast": precision if half and dtype is None else None,
+        "padding": padding,
     }  # fmt: skip
     steps: list[dict[str, Any]] = []
     for number, (task, (objective, labels)) in enumerate(zip(tasks, kinds, strict=True)):
@@ -73,13 +74,13 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
                dtype: str = "float32", adapter_dtype: str | None = None, optimizer: str = "adamw", checkpointing: bool = False,
                overrides: Mapping[str, Any] | None = None, objective: str | None = None, num_labels: int | None = None, accumulation: int = 1,
                smoothing: float = 0.0, seed: int = 0, device: str = "cuda", autocast: str | None = None, use_cache: bool = False, whole: bool = False,
-               galore_rank: int = 128, quantisation: str | None = None, others: Sequence[Sequence[Any]] = ()) -> Plan:  # fmt: skip
+               galore_rank: int = 128, quantisation: str | None = None, others: Sequence[Sequence[Any]] = (), padding: bool = True) -> Plan:  # fmt: skip
     """The memory of a step of `batch` rows of `tokens` tokens (targets of `target_tokens`, on an encoder-decoder).
 
     `dtype` is that of the frozen weights, `adapter_dtype` of what trains (None: the same); `autocast`: the type of mixed precision,
     where it is on. `use_cache`: keys and values of the forward pass stay until the backward pass is over, as where a script calls a
     transformers model with its defaults and keeps the output; the lab's loop does without. `quantisation`: of the base, none, int8 or nf4 (None: the
-    model's own). `others`: (objective, labels) of the further tasks of a run, each with a head. `whole`: trace every layer. Raises Refusal for what
+    model's own). `padding`: some rows are shorter, so that attention has a mask. `others`: (objective, labels) of the further tasks of a run, each with a head. `whole`: trace every layer. Raises Refusal for what
     cannot be combined or built.
     """
     start = time.perf_counter()
@@ -105,7 +106,7 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     subject = Subject(spec, chosen, objective, num_labels or 2, _dtype(dtype, "dtype"),
                       _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed,
                       tuple((_objective(each), int(labels)) for each, labels in others))  # fmt: skip
-    shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens}
+    shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens, "padding": padding}
     how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing, "use_cache": use_cache, "galore_rank": galore_rank}
     with quiet():
         peaks, trainable, head = _peaks(subject, body, shape, how, device, _dtype(autocast, "autocast") if autocast else None, whole)

@@ -15,17 +15,19 @@ from lab.design.spec.objectives import OBJECTIVES
 from lab.engine import galore, packed
 from lab.engine.galore import GaLore
 from lab.planning.building import Built, adafactor_state, optimizer_state
-from lab.planning.kernels import ANSWERS, modelled
+from lab.planning.kernels import ANSWERS, ONES, modelled
 from lab.planning.log import Log
 from lab.planning.tracker import Tracker
 from lab.tasks.batches import blank_labels
 from lab.tasks.losses import inputs_of, loss_sum
 
 
-def batch_of(model: nn.Module, objective: str, *, rows: int, tokens: int, target_tokens: int, device: str = "meta") -> dict[str, Tensor]:
-    """A batch of the given shape, rows of different lengths; its values do not matter."""
+def batch_of(model: nn.Module, objective: str, *, rows: int, tokens: int, target_tokens: int, device: str = "meta", padding: bool = True) -> dict[str, Tensor]:
+    """A batch of the given shape, rows of different lengths (`padding`) or of one; its values do not matter."""
     ids = torch.full((rows, tokens), 5, dtype=torch.long, device=device)
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if not padding and device == "meta":
+        setattr(batch["attention_mask"], ONES, True)
     words = target_tokens if OBJECTIVES[objective].two_sequences else tokens
     return {**batch, "labels": blank_labels(objective, rows, outputs=model.config.num_labels, words=words, device=device)}
 
