@@ -1,8 +1,8 @@
 """Two MiniLM runs on two tasks, combined over 11 points from the one alone to the other alone; both metrics, in docs/combining.md and its figure.
 
-    python benchmarks/combining.py [--steps 120] [--how sum ties dare] [--rank 8] [--home FOLDER] [--page]
+    python benchmarks/combining.py [--steps 120] [--how sum ties dare] [--rank 8] [--rows 200] [--length 128] [--home FOLDER] [--page]
 
-Trained are a LoRA on one-sentence reviews (sentiment-rt) and one on reviews of several paragraphs (sentiment-imdb). Each point is judged on 200 validation rows of
+Trained are a LoRA on one-sentence reviews (sentiment-rt) and one on reviews of several paragraphs (sentiment-imdb). Each point is judged on --rows validation rows of
 each task, by the head of the run that was trained on it, as the Combine page does it. `--rank r`: with a rank, changes of weights are combined and r singular
 values kept. `--home`: a LAB_HOME that has the two runs already, or shall keep them. `--page` writes the page and the figure.
 """
@@ -26,10 +26,11 @@ COLOURS = ("#c2570c", "#2563a8")
 DASHES = ("", "6 4", "2 3", "9 3 2 3")
 
 
-def runs(steps: int) -> list[str]:
+def runs(steps: int, rows: int, length: int) -> list[str]:
     """The two runs, trained in this process where the home has none of these names; their ids."""
     from lab import verbs
     from lab.runs import Home, Queue, WorkerLink
+    from lab.tasks import resolve
     from lab.training import train
 
     lab = Queue(Home(), count=0)
@@ -38,8 +39,9 @@ def runs(steps: int) -> list[str]:
         name = f"lora {task} {steps}"
         there = [run.id for run in lab.store.list(["succeeded"]) if run.name == name]
         if not there:
-            training = {"steps": steps, "batch_size": 16, "max_length": 128, "evaluate_every": steps, "evaluation_rows": 100, "energy": False, "device": "cpu"}
-            checked = verbs.check({"model": "minilm-l6", "task": task, "method": "lora", "training": training, "name": name})
+            training = {"steps": steps, "batch_size": 16, "max_length": length, "evaluate_every": steps, "energy": False, "device": "cpu"}
+            part = resolve(task).model_copy(update={"train_rows": 16 * steps, "validation_rows": rows})
+            checked = verbs.check({"model": "minilm-l6", "task": part.model_dump(mode="json"), "method": "lora", "training": training, "name": name})
             run = lab.launch(checked.document(), name)
             link = WorkerLink(run, lab.home, lab.store)
             link.finish("succeeded", train(checked, link, link.run_dir, cache=lab.home.cache, run_id=run))
@@ -95,7 +97,7 @@ def figure(measured: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
-def page(measured: dict[str, list[dict[str, float]]], command: str, trained: list[dict[str, float]], seconds: float) -> str:
+def page(measured: dict[str, list[dict[str, float]]], command: str, trained: list[dict[str, float]], seconds: float, rows: int) -> str:
     """The page, with the figure and the numbers."""
     head = "| share of the second run | " + " | ".join(f"{how}: {task}" for how in measured for task in TASKS) + " |"
     rows = [
@@ -106,7 +108,7 @@ def page(measured: dict[str, list[dict[str, float]]], command: str, trained: lis
     return "\n".join([
         "# Two runs combined", "", f"Written by `{command}` ({seconds:.0f} s of evaluation).", "",
         "Two LoRAs on all-MiniLM-L6-v2, one trained on each task, as one method: weights (1−t, t) for the share t of the second. Each task is judged by the head of its own run, "
-        f"on 200 validation rows. Alone, on all of them: {alone}.", "", "![accuracy over the share](images/combining.svg)", "", head,
+        f"on {rows} validation rows; alone they have {alone}.", "", "![accuracy over the share](images/combining.svg)", "", head,
         "|---|" + "---|" * (len(measured) * len(TASKS)), *rows, "",
         "How each way combines stands in [the code](../lab/engine/arithmetic.py); `python -m lab combine RUN RUN --how ties --weights 0.5 0.5` keeps one as a run, and the "
         "page *Combine* has sliders for it.", "",
@@ -119,14 +121,18 @@ def main() -> None:
     asked.add_argument("--how", nargs="+", default=["sum", "ties"])
     asked.add_argument("--rank", type=int)
     asked.add_argument("--density", type=float, default=0.5)
+    asked.add_argument("--rows", type=int, default=200)
+    asked.add_argument("--length", type=int, default=128)
     asked.add_argument("--home")
     asked.add_argument("--page", action="store_true")
     given = asked.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["LAB_HOME"] = given.home or scratch
         from lab import blocks
+        from lab.trying import combining
 
-        pair = runs(given.steps)
+        combining.ROWS = given.rows
+        pair = runs(given.steps, given.rows, given.length)
         began = time.perf_counter()
         measured = {how: sweep(pair, how, given.rank, given.density) for how in given.how}
         seconds = time.perf_counter() - began
@@ -134,14 +140,14 @@ def main() -> None:
         if given.page:
             words = [
                 "python benchmarks/combining.py",
-                f"--steps {given.steps}",
+                f"--steps {given.steps} --rows {given.rows} --length {given.length}",
                 f"--how {' '.join(given.how)}",
                 *([f"--rank {given.rank}"] if given.rank else []),
                 "--page",
             ]
             (ROOT / "docs" / "images" / "combining.svg").write_text(figure(measured), encoding="utf-8")
             trained = [blocks.read(run).metrics for run in pair]
-            (ROOT / "docs" / "combining.md").write_text(page(measured, " ".join(words), trained, seconds), encoding="utf-8")
+            (ROOT / "docs" / "combining.md").write_text(page(measured, " ".join(words), trained, seconds, given.rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
