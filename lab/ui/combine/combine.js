@@ -10,7 +10,7 @@ const POINTS = 11;
 const NEEDS = { density: ["prune", "ties", "dare", "dare-ties"], sign: ["ties", "dare-ties"] };
 const rounded = (value) => Math.round(value * 1000) / 1000;
 
-const combineForm = (element, props, watch, fedProps, fedWatch, most) => {
+const combineForm = (element, props, fedProps, fedWatch, most) => {
   let chosen = runIds(new URL(location.href).searchParams.get("runs"));
   const weights = new Map();
   const { options } = props;
