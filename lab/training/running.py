@@ -60,8 +60,9 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
 
     loop = Loop(assembly, accelerator, reporter or Record(), run_dir, say, save_best)
     _introduce(loop, precision, note, say)
-    for sentence in [] if saved else filter(None, (blocks.read(name).note for name in spec.built_on.names)):
-        say(f"Note: {sentence}")
+    for name in [] if saved else spec.built_on.names:
+        if told := blocks.read(name).note:
+            say(f"Note: {name}: {told}")
     if saved:
         loop.restore(saved)
     elif assembly.probe is not None:
