@@ -32,6 +32,7 @@ TESTS = (
     "test_oracle_adapters.py",
     "test_identities.py",
     "test_schedules.py",
+    "test_sparse.py",
     "test_spectral.py",
     "test_dropout.py",
     "test_blocks.py",
