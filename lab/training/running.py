@@ -60,9 +60,9 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
 
     loop = Loop(assembly, accelerator, reporter or Record(), run_dir, say, save_best)
     _introduce(loop, precision, note, say)
-    for name in [] if saved else spec.built_on.names:
-        if told := blocks.read(name).note:
-            say(f"Note: {name}: {told}")
+    for block in [] if saved else map(blocks.read, spec.built_on.names):
+        if block.note:
+            say(f"Note: {block.name}: {block.note}")
     if saved:
         loop.restore(saved)
     elif assembly.probe is not None:
