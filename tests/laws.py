@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import copy
 import functools
-import zlib
-from collections.abc import Iterable, Sequence
 from typing import Any
 
-import pytest
 import torch
 from tiny import ARCHITECTURES, DECODERS, DROPOUTS, ENCODERS, VARIANTS, tiny, tiny_batch
 
@@ -32,20 +29,6 @@ SMALL: dict[str, dict[str, Any]] = {  # tiny models are 32 wide
     "mam": {"deltas.0.encoder_width": 11, "deltas.1.rank": 7}, "lora-ffn": {"deltas.0.rank": 5}, "hira": {"deltas.0.rank": 5}, "oft": {"deltas.0.rank": 8}, "boft": {"deltas.0.rank": 4}, "prefix-lora-ffn": {"deltas.0.encoder_width": 11, "deltas.1.rank": 5}, "pa-attn-pa-ffn": {"deltas.1.rank": 7},
     "prefix-tuning-mlp": {"deltas.0.encoder_width": 11}, "unipelt-ap": {"deltas.1.encoder_width": 11}, "unipelt-apl": {"deltas.1.encoder_width": 11},
 }  # fmt: skip
-
-
-def pairs(presets: Iterable[str], architectures: Sequence[str], each: int) -> list[Any]:
-    """Every (preset, architecture); `each` of a preset's are in the default run and the rest are slow.
-
-    Which ones, a checksum of its name decides: every architecture meets about as many presets, and a new preset moves no other's.
-    """
-    found = []
-    for preset in presets:
-        first = zlib.crc32(preset.encode()) % len(architectures)
-        for index, architecture in enumerate(architectures):
-            later = (index - first) % len(architectures) >= each
-            found.append(pytest.param(preset, architecture, id=f"{preset}-{architecture}", marks=[pytest.mark.slow] if later else []))
-    return found
 
 
 @functools.cache

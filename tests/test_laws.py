@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from laws import OBJECTIVES, SIX, SMALL, check_laws, check_refusal_touches_nothing, fresh, pairs, snapshot
+from laws import OBJECTIVES, SIX, SMALL, check_laws, check_refusal_touches_nothing, fresh, snapshot
+from spread import pairs
 
 from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Method

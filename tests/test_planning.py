@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from laws import OBJECTIVES, SMALL, pairs
+from laws import OBJECTIVES, SMALL
+from spread import pairs
 from tiny import tiny, tiny_config
 from transformers.optimization import Adafactor
 

@@ -19,7 +19,7 @@ from lab.models import resolve as model_of
 from lab.tasks import FAMILIES, describe, objective_of, prepare, resolve
 from lab.tasks.family import EvaluationLoop
 from lab.tasks.scoring import generate, option_scores, token_loss
-from lab.trying.answering import _rows
+from lab.trying.answering import rows_of
 from tests.tiny import TEXT, tiny, tiny_config, tiny_tokenizer
 
 SAMPLE = {
@@ -88,7 +88,7 @@ def test_a_family_on_a_kind_of_model(family, kind, tmp_path):
     assert len(shown) == 3 and all({"input", "prediction", "reference", "text"} <= set(row) for row in shown)
     if family not in ("language_modelling", "commonsense"):  # what Try it makes of the typed text is what the row was
         for row, typed in zip(task.validation[:3], shown, strict=True):
-            again = _rows(task, typed)[0]
+            again = rows_of(task, typed)[0]
             ends = row.get("prompt_length") or len(row["input_ids"])
             assert again["input_ids"][: again.get("prompt_length") or ends] == row["input_ids"][:ends]
     assert len(task.examples(2)) == 2

@@ -11,6 +11,7 @@ import time
 import xml.etree.ElementTree
 
 import pytest
+from spread import pairs
 from ui_support import ROOT, environment
 
 from lab.design.figure.figure import figure
@@ -63,8 +64,7 @@ def test_an_address_that_there_is_not_is_one_sentence(tmp_path, arguments, said)
     assert said in refused(arguments, tmp_path)
 
 
-@pytest.mark.parametrize("model", ["minilm-l6", "bart-large", "llama-2-7b"])
-@pytest.mark.parametrize("method", names("methods"))
+@pytest.mark.parametrize(("method", "model"), pairs(names("methods"), ("minilm-l6", "bart-large", "llama-2-7b"), 1))
 def test_every_preset_has_an_answer_and_a_figure(method, model):
     found = assessment.assess({**DRAFT, "model": model, "method": method})
     assert found.method and not found.modified
@@ -86,8 +86,7 @@ def test_answers_come_at_once():
         assert time.thread_time() - before < 0.15
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("method", [name for name in names("methods") if load_method(name).deltas])
+@pytest.mark.parametrize(("method", "form"), pairs([name for name in names("methods") if load_method(name).deltas], tuple(FORMS), 4))
 def test_another_form_always_gives_something_that_may_run(method, form):
     for delta in load_method(method).deltas:
         settled = with_form(delta.model_dump(mode="json"), form)
