@@ -185,6 +185,8 @@ def require_fit(spec: RunSpec, origins: Origins, objective: str, labels: list[st
             raise Refusal(f"Run {block.run} was trained with quantisation {block.spec.quantisation}, and this is {spec.quantisation}: choose the same.", field)
         require_base(block, origins, spec.model, field)
         if spec.built_on.start_from and spec.built_on.start_head == "keep":
+            if len(block.spec.tasks) > 1:
+                raise Refusal(f"Run {block.run} has a head for each of its tasks, and none goes on alone: give this run a new head.", "built_on.start_head")
             if block.objective != objective:
                 raise Refusal(f"Run {block.run} was trained for {block.objective}, and this task is {objective}: give it a new head.", "built_on.start_head")
             if labels:  # a set of the hub says its own once it is here; then the worker asks
