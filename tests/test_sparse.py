@@ -75,7 +75,7 @@ def test_scores_of_data_are_sums_over_rows(at: list[str] | None, score: str, pow
     attached = attach(model, method, look=looking_at(model, "gpt2"))
     assert model.training and all(p.grad is None for p in model.parameters())
     own, sums = own_parameters(plain), {}
-    for loss in looking_at(plain, "gpt2")(0, 1):
+    for loss in looking_at(plain, "gpt2")(method.select.rows, 1):
         for (name, _), gradient in zip(own.items(), torch.autograd.grad(loss, list(own.values())), strict=True):
             sums[name] = sums.get(name, 0) + gradient**power
     part = (lambda name, t: t[:, -t.shape[1] // 3 :]) if at else (lambda name, t: t)  # the values of GPT-2's one projection
