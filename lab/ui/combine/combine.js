@@ -10,6 +10,8 @@ const POINTS = 11;
 const NEEDS = { density: ["prune", "ties", "dare", "dare-ties"], sign: ["ties", "dare-ties"] };
 const rounded = (value) => Math.round(value * 1000) / 1000;
 
+let current = null; // what the form says now, for a view that comes into the page after it
+
 const combineForm = (element, props, fedProps, fedWatch, most) => {
   let chosen = runIds(new URL(location.href).searchParams.get("runs"));
   const weights = new Map();
@@ -106,8 +108,10 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
     for (const [name, needed] of Object.entries(NEEDS)) if (needed.includes(how.value)) plain[name] = name === "density" ? Number(density.value) : sign.value;
     return plain;
   };
-  const tell = () =>
-    emit("combination", chosen.length > 1 ? { asked: combination(), rows: chosen.map(rowOf).filter(Boolean) } : null);
+  const tell = () => {
+    current = chosen.length > 1 ? { asked: combination(), rows: chosen.map(rowOf).filter(Boolean) } : null;
+    emit("combination", current);
+  };
   const draw = () => {
     const rows = (news && news.rows) || [];
     chosen = news ? chosen.filter((id) => rowOf(id)).slice(0, most) : chosen;
@@ -282,6 +286,7 @@ const combineView = (element, server) => {
   };
   listen("combination", take);
   listen("theme", () => now && draw());
+  if (current) take(current);
 };
 
 register({ combineForm, combineView });

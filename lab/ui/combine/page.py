@@ -58,40 +58,44 @@ def look(chosen: dict[str, Any], seen: Seen, language: str) -> Update:
     return {} if printed == seen.mark else {"rows": {"rows": rows}}, printed
 
 
-def _answered(function: Callable[[Mapping[str, Any], str], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:
-    """A question of the page's script; what is refused is said in its language."""
-
-    @functools.wraps(function)
-    def answer(asked: Any = None) -> dict[str, Any]:
-        language = language_asked(asked)
-        try:
-            return function(asked if isinstance(asked, Mapping) else {}, language)
-        except Refusal as problem:
-            return {"wrong": refused(language, problem)}
-
-    return answer
+def _told(asked: Any, work: Callable[[Mapping[str, Any], str], dict[str, Any]]) -> dict[str, Any]:
+    """What `work` makes of a question of the page's script; what is refused is said in its language."""
+    language = language_asked(asked)
+    try:
+        return work(asked if isinstance(asked, Mapping) else {}, language)
+    except Refusal as problem:
+        return {"wrong": refused(language, problem)}
 
 
-@_answered
-def measure(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
+def measure(asked: Any = None) -> dict[str, Any]:
     """{"tasks": [{"task", "metric", "greater", "value", "rows", "text"}]} of a combination."""
+    return _told(asked, _measured)
+
+
+def ask(asked: Any = None) -> dict[str, Any]:
+    """{"html"}: what every task's head makes of a text under a combination."""
+    return _told(asked, _asked)
+
+
+def keep(asked: Any = None) -> dict[str, Any]:
+    """{"run", "name"}: a combination as a run, which its worker evaluates on all validation rows."""
+    return _told(asked, _kept)
+
+
+def _measured(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
     found = client().ask({"combination": asked.get("combination")})["tasks"]
     return {"tasks": [{**row, "text": views.number(row)} for row in found]}
 
 
-@_answered
-def ask(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
-    """{"html"}: what every task's head makes of a text under a combination."""
+def _asked(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
     found = client().ask({"combination": asked.get("combination"), "text": asked.get("text"), "pair": asked.get("pair")})["tasks"]
     return {"html": views.answers(found, language)}
 
 
-@_answered
-def keep(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
-    """{"run", "name"}: a combination as a run, which its worker evaluates on all validation rows."""
-    combination = asked.get("combination")
-    combination = combination if isinstance(combination, Mapping) else {}
+def _kept(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
+    given = asked.get("combination")
+    chosen = {name: value for name, value in (given if isinstance(given, Mapping) else {}).items() if name in Combination.model_fields and name != "prints"}
     name = asked.get("name")
-    document = combining.document(**{"runs": [], **combination}, name=name if isinstance(name, str) else "")
+    document = combining.document(**{"runs": [], **chosen}, name=name if isinstance(name, str) else "")
     run = default().launch(check(document).document())
     return {"run": run, "name": default().store.get(run).name}
