@@ -54,8 +54,10 @@ def test_a_composition_has_an_equation_a_figure_a_count_and_an_export(form: str,
     mark = one.mark(delta)
     assert mark is None or f">{mark.letter}</text>" in drawn
     extra = one.parts(delta, body.sites(delta)[0])
-    plain = method_of(form, next(name for name in taken(FORMS[form]) if not COMPOSITIONS[name].parts(delta, body.sites(delta)[0])))
-    more = count_on(method, body, inventory("bert")).trainable - count_on(plain, body, inventory("bert")).trainable
+    sites = body.sites(delta)
+    plain = next((name for name in taken(FORMS[form]) if not COMPOSITIONS[name].parts(delta, sites[0])), "")
+    without = count_on(method_of(form, plain), body, inventory("bert")).trainable if plain else len(sites) * sum(p.size for p in FORMS[form].parts(delta, sites[0]))
+    more = count_on(method, body, inventory("bert")).trainable - without
     assert more == sum(part.size for part in extra) * (1 if FORMS[form].before_input else len(body.sites(delta)))
     answers = {each["format"]: each["refusal"] for each in formats({"model": "minilm-l6", "task": "sentiment-rt", "method": method.document()})}
     assert answers["lab"] == answers["config"] == ""
