@@ -209,7 +209,7 @@ const combineView = (element, server) => {
         h("tbody", {}, tasks.map((task, index) =>
           h("tr", {}, h("th", { scope: "row" }, task.task), h("td", {}, metricName(task.metric)), cell(here && here[index]),
             ...(two ? ends.map((end) => cell(end && end[index])) : []))))),
-      tasks.length ? h("p", { class: "lab-fine" }, say("combine.rows", { n: Math.max(...tasks.map((task) => task.rows)) })) : "",
+      tasks.length ? h("p", { class: "lab-muted" }, say("combine.rows", { n: Math.max(...tasks.map((task) => task.rows)) })) : "",
     );
     const points = [...Array(POINTS).keys()].map((step) => rounded(step / (POINTS - 1)));
     const walked = points.map((t) => [t, known.get(mark(at(now.asked, t)))]).filter(([, found]) => found);
