@@ -23,6 +23,8 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lab.design.method.fusing import fusions  # noqa: E402
+from lab.design.method.named import load_method  # noqa: E402
 from lab.design.plain.numbers import percent, weights  # noqa: E402
 from lab.design.presets.catalogue import names  # noqa: E402
 from lab.design.spec.run import RunSpec, spec_of  # noqa: E402
@@ -43,7 +45,7 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="train nothing: the table of what is there")
     parser.add_argument("--write", type=Path, help="a Markdown file for the table")
     given = parser.parse_args()
-    every = [BASELINE, *(name for name in names("methods") if name != BASELINE)]
+    every = [BASELINE, *(name for name in names("methods") if name != BASELINE and not fusions(load_method(name)))]  # a fusion stands on runs
     for seed in [] if given.table else given.seeds:  # seed by seed, so that an interrupted benchmark has whole columns
         for name in given.only or every:
             spec = spec_for(given, name, seed)
