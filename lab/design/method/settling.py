@@ -18,8 +18,8 @@ ALLOWED: dict[str, Callable[[Form], tuple[str, ...]]] = {
     "insertion": insertions_of, "composition": taken, "nonlinearity": lambda form: form.nonlinearities, "init": lambda form: form.inits,
 }  # fmt: skip
 GROUPS: dict[str, Mapping[str, Any]] = {"schedule": SCHEDULES, "allocation": ALLOCATIONS}
-GIVEN_UP = ((), ("init",), ("insertion",), ("init", "nonlinearity"), ("init", "nonlinearity", "composition", "scale"),
-            ("init", "nonlinearity", "composition", "scale", "insertion"))  # in this order, until the delta has a meaning  # fmt: skip
+GIVEN_UP = ((), ("rank",), ("layers",), ("init",), ("insertion",), ("init", "nonlinearity"), ("init", "nonlinearity", "composition", "scale"),
+            ("init", "nonlinearity", "composition", "scale", "insertion"), ("rank", "init", "nonlinearity", "composition", "scale", "insertion"))  # in this order, until the delta has a meaning  # fmt: skip
 
 
 def with_form(delta: Mapping[str, Any], form: str) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def with_form(delta: Mapping[str, Any], form: str) -> dict[str, Any]:
 
 def _settled(delta: Mapping[str, Any], kind: Any, at: list[str], given_up: tuple[str, ...]) -> dict[str, Any]:
     names = ("rank", "layers", "stacks") if kind.has_rank else ("layers", "stacks")
-    kept = {name: delta[name] for name in names if delta.get(name) is not None}
+    kept = {name: delta[name] for name in names if name not in given_up and delta.get(name) is not None}
     for name, values in ALLOWED.items():
         allowed = values(kind)
         if name not in given_up and delta.get(name) in allowed:
