@@ -38,6 +38,6 @@ export const furtherTasks = (knobs) => {
   return [
     ...rows,
     chosen.length ? knobs.row(temperature, "training.temperature", doc.training || {}, {}) : null,
-    h("p", { class: "lab-near", "data-path": "further", "data-help": say("bench.further.help") }, more),
+    h("p", { class: "lab-further-add", "data-path": "further", "data-help": say("bench.further.help") }, more),
   ].filter(Boolean);
 };
