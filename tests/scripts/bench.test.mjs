@@ -43,3 +43,28 @@ test("only a device that is offered is planned for", () => {
   storeItem(DEVICE, "1e9");
   assert.equal(chosenDevice(), "");
 });
+
+test("runs to build on: one is chosen or taken away, in the order of choice", async () => {
+  const made = [];
+  const before = document.createElement;
+  document.createElement = (tag) => {
+    const heard = {};
+    const one = { tag, heard, append() {}, setAttribute() {}, addEventListener: (name, act) => (heard[name] = act) };
+    made.push(one);
+    return one;
+  };
+  globalThis.LAB_WORDS["bench.built_on"] = ["Built on earlier runs", "基于先前的运行"];
+  const { builtOn } = await import("../../lab/ui/bench/built_on.js");
+  const turned = [];
+  const runs = ["one", "two"].map((name) => ({ name: name + "/best", title: name }));
+  const fields = [{ path: "stand_on", kind: "list", help: "", help_zh: "", label: "stand on", zh: "叠加于" }];
+  const doc = { built_on: { stand_on: ["two/best"] } };
+  const form = { doc, schema: { runs, built_on: fields }, opened: new Set(), set: (path, value) => turned.push([path, value]) };
+  builtOn(form);
+  document.createElement = before;
+  made.filter((one) => one.tag === "button").forEach((one) => one.heard.click({}));
+  assert.deepEqual(turned, [
+    ["built_on.stand_on", ["two/best", "one/best"]],
+    ["built_on.stand_on", []],
+  ]);
+});
