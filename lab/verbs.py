@@ -17,7 +17,8 @@ from lab.design.method import named
 from lab.design.method.count import count_on, widest_trained
 from lab.design.method.delta import Method
 from lab.design.method.lengths import room_for_inputs
-from lab.design.method.rules import quantised_problem, ratio_problem, require
+from lab.design.method.quantised import quantised_problem
+from lab.design.method.rules import ratio_problem, require
 from lab.design.plain.boundary import located, portable
 from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal

@@ -15,7 +15,8 @@ from lab.design.method.count import count
 from lab.design.method.delta import Method
 from lab.design.method.named import load_method
 from lab.design.method.nearest import nearest, neighbours
-from lab.design.method.rules import notes, problems
+from lab.design.method.notes import notes
+from lab.design.method.rules import problems
 from lab.design.plain.options import fields, override, validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets.catalogue import names, read

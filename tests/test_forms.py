@@ -10,8 +10,9 @@ from laws import check_refusal_touches_nothing, fresh, snapshot
 from lab.design.body.anatomy import Site, anatomy
 from lab.design.method.forms.lokr import split
 from lab.design.method.named import load_method
+from lab.design.method.notes import notes
 from lab.design.method.parts import all_parts
-from lab.design.method.rules import notes, problems
+from lab.design.method.rules import problems
 from lab.ui.words.refusals import refused
 
 UNFIT = [  # on widths of 32 and 48

@@ -10,7 +10,8 @@ from laws import dropped, fresh, inventory, logits, looking_at, snapshot
 
 from lab.design.method.count import count_on
 from lab.design.method.delta import Delta, Method
-from lab.design.method.rules import notes, problems
+from lab.design.method.notes import notes
+from lab.design.method.rules import problems
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import spec_of

@@ -18,7 +18,7 @@ from torch import nn
 
 from lab.design.method.named import load_method
 from lab.design.method.parts import leaves_unchanged
-from lab.design.method.rules import quantised_problem
+from lab.design.method.quantised import quantised_problem
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.design.spec.run import spec_of

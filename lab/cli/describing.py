@@ -10,7 +10,7 @@ from lab.cli.answer import Answer, facts, shorten, table
 from lab.cli.request import apply, assignments, document_of, method_document
 from lab.design.body.anatomy import anatomy
 from lab.design.method import named
-from lab.design.method.rules import notes
+from lab.design.method.notes import notes
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import spec_of

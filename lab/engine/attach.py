@@ -24,7 +24,8 @@ from lab.design.method.forms import FORMS
 from lab.design.method.forms.slots import OF_TOKENS
 from lab.design.method.fusing import joins
 from lab.design.method.parts import all_parts, shared_sizes
-from lab.design.method.rules import quantised_problem, require
+from lab.design.method.quantised import quantised_problem
+from lab.design.method.rules import require
 from lab.design.method.selections import SelectionOptions
 from lab.design.method.selections.layers import SelectLayers
 from lab.design.method.selections.masked import SelectMasked

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lab.design.body.anatomy import Anatomy
-from lab.design.method.rules import packed_weights
+from lab.design.method.quantised import packed_weights
 from lab.design.method.selections import SelectionOptions
 from lab.design.method.selections.masked import SelectMasked
 from lab.design.plain.refusal import Refusal

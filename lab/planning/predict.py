@@ -17,7 +17,8 @@ from lab.design.body.model import ModelSpec
 from lab.design.method.delta import Method
 from lab.design.method.lengths import room_for_inputs
 from lab.design.method.named import method_of
-from lab.design.method.rules import quantised_problem, require
+from lab.design.method.quantised import quantised_problem
+from lab.design.method.rules import require
 from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES

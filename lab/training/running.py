@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, wait_for_everyone
 
 from lab import blocks
-from lab.design.method.rules import notes
+from lab.design.method.notes import notes
 from lab.design.plain.numbers import duration, memory
 from lab.design.spec.run import RunSpec
 from lab.origins import held

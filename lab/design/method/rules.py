@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lab.design.body.anatomy import Anatomy, Site, source
-from lab.design.method.allocation import groups, rank_ladder, reachable
-from lab.design.method.allocations import AllocationOptions
-from lab.design.method.allocations.base import Ordered
 from lab.design.method.compositions import COMPOSITIONS, taken
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
@@ -18,7 +15,6 @@ from lab.design.method.forms.base import Form
 from lab.design.method.fusing import without_members
 from lab.design.method.insertions import taken as insertions_of
 from lab.design.method.parts import all_parts, trains_second_map
-from lab.design.method.selections import SelectionOptions
 from lab.design.plain.refusal import Refusal
 from lab.design.space import PROJECTIONS
 
@@ -75,83 +71,11 @@ def _alone(method: Method, anatomy: Anatomy) -> Iterator[Refusal]:
             yield Refusal(sentence, f"deltas.{index}.at")
 
 
-def notes(method: Method, anatomy: Anatomy, quantisation: str = "none") -> list[tuple[str, str]]:
-    """What may run as it is, and may not be what was meant on this model: (field, sentence)."""
-    found = []
-    for index, delta in enumerate(method.deltas):
-        if quantisation != "none" and FORMS[delta.form].start(delta).residual:
-            sentence = f"On a quantised base the residual of init {delta.init} is rounded to {quantisation} again: at step 0 the model differs from its base by that rounding."
-            found.append((f"deltas.{index}.init", sentence))
-        if anatomy.stacks[0].gated and "ffn.up" in delta.places and "ffn.gate" not in delta.places:
-            found.append(
-                (
-                    f"deltas.{index}.at",
-                    f"{anatomy.architecture.name} has a gated FFN, and delta {index + 1} leaves its gate as it is: ffn-linear or all-linear takes ffn.gate in.",
-                )
-            )
-        found += [(f"deltas.{index}.{field}", sentence) for field, sentence in _read_otherwise(delta, anatomy)]
-        if delta.allocation:
-            found += [(f"deltas.{index}.allocation.{field}", sentence) for field, sentence in _shared_out(delta, delta.allocation, anatomy.sites(delta))]
-    return found
-
-
-def _read_otherwise(delta: Delta, anatomy: Anatomy) -> Iterator[tuple[str, str]]:
-    """Options that another has left without an object, or for which this model has none."""
-    form = FORMS[delta.form]
-    widths = (
-        [max(site.shape) for site in anatomy.sites(delta)] if form.has_rank and form.rank_is_width and not form.produced else []
-    )  # slots and tokens are a number, not a width
-    if widths and delta.rank > max(widths):
-        yield "rank", f"Rank {delta.rank} is more than the width {max(widths)} of all that this delta changes."
-    missing = [name for name in delta.stacks or () if name not in [there for there, _ in anatomy.sublayers()]]
-    if missing:
-        yield "stacks", f"{anatomy.architecture.name} has no {' or '.join(missing)} stack, so nothing is there."
-    if delta.encoder != "mlp" and delta.encoder_width != 512:
-        yield "encoder_width", f"Only an mlp has a hidden width, so encoder_width {delta.encoder_width} changes nothing here."
-    if delta.through_dropout and not anatomy.sublayer_dropout:
-        yield "through_dropout", f"{anatomy.architecture.name} has no dropout on a sublayer's output, so through_dropout changes nothing here."
-    if delta.allocation and delta.alpha is not None:
-        yield "alpha", f"alpha is divided by the mean rank, {delta.rank}, in every projection: s does not vary with the ranks that are shared out."
-    if delta.schedule:
-        yield from delta.schedule.notes(delta, {site.representation for site in anatomy.sites(delta)})
-
-
-def _shared_out(delta: Delta, allocation: AllocationOptions, sites: list[Site]) -> Iterator[tuple[str, str]]:
-    low, high = allocation.rank_min, allocation.rank_max
-    for group in groups(sites, allocation.within):
-        if isinstance(allocation, Ordered) and not reachable(len(group), delta.rank, low, high):
-            given = rank_ladder(len(group), delta.rank, low, high)
-            yield (
-                "rank_min",
-                f"{len(group)} ranks of mean {delta.rank} cannot have both {low} and {high} among them, so they run from {given[-1]} to {given[0]}: bounds as far below {delta.rank} as above it are used in full.",
-            )
-    if allocation.within == "all" and len({site.shape for site in sites}) > 1:
-        yield "within", "Ranks are shared out among projections of unequal shape: the count is that of an even share until the weights are read."
-
-
 def ratio_problem(method: Method, ratio: float) -> Refusal | None:
     """Why LoRA+'s ratio says nothing about this method; None where it does, or is 1."""
     if ratio == 1.0 or any(map(trains_second_map, method.deltas)):
         return None
     return Refusal("The LoRA+ ratio is of second maps (B, up, values) over first ones, and no second map trains here: leave it at 1.", "training.lr_ratio")
-
-
-def packed_weights(select: SelectionOptions) -> Refusal:
-    """Why a selection cannot train on a quantised base."""
-    return Refusal(
-        f"The linear layers of a quantised base are packed, and no gradient reaches them: training {select.words} needs quantisation none.", "select"
-    )
-
-
-def quantised_problem(method: Method) -> Refusal | None:
-    """Why a method cannot train on a quantised base; None where it can."""
-    for index, delta in enumerate(method.deltas):
-        if "gradient" in delta.looks:
-            return Refusal(
-                "The linear layers of a quantised base are packed, and no gradient reaches them: a start or rank allocation that is made of gradients needs quantisation none.",
-                f"deltas.{index}.init",
-            )
-    return packed_weights(method.select) if method.select is not None and method.select.weights == "all" else None
 
 
 def _whole(method: Method) -> Iterator[Refusal]:

@@ -10,7 +10,7 @@ from pydantic import field_validator, model_validator
 
 from lab.design.method.delta import Method
 from lab.design.method.named import method_of
-from lab.design.method.rules import quantised_problem
+from lab.design.method.quantised import quantised_problem
 from lab.design.plain.options import Options, option, validate
 from lab.design.plain.refusal import Refusal
 from lab.design.space import Quantisation

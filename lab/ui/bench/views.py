@@ -9,7 +9,7 @@ from lab.design.method.count import Count
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
 from lab.design.method.insertions import INSERTIONS
-from lab.design.method.rules import notes as notes_on
+from lab.design.method.notes import notes as notes_on
 from lab.design.method.selections import SELECTIONS
 from lab.design.plain import numbers
 from lab.ui.bench.assessment import Assessment
