@@ -154,7 +154,7 @@ class Config:
         _write_yaml(folder / "spec.yaml", opened.spec.document())
         _write_yaml(folder / "method.yaml", opened.spec.method.document())
         try:
-            kind = kinds.peft_type(opened.spec.method, opened.attached.body, opened.objective, opened.spec.quantisation)
+            kind = kinds.peft_type(opened.spec.method, opened.attached.body, opened.objective)
         except Refusal:
             return
         write_json(folder / "adapter_config.json", checkpoint(opened, kind)[1])
