@@ -97,7 +97,7 @@ def figure(measured: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
-def page(measured: dict[str, list[dict[str, float]]], command: str, trained: list[dict[str, float]], seconds: float, rows: int) -> str:
+def page(measured: dict[str, list[dict[str, float]]], command: str, trained: list[dict[str, float]], each: int) -> str:
     """The page, with the figure and the numbers."""
     head = "| share of the second run | " + " | ".join(f"{how}: {task}" for how in measured for task in TASKS) + " |"
     rows = [
@@ -106,9 +106,9 @@ def page(measured: dict[str, list[dict[str, float]]], command: str, trained: lis
     ]
     alone = "; ".join(f"{task} {result['accuracy']:.3f}" for task, result in zip(TASKS, trained, strict=True))
     return "\n".join([
-        "# Two runs combined", "", f"Written by `{command}` ({seconds:.0f} s of evaluation).", "",
+        "# Two runs combined", "", f"Written by `{command}`.", "",
         "Two LoRAs on all-MiniLM-L6-v2, one trained on each task, as one method: weights (1−t, t) for the share t of the second. Each task is judged by the head of its own run, "
-        f"on {rows} validation rows; alone they have {alone}.", "", "![accuracy over the share](images/combining.svg)", "", head,
+        f"on {each} validation rows; alone they have {alone}.", "", "![accuracy over the share](images/combining.svg)", "", head,
         "|---|" + "---|" * (len(measured) * len(TASKS)), *rows, "",
         "How each way combines stands in [the code](../lab/engine/arithmetic.py); `python -m lab combine RUN RUN --how ties --weights 0.5 0.5` keeps one as a run, and the "
         "page *Combine* has sliders for it.", "",
@@ -147,7 +147,7 @@ def main() -> None:
             ]
             (ROOT / "docs" / "images" / "combining.svg").write_text(figure(measured), encoding="utf-8")
             trained = [blocks.read(run).metrics for run in pair]
-            (ROOT / "docs" / "combining.md").write_text(page(measured, " ".join(words), trained, seconds, given.rows), encoding="utf-8")
+            (ROOT / "docs" / "combining.md").write_text(page(measured, " ".join(words), trained, given.rows), encoding="utf-8")
 
 
 if __name__ == "__main__":
