@@ -34,7 +34,7 @@ DIGITS = 32  # of a sha256, in hexadecimal: 128 bits
 
 
 @dataclass(frozen=True)
-class Block:
+class TrainedBlock:
     """The adapter of one run. `name` is how specs write it: run/best or run/final, by the weights that were asked for."""
 
     run: str
@@ -67,7 +67,7 @@ class Block:
         return head_of(tensors_in(path), (task or next(iter(self.spec.tasks))) if self.spec.further else "") if path.is_file() else {}
 
 
-def read(words: str, field: str = "run") -> Block:
+def read(words: str, field: str = "run") -> TrainedBlock:
     """The block that `words` names: a run (id, its beginning, or name), its best adapter or with /final its last. Raises Refusal at `field`."""
     named, _, adapter = str(words).strip().rpartition("/")
     if adapter not in NAMED.values():
@@ -85,7 +85,7 @@ def read(words: str, field: str = "run") -> Block:
     about = facts if "labels" in facts else facts_in(lab.home.file(run.id, "best"))
     metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
     note = " ".join(filter(None, [note, before_training(NAMED.get(folder.name, folder.name), facts)]))
-    return Block(run.id, adapter, folder, spec, str(about.get("objective") or ""), tuple(map(str, about.get("labels") or ())), metrics,
+    return TrainedBlock(run.id, adapter, folder, spec, str(about.get("objective") or ""), tuple(map(str, about.get("labels") or ())), metrics,
                  _base(spec, lab.home.file(run.id, "origins.json")), note)  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def _base(spec: RunSpec, first: Path) -> Origins:
     return Origins(**{part: frozen.get(part) or found.get(part) or "" for part in BASE})
 
 
-def require_base(block: Block, origins: Origins, model: str, field: str = "run") -> None:
+def require_base(block: TrainedBlock, origins: Origins, model: str, field: str = "run") -> None:
     """Raise a Refusal unless a block was trained on this very base: `origins` and name of the model that it is to stand on now.
 
     Where a print is not known on one side (a model of the hub that is not on this machine), the names must be the same."""
@@ -111,7 +111,7 @@ def require_base(block: Block, origins: Origins, model: str, field: str = "run")
         raise Refusal(f"Run {block.run} was trained on {block.spec.model}, and this is {model}: choose the same model.", field)
 
 
-def require_labels(block: Block, labels: tuple[str, ...] | list[str], field: str = "run") -> None:
+def require_labels(block: TrainedBlock, labels: tuple[str, ...] | list[str], field: str = "run") -> None:
     """Raise a Refusal unless a block's head has these classes in this order."""
     if block.labels != tuple(labels):
         theirs, mine = (", ".join(each[:8]) + (", ..." if len(each) > 8 else "") or "none" for each in (block.labels, tuple(labels)))

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab import blocks
-from lab.blocks import Block
+from lab.blocks import TrainedBlock
 from lab.design.body.anatomy import Anatomy, anatomy
 from lab.design.method.combining import combined, name_of
 from lab.design.method.delta import Method
@@ -43,7 +43,7 @@ def document(runs: Sequence[str], weights: Sequence[float] = (), how: str = "sum
     }  # fmt: skip
 
 
-def parts(asked: Combination) -> list[Block]:
+def parts(asked: Combination) -> list[TrainedBlock]:
     """The adapters of a combination. Refusal where one is not there, is there twice, or was trained on another base, or with other labels of the same task."""
     found = [blocks.read(name, f"{FIELD}.runs.{index}") for index, name in enumerate(asked.runs)]
     for index, block in enumerate(found):
@@ -57,7 +57,7 @@ def parts(asked: Combination) -> list[Block]:
     return found
 
 
-def tasks_of(found: Sequence[Block]) -> list[Any]:
+def tasks_of(found: Sequence[TrainedBlock]) -> list[Any]:
     """The tasks of the parts, each once."""
     tasks: list[Any] = []
     for task in (task for block in found for task in block.spec.tasks.values()):
@@ -67,11 +67,11 @@ def tasks_of(found: Sequence[Block]) -> list[Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    plain = [task if isinstance(task, (str, Mapping)) else task.model_dump(mode="json") for task in (one, other)]
-    return json.dumps(plain[0], sort_keys=True) == json.dumps(plain[1], sort_keys=True)
+    written = [json.dumps(task if isinstance(task, (str, Mapping)) else task.model_dump(mode="json"), sort_keys=True) for task in (one, other)]
+    return written[0] == written[1]
 
 
-def _limits(found: Sequence[Block]) -> dict[str, Any]:
+def _limits(found: Sequence[TrainedBlock]) -> dict[str, Any]:
     """The longest input, where the parts name one."""
     lengths = [block.spec.training.max_length for block in found]
     return {"max_length": max(filter(None, lengths))} if all(lengths) else {}
@@ -81,7 +81,7 @@ def body_of(model: str) -> Anatomy:
     return anatomy(resolve(model).config)
 
 
-def method_of(asked: Combination, found: Sequence[Block], body: Anatomy) -> Method:
+def method_of(asked: Combination, found: Sequence[TrainedBlock], body: Anatomy) -> Method:
     """What the parts are together. Raises Refusal at `combination`."""
     try:
         return combined([block.spec.method for block in found], asked.weights, asked.how, asked.rank, body)
@@ -123,7 +123,7 @@ def weights(spec: RunSpec, model: Any) -> dict[str, dict[str, Any]]:
     return {"adapter": made.state(spec.method, asked.weights, how), "head": heads(found, asked.weights, list(spec.tasks.values()))}
 
 
-def heads(found: Sequence[Block], shares: Sequence[float], tasks: Sequence[Any]) -> dict[str, Any]:
+def heads(found: Sequence[TrainedBlock], shares: Sequence[float], tasks: Sequence[Any]) -> dict[str, Any]:
     """The head of every task by parameter name (of several tasks task/name): that of the part that was trained on it, or the mean of several."""
     made: dict[str, Any] = {}
     for name, task in named_tasks(list(tasks)).items():

@@ -56,7 +56,9 @@ def test_a_composition_has_an_equation_a_figure_a_count_and_an_export(form: str,
     extra = one.parts(delta, body.sites(delta)[0])
     sites = body.sites(delta)
     plain = next((name for name in taken(FORMS[form]) if not COMPOSITIONS[name].parts(delta, sites[0])), "")
-    without = count_on(method_of(form, plain), body, inventory("bert")).trainable if plain else len(sites) * sum(p.size for p in FORMS[form].parts(delta, sites[0]))
+    without = (
+        count_on(method_of(form, plain), body, inventory("bert")).trainable if plain else len(sites) * sum(p.size for p in FORMS[form].parts(delta, sites[0]))
+    )
     more = count_on(method, body, inventory("bert")).trainable - without
     assert more == sum(part.size for part in extra) * (1 if FORMS[form].before_input else len(body.sites(delta)))
     answers = {each["format"]: each["refusal"] for each in formats({"model": "minilm-l6", "task": "sentiment-rt", "method": method.document()})}

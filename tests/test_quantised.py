@@ -373,13 +373,13 @@ def test_a_peft_checkpoint_has_no_place_for_a_residual_that_was_rounded(preset: 
 def test_an_adapter_of_a_quantised_base_is_of_another_base() -> None:
     from pathlib import Path
 
-    from lab.blocks import Block, require_base
+    from lab.blocks import TrainedBlock, require_base
     from lab.origins import origins_of
 
     spec = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora"})
     plain, four = origins_of(spec), origins_of(spec.model_copy(update={"quantisation": "nf4"}))
     assert plain.weights and four.weights != plain.weights and four.config == plain.config
-    block = Block("k7qm2x9b", "best", Path(), spec, "classification", (), {}, four)
+    block = TrainedBlock("k7qm2x9b", "best", Path(), spec, "classification", (), {}, four)
     require_base(block, four, "minilm-l6")
     with pytest.raises(Refusal, match="the quantisation of minilm-l6 then"):
         require_base(block, plain, "minilm-l6")

@@ -19,11 +19,11 @@ TAKEN = ("core0", "B0", "A0")  # by which names a delta remembers what its start
 
 
 class Sight:
-    """What a start or an allocation sees of one site (`lab.design.method.starts.Seen`), in fp32."""
+    """What a start or an allocation sees of one site (`lab.design.method.starts.SiteView`), in fp32."""
 
     def __init__(self, target: Located, rank: int, scale: float, generator: torch.Generator, **looked: Any):
         self.target, self.rank, self.scale, self.generator = target, rank, scale, generator
-        self.gradient, self.inputs, self.covariance = map(looked.get, ("gradient", "inputs", "covariance"))  # see Seen
+        self.gradient, self.inputs, self.covariance = map(looked.get, ("gradient", "inputs", "covariance"))  # see SiteView
 
     @property
     def weight(self) -> Tensor:

@@ -59,10 +59,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
             artefacts.write_adapter(run_dir / "best", assembly, facts)
 
     loop = Loop(assembly, accelerator, reporter or Record(), run_dir, say, save_best)
-    _introduce(loop, precision, note, say)
-    for block in [] if saved else map(blocks.read, spec.built_on.names):
-        if block.note:
-            say(f"Note: {block.name}: {block.note}")
+    _introduce(loop, precision, note, [] if saved else [f"{block.name}: {block.note}" for block in map(blocks.read, spec.built_on.names) if block.note], say)
     if saved:
         loop.restore(saved)
     elif assembly.probe is not None:
@@ -166,8 +163,8 @@ def _tasks(loop: Loop) -> dict[str, dict[str, Any]]:
             for (name, task), taken, share in drawn}  # fmt: skip
 
 
-def _introduce(loop: Loop, precision: str, note: str, say: Callable[[str], None]) -> None:
-    """The first lines of a log: what runs, on what, how much trains."""
+def _introduce(loop: Loop, precision: str, note: str, below: list[str], say: Callable[[str], None]) -> None:
+    """The first lines of a log: what runs, on what, how much trains. `below`: sentences on what it is built on."""
     assembly: Assembly = loop.assembly
     spec, trainable = assembly.spec, loop.trainable_at_start
     say(f"{spec.name}: {spec.method.name} on {spec.model}, {_named(loop)}, seed {spec.seed}")
@@ -185,7 +182,7 @@ def _introduce(loop: Loop, precision: str, note: str, say: Callable[[str], None]
     for each in (note, *(sentence for task in assembly.tasks.values() for sentence in task.told)):
         if each:
             say(f"Note: {each}.")
-    for sentence in assembly.base["told"]:
+    for sentence in (*assembly.base["told"], *below):
         say(f"Note: {sentence}")
     for _, sentence in notes(spec.method, assembly.attached.body, spec.quantisation):
         say(f"Note: {sentence}")

@@ -41,7 +41,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
 class Mix:
     """Some runs of one base: a model for each of their tasks, to which their change of the moment is attached while it is asked."""
 
-    def __init__(self, found: list[blocks.Block]):
+    def __init__(self, found: list[blocks.TrainedBlock]):
         from lab.engine.combining import Parts
 
         self.found, self.name = found, found[0].spec.model
@@ -82,7 +82,7 @@ class Mix:
 
         method, state = self._state(asked)
         heads = combining.heads(self.found, asked.weights, list(self.spec.tasks.values()))
-        told = []
+        answers = []
         for name, (prepared, model) in self.tasks.items():
             if OBJECTIVES[prepared.objective].headed:
                 load_head(model, blocks.head_of(heads, name if len(self.tasks) > 1 else ""))
@@ -90,10 +90,10 @@ class Mix:
             model.eval()
             try:
                 opened = Opened(self.spec, model, attached, self.tokenizer, prepared.objective)
-                told.append({"task": name, **(self._text(opened, prepared, request) if "text" in request else self._measured(model, prepared))})
+                answers.append({"task": name, **(self._text(opened, prepared, request) if "text" in request else self._measured(model, prepared))})
             finally:
                 attached.detach()
-        return told
+        return answers
 
     def _text(self, opened: Opened, prepared: Any, request: Mapping[str, Any]) -> dict[str, Any]:
         rows = rows_of(prepared, request)

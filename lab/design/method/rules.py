@@ -277,6 +277,19 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
     except Refusal as problem:
         yield problem
         return
+    yield from _architecture_fits(delta, anatomy, sites)
+    form = FORMS[delta.form]
+    for site in {site.shape: site for site in sites}.values():
+        yield from form.fits(delta, site)
+        wanted = set(delta.trainable or ()) & set(form.names)
+        if wanted and not {part.name for part in form.parts(delta, site)} & wanted:
+            yield Refusal(f"At {site.representation} this delta has none of the trained parts: name one that it has there, or leave these empty.", "trainable")
+    yield from _ranks_fit(delta, sites)
+    yield from _positions_fit(delta, anatomy, sites)
+
+
+def _architecture_fits(delta: Delta, anatomy: Anatomy, sites: list[Site]) -> Iterator[Refusal]:
+    """What an architecture's own way to compute leaves no room for."""
     averages = COMPOSITIONS[delta.composition].averages
     if anatomy.stacks[0].map.ffn.flattens and averages and any(a.startswith("ffn") for a in delta.places):
         yield Refusal(
@@ -294,6 +307,10 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         yield Refusal(
             "This model projects its relative positions too by attn.q and attn.k, once for all sequences, so no gate of a sequence fits there: choose attn.v, or gate own.",
             "gate",
+        )
+    if delta.ends and anatomy.config.get("share_att_key") and {"attn.q", "attn.k"} & set(delta.places):
+        yield Refusal(
+            "This model projects its relative positions too by attn.q and attn.k, where tokens cannot be told apart: choose attn.v, or tokens all.", "tokens"
         )
     if (
         delta.ends
@@ -313,12 +330,11 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         yield Refusal(
             f"{anatomy.architecture.name} computes its attention by itself, where nothing can be added to it: choose composition gated.", "composition"
         )
+
+
+def _ranks_fit(delta: Delta, sites: list[Site]) -> Iterator[Refusal]:
+    """Ranks that the weights of these sites can have."""
     form = FORMS[delta.form]
-    for site in {site.shape: site for site in sites}.values():
-        yield from form.fits(delta, site)
-        wanted = set(delta.trainable or ()) & set(form.names)
-        if wanted and not {part.name for part in form.parts(delta, site)} & wanted:
-            yield Refusal(f"At {site.representation} this delta has none of the trained parts: name one that it has there, or leave these empty.", "trainable")
     start = form.start(delta)
     smallest, largest = (choose(min(site.shape) for site in sites) for choose in (min, max))
     top = delta.allocation.rank_max if delta.allocation else 0
@@ -331,7 +347,6 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
             yield Refusal(
                 f"Initialisation {start.name} takes {rank * start.singular} singular values, and a weight here has {smallest}: choose a smaller rank.", field
             )
-    yield from _positions_fit(delta, anatomy, sites)
 
 
 def _positions_fit(delta: Delta, anatomy: Anatomy, sites: list[Site]) -> Iterator[Refusal]:

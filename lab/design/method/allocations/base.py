@@ -1,7 +1,7 @@
 """What an allocation of rank is: its options, what it reads of each site, and what ranks are worth there.
 
 An allocation is one file in this folder. `measure` says what a site's first 0, 1, 2 ... ranks are worth, from what the engine has seen of
-it (`lab.design.method.starts.Seen`); lab/design/method/allocation.py shares the ranks out by that, in one of two ways: an `Ordered`
+it (`lab.design.method.starts.SiteView`); lab/design/method/allocation.py shares the ranks out by that, in one of two ways: an `Ordered`
 allocation fixes the ladder of ranks beforehand and lets scores decide which site gets which; one without an order gives each rank to
 the site where it is worth most.
 """
@@ -19,7 +19,7 @@ from lab.design.plain.refusal import Refusal
 
 if TYPE_CHECKING:
     from lab.design.method.delta import Delta
-    from lab.design.method.starts import Seen
+    from lab.design.method.starts import SiteView
 
 MORE, LESS = "larger-where-more-is-lost", "larger-where-less-is-lost"
 
@@ -50,7 +50,7 @@ class AllocationOptions(Options):
         """The orders that a run's readings compare, its own among them."""
         return ()
 
-    def measure(self, seen: Seen) -> list[float]:
+    def measure(self, seen: SiteView) -> list[float]:
         """What a site's first 0, 1, 2 ... ranks are worth."""
         raise NotImplementedError
 

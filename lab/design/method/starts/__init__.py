@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lab.design.method.starts.base import LOOKS, UNKNOWN, Seen, Start
+from lab.design.method.starts.base import LOOKS, UNKNOWN, SiteView, Start
 from lab.design.plain.folder import classes
 
-__all__ = ["LOOKS", "STARTS", "UNKNOWN", "Seen", "Start", "starts_of"]
+__all__ = ["LOOKS", "STARTS", "UNKNOWN", "SiteView", "Start", "starts_of"]
 
 ORDER = ("lora", "code", "normal", "zero-core", "vectors", "spectral", "spectral-minor", "spectral-random", "spectral-zero-core")  # of display
 STARTS: dict[str, Start] = {name: one() for name, one in classes(__name__, __path__, Start, ORDER).items()}

@@ -22,7 +22,7 @@ LATER = "later"  # set from what the start reads
 DRAWN = {"A": KAIMING, "B": "zeros", "core": "identity", "d": "constant:1", "b": "constant:1"}
 
 
-class Seen(Protocol):
+class SiteView(Protocol):
     """What the engine knows of one site (lab/engine/starting.py): tensors in fp32."""
 
     rank: int
@@ -78,7 +78,7 @@ class Start:
         if self.residual and (delta.norm != "none" or delta.vectors):
             yield Refusal(f"Initialisation {self.name} replaces part of the weight: leave the layer norm at none and the vectors off.", "init")
 
-    def parts(self, seen: Seen) -> dict[str, Any]:
+    def parts(self, seen: SiteView) -> dict[str, Any]:
         """The parts that it sets: B (out, r), core (r, r), A (r, in)."""
         return {}
 
