@@ -100,7 +100,7 @@ def _change(part: str, folder: Path, task: dict) -> None:
 
 
 def test_all_parts_are_changed_by_some_case():
-    assert set(CHANGES) == set(origins.STARTING) - {"probe"}
+    assert set(CHANGES) == set(origins.STARTING) - {"probe", "adapters"}  # of runs below: test_blocks.py
 
 
 @pytest.mark.parametrize("part", CHANGES)
