@@ -47,6 +47,9 @@ def test_published_counts(name: str, method: str, changes: dict, what: str, numb
     assert getattr(count(load_method(method, changes), model(name)), what) == number
 
 
+ADDED = {"bottleneck", "compacter", "frozen", "slots", "tokens", "prompt", "scale", "bias", "subspace"}  # forms that stand beside weights, and are none
+
+
 def test_families_are_those_of_the_surveys() -> None:
     """Inside additive, adapters are what maps the hidden state through a bottleneck, soft prompts what adds virtual tokens or slots."""
     for method in map(load_method, names("methods")):
@@ -54,9 +57,10 @@ def test_families_are_those_of_the_surveys() -> None:
         assert bool(method.branch) == (method.family == "additive"), method.preset
         assert (method.family == "selective") == (method.select is not None and not forms), method.preset
         if method.branch:
-            soft = bool(forms & {"tokens", "slots"}) and method.preset != "adapter-parallel-multihead"
-            assert method.branch == ("soft-prompts" if soft else "other" if forms == {"scale"} else "adapters"), method.preset
-        assert method.family != "reparameterised" or forms == {"lowrank"}
+            soft = bool(forms & {"tokens", "slots", "prompt"}) and method.preset != "adapter-parallel-multihead"
+            edits = forms <= {"scale", "bias", "subspace"} or any(delta.ends for delta in method.deltas)  # of h itself, at all tokens or at chosen ones
+            assert method.branch == ("soft-prompts" if soft else "other" if edits else "adapters"), method.preset
+        assert method.family != "reparameterised" or not forms & ADDED, method.preset
         assert method.family != "unified" or len(method.deltas) > 1
 
 
