@@ -393,7 +393,9 @@ def spy(delta, attached, checked: set, line: dict[str, str], mask: Tensor, index
         if "g(x)" in line:
             values["g"] = gate_of(line["g(x)"], values, mask)
         if delta.delta.form == "lily":
-            values["B_x"] = of_pool(delta.parts(), values["x"])
+            entered = line["\\Delta h"].partition("\\,A")[0]  # what the router reads is what the map reads
+            assert f"({entered}\\,A\\,W_r)" in line["B_x"]
+            values["B_x"] = of_pool(delta.parts(), Reader(entered, values).sum())
         if "\\Delta h" in line:
             if "M" in line:
                 values["M"] = Reader(line["M_{d_x>d_h}" if delta.site.width_in > delta.site.width_out else "M"], values).sum()

@@ -205,7 +205,7 @@ def test_every_format_that_is_offered_works_and_no_other(tmp_path):
     from lab.design.presets.catalogue import names
 
     fitting = {  # ranks that a width of 32 has
-        "lora-ffn": {"deltas.0.rank": 8}, "c3a": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "boft": {"deltas.0.rank": 4}, "prefix-lora-ffn": {"deltas.1.rank": 8},
+        "lora-ffn": {"deltas.0.rank": 8}, "c3a": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "boft": {"deltas.0.rank": 4}, "oft": {"deltas.0.rank": 16}, "prefix-lora-ffn": {"deltas.1.rank": 8},
         "lamda-plus-plus": {"deltas.0.rank": 8, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 12},
         "eva": {"deltas.0.rank": 5, "deltas.0.allocation.rank_max": 8},
     }  # fmt: skip

@@ -190,12 +190,15 @@ def _slots(method: Method, body: Anatomy, objective: str) -> str:
     return "PREFIX_TUNING"
 
 
+PROMPTED = ("llama", "mistral")  # whose attention peft 0.21 puts adaption prompts into
+
+
 def _prompts(method: Method, body: Anatomy, objective: str) -> str:
     delta, stack = method.deltas[0], body.stacks[0]
     layers = chosen_layers(delta.layers, stack.layers)
     if len(method.deltas) > 1 or layers != list(range(stack.layers))[-len(layers) :]:
         raise Refusal("An adaption prompt in PEFT is one set of rows in the topmost layers", "format")
-    if body.config.get("model_type") not in ("llama", "mistral"):
+    if body.config.get("model_type") not in PROMPTED:
         raise Refusal(f"PEFT has adaption prompts for Llama and Mistral, and this model is of {body.architecture.name}", "format")
     return "ADAPTION_PROMPT"
 

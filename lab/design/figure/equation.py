@@ -11,7 +11,7 @@ from lab.design.method.forms import FORMS
 from lab.design.method.fusing import fusions
 from lab.design.method.insertions import INSERTIONS
 from lab.design.method.step import Step
-from lab.design.method.steps import reads_normed, steps
+from lab.design.method.steps import entering, reads_normed, steps
 from lab.design.space import REPRESENTATIONS, SET_WORDS
 
 
@@ -42,7 +42,7 @@ def _delta(delta: Delta, post: bool) -> str:
         lines.append(f"\\Delta h = {change(delta)}")
         if form.reads_x:
             lines.append(f"x = {_source(delta, post)}")
-    lines += [*form.lines(delta), *composition.lines(delta)]
+    lines += [*form.lines(delta, _entered(delta)), *composition.lines(delta)]
     if delta.weight != 1 and form.mixed(delta):
         lines.append(f"\\lambda \\leftarrow \\tfrac{{{delta.weight:g}\\,\\lambda}}{{1-\\lambda+{delta.weight:g}\\,\\lambda}}")
     if delta.encoder != "none" and form.produced:
@@ -103,6 +103,14 @@ def change(delta: Delta, x: str = "x") -> str:
     """Δh as LaTeX: the steps that the engine executes, with the current numbers in them."""
     text = x
     for step in steps(delta):
+        text = WRITERS[step.kind](delta, step, text)
+    return text
+
+
+def _entered(delta: Delta) -> str:
+    """x as it enters the form."""
+    text = "x"
+    for step in entering(delta):
         text = WRITERS[step.kind](delta, step, text)
     return text
 

@@ -279,6 +279,8 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         return
     yield from _architecture_fits(delta, anatomy, sites)
     form = FORMS[delta.form]
+    if any(True for _ in _form_fits(delta, form)):  # what follows reads parts, which only a fitting form has
+        return
     for site in {site.shape: site for site in sites}.values():
         yield from form.fits(delta, site)
         wanted = set(delta.trainable or ()) & set(form.names)

@@ -41,7 +41,7 @@ class Training(Options):
         help="AdamW; SGD with momentum 0.9; Adafactor as T-Few uses it: squares kept by row and column, steps relative to a weight's size; "
              "or GaLore (Zhao et al. 2024): AdamW on gradients projected to a low rank, for the matrices of the layers.",
     )  # fmt: skip
-    galore_rank: int = option(128, ge=1, le=65536, label="GaLore rank", zh="GaLore 秩", symbol="r", help="Of GaLore: rank that gradients are projected to.")
+    galore_rank: int = option(128, ge=1, le=65536, label="GaLore rank", zh="GaLore 秩", help="Of GaLore: rank that gradients are projected to.")
     galore_every: int = option(200, ge=1, label="GaLore period", zh="GaLore 周期", symbol="T", unit="steps", help="Of GaLore: steps between two projections.")
     galore_scale: float = option(0.25, gt=0, le=100, label="GaLore scale", zh="GaLore 缩放", symbol="α", help="Of GaLore: factor of a projected update.")
     weight_decay: float | None = option(None, ge=0, le=10, label="weight decay", zh="权重衰减", help="Decoupled weight decay. Empty: the method's own.")

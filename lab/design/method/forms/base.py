@@ -155,8 +155,8 @@ class Form:
         """{name: tensor} that its own PEFT type keeps once for all projections, from the parts that these sites share."""
         raise NotImplementedError
 
-    def lines(self, delta: Delta) -> list[str]:
-        """Equations besides that of Δh."""
+    def lines(self, delta: Delta, x: str) -> list[str]:
+        """Equations besides that of Δh; `x`: what enters the form, as LaTeX."""
         return []
 
     def latex(self, delta: Delta) -> str:

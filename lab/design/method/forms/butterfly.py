@@ -54,7 +54,7 @@ class Butterfly(Turning, Form):
     def latex(self, delta):
         return f"x\\,R_{{Q}}^{{b={delta.rank}}}"
 
-    def lines(self, delta):
+    def lines(self, delta, x):
         return [f"R_Q = B_{{{delta.factors}}}\\cdots B_1", "B_j = P_j\\,\\mathrm{diag}\\!\\left((I-Q_{ji})(I+Q_{ji})^{-1}\\right)P_j^{\\top}"]
 
     def peft_unfit(self, delta):

@@ -90,7 +90,7 @@ class Cayley(Turning, Form):
     def latex(self, delta):
         return f"x\\,R_{{Q}}^{{b={delta.rank}}}"
 
-    def lines(self, delta):
+    def lines(self, delta, x):
         return ["R_Q = (I-Q)(I+Q)^{-1}", "Q = \\mathrm{diag}(Q_i) = -Q^{\\top}"]
 
     def peft_config(self, delta, s):

@@ -58,5 +58,5 @@ class Compacter(Bottleneck):
         small = p.A.mT[:, :, None, :, None]  # (n, n of the output, 1, n of the input, 1)
         return (small * (right[:, :, None] * left[:, None, :])[:, None, :, None, :]).sum(0).flatten(2).flatten(0, 1)
 
-    def lines(self, delta):
+    def lines(self, delta, x):
         return [f"W_{{\\mathrm{{{name}}}}} = \\sum_{{i=1}}^{{n={delta.factors}}} A_i\\otimes s_i t_i^{{\\top}}" for name in ("down", "up")]

@@ -38,7 +38,7 @@ class Householder(Turning, Form):
     def latex(self, delta):
         return f"x\\,R_{{u}}^{{r={delta.rank}}}"
 
-    def lines(self, delta):
+    def lines(self, delta, x):
         return ["R_u = H_r\\cdots H_1", "H_i = I - 2\\,u_i u_i^{\\top}/\\|u_i\\|^{2}"]
 
     def peft_config(self, delta, s):

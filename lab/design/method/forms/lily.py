@@ -40,8 +40,8 @@ class Lily(Form):
     def latex(self, delta):
         return f"x\\,A^{{r={delta.rank}}}\\,B_x"
 
-    def lines(self, delta):
-        return [f"B_x = \\sum_{{i=1}}^{{n={delta.factors}}}\\overline{{\\mathrm{{softmax}}(x\\,A\\,W_r)}}_i\\,B_i"]
+    def lines(self, delta, x):
+        return [f"B_x = \\sum_{{i=1}}^{{n={delta.factors}}}\\overline{{\\mathrm{{softmax}}({x}\\,A\\,W_r)}}_i\\,B_i"]
 
     def peft_unfit(self, delta):
         return "" if delta.shared and len(delta.places) == 1 else "A Lily in PEFT has one pool for each place, which all layers share"

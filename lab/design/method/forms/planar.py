@@ -38,7 +38,7 @@ class Planar(Turning, Form):
     def latex(self, delta):
         return "x\\,R_{\\theta,\\alpha}"
 
-    def lines(self, delta):
+    def lines(self, delta, x):
         return [
             "R_{\\theta,\\alpha} = \\mathrm{diag}\\!\\left(\\alpha_i\\begin{pmatrix}\\cos\\theta_i&\\sin\\theta_i\\\\-\\sin\\theta_i&\\cos\\theta_i\\end{pmatrix}\\right)"
         ]

@@ -56,7 +56,7 @@ class RandLoRA(Form):
     def latex(self, delta):
         return "x\\,M"
 
-    def lines(self, delta):
+    def lines(self, delta, x):
         """Γ on the narrower side."""
         first = f"\\Gamma_n\\,A^{{r={delta.rank}}}\\Lambda_n\\,B_n"
         return [f"M = \\textstyle\\sum_{{n}}{first}", "M_{d_x>d_h} = \\textstyle\\sum_{n}B_n^{\\top}\\Lambda_n\\,A^{\\top}\\Gamma_n"]

@@ -59,5 +59,5 @@ class Subspace(Form):
         left, right, bias = self.factors(p)
         return left @ right, bias
 
-    def lines(self, delta):
+    def lines(self, delta, x):
         return ["R\\,R^{\\top} = I"]
