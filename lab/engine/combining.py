@@ -85,7 +85,8 @@ class Parts:
                 for name, delta in attached.deltas.items():
                     index = int(name.split(".")[1])
                     if delta.start.residual:
-                        down, up = _of_rank(*true_factors(delta)[:2], method.deltas[begin + index].rank)
+                        left, right, _ = true_factors(delta)
+                        down, up = _of_rank(left, right, method.deltas[begin + index].rank)
                         found |= {f"{name}.A": down, f"{name}.B": up}
             finally:
                 attached.detach()
@@ -123,7 +124,8 @@ class Parts:
         used = [(state, weight) for state, weight in there if weight]
         if len(used) == 1 and used[0][1] == 1 and asked.how == "sum":  # to the bit
             return {name: tensor for name, tensor in used[0][0].items() if name.startswith("select.")}
-        own, found = select.own_parameters(self.model), {}
+        own: dict[str, Any] = select.own_parameters(self.model)
+        found: dict[str, Tensor] = {}
         for name, kind in sorted({_selected_name(name) for state, _ in there for name in state if name.startswith("select.")}):
             if name not in own:
                 raise Refusal(f"'{name}' is no weight of this model, so its difference to the base cannot be combined.", "parts")
@@ -146,7 +148,8 @@ class Parts:
             for site in self.body.sites(delta):
                 place = (site.stack, site.layer, site.representation)
                 there = [(self.changes(number)[place], weight) for number, weight in enumerate(weights) if place in self.changes(number)]
-                change = arithmetic.combine(*zip(*there, strict=True), asked.how, density=asked.density, sign=asked.sign, generator=generator)
+                changes, shares = zip(*there, strict=True)
+                change = arithmetic.combine(changes, shares, asked.how, density=asked.density, sign=asked.sign, generator=generator)
                 name = f"deltas.{index}.{site.key}"
                 found[f"{name}.A"], found[f"{name}.B"] = arithmetic.low_rank(change, delta.rank)
         return found

@@ -54,7 +54,7 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
     half = precision != "float32"
     body = anatomy(facts_of(model))
     require(spec.method, body)
-    shared = {
+    shared: dict[str, Any] = {
         "model": model, "method": spec.method, "batch": batch or training.batch_size,
         "dtype": dtype or (precision if spec.method.frozen_base else "float32"), "adapter_dtype": adapter_dtype or "float32",
         "optimizer": training.optimizer, "galore_rank": training.galore_rank, "checkpointing": training.gradient_checkpointing, "accumulation": training.accumulation,

@@ -21,6 +21,7 @@ from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
 from lab.design.method.parts import all_parts
 from lab.design.method.rules import require
+from lab.design.method.selections import SelectionOptions
 from lab.design.plain.refusal import Refusal
 
 HOWS = ("sum", "average", "prune", "ties", "dare", "dare-ties")
@@ -75,7 +76,7 @@ def name_of(methods: Sequence[Method], how: str, rank: int | None = None) -> str
     return f"{how} of {of}{f', rank {rank}' if rank else ''}"[:100]
 
 
-def _selection(methods: Sequence[Method]):
+def _selection(methods: Sequence[Method]) -> SelectionOptions | None:
     """The one selection of the parts; None where none has one."""
     found = [method.select for method in methods if method.select]
     if any(select != found[0] for select in found):

@@ -103,10 +103,10 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
     },
   });
   const combination = () => {
-    const plain = { runs: chosen, weights: chosen.map((id) => weights.get(id)), how: how.value };
-    if (rank.value) plain.rank = Number(rank.value);
-    for (const [name, needed] of Object.entries(NEEDS)) if (needed.includes(how.value)) plain[name] = name === "density" ? Number(density.value) : sign.value;
-    return plain;
+    const bare = { runs: chosen, weights: chosen.map((id) => weights.get(id)), how: how.value };
+    if (rank.value) bare.rank = Number(rank.value);
+    for (const [name, needed] of Object.entries(NEEDS)) if (needed.includes(how.value)) bare[name] = name === "density" ? Number(density.value) : sign.value;
+    return bare;
   };
   const tell = () => {
     current = chosen.length > 1 ? { asked: combination(), rows: chosen.map(rowOf).filter(Boolean) } : null;
@@ -143,7 +143,7 @@ const combineView = (element, server) => {
   let sweeping = 0;
   const known = new Map(); // combination as text: its tasks
   const mark = (asked) => JSON.stringify(asked);
-  const said = h("p", { class: "lab-said wrong", role: "alert", hidden: true });
+  const sentence = h("p", { class: "lab-sentence wrong", role: "alert", hidden: true });
   const empty = h("div", { class: "lab-empty" }, h("p", {}, say("combine.empty")));
   const numbers = h("div", { class: "lab-scroll" });
   const progress = h("span", { class: "lab-muted", role: "status" });
@@ -157,13 +157,13 @@ const combineView = (element, server) => {
   });
   const answers = h("div", {});
   const name = h("input", { type: "text", id: "combine-name", maxlength: 120 });
-  const kept = h("p", { class: "lab-said", role: "status", hidden: true });
+  const kept = h("p", { class: "lab-sentence", role: "status", hidden: true });
   const question = h("button", { type: "button", class: "lab-button", onclick: () => ask() }, say("try.ask"));
   const keep = h("button", { type: "button", class: "lab-cta", onclick: () => store() }, say("combine.keep"));
   const body = h(
     "div",
     { class: "lab-combined", hidden: true },
-    said,
+    sentence,
     h("section", { class: "lab-card" }, h("header", { class: "lab-tools" }, h("h3", {}, say("combine.measured")), h("span", { class: "lab-gap" }), progress, sweep), numbers),
     chart,
     h("section", { class: "lab-card lab-form" }, h("h3", {}, say("combine.try")),
@@ -178,8 +178,8 @@ const combineView = (element, server) => {
     redraw = draw;
   });
   const wrong = (sentence) => {
-    said.hidden = !sentence;
-    said.textContent = sentence || "";
+    sentence.hidden = !sentence;
+    sentence.textContent = sentence || "";
   };
   const put = async (what, asked) => {
     try {

@@ -5,6 +5,8 @@ Shapes at a site of width 768 with r=16: down (16, 768), down_bias (16,), up (76
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from lab.design.method.forms.base import Form, Part
 from lab.design.method.step import Step, activation
 
@@ -20,7 +22,7 @@ class Bottleneck(Form):
     label, label_zh = "bottleneck", "瓶颈层"
     help = "Down to r dimensions, a nonlinearity, and up again."
     by_tensor = True
-    names = ("down", "up", "down_bias", "up_bias")
+    names: ClassVar[tuple[str, ...]] = ("down", "up", "down_bias", "up_bias")
     rank_label = "bottleneck"
     defaults = {"nonlinearity": "relu", "init": "lora", "biases": True}
     compositions = ("add", "scaled", "learned-gate")
@@ -28,8 +30,8 @@ class Bottleneck(Form):
     ranked = ("down", 0)
     inits = tuple(INITS)
     identity_inits = ("lora",)
-    shared = ("down", "up", "down_bias", "up_bias")
-    options = ("biases", "inner_dropout")
+    shared: ClassVar[tuple[str, ...]] = ("down", "up", "down_bias", "up_bias")
+    options: ClassVar[tuple[str, ...]] = ("biases", "inner_dropout")
     refusals = {
         "nonlinearity.softmax": "softmax weighs slots against each other: choose form slots, or a nonlinearity such as relu.",
     }

@@ -5,7 +5,8 @@ For an input of 768 with blocks of 32: Q (24, 496), the entries above the diagon
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from lab.design.method.forms.base import Form, Part
 from lab.design.plain.refusal import Refusal
@@ -14,14 +15,15 @@ from lab.design.plain.refusal import Refusal
 class Turning:
     """What forms have in common whose `change` gives the new h, turned, in place of something to add."""
 
-    insertions = ("sequential", "input")
-    compositions = ("rotate",)
-    inits = ("identity",)
-    identity_inits = ("identity",)
-    glyph, motif = "block", "M38 12a13 10 0 1 0 1 8M39 6v7h-7"
-    peft_own = True
-    peft_insertion = "input"
-    refusals = {
+    insertions: ClassVar[tuple[str, ...]] = ("sequential", "input")
+    compositions: ClassVar[tuple[str, ...]] = ("rotate",)
+    inits: ClassVar[tuple[str, ...]] = ("identity",)
+    identity_inits: ClassVar[tuple[str, ...]] = ("identity",)
+    glyph: ClassVar[str] = "block"
+    motif: ClassVar[str] = "M38 12a13 10 0 1 0 1 8M39 6v7h-7"
+    peft_own: ClassVar[bool] = True
+    peft_insertion: ClassVar[str] = "input"
+    refusals: ClassVar[Mapping[str, str]] = {
         "insertion.parallel": "A rotation turns h itself: choose insertion sequential, or input.",
         "composition": "A rotation gives the new h: choose composition rotate.",
         "nonlinearity": "A rotation is linear: leave the nonlinearity at none, or choose form bottleneck.",
@@ -30,7 +32,7 @@ class Turning:
     def mergeable(self, delta):
         return True
 
-    def matrix(self, p):
+    def matrix(self: Any, p: Any) -> tuple[Any, Any] | None:
         """R − I (out, in), the change of a weight that stands before h or behind it."""
         eye = self.identity(p)
         return self.change(p, eye, None).T - eye, None

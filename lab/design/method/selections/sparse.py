@@ -63,7 +63,7 @@ class SelectSparse(SelectionOptions):
                 yield Refusal(f"Rank {self.rank} asks for more entries than {site.representation} has: choose a smaller one.", "select.rank")
                 return
 
-    def sites(self, body) -> list[Site]:
+    def sites(self, body: Any) -> list[Site]:
         """The projections whose weights have entries; none where all weights of the model may."""
         return body.projections(self.at) if self.at else []
 
