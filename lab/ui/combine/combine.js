@@ -143,7 +143,7 @@ const combineView = (element, server) => {
   let sweeping = 0;
   const known = new Map(); // combination as text: its tasks
   const mark = (asked) => JSON.stringify(asked);
-  const sentence = h("p", { class: "lab-sentence wrong", role: "alert", hidden: true });
+  const alarm = h("p", { class: "lab-said wrong", role: "alert", hidden: true });
   const empty = h("div", { class: "lab-empty" }, h("p", {}, say("combine.empty")));
   const numbers = h("div", { class: "lab-scroll" });
   const progress = h("span", { class: "lab-muted", role: "status" });
@@ -157,13 +157,13 @@ const combineView = (element, server) => {
   });
   const answers = h("div", {});
   const name = h("input", { type: "text", id: "combine-name", maxlength: 120 });
-  const kept = h("p", { class: "lab-sentence", role: "status", hidden: true });
+  const kept = h("p", { class: "lab-said", role: "status", hidden: true });
   const question = h("button", { type: "button", class: "lab-button", onclick: () => ask() }, say("try.ask"));
   const keep = h("button", { type: "button", class: "lab-cta", onclick: () => store() }, say("combine.keep"));
   const body = h(
     "div",
     { class: "lab-combined", hidden: true },
-    sentence,
+    alarm,
     h("section", { class: "lab-card" }, h("header", { class: "lab-tools" }, h("h3", {}, say("combine.measured")), h("span", { class: "lab-gap" }), progress, sweep), numbers),
     chart,
     h("section", { class: "lab-card lab-form" }, h("h3", {}, say("combine.try")),
@@ -178,8 +178,8 @@ const combineView = (element, server) => {
     redraw = draw;
   });
   const wrong = (sentence) => {
-    sentence.hidden = !sentence;
-    sentence.textContent = sentence || "";
+    alarm.hidden = !sentence;
+    alarm.textContent = sentence || "";
   };
   const put = async (what, asked) => {
     try {
