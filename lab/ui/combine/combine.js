@@ -37,7 +37,11 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
   const rowOf = (id) => ((news && news.rows) || []).find((row) => row.id === id);
   const set = (id, value, over) => {
     weights.set(id, rounded(value));
-    if (chosen.length === 2 && linked.checked) weights.set(chosen.find((one) => one !== id), rounded(1 - value));
+    if (chosen.length === 2 && linked.checked)
+      weights.set(
+        chosen.find((one) => one !== id),
+        rounded(1 - value),
+      );
     drawWeights();
     if (over) tell();
   };
@@ -45,18 +49,31 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
   const slider = (row) => {
     if (nodes.has(row.id)) return nodes.get(row.id);
     const range = h("input", {
-      type: "range", min: -0.5, max: 1.5, step: 0.05, "aria-label": `${say("combine.weight")} ${row.name}`,
+      type: "range",
+      min: -0.5,
+      max: 1.5,
+      step: 0.05,
+      "aria-label": `${say("combine.weight")} ${row.name}`,
       oninput: (event) => set(row.id, Number(event.target.value), false),
       onchange: (event) => set(row.id, Number(event.target.value), true),
     });
     const exact = h("input", {
-      type: "number", min: -10, max: 10, step: 0.05, "aria-label": `${say("combine.weight.exact")} ${row.name}`,
+      type: "number",
+      min: -10,
+      max: 10,
+      step: 0.05,
+      "aria-label": `${say("combine.weight.exact")} ${row.name}`,
       onchange: (event) => set(row.id, Number(event.target.value) || 0, true),
     });
     const node = h(
       "div",
       { class: "lab-weight", "data-run": row.id },
-      h("span", { class: "lab-weight-name", title: `${row.method} · ${row.task}` }, h("span", { class: "lab-dot", style: `background:${row.colour}` }), row.name),
+      h(
+        "span",
+        { class: "lab-weight-name", title: `${row.method} · ${row.task}` },
+        h("span", { class: "lab-dot", style: `background:${row.colour}` }),
+        row.name,
+      ),
       range,
       exact,
     );
@@ -135,7 +152,10 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
 
 // the path that is measured: the share of the second of two runs, or of more the factor on all of their weights
 const along = ({ weights }) => (weights.length === 2 && Math.abs(weights[0] + weights[1] - 1) < 1e-6 ? weights[1] : null);
-const at = (asked, t) => ({ ...asked, weights: asked.weights.length === 2 ? [rounded(1 - t), rounded(t)] : asked.weights.map((weight) => rounded(weight * t)) });
+const at = (asked, t) => ({
+  ...asked,
+  weights: asked.weights.length === 2 ? [rounded(1 - t), rounded(t)] : asked.weights.map((weight) => rounded(weight * t)),
+});
 
 const combineView = (element, server) => {
   let now = null; // {asked, rows}
@@ -150,7 +170,9 @@ const combineView = (element, server) => {
   const sweep = h("button", { type: "button", class: "lab-button", title: say("combine.sweep.help"), onclick: () => walk() }, say("combine.sweep"));
   const chart = h("div", { id: "combine-chart" });
   const text = h("textarea", {
-    id: "combine-text", rows: 3, maxlength: 20000,
+    id: "combine-text",
+    rows: 3,
+    maxlength: 20000,
     onkeydown: (press) => {
       if (press.key === "Enter" && (press.ctrlKey || press.metaKey)) ask();
     },
@@ -164,12 +186,29 @@ const combineView = (element, server) => {
     "div",
     { class: "lab-combined", hidden: true },
     alarm,
-    h("section", { class: "lab-card" }, h("header", { class: "lab-tools" }, h("h3", {}, say("combine.measured")), h("span", { class: "lab-gap" }), progress, sweep), numbers),
+    h(
+      "section",
+      { class: "lab-card" },
+      h("header", { class: "lab-tools" }, h("h3", {}, say("combine.measured")), h("span", { class: "lab-gap" }), progress, sweep),
+      numbers,
+    ),
     chart,
-    h("section", { class: "lab-card lab-form" }, h("h3", {}, say("combine.try")),
-      h("div", { class: "lab-field" }, h("label", { for: text.id }, say("try.text")), text, h("small", {}, say("combine.try.help"))), question, answers),
-    h("section", { class: "lab-card lab-form" }, h("h3", {}, say("combine.keep")),
-      h("div", { class: "lab-field" }, h("label", { for: name.id }, say("combine.name")), name, h("small", {}, say("combine.keep.help"))), keep, kept),
+    h(
+      "section",
+      { class: "lab-card lab-form" },
+      h("h3", {}, say("combine.try")),
+      h("div", { class: "lab-field" }, h("label", { for: text.id }, say("try.text")), text, h("small", {}, say("combine.try.help"))),
+      question,
+      answers,
+    ),
+    h(
+      "section",
+      { class: "lab-card lab-form" },
+      h("h3", {}, say("combine.keep")),
+      h("div", { class: "lab-field" }, h("label", { for: name.id }, say("combine.name")), name, h("small", {}, say("combine.keep.help"))),
+      keep,
+      kept,
+    ),
   );
   element.replaceChildren(empty, body);
   const feed = { value: null };
@@ -202,13 +241,41 @@ const combineView = (element, server) => {
     const ends = [0, 1].map((t) => known.get(mark(at(now.asked, t))));
     const two = now.asked.weights.length === 2;
     const cell = (row) => h("td", { class: "right num", title: row ? String(row.value) : "" }, row ? row.text : "–");
-    const heads = [say("combine.task"), say("combine.metric"), say("combine.here"), ...(two ? now.rows.map((row) => say("combine.alone", { run: row.name })) : [])];
+    const heads = [
+      say("combine.task"),
+      say("combine.metric"),
+      say("combine.here"),
+      ...(two ? now.rows.map((row) => say("combine.alone", { run: row.name })) : []),
+    ];
     const tasks = here || ends.find(Boolean) || [];
     numbers.replaceChildren(
-      h("table", { class: "lab-table" }, h("thead", {}, h("tr", {}, heads.map((word, index) => h("th", { scope: "col", class: index > 1 ? "right" : "" }, word)))),
-        h("tbody", {}, tasks.map((task, index) =>
-          h("tr", {}, h("th", { scope: "row" }, task.task), h("td", {}, metricName(task.metric)), cell(here && here[index]),
-            ...(two ? ends.map((end) => cell(end && end[index])) : []))))),
+      h(
+        "table",
+        { class: "lab-table" },
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            heads.map((word, index) => h("th", { scope: "col", class: index > 1 ? "right" : "" }, word)),
+          ),
+        ),
+        h(
+          "tbody",
+          {},
+          tasks.map((task, index) =>
+            h(
+              "tr",
+              {},
+              h("th", { scope: "row" }, task.task),
+              h("td", {}, metricName(task.metric)),
+              cell(here && here[index]),
+              ...(two ? ends.map((end) => cell(end && end[index])) : []),
+            ),
+          ),
+        ),
+      ),
       tasks.length ? h("p", { class: "lab-muted" }, say("combine.rows", { n: Math.max(...tasks.map((task) => task.rows)) })) : "",
     );
     const points = [...Array(POINTS).keys()].map((step) => rounded(step / (POINTS - 1)));
@@ -219,11 +286,25 @@ const combineView = (element, server) => {
     const metrics = [...new Set(tasks.map((task) => task.metric))];
     const colours = (index) => (now.rows[index] ? now.rows[index].colour : "var(--run-" + (index % 10) + ")");
     const charts = metrics.map((metric) => ({
-      id: "eval_" + metric, wide: 12 / Math.min(2, metrics.length), reads: ".3~f", unit: "", zero: false,
+      id: "eval_" + metric,
+      wide: 12 / Math.min(2, metrics.length),
+      reads: ".3~f",
+      unit: "",
+      zero: false,
       traces: tasks.flatMap((task, index) =>
         task.metric === metric
-          ? [{ name: "eval_" + metric, label: task.task, colour: colours(index), kind: "eval", x: walked.map(([t]) => t), y: walked.map(([, found]) => found[index].value) }]
-          : []),
+          ? [
+              {
+                name: "eval_" + metric,
+                label: task.task,
+                colour: colours(index),
+                kind: "eval",
+                x: walked.map(([t]) => t),
+                y: walked.map(([, found]) => found[index].value),
+              },
+            ]
+          : [],
+      ),
     }));
     feed.value = { key: mark(now.asked.runs) + now.asked.how + now.asked.rank, along: two ? "share" : "factor", charts: walked.length > 1 ? charts : [] };
     chart.hidden = walked.length < 2;

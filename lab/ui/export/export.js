@@ -117,7 +117,11 @@ const exportForm = (element, props, watch, trigger, event, left) => {
         "p",
         { class: "lab-muted", hidden: !format },
         say("export.command") + " ",
-        h("code", {}, `python -m lab export ${value.run} --format ${format}${adapter === "final" ? " --adapter final" : ""}${head() ? ` --task ${task}` : ""} --out my-adapter`),
+        h(
+          "code",
+          {},
+          `python -m lab export ${value.run} --format ${format}${adapter === "final" ? " --adapter final" : ""}${head() ? ` --task ${task}` : ""} --out my-adapter`,
+        ),
       ),
     );
   };

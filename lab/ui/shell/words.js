@@ -15,9 +15,7 @@ export const say = (key, values = {}) => {
 };
 
 export const metricName = (name) =>
-  name.startsWith("f1:")
-    ? say("curve.f1.of", { label: name.slice(3) })
-    : ofTask(name, (metric) => known("curve.eval_" + metric, metric.replaceAll("_", " ")));
+  name.startsWith("f1:") ? say("curve.f1.of", { label: name.slice(3) }) : ofTask(name, (metric) => known("curve.eval_" + metric, metric.replaceAll("_", " ")));
 
 // The words of accuracy/cola, a metric of one of a run's several tasks; those of the metric alone where there is one task.
 export const ofTask = (name, words) => {

@@ -34,7 +34,8 @@ const sweepForm = (element, props) => {
   };
   const name = (one) => (typeof one === "string" ? one : (one && one.name) || "");
   const steps = base.training && base.training.steps ? say("sweep.base.steps", { n: base.training.steps }) : "";
-  const words = () => [table ? "" : name(base.method), base.model, [base.task, ...(base.further || [])].map(name).join(" + "), steps].filter(Boolean).join(" · ");
+  const words = () =>
+    [table ? "" : name(base.method), base.model, [base.task, ...(base.further || [])].map(name).join(" + "), steps].filter(Boolean).join(" · ");
   const lines = h("div", { class: "lab-axes" });
   const rows = h("fieldset", { class: "lab-rows" });
   const draw = () =>
