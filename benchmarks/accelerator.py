@@ -63,7 +63,7 @@ def collect(document: dict[str, Any], part: str, device: str, until: float, keep
 
     began, kept = time.monotonic(), document["rows"]
     rows: Iterator[dict[str, Any]] = importlib.import_module(f"accelerated.{part}").rows(device)
-    while time.monotonic() < until:
+    while not kept or time.monotonic() < until:  # a row at least, also where importing took the time
         try:
             row = next(rows)
         except StopIteration:

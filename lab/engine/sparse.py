@@ -161,7 +161,7 @@ def parametrise(model: nn.Module, names: Mapping[str, nn.Parameter], indices: Ma
         for attribute, parameter in module._parameters.items():
             if parameter is not None:
                 owners.setdefault(id(parameter), []).append((module, attribute))
-    found = {name: SparseValues(names[name], index) for name, index in indices.items()}
+    found = {name: SparseValues(names[name], indices[name]) for name in names if name in indices}  # in one order, by which a saved optimizer knows them
     for name, entries in found.items():
         for module, attribute in owners[id(names[name])]:
             parametrize.register_parametrization(module, attribute, entries, unsafe=True)
