@@ -232,11 +232,9 @@ def note_of(run_id: str, adapter: str = "best") -> str:
 
 def weights_of(run_id: str, adapter: str) -> tuple[Path, str]:
     """(folder, a sentence where other weights stand in for those that were asked for). Raises Refusal."""
-    from lab.runs import default
-
     lab = default()
     run = lab.store.get(run_id)
-    wanted = {"best": "best", "final": "adapter"}.get(adapter)
+    wanted = next((folder for folder, name in NAMED.items() if name == adapter), None)
     if wanted is None:
         raise Refusal(f"There is no adapter '{adapter}'; there are best and final.", "adapter")
     checkpoints = sorted((path for path in lab.home.file(run_id, "checkpoints").glob("step-*") if path.name[5:].isdigit()), reverse=True)

@@ -156,20 +156,6 @@ def _held(given: Any, task: Any) -> Any:
     return task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
 
 
-def _held(given: Any, task: Any) -> Any:
-    """The task as a worker elsewhere finds it: the path of a file absolute. Refuses data that are not there, or not to be read by this process."""
-    from lab.tasks import sources
-
-    if isinstance(given, str):
-        return given
-    if not task.source.hub:
-        sources.fingerprint(task.source)
-    if not task.source.file:
-        return given
-    file = portable(Path(located(task.source.file)).expanduser().resolve())
-    return task.model_copy(update={"source": task.source.model_copy(update={"file": file})})
-
-
 def require_training(method: Method, model: ModelSpec, objective: str) -> None:
     """Raise Refusal for a selection that trains nothing on this model: biases where there are none, a head where there is none."""
     select = method.select

@@ -45,6 +45,19 @@ def test_names_name_things(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=ids)
+def test_nothing_is_defined_twice(path: Path) -> None:
+    """Two of one name in one place, as a merge leaves them: the first is dead."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.Module, ast.ClassDef)):
+            defined = [
+                each.name
+                for each in node.body
+                if isinstance(each, (ast.FunctionDef, ast.ClassDef)) and not any(".setter" in ast.unparse(d) for d in each.decorator_list)
+            ]
+            assert len(defined) == len(set(defined)), f"{path}: {sorted({name for name in defined if defined.count(name) > 1})}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=ids)
 def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= LINES, f"{path} has more than {LINES} lines"

@@ -130,12 +130,17 @@ def test_hira(architecture: str) -> None:
 def test_what_sees_the_weight_drops_what_peft_drops_and_merges_to_its_weights(preset: str, architecture: str) -> None:
     """In training, the same random numbers on the input; merged, the same weights."""
     method = of(preset, architecture, **{"deltas.0.rank": 5, "deltas.0.dropout": 0.2, **({"deltas.0.alpha": 12.0} if preset == "dora" else {})})
+    drop_and_merge(architecture, method, SEEING[preset])
+
+
+def drop_and_merge(architecture: str, method, build) -> None:
+    """In training, outputs and gradients under the same random numbers; merged, the weights."""
     ours, theirs = (copy.deepcopy(pristine(architecture, OBJECTIVE[architecture])) for _ in range(2))
     attached = attach(ours, method, seed=1)
-    theirs, pairs = SEEING[preset](theirs, attached)
+    theirs, pairs = build(theirs, attached)
     with torch.no_grad():
         for pair in pairs:
-            pair.mine.copy_(pair.theirs)
+            pair.mine.copy_(pair.ours(pair.theirs))
     batch = tiny_batch(ours)
     found = []
     for model in (ours.train(), theirs.train()):
@@ -144,12 +149,13 @@ def test_what_sees_the_weight_drops_what_peft_drops_and_merges_to_its_weights(pr
         projected(found[-1], batch).backward()
     close("logits", *found)
     for pair in pairs:
-        close(pair.name, pair.mine.grad, pair.theirs.grad)
+        if pair.mine.requires_grad:
+            close(pair.name, pair.mine.grad, pair.ours(pair.theirs.grad))
     attached.merge()
     for _, path, delta in peft_side.sites(attached):
         layer = theirs.get_base_model().get_submodule(path)
         layer.merge()
-        told(preset, PEFT, "merged weights", close(path, attached.binder.target(delta)[0].module.weight, layer.get_base_layer().weight), architecture)
+        told(method.preset, PEFT, "merged weights", close(path, attached.binder.target(delta)[0].module.weight, layer.get_base_layer().weight), architecture)
 
 
 def form_of(case: str, architecture: str, **changes):
@@ -172,27 +178,7 @@ def test_forms_with_a_type_of_their_own(case: str, architecture: str) -> None:
 @pytest.mark.parametrize(("case", "dropout"), [*((case, 0.0) for case in peft_forms.FORMS), *((case, 0.2) for case in peft_forms.DROPPING)])
 def test_forms_drop_what_peft_drops_and_merge_to_its_weights(case: str, dropout: float) -> None:
     method, build = form_of(case, "bert", **{"deltas.0.dropout": dropout})
-    ours, theirs = (copy.deepcopy(pristine("bert", "classification")) for _ in range(2))
-    attached = attach(ours, method, seed=1)
-    theirs, pairs = build(theirs, attached)
-    with torch.no_grad():
-        for pair in pairs:
-            pair.mine.copy_(pair.ours(pair.theirs))
-    batch = tiny_batch(ours)
-    found = []
-    for model in (ours.train(), theirs.train()):
-        torch.manual_seed(3)
-        found.append(outputs(model, batch))
-        projected(found[-1], batch).backward()
-    close("logits", *found)
-    for pair in pairs:
-        if pair.mine.requires_grad:
-            close(pair.name, pair.mine.grad, pair.ours(pair.theirs.grad))
-    attached.merge()
-    for _, path, delta in peft_side.sites(attached):
-        layer = theirs.get_base_model().get_submodule(path)
-        layer.merge()
-        told(method.preset, PEFT, "merged weights", close(path, attached.binder.target(delta)[0].module.weight, layer.get_base_layer().weight), "bert")
+    drop_and_merge("bert", method, build)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "t5", "llama"])

@@ -28,11 +28,16 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     method: for a new task head, the base model under this run's head. "task": of a run of several, which one is asked; "": the first.
     """
     opened, prepared = _get(str(request.get("run", "")), str(request.get("task") or ""))
+    return {**both(opened, prepared, request), "note": opened.note}
+
+
+def both(opened: Opened, prepared: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+    """{"kind", "on", "off"} of a text: with the method, and without it."""
     rows = rows_of(prepared, request)
     kind, on = once(opened, prepared, rows, request)
     with opened.attached.disabled():
         _, off = once(opened, prepared, rows, request)
-    return {"kind": kind, "on": on, "off": off, "note": opened.note}
+    return {"kind": kind, "on": on, "off": off}
 
 
 def _get(run: str, task: str) -> tuple[Opened, Any]:

@@ -16,7 +16,7 @@ from lab.export.source import Opened, load_head
 from lab.models import config_of, load, load_tokenizer, of_run
 from lab.runs import default
 from lab.tasks import prepare
-from lab.trying.answering import once, rows_of
+from lab.trying.answering import both
 
 KEPT = 2  # sets of runs whose models are in memory
 ROWS = 200  # of each task's validation split
@@ -90,17 +90,10 @@ class Mix:
             model.eval()
             try:
                 opened = Opened(self.spec, model, attached, self.tokenizer, prepared.objective)
-                answers.append({"task": name, **(self._text(opened, prepared, request) if "text" in request else self._measured(model, prepared))})
+                answers.append({"task": name, **(both(opened, prepared, request) if "text" in request else self._measured(model, prepared))})
             finally:
                 attached.detach()
         return answers
-
-    def _text(self, opened: Opened, prepared: Any, request: Mapping[str, Any]) -> dict[str, Any]:
-        rows = rows_of(prepared, request)
-        kind, on = once(opened, prepared, rows, request)
-        with opened.attached.disabled():
-            _, off = once(opened, prepared, rows, request)
-        return {"kind": kind, "on": on, "off": off}
 
     def _measured(self, model: Any, prepared: Any) -> dict[str, Any]:
         rows = prepared.validation

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from lab.design.body.anatomy import Anatomy
 from lab.design.method.compositions import COMPOSITIONS
@@ -101,16 +101,17 @@ SIGMA = {
 
 def change(delta: Delta, x: str = "x") -> str:
     """Δh as LaTeX: the steps that the engine executes, with the current numbers in them."""
-    text = x
-    for step in steps(delta):
-        text = WRITERS[step.kind](delta, step, text)
-    return text
+    return _after(delta, steps(delta), x)
 
 
 def _entered(delta: Delta) -> str:
     """x as it enters the form."""
-    text = "x"
-    for step in entering(delta):
+    return _after(delta, entering(delta), "x")
+
+
+def _after(delta: Delta, taken: Iterable[Step], text: str) -> str:
+    """What some steps make of a text."""
+    for step in taken:
         text = WRITERS[step.kind](delta, step, text)
     return text
 

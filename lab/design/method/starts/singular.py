@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from lab.design.method.starts.base import DRAWN, LATER, Start
+from lab.design.method.starts.base import DRAWN, LATER
+from lab.design.method.starts.spectral import Spectral
 
 
-class PiSSA(Start):
+class PiSSA(Spectral):
     """PiSSA (Meng et al. 2024, arXiv 2404.02948): the r largest singular values train, the frozen weight keeps the rest."""
 
     name = "pissa"
     help, help_zh = "the weight's r largest singular values, which leave it, shared out to A and B", "权重最大的 r 个奇异值从权重中取出，均分给 A 和 B"
     draws = {**DRAWN, "A": LATER, "B": LATER}
     cores = ("none",)
-    reads = "weight"
-    residual = True
-    singular = 1
-
-    def pick(self, rank):
-        """Which of the singular values, from the largest on."""
-        return slice(0, rank)
 
     def parts(self, seen):
         u, sigma, vh = seen.svd(seen.weight)
