@@ -62,6 +62,13 @@ def test_published_numbers_stand_at_their_methods():
     assert "21.9" in views_library.gallery("en")
 
 
+def words_at(node):
+    """About the rectangle that a line of 11 pixels takes."""
+    x, y, wide = float(node.get("x")), float(node.get("y")), 5.6 * len(node.text)
+    left = x - wide if node.get("text-anchor") == "end" else x
+    return left, y - 10, left + wide, y + 2
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_map_has_every_step(language):
     drawn = space.svg({"lora": NASTY}, language)
@@ -72,6 +79,11 @@ def test_the_map_has_every_step(language):
     assert len(boxes) == len({name for one, other, _ in neighbours() for name in (one, other)})
     for i, (x, y) in enumerate(boxes):
         assert all(abs(x - u) >= space.BOX or abs(y - v) >= space.TALL for u, v in boxes[:i]), "boxes overlap"
+    words = [words_at(node) for node in root.iter() if node.get("class") == "step"]
+    over = [(x, y, x + space.BOX, y + space.TALL) for x, y in boxes]
+    for i, (left, top, right, bottom) in enumerate(words):
+        assert all(left >= u or x >= right or top >= v or y >= bottom for x, y, u, v in [*words[:i], *over]), "words overlap"
+        assert 0 <= left and right <= float(root.get("width"))
 
 
 @pytest.fixture
