@@ -25,6 +25,7 @@ from lab.design.spec.run import spec_of  # noqa: E402
 from lab.training import Record, devices  # noqa: E402
 from lab.training.assembly import assemble  # noqa: E402
 from lab.training.batches import padding_share, plan_epoch  # noqa: E402
+from lab.training.feeding import Step  # noqa: E402
 from lab.training.loop import Loop  # noqa: E402
 
 
@@ -36,15 +37,13 @@ def padded(batch: dict[str, torch.Tensor], length: int, pad: int) -> dict[str, t
 
 
 class Chosen:
-    """The steps to measure, in the place of the loop's own endless ones; the plain script's steps do not come from here."""
+    """The steps to measure, in the place of the loop's own endless ones: `make` gives each one's data, of its rows."""
 
-    positions = None  # train_step remembers them, to take a step back that a stop cuts short
-
-    def __init__(self, steps):
-        self.steps = iter(steps)
+    def __init__(self, steps, make):
+        self.steps, self.make = iter(steps), make
 
     def __next__(self):
-        return 0, next(self.steps)
+        return self.make(next(self.steps))
 
 
 def main() -> None:
@@ -63,20 +62,21 @@ def main() -> None:
     loop = Loop(assembly, accelerator, Record(), Path(tempfile.mkdtemp()), print, lambda facts: None)
     loop.model.train()
     loop.wrap()
-    ours, rows = loop._next_passes, assembly.task.train
+    feed, rows, here = loop.feed, assembly.task.train, loop.steps.positions
     epoch = sorted(plan_epoch(rows.lengths, given.batch, seed=0, epoch=0), key=lambda step: rows.lengths[step].mean())
     places = np.linspace(0, len(epoch) - 1, 2 * given.steps + 1)[1::2].round().astype(int)  # short, middling and long, as in the epoch
-    loop.steps = Chosen([epoch[len(epoch) // 2], *(epoch[place] for place in places)])
-    order = iter(np.random.default_rng(0).permutation(len(rows)).reshape(-1)[: len(rows) // given.batch * given.batch].reshape(-1, given.batch))
+    ours = Chosen([epoch[len(epoch) // 2], *(epoch[place] for place in places)], lambda whole: feed.collated(0, whole, here, here))
+    order = np.random.default_rng(0).permutation(len(rows))[: len(rows) // given.batch * given.batch].reshape(-1, given.batch)
 
-    def plain(task, whole):
-        batch = padded(assembly.task.collate([rows[i] for i in next(order)]), given.length, assembly.tokenizer.pad_token_id)
-        return [(batch, 1.0)], given.batch, int(batch["attention_mask"].sum()), given.batch
+    def padded_whole(whole):
+        batch = padded(assembly.task.collate([rows[i] for i in whole]), given.length, assembly.tokenizer.pad_token_id)
+        return Step(0, [(batch, 1.0)], given.batch, int(batch["attention_mask"].sum()), given.batch, here, here)
 
+    plain = Chosen(order, padded_whole)
     spent = {"lab": [0.0, 0.0, 0], "plain": [0.0, 0.0, 0]}
     for turn in range(given.steps + 1):
-        for name, passes in (("lab", ours), ("plain", plain)):
-            loop._next_passes = passes
+        for name, steps in (("lab", ours), ("plain", plain)):
+            loop.feed = steps
             before, wall, count = time.process_time(), time.perf_counter(), loop.speed.rows
             loop.train_step()
             if turn:  # the first of each warms up

@@ -24,12 +24,13 @@ from lab.design.plain.numbers import duration
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import LOSS, OF
 from lab.design.spec.run import EPOCHS, EVALUATIONS
-from lab.tasks import Prepared, Stopped
-from lab.tasks.losses import count_targets, count_tokens, inputs_of, loss_sum
+from lab.tasks import Stopped
+from lab.tasks.losses import inputs_of, loss_sum
 from lab.training import devices, optimizers
 from lab.training.assembly import Assembly
-from lab.training.batches import Mixture, Position, split
+from lab.training.batches import Mixture, Position
 from lab.training.checkpoints import Checkpoint, Checkpoints, Diverged
+from lab.training.feeding import Feed
 from lab.training.judging import Evaluator, Judge
 from lab.training.metering import Metering
 from lab.training.meters import Memory, Speed, resident_beside
@@ -51,6 +52,7 @@ class Loop:
         self.tasks = list(assembly.tasks)
         lengths = [task.train.lengths for task in assembly.tasks.values()]
         self.steps = Mixture(lengths, training.batch_size * training.accumulation * self.processes, spec.seed, training.temperature)
+        self.feed = Feed(self.steps, list(assembly.tasks.values()), training, self.device, self.processes, self.rank)
         self.total = training.steps or max(1, math.ceil((training.epochs or EPOCHS) * self.steps.per_epoch))
         if spec.combination and training.steps is None and training.epochs is None:
             self.total = 0  # it is judged as it is
@@ -99,6 +101,8 @@ class Loop:
             pass
         except Diverged as error:
             raise Diverged(f"{error} {self._kept()}") from None
+        finally:
+            self.feed.close()
         if self.step < self.total and not self.judge.give_up:
             self.say(f"Stopped at step {self.step} of {self.total}" + ("; a checkpoint is kept." if self.checkpoint() else f". {self._kept()}"))
             return "cancelled"
@@ -138,10 +142,9 @@ class Loop:
         worker has seconds, and a step may take minutes. (Processes of one run finish the step together.)
         """
         positions, random = self.steps.positions, devices.random_states() if self.processes == 1 else {}
-        number, whole = next(self.steps)
-        task = self.assembly.turn(self.tasks[number])
-        passes, targets, tokens, rows = self._next_passes(task, whole)
-        targets = self._agree(targets)
+        data = next(self.feed)
+        task, passes = self.assembly.turn(self.tasks[data.task]), data.passes
+        targets = self._agree(data.targets)
         factor = optimizers.lr_factor(self.step, self.total, self.training.warmup, self.training.schedule)
         rate = optimizers.set_lr(self.optimizer, factor)
         try:
@@ -152,8 +155,8 @@ class Loop:
             self.steps.positions = positions
             devices.set_random_states(random)
             raise
-        self._drawn.append(number)
-        self.speed.count(rows, tokens)
+        self._drawn.append(data.task)
+        self.speed.count(data.rows, data.tokens)
         if self.device.type == "cuda" and self.step % self.log_every == 0:
             torch.cuda.synchronize(self.device)  # so that the clock reads the work, not its queueing
         return norm, rate
@@ -166,20 +169,6 @@ class Loop:
         self.step += 1
         self._losses.append(summed)
         return self._update()
-
-    def _next_passes(self, task: Prepared, whole: np.ndarray) -> tuple[list[tuple[dict[str, Tensor], float]], int, int, int]:
-        """This process's passes with their weights (0 for one that only keeps step with the others), targets, tokens and rows."""
-        passes, targets, tokens, rows = [], 0, 0, 0
-        for numbers in split(whole, self.training.batch_size, self.processes, self.rank):
-            weight = 1.0 if len(numbers) else 0.0
-            chosen: np.ndarray = numbers if len(numbers) else whole[:1]
-            batch = task.collate([task.train[i] for i in chosen])
-            if weight:
-                targets += count_targets(batch, task.objective)
-                tokens += count_tokens(batch, task.objective)
-                rows += len(chosen)
-            passes.append((batch, weight))
-        return passes, targets, tokens, rows
 
     def _agree(self, targets: int) -> int:
         """Targets of the step over all processes; they also agree here whether this step is the last."""
