@@ -68,7 +68,7 @@ $(VENV)/.ready: requirements.txt | $(PY)
 
 $(VENV)/.ready-test: $(VENV)/.ready requirements-test.txt requirements-postgres.txt requirements-quantised.txt
 	@echo "Installing requirements-test.txt"
-	@$(PIP) -r requirements-test.txt
+	@$(PIP) -r requirements-test.txt -r requirements-postgres.txt -r requirements-quantised.txt
 	@touch $@
 
 $(VENV)/.ready-ray: $(VENV)/.ready requirements-ray.txt

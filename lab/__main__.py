@@ -1,14 +1,20 @@
-"""python -m lab: the lab in the terminal."""
+"""The lab in the terminal: python -m lab, and delta-lab where it is installed."""
 
 from __future__ import annotations
 
 import sys
 
-try:
-    from lab.cli import main
 
-    status = main()
-except KeyboardInterrupt:
-    print("Interrupted before anything was done.", file=sys.stderr)
-    status = 130
-sys.exit(status)
+def main() -> int:
+    """Run the command line; its exit status. Ctrl-C counts from the first import on."""
+    try:
+        from lab.cli import main as command
+
+        return command()
+    except KeyboardInterrupt:
+        print("Interrupted before anything was done.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,6 +11,8 @@ import platform
 import shutil
 from typing import Any
 
+from lab.design.plain import extras
+from lab.design.plain.boundary import home_folder
 from lab.design.plain.refusal import Refusal
 
 NEEDED = ("torch", "transformers", "accelerate", "datasets", "gradio", "plotly", "pydantic", "SQLAlchemy", "safetensors", "PyYAML", "psutil")
@@ -19,8 +21,8 @@ EXTRAS = {  # package: what it is for
     "codecarbon": "the estimate of energy",
     "gguf": "models from GGUF files",
     "sentencepiece": "tokenizers of SentencePiece",
-    "psycopg": "runs in PostgreSQL (requirements-postgres.txt)",
-    "ray": "runs on a Ray cluster (requirements-ray.txt)",
+    "psycopg": f"runs in PostgreSQL ({extras.command('postgres')})",
+    "ray": f"runs on a Ray cluster ({extras.command('ray')})",
 }
 LITTLE = 5 * 10**9  # bytes of disk
 
@@ -45,7 +47,7 @@ def diagnosis(device: str = "auto") -> dict[str, Any]:
     found["versions"] = {name: version for name in (*NEEDED, *EXTRAS, "peft") if (version := _version(name))}
     found["slots"] = slots()
     found["home"] = _home()
-    found["missing"] = [f"{name} is not installed, and the lab needs it: pip install -r requirements.txt." for name in NEEDED if _version(name) is None]
+    found["missing"] = [f"{name} is not installed, and the lab needs it: {extras.command()}." for name in NEEDED if _version(name) is None]
     found["missing"] += [f"{name} is not installed: it is for {what}." for name, what in EXTRAS.items() if _version(name) is None]
     found["notes"] = _notes(found)
     return found
@@ -102,9 +104,12 @@ def _kernels(kind: str) -> list[str]:
 
 
 def _home() -> dict[str, Any]:
-    from lab.runs import Home
+    from lab.runs import Home, is_there
 
     try:
+        if not is_there():
+            path = home_folder()
+            return {"path": str(path), "free_bytes": shutil.disk_usage(next(above for above in path.parents if above.is_dir())).free}
         home = Home()
     except Refusal as refusal:
         return {"path": os.environ.get("LAB_HOME", "lab-home"), "problem": refusal.sentence}

@@ -19,7 +19,7 @@ from lab.design.method.delta import Method
 from lab.design.method.lengths import room_for_inputs
 from lab.design.method.quantised import quantised_problem
 from lab.design.method.rules import ratio_problem, require
-from lab.design.plain.boundary import located, portable
+from lab.design.plain.boundary import home_folder, located, portable
 from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
@@ -251,11 +251,13 @@ def estimate(spec: RunSpec | Mapping[str, Any]) -> dict[str, Any] | None:
     in task alone. Raises Refusal for a spec that is none.
     """
     from lab.planning.devices import memory
-    from lab.runs import default
+    from lab.runs import default, is_there
     from lab.runs.estimates import estimate as of_runs
     from lab.runs.processes import identity
 
     checked = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
+    if not is_there():
+        return None
     here = memory()
     device = "cpu" if here["kind"] == "cpu" or checked.training.device == "cpu" else here["name"]
     found = of_runs(checked.document(), default().store.list(["succeeded"], limit=PAST), device, identity().host)
@@ -264,7 +266,9 @@ def estimate(spec: RunSpec | Mapping[str, Any]) -> dict[str, Any] | None:
 
 def runs(**filters: Any) -> list[Run]:
     """The runs of the lab, newest first; `filters` as Store.list takes them (states=, tag=, words=, limit=)."""
-    return queue().store.list(**filters)
+    from lab.runs import is_there
+
+    return queue().store.list(**filters) if is_there() else []
 
 
 def queue() -> Queue:
@@ -274,13 +278,22 @@ def queue() -> Queue:
     return default()
 
 
+def queue_there() -> Queue:
+    """The queue of a lab that has been used. Raises Refusal where there is none: for a look at runs none is made."""
+    from lab.runs import is_there
+
+    if not is_there():
+        raise Refusal(f"There are no runs yet: {home_folder()} is not there. LAB_HOME names another folder.", "LAB_HOME")
+    return queue()
+
+
 def queue_now() -> Queue:
-    """The queue, brought in line with what really runs. Where it cannot be written (a full disk) it is taken as it is, which is said."""
+    """`queue_there`, brought in line with what really runs. Where it cannot be written (a full disk) it is taken as it is, which is said."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from lab.runs.database import reason_of
 
-    found = queue()
+    found = queue_there()
     try:
         found.reconcile()
     except (SQLAlchemyError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The lab in the terminal: python -m lab methods | count | run | runs | compare | export | serve ...
+"""The lab in the terminal: python -m lab (or delta-lab) methods | count | run | runs | compare | export | serve ...
 
 Each verb takes `--json`: then one JSON document is on standard output and nothing else. Exit status 0; 1 when what was asked
 for failed (a run that failed, a full disk); 2 for bad input, with one sentence on standard error.
@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
+from lab.cli.called import as_called
 from lab.cli.parser import parser
 from lab.design.plain.refusal import Refusal
 
@@ -29,13 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
         with _nothing_else_on_stdout() if arguments.json else contextlib.nullcontext():
             answer = arguments.work(arguments)
-        written = _write(json.dumps(answer.document, ensure_ascii=not _unicode(), allow_nan=False) if arguments.json else answer.text(), closed)
+        written = _write(json.dumps(answer.document, ensure_ascii=not _unicode(), allow_nan=False) if arguments.json else as_called(answer.text()), closed)
         return OK if answer.ok and written else FAILED
     except Refusal as refusal:
-        print(refusal.sentence, file=sys.stderr)
+        print(as_called(refusal.sentence), file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt as interrupt:
-        print(str(interrupt) or "Interrupted; python -m lab runs says what there is.", file=sys.stderr)
+        print(as_called(str(interrupt) or "Interrupted; python -m lab runs says what there is."), file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if not _environmental(error):

@@ -15,7 +15,7 @@ def edit(arguments: Namespace) -> Answer:
     """{"run", "name", "tags", "notes", "state"}, as they are now. Everything is checked before anything changes."""
     from lab.runs.records import check_name, check_notes, check_tags
 
-    lab = verbs.queue()
+    lab = verbs.queue_there()
     run = lab.store.find(arguments.run)
     name, notes, place = arguments.name, arguments.notes, arguments.place
     if name is None and arguments.tag is None and notes is None and place is None:
@@ -36,7 +36,7 @@ def edit(arguments: Namespace) -> Answer:
 
 def duplicate(arguments: Namespace) -> Answer:
     """{"run", "state"} of the copy, and "changed": what it is made from that is not as it was for the first."""
-    lab = verbs.queue()
+    lab = verbs.queue_there()
     copy = lab.store.get(verbs.duplicate(lab.store.find(arguments.run).id, arguments.name))
     note = verbs.changed(lab.store.find(arguments.run))
     return Answer({"run": copy.id, "state": copy.state, "changed": note}, lambda: "\n".join(filter(None, (f"{copy.id}  {copy.state}  {copy.name}", note))))

@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from lab.cli import changing, describing, reading, running, taking
+from lab import __version__
+from lab.cli import changing, completing, describing, reading, running, taking
+from lab.cli.called import program
 from lab.cli.request import BUILT_ON, TRAINING
 from lab.cli.taking import DELIMITERS
 from lab.design.plain.options import OptionField, fields
@@ -33,10 +35,11 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The parser of `python -m lab`; parsed arguments carry `work`, the function that does the verb."""
-    top = _Parser(prog="python -m lab", description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
+    top = _Parser(prog=program(), description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
+    top.add_argument("--version", action="version", version=f"delta-lab {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
     for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _compare, _combine,
-                _export, _import, _fetch, _doctor, _serve):  # fmt: skip
+                _export, _import, _fetch, _doctor, _completion, _serve):  # fmt: skip
         add(verbs)
     return top
 
@@ -292,6 +295,12 @@ def _fetch(verbs: Any) -> None:
 def _doctor(verbs: Any) -> None:
     added = _verb(verbs, "doctor", describing.doctor, "say what this machine is, what the lab will do with it, and what is missing")
     added.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default auto: what a run would take)")
+
+
+def _completion(verbs: Any) -> None:
+    added = _verb(verbs, "completion", completing.completion, "print a script that completes this command in a shell; docs/install.md says where it goes")
+    added.add_argument("shell", choices=completing.SHELLS, help="bash, zsh or fish")
+    added.set_defaults(parser=parser)
 
 
 def _serve(verbs: Any) -> None:

@@ -54,8 +54,10 @@ def _metrics(values: dict[str, Any]) -> str:
 
 def runs(arguments: Namespace) -> Answer:
     """[{"run", "name", "state", "model", "task", "method", "step", "total_steps", "created", "tags", ...result}]."""
-    lab = verbs.queue_now()
-    found = lab.store.list(states=arguments.state, tag=arguments.tag, words=arguments.words, limit=arguments.limit)
+    from lab.runs import is_there
+
+    asked = {"states": arguments.state, "tag": arguments.tag, "words": arguments.words, "limit": arguments.limit}
+    found = verbs.queue_now().store.list(**asked) if is_there() else []
     documents = [{**result_of(run), "name": run.name, **_settings(run), "step": run.step, "total_steps": run.total_steps,
                   "progress": run.progress, "created": run.created, "tags": run.tags} for run in found]  # fmt: skip
 

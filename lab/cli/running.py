@@ -55,7 +55,7 @@ def resume(arguments: Namespace) -> Answer:
 
 def stop(arguments: Namespace) -> Answer:
     """Stop runs and wait until they have stopped."""
-    lab = verbs.queue()
+    lab = verbs.queue_there()
     found = [lab.store.find(words) for words in arguments.run]
     with standing([run.id for run in found]):
         states = [{"run": run.id, "state": lab.stop(run.id)} for run in found]

@@ -19,8 +19,7 @@ def export(arguments: Namespace) -> Answer:
     """{"run", "format", "folder", "files": [{"name", "bytes"}]}; with --formats what there is."""
     from lab import export as room
 
-    lab = verbs.queue()
-    run = lab.store.find(arguments.run) if arguments.run else None
+    run = verbs.queue_there().store.find(arguments.run) if arguments.run else None
     if arguments.formats:
         listing = room.formats(run.spec if run else None)
         return Answer(listing, lambda: facts([(row["format"], row["help"] + (f" — not here: {row['refusal']}" if row.get("refusal") else ""))

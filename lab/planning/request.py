@@ -14,6 +14,7 @@ from typing import Any
 
 from lab.design.method.named import method_of
 from lab.design.plain.refusal import Refusal
+from lab.design.presets.catalogue import PRESETS
 
 SHAPE = ("model", "method", "batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "optimizer", "checkpointing", "overrides", "objective",
          "num_labels", "accumulation", "smoothing", "seed", "device", "autocast", "use_cache", "galore_rank", "quantisation", "others")  # fmt: skip
@@ -58,7 +59,7 @@ def code() -> str:
     """A print of the code that decides over memory: a plan of another version is not taken from the cache."""
     root = Path(__file__).resolve().parents[1]
     files = sorted(file for room in ("planning", "engine", "design") for file in (root / room).rglob("*.py"))
-    files += sorted((root.parent / "presets" / "models").glob("*.yaml")) + sorted((root.parent / "presets" / "architectures").glob("*.yaml"))
+    files += [file for kind in ("models", "architectures") for file in sorted((PRESETS / kind).glob("*.yaml"))]
     files += [root / "tasks" / "losses.py", root / "models" / "quantising.py"]
     digest = hashlib.sha256()
     for file in files:

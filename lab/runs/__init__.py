@@ -12,7 +12,7 @@ from typing import Any
 from lab.runs import launch
 from lab.runs.home import Home
 from lab.runs.keeper import Keeper
-from lab.runs.launch import default, reconcile, resume, stop
+from lab.runs.launch import default, is_there, reconcile, resume, stop
 from lab.runs.queue import Queue
 from lab.runs.records import ACTIVE, OVER, RESUMABLE, STATES, Event, Run
 from lab.runs.store import Store
@@ -31,6 +31,7 @@ __all__ = [
     "Store",
     "WorkerLink",
     "default",
+    "is_there",
     "launch",
     "reconcile",
     "resume",
@@ -42,7 +43,7 @@ class _Room(types.ModuleType):
     """`lab.runs` is this module, and `lab.runs()` lists the runs (filters as `Store.list` takes them)."""
 
     def __call__(self, **filters: Any) -> list[Run]:
-        return default().store.list(**filters)
+        return default().store.list(**filters) if is_there() else []
 
 
 sys.modules[__name__].__class__ = _Room

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
+from lab.design.plain.boundary import home_folder
 from lab.runs.home import Home
 from lab.runs.queue import Queue
 
@@ -25,6 +26,11 @@ def default() -> Queue:
     with suppress(FileNotFoundError):  # the folder that this was started in is gone: a Home says so
         home = home if home.startswith("~") else os.path.abspath(home)
     return _queue_at(home, os.environ.get("LAB_DATABASE_URL"))
+
+
+def is_there() -> bool:
+    """Whether there is a lab to read: named, or in the folder that one stands in, where a look makes none."""
+    return bool(os.environ.get("LAB_HOME") or os.environ.get("LAB_DATABASE_URL")) or home_folder().exists()
 
 
 def launch(document: dict, name: str | None = None, tags: Sequence[str] | None = None, notes: str = "") -> str:

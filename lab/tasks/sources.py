@@ -1,4 +1,4 @@
-"""Rows of a task, from an installed package, presets/data, the hub, or the user's file; torch-free.
+"""Rows of a task, from an installed package, presets/data (or delta-lab-data, where the lab was installed), the hub, or the user's file; torch-free.
 
 A row is a dict of the data's own columns. `value` reads what a family calls a column: a plain name, a dotted path into a
 nested column (translation.en), or a template with several ({passage}\\nQuestion: {question}).
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LETTERS = 200  # of a label, at most
 SPLITS = ("train", "validation", "test")
+BUNDLED = "delta_lab_data"  # the package of presets/data
 Row = dict[str, Any]
 
 
@@ -108,8 +109,13 @@ def _csv_rows(path: Path) -> tuple[Row, ...]:
 
 
 def _bundled(name: str) -> Path:
+    """A bundled set's folder: in the checkout, or in the package of its own that wheels have them in."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise Refusal(f"There is no bundled data set '{name}'.", "task")
+    if not (PRESETS / "data").is_dir():
+        return package_file(f"{BUNDLED}/{name}/train.jsonl.gz").parent
     folder = PRESETS / "data" / name
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name) or not folder.is_dir():
+    if not folder.is_dir():
         raise Refusal(f"There is no bundled data set '{name}'.", "task")
     return folder
 

@@ -12,7 +12,8 @@ import yaml
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import own
 
-PRESETS = Path(__file__).resolve().parents[3] / "presets"
+_LAB = Path(__file__).resolve().parents[2]
+PRESETS = _LAB / "presets" if (_LAB / "presets").is_dir() else _LAB.parent / "presets"  # as a wheel has them, or a checkout
 KINDS = ("architectures", "methods", "models", "tasks", "recipes", "papers", "sweeps")
 
 
