@@ -41,6 +41,16 @@ def test_time_from_runs_of_the_same_kind(finished):
     assert epochs.seconds == pytest.approx(2 * 862 * 8 / 8 + 50 / 11 * (1 + 11), rel=1e-6), "862 steps an epoch; 1724 // 10 = 172 between evaluations"
 
 
+def test_evaluations_count_as_they_are_planned(finished):
+    """A run that tells what judging took: 800 rows at 8 a second, 831 validation rows at 20 a second, and 30 s to begin and end."""
+    ended = finished(document(evaluate_every=50), 8.0, seconds=100 + 30 + 100)
+    made = {"times": 5, "rows": 2000, "cost": 1000.0, "seconds": 100.0, "splits": [[831, 0.5]]}
+    ended = replace(ended, result={**ended.result, "evaluations": made})
+    assert estimate(document(), [ended], "cpu", HOST).seconds == pytest.approx(100 + 30 + 80 * 0.1), "a tenth of 800 trained rows, at 10 a second"
+    told = estimate(document(evaluate_every=100, evaluation_rows=100), [ended], "cpu", HOST).seconds
+    assert told == pytest.approx(100 + 30 + (2 * 100 + 2 * 831) / 20), "as told: before, at the end, and of both the last and the best weights by all rows"
+
+
 def test_nearer_runs_count_alone(finished):
     other, batch, same = finished(document("full"), 2.0), finished(document(batch_size=32), 20.0, seconds=300), finished(document(), 8.0)
     assert estimate(document(), [other], "cpu", HOST).alike == "task"

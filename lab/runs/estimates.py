@@ -2,7 +2,7 @@
 
 Only runs of the same model and task on the same device count, with the same length of input, precision and checkpointing. Of those the
 nearest are taken: the same kind of method and batch, else the same kind with other batches, else any method. Their rows per second give
-the time of the steps; what they took beside their steps (evaluations, loading), shared out over their evaluations, gives the rest.
+the time of the steps; what their evaluations took for a row gives that of the evaluations as they are planned, and the rest stays as it was.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from lab.design.spec.run import EPOCHS, EVALUATIONS
+from lab.design.plain.options import validate
+from lab.design.spec.evaluation import Split, plan
+from lab.design.spec.run import EPOCHS, EVALUATIONS, Training
 from lab.runs.records import SUCCEEDED, Run
 
 NEWEST = 10  # runs that count
@@ -77,11 +79,15 @@ def _batch(document: Mapping[str, Any]) -> int:
 
 
 def _seconds(document: Mapping[str, Any], run: Run) -> float:
-    """The time of `document` at the pace of `run`."""
+    """The time of `document` at the pace of `run`: its steps, its evaluations as they are planned, and what begins and ends a run."""
     steps, rows = _steps(document, run.result["train_rows"])
-    theirs = _evaluations(run.spec, run.result["steps"])
-    beside = max(0.0, run.result["seconds"] - run.result["training_seconds"]) / theirs
-    return steps * rows / run.result["rows_per_second"] + beside * _evaluations(document, steps)
+    beside, made = max(0.0, run.result["seconds"] - run.result["training_seconds"]), run.result.get("evaluations")
+    if isinstance(made, Mapping) and made.get("cost") and made.get("splits"):
+        ahead = plan(validate(Training, dict(document.get("training") or {})), steps, rows, [Split(*each) for each in made["splits"]]).to_come(-1)
+        beside = max(0.0, beside - made["seconds"]) + made["seconds"] / made["cost"] * ahead
+    else:  # a run of an earlier lab, which was judged ten times
+        beside *= _evaluations(document, steps) / _evaluations(run.spec, run.result["steps"])
+    return steps * rows / run.result["rows_per_second"] + beside
 
 
 def _steps(document: Mapping[str, Any], train_rows: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lab.design.spec.objectives import IGNORED
 from lab.tasks.family import EvaluationLoop, Setting
-from lab.tasks.prompting import answers, cut, encode_prompts
+from lab.tasks.prompting import answers, cut, encode_prompts, one_pass
 
 
 def encode(
@@ -37,6 +37,12 @@ def _row(prompt: list[int], options: list[list[int]], place: int, setting: Setti
         row = {"input_ids": prompt, "labels": gold}
     row["length"] = len(row["input_ids"])
     return row if train else {**row, "options": options, "answer": place}
+
+
+def passes(rows: Any, setting: Setting) -> float:
+    """Forward passes over a row to score its options: see `scoring.option_scores`."""
+    options = [rows[index]["options"] for index in range(len(rows))]
+    return 1.0 if one_pass(options, setting) else sum(map(len, options)) / len(options)
 
 
 def judge(model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> tuple[list[int], list[int], float, list[list[float]]]:

@@ -54,3 +54,8 @@ def _ids(texts: Sequence[str], setting: Setting, special: bool) -> list[list[int
     if not texts:
         return []
     return setting.plain(list(texts), add_special_tokens=special, verbose=False)["input_ids"]
+
+
+def one_pass(options: Sequence[Sequence[Sequence[int]]], setting: Setting) -> bool:
+    """Whether every option of a decoder is one token, so that all are read off one pass over the prompt."""
+    return setting.decoder and all(len(option) == 1 for each in options for option in each)

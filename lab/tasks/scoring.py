@@ -15,6 +15,7 @@ import torch
 from lab.design.spec.objectives import IGNORED
 from lab.tasks.batches import collate, pad
 from lab.tasks.family import EvaluationLoop, Setting, Stopped
+from lab.tasks.prompting import one_pass
 from lab.tasks.rows import batches
 
 Row = dict[str, Any]
@@ -139,8 +140,8 @@ def option_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: Eva
     Where every option of a decoder is one token, all are read off one pass over the prompt.
     """
     every = [rows[index] for index in range(len(rows))]
-    one_pass = setting.decoder and all(len(option) == 1 for row in every for option in row["options"])
-    if one_pass:
+    alone = one_pass([row["options"] for row in every], setting)
+    if alone:
         flat = [(index, -1, _prompt(row), []) for index, row in enumerate(every)]
     else:
         flat = [(index, place, _prompt(row), option) for index, row in enumerate(every) for place, option in enumerate(row["options"])]
@@ -150,7 +151,7 @@ def option_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: Eva
     size = max(1, min(loop.batch_size, 250_000_000 // (vocab * max(lengths))))
     with judging(model):
         for indices, some in walk(flat, lengths, loop, size):
-            if one_pass:
+            if alone:
                 for (index, *_), after in zip(some, _next_tokens(model, [each[2] for each in some], setting, loop.device), strict=True):
                     scores[index] = [float(after[option[0]]) for option in every[index]["options"]]
                 continue

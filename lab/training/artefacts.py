@@ -33,8 +33,8 @@ def write_spec(run_dir: Path, spec: RunSpec) -> None:
         path.write_text(yaml.safe_dump(spec.document(), allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
-def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any]) -> None:
-    """A folder with the weights as they are now, replaced whole; `facts`: the step and the numbers of its evaluation."""
+def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any], judged_on: dict[str, int] | None = None) -> None:
+    """A folder with the weights as they are now, replaced whole; `facts`: the step and the numbers of its evaluation, on `judged_on` ({"rows", "of"})."""
     weights = assembly.weights()
     if name := not_finite(weights):
         raise Diverged(f"The weights are not finite numbers at step {facts['step']} ({name}): lower lr, or add warmup.")
@@ -43,7 +43,7 @@ def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any]) -> No
         for name, tensors in weights.items():
             write_tensors(part / f"{name}.safetensors", tensors)
         write_json(part / "method.json", {
-            **facts, **assembly.answers(),
+            **facts, **({"judged_on": judged_on} if judged_on else {}), **assembly.answers(),
             "trainable": assembly.attached.trainable_now, "trainable_head": assembly.trainable_head,
             "method": assembly.spec.method.document(), "spec": assembly.spec.document(),
         })  # fmt: skip

@@ -1,15 +1,20 @@
-"""Evaluation while a run trains: on which rows, which checkpoint is the best, and when there is nothing more to gain."""
+"""Evaluation while a run trains and at its end: on which rows, which checkpoint is the best, and when there is nothing more to gain.
+
+When and on how many rows is planned in `lab.design.spec.evaluation`.
+"""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from lab.design.spec.evaluation import FORWARD, EvaluationPlan, Split
 from lab.design.spec.families import together
 from lab.design.spec.objectives import OBJECTIVES
 
@@ -17,7 +22,6 @@ if TYPE_CHECKING:
     from lab.tasks import Prepared
     from lab.training.assembly import Assembly
 
-ROWS = 500  # of the validation split, where a run does not say
 LARGER = 4  # evaluation batches against training batches: nothing is kept for backward
 
 
@@ -67,30 +71,36 @@ class Judge:
 class Evaluator:
     """Runs the tasks' own evaluation. All processes of a run evaluate alike and then agree on the first one's numbers."""
 
-    def __init__(self, assembly: Assembly, accelerator: Accelerator):
-        self.assembly, self.accelerator = assembly, accelerator
-        training = assembly.spec.training
-        self.batch_size = training.batch_size * LARGER
+    def __init__(self, assembly: Assembly, accelerator: Accelerator, plan: EvaluationPlan):
+        self.assembly, self.accelerator, self.plan = assembly, accelerator, plan
+        self.batch_size = assembly.spec.training.batch_size * LARGER
         self.all = {name: task.validation for name, task in assembly.tasks.items()}
-        self.some = {name: draw(rows, training.evaluation_rows or ROWS) for name, rows in self.all.items()}
+        self.some, self.last = ({name: draw(rows, most) for name, rows in self.all.items()} for most in (plan.some, plan.last))
+        self.made = {"times": 0, "rows": 0, "cost": 0.0, "seconds": 0.0}  # on validation rows so far; cost in rows that are trained on
 
     def during(self, stopping: Callable[[], bool] | None = None) -> dict[str, float]:
         """On the rows used during training. Raises lab.tasks.Stopped when `stopping()` turns true (one process only)."""
         alone = self.accelerator.num_processes == 1
-        return self._run(self.some, stopping if alone else None)
+        return self._counted(self.some, self.plan.some, stopping if alone else None)
 
-    def full(self) -> dict[str, float]:
-        """On the whole validation split."""
-        return self._run(self.all)
+    def at_the_end(self) -> dict[str, float]:
+        """On the rows of the judgement at the end: the whole validation split where there is room for it."""
+        return self._counted(self.last, self.plan.last)
 
     def test(self) -> dict[str, float]:
         """On the whole test split; empty where the task has none with labels."""
         return self._run({name: task.test for name, task in self.assembly.tasks.items()})
 
-    @property
-    def whole(self) -> bool:
-        """Whether the rows used during training are the whole split."""
-        return count(self.some) == count(self.all)
+    def rows(self, end: bool) -> dict[str, int]:
+        """{"rows": those of an evaluation during training, or at the end, "of": all there are}."""
+        return {"rows": count(self.last if end else self.some), "of": count(self.all)}
+
+    def _counted(self, rows: Mapping[str, Any], most: int, stopping: Callable[[], bool] | None = None) -> dict[str, float]:
+        began = time.perf_counter()
+        values = self._run(rows, stopping)
+        now = {"times": 1, "rows": count(rows), "cost": self.plan.price(most), "seconds": time.perf_counter() - began}
+        self.made = {name: value + now[name] for name, value in self.made.items()}
+        return values
 
     def _run(self, rows: Mapping[str, Any], stopping: Callable[[], bool] | None = None) -> dict[str, float]:
         found = {name: self._of_task(name, each, stopping) for name, each in rows.items()}
@@ -130,6 +140,18 @@ class Evaluator:
             return
         with torch.no_grad(), self.accelerator.autocast():
             model(**inputs_of(batch, model, task.objective))
+
+
+def splits(tasks: Mapping[str, Prepared], shares: Sequence[float]) -> list[Split]:
+    """What judging a row of each task costs. Of several, a row counts by its length against those that are trained on: of task i in a share p_i of the steps, l_i / Σ p_j·l_j.
+
+    Lengths are those of validation rows, which no seed draws; training rows are taken to be as long.
+    """
+    found = {name: task.validation for name, task in tasks.items()}
+    lengths = {name: float(rows.lengths.mean()) if len(rows) else 0.0 for name, rows in found.items()}
+    drawn = sum(share * length for share, length in zip(shares, lengths.values(), strict=True))
+    return [Split(len(rows), FORWARD * tasks[name].passes * (lengths[name] / drawn if len(tasks) > 1 else 1.0)) if len(rows) else Split(0)
+            for name, rows in found.items()]  # fmt: skip
 
 
 def count(rows: Mapping[str, Any]) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lab.design.plain.numbers import duration
 from lab.design.plain.refusal import Refusal
+from lab.design.spec import evaluation
 from lab.design.spec.families import LOSS, OF
 from lab.design.spec.run import EPOCHS, EVALUATIONS
 from lab.tasks import Stopped
 from lab.tasks.losses import inputs_of, loss_sum
-from lab.training import devices, optimizers
+from lab.training import devices, judging, optimizers
 from lab.training.assembly import Assembly
 from lab.training.batches import Mixture, Position
 from lab.training.checkpoints import Checkpoint, Checkpoints, Diverged
@@ -56,21 +56,21 @@ class Loop:
         self.total = training.steps or max(1, math.ceil((training.epochs or EPOCHS) * self.steps.per_epoch))
         if spec.combination and training.steps is None and training.epochs is None:
             self.total = 0  # it is judged as it is
-        self.evaluate_every = training.evaluate_every or max(1, self.total // EVALUATIONS)
-        self.checkpoint_every = training.checkpoint_every or self.evaluate_every
+        self.plan = evaluation.plan(training, self.total, training.batch_size * training.accumulation, judging.splits(assembly.tasks, self.steps.shares))
+        self.tell_every = training.evaluate_every or max(1, self.total // EVALUATIONS)
+        self.checkpoint_every = training.checkpoint_every or self.tell_every
         self.log_every = max(1, self.total // LOGGED)
         self.measure_every = max(self.log_every, self.total // MEASURED)
         self.optimizer = optimizers.make_optimizer(assembly.groups(), training, spec.lr, spec.weight_decay, self.device.type)
         self.attached.begin(self.total, self.optimizer)
         self.judge = Judge(assembly.judge.name, assembly.judge.greater, training.early_stopping)
-        self.evaluator = Evaluator(assembly, accelerator)
+        self.evaluator = Evaluator(assembly, accelerator, self.plan)
         self.checkpoints = Checkpoints(run_dir / "checkpoints", training.keep_checkpoints, say)
         self.memory, self.speed = Memory(self.device), Speed()
         self.metering = Metering(self.model, self.optimizer, self.total, wanted=self.processes == 1 and not training.compile)
-        self.process_bytes = 0  # resident besides weights before the first step, on a CPU
+        self.process_bytes = 0  # resident besides weights and the optimizer's state after the first step, on a CPU
         self.step = 0
         self.evaluated: dict[str, Any] = {"step": -1}
-        self.evaluation_seconds = 0.0
         self.last_loss = math.nan
         self.probed: dict[str, float] | None = None  # before training
         self.trainable_at_start = self.attached.trainable_now
@@ -88,11 +88,10 @@ class Loop:
         self.wrap()
         self.metering.begin(self.step)
         self.reporter.progress(self.step, self.total)
+        self.reporter.log(self.step, self.plan.told, total_steps=self.total)  # for a page, while there is no result
         try:
-            if self._due(self.step) and self.evaluated["step"] != self.step:
+            if self.plan.due(self.step) and self.evaluated["step"] != self.step:
                 self.evaluate()
-                if self.device.type == "cpu" and self.step == 0:  # a resumed run has its optimizer's state in memory too; what it told first stands
-                    self.process_bytes = resident_beside([*self.model.parameters(), *self.model.buffers()])
             while self.step < self.total and not self._asked_to_stop() and not self.judge.give_up:
                 with self.speed.step():
                     norm, rate = self.train_step()
@@ -113,7 +112,10 @@ class Loop:
 
     def after_step(self, norm: Tensor, rate: float) -> None:
         """Log, evaluate and save where it is due."""
-        evaluate = self._due(self.step)
+        evaluate = self.plan.due(self.step)
+        if self.step == 1 and self.device.type == "cpu":
+            kept = [value for state in self.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+            self.process_bytes = resident_beside([*self.model.parameters(), *self.model.buffers(), *kept])
         if measured := self.metering.values():
             if self.process_bytes:
                 measured["process_bytes"] = self.process_bytes
@@ -124,11 +126,10 @@ class Loop:
             return
         if evaluate:
             self.evaluate()
+        elif self.step % self.tell_every == 0:
+            self.say(self._line({}))
         if self.step % self.checkpoint_every == 0 or self.step == self.total:
             self.checkpoint()
-
-    def _due(self, step: int) -> bool:
-        return step % self.evaluate_every == 0 or step == self.total
 
     def _asked_to_stop(self) -> bool:
         return self._stop if self.processes > 1 else self.reporter.stopping()
@@ -270,16 +271,15 @@ class Loop:
         return {f"{LOSS.name}{OF}{name}": float(losses[drawn == number].mean()) for number, name in enumerate(self.tasks) if (drawn == number).any()}
 
     def seconds_left(self) -> float | None:
-        """About how long the run still takes, evaluations included."""
-        to_come = math.ceil((self.total - self.step) / self.evaluate_every)
-        return self.speed.left(self.total - self.step, to_come * self.evaluation_seconds)
+        """About how long the run still takes, evaluations included: at the pace of those so far, before the first one as the plan counts them."""
+        made = self.evaluator.made
+        row = made["seconds"] / made["cost"] if made["cost"] else (self.speed.step_seconds or 0.0) * self.processes / self.steps.rows_per_step
+        return self.speed.left(self.total - self.step, self.plan.to_come(self.step) * row)
 
     def evaluate(self) -> None:
         """Evaluate, keep the weights if they are the best so far, and say a line. Raises lab.tasks.Stopped."""
-        start = time.perf_counter()
         values = self.evaluator.during(self.reporter.stopping)
         readings = self.evaluator.readings()
-        self.evaluation_seconds = time.perf_counter() - start
         self.evaluated = {"step": self.step, **values}
         self.reporter.log(self.step, {f"eval_{name}": value for name, value in values.items()} | readings, total_steps=self.total)
         if self.judge.see(self.step, values):
@@ -325,7 +325,8 @@ class Loop:
                 "total": self.total, "rows_per_step": self.steps.rows_per_step, "random": states,
                 "positions": [vars(position) for position in self.steps.positions],
                 "optimizer": optimizers.pack(self.optimizer, names), "schedule": self.attached.schedule_state(),
-                "judge": self.judge.state(), "evaluated": self.evaluated, "scaler": scaler.state_dict() if scaler else None,
+                "judge": self.judge.state(), "evaluated": self.evaluated, "made": self.evaluator.made, "judged_on": judging.count(self.evaluator.some),
+                "scaler": scaler.state_dict() if scaler else None,
                 "losses": [loss.detach() for loss in self._losses], "drawn": list(self._drawn), "speed": self.speed.state(), "probed": self.probed,
                 "trainable_at_start": self.trainable_at_start,
                 "about": {**self.assembly.answers(), "trainable": self.attached.trainable_now},
@@ -351,7 +352,12 @@ class Loop:
         self.assembly.names = set(self.attached.tensors())
         self.steps.positions = [Position(**each) for each in trainer.get("positions") or [trainer["position"]]]  # one, of a lab before several tasks
         self.judge.load(trainer["judge"])
+        self.evaluator.made = trainer.get("made", self.evaluator.made)
         self.evaluated, self.probed, self.trainable_at_start = trainer["evaluated"], trainer["probed"], trainer["trainable_at_start"]
+        if trainer.get("judged_on", 0) != judging.count(self.evaluator.some):
+            self.judge.forget()
+            self.evaluated = {"step": -1}
+            self.say("It was judged on other validation rows before, by an earlier version of the lab: what was best by those counts no more.")
         self._losses = [loss.to(self.device) for loss in trainer["losses"]]
         self._drawn = list(trainer.get("drawn") or [0] * len(self._losses))
         self.speed.load(trainer["speed"])

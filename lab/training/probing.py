@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.evaluation import ROWS
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec
 from lab.engine import attach, packed
@@ -25,7 +26,7 @@ from lab.models import load, of_run
 from lab.tasks import Prepared
 from lab.tasks.losses import loss_sum
 from lab.tasks.rows import batches
-from lab.training.judging import LARGER, ROWS, draw
+from lab.training.judging import LARGER, draw
 
 FITTED = 2000  # training rows of the probe that its classifier is fitted on
 SHRINKAGE = 1e-3  # of its weights, on standardised representations
@@ -47,6 +48,12 @@ def after(assembly: Any, accelerator: Accelerator) -> dict[str, float]:
         packed.moved(model)
         attach(model, spec.method, seed=spec.seed, state=_state(assembly.attached.state_dict(), spec, model), keep_originals=False)
     return _measured(model, probe, assembly.spec, accelerator)
+
+
+def words(spec: RunSpec, probe: Prepared) -> str:
+    """On how many rows it is measured."""
+    rows = f"on {min(len(probe.validation), spec.training.evaluation_rows or ROWS):,} of {len(probe.validation):,} rows"
+    return rows + (f", by a classifier fitted on {min(len(probe.train), FITTED):,} training rows" if OBJECTIVES[probe.objective].headed else "")
 
 
 def require_measurable(spec: RunSpec, task: Prepared, probe: Prepared) -> None:

@@ -33,9 +33,9 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     """Train, or go on from the newest whole checkpoint of `run_dir`, and give the result document.
 
     {"run", "state": succeeded | cancelled, "trainable", "trainable_final", "trainable_head", "total", "percent", "metrics" and "best"
-    (numbers on the whole validation split; best with its step), "judge": {"metric", "greater_is_better"}, "peak_bytes", "seconds", "tokens_per_second", "rows_per_second", "steps",
-    "total_steps", "training_seconds" (of the steps alone), "train_rows", "validation_rows", "evaluation_rows"
-    (those used during training; of several tasks all of them), "device", "stopped_early", "energy", "probe", "tasks" (of several: rows, steps and metric of each),
+    (numbers on `judged_rows` rows of the validation split; best with its step), "judge": {"metric", "greater_is_better"}, "peak_bytes", "seconds", "tokens_per_second", "rows_per_second", "steps",
+    "total_steps", "training_seconds" (of the steps alone), "train_rows", "validation_rows" (all there are), "evaluation_rows" (those used during training; of several
+    tasks all of them), "judged_rows", "evaluations": {"times", "rows", "cost", "seconds", "splits"} (see `Evaluator.made` and `evaluation.Split`), "device", "stopped_early", "energy", "probe", "tasks" (of several: rows, steps and metric of each),
     "base": {"padding", "told"} (see `Assembly.base`)}. `cache`: where tokenised data are kept. Raises Refusal, `checkpoints.Diverged`.
     """
     began, run_dir = time.perf_counter(), Path(run_dir)
@@ -56,7 +56,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
 
     def save_best(facts: dict[str, Any]) -> None:
         if main:
-            artefacts.write_adapter(run_dir / "best", assembly, facts)
+            artefacts.write_adapter(run_dir / "best", assembly, facts, loop.evaluator.rows(end=False))
 
     loop = Loop(assembly, accelerator, reporter or Record(), run_dir, say, save_best)
     _introduce(loop, precision, note, [] if saved else [f"{block.name}: {block.note}" for block in map(blocks.read, spec.built_on.names) if block.note], say)
@@ -99,18 +99,18 @@ def _latest(run_dir: Path, spec: RunSpec, accelerator: Accelerator, say: Callabl
 
 
 def _judge_at_the_end(loop: Loop, run_dir: Path, say: Callable[[str], None]) -> tuple[dict[str, float], dict[str, float] | None]:
-    """(numbers of the last weights, of the best ones) on the whole validation split; leaves the best weights in the model.
+    """(numbers of the last weights, of the best ones) on the rows of the judgement at the end; leaves the best weights in the model.
 
-    The best were chosen on the rows used during training. Where the last ones beat them on the whole split, they are the best.
+    The best were chosen on the rows used during training. Where those are fewer, both are judged anew, and where the last ones beat them, they are the best.
     """
-    assembly, main = loop.assembly, loop.accelerator.is_main_process
+    assembly, main, judged_on = loop.assembly, loop.accelerator.is_main_process, loop.evaluator.rows(end=True)
     last = {"step": loop.step}
-    if loop.evaluator.whole and loop.evaluated["step"] == loop.step:
+    if not loop.plan.apart and loop.evaluated["step"] == loop.step:
         last |= loop.evaluated
     else:
-        last |= loop.evaluator.full()
+        last |= loop.evaluator.at_the_end()
     if main:
-        artefacts.write_adapter(run_dir / "adapter", assembly, last)
+        artefacts.write_adapter(run_dir / "adapter", assembly, last, judged_on)
     metrics = {name: value for name, value in last.items() if name != "step"}
     best = loop.judge.best
     settled = artefacts.step_of(run_dir / "best") == loop.step  # by a worker that was killed after this point
@@ -120,15 +120,15 @@ def _judge_at_the_end(loop: Loop, run_dir: Path, say: Callable[[str], None]) -> 
     if kept:
         final = assembly.weights()
         assembly.set_weights(kept)
-        if not loop.evaluator.whole:
-            best = {"step": best["step"], **loop.evaluator.full()}
+        if loop.plan.apart:
+            best = {"step": best["step"], **loop.evaluator.at_the_end()}
         if not loop.judge.better(metrics, best):
             if main:
-                artefacts.write_adapter(run_dir / "best", assembly, best)
+                artefacts.write_adapter(run_dir / "best", assembly, best, judged_on)
             return metrics, best
         assembly.set_weights(final)
     if main:
-        artefacts.write_adapter(run_dir / "best", assembly, last)
+        artefacts.write_adapter(run_dir / "best", assembly, last, judged_on)
     return metrics, last
 
 
@@ -145,14 +145,16 @@ def _best_weights(run_dir: Path, best: dict[str, float], say: Callable[[str], No
 
 
 def _document(loop: Loop, run_id: str, state: str, metrics: dict[str, float], best: dict[str, float] | None) -> dict[str, Any]:
-    assembly, speed, trained = loop.assembly, loop.speed, max(loop.speed.seconds, 1e-9)
+    assembly, speed, trained, told = loop.assembly, loop.speed, max(loop.speed.seconds, 1e-9), loop.plan.told
     return {
         "run": run_id, "state": state, "trainable": loop.trainable_at_start, "trainable_final": loop.attached.trainable_now,
         "trainable_head": assembly.trainable_head, "total": assembly.total, "percent": 100 * loop.trainable_at_start / assembly.total,
         "metrics": metrics, "best": best or {}, "judge": {"metric": assembly.judge.name, "greater_is_better": assembly.judge.greater}, "peak_bytes": int(loop.memory.read()["peak_bytes"]), "seconds": round(speed.wall(), 2),
         "tokens_per_second": round(speed.tokens / trained, 1), "rows_per_second": round(speed.rows / trained, 2),
         "steps": loop.step, "total_steps": loop.total, "training_seconds": round(speed.seconds, 3), "train_rows": sum(len(task.train) for task in assembly.tasks.values()),
-        "base": assembly.base, "validation_rows": count(loop.evaluator.all), "evaluation_rows": count(loop.evaluator.some), "device": devices.device_name(loop.device),
+        "base": assembly.base, "validation_rows": told["validation_rows"], "evaluation_rows": told["evaluation_rows"],
+        "judged_rows": told["judged_rows" if state == "succeeded" else "evaluation_rows"],
+        "evaluations": {**loop.evaluator.made, "splits": [[split.rows, split.cost] for split in loop.plan.splits]}, "device": devices.device_name(loop.device),
     } | ({"tasks": _tasks(loop)} if assembly.several else {})  # fmt: skip
 
 
@@ -173,6 +175,9 @@ def _introduce(loop: Loop, precision: str, note: str, below: list[str], say: Cal
     say(f"{sum(len(task.train) for task in assembly.tasks.values()):,} training rows, {count(loop.evaluator.all):,} for validation; {loop.total:,} steps of {loop.steps.rows_per_step} rows, "
         f"peak lr {spec.lr:g} ({spec.training.schedule}), {precision} on {loop.device}"
         + (f", {loop.processes} processes" if loop.processes > 1 else ""))  # fmt: skip
+    say(loop.plan.words)
+    if assembly.probe is not None:
+        say(f"The forgetting probe {spec.training.probe} is measured besides, before and after training: {probing.words(spec, assembly.probe)}.")
     if below := spec.method.frozen:
         prefixes = tuple(f"deltas.{index}." for index in range(len(below)))
         held = sum(tensor.numel() for name, tensor in assembly.attached.tensors().items() if name.startswith(prefixes))
@@ -199,6 +204,8 @@ def _named(loop: Loop) -> str:
 def _conclude(result: dict[str, Any], loop: Loop, say: Callable[[str], None]) -> None:
     metric = loop.judge.metric
     numbers = f"{metric} {result['metrics'][metric]:.4f}" if metric in result["metrics"] else "no validation rows"
+    if result["judged_rows"] < result["validation_rows"]:
+        numbers += f" on {result['judged_rows']:,} of {result['validation_rows']:,} validation rows"
     if metric in result["best"]:
         numbers += f", best {result['best'][metric]:.4f} at step {result['best']['step']}"
         if result["best"]["step"] == 0 and loop.total:

@@ -50,10 +50,19 @@ class Training(Options):
     max_length: int | None = option(
         None, ge=4, le=1_000_000, label="longest input", zh="最大长度", unit="tokens", help="Longer inputs are cut. Empty: the task's own."
     )
-    evaluate_every: int | None = option(None, ge=1, label="evaluate every", unit="steps", zh="评估间隔", help="Steps between evaluations. Empty: ten in a run.")
-    evaluation_rows: int | None = option(None, ge=1, label="evaluation rows", help="Rows of the validation set used during training. Empty: up to 500.")
+    evaluate_every: int | None = option(
+        None, ge=1, label="evaluate every", unit="steps", zh="评估间隔",
+        help="Steps between evaluations, from before the first step on, whatever they cost. Empty: at most ten in a run, as the share allows.",
+    )  # fmt: skip
+    evaluation_rows: int | None = option(
+        None, ge=1, label="evaluation rows", help="Validation rows of an evaluation during training. Empty: at most 500, as the share allows."
+    )
+    evaluation_share: float = option(
+        0.1, ge=0, le=100, label="evaluation share", zh="评估份额",
+        help="What evaluations may cost, as a share of what the steps cost, where evaluate every is empty. The last step is always judged, on 32 rows or more.",
+    )  # fmt: skip
     checkpoint_every: int | None = option(
-        None, ge=1, label="checkpoint every", unit="steps", zh="检查点间隔", help="Steps between checkpoints. Empty: at each evaluation."
+        None, ge=1, label="checkpoint every", unit="steps", zh="检查点间隔", help="Steps between checkpoints. Empty: as evaluate every, else ten in a run."
     )
     keep_checkpoints: int = option(2, ge=1, le=100, label="checkpoints kept", help="Older ones are deleted; the best adapter is always kept.")
     early_stopping: int | None = option(

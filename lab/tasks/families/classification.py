@@ -128,6 +128,9 @@ class Classification(Family):
         text, wording = self._asked(example, spec)
         return text.join(wording), f" {(spec.verbalisers or spec.labels)[example['label']]}"
 
+    def passes(self, rows: Any, setting: Setting) -> float:
+        return 1.0 if OBJECTIVES[setting.objective].headed else choices.passes(rows, setting)
+
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         predictions, references, loss, _ = self._judge(model, rows, setting, loop)
         return {"loss": loss, **label_metrics(setting.spec.all_metrics, predictions, references, len(setting.labels))}

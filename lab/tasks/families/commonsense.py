@@ -107,6 +107,9 @@ class Commonsense(Family):
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
         return fill(spec.prompt or self.prompt, {"question": example["question"]}), f" {example['options'][example['answer']]}"
 
+    def passes(self, rows: Any, setting: Setting) -> float:
+        return choices.passes(rows, setting)
+
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         chosen, right, loss, _ = choices.judge(model, rows, setting, loop)
         return {"loss": loss, **label_metrics(("accuracy",), chosen, right)}

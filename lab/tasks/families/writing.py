@@ -17,6 +17,7 @@ from lab.tasks.metrics import perplexity, text_metrics
 from lab.tasks.prompting import answers, cut, encode_prompts
 
 ROUGES = (Metric("rouge1"), Metric("rouge2"), Metric("rougeL"))
+WRITING = 4.0  # of a token that is written against one that is read: a step reads every weight for the one token of each row
 CHRF, PERPLEXITY = Metric("chrf"), Metric("perplexity", greater=False)
 
 
@@ -65,13 +66,21 @@ class Writing(Family):
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
         return fill(spec.prompt or self.prompt, {"source": example["source"]}), f" {example['target']}"
 
+    def passes(self, rows: Any, setting: Setting) -> float:
+        """One for the loss; where metrics read what is written, also the source and, for every beam, as many tokens as an answer may have, each a step of its own."""
+        if not _written(setting.spec):
+            return 1.0
+        options, several = setting.spec.generation, [rows[index] for index in range(len(rows))]
+        read = sum(row.get("prompt_length", row["length"]) for row in several)
+        whole = sum(row["length"] + row.get("target_length", 0) for row in several)
+        return 1.0 + (read + WRITING * options.beams * min(options.max_length, setting.positions) * len(several)) / max(1, whole)
+
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         from lab.tasks import scoring
 
         loss, _ = scoring.token_loss(model, rows, setting, loop)
-        names = setting.spec.all_metrics
+        names, written = setting.spec.all_metrics, _written(setting.spec)
         result = {"loss": loss}
-        written = [name for name in names if name not in ("perplexity", "loss")]
         if written:
             references = [rows[i]["reference"] for i in range(len(rows))]
             result |= text_metrics(written, self.answers(model, rows, setting, loop), references)
@@ -87,6 +96,11 @@ class Writing(Family):
     def predict(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:
         texts = self.answers(model, rows, setting, loop)
         return [{"input": readable(rows[i], setting), "prediction": text, "reference": rows[i]["reference"]} for i, text in enumerate(texts)]
+
+
+def _written(spec: TaskSpec) -> list[str]:
+    """The metrics that need an answer written."""
+    return [name for name in spec.all_metrics if name not in ("perplexity", "loss")]
 
 
 def answer_row(prompt: list[int], target: list[int], reference: str, setting: Setting, train: bool) -> dict[str, Any]:
