@@ -14,6 +14,7 @@ from lab.design.method.notes import notes
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import spec_of
+from lab.tasks.planned import planned
 
 
 def methods(arguments: Namespace) -> Answer:
@@ -109,9 +110,9 @@ def plan(arguments: Namespace) -> Answer:
         training["gradient_checkpointing"] = True
     if "task" in document:
         spec = spec_of({**document, "training": training})
-        result, time = verbs.plan(spec, **setting), verbs.estimate(spec)
+        result, time, judged = verbs.plan(spec, **setting), verbs.estimate(spec), planned(spec)
     else:
-        result, time = verbs.plan(use_cache=arguments.use_cache, **_shape(document, training, setting)), None
+        result, time, judged = verbs.plan(use_cache=arguments.use_cache, **_shape(document, training, setting)), None, None
 
     def text() -> str:
         categories = result.get("categories", {})
@@ -119,7 +120,11 @@ def plan(arguments: Namespace) -> Answer:
         lines += [(name, numbers.memory(value)) for name, value in categories.items()]
         if time:
             lines.append(("time", f"about {numbers.duration(time['seconds'])}, estimated from {time['runs']} finished run{'s' * (time['runs'] > 1)}"))
-        lines += [("trainable", numbers.weights(result.get("trainable"))), ("not modelled", "; ".join(result.get("not_modelled", ())))]
+        lines += [
+            ("evaluation", judged.words if judged else ""),
+            ("trainable", numbers.weights(result.get("trainable"))),
+            ("not modelled", "; ".join(result.get("not_modelled", ()))),
+        ]
         return facts(lines)
 
     return Answer(result, text)

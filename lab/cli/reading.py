@@ -12,7 +12,7 @@ from lab.cli.answer import Answer, facts, shorten, table
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.results import compare as comparing
-from lab.results.facts import FINAL, score, task_of
+from lab.results.facts import FINAL, judged_on, score, task_of
 
 if TYPE_CHECKING:
     from lab.design.spec.families import Metric
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 
 def result_of(run: Run) -> dict[str, Any]:
-    """How a run ended: {"run", "state", "trainable", "metrics", "best", "peak_bytes", "seconds"}, and "test", "error", "advice" where there is such."""
+    """How a run ended: {"run", "state", "trainable", "metrics", "best", "peak_bytes", "seconds"}, and "judged_rows", "validation_rows", "test", "error", "advice" where there is such."""
     result = run.result
     document = {
         "run": run.id, "state": run.state, "trainable": result.get("trainable"), "metrics": result.get("metrics") or {},
         "best": result.get("best") or {}, "peak_bytes": result.get("peak_bytes"), "seconds": result.get("seconds"),
     }  # fmt: skip
-    return {**document, **{key: value for key, value in (("test", result.get("test")), ("error", run.error), ("advice", run.advice)) if value}}
+    rows = dict(zip(("judged_rows", "validation_rows"), judged_on(run) or (), strict=False))
+    return {**document, **rows, **{key: value for key, value in (("test", result.get("test")), ("error", run.error), ("advice", run.advice)) if value}}
 
 
 def result_text(run: Run) -> str:
@@ -41,6 +42,7 @@ def result_text(run: Run) -> str:
         ("advice", run.advice or ""),
         ("best", _metrics(best) + where if best else ""),
         ("final", _metrics(result["metrics"])),
+        ("judged on", f"{rows[0]:,} of {rows[1]:,} validation rows" if (rows := judged_on(run)) and rows[0] < rows[1] else ""),
         ("test", _metrics(result.get("test", {}))),
         ("trainable", f"{result['trainable']:,}" if result["trainable"] else ""),
         ("peak memory", numbers.memory(result["peak_bytes"]) if result["peak_bytes"] else ""),
@@ -126,7 +128,8 @@ def _sparse(value: Any) -> Any:
 
 def compare(arguments: Namespace) -> Answer:
     """{"runs": [result + "name"], "metric", "groups": [{"runs", "metric", "n", "mean", "deviation"} of each setting over its seeds], "front": {cost: [runs that none beats]},
-    "differing": {path: [value of each run]}, "unlike": [parts that are not of one origin]}."""
+    "differing": {path: [value of each run]}, "unlike": [parts that are not of one origin],
+    "judged_rows": [how many validation rows, where runs of one task were not judged on as many]}."""
     lab = verbs.queue_now()
     if len(arguments.run) < 2:
         raise Refusal("Give two runs or more to compare; `python -m lab runs` lists them.", "run")
@@ -141,11 +144,14 @@ def compare(arguments: Namespace) -> Answer:
         "groups": [{"runs": [run.id for run in group.runs], "metric": group.metric.name if group.metric else "", "n": len(group.values), "mean": group.mean,
                     "deviation": group.deviation} for group in groups],
         "front": {cost: comparing.unbeaten(found, cost) for cost in comparing.FRONTS}, "differing": differing, "unlike": unlike,
+        "judged_rows": comparing.judged_apart(found),
     }  # fmt: skip
     warning = f"These runs were not made from the same {', '.join(unlike)}: their results cannot simply be compared." if unlike else ""
+    rows = ", ".join(f"{rows:,}" for rows in document["judged_rows"])
+    apart = f"These runs were not judged on the same validation rows ({rows} of them): a small difference may come from the rows." if rows else ""
 
     return Answer(
-        document, lambda: "\n\n".join(filter(None, (_results_table(found, metric), _groups_table(groups), _settings_table(found, differing), warning)))
+        document, lambda: "\n\n".join(filter(None, (_results_table(found, metric), _groups_table(groups), _settings_table(found, differing), warning, apart)))
     )
 
 

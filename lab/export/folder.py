@@ -125,6 +125,7 @@ def sidecar(opened: Any, format: str) -> dict[str, Any]:
         **({"task": opened.task, "tasks": opened.tasks} if opened.task else {}),
         "padding": padding(opened),
         "metrics": opened.metrics,
+        **({"judged_on": opened.judged_on} if opened.judged_on else {}),
         "trainable": opened.trainable,
         "design": [
             {"functional_form": delta.form, "modified_representation": opened.attached.body.places(delta), "insertion_form": delta.insertion,
@@ -146,6 +147,7 @@ def card(opened: Any, format: str, how_to_load: str) -> str:
     spec, method = opened.spec, opened.spec.method
     head = ["---", f"base_model: {json.dumps(opened.base)}", *(["library_name: peft"] if format.startswith("peft") else []),
             "tags: [delta-lab, parameter-efficient-fine-tuning]", "---", ""]  # fmt: skip
+    rows, of = (n if isinstance(n := opened.judged_on.get(name), int) else 0 for name in ("rows", "of"))
     paper = f" ({method.paper.cite}{', arXiv ' + method.paper.arxiv if method.paper.arxiv else ''})" if method.paper else ""
     lines = [
         f"# {spec.name}",
@@ -159,6 +161,7 @@ def card(opened: Any, format: str, how_to_load: str) -> str:
         f"- {opened.note}" if opened.note else "",
         f"- the head is that of `{opened.task}`" if opened.task and opened.labels and format != "lab" else "",
         *(f"- {name}: {numbers.number(value)}" for name, value in opened.metrics.items() if isinstance(value, (int, float))),
+        f"- these numbers are of {rows:,} of {of:,} validation rows" if opened.metrics and rows < of else "",
         "",
         "| modified representation | functional form | insertion | composition | rank |",
         "|---|---|---|---|---|",

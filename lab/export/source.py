@@ -37,6 +37,7 @@ class Opened:
     labels: tuple[str, ...] = ()  # names of the classes, in the order of the head's outputs
     task: str = ""  # of a run of several: which one's head the model has
     tasks: dict[str, Any] = field(default_factory=dict)  # of a run of several: {name: {"objective", "labels"}}
+    judged_on: dict[str, int] = field(default_factory=dict)  # {"rows", "of"}: the validation rows that `metrics` are of
 
 
 def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts: tuple[str, ...] = origins.LOADING, task: str = "") -> Opened:
@@ -102,7 +103,7 @@ def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any], task: str =
         model.config.id2label, model.config.label2id = dict(enumerate(labels)), {name: place for place, name in enumerate(labels)}
     return Opened(spec, model, attached, tokenizer, objective, model_spec.source.hub or model_spec.source.folder or spec.model, facts.get("run") or "",
                   facts.get("adapter") or "best", facts.get("metrics") or {}, facts.get("trainable"), folder, facts.get("note") or "", labels,
-                  task if spec.further else "", facts.get("tasks") or {})  # fmt: skip
+                  task if spec.further else "", facts.get("tasks") or {}, facts.get("judged_on") or {})  # fmt: skip
 
 
 def task_named(spec: RunSpec, name: str) -> tuple[str, Any]:

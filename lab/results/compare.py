@@ -13,13 +13,13 @@ from typing import Any
 
 from lab.design.plain.differences import differences
 from lab.design.spec.families import Metric
-from lab.results.facts import counts, greater_is_better, judge, method_of, model_of, outcome, result, score, task_of
+from lab.results.facts import counts, greater_is_better, judge, judged_on, method_of, model_of, outcome, result, score, task_of
 from lab.runs import Run
 
 SAME_BY_NATURE = ("name", "tags", "method.name", "method.summary", "method.family", "method.branch", "method.deviations", "method.paper", "origins")
 COSTS = ("trainable", "percent", "peak_bytes", "seconds")  # of a result: less is better
 FRONTS = ("percent", "peak_bytes", "seconds")  # of a result, against which a metric is weighed
-FIELDS = ("trainable", "percent", "peak_bytes", "seconds", "tokens_per_second", "steps")  # of a table to take away
+FIELDS = ("trainable", "percent", "peak_bytes", "seconds", "tokens_per_second", "steps", "judged_rows")  # of a table to take away
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,15 @@ def groups(runs: Sequence[Run]) -> list[Group]:
     for run in runs:
         found.setdefault(_setting(run), []).append(run)
     return [Group(members, judge(members[0]), [each.value for run in members if (each := result(run))]) for members in found.values()]
+
+
+def judged_apart(runs: Sequence[Run]) -> list[int]:
+    """How many validation rows each of the runs was judged on, most first, where runs of one task were not judged on as many; [] where all of them were."""
+    found: dict[str, set[int]] = {}
+    for run in runs:
+        if rows := judged_on(run):
+            found.setdefault(json.dumps([run.spec.get("task"), run.spec.get("further") or []], sort_keys=True), set()).add(rows[0])
+    return sorted({rows for each in found.values() if len(each) > 1 for rows in each}, reverse=True)
 
 
 def _setting(run: Run) -> str:

@@ -90,6 +90,14 @@ def score(run: Run) -> Result | None:
     return None
 
 
+def judged_on(run: Run) -> tuple[int, int] | None:
+    """(rows, all there are) of the validation split that the run's best numbers are of; None where it is not known."""
+    known = run.result if isinstance(run.result, dict) else {}
+    every = known.get("validation_rows")
+    rows = known.get("judged_rows", every if run.state == "succeeded" else known.get("evaluation_rows"))  # earlier labs judged by all at the end
+    return (rows, every) if isinstance(rows, int) and isinstance(every, int) and 0 < rows <= every else None
+
+
 def result(run: Run) -> Result | None:
     """What a run came to. None: it did not end by itself (cancelled, failed), its best weights are those before any training, or nothing judged it."""
     return score(run) if counts(run) else None

@@ -12,7 +12,9 @@ from lab.planning import devices
 from lab.planning.advice import usable
 from lab.planning.client import Superseded
 from lab.planning.result import CATEGORIES
+from lab.tasks.planned import planned
 from lab.ui.bench import assessment
+from lab.ui.shell import run_facts
 from lab.ui.shell.markup import duration, esc, memory
 from lab.ui.shell.planner import client, question_of
 from lab.ui.words.refusals import refused
@@ -55,7 +57,16 @@ def _time(spec: RunSpec, elsewhere: str | None, language: str) -> str:
         words = (
             f"{esc(say(language, 'time.about'))} <b>{duration(found['seconds'])}</b>, {esc(say(language, 'time.from.' + found['alike'], runs=found['runs']))}"
         )
-    return f'<p class="lab-muted" id="plan-time">{words}</p>'
+    return f'<p class="lab-muted" id="plan-time">{words}</p>{_judged(spec, language)}'
+
+
+def _judged(spec: RunSpec, language: str) -> str:
+    """How often the run will be judged, where that is known before its texts are read."""
+    try:
+        found = planned(spec)
+    except Refusal:  # which the costs tell
+        return ""
+    return f'<p class="lab-muted" id="plan-judged">{esc(run_facts.judged(found.told, language))}</p>' if found else ""
 
 
 def panel(document: Mapping[str, Any], device: Mapping[str, Any], room: int, language: str, advice: Mapping[str, Any] | None = None) -> str:

@@ -94,9 +94,9 @@ def look(chosen: dict[str, Any], seen: Seen, language: str) -> Update:
 def _detail(run: Run, language: str, fresh: bool) -> dict[str, Any]:
     drawn, series = curves.of_run(run)
     latest = {name: (int(steps[-1]), float(values[-1])) for name, (steps, values, _) in series.items()}
-    if views.order_of(run):
-        kept = default().store.latest(run.id, [f"energy_kept/{order}" for order in views.ORDERS])
-        latest |= {name: (step, value) for name, (step, value, _) in kept.items()}
+    more = [*(views.TOLD if run.active else ()), *([f"energy_kept/{order}" for order in views.ORDERS] if views.order_of(run) else ())]
+    if more:
+        latest |= {name: (step, value) for name, (step, value, _) in default().store.latest(run.id, more).items()}
     return {"head": views.head(run, run.id, run_facts.eta(run, series), latest, language), "charts": drawn, "memory": run_memory.of_run(run, series),
             **({"spec": views.spec(run, language)} if fresh else {}), "log": default().log_tail(run.id, LOG_LINES),
             **({"predictions": readings.predictions(run, language)} if fresh or run.over else {}),

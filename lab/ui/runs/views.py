@@ -7,7 +7,7 @@ from typing import Any, get_args
 from lab.design.method.allocations.energy import EnergyAllocation
 from lab.design.plain import numbers
 from lab.design.spec.families import LOSS, metric_named
-from lab.results.facts import method_of, model_of, numbers_of, score, task_of
+from lab.results.facts import judged_on, method_of, model_of, numbers_of, score, task_of
 from lab.runs import RESUMABLE, Run
 from lab.ui.shell import run_facts
 from lab.ui.shell.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
@@ -15,6 +15,7 @@ from lab.ui.words.refusals import refused
 from lab.ui.words.table import metric_name, say
 from lab.verbs import changed
 
+TOLD = ("evaluations", "evaluation_rows", "judged_rows", "validation_rows")  # by a run at its beginning: see `EvaluationPlan.told`
 ORDERS = get_args(EnergyAllocation.model_fields["order"].annotation)
 
 
@@ -27,7 +28,7 @@ def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any],
     return (
         f'<div class="lab-title"><span class="lab-dot" style="background:{run_facts.colour(run)}"></span><h2 title="{esc(run.id)}">{esc(run.name or run.id)}</h2>'
         f'{state_badge(run.state, language)}{tags}<span class="lab-acts">{_actions(run, language)}</span></div>'
-        f"{_progress(run, eta, language)}{_trouble(run, language)}<dl class='lab-facts'>{facts}</dl>{_judged(run, language)}"
+        f"{_progress(run, eta, language)}{_trouble(run, language)}<dl class='lab-facts'>{facts}</dl>{_judged(run, latest, language)}"
     )
 
 
@@ -78,13 +79,18 @@ def _trouble(run: Run, language: str) -> str:
     return f'<div class="lab-trouble {run.state}" role="alert">{"".join(parts)}</div>'
 
 
-def _judged(run: Run, language: str) -> str:
-    """Which weights the best numbers are of, and on how many rows: a run looks at some of them on its way and at all of them at its end."""
-    rows, some, best = (run.result.get(name) for name in ("validation_rows", "evaluation_rows", "best"))
-    if not (isinstance(rows, int) and isinstance(some, int) and isinstance(best, dict) and isinstance(best.get("step"), int)):
-        return ""
-    key = "judged.some" if some < rows and run.state != "succeeded" else "judged.curves" if some < rows else "judged.all"
-    return f'<p class="lab-muted">{esc(say(language, key, step=best["step"], rows=f"{rows:,}", some=f"{some:,}"))}</p>'
+def _judged(run: Run, latest: dict[str, Any], language: str) -> str:
+    """While a run goes on, how often it is judged and on how many rows; then which weights the best numbers are of, and on how many."""
+    if run.active and all(name in latest for name in TOLD):
+        said = run_facts.judged({name: latest[name][1] for name in TOLD}, language)
+    else:
+        some, best, on = run.result.get("evaluation_rows"), run.result.get("best"), judged_on(run)
+        if not (on and isinstance(some, int) and isinstance(best, dict) and isinstance(best.get("step"), int)):
+            return ""
+        key = "judged.some" if on[0] < on[1] else "judged.curves" if some < on[0] else "judged.all"
+        said = say(language, key, step=best["step"], rows=f"{on[1]:,}", some=f"{on[0] if key == 'judged.some' else some:,}")
+        said += " " + say(language, "judged.why") if key == "judged.some" and run.state == "succeeded" else ""
+    return f'<p class="lab-muted">{esc(said)}</p>' if said else ""
 
 
 def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, str]]:

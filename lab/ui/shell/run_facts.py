@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -14,6 +14,7 @@ from lab.design.plain.refusal import Refusal
 from lab.results import facts
 from lab.runs import Run, default
 from lab.ui.shell.curve_cache import Follower
+from lab.ui.words.table import say
 
 COLOURS = 10  # --run-0 … --run-9 of lab.css, safe for colour-blind eyes, in a light and a dark version
 FOLLOWER = Follower()
@@ -35,6 +36,15 @@ def row(run: Run) -> dict[str, Any]:
         "trainable": numbers.weights(run.result.get("trainable")) if run.result.get("trainable") else "",
         "value": judged.value if judged and math.isfinite(judged.value) else None, "weights": run.result.get("trainable") or None,
     }  # fmt: skip
+
+
+def judged(told: Mapping[str, float], language: str) -> str:
+    """How often a run is judged and on how many rows, from `EvaluationPlan.told`; "" where there are no rows."""
+    if not told["validation_rows"]:
+        return ""
+    key = "judged.once" if told["evaluations"] == 1 else "judged.often"
+    key += ".end" if told["evaluation_rows"] < told["judged_rows"] else ".all" if told["evaluation_rows"] == told["validation_rows"] else ""
+    return say(language, key, **{name.removesuffix("_rows"): f"{int(count):,}" for name, count in told.items()})
 
 
 def _seconds(run: Run) -> float:
