@@ -15,6 +15,7 @@ from lab.design.plain.refusal import Refusal
 
 NOT_A_NUMBER = frozenset({"nan", "NaN", "NAN", "NaT", "<NA>"})  # what pandas and numpy write for a missing value that was made text
 MAYBE_NOTHING = frozenset({"None", "none", "null", "NULL", "Null", "N/A", "n/a", "#N/A", "NA"})  # words that may stand for a missing value, and may be meant
+HALVES = re.compile("[\ud800-\udfff]")  # of letters, which surrogates are
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?")
 
 
@@ -99,7 +100,7 @@ def without_nothing(value: Any) -> Any:
 
 def broken(value: Any) -> bool:
     """Whether text in a value, at any depth, has half a letter: a lone surrogate, which no encoding can hold."""
-    return any(not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text) for text in texts(value))
+    return any(HALVES.search(text) is not None for text in texts(value) if not text.isascii())
 
 
 def texts(value: Any) -> Iterator[str]:
