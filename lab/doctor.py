@@ -24,6 +24,12 @@ EXTRAS = {  # package: what it is for
     "psycopg": f"runs in PostgreSQL ({extras.command('postgres')})",
     "ray": f"runs on a Ray cluster ({extras.command('ray')})",
 }
+ATTENTION = {  # what computes it; a run's log says it of that run
+    "cuda": "Attention goes through torch's sdpa. In half precision it takes flash for causal models, which need no mask for padding here, and for batches without padding; with slots, "
+            "with padding in encoders and in fp32 it takes the memory-efficient kernel. The package flash-attn is not used.",
+    "mps": "Attention goes through torch's sdpa with Metal's kernels.",
+    "cpu": "Attention goes through torch's sdpa: its fused kernel for processors, and step by step where a model drops attention weights in training.",
+}  # fmt: skip
 LITTLE = 5 * 10**9  # bytes of disk
 
 
@@ -123,6 +129,7 @@ def _notes(found: dict[str, Any]) -> list[str]:
         notes.append("Runs train on the processor, in fp32 whatever a run asks for: half precision is far slower there.")
     else:
         notes.append(f"Runs train on {device['name']}; auto means {found['precision']['auto']}, with the frozen model in that type and adapters in fp32.")
+    notes.append(ATTENTION[device["kind"]])
     if device["count"] > 1:
         notes.append(f"There are {device['count']} accelerators: each run takes one, and {found['slots']} train at once.")
     if device["kind"] == "mps":

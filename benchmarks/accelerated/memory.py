@@ -12,6 +12,7 @@ from accelerated.device import HALF, autocast, build, free
 from lab.design.method.named import load_method
 from lab.design.plain.refusal import Refusal
 from lab.engine import attach
+from lab.engine.kernels import mask_left_out
 from lab.engine.select import head_parameters
 from lab.models import resolve
 from lab.planning import measure_step, plan_shape
@@ -92,6 +93,8 @@ def _measured(model: nn.Module, name: str, objective: str, method: Any, device: 
         optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=True)
         inputs = batch_of(model, objective, rows=batch, tokens=tokens, target_tokens=targets, device=device)
         inputs["attention_mask"][0, -1] = 0  # padding, which a plan assumes
+        if mask_left_out(attached, objective, device):
+            del inputs["attention_mask"]
 
         def step() -> None:
             with autocast(device, dtype):

@@ -9,6 +9,8 @@ dropout keeps a mask as large as its input. Accelerators do neither. Inside `mod
 | attention, fp32 or with a mask | memory-efficient, the mask as an additive bias | flash for CPU, without dropout |
 | dropout | native_dropout: output and a mask of 1 byte per element | as torch does it |
 
+Which batches come without a mask is `lab.engine.kernels.mask_left_out`'s choice, for runs and plans alike.
+
 The functions are replaced in `torch.nn.functional`, not by a TorchFunctionMode, which is inactive when gradient checkpointing recomputes.
 `ANSWERS` are for Python code that looks at data: the batch has padding, a mask of ones that a model makes for itself has none.
 """

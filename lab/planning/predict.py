@@ -23,6 +23,7 @@ from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
+from lab.engine.kernels import mask_left_out
 from lab.models import checkpoint, of_run, quantised, resolve
 from lab.models.loading import quiet
 from lab.planning.building import Built, Subject, alike, build, depths, facts_of, traced_depths
@@ -140,7 +141,8 @@ def _peaks(subject: Subject, body: Anatomy, shape: dict, how: dict, device: str,
 
 
 def _traced(built: Built, subject: Subject, shape: dict, how: dict, device: str, autocast: torch.dtype | None) -> Log:
-    batch = batch_of(built.model, subject.objective, **shape)
+    left_out = not how["use_cache"] and mask_left_out(built.attached, subject.objective, device)  # as the loop does it, and a script does not
+    batch = batch_of(built.model, subject.objective, **{**shape, "padding": shape["padding"] and not left_out})
     try:
         return Trace(built, device, autocast).run(batch, subject.objective, **how)
     except (NotImplementedError, RuntimeError, ValueError, IndexError) as error:

@@ -24,6 +24,7 @@ from lab.design.plain.refusal import Refusal
 from lab.design.spec import evaluation
 from lab.design.spec.families import LOSS, OF
 from lab.design.spec.run import EPOCHS, EVALUATIONS
+from lab.engine.kernels import mask_left_out
 from lab.tasks import Stopped
 from lab.tasks.losses import inputs_of, loss_sum
 from lab.training import devices, judging, optimizers
@@ -79,6 +80,7 @@ class Loop:
         self._stop = False
         self.forward: nn.Module = self.model
         self.trains: list[nn.Parameter] = []
+        self.unmasked: set[str] = set()  # objectives whose batches are read without their padding's mask
 
     # -- the whole run -----------------------------------------------------------------------------------------------------------
 
@@ -182,7 +184,8 @@ class Loop:
 
     def _backward(self, batch: dict[str, Tensor], weight: float, targets: int, objective: str, last: bool) -> Tensor:
         """Forward and backward of one pass; its share of the step's mean loss. The penalty counts once per step."""
-        batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        left_out = "attention_mask" if objective in self.unmasked else ""
+        batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items() if name != left_out}
         together = contextlib.nullcontext() if last or self.processes == 1 else self.forward.no_sync()
         with together:
             with self.accelerator.autocast():
@@ -233,6 +236,7 @@ class Loop:
     def wrap(self) -> None:
         """The model as the loop calls it: compiled where asked, and kept in step with other processes."""
         self.trains = self.assembly.training()
+        self.unmasked = {each.objective for each in self.assembly.tasks.values() if mask_left_out(self.attached, each.objective, self.device.type)}
         self.forward = self.model
         if self.training.compile:
             self.forward = torch.compile(self.model, dynamic=True)

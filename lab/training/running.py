@@ -14,6 +14,7 @@ from lab import blocks
 from lab.design.method.notes import notes
 from lab.design.plain.numbers import duration, memory
 from lab.design.spec.run import RunSpec
+from lab.engine.kernels import attention_words
 from lab.origins import held
 from lab.training import artefacts, devices, probing
 from lab.training.assembly import Assembly, assemble
@@ -178,6 +179,7 @@ def _introduce(loop: Loop, precision: str, note: str, below: list[str], say: Cal
     say(loop.plan.words)
     if assembly.probe is not None:
         say(f"The forgetting probe {spec.training.probe} is measured besides, before and after training: {probing.words(spec, assembly.probe)}.")
+    say(attention_words(assembly.attached, assembly.objective, loop.device.type, precision != "fp32"))
     if below := spec.method.frozen:
         prefixes = tuple(f"deltas.{index}." for index in range(len(below)))
         held = sum(tensor.numel() for name, tensor in assembly.attached.tensors().items() if name.startswith(prefixes))
