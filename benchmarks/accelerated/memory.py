@@ -18,7 +18,7 @@ from lab.models import resolve
 from lab.planning import measure_step, plan_shape
 from lab.planning.building import Subject, _set_types
 from lab.planning.trace import batch_of
-from lab.tasks.losses import inputs_of, loss_sum
+from lab.tasks.losses import batch_loss
 
 METHODS = ("lora", "mam", "lamda", "adapter-houlsby", "prefix-tuning", "ia3", "dora", "adalora", "vera", "lora-fa", "bitfit", "prompt-tuning",
            "adapter-parallel-scaled", "unipelt-apl", "ln-tuning", "diff-pruning", "full")  # fmt: skip
@@ -98,8 +98,7 @@ def _measured(model: nn.Module, name: str, objective: str, method: Any, device: 
 
         def step() -> None:
             with autocast(device, dtype):
-                logits = model(**inputs_of(inputs, model, objective)).logits
-                loss = loss_sum(logits, inputs["labels"], objective, 0.0) / batch
+                loss = batch_loss(model, model, inputs, objective) / batch
                 penalty = attached.penalty()
                 loss = loss if penalty is None else loss + penalty
             loss.backward()

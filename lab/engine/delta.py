@@ -103,6 +103,22 @@ class DeltaModule(nn.Module):
         """Δh (..., width_out), before the composition's scale or gate. x: (..., width_in)."""
         return self.formed(self.enter(x))
 
+    def added(self, h: Tensor, x: Tensor, scale: float | Tensor) -> Tensor:
+        """h + scale·Δh (..., width_out). x: (..., width_in); scale: a number, or a tensor that is one number for each row or for all.
+
+        Where Δh ends in a map, its product is added to h as it is made, and the scale multiplies what is as narrow as the rank: no second tensor
+        as large as h is made, forward or backward.
+        """
+        last, parts = self.steps[-1], self.parts()
+        x = self._run(self.steps[:-1], x.to(self.dtype))
+        mixed = not h.is_meta and torch.is_autocast_enabled(h.device.type)
+        if last.kind != "map" or h.dim() != x.dim() or h.dtype != x.dtype or mixed:
+            change = self._run(self.steps[-1:], x)
+            return h + (scale * change).to(h.dtype) if isinstance(scale, Tensor) else h.add(change.to(h.dtype), alpha=scale)
+        x, factor = (x * scale, 1.0) if isinstance(scale, Tensor) else (x, scale)
+        new = torch.addmm(h.flatten(0, -2), x.flatten(0, -2), self.form.weight(parts, last.part).T, alpha=factor).view(*h.shape[:-1], -1)
+        return new.add_(scale * getattr(parts, last.bias)) if last.bias else new
+
     def beside(self) -> Tensor:
         """(..., N, width_out): the Δh of the frozen deltas that it fuses, of this forward pass."""
         found = [member.given for member in self.members]
@@ -152,8 +168,7 @@ class DeltaModule(nn.Module):
         return F.dropout(x, step.value, self.training)
 
     def _map(self, step: Step, parts: Any, x: Tensor) -> Tensor:
-        x = x @ self.form.weight(parts, step.part).T
-        return x + getattr(parts, step.bias) if step.bias else x
+        return F.linear(x, self.form.weight(parts, step.part), getattr(parts, step.bias) if step.bias else None)
 
     def _fold(self, step: Step, parts: Any, x: Tensor) -> Tensor:
         size = int(step.value)

@@ -188,3 +188,13 @@ def convert_gguf(gguf: Path, target: Path) -> None:
         model.load_state_dict(loaded.state_dict())
         model.to(torch.bfloat16).save_pretrained(target)
         AutoTokenizer.from_pretrained(str(gguf.parent), **options).save_pretrained(target)
+
+
+def checkpoint_layers(model: torch.nn.Module) -> None:
+    """Make the activations of every layer again in the backward pass instead of keeping them.
+
+    transformers then lets the embeddings have a gradient, as torch's older, reentrant kind of checkpoints needs it. This kind does not, and with
+    it every layer below the lowest trained one would be made again, and be gone through backward, for nothing.
+    """
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.disable_input_require_grads()

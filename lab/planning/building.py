@@ -21,6 +21,7 @@ from lab.engine import Attached, attach, galore, packed
 from lab.engine.looking import nothing
 from lab.engine.select import head_parameters
 from lab.models import build_meta, config_of
+from lab.models.loading import checkpoint_layers
 from lab.planning.log import TRACED
 
 
@@ -115,7 +116,7 @@ def prepare(model: nn.Module, subject: Subject) -> Built:
     for parameter in head.values():
         parameter.requires_grad_(True)
     if subject.checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        checkpoint_layers(model)
     stacks = {s.name: list(model.base_model.get_submodule(s.map.path)) for s in attached.body.stacks}
     return Built(model, attached, head, stacks, _places(model, stacks))
 

@@ -75,13 +75,14 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
 def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, Any], batch: int, tokens: int, target_tokens: int | None = None,
                dtype: str = "float32", adapter_dtype: str | None = None, optimizer: str = "adamw", checkpointing: bool = False,
                overrides: Mapping[str, Any] | None = None, objective: str | None = None, num_labels: int | None = None, accumulation: int = 1,
-               smoothing: float = 0.0, seed: int = 0, device: str = "cuda", autocast: str | None = None, use_cache: bool = False, whole: bool = False,
+               smoothing: float = 0.0, seed: int = 0, device: str = "cuda", autocast: str | None = None, use_cache: bool = False, all_logits: bool = False, whole: bool = False,
                galore_rank: int = 128, quantisation: str | None = None, others: Sequence[Sequence[Any]] = (), padding: bool = True) -> Plan:  # fmt: skip
     """The memory of a step of `batch` rows of `tokens` tokens (targets of `target_tokens`, on an encoder-decoder).
 
     `dtype` is that of the frozen weights, `adapter_dtype` of what trains (None: the same); `autocast`: the type of mixed precision,
     where it is on. `use_cache`: keys and values of the forward pass stay until the backward pass is over, as where a script calls a
-    transformers model with its defaults and keeps the output; the lab's loop does without. `quantisation`: of the base, none, int8 or nf4 (None: the
+    transformers model with its defaults and keeps the output; the lab's loop does without. `all_logits`: so do a language model's logits of every
+    position (`use_cache` has them too), as in such scripts; the lab's loop makes those of targets, piece by piece. `quantisation`: of the base, none, int8 or nf4 (None: the
     model's own). `padding`: some rows are shorter, so that attention has a mask. `others`: (objective, labels) of the further tasks of a run, each with a head. `whole`: trace every layer. Raises Refusal for what
     cannot be combined or built.
     """
@@ -109,13 +110,14 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
                       _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed,
                       tuple((_objective(each), int(labels)) for each, labels in others))  # fmt: skip
     shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens, "padding": padding}
-    how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing, "use_cache": use_cache, "galore_rank": galore_rank}
+    how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing, "use_cache": use_cache, "all_logits": all_logits,
+           "galore_rank": galore_rank}  # fmt: skip
     with quiet():
         peaks, trainable, head = _peaks(subject, body, shape, how, device, _dtype(autocast, "autocast") if autocast else None, whole)
     peak = peaks.largest()
     setting = {"model": spec.name, "method": chosen.preset or chosen.name, "batch": batch, "tokens": tokens, "target_tokens": shape["target_tokens"],
                "dtype": dtype, "adapter_dtype": adapter_dtype or dtype, "optimizer": optimizer, "checkpointing": checkpointing,
-               "accumulation": accumulation, "smoothing": smoothing, "objective": subject.objective, "num_labels": subject.num_labels, "device": device, "autocast": autocast, "use_cache": use_cache, "galore_rank": galore_rank,
+               "accumulation": accumulation, "smoothing": smoothing, "objective": subject.objective, "num_labels": subject.num_labels, "device": device, "autocast": autocast, "use_cache": use_cache, "all_logits": all_logits, "galore_rank": galore_rank,
                "quantisation": spec.quantisation, "others": [list(each) for each in subject.others]}  # fmt: skip
     return Plan(
         peak_allocated_bytes=peak["total"], peak_reserved_bytes=peaks.reserved if device == "cuda" else peak["total"],

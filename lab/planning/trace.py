@@ -19,7 +19,7 @@ from lab.planning.kernels import ANSWERS, ONES, modelled
 from lab.planning.log import Log
 from lab.planning.tracker import Tracker
 from lab.tasks.batches import blank_labels
-from lab.tasks.losses import inputs_of, loss_sum
+from lab.tasks.losses import batch_loss, inputs_of, loss_sum
 
 
 def batch_of(model: nn.Module, objective: str, *, rows: int, tokens: int, target_tokens: int, device: str = "meta", padding: bool = True) -> dict[str, Tensor]:
@@ -32,16 +32,22 @@ def batch_of(model: nn.Module, objective: str, *, rows: int, tokens: int, target
     return {**batch, "labels": blank_labels(objective, rows, outputs=model.config.num_labels, words=words, device=device)}
 
 
-def step(built: Built, batch: dict[str, Tensor], objective: str, *, smoothing: float = 0.0, clip: float = 1.0, use_cache: bool = False) -> None:
-    """Forward, backward and clipping, as lab.training.loop does them: the logits stay until the backward pass is over.
+def step(built: Built, batch: dict[str, Tensor], objective: str, *, smoothing: float = 0.0, clip: float = 1.0, use_cache: bool = False,
+         all_logits: bool = False) -> None:  # fmt: skip
+    """Forward, backward and clipping, as lab.training.loop does them.
 
-    `use_cache`: as scripts do that call the model with its defaults and keep its output: keys and values stay, too.
+    `all_logits`: as scripts do, with the logits of every position, which stay until the backward pass is over. `use_cache`: as those that call the
+    model with its defaults and keep its output: keys and values stay, too.
     """
-    inputs = inputs_of(batch, built.model, objective)
-    output = built.model(**{**inputs, "use_cache": True} if use_cache and "use_cache" in inputs else inputs)
-    logits, kept = output.logits, output if use_cache else None  # noqa: F841  (kept is held, not read)
-    del output
-    loss = loss_sum(logits, batch["labels"], objective, smoothing) * (1 / max(1, batch["labels"].shape[0]))
+    if use_cache or all_logits:
+        inputs = inputs_of(batch, built.model, objective)
+        output = built.model(**{**inputs, "use_cache": True} if use_cache and "use_cache" in inputs else inputs)
+        logits, kept = output.logits, output if use_cache else None  # noqa: F841  (kept is held, not read)
+        del output
+        loss = loss_sum(logits, batch["labels"], objective, smoothing)
+    else:
+        loss = batch_loss(built.model, built.model, batch, objective, smoothing)
+    loss = loss * (1 / max(1, batch["labels"].shape[0]))
     penalty = built.attached.penalty()
     if penalty is not None:
         loss = loss + penalty
@@ -60,8 +66,8 @@ class Trace:
         self._held: list[Any] = []
 
     def run(self, batch: dict[str, Tensor], objective: str, *, optimizer: str, accumulate: bool, smoothing: float, use_cache: bool = False,
-            galore_rank: int = 128) -> Log:  # fmt: skip
-        """Trace one step. `accumulate`: gradients of an earlier pass are there already; `use_cache`: see `step`."""
+            all_logits: bool = False, galore_rank: int = 128) -> Log:  # fmt: skip
+        """Trace one step. `accumulate`: gradients of an earlier pass are there already; `use_cache`, `all_logits`: see `step`."""
         built, tracker = self.built, self.tracker
         self._hold_by_layer([(t, [t]) for t in packed.tensors(built.model)], "weights")
         if accumulate:
@@ -78,7 +84,7 @@ class Trace:
         gc.disable()  # a collection at a chance moment would free cycles at a chance moment
         try:
             with modelled(self.device, self.autocast), self._marking(), tracker.watching(built.model):
-                step(built, batch, objective, smoothing=smoothing, use_cache=use_cache)
+                step(built, batch, objective, smoothing=smoothing, use_cache=use_cache, all_logits=all_logits)
                 if optimizer == "sgd":
                     self._sgd(tracker)
                 elif optimizer == "adafactor":

@@ -44,6 +44,7 @@ class Tracker(TorchDispatchMode):
         self.now = dict.fromkeys(CATEGORIES, 0)
         self.total = 0
         self.phase = "forward"
+        self.inside = False  # the model's forward pass, which may make gradients of its own (lab/models/head.py)
         self.peaks: dict[str, dict[str, int]] = {}
 
     # -- storages ------------------------------------------------------------------------------------------------------------------
@@ -113,6 +114,8 @@ class Tracker(TorchDispatchMode):
 
     def _follow_autograd(self) -> None:
         """The backward pass is known by autograd's own task; what follows it belongs to the optimizer."""
+        if self.inside:
+            return
         if torch._C._current_graph_task_id() >= 0:
             self.begin("backward")
         elif self.phase == "backward":
@@ -147,12 +150,20 @@ class Tracker(TorchDispatchMode):
         if parameter.grad is not None:
             self.label(parameter.grad, "gradients")
 
+    def _enter(self) -> None:
+        self.begin("forward")
+        self.inside = True
+
+    def _leave(self) -> None:
+        self.inside = False
+
     @contextlib.contextmanager
     def watching(self, model: nn.Module) -> Iterator[Tracker]:
         """Watch one step of a model whose weights (and optimizer state, see `hold`) are held."""
         trained = [p for p in model.parameters() if p.requires_grad]
         handles = [p.register_post_accumulate_grad_hook(self._accumulated) for p in trained]
-        handles.append(model.register_forward_pre_hook(lambda *_: self.begin("forward"), prepend=True))
+        handles.append(model.register_forward_pre_hook(lambda *_: self._enter(), prepend=True))
+        handles.append(model.register_forward_hook(lambda *_: self._leave(), always_call=True))
         self.peaks.setdefault(self.phase, {**self.now, "total": self.total})
         try:
             with torch.autograd.graph.saved_tensors_hooks(self._saved, lambda tensor: tensor), self:

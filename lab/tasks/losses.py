@@ -2,16 +2,21 @@
 
 Averaging each pass and then the passes weighs a short answer's words more than a long one's; dividing the sums by the number
 of targets in the whole step does not. A target is a row (of what has a head) or a word that is not -100.
+
+A language model's logits are made at targets alone and piece by piece (lab/models/head.py): `batch_loss` for a step, `target_losses` where each
+target counts by itself. `loss_sum` is the same of logits that are there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from lab.design.spec.objectives import IGNORED, OBJECTIVES
+from lab.models.head import head_of
 
 
 def count_targets(batch: dict[str, Any], objective: str) -> int:
@@ -40,6 +45,38 @@ def inputs_of(batch: dict[str, Any], model: torch.nn.Module, objective: str) -> 
     if OBJECTIVES[objective].two_sequences and "decoder_input_ids" not in inputs:
         inputs["decoder_input_ids"] = model.prepare_decoder_input_ids_from_labels(labels=batch["labels"])
     return inputs
+
+
+def targets(labels: torch.Tensor, objective: str) -> tuple[torch.Tensor, ...]:
+    """Where a language model predicts a target: (index (n,) into the positions of the flattened batch, the words (n,)); () of a head. labels (batch, words).
+
+    A causal model's word i is predicted at position i - 1. Labels without values (planning) are all targets.
+    """
+    if OBJECTIVES[objective].headed:
+        return ()
+    if OBJECTIVES[objective].one_sequence:
+        labels = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+    if labels.is_meta:
+        count = labels.shape[0] * (labels.shape[1] - OBJECTIVES[objective].one_sequence)
+        return (torch.empty(count, dtype=torch.long, device="meta"),) * 2
+    flat = labels.flatten()
+    index = (flat != IGNORED).nonzero()[:, 0]
+    return index, flat[index].long()
+
+
+def batch_loss(forward: Callable[..., Any], model: torch.nn.Module, batch: dict[str, torch.Tensor], objective: str, smoothing: float = 0.0,
+               found: Sequence[torch.Tensor] = ()) -> torch.Tensor:  # fmt: skip
+    """The loss of a batch, summed over its targets, in fp32. `forward`: the model, or what is wrapped around it; `found`: its `targets`, where they are known."""
+    inputs = inputs_of(batch, model, objective)
+    if OBJECTIVES[objective].headed:
+        return loss_sum(forward(**inputs).logits, batch["labels"], objective, smoothing)
+    return head_of(model).loss(forward, inputs, *(found or targets(batch["labels"], objective)), smoothing)
+
+
+def target_losses(model: torch.nn.Module, batch: dict[str, torch.Tensor], objective: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Without gradients: (the row (n,) that each target of a language model's batch belongs to, its loss (n,))."""
+    index, words = targets(batch["labels"], objective)
+    return index // batch["labels"].shape[1], head_of(model).losses(inputs_of(batch, model, objective), index, words)
 
 
 def loss_sum(logits: torch.Tensor, labels: torch.Tensor, objective: str, smoothing: float = 0.0) -> torch.Tensor:

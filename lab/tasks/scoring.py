@@ -13,8 +13,10 @@ from typing import Any
 import torch
 
 from lab.design.spec.objectives import IGNORED
+from lab.models.head import head_of
 from lab.tasks.batches import collate, pad
 from lab.tasks.family import EvaluationLoop, Setting, Stopped
+from lab.tasks.losses import target_losses
 from lab.tasks.prompting import one_pass
 from lab.tasks.rows import batches
 
@@ -66,21 +68,11 @@ def token_loss(model: torch.nn.Module, rows: Any, setting: Setting, loop: Evalua
     """Mean negative log-likelihood per predicted token over all rows (nats), and how many tokens that were."""
     total, count = 0.0, 0
     with judging(model):
-        for _, some in walk(rows, rows.lengths, loop, _rows_that_fit(rows, setting, loop)):
-            batch = to(collate(some, setting), loop.device)
-            labels = batch["labels"][:, 1:] if setting.decoder else batch["labels"]
-            here = int((labels != IGNORED).sum())
-            if here:
-                total += float(model(**batch, use_cache=False).loss) * here
-                count += here
+        for _, some in walk(rows, rows.lengths, loop):
+            _, losses = target_losses(model, to(collate(some, setting), loop.device), setting.objective)
+            total += float(losses.double().sum())
+            count += len(losses)
     return total / max(1, count), count
-
-
-def _rows_that_fit(rows: Any, setting: Setting, loop: EvaluationLoop) -> int:
-    """Rows per batch so that logits of a large vocabulary stay under about 1 GB."""
-    vocab = getattr(setting.config.get_text_config(), "vocab_size", 32000)
-    longest = int(rows.lengths.max()) if len(rows) else 1
-    return max(1, min(loop.batch_size, 250_000_000 // (vocab * longest)))
 
 
 def generate(model: torch.nn.Module, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[str]:
@@ -147,10 +139,8 @@ def option_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: Eva
         flat = [(index, place, _prompt(row), option) for index, row in enumerate(every) for place, option in enumerate(row["options"])]
     scores: list[list[float]] = [[0.0] * len(row["options"]) for row in every]
     lengths = [len(prompt) + len(option) for _, _, prompt, option in flat]
-    vocab = getattr(setting.config.get_text_config(), "vocab_size", 32000)
-    size = max(1, min(loop.batch_size, 250_000_000 // (vocab * max(lengths))))
     with judging(model):
-        for indices, some in walk(flat, lengths, loop, size):
+        for indices, some in walk(flat, lengths, loop):
             if alone:
                 for (index, *_), after in zip(some, _next_tokens(model, [each[2] for each in some], setting, loop.device), strict=True):
                     scores[index] = [float(after[option[0]]) for option in every[index]["options"]]
@@ -164,9 +154,9 @@ def option_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: Eva
 def _next_tokens(model: torch.nn.Module, prompts: list[list[int]], setting: Setting, device: Any) -> torch.Tensor:
     """Log-likelihood of every next token, (prompts, vocab)."""
     batch = to(collate([{"input_ids": prompt} for prompt in prompts], setting), device)
-    last = batch["attention_mask"].sum(1) - 1  # (prompts,)
-    logits = model(**batch, use_cache=False).logits  # (prompts, length, vocab)
-    return logits[torch.arange(len(prompts), device=logits.device), last].float().log_softmax(-1).cpu()
+    length = batch["input_ids"].shape[1]
+    last = batch["attention_mask"].sum(1) - 1 + length * torch.arange(len(prompts), device=batch["input_ids"].device)  # (prompts,)
+    return head_of(model).logits({**batch, "use_cache": False}, last).log_softmax(-1).cpu()
 
 
 def _likelihood(model: torch.nn.Module, pairs: list[tuple[list[int], list[int]]], setting: Setting, device: Any) -> list[float]:
@@ -175,10 +165,6 @@ def _likelihood(model: torch.nn.Module, pairs: list[tuple[list[int], list[int]]]
         rows = [{"input_ids": p + o, "labels": [IGNORED] * len(p) + o} for p, o in pairs]
     else:
         rows = [{"input_ids": p, "labels": o} for p, o in pairs]
-    batch = to(collate(rows, setting), device)
-    labels = batch["labels"]
-    logits = model(**batch, use_cache=False).logits  # (batch, length, vocab)
-    if setting.decoder:
-        logits, labels = logits[:, :-1], labels[:, 1:]
-    loss = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-    return (-loss.sum(1) / (labels != IGNORED).sum(1)).tolist()
+    owner, losses = target_losses(model, to(collate(rows, setting), device), setting.objective)
+    summed = losses.new_zeros(len(pairs)).index_add_(0, owner, losses)
+    return (-summed / owner.bincount(minlength=len(pairs))).tolist()

@@ -18,6 +18,7 @@ from lab.engine import attach, galore, packed
 from lab.engine.attached import Attached
 from lab.engine.select import head_parameters, own_parameters
 from lab.models import config_of, load, load_tokenizer, of_run
+from lab.models.loading import checkpoint_layers
 from lab.tasks import Prepared, prepare, resolve
 from lab.training.heads import Heads, heads_of
 from lab.training.looking import looking_at
@@ -166,7 +167,7 @@ def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precisio
     if state:
         assembly.set_weights({"adapter": {}, "head": state.get("head", {})})
     if training.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        checkpoint_layers(model)
     return assembly
 
 

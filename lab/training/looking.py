@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lab.engine.looking import Look
 from lab.tasks import Prepared
-from lab.tasks.losses import inputs_of, loss_sum
+from lab.tasks.losses import batch_loss
 
 
 def looking_at(model: nn.Module, task: Prepared, device: Any, seed: int) -> Look:
@@ -23,6 +23,6 @@ def looking_at(model: nn.Module, task: Prepared, device: Any, seed: int) -> Look
             batch = task.collate([task.train[int(place)] for place in order[begin : begin + size]])
             batch = {name: tensor.to(device) for name, tensor in batch.items()}
             with torch.autocast(torch.device(device).type, dtype=model.dtype, enabled=model.dtype != torch.float32):
-                yield loss_sum(model(**inputs_of(batch, model, task.objective)).logits, batch["labels"], task.objective)
+                yield batch_loss(model, model, batch, task.objective)
 
     return look

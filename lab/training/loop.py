@@ -26,7 +26,8 @@ from lab.design.spec.families import LOSS, OF
 from lab.design.spec.run import EPOCHS, EVALUATIONS
 from lab.engine.kernels import mask_left_out
 from lab.tasks import Stopped
-from lab.tasks.losses import inputs_of, loss_sum
+from lab.tasks.losses import batch_loss
+from lab.tasks.losses import targets as where_targets
 from lab.training import devices, judging, optimizers
 from lab.training.assembly import Assembly
 from lab.training.batches import Mixture, Position
@@ -184,13 +185,13 @@ class Loop:
 
     def _backward(self, batch: dict[str, Tensor], weight: float, targets: int, objective: str, last: bool) -> Tensor:
         """Forward and backward of one pass; its share of the step's mean loss. The penalty counts once per step."""
+        found = [each.to(self.device, non_blocking=True) for each in where_targets(batch["labels"], objective)]  # before: a device's answer is waited for
         left_out = "attention_mask" if objective in self.unmasked else ""
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items() if name != left_out}
         together = contextlib.nullcontext() if last or self.processes == 1 else self.forward.no_sync()
         with together:
             with self.accelerator.autocast():
-                logits = self.forward(**inputs_of(batch, self.model, objective)).logits
-                loss = loss_sum(logits, batch["labels"], objective, self.training.label_smoothing) * (weight / targets)
+                loss = batch_loss(self.forward, self.model, batch, objective, self.training.label_smoothing, found) * (weight / targets)
                 shared = loss.detach()
                 loss = loss * self.processes  # DDP averages gradients over processes
                 penalty = self.attached.penalty() if last else None

@@ -14,4 +14,4 @@ class Add(Composition):
     peft_types = ("LORA", "ADALORA", "VERA")
 
     def join(self, module, h, x):
-        return h + module.change(x).to(h.dtype)
+        return module.added(h, x, 1.0)

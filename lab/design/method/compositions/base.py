@@ -3,7 +3,7 @@
 A composition is one file in this folder. It says which of a delta's options are its own, which tensors it adds, how h and Δh become the
 new h (`join`), how it merges into a weight, and how pages write and draw it and PEFT keeps it. Like a form it uses tensor operators and
 methods alone, so that no torch is imported here. `module` is the engine's delta at a site (lab/engine/delta.py), which gives Δh
-(`change`), s (`strength`), g(x) (`gate_value`), its tensors by name, and W and b of the projection that it changes (`target_weight`, `target_bias`).
+(`change`, or h with it: `added`), s (`strength`), g(x) (`gate_value`), its tensors by name, and W and b of the projection that it changes (`target_weight`, `target_bias`).
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Composition:
     apart: ClassVar[bool] = False  # slots join inside the attention, under a softmax of their own; nothing is there at the start
     averages: ClassVar[bool] = False  # it reads x averaged over the whole sequence, which a cache hides
     alone: ClassVar[bool] = False  # no other delta may change the same representation
+    made_learns: ClassVar[bool] = True  # what it makes of weights has a gradient
     unmerged: ClassVar[str] = ""  # why it cannot be merged; empty: it can where the form can
     merges_into_columns: ClassVar[bool] = False  # of the projection that reads h, where h is an activation
     low_rank: ClassVar[bool] = True  # a low-rank ΔW stays one
@@ -75,6 +76,14 @@ class Composition:
             yield Refusal(f"{self.name} changes the weight of a projection: choose parallel at projections such as attn.q.", "composition")
         if delta.norm != "none":
             yield Refusal(f"{self.name} changes the weight of a projection, before which no layer norm fits: leave it at none.", "norm")
+
+    def products(self, delta: Delta, site: Site, own: list[tuple[int, str]]) -> list[tuple[int, str]]:
+        """The products that its Δh takes where the form by itself takes `own` (`Form.products`)."""
+        return own
+
+    def making(self, delta: Delta, site: Site) -> int:
+        """Multiply-adds of the products that it makes of weights alone, once a step; `made_learns`: with a gradient of both sides."""
+        return 0
 
     # -- in the engine
 

@@ -24,6 +24,7 @@ class DoRA(Composition):
     options = ("scale", "alpha", "rank_scaling")
     alone = True
     low_rank = False
+    made_learns = False  # the length of a weight's rows is taken as constant (section 4.3 of the paper)
     peft_types = ("LORA",)
     peft_config = {"use_dora": True}
 
@@ -38,6 +39,13 @@ class DoRA(Composition):
 
     def strength(self, delta):
         return fixed_scale(delta)
+
+    def products(self, delta, site, own):
+        """With a dropout, what x gives by W is made again behind it."""
+        return [(site.width_in * site.width_out, ""), *own] if delta.dropout else own
+
+    def making(self, delta, site):
+        return delta.rank * site.width_in * site.width_out
 
     def _changed(self, module):
         """W + s·ΔW (out, in) and its length per output (out,), in fp32."""

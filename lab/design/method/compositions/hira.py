@@ -32,6 +32,12 @@ class HiRA(Composition):
     def strength(self, delta):
         return fixed_scale(delta)
 
+    def products(self, delta, site, own):
+        return [(site.width_in * site.width_out, own[0][1])]
+
+    def making(self, delta, site):
+        return delta.rank * site.width_in * site.width_out
+
     def _change(self, module):
         """s·W ⊙ ΔW (out, in), in fp32."""
         return module.target_weight() * (module.strength * module.form.matrix(module.parts())[0].float())

@@ -37,7 +37,7 @@ class LearnedGate(Composition):
             yield Refusal("Deltas share the gate of a layer, and the embeddings are in none: choose gate own.", "gate")
 
     def join(self, module, h, x):
-        return h + (module.gate_value(x) * module.change(x)).to(h.dtype)
+        return module.added(h, x, module.gate_value(x))
 
     def equation(self, delta, form):
         return "(1-\\lambda_g)\\,h + \\lambda_g\\,g(x)\\,\\Delta h" if form.mixed(delta) else self.latex

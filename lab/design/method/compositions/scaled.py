@@ -67,10 +67,7 @@ class Scaled(Composition):
         return fixed_scale(delta)
 
     def join(self, module, h, x):
-        change, s = module.change(x), module.strength
-        if module.delta.strength == "learned":
-            return h + (s * change).to(h.dtype)
-        return h.add(change.to(h.dtype), alpha=s)  # no second tensor as large as h
+        return module.added(h, x, module.strength)
 
     def equation(self, delta, form):
         if delta.strength == "learned":

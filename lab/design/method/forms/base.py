@@ -85,6 +85,18 @@ class Form:
         """Δh from x. `p` gives the parts by name (`p.A`), `p.site` and `p.target_weight()`; `sigma` is the nonlinearity."""
         raise NotImplementedError
 
+    def products(self, delta: Delta, site: Site) -> list[tuple[int, str]]:
+        """(multiply-adds at one position, a part that its matrix is made of; "": the model's own) of each product from x to Δh, in order.
+
+        A vector, by which entries are multiplied one by one, counts none, but has its place: what stands before it has a gradient if it trains.
+        """
+        sizes = {part.name: part.size for part in self.parts(delta, site)}
+        return [(sizes[step.part] * (step.kind == "map"), step.part) for step in self.steps(delta) if step.kind in ("map", "times")]
+
+    def making(self, delta: Delta, site: Site) -> int:
+        """Multiply-adds of the products that its matrices are made by, once a step whatever x is."""
+        return 0
+
     def weight(self, p: Any, name: str) -> Any:
         """The matrix (out, in) of a step `map`: the part of that name, or what the form makes of others."""
         return getattr(p, name)

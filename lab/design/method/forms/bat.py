@@ -38,6 +38,12 @@ class Bat(Form):
             if width % delta.rank:
                 yield Refusal(f"Blocks of {delta.rank} do not divide a width of {width} at {site.representation}: choose a number that divides it.", "rank")
 
+    def products(self, delta, site):
+        return [(site.width_in * site.width_out, "D")]
+
+    def making(self, delta, site):
+        return delta.rank * site.width_in * site.width_out // 2
+
     def change(self, p, x, sigma):
         return x @ self.matrix(p)[0].T
 

@@ -41,6 +41,9 @@ class Butterfly(Turning, Form):
     def identity(self, p):
         return p.Q.new_ones(p.Q.shape[1] * p.Q.shape[3]).diag()
 
+    def products(self, delta, site):
+        return [(delta.rank * site.width_out, "Q")] * delta.factors
+
     def change(self, p, x, sigma):
         half = p.Q.shape[-1] // 2
         for place, blocks in reversed(list(enumerate(p.Q))):

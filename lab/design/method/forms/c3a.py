@@ -41,6 +41,10 @@ class C3A(Form):
                 )
                 return
 
+    def products(self, delta, site):
+        """Of spectra, whose b/2 + 1 numbers are complex: four multiplications each."""
+        return [(4 * (site.width_in // delta.rank) * (site.width_out // delta.rank) * (delta.rank // 2 + 1), "w")]
+
     def change(self, p, x, sigma):
         return p.fourier.correlate(x, p.w) / x.shape[-1]
 

@@ -83,6 +83,9 @@ class Cayley(Turning, Form):
     def identity(self, p):
         return p.Q.new_ones(len(p.Q) * self.size(p)).diag()
 
+    def products(self, delta, site):
+        return [(delta.rank * site.width_out, "Q")]
+
     def change(self, p, x, sigma):
         size = self.size(p)
         above = p.Q.new_ones(size, size).triu(1).bool().expand(len(p.Q), -1, -1)

@@ -52,6 +52,9 @@ class Compacter(Bottleneck):
             if width % delta.factors:
                 yield Refusal(f"{delta.factors} Kronecker products do not divide a width of {width}: choose a number that does.", "factors")
 
+    def products(self, delta, site):
+        return [(delta.rank * site.width_in, "A"), (delta.rank * site.width_out, "A")]
+
     def weight(self, p: Any, name: str) -> Any:
         """Of `down` (r, in) or `up` (out, r)."""
         left, right = getattr(p, f"{name}_left"), getattr(p, f"{name}_right")

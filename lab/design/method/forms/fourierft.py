@@ -38,6 +38,9 @@ class FourierFT(Form):
             total = site.width_in * site.width_out
             yield Refusal(f"{delta.rank} frequencies are more than the {total} of the matrix at {site.representation}: choose at most that.", "rank")
 
+    def products(self, delta, site):
+        return [(site.width_in * site.width_out, "spectrum")]
+
     def change(self, p, x, sigma):
         return x @ self.matrix(p)[0].T
 

@@ -37,6 +37,9 @@ class GraLoRA(Form):
             if width % delta.blocks:
                 yield Refusal(f"{delta.blocks} blocks do not divide a width of {width} at {site.representation}: choose a number that divides it.", "blocks")
 
+    def products(self, delta, site):
+        return [(delta.rank * site.width_in, "A"), (delta.rank * site.width_out, "B")]
+
     def change(self, p, x, sigma):
         k, rank, _ = p.A.shape
         blocks = x.unflatten(-1, (k, -1)).flatten(0, -3).transpose(0, 1)  # (i, n, in/k), n: all positions

@@ -30,6 +30,9 @@ class Householder(Turning, Form):
     def identity(self, p):
         return p.u.new_ones(p.u.shape[1]).diag()
 
+    def products(self, delta, site):
+        return [(site.width_out, "u")] * delta.rank
+
     def change(self, p, x, sigma):
         for u in reversed(p.u / p.u.norm(dim=1, keepdim=True)):
             x = x - 2 * (x @ u)[..., None] * u

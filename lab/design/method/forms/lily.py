@@ -32,6 +32,9 @@ class Lily(Form):
             Part("B", (delta.factors, delta.rank, site.width_out), "zeros"),
         ]
 
+    def products(self, delta, site):
+        return [(delta.rank * site.width_in, "A"), (delta.factors * delta.rank, "router"), (delta.rank * site.width_out, "B")]
+
     def change(self, p, x, sigma):
         hidden = x @ p.A.T
         shares = (hidden @ p.router.T).softmax(-1).flatten(0, -2).mean(0)  # (n,)

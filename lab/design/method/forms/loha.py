@@ -27,6 +27,12 @@ class LoHa(Form):
         down, up = (delta.rank, site.width_in), (site.width_out, delta.rank)
         return [Part("A1", down, KAIMING), Part("B1", up, KAIMING), Part("A2", down, "zeros"), Part("B2", up, KAIMING)]
 
+    def products(self, delta, site):
+        return [(site.width_in * site.width_out, "A1")]
+
+    def making(self, delta, site):
+        return 2 * delta.rank * site.width_in * site.width_out
+
     def change(self, p, x, sigma):
         return x @ self.matrix(p)[0].T
 

@@ -50,6 +50,15 @@ class LoKr(Form):
         sides = ((shape[0], rank), (rank, shape[1]))
         return [Part(f"{name}{place + 1}", side, "zeros" if zero and place == second else KAIMING) for place, side in enumerate(sides)]
 
+    def products(self, delta, site):
+        (out, out_rest), (inner, inner_rest) = split(site.width_out, delta.factor), split(site.width_in, delta.factor)
+        return [(out * inner * inner_rest, "C"), (out * out_rest * inner_rest, "D")]
+
+    def making(self, delta, site):
+        """Of the factors that are products themselves."""
+        both = [part for part in self.parts(delta, site) if part.name[-1] in "12"]
+        return sum(left.shape[0] * left.shape[1] * right.shape[1] for left, right in zip(both[::2], both[1::2], strict=True))
+
     def change(self, p, x, sigma):
         first, second = self._both(p)
         return (first @ x.unflatten(-1, (first.shape[1], second.shape[1])) @ second.T).flatten(-2)  # (..., out)

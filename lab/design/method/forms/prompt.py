@@ -39,5 +39,12 @@ class Prompt(Form):
     def rows(self, p, name, project):
         return project({"prompt_keys": "k", "prompt_values": "v"}[name], p.prompt)
 
+    def products(self, delta, site):
+        return [(delta.rank * site.heads * site.head_dim, "prompt")] * 2
+
+    def making(self, delta, site):
+        """Of the prompt's keys and values, by the model's own projections."""
+        return 2 * delta.rank * site.width_in * site.kv_heads * site.head_dim
+
     def kind(self, delta):
         return "attention"

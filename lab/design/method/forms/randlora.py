@@ -42,6 +42,11 @@ class RandLoRA(Form):
         """(narrow side (r·N, narrow), wide side (wide, r·N)), the trained ones in the narrow one."""
         return (p.lambdas[:, :, None] * p.A * p.gammas).flatten(0, 1), p.B.flatten(1)
 
+    def products(self, delta, site):
+        inner = delta.rank * -(-min(site.shape) // delta.rank)
+        narrow, wide = (inner * min(site.shape), "gammas"), (inner * max(site.shape), "B")
+        return [narrow, wide] if site.width_in <= site.width_out else [wide, narrow]
+
     def change(self, p, x, sigma):
         narrow, wide = self._maps(p)
         return x @ narrow.T @ wide.T if p.site.width_in <= p.site.width_out else x @ wide @ narrow

@@ -58,6 +58,11 @@ class Slots(Form):
         queries = Step("queries", scaled=delta.nonlinearity == "softmax")
         return [queries, Step("keys", "keys", **part), *activation(delta), Step("values", "values", **part)]
 
+    def products(self, delta, site):
+        """Of slots that hooks add, with the queries that are computed again; those inside an attention are among its own keys and values."""
+        width = site.heads * site.head_dim
+        return [(site.width_in * width, ""), (delta.rank * width, "keys"), (delta.rank * width, "values")]
+
     def mixed(self, delta):
         return COMPOSITIONS[delta.composition].inside
 

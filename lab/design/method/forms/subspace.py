@@ -39,6 +39,9 @@ class Subspace(Form):
         if delta.rank > site.width_out:
             yield Refusal(f"A subspace of a width of {site.width_out} has at most that many dimensions: choose a rank up to it.", "rank")
 
+    def products(self, delta, site):
+        return [(delta.rank * site.width_out, "R")] * 2
+
     def weight(self, p, name):
         """Of `difference` W − R (r, width), or `basis` Rᵀ (width, r). R's rows: the first r columns of a product of reflections (Householder)."""
         below = p.R.tril(-1)
