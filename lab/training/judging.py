@@ -132,14 +132,17 @@ class Evaluator:
     def _forward(self, model: Any, task: Prepared, some: Any) -> None:
         import torch
 
-        from lab.tasks.losses import inputs_of
+        from lab.tasks.losses import batch_loss, inputs_of
 
         rows = [some[i] for i in range(min(8, len(some)))]
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in task.collate(rows).items()}
         if not OBJECTIVES[task.objective].headed and "labels" not in batch:
             return
         with torch.no_grad(), self.accelerator.autocast():
-            model(**inputs_of(batch, model, task.objective))
+            if OBJECTIVES[task.objective].headed:
+                model(**inputs_of(batch, model, task.objective))
+            else:  # without the logits of every position, which take more than a training step
+                batch_loss(model, model, batch, task.objective)
 
 
 def splits(tasks: Mapping[str, Prepared], shares: Sequence[float]) -> list[Split]:
