@@ -6,9 +6,9 @@ import itertools
 import json
 
 import pytest
-from training_support import save_model, save_task, spec
+from training_support import GOOD, PLAIN, save_model, save_task, spec
 
-from lab.design.spec.evaluation import FEWEST, FORWARD, ROWS, EvaluationPlan, Split, plan
+from lab.design.spec.evaluation import FEWEST, FORWARD, ROWS, SHOWN, EvaluationPlan, Split, plan
 from lab.design.spec.run import EVALUATIONS, Training
 from lab.tasks import Prepared
 from lab.training.reporting import Record
@@ -34,9 +34,9 @@ def test_judging_costs_at_most_its_share(kind, share):
         counted = sum(split.cost * min(split.rows, found.some) for split in splits) * len(due)
         if found.some < found.last:  # at the end by more rows: the last weights, and at worst others that are the best
             counted += 2 * sum(split.cost * min(split.rows, found.last) for split in splits)
-        fewest = sum(split.cost * min(split.rows, FEWEST) for split in splits)
+        fewest, shown = (sum(split.cost * min(split.rows, most) for split in splits) for most in (FEWEST, SHOWN))
         where = (steps, sizes, batch, found)
-        assert counted == pytest.approx(found.to_come(-1)) and counted <= max(share * steps * batch, fewest) * (1 + 1e-9), where
+        assert counted == pytest.approx(found.to_come(-1)) and counted + shown <= max(share * steps * batch, fewest + shown) * (1 + 1e-9), where
         assert due and due[-1] == steps and len(due) == found.told["evaluations"] <= EVALUATIONS and due[0] > 0, where
         assert all(found.left(step) == len([one for one in due if one > step]) for step in range(0, steps + 1, max(1, steps // 20))), where
         top = max(sizes)
@@ -62,19 +62,19 @@ def test_options_win():
     assert steps_of(every) == [0, 4, 8, 10] and (every.some, every.last) == (ROWS, 831), "whatever it costs, the untrained model too"
     both = plan(Training(evaluate_every=20, evaluation_rows=100), 20, 8, split)
     assert steps_of(both) == [0, 20] and (both.some, both.last) == (100, 831)
-    rows = plan(Training(evaluation_rows=64), 100, 32, split)
-    assert (rows.some, rows.last) == (64, 64) and steps_of(rows) == [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+    rows = plan(Training(evaluation_rows=64), 110, 32, split)
+    assert (rows.some, rows.last) == (64, 64) and steps_of(rows) == list(range(11, 111, 11))
     share = plan(Training(evaluation_share=100), 10, 8, split)
     assert steps_of(share) == list(range(1, 11)) and (share.some, share.last) == (ROWS, 831)
     patient = plan(Training(early_stopping=3), 150, 32, split)
-    assert len(steps_of(patient)) == EVALUATIONS and patient.some == patient.last == 96, "early stopping looks for a gain ten times"
+    assert len(steps_of(patient)) == EVALUATIONS and patient.some == patient.last == 94, "early stopping looks for a gain ten times"
     combined = plan(Training(), 0, 32, split)
     assert steps_of(combined) == [0] and combined.some == combined.last == 831, "a combination that does not train is judged whole"
 
 
 def test_several_processes_judge_as_one_that_trains_as_much():
     """Every process judges all rows, so what counts are the rows that one process trains on: `Loop` gives those."""
-    assert plan(Training(), 10, 8, [Split(831)]).some == FEWEST < plan(Training(), 10, 32, [Split(831)]).some == 64
+    assert plan(Training(), 10, 8, [Split(831)]).some == FEWEST < plan(Training(), 10, 32, [Split(831)]).some == 44
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def judged(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize(("steps", "often", "rows"), [(3, 1, FEWEST), (15, 1, 48), (40, 1, None), (100, 3, None)])
+@pytest.mark.parametrize(("steps", "often", "rows"), [(3, 1, FEWEST), (20, 1, 44), (40, 1, None), (110, 3, None)])
 def test_a_run_keeps_to_its_plan(bert, toy, tmp_path, judged, steps, often, rows):
     record, lines = Record(), []
     result = train(spec(bert, toy, steps=steps, batch_size=16, evaluate_every=None), record, tmp_path, say=lines.append)
@@ -210,6 +210,40 @@ def test_the_bench_and_the_terminal_say_it_before_a_run_starts(bert, toy, tmp_pa
         steps = wanted.steps or 2 * -(-6896 // 32)
         assert planned(spec_of(document)).told == plan(wanted, steps, 32, [Split(831)]).told
     said = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 10}})
-    assert "once, after the last step, on 64 of 831 validation rows" in _judged(said, "en") and "64" in _judged(said, "zh")
+    assert "once, after the last step, on 44 of 831 validation rows" in _judged(said, "en") and "44" in _judged(said, "zh")
     assert planned(spec_of({"model": "smollm2-135m", "task": "text-lm", "method": "lora"})) is None, "blocks of text"
     assert planned(spec_of({"model": "minilm-l6", "task": "sentiment-rt", "further": ["sentiment-imdb"], "method": "lora"})) is None
+
+
+def test_what_a_family_does_for_a_row_is_what_it_says(tmp_path, monkeypatch):
+    """Options scored one by one take a pass each; what is written takes the source again and a step for every token that it may have; a head reads once."""
+    from lab.models import config_of, load, load_tokenizer
+    from lab.tasks import prepare
+    from lab.tasks.families.writing import ACCELERATED, WRITING
+
+    asked = [" ".join(words * 4) for words in itertools.product(GOOD, PLAIN)]
+    rows = [{"question": text, "options": ["fine", "dull plot", "a weak cast"], "answer": number % 3} for number, text in enumerate(asked)]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{**row, "source": row["question"], "target": "great plot", "text": row["question"], "label": row["answer"]} for row in rows]))
+    source = {"source": {"file": str(path), "hash": {"validation": 0.4, "test": 0.1}}, "max_length": 32}
+
+    def of(kind, **task):
+        folder = tmp_path / kind
+        folder = str(folder) if folder.exists() else save_model(folder, kind, "causal")
+        tokenizer = load_tokenizer(folder)
+        ready = prepare({**source, **task}, tokenizer, config_of(folder))
+        model = load(folder, objective=ready.objective, num_labels=ready.num_labels, tokenizer=tokenizer)
+        seen = []
+        model.register_forward_pre_hook(lambda module, args, given: seen.append(given["input_ids"].numel()), with_kwargs=True)
+        ready.evaluate(model, ready.validation, batch_size=1)
+        return ready, sum(seen) / ready.validation.lengths.sum()
+
+    choosing, passes = of("llama", family="commonsense", name="choosing")
+    assert choosing.passes() == 3.0 and passes == pytest.approx(3.0, rel=0.1)
+    generation = {"max_length": 6, "min_length": 6}
+    writing, passes = of("llama", family="summarization", name="writing", generation=generation)
+    mean = writing.validation.lengths.mean()
+    prompt = sum(row["prompt_length"] for row in writing.validation) / len(writing.validation)
+    assert writing.passes() == pytest.approx(1 + (prompt + WRITING["cpu"] * 6) / mean) and passes == pytest.approx(1 + (prompt + 5) / mean, rel=0.05)
+    assert writing.passes("cuda") == pytest.approx(1 + (prompt + ACCELERATED * 6) / mean)
+    assert of("llama", family="summarization", name="by-loss", metric="loss", metrics=["loss"])[0].passes() == 1.0

@@ -5,7 +5,7 @@ It declares its name and words, its columns, its metrics with their direction, a
     format(row, spec, number)          a row's clean values ("example"): {"text": ..., "label": 1}
     encode(examples, setting, train)   tokenised rows, each with "input_ids" and "length"
     evaluate(model, rows, setting, loop)  {"loss": ..., metric: ...}
-    passes(rows, setting)              what that costs for a row, in forward passes
+    passes(rows, setting, device)      what that costs for a row, in forward passes
     predict(model, rows, setting, loop)   what a page shows of each row
     reads(example, spec)               what a decoder reads and answers, as text
 Nothing in a family imports torch at the top; `batches` and `scoring` do, and are imported on use.
@@ -129,8 +129,8 @@ class Family(abc.ABC):
     def evaluate(self, model: Any, rows: Rows, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         """The mean loss and every metric of the spec."""
 
-    def passes(self, rows: Rows, setting: Setting) -> float:
-        """What `evaluate` costs for a row in forward passes over a row of training, without measuring: 1 where it is read once."""
+    def passes(self, rows: Rows, setting: Setting, device: str) -> float:
+        """What `evaluate` costs for a row in forward passes over a row of training, without measuring: 1 where it is read once. `device`: cpu, cuda, mps."""
         return 1.0
 
     def predict(self, model: Any, rows: Rows, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:

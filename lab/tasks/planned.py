@@ -17,7 +17,11 @@ def planned(spec: RunSpec) -> EvaluationPlan | None:
     task, training = resolve(spec.task), spec.training
     if spec.further or spec.combination or not OBJECTIVES[objective_of(task, of_run(spec))].headed:
         return None
-    rows = {split: min(found, most or found) for split, most in (("train", task.train_rows), ("validation", task.validation_rows)) if (found := task.rows.get(split))}
+    rows = {
+        split: min(found, most or found)
+        for split, most in (("train", task.train_rows), ("validation", task.validation_rows))
+        if (found := task.rows.get(split))
+    }
     if "validation" not in rows or not (training.steps or "train" in rows):
         return None
     each = training.batch_size * training.accumulation

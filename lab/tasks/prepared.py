@@ -143,11 +143,10 @@ class Prepared:
             raise Refusal(f"The task {self.spec.name} has no rows to evaluate on.", "task")
         return self.family.evaluate(model, rows, self._setting(), self._loop(batch_size, device, progress, stopping))
 
-    @functools.cached_property
-    def passes(self) -> float:
+    def passes(self, device: str = "cpu") -> float:
         """What judging a validation row costs, in forward passes over a row: `Family.passes`, by the first rows."""
         rows = self.validation[:LOOKED]
-        return self.family.passes(rows, self._setting()) if len(rows) else 1.0
+        return self.family.passes(rows, self._setting(), device) if len(rows) else 1.0
 
     def predictions(self, model: Any, n: int = 8, *, rows: Rows | None = None, batch_size: int = 16, device: Any = None) -> list[dict[str, Any]]:
         """What the model makes of the first n rows: {"input", "prediction", "reference", ...} for display.

@@ -145,7 +145,7 @@ class Evaluator:
                 batch_loss(model, model, batch, task.objective)
 
 
-def splits(tasks: Mapping[str, Prepared], shares: Sequence[float]) -> list[Split]:
+def splits(tasks: Mapping[str, Prepared], shares: Sequence[float], device: str) -> list[Split]:
     """What judging a row of each task costs. Of several, a row counts by its length against those that are trained on: of task i in a share p_i of the steps, l_i / Σ p_j·l_j.
 
     Lengths are those of validation rows, which no seed draws; training rows are taken to be as long.
@@ -153,7 +153,7 @@ def splits(tasks: Mapping[str, Prepared], shares: Sequence[float]) -> list[Split
     found = {name: task.validation for name, task in tasks.items()}
     lengths = {name: float(rows.lengths.mean()) if len(rows) else 0.0 for name, rows in found.items()}
     drawn = sum(share * length for share, length in zip(shares, lengths.values(), strict=True))
-    return [Split(len(rows), FORWARD * tasks[name].passes * (lengths[name] / drawn if len(tasks) > 1 else 1.0)) if len(rows) else Split(0)
+    return [Split(len(rows), FORWARD * tasks[name].passes(device) * (lengths[name] / drawn if len(tasks) > 1 else 1.0)) if len(rows) else Split(0)
             for name, rows in found.items()]  # fmt: skip
 
 

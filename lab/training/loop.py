@@ -58,7 +58,8 @@ class Loop:
         self.total = training.steps or max(1, math.ceil((training.epochs or EPOCHS) * self.steps.per_epoch))
         if spec.combination and training.steps is None and training.epochs is None:
             self.total = 0  # it is judged as it is
-        self.plan = evaluation.plan(training, self.total, training.batch_size * training.accumulation, judging.splits(assembly.tasks, self.steps.shares))
+        self.plan = evaluation.plan(training, self.total, training.batch_size * training.accumulation,
+                                    judging.splits(assembly.tasks, self.steps.shares, self.device.type))  # fmt: skip
         self.tell_every = training.evaluate_every or max(1, self.total // EVALUATIONS)
         self.checkpoint_every = training.checkpoint_every or self.tell_every
         self.log_every = max(1, self.total // LOGGED)

@@ -23,6 +23,7 @@ FORWARD = 0.5  # of a trained row's work: what trains is small, so the backward 
 ROWS = 500  # of each task that an evaluation during training takes at most, where a run does not say
 ENOUGH = 200  # that it takes at least where the end takes more: a share of 0.8 is ± 0.03 then
 FEW = 4  # evaluations that a split far larger than ROWS must leave room for, or a sample of it is taken
+SHOWN = 20  # rows of each task that the end takes besides: predictions that pages show, and a batch for the maps of readings
 FEWEST = 32  # that any takes at least; there are fewer evaluations before there are fewer rows, and the last one is never left out
 
 
@@ -102,7 +103,8 @@ def plan(training: Training, total: int, rows: int, splits: Sequence[Split]) -> 
     if training.evaluate_every or not total:  # as told; without steps there is nothing to share
         every = training.evaluate_every or 1
         return EvaluationPlan(total, every, -(-total // every), some if total or training.evaluation_rows else top, top, tuple(splits))
-    times, some, last = _within(training, training.evaluation_share * total * rows, some, top, splits)
+    room = max(0.0, training.evaluation_share * total * rows - _cost(splits, SHOWN))
+    times, some, last = _within(training, room, some, top, splits)
     return EvaluationPlan(total, 0, min(times, total), some, last, tuple(splits))
 
 

@@ -128,7 +128,7 @@ class Classification(Family):
         text, wording = self._asked(example, spec)
         return text.join(wording), f" {(spec.verbalisers or spec.labels)[example['label']]}"
 
-    def passes(self, rows: Any, setting: Setting) -> float:
+    def passes(self, rows: Any, setting: Setting, device: str) -> float:
         return 1.0 if OBJECTIVES[setting.objective].headed else choices.passes(rows, setting)
 
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:

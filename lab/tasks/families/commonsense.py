@@ -107,7 +107,7 @@ class Commonsense(Family):
     def reads(self, example: Example, spec: TaskSpec) -> tuple[str, str]:
         return fill(spec.prompt or self.prompt, {"question": example["question"]}), f" {example['options'][example['answer']]}"
 
-    def passes(self, rows: Any, setting: Setting) -> float:
+    def passes(self, rows: Any, setting: Setting, device: str) -> float:
         return choices.passes(rows, setting)
 
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
