@@ -178,6 +178,7 @@ def test_a_number_on_a_sample_says_so_everywhere():
     from lab.results.compare import judged_apart, table
     from lab.ui.compare import views as compared
     from lab.ui.runs import views
+    from lab.ui.sweep.views import matrix
 
     sample, whole, old = over(**SAMPLE), over(validation_rows=831, evaluation_rows=831, judged_rows=831), over(validation_rows=831, evaluation_rows=500)
     assert "96 of 831 validation rows" in result_text(sample) and "validation rows" not in result_text(whole) + result_text(old)
@@ -185,6 +186,7 @@ def test_a_number_on_a_sample_says_so_everywhere():
     assert "judged on 96 of the 831 validation rows" in shown and "judged on all 831" in views.head(old, old.id, None, {}, "en")
     assert judged_apart([sample, whole, old]) == [831, 96] and judged_apart([whole, old]) == judged_apart([sample, sample]) == []
     assert "(831, 96 of them)" in compared.results([sample, whole], "en") and "831, 96" in compared.results([sample, whole], "zh")
+    assert "(831, 96 of them)" in matrix([sample, whole], "method", "seed", "en")
     assert 'role="note"' not in compared.results([whole, old], "en") and table([sample])[1][table([sample])[0].index("judged_rows")] == 96
 
 

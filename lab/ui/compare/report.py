@@ -9,7 +9,7 @@ from typing import Any
 from lab.design.plain import numbers
 from lab.results import compare
 from lab.runs import Run
-from lab.ui.compare import coordinates, views
+from lab.ui.compare import coordinates
 from lab.ui.shell import run_facts
 from lab.ui.shell.markup import esc
 from lab.ui.words.table import TABLE, metric_name, say
@@ -31,7 +31,7 @@ def report(runs: list[Run], charts: list[dict[str, Any]], language: str, made: s
         f"<details><summary>{esc(run.name or run.id)} ({esc(run.id)})</summary><pre>{esc(run_facts.spec_yaml(run))}</pre></details>" for run in runs
     )
     return (f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{esc(title)}</title>'
-            f'<style>{STYLE}</style></head><body><h1>{esc(title)}</h1><p>{esc(made)}</p><h2>{esc(say(language, "compare.results"))}</h2>{_table(compare.table(runs))}{views.apart(runs, language)}'
+            f'<style>{STYLE}</style></head><body><h1>{esc(title)}</h1><p>{esc(made)}</p><h2>{esc(say(language, "compare.results"))}</h2>{_table(compare.table(runs))}{run_facts.apart(runs, language)}'
             f'<h2>{esc(say(language, "report.curves"))}</h2>{_key(runs, charts)}<div class="charts">{drawn}</div>{_parallel(runs, language)}'
             f'<h2>{esc(say(language, "report.specs"))}</h2>{specs}</body></html>')  # fmt: skip
 

@@ -50,13 +50,7 @@ def results(found: list[Run], language: str) -> str:
         cells = "".join(_cell(column.values[index], format, index in mark, language) for (column, _, format), mark in zip(columns, marks, strict=True))
         rows.append(f"<tr><th scope='row'>{_name(run)}</th><td>{state_badge(run.state, language)}</td>{cells}</tr>")
     return (f'<h3>{esc(say(language, "compare.results"))}</h3><div class="lab-scroll"><table class="lab-table lab-results"><thead><tr><th scope="col">'
-            f'{_sorter(say(language, "compare.run"), 0)}</th><th scope="col">{_sorter(say(language, "compare.state"), 1)}</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>{apart(found, language)}')  # fmt: skip
-
-
-def apart(found: list[Run], language: str) -> str:
-    """A note where runs of one task were not judged on the same rows."""
-    rows = ", ".join(f"{rows:,}" for rows in compare.judged_apart(found))
-    return f'<p class="lab-said" role="note">{esc(say(language, "compare.judged", rows=rows))}</p>' if rows else ""
+            f'{_sorter(say(language, "compare.run"), 0)}</th><th scope="col">{_sorter(say(language, "compare.state"), 1)}</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>{run_facts.apart(found, language)}')  # fmt: skip
 
 
 def _sorter(text: str, column: int) -> str:

@@ -11,9 +11,10 @@ import yaml
 
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
-from lab.results import facts
+from lab.results import compare, facts
 from lab.runs import Run, default
 from lab.ui.shell.curve_cache import Follower
+from lab.ui.shell.markup import esc
 from lab.ui.words.table import say
 
 COLOURS = 10  # --run-0 … --run-9 of lab.css, safe for colour-blind eyes, in a light and a dark version
@@ -45,6 +46,12 @@ def judged(told: Mapping[str, float], language: str) -> str:
     key = "judged.once" if told["evaluations"] == 1 else "judged.often"
     key += ".end" if told["evaluation_rows"] < told["judged_rows"] else ".all" if told["evaluation_rows"] == told["validation_rows"] else ""
     return say(language, key, **{name.removesuffix("_rows"): f"{int(count):,}" for name, count in told.items()})
+
+
+def apart(found: list[Run], language: str) -> str:
+    """A note where runs of one task were not judged on the same rows."""
+    rows = ", ".join(f"{rows:,}" for rows in compare.judged_apart(found))
+    return f'<p class="lab-said" role="note">{esc(say(language, "compare.judged", rows=rows))}</p>' if rows else ""
 
 
 def _seconds(run: Run) -> float:

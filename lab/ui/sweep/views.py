@@ -11,7 +11,7 @@ from lab.design.presets import tables
 from lab.design.spec.families import Metric
 from lab.results import compare, published
 from lab.runs import Run, default
-from lab.ui.shell import run_list
+from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.markup import esc
 from lab.ui.sweep import grid
 from lab.ui.words.refusals import refused
@@ -75,7 +75,7 @@ def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
     )
     corner = " \\ ".join(_axis(path, language) for path in (rows, columns) if path)
     return (f'<p class="lab-muted">{caption}</p><div class="lab-scroll"><table class="lab-matrix"><thead><tr><th>{esc(corner)}</th>{titles}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>")  # fmt: skip
+            f"<tbody>{body}</tbody></table></div>{run_facts.apart(runs, language)}")  # fmt: skip
 
 
 def _published(members: dict[str, list[Run]]) -> dict[tuple[str, str, str], dict[str, list[published.Point]]]:
