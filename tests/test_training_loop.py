@@ -75,6 +75,20 @@ def test_a_run_learns_and_leaves_everything(bert, toy, tmp_path):
     assert len([line for line in lines if line.startswith("step ")]) == 5
 
 
+def test_the_examples_are_the_rows_that_were_judged_and_cost_no_reading_of_the_data(bert, toy, tmp_path, monkeypatch):
+    """Of a drawn part of the validation rows too; a later run has what it shows beside its tokenised rows."""
+    from lab.tasks import prepared
+
+    shown = []
+    for name in ("first", "later"):
+        train(spec(bert, {**toy, "validation_rows": 5}, steps=2), Record(), tmp_path / name, cache=tmp_path / "cache", say=silent)
+        shown.append(json.loads((tmp_path / name / "predictions.json").read_text()))
+        monkeypatch.setattr(prepared, "raw_rows", None)
+    assert shown[0] == shown[1] and len(shown[0]) == 5
+    for row in shown[0]:
+        assert row["text"] and row["text"].split() == [word for word in row["input"].split() if not word.startswith("[")], row
+
+
 def test_the_best_weights_give_the_best_number(bert, toy, tmp_path):
     """A learning rate that is far too large late in the run must not cost the best checkpoint."""
     result = train(spec(bert, toy, lr=0.05, steps=40, evaluate_every=4), Record(), tmp_path, say=silent)

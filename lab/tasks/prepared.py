@@ -67,17 +67,12 @@ class Prepared:
         return self._split("test", None, 0)
 
     def _split(self, split: str, rows: int | None, seed: int) -> Rows:
-        path = None
-        if self._cache is not None:
-            path = Path(self._cache) / "tasks" / f"{self.spec.name or self.family.name}-{split}-{self._key(split, rows, seed)[:20]}.npz"
-            found = Rows.load(path)
-            if found is not None:
-                self._require_known(found)
-                return found
-        raw = raw_rows(self.spec)[split]
-        if rows is not None and rows < len(raw):
-            raw = [raw[i] for i in sorted(random.Random(seed).sample(range(len(raw)), rows))]
-        examples = [self.family.format(row, self.spec, number) for number, row in enumerate(raw, 1)]
+        path = self._path(split, rows, seed)
+        found = Rows.load(path) if path is not None else None
+        if found is not None:
+            self._require_known(found)
+            return found
+        examples = [self.family.format(row, self.spec, number) for number, row in enumerate(self._drawn(split, rows, seed), 1)]
         encoded: list[dict[str, Any]] = []
         piece = len(examples) or 1 if self.family.joins else PIECE
         for start in range(0, len(examples), piece):
@@ -89,6 +84,28 @@ class Prepared:
         if path is not None:
             result.save(path)
         return result
+
+    def _path(self, split: str, rows: int | None, seed: int, what: str = "") -> Path | None:
+        """Where a split is cached, or what was made of it."""
+        if self._cache is None:
+            return None
+        return Path(self._cache) / "tasks" / f"{self.spec.name or self.family.name}-{split}{what}-{self._key(split, rows, seed)[:20]}.npz"
+
+    def _drawn(self, split: str, rows: int | None, seed: int) -> list[sources.Row]:
+        """The rows of a split as the data have them, so many of them drawn by the seed."""
+        raw = raw_rows(self.spec)[split]
+        return raw if rows is None or rows >= len(raw) else [raw[i] for i in sorted(random.Random(seed).sample(range(len(raw)), rows))]
+
+    def _asked(self, n: int) -> Sequence[dict[str, str]]:
+        """What a person would type to ask what each of the first n validation rows asks; cached, since for it alone all data would be read."""
+        most = self._cap or self.spec.validation_rows
+        path = self._path("validation", most, 0, f"-asked{n}")
+        found = Rows.load(path) if path is not None else None
+        if found is None:
+            found = Rows.of([self.family.asked(row, self.spec) for row in self._drawn("validation", most, 0)[:n]])
+            if path is not None:
+                found.save(path)
+        return found
 
     def _require_known(self, rows: Rows) -> None:
         """Refusal where the tokenizer makes of these texts mostly its token for what it does not know, or nothing at all."""
@@ -155,7 +172,7 @@ class Prepared:
         """
         judged = (self.validation if rows is None else rows)[:n]
         found = self.family.predict(model, judged, self._setting(), self._loop(batch_size, device, None, None)) if len(judged) else []
-        asked = [self.family.asked(row, self.spec) for row in raw_rows(self.spec)["validation"][:n]] if rows is None else []
+        asked = self._asked(n) if rows is None else ()
         return [{**one, **typed} for one, typed in zip(found, asked, strict=False)] + found[len(asked) :]
 
     def _setting(self) -> Setting:
