@@ -131,6 +131,8 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
             vocabulary.check(model, place.folder)
     require_training(spec.method, model, objectives[0])
     require_read(spec, objectives)
+    if spec.training.devices > 1:
+        queue().launcher.require(spec.training.devices, spec.training.device)
     changes: dict[str, Any] = {}
     if model.source.folder and spec.model not in models():
         changes["model"] = portable(Path(model.source.folder))

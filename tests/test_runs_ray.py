@@ -11,6 +11,7 @@ import time
 
 import pytest
 from runs_support import WORKER, alive, until
+from training_support import save_model, save_task, spec
 
 from lab.design.plain.refusal import Refusal
 from lab.runs import processes
@@ -156,3 +157,29 @@ def test_a_lost_node_and_a_lost_worker(lab, cluster):
     lab.resume(run_id)
     run = lab.watch(run_id, seconds=PATIENCE)
     assert run.state == "succeeded" and lab.store.series(run_id)["loss"][0].tolist() == list(range(1, 1501)), "no gap in its curve"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_over_two_devices_is_on_one_node(cluster, tmp_path, monkeypatch):
+    """The real worker: Ray gives it room for two on the one node that has it, and both of its processes train there."""
+    made, nodes = cluster
+    monkeypatch.setenv("LAB_LAUNCHER", "ray")
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
+    lab = Queue(Home())
+    given = spec(save_model(tmp_path / "model"), save_task(tmp_path / "toy"), steps=6, evaluate_every=6, devices=2)
+    with pytest.raises(Refusal, match="the largest has them for 1") as refused:
+        lab.launcher.require(2, "cpu")
+    assert refused.value.field == "training.devices"
+    wide = made.add_node(num_cpus=2, object_store_memory=80 * 2**20)
+    try:
+        assert until(lambda: lab.launcher.slots >= 4, 30)
+        lab.launcher.require(2, "cpu")
+        run_id = lab.launch(given.document())
+        assert until(lambda: lab.store.get(run_id).slots == [0, 1], 10) and lab.store.get(run_id).devices == 2
+        run = lab.watch(run_id, seconds=PATIENCE)
+        assert run.state == "succeeded" and "2 processes" in lab.log_tail(run_id), lab.log_tail(run_id)
+        assert node_of(lab, run_id) == wide.node_id
+    finally:
+        made.remove_node(wide)
+        lab.store.close()

@@ -116,7 +116,9 @@ def plan(arguments: Namespace) -> Answer:
 
     def text() -> str:
         categories = result.get("categories", {})
-        lines = [("peak", f"{numbers.memory(result.get('peak_allocated_bytes'))} allocated, {numbers.memory(result.get('peak_reserved_bytes'))} reserved")]
+        over = int(training.get("devices") or 1)
+        sizes = f"{numbers.memory(result.get('peak_allocated_bytes'))} allocated, {numbers.memory(result.get('peak_reserved_bytes'))} reserved"
+        lines = [("peak" if over == 1 else f"on each of {over}", sizes)]
         lines += [(name, numbers.memory(value)) for name, value in categories.items()]
         if time:
             lines.append(("time", f"about {numbers.duration(time['seconds'])}, estimated from {time['runs']} finished run{'s' * (time['runs'] > 1)}"))
@@ -140,6 +142,7 @@ def _shape(document: dict[str, Any], training: dict[str, Any], setting: dict[str
     checked = spec_of({**document, "task": "sentiment-rt", "training": training})  # any task: its data are not looked at
     return {"model": checked.model, "method": checked.method, "optimizer": checked.training.optimizer, "galore_rank": checked.training.galore_rank, "seed": checked.seed,
             "quantisation": checked.quantisation, "checkpointing": checked.training.gradient_checkpointing, "accumulation": checked.training.accumulation,
+            "devices": checked.training.devices, "sharding": checked.training.sharding,
             "smoothing": checked.training.label_smoothing, "device": "cpu" if checked.training.device == "cpu" else "cuda", **setting}  # fmt: skip
 
 

@@ -196,6 +196,12 @@ class Attached:
         chains = [chain for module in self.model.modules() if is_parametrized(module) for chain in module.parametrizations.values()]
         return {ours[id(chain[0])]: chain.original for chain in chains if id(chain[0]) in ours}
 
+    def whole(self) -> set[nn.Parameter]:
+        """What no process of a run may lack, also where the frozen base is shared out over them: the method's own tensors, what may train, and weights that
+        a difference or entries are written into."""
+        kept = {id(tensor) for tensor in (*self.tensors().values(), *self.may_train().values())}
+        return {p for name, p in self.model.named_parameters() if p.requires_grad or id(p) in kept or ".parametrizations." in f".{name}"}
+
     def in_layers(self) -> set[int]:
         """Ids of the parameters that the layers hold, the method's own among them."""
         stacks = [self.model.base_model.get_submodule(stack.map.path) for stack in self.body.stacks]

@@ -141,6 +141,6 @@ def shape_of(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[st
     if "spec" not in request:
         return dict(check(request))
     names = ("batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "optimizer", "checkpointing", "accumulation", "objective",
-             "num_labels", "smoothing", "device", "autocast", "galore_rank", "quantisation", "others")  # fmt: skip
+             "num_labels", "smoothing", "device", "autocast", "galore_rank", "quantisation", "others", "devices", "sharding")  # fmt: skip
     spec = request["spec"]
     return {"model": spec["model"], "method": spec["method"], **{name: setting[name] for name in names if setting.get(name) is not None}}

@@ -23,6 +23,7 @@ from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
+from lab.design.spec.sharing import sharing_problem
 from lab.engine.kernels import mask_left_out
 from lab.models import checkpoint, of_run, quantised, resolve
 from lab.models.loading import quiet
@@ -30,6 +31,7 @@ from lab.planning.building import Built, Subject, alike, build, depths, facts_of
 from lab.planning.log import Log, NotAlike
 from lab.planning.replay import Peaks, replay
 from lab.planning.result import CATEGORIES, NOT_MODELLED, Plan
+from lab.planning.several import of_one
 from lab.planning.trace import Trace, batch_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16,
@@ -60,7 +62,7 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
         "dtype": dtype or (precision if spec.method.frozen_base else "float32"), "adapter_dtype": adapter_dtype or "float32",
         "optimizer": training.optimizer, "galore_rank": training.galore_rank, "checkpointing": training.gradient_checkpointing, "accumulation": training.accumulation,
         "smoothing": training.label_smoothing, "seed": spec.seed, "device": where, "autocast": precision if half and dtype is None else None,
-        "padding": padding,
+        "padding": padding, "devices": training.devices, "sharding": training.sharding,
     }  # fmt: skip
     steps: list[dict[str, Any]] = []
     for number, (task, (objective, labels)) in enumerate(zip(tasks, kinds, strict=True)):
@@ -76,15 +78,16 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
                dtype: str = "float32", adapter_dtype: str | None = None, optimizer: str = "adamw", checkpointing: bool = False,
                overrides: Mapping[str, Any] | None = None, objective: str | None = None, num_labels: int | None = None, accumulation: int = 1,
                smoothing: float = 0.0, seed: int = 0, device: str = "cuda", autocast: str | None = None, use_cache: bool = False, all_logits: bool = False, whole: bool = False,
-               galore_rank: int = 128, quantisation: str | None = None, others: Sequence[Sequence[Any]] = (), padding: bool = True) -> Plan:  # fmt: skip
+               galore_rank: int = 128, quantisation: str | None = None, others: Sequence[Sequence[Any]] = (), padding: bool = True,
+               devices: int = 1, sharding: str = "none") -> Plan:  # fmt: skip
     """The memory of a step of `batch` rows of `tokens` tokens (targets of `target_tokens`, on an encoder-decoder).
 
     `dtype` is that of the frozen weights, `adapter_dtype` of what trains (None: the same); `autocast`: the type of mixed precision,
     where it is on. `use_cache`: keys and values of the forward pass stay until the backward pass is over, as where a script calls a
     transformers model with its defaults and keeps the output; the lab's loop does without. `all_logits`: so do a language model's logits of every
     position (`use_cache` has them too), as in such scripts; the lab's loop makes those of targets, piece by piece. `quantisation`: of the base, none, int8 or nf4 (None: the
-    model's own). `padding`: some rows are shorter, so that attention has a mask. `others`: (objective, labels) of the further tasks of a run, each with a head. `whole`: trace every layer. Raises Refusal for what
-    cannot be combined or built.
+    model's own). `padding`: some rows are shorter, so that attention has a mask. `others`: (objective, labels) of the further tasks of a run, each with a head. `whole`: trace every layer.
+    `devices`, `sharding`: the plan is of each of so many devices, with the base whole on each (none) or shared out (fsdp). Raises Refusal for what cannot be combined or built.
     """
     start = time.perf_counter()
     spec, chosen = quantised(model, quantisation) if quantisation else resolve(model), method_of(method)
@@ -93,7 +96,7 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     objective = _objective(objective or USUAL[spec.kind])
     if not OBJECTIVES[objective].two_sequences:
         target_tokens = None
-    for name, number in (("batch", batch), ("tokens", tokens), ("target_tokens", target_tokens or tokens), ("accumulation", accumulation)):
+    for name, number in (("batch", batch), ("tokens", tokens), ("target_tokens", target_tokens or tokens), ("accumulation", accumulation), ("devices", devices)):
         if not isinstance(number, int) or not 1 <= number <= LARGEST:
             raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
     body = anatomy(facts_of(spec))
@@ -101,6 +104,8 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     if before := checkpoint.quantised_by(spec):
         raise Refusal(f"The memory of a checkpoint that is quantised already ({before}) is not predicted: {spec.title or spec.name} can be run.", "model")
     if spec.quantisation != "none" and (problem := quantised_problem(chosen)):
+        raise problem
+    if problem := sharing_problem(chosen, devices, sharding, spec.quantisation):
         raise problem
     longest = None if body.positions is None else body.positions - chosen.positions_taken
     if longest is not None and max(tokens, target_tokens or 0) > longest:
@@ -113,12 +118,13 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing, "use_cache": use_cache, "all_logits": all_logits,
            "galore_rank": galore_rank}  # fmt: skip
     with quiet():
-        peaks, trainable, head = _peaks(subject, body, shape, how, device, _dtype(autocast, "autocast") if autocast else None, whole)
+        peaks, trainable, head = _peaks(subject, body, shape, how, device, _dtype(autocast, "autocast") if autocast else None, whole, (devices, sharding))
     peak = peaks.largest()
     setting = {"model": spec.name, "method": chosen.preset or chosen.name, "batch": batch, "tokens": tokens, "target_tokens": shape["target_tokens"],
                "dtype": dtype, "adapter_dtype": adapter_dtype or dtype, "optimizer": optimizer, "checkpointing": checkpointing,
                "accumulation": accumulation, "smoothing": smoothing, "objective": subject.objective, "num_labels": subject.num_labels, "device": device, "autocast": autocast, "use_cache": use_cache, "all_logits": all_logits, "galore_rank": galore_rank,
-               "quantisation": spec.quantisation, "others": [list(each) for each in subject.others]}  # fmt: skip
+               "quantisation": spec.quantisation, "others": [list(each) for each in subject.others],
+               "devices": devices, "sharding": sharding}  # fmt: skip
     return Plan(
         peak_allocated_bytes=peak["total"], peak_reserved_bytes=peaks.reserved if device == "cuda" else peak["total"],
         categories={name: peak[name] for name in CATEGORIES}, phases=peaks.phases, trainable=trainable, trainable_head=head,
@@ -126,20 +132,21 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     )  # fmt: skip
 
 
-def _peaks(subject: Subject, body: Anatomy, shape: dict, how: dict, device: str, autocast: torch.dtype | None, whole: bool) -> tuple[Peaks, int, int]:
-    """(peaks, weights that the method trains, those of a task head)."""
+def _peaks(subject: Subject, body: Anatomy, shape: dict, how: dict, device: str, autocast: torch.dtype | None, whole: bool,
+           over: tuple[int, str]) -> tuple[Peaks, int, int]:  # fmt: skip
+    """(peaks, weights that the method trains, those of a task head). `over`: devices, and how the base lies on them."""
     deep = depths(body)
     few = traced_depths(body)
     if few != deep and not whole and alike(subject, body):
         built = build(subject, few)
         log = _traced(built, subject, shape, how, device, autocast)
         try:
-            return replay(log.unroll(deep)), _trainable(built, deep, few), _head(built)
+            return of_one(replay(log.unroll(deep)), built, deep, few, *over), _trainable(built, deep, few), _head(built)
         except NotAlike:
             pass  # the layers did not do the same: trace them all
     built = build(subject)
     log = _traced(built, subject, shape, how, device, autocast)
-    return replay(log.recorded()), built.attached.trainable_now, _head(built)
+    return of_one(replay(log.recorded()), built, deep, deep, *over), built.attached.trainable_now, _head(built)
 
 
 def _traced(built: Built, subject: Subject, shape: dict, how: dict, device: str, autocast: torch.dtype | None) -> Log:
@@ -193,7 +200,7 @@ def _not_modelled(method: Method, device: str, quantisation: str) -> list[str]:
     if method.select and method.select.entries and method.select.uneven:
         extra.append("which weights have the entries that train: each is taken to have its share")
     if device == "cpu":
-        return ["the Python process and its libraries (0.4 to 0.8 GB)", "work buffers of single kernels", *NOT_MODELLED[4:], *extra]
+        return ["the Python process and its libraries (0.4 to 0.8 GB)", "work buffers of single kernels", *NOT_MODELLED[3:], *extra]
     return [*NOT_MODELLED, *extra]
 
 

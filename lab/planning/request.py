@@ -17,7 +17,8 @@ from lab.design.plain.refusal import Refusal
 from lab.design.presets.catalogue import PRESETS
 
 SHAPE = ("model", "method", "batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "optimizer", "checkpointing", "overrides", "objective",
-         "num_labels", "accumulation", "smoothing", "seed", "device", "autocast", "use_cache", "all_logits", "galore_rank", "quantisation", "others")  # fmt: skip
+         "num_labels", "accumulation", "smoothing", "seed", "device", "autocast", "use_cache", "all_logits", "galore_rank", "quantisation", "others",
+         "devices", "sharding")  # fmt: skip
 OVER_SPEC = ("batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "device")
 WORDS = ("name", "summary", "paper", "family", "branch", "preset", "deviations", "training")  # of a method, which cost no memory
 

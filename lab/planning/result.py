@@ -10,7 +10,6 @@ TOLD = ("peak_allocated_bytes", "peak_reserved_bytes", "categories", "phases", "
 NOT_MODELLED = (
     "the CUDA context (0.3 to 0.6 GB outside the allocator)",
     "workspaces of cuBLAS and of single kernels",
-    "buckets of data-parallel training",
     "torch.compile",
     "evaluation and generation during training",
 )
@@ -27,7 +26,7 @@ class Plan:
     trainable: int
     trainable_head: int
     seconds: float
-    setting: dict[str, Any]  # model, method, batch, tokens, target_tokens, dtype, adapter_dtype, optimizer, checkpointing, device
+    setting: dict[str, Any]  # model, method, batch, tokens, target_tokens, dtype, adapter_dtype, optimizer, checkpointing, device, devices
     not_modelled: list[str] = field(default_factory=lambda: list(NOT_MODELLED))
 
     def document(self) -> dict[str, Any]:

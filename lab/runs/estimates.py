@@ -18,6 +18,7 @@ from lab.design.plain.options import validate
 from lab.design.spec.evaluation import Split, plan
 from lab.design.spec.run import EPOCHS, EVALUATIONS, Training
 from lab.runs.records import SUCCEEDED, Run
+from lab.runs.slots import devices_of_spec
 
 NEWEST = 10  # runs that count
 
@@ -62,8 +63,8 @@ def _place(run: Run, host: str) -> tuple[str, str]:
 def _setting(document: Mapping[str, Any]) -> str:
     training = document.get("training") or {}
     named = [document.get("model"), document.get("quantisation") or "none", document.get("task"), *(document.get("further") or ())]
-    return json.dumps([*named, *(training.get(name) for name in ("max_length", "precision", "gradient_checkpointing", "compile"))],
-                      sort_keys=True)  # fmt: skip
+    how = [training.get(name) for name in ("max_length", "precision", "gradient_checkpointing", "compile")]
+    return json.dumps([*named, *how, devices_of_spec(document), training.get("sharding") or "none"], sort_keys=True)
 
 
 def _kind(document: Mapping[str, Any]) -> str:
@@ -83,7 +84,8 @@ def _seconds(document: Mapping[str, Any], run: Run) -> float:
     steps, rows = _steps(document, run.result["train_rows"])
     beside, made = max(0.0, run.result["seconds"] - run.result["training_seconds"]), run.result.get("evaluations")
     if isinstance(made, Mapping) and made.get("cost") and made.get("splits"):
-        ahead = plan(validate(Training, dict(document.get("training") or {})), steps, rows, [Split(*each) for each in made["splits"]]).to_come(-1)
+        alone = rows // devices_of_spec(document)  # of one process, as each judges all rows
+        ahead = plan(validate(Training, dict(document.get("training") or {})), steps, alone, [Split(*each) for each in made["splits"]]).to_come(-1)
         beside = max(0.0, beside - made["seconds"]) + made["seconds"] / made["cost"] * ahead
     else:  # a run of an earlier lab, which was judged ten times
         beside *= _evaluations(document, steps) / _evaluations(run.spec, run.result["steps"])
@@ -93,7 +95,7 @@ def _seconds(document: Mapping[str, Any], run: Run) -> float:
 def _steps(document: Mapping[str, Any], train_rows: int) -> tuple[int, int]:
     """(optimizer steps, rows in each)."""
     training = document.get("training") or {}
-    rows = _batch(document) * int(training.get("accumulation") or 1)
+    rows = _batch(document) * int(training.get("accumulation") or 1) * devices_of_spec(document)
     if training.get("steps"):
         return int(training["steps"]), rows
     return max(1, math.ceil((training.get("epochs") or EPOCHS) * math.ceil(train_rows / rows))), rows

@@ -31,11 +31,24 @@ class Launcher(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many runs may train at once. Refusal: LAB_SLOTS is no number."""
+        """How many runs of one device may train at once. Refusal: LAB_SLOTS is no number."""
+        ...
+
+    @property
+    def accelerators(self) -> int:
+        """How many accelerators a run may train on together: all of this machine, or of the largest node; 0 where runs train on processors."""
+        ...
+
+    def slots_for(self, wanted: int, count: int) -> int:
+        """How many of `count` slots a run over `wanted` devices takes, at least 1 and at most `count`."""
+        ...
+
+    def require(self, wanted: int, where: str) -> None:
+        """Refusal where no machine has as many devices as a run asks for. `where`: auto, cpu, cuda or mps."""
         ...
 
     def start(self, home: Home, run: Run, store: Store, command: Sequence[str], count: int) -> Identity | None:
-        """Start the worker of a claimed run, which has one of `count` slots; its process, None where that is not known yet. Raises OSError, Refusal."""
+        """Start the worker of a claimed run, which has some of `count` slots (`Run.slots`); its process, None where that is not known yet. Raises OSError, Refusal."""
         ...
 
     def reap(self) -> None:

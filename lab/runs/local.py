@@ -39,6 +39,16 @@ class Local:
     def slots(self) -> int:
         return slots.slots()
 
+    @property
+    def accelerators(self) -> int:
+        return len(slots.devices())
+
+    def slots_for(self, wanted: int, count: int) -> int:
+        return slots.slots_for(wanted, count, slots.devices())
+
+    def require(self, wanted: int, where: str) -> None:
+        slots.require_devices(wanted, where, slots.devices())
+
     def start(self, home: Home, run: Run, store: Store, command: Sequence[str], count: int) -> Identity:
         return start_worker(home, run, store, command, visible(run, count))
 
@@ -73,8 +83,8 @@ class Local:
 
 
 def visible(run: Run, count: int) -> list[str]:
-    """The accelerators that the worker of a run in one of `count` slots may see; [] where there are none."""
-    return slots.devices_of(run.slot or 0, max(1, count), slots.devices())
+    """The accelerators that the worker of a run may see, which holds some of `count` slots; [] where there are none."""
+    return slots.devices_of_run(run.slots or [0], slots.devices_of_spec(run.spec), max(1, count), slots.devices())
 
 
 def start_worker(home: Home, run: Run, store: Store, command: Sequence[str], devices: Sequence[str] = ()) -> Identity:

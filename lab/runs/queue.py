@@ -120,6 +120,7 @@ class Queue:
             "run_id": run_id or new_id(),
             "parent": parent,
             "needs": needs,
+            "devices": slots.devices_of_spec(document),
             "message": " ".join(filter(None, (message, waits))),
         }
 
@@ -132,6 +133,7 @@ class Queue:
             return None, f"Its memory could not be planned ({problem.sentence.rstrip('.')}), so it waits for none."
         if needs is None:
             return None, ""
+        needs *= 1 if slots.devices() else slots.devices_of_spec(document)  # a plan is of one device; processes of a CPU share its memory
         total, _ = slots.memory()
         words = f"The plan says that this run needs {numbers.memory(needs)} at its peak"
         if needs > total and policy == "refuse":
@@ -256,9 +258,12 @@ class Queue:
         with whole():
             return self._start_next()
 
+    def _slots_for(self, devices: int) -> int:
+        return self.launcher.slots_for(devices, self.count)
+
     def _start_next(self) -> list[str]:
         started = []
-        while run := self.store.claim_next(processes.identity(), self.count, everywhere=self.launcher.everywhere, room=self._room()):
+        while run := self.store.claim_next(processes.identity(), self.count, everywhere=self.launcher.everywhere, room=self._room(), slots_for=self._slots_for):
             started.append(run.id)
             if not run.spec:
                 self._end(run, records.FAILED, "The stored specification is empty or damaged.", "Delete it and launch anew.")

@@ -5,7 +5,8 @@
       +--- asks Ray for an actor     the worker claims the run, streams metrics and heartbeats into the store as everywhere
 
 The actor is detached, so runs go on when the app or the terminal that started them is gone. Ray places and isolates (it sets
-CUDA_VISIBLE_DEVICES); what a run's state is stays the store's matter, as do lost nodes: a worker that falls silent is
+CUDA_VISIBLE_DEVICES). A run over several devices asks for as many times as much: what an actor asks for Ray gives whole and on one node, as a placement
+group of one bundle would be, and its worker starts the other processes there. What a run's state is stays the store's matter, as do lost nodes: a worker that falls silent is
 interrupted, and queued again up to LAB_RAY_RETRIES times, where it goes on from its last checkpoint. A worker that was only cut
 off finds its attempt outdated. LAB_HOME must be a path that every node shares, and the store PostgreSQL or on that path.
 
@@ -37,7 +38,7 @@ from lab.runs.store import Store
 
 NAMESPACE = "delta-lab"
 ENDED = "worker-exit.json"
-PASSED = ("LAB_", "HF_", "TRANSFORMERS_", "TOKENIZERS_", "OMP_", "MKL_", "NCCL_", "FAKE_")  # variables that go along
+PASSED = ("LAB_", "HF_", "TRANSFORMERS_", "TOKENIZERS_", "OMP_", "MKL_", "NCCL_", "GLOO_", "FAKE_")  # variables that go along
 Default = TypeVar("Default", float, None)
 _lock = threading.Lock()
 
@@ -57,12 +58,44 @@ class Cluster:
 
     @property
     def slots(self) -> int:
-        """LAB_SLOTS, or how many runs the cluster can hold now, at least 1."""
+        """LAB_SLOTS, or how many runs of one device the cluster can hold now, at least 1."""
         if os.environ.get("LAB_SLOTS"):
             return slots.slots()
         there = self.ray.cluster_resources()
         fits = [int(there.get(kind, 0) // each) for kind, each in (("GPU", self.gpus), ("CPU", self.cpus)) if each]
         return max(1, min(fits, default=1))
+
+    def slots_for(self, wanted: int, count: int) -> int:
+        """One for each device."""
+        return max(1, min(wanted, count))
+
+    @property
+    def accelerators(self) -> int:
+        """How many accelerators a run may train on together: those of the largest node."""
+        return self._most() if self.gpus else 0
+
+    def require(self, wanted: int, where: str) -> None:
+        """Refusal where no node has as many devices as a run asks for: it trains on one machine."""
+        if wanted > 1 and (most := self._most()) < wanted:
+            kind = "accelerators" if self.gpus else "processor cores"
+            raise Refusal(f"A run trains on one node, and no node of the cluster has {kind} for {wanted} devices; the largest has them for {most}: set devices lower.",
+                          "training.devices")  # fmt: skip
+
+    def _most(self) -> int:
+        """Over how many devices a run may train on the node that has most."""
+        each = {kind: asked / 2 for kind, asked in self._resources(2).items() if asked}
+        nodes = [node["Resources"] for node in self.ray.nodes() if node.get("Alive", True)]
+        return max((int(min(there.get(kind, 0) // asked for kind, asked in each.items())) for there in nodes), default=0) if each else 64
+
+    def _resources(self, devices: int) -> dict[str, float]:
+        """What a run over so many devices takes of a node. Several processes cannot share an accelerator, so each has a whole one then."""
+        gpus = self.gpus if devices == 1 or not self.gpus else devices * max(1.0, self.gpus)
+        return {"CPU": devices * self.cpus, "GPU": gpus}
+
+    def _place(self, run: Run) -> dict[str, Any]:
+        """Options of the actor of a run: its resources, of one node."""
+        asked = self._resources(slots.devices_of_spec(run.spec))
+        return {"num_cpus": asked["CPU"], "num_gpus": asked["GPU"]}
 
     def start(self, home: Home, run: Run, store: Store, command: Sequence[str], count: int) -> None:
         """Ask Ray for an actor that starts the worker of a claimed run. It may wait there for room. Raises OSError."""
@@ -72,9 +105,9 @@ class Cluster:
         given = ["" if part == sys.executable else part for part in command]  # a node has its own Python
         try:
             carrier = self.ray.remote(_carrier())
-            carrier.options(
-                name=_name(run), namespace=NAMESPACE, lifetime="detached", num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=0, max_concurrency=4
-            ).remote(str(launcher.ROOT), str(folder), [*given, run.id], environment, run.attempt)
+            carrier.options(name=_name(run), namespace=NAMESPACE, lifetime="detached", max_restarts=0, max_concurrency=4, **self._place(run)).remote(
+                str(launcher.ROOT), str(folder), [*given, run.id], environment, run.attempt
+            )
         except (self.ray.exceptions.RayError, ValueError, RuntimeError) as error:
             raise OSError(f"Ray did not take it: {str(error).splitlines()[0][:200]}") from error
 

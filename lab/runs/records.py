@@ -61,6 +61,13 @@ class Run:
     exit_code: int | None
     result: dict[str, Any]
     needs: int | None = None  # bytes at its peak, as its plan says
+    devices: int | None = None  # that it trains on together; None: one
+    held: str | None = None  # its slots, where they are several: 0,3
+
+    @property
+    def slots(self) -> list[int]:
+        """The slots that it holds; [] where it holds none."""
+        return slots_held(self.slot, self.held)
 
     @property
     def active(self) -> bool:
@@ -85,6 +92,14 @@ class Event:
     time: float
     state: str
     message: str
+
+
+def slots_held(slot: int | None, held: str | None) -> list[int]:
+    """The slots of a run by its columns `slot` (the first one) and `held` (all of several)."""
+    if slot is None:
+        return []
+    found = [int(number) for number in (held or "").split(",") if number.isascii() and number.isdigit()]
+    return found if slot in found else [slot]
 
 
 def run_of(row: Any) -> Run:

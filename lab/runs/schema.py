@@ -44,6 +44,8 @@ runs = Table(
     Column("exit_code", BigInteger),
     Column("result", Text),  # JSON
     Column("needs", BigInteger),  # bytes at the peak, as the plan says
+    Column("devices", BigInteger),  # that the run trains on together; NULL: one
+    Column("held", Text),  # the slots of a run that holds several, as in 0,3
 )
 
 metrics = Table(

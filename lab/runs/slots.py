@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import psutil
 
@@ -61,3 +65,38 @@ def devices_of(slot: int, count: int, found: list[str]) -> list[str]:
     if not found:
         return []
     return found[slot::count] if slot < len(found) else [found[slot % len(found)]]
+
+
+def devices_of_run(held: Sequence[int], wanted: int, count: int, found: list[str]) -> list[str]:
+    """The accelerators of a run that holds these of `count` slots: all of theirs, and where slots share accelerators, as many as it trains on."""
+    own = [device for slot in held for device in devices_of(slot, count, found)]
+    return list(dict.fromkeys([*own, *found]))[: max(wanted, len(dict.fromkeys(own)))]
+
+
+def slots_for(wanted: int, count: int, found: Sequence[str] = ()) -> int:
+    """How many of `count` slots a run over `wanted` devices takes: one for each, fewer where a slot has several of `found`, and never more than there are."""
+    each = max(1, len(found) // max(1, count))
+    return max(1, min(-(-wanted // each), count))
+
+
+def devices_of_spec(spec: Mapping[str, Any]) -> int:
+    """Over how many devices the run of a spec's document trains."""
+    training = spec.get("training")
+    wanted = training.get("devices") if isinstance(training, Mapping) else None
+    return wanted if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted > 0 else 1
+
+
+def require_devices(wanted: int, where: str, found: Sequence[str]) -> None:
+    """Refusal where this machine has fewer devices than a run asks for. `where`: auto, cpu, cuda or mps; on a CPU a device is a process, one for each core."""
+    if wanted == 1:
+        return
+    if where == "mps" or where == "auto" and not found and (sys.platform, platform.machine()) == ("darwin", "arm64"):
+        raise Refusal("MPS is one device: set devices to 1.", "training.devices")
+    if found and where in ("auto", "cuda"):
+        if wanted > len(found):
+            have = f"{len(found)} accelerators" if len(found) > 1 else "one accelerator"
+            raise Refusal(f"This run asks for {wanted} devices, and this machine has {have}: set devices to at most {len(found)}.", "training.devices")
+    elif wanted > (cores := max(2, os.cpu_count() or 1)):
+        raise Refusal(
+            f"On a CPU a device is a process, and {wanted} of them are more than its {cores} cores: set devices to at most {cores}.", "training.devices"
+        )

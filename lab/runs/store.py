@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -41,6 +41,7 @@ from lab.runs.records import (
     check_notes,
     check_tags,
     result_text,
+    slots_held,
     spec_text,
 )
 from lab.runs.schema import deleted, events, runs
@@ -86,17 +87,20 @@ class Store(Listing, Metrics):
         parent: str | None = None,
         message: str = "",
         needs: int | None = None,
+        devices: int | None = None,
     ) -> str:
         """A new queued run, last in the queue; its id. Refusal: spec too large or no JSON, bad name or tag, full queue."""
         run_id = run_id or new_id()
-        self.create_all([{"spec": spec, "name": name, "tags": tags, "notes": notes, "run_id": run_id, "parent": parent, "message": message, "needs": needs}])
+        self.create_all([{"spec": spec, "name": name, "tags": tags, "notes": notes, "run_id": run_id, "parent": parent, "message": message, "needs": needs,
+                          "devices": devices}])  # fmt: skip
         return run_id
 
     def create_all(self, given: Sequence[Mapping[str, Any]]) -> None:
         """Several new runs in one transaction, in their order: all are queued or none. Each as the arguments of `create`, with `run_id`."""
         rows = [{"id": check_id(one["run_id"]), "name": check_name(one.get("name", "")), "state": QUEUED, "spec": spec_text(one["spec"]),
                  "tags": json.dumps(check_tags(one.get("tags") or ())), "notes": check_notes(one.get("notes", "")),
-                 "parent": one.get("parent") and check_id(one["parent"]), "attempt": 0, "created": time.time(), "step": 0, "needs": one.get("needs")}
+                 "parent": one.get("parent") and check_id(one["parent"]), "attempt": 0, "created": time.time(), "step": 0, "needs": one.get("needs"),
+                 "devices": one.get("devices")}
                 for one in given]  # fmt: skip
 
         def work(connection: Connection) -> None:
@@ -139,31 +143,34 @@ class Store(Listing, Metrics):
 
         return self.database.write(work, durable=True)
 
-    def claim_next(self, launcher: Identity, slots: int, everywhere: bool = False, room: int | None = None) -> Run | None:
-        """Take the first queued run for a worker that `launcher` is about to start where it runs, if a slot is free there.
+    def claim_next(
+        self, launcher: Identity, slots: int, everywhere: bool = False, room: int | None = None, slots_for: Callable[[int], int] = lambda devices: devices
+    ) -> Run | None:
+        """Take the first queued run for a worker that `launcher` is about to start where it runs, if as many slots are free there as it takes.
 
         Slots are counted by place (boot and pid namespace). `everywhere`: they are a cluster's, so that active runs in all places count. `room`: bytes of memory; runs that
-        need more are passed over. The run becomes 'starting' in its next attempt, with the lowest free slot (from 0) and the launcher as its process.
+        need more are passed over. `slots_for`: how many slots a run over so many devices takes. A run that takes several waits for them at the head of the queue and is
+        never passed: otherwise narrow runs behind it could take each slot as it comes free. The run becomes 'starting' in its next attempt, with the lowest free slots (from 0) and the
+        launcher as its process.
         """
 
-        def pick(connection: Connection) -> tuple[Any, int] | None:
+        def pick(connection: Connection) -> tuple[Any, list[int]] | None:
             here = runs.c.state.in_(ACTIVE) if everywhere else runs.c.state.in_(ACTIVE) & (runs.c.place == launcher.place)
-            busy = connection.execute(select(runs.c.slot).where(here)).scalars().all()
+            taken = [slot for row in connection.execute(select(runs.c.slot, runs.c.held).where(here)) for slot in slots_held(row.slot, row.held) or [-1]]
+            if len(taken) >= slots:
+                return None
             fits = true() if room is None else or_(runs.c.needs.is_(None), runs.c.needs <= room)
-            first = (
-                connection.execute(
-                    select(runs.c.id, runs.c.number).where(runs.c.state == QUEUED, fits).order_by(runs.c.position, runs.c.number).limit(1)
-                ).first()
-                if len(busy) < slots
-                else None
-            )
-            return (first, min(set(range(slots)) - set(busy), default=0)) if first else None
+            waiting = select(runs.c.id, runs.c.number, runs.c.devices).where(runs.c.state == QUEUED, fits)
+            first = connection.execute(waiting.order_by(runs.c.position, runs.c.number).limit(1)).first()
+            wanted = slots_for(first.devices or 1) if first else 0
+            free = sorted(set(range(slots)) - set(taken))
+            return (first, free[:wanted] or [0]) if first and wanted <= slots - len(taken) else None
 
         def work(connection: Connection) -> str | None:
             version, found = take_ticket(connection), pick(connection)
             if found is None:
                 return None
-            first, slot = found
+            first, own = found
             connection.execute(
                 update(runs)
                 .where(runs.c.number == first.number)
@@ -171,7 +178,8 @@ class Store(Listing, Metrics):
                     state=STARTING,
                     version=version,
                     attempt=runs.c.attempt + 1,
-                    slot=slot,
+                    slot=own[0],
+                    held=",".join(map(str, own)) if len(own) > 1 else None,
                     ended=None,
                     error=None,
                     advice=None,

@@ -92,12 +92,17 @@ def step_of(folder: Path) -> int | None:
         return None
 
 
-def write_predictions(run_dir: Path, assembly: Assembly, device: Any) -> None:
-    """predictions.json; a task that has none to show leaves none. Of several tasks each row says whose it is."""
-    found: list[list[dict[str, Any]]] = []
+def predictions(assembly: Assembly, device: Any) -> list[dict[str, Any]]:
+    """A few held-out rows with what the weights as they are now make of them; [] of a task that has none to show. Of several tasks each row says whose it is."""
+    found: list[dict[str, Any]] = []
     for name in assembly.tasks:
         with contextlib.suppress(ValueError):  # a Refusal: nothing single to show
             rows = assembly.turn(name).predictions(assembly.model, PREDICTIONS, device=device)
-            found.append([{"task": name, **row} for row in rows] if assembly.several else rows)
-    if found:
-        write_json(run_dir / "predictions.json", sum(found, []))
+            found += [{"task": name, **row} for row in rows] if assembly.several else rows
+    return found
+
+
+def write_predictions(run_dir: Path, rows: list[dict[str, Any]]) -> None:
+    """predictions.json; where there is nothing to show there is none."""
+    if rows:
+        write_json(run_dir / "predictions.json", rows)

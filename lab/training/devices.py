@@ -1,4 +1,4 @@
-"""Where and in what precision a run trains: accelerate's choice of device, seeds, and the random states of a process.
+"""Where and in what precision a run trains: accelerate's choice of device, how processes meet, seeds, and the random states of a process.
 
 On a CPU everything is fp32, since half precision there costs 9 to 40 times the time. On an accelerator `auto` is bf16 where
 it is supported; a frozen base model is then held in half precision, and what trains (adapters, head, selected weights) in fp32.
@@ -6,18 +6,23 @@ it is supported; a frozen base model is then held in half precision, and what tr
 
 from __future__ import annotations
 
+import os
 import random
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, check_cuda_p2p_ib_support
+from torch import distributed
 
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import Training
+from lab.training.ranks import MEETING
 
+PATIENCE = timedelta(hours=2)  # of one process with another, which may write a large checkpoint; a process that ends is noticed at once, in ranks.py
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -52,14 +57,35 @@ def precision_of(asked: str, device: str) -> tuple[str, str]:
 
 
 def make_accelerator(training: Training) -> tuple[Accelerator, str, str]:
-    """(accelerator, precision, sentence for the log or ""). Refusal: the device is absent, or sharding is asked for."""
+    """(accelerator, precision, sentence for the log or ""). Refusal: the device is absent, or there are fewer than the run asks for."""
     device = device_type(training.device)
     precision, note = precision_of(training.precision, device)
+    _join(training, device)
     AcceleratorState._reset_state()  # a process may train several runs in different precisions; the process group stays
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no" if precision == "fp32" else precision)
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
-        raise Refusal("The processes of a run share its data (DDP); the lab does not shard by FSDP or DeepSpeed: change accelerate's config.")
+        raise Refusal("The lab shares a base out by itself (sharding: fsdp), not by accelerate's FSDP or DeepSpeed: change accelerate's config.")
+    if training.devices > 1 and accelerator.num_processes != training.devices:
+        raise Refusal(f"This run trains in {training.devices} processes, which its worker starts: launch it, in place of training it in this process.",
+                      "training.devices")  # fmt: skip
     return accelerator, precision, note
+
+
+def _join(training: Training, device: str) -> None:
+    """Meet the other processes that the run's first one started (ranks.py); those of torchrun meet by themselves, in accelerate."""
+    meeting, count = os.environ.get(MEETING), int(os.environ.get("WORLD_SIZE", "1"))
+    if device == "mps" and training.devices > 1:
+        raise Refusal("MPS is one device: set devices to 1.", "training.devices")
+    if device == "cuda" and count > torch.cuda.device_count():
+        raise Refusal(f"This run asks for {count} devices, and this process may use {torch.cuda.device_count()}: set devices lower.", "training.devices")
+    if not meeting or distributed.is_initialized():
+        return
+    rank = int(os.environ["RANK"])
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        if not check_cuda_p2p_ib_support():  # GeForce RTX 40 under old drivers: as accelerate's own launcher does
+            os.environ |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
+    distributed.init_process_group("nccl" if device == "cuda" else "gloo", init_method=f"file://{meeting}", rank=rank, world_size=count, timeout=PATIENCE)
 
 
 def seed_everything(seed: int, rank: int = 0) -> None:

@@ -28,7 +28,7 @@ from lab.engine.kernels import mask_left_out
 from lab.tasks import Stopped
 from lab.tasks.losses import batch_loss
 from lab.tasks.losses import targets as where_targets
-from lab.training import devices, judging, optimizers
+from lab.training import devices, judging, optimizers, sharding
 from lab.training.assembly import Assembly
 from lab.training.batches import Mixture, Position
 from lab.training.checkpoints import Checkpoint, Checkpoints, Diverged
@@ -119,7 +119,7 @@ class Loop:
         evaluate = self.plan.due(self.step)
         if self.step == 1 and self.device.type == "cpu":
             kept = [value for state in self.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
-            self.process_bytes = resident_beside([*self.model.parameters(), *self.model.buffers(), *kept])
+            self.process_bytes = resident_beside(sharding.held([*self.model.parameters(), *self.model.buffers(), *kept]))
         if measured := self.metering.values():
             if self.process_bytes:
                 measured["process_bytes"] = self.process_bytes
@@ -149,7 +149,7 @@ class Loop:
         positions, random = self.steps.positions, devices.random_states() if self.processes == 1 else {}
         data = next(self.feed)
         task, passes = self.assembly.turn(self.tasks[data.task]), data.passes
-        targets = self._agree(data.targets)
+        targets, rows, tokens = self._agree(data.targets, data.rows, data.tokens)
         factor = optimizers.lr_factor(self.step, self.total, self.training.warmup, self.training.schedule)
         rate = optimizers.set_lr(self.optimizer, factor)
         try:
@@ -161,7 +161,7 @@ class Loop:
             devices.set_random_states(random)
             raise
         self._drawn.append(data.task)
-        self.speed.count(data.rows, data.tokens)
+        self.speed.count(rows, tokens)
         if self.device.type == "cuda" and self.step % self.log_every == 0:
             torch.cuda.synchronize(self.device)  # so that the clock reads the work, not its queueing
         return norm, rate
@@ -175,14 +175,13 @@ class Loop:
         self._losses.append(summed)
         return self._update()
 
-    def _agree(self, targets: int) -> int:
-        """Targets of the step over all processes; they also agree here whether this step is the last."""
-        if self.processes == 1:
-            return max(1, targets)
-        summed = torch.tensor([targets, int(self.reporter.stopping())], device=self.device)
-        summed = self.accelerator.reduce(summed, "sum")
-        self._stop = bool(summed[1])
-        return max(1, int(summed[0]))
+    def _agree(self, targets: int, rows: int, tokens: int) -> tuple[int, int, int]:
+        """Targets, rows and tokens of the step over all processes; they also agree here whether this step is the last."""
+        if self.processes > 1:
+            summed = torch.tensor([targets, rows, tokens, int(self.reporter.stopping())], device=self.device)
+            targets, rows, tokens, stop = self.accelerator.reduce(summed, "sum").tolist()
+            self._stop = bool(stop)
+        return max(1, targets), rows, tokens
 
     def _backward(self, batch: dict[str, Tensor], weight: float, targets: int, objective: str, last: bool) -> Tensor:
         """Forward and backward of one pass; its share of the step's mean loss. The penalty counts once per step."""
@@ -236,8 +235,8 @@ class Loop:
         self.wrap()
 
     def wrap(self) -> None:
-        """The model as the loop calls it: compiled where asked, and kept in step with other processes."""
-        self.trains = self.assembly.training()
+        """The model as the loop calls it: compiled where asked, and what trains kept in step with other processes."""
+        first, self.trains = not isinstance(self.forward, DistributedDataParallel), self.assembly.training()
         self.unmasked = {each.objective for each in self.assembly.tasks.values() if mask_left_out(self.attached, each.objective, self.device.type)}
         self.forward = self.model
         if self.training.compile:
@@ -245,7 +244,8 @@ class Loop:
         if self.processes > 1:
             where = [self.device.index] if self.device.type == "cuda" else None
             unused = bool(self.assembly.spec.method.select or self.assembly.heads)  # a pooler that nothing reads, layers that rest, other tasks' heads
-            self.forward = DistributedDataParallel(self.forward, device_ids=where, find_unused_parameters=unused, broadcast_buffers=False)
+            alike = first and self.training.sharding == "none"  # every process made the same from the seed; the first one's are sent once all the same
+            self.forward = DistributedDataParallel(self.forward, device_ids=where, find_unused_parameters=unused, broadcast_buffers=False, init_sync=alike)
 
     # -- what is told ------------------------------------------------------------------------------------------------------------
 

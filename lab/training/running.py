@@ -16,7 +16,7 @@ from lab.design.plain.numbers import duration, memory
 from lab.design.spec.run import RunSpec
 from lab.engine.kernels import attention_words
 from lab.origins import held
-from lab.training import artefacts, devices, probing
+from lab.training import artefacts, devices, probing, sharding
 from lab.training.assembly import Assembly, assemble
 from lab.training.checkpoints import Checkpoints, recover, write_json
 from lab.training.energy import Energy
@@ -51,8 +51,11 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
         recover(run_dir / "best")
     devices.seed_everything(spec.seed)
     saved = _latest(run_dir, spec, accelerator, say)
-    assembly = assemble(spec, cache=Path(cache) if cache else None, device=accelerator.device, precision=precision,
+    shared = spec.training.sharding != "none"
+    assembly = assemble(spec, cache=Path(cache) if cache else None, device="cpu" if shared else accelerator.device, precision=precision,
                         state=saved.tensors if saved else None)  # fmt: skip
+    if shared:
+        sharding.share_out(assembly, accelerator.device)
     devices.seed_everything(spec.seed, accelerator.process_index)
 
     def save_best(facts: dict[str, Any]) -> None:
@@ -81,9 +84,10 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
         say("Test split: " + (", ".join(f"{name} {value:.4f}" for name, value in result["test"].items()) or "this task has none with labels") + ".")
     if loop.probed is not None:
         result["probe"] = {"task": spec.training.probe, "before": loop.probed, "after": probing.after(assembly, accelerator)}
+    with accelerator.autocast():
+        predictions = artefacts.predictions(assembly, accelerator.device) if main or shared else []  # a shared base answers in all processes or in none
     if main:
-        with accelerator.autocast():
-            artefacts.write_predictions(run_dir, assembly, accelerator.device)
+        artefacts.write_predictions(run_dir, predictions)
         write_json(run_dir / "result.json", result)
     _conclude(result, loop, say)
     return result
@@ -175,7 +179,8 @@ def _introduce(loop: Loop, precision: str, note: str, below: list[str], say: Cal
         + (f", and {'new heads' if assembly.heads else 'a new head'} of {assembly.trainable_head:,}" if assembly.head else ""))  # fmt: skip
     say(f"{sum(len(task.train) for task in assembly.tasks.values()):,} training rows, {count(loop.evaluator.all):,} for validation; {loop.total:,} steps of {loop.steps.rows_per_step} rows, "
         f"peak lr {spec.lr:g} ({spec.training.schedule}), {precision} on {loop.device}"
-        + (f", {loop.processes} processes" if loop.processes > 1 else ""))  # fmt: skip
+        + (f", {loop.processes} processes" if loop.processes > 1 else "")
+        + (", the frozen base shared out over them" if spec.training.sharding != "none" else ""))  # fmt: skip
     say(loop.plan.words)
     if assembly.probe is not None:
         say(f"The forgetting probe {spec.training.probe} is measured besides, before and after training: {probing.words(spec, assembly.probe)}.")

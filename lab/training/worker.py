@@ -1,7 +1,8 @@
-"""The worker process: `python -m lab.training.worker RUN`, started detached by lab.runs, or by torchrun for several processes.
+"""The worker process: `python -m lab.training.worker RUN`, started detached by lab.runs.
 
-It claims the run, trains, and tells the end: exit code 0 for succeeded and for a stop that was asked for, 1 for a failure, with
-one sentence of advice in the store and the traceback in the log. SIGTERM ends it after the step in progress, with a checkpoint.
+It claims the run, trains (of a run over several devices as the first of its processes, see ranks.py), and tells the end: exit code 0 for succeeded and
+for a stop that was asked for, 1 for a failure, with one sentence of advice in the store and the traceback in the log. SIGTERM ends it after the step in
+progress, with a checkpoint.
 """
 
 from __future__ import annotations
@@ -9,35 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 
 from lab.design.plain.refusal import Refusal
-from lab.runs import Home, Store, WorkerLink
-from lab.runs.records import CANCELLED, SUCCEEDED, Run
-from lab.runs.slots import devices, slots
-
-PATIENCE = 60.0  # seconds that the other processes of a run wait for the first to claim it
-
-
-class Silent:
-    """The reporter of every process of a run but the first."""
-
-    def log(self, step: int, values: Mapping[str, float], *, total_steps: int | None = None) -> None:
-        """Nothing: the first process tells."""
-
-    def progress(self, step: int, total_steps: int | None = None) -> None:
-        """Nothing: the first process tells."""
-
-    def flush(self) -> bool:
-        """Nothing: the first process tells."""
-        return True
-
-    def stopping(self) -> bool:
-        """Never: the first process hears, and all agree."""
-        return False
+from lab.runs import WorkerLink
+from lab.runs.records import CANCELLED, SUCCEEDED
+from lab.runs.slots import devices, devices_of_spec, slots
+from lab.training.ranks import Ranks
 
 
 class Heard:
@@ -55,8 +35,6 @@ def main(run_id: str) -> int:
     if os.environ.get("LAB_RUN_ID") == run_id and not (Path(os.environ.get("LAB_HOME", "")) / "runs" / run_id).is_dir():
         print(f"[lab] The folder of run {run_id} is not in LAB_HOME any more; nothing is made in its place.", file=sys.stderr)
         return 2
-    if int(os.environ.get("RANK", "0")) > 0:
-        return follow(run_id)
     try:
         link = WorkerLink(run_id)
     except Refusal as refusal:
@@ -78,7 +56,8 @@ def main(run_id: str) -> int:
 def lead(link: WorkerLink) -> int:
     """Train as the first (or only) process of the run, and tell its end."""
     heard = Heard(link)
-    result = _train(link.run, heard, link.run_dir, link.home)
+    with Ranks(link, devices_of_spec(link.run.spec)):
+        result = train_as(link.run.spec, link.run.id, heard, link.run_dir, link.home.cache)
     if result["state"] == "cancelled":
         link.finish(CANCELLED, result)
         return 0
@@ -91,39 +70,23 @@ def lead(link: WorkerLink) -> int:
     return 0
 
 
-def follow(run_id: str) -> int:
-    """Train as one of the other processes: read the run once the first has claimed it, and tell nothing."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first process decides when all stop
-    home = Home()
-    store, until = Store(home.database_url), time.monotonic() + PATIENCE
-    run = store.get(run_id)
-    while run.state not in ("running", "stopping") and time.monotonic() < until:
-        time.sleep(0.2)
-        run = store.get(run_id)
-    try:
-        _train(run, Silent(), home.run_dir(run_id), home)
-    except Exception:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
 def share_cores() -> None:
     """On a CPU that several runs share, take a fair part of its cores: two runs that each take all of them are ten times slower."""
     import torch
 
-    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * max(1, slots())
+    sharing = max(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), slots())  # a run over several devices has as many of the slots
     if "OMP_NUM_THREADS" not in os.environ and sharing > 1 and not devices():
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores // sharing))
 
 
-def _train(run: Run, reporter: object, run_dir: Path, home: Home) -> dict:
+def train_as(spec: dict, run_id: str, reporter: object, run_dir: Path, cache: Path) -> dict:
+    """Train in one process of a run; what `lab.training.train` gives."""
     from lab.design.spec.run import spec_of
     from lab.training.running import train
 
     share_cores()
-    return train(spec_of(run.spec), reporter, run_dir, cache=home.cache, run_id=run.id)
+    return train(spec_of(spec), reporter, run_dir, cache=cache, run_id=run_id)
 
 
 def quiet() -> None:

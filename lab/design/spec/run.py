@@ -15,6 +15,7 @@ from lab.design.plain.options import Options, option, validate
 from lab.design.plain.refusal import Refusal
 from lab.design.space import Quantisation
 from lab.design.spec.combination import Combination
+from lab.design.spec.sharing import sharing_problem, whole_base_needed
 from lab.design.spec.task import TaskSpec
 
 EPOCHS, EVALUATIONS = 3.0, 10  # of a run that does not say how many
@@ -74,6 +75,15 @@ class Training(Options):
     gradient_checkpointing: bool = option(False, label="gradient checkpointing", zh="梯度检查点", help="Recompute activations: less memory, more time.")
     compile: bool = option(False, label="torch.compile", help="Compile the model; worth it on accelerators only.")
     device: Literal["auto", "cpu", "cuda", "mps"] = option("auto", label="device", zh="设备", help="Where to train; auto takes what there is.")
+    devices: int = option(
+        1, ge=1, le=64, label="devices", zh="设备数",
+        help="Accelerators of one machine that train the run together, each with batch_size rows per pass. On a CPU they are processes, which make it no faster.",
+    )  # fmt: skip
+    sharding: Literal["none", "fsdp"] = option(
+        "none", label="sharding", zh="分片",
+        help="Of several devices. none: each holds the whole base (DDP). fsdp: each holds a part of the frozen base's layers and fetches a layer when its turn comes, "
+             "for bases that do not fit one.",
+    )  # fmt: skip
     probe: str = option("", max_length=200, label="forgetting probe", zh="遗忘", help="A second task measured before and after training.")
     test: bool = option(False, label="test split", zh="测试集", help="Judge the best weights by the test split too, once, at the end.")
     temperature: float = option(
@@ -178,6 +188,14 @@ class RunSpec(Options):
         problem = quantised_problem(self.method) if self.quantisation != "none" else None
         if problem:
             raise Refusal(problem.sentence, "quantisation")
+        return self
+
+    @model_validator(mode="after")
+    def _shared_out(self) -> RunSpec:
+        asked = self.training
+        problem = sharing_problem(self.method, asked.devices, asked.sharding, self.quantisation)
+        if problem := problem or whole_base_needed(asked.sharding, asked.compile, asked.probe):
+            raise problem
         return self
 
     @field_validator("method", mode="before")

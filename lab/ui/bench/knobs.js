@@ -1,6 +1,7 @@
 // The bench's knobs: a form drawn from the option declarations. The design itself is decided on the server (lab.ui.bench.assessment).
 import { builtOn } from "./built_on.js";
 import { OptionControls } from "./controls.js";
+import { DEVICES, overDevices } from "./devices.js";
 import { provideDraft, rememberPrint, shownPrints, writePath } from "./draft.js";
 import { furtherTasks } from "./further.js";
 import { h, icon } from "../shell/dom.js";
@@ -376,11 +377,13 @@ class Knobs extends OptionControls {
   }
 
   training() {
+    const elsewhere = ["temperature", ...DEVICES]; // beside the tasks that it is of, or not here
     const main = this.schema.training.filter((field) => this.schema.training_main.includes(field.path));
-    const more = this.schema.training.filter((field) => !main.includes(field) && field.path !== "temperature"); // beside the tasks that it is of
+    const more = this.schema.training.filter((field) => !main.includes(field) && !elsewhere.includes(field.path));
     const row = (field) => this.row(field, "training." + field.path, this.doc.training, {});
     return [
       ...main.map(row),
+      ...overDevices(this).map(row),
       ...this.schema.identity.map((field) => this.row(field, field.path, this.doc, {})),
       h(
         "details",

@@ -89,7 +89,14 @@ def panel(document: Mapping[str, Any], device: Mapping[str, Any], room: int, lan
             f'<div class="lab-stack" role="img" aria-label="{word("plan.bar")}">{bar}</div><ul class="lab-kinds">{rows}</ul>'
             f'<div class="lab-device{" over" if over > 0 else ""}" title="{share:.3g} %"><i style="width:{max(share, 0.8):.2f}%"></i></div>'
             f"{verdict}{_batch(advice, language)}"
-            f'<p class="lab-muted">{word("plan.shape", batch=setting["batch"], tokens=setting["tokens"])}</p>')  # fmt: skip
+            f'<p class="lab-muted">{word("plan.shape", batch=setting["batch"], tokens=setting["tokens"])}{_over(setting, language)}</p>')  # fmt: skip
+
+
+def _over(setting: Mapping[str, Any], language: str) -> str:
+    """That a plan is of each of several devices; "" of one."""
+    if setting.get("devices", 1) == 1:
+        return ""
+    return " " + esc(say(language, "plan.devices", devices=setting["devices"], sharding=say(language, f"plan.sharding.{setting['sharding']}")))
 
 
 def _device(device: Mapping[str, Any], language: str) -> str:

@@ -20,6 +20,7 @@ from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
 from lab.design.space import KINDS, REPRESENTATIONS, SET_WORDS, SETS, StackName
 from lab.design.spec.run import BuiltOn, RunSpec, Training
+from lab.runs import launchers
 from lab.ui.shell.draft import start
 from lab.ui.words.table import TABLE, of_preset
 
@@ -57,7 +58,7 @@ def schema(language: str = "en") -> dict[str, Any]:
         "training": [_field(field) for field in fields(Training)],
         "built_on": [_field(field) for field in fields(BuiltOn)],
         "identity": [_field(field) for field in fields(RunSpec) if field.path in ("quantisation", "seed", "name")],
-        "main": MAIN, "own": OWN, "training_main": TRAINING_MAIN,
+        "main": MAIN, "own": OWN, "training_main": TRAINING_MAIN, "accelerators": _accelerators(),
         "forms": {name: _form(form) for name, form in FORMS.items()},
         "compositions": {name: {"options": one.options} for name, one in COMPOSITIONS.items()},
         "insertions": {name: {"reads_h": one.reads_h} for name, one in INSERTIONS.items()},
@@ -68,6 +69,14 @@ def schema(language: str = "en") -> dict[str, Any]:
         "looks": [name for name, one in {**STARTS, **GROUPS["allocation"]}.items() if one.reads in LOOKS],
         "fresh": Delta(at=["ffn.out"], form="bottleneck", rank=16).model_dump(mode="json"),
     }  # fmt: skip
+
+
+def _accelerators() -> int:
+    """How many accelerators a run may train on together where it would run."""
+    try:
+        return launchers.chosen().accelerators
+    except Refusal:
+        return 0
 
 
 def _word(language: str, key: str) -> str:

@@ -1,0 +1,317 @@
+"""A run over several devices: two processes of a CPU, started, counted, stopped, killed and resumed as one run, equal to one process with twice the batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from runs_support import alive
+from safetensors.torch import load_file
+from training_support import save_model, save_task, spec
+
+from lab import verbs
+from lab.design.method.named import method_of
+from lab.design.plain.refusal import Refusal
+from lab.runs import Queue, Store, processes
+from lab.runs.home import Home
+from lab.runs.processes import Identity
+from lab.runs.slots import devices_of_run, require_devices, slots_for
+from lab.training import Record, train
+
+WAIT = 240.0
+ME = Identity(1234, 1.0, "7", "here", "host")
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return save_model(tmp_path_factory.mktemp("bert"))  # no dropout: processes draw their own
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return save_task(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture
+def queue(lab_home, monkeypatch):
+    monkeypatch.delenv("LAB_RUN_ID", raising=False)
+    queue = Queue(Home(lab_home))
+    yield queue
+    for run in queue.store.active():
+        processes.kill(queue.store.token(run))
+
+
+def until(queue, run_id, done):
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        queue.reconcile()
+        run = queue.store.get(run_id)
+        if done(run):
+            return run
+        time.sleep(0.1)
+    raise AssertionError(f"{run_id} is {run.state} at step {run.step} after {WAIT} s\n{queue.log_tail(run_id)}")
+
+
+def ranks(queue, run):
+    """The other processes of a run, by their pids."""
+    return [p.pid for p in processes.members(queue.store.token(run)) if "lab.training.follower" in p.cmdline()]
+
+
+def weights(folder: Path):
+    return {p.stem + name: tensor for p in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(p).items()}
+
+
+def still(preset: str, changes: dict | None = None):
+    """A method without its own dropout: processes draw their own."""
+    document = method_of({"preset": preset, "set": changes or {}}).document()
+    for delta in document["deltas"]:
+        delta |= dict.fromkeys(set(delta) & {"dropout", "inner_dropout", "encoder_dropout"}, 0.0)
+    return document
+
+
+def same(mine: Path, wanted: Path):
+    found, expected = weights(mine), weights(wanted)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name].float(), tensor.float(), atol=1e-4, rtol=0, msg=lambda words, name=name: f"{name}: {words}")
+
+
+# -- slots ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_wide_run_waits_for_its_slots_and_nobody_passes_it(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'lab.db'}")
+    ids = [store.create({"model": "m"}, devices=devices) for devices in (1, 1, 3, 1, 1)]
+    assert [store.claim_next(ME, 4).id for _ in range(2)] == ids[:2]
+    assert store.claim_next(ME, 4) is None, "two slots are free, and the run of three is first"
+    assert store.finish(ids[0], "failed")
+    wide = store.claim_next(ME, 4)
+    assert wide.id == ids[2] and wide.slots == [0, 2, 3] and store.get(ids[1]).slots == [1]
+    assert store.claim_next(ME, 4) is None, "all slots are taken"
+    assert store.finish(ids[2], "failed") and store.get(ids[2]).slots == []
+    assert [store.claim_next(ME, 4).slots for _ in range(2)] == [[0], [2]]
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "count", "found", "own"),
+    [
+        ([0, 2], 2, 4, "0123", "02"),
+        ([1], 2, 2, "0123", "13"),  # a slot of two
+        ([0, 2], 2, 4, "01", "01"),  # slots that share: two of them would have one
+        ([2], 1, 3, "0", "0"),
+        ([0, 1], 2, 2, "", ""),
+    ],
+)
+def test_accelerators_of_the_slots_that_a_run_holds(held, wanted, count, found, own):
+    assert devices_of_run(held, wanted, count, list(found)) == list(own)
+    assert slots_for(wanted, count, found) == len(held)
+
+
+def test_more_slots_than_there_are_is_all_of_them():
+    assert slots_for(2, 1) == 1 and slots_for(64, 4, "0123") == 4
+
+
+def test_more_devices_than_there_are_are_refused(bert, toy, monkeypatch):
+    for wanted, where, found, words in ((3, "auto", ["0", "1"], "at most 2"), (2, "cuda", ["0"], "has one accelerator"), (64, "cpu", ["0"], "On a CPU")):
+        with pytest.raises(Refusal, match=words) as refused:
+            require_devices(wanted, where, found)
+        assert refused.value.field == "training.devices"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(Refusal, match="this machine has 2 accelerators"):
+        verbs.check(spec(bert, toy, devices=3, device="auto"))
+    assert verbs.check(spec(bert, toy, devices=2)).training.devices == 2
+    with pytest.raises(Refusal, match="which its worker starts"):
+        train(spec(bert, toy, devices=2), Record(), "nowhere", say=lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"devices": 1}, "nobody to share"),
+        ({"method": "full"}, "Every weight of the base may train"),
+        ({"method": "lisa"}, "Every weight of the base may train"),
+        ({"method": "diff-pruning"}, "Every weight of the base may train"),
+        ({"compile": True}, "not compiled"),
+        ({"probe": "sst2"}, "forgetting probe"),
+    ],
+)
+def test_a_base_that_cannot_be_shared_out_is_refused(bert, toy, changes, words):
+    with pytest.raises(Refusal, match=words) as refused:
+        spec(bert, toy, **{"devices": 2, "sharding": "fsdp", **changes})
+    assert refused.value.field == "training.sharding"
+
+
+# -- one run of two processes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_shared_base_is_trained_killed_and_resumed_as_one_run(queue, bert, toy, tmp_path):
+    """FSDP: a rank is killed, the run ends with the reason and nobody left; resumed, it ends as one process with twice the batch does."""
+    method = still("mam")
+    given = spec(bert, toy, method, steps=40, evaluate_every=20, checkpoint_every=5, lr=0.003, devices=2, sharding="fsdp", gradient_checkpointing=True)
+    run_id = queue.launch(given.document(), "two")
+    run = until(queue, run_id, lambda run: run.step >= 8 or run.over)
+    assert run.state == "running", queue.log_tail(run_id)
+    (other,) = ranks(queue, run)
+    os.kill(other, signal.SIGKILL)
+    run = until(queue, run_id, lambda run: run.over)
+    assert run.state == "interrupted" and "Process 2 of 2 was killed by SIGKILL" in run.error and "Resume" in run.advice
+    assert not alive(run.pid) and not processes.members(queue.store.token(run)), "no process is left"
+
+    queue.resume(run_id)
+    run = until(queue, run_id, lambda run: run.over)
+    folder, log = queue.home.run_dir(run_id), queue.log_tail(run_id)
+    assert run.state == "succeeded" and "Resumed at step" in log and "2 processes, the frozen base shared out" in log, log
+    assert list(queue.store.series(run_id)["loss"][0]) == list(range(1, 41)), "one curve without a gap"
+    assert run.result["rows_per_second"] > 0 and (folder / "predictions.json").is_file()
+    train(spec(bert, toy, method, steps=40, evaluate_every=20, lr=0.003, batch_size=16), Record(), tmp_path / "one", say=lambda line: None)
+    same(folder / "adapter", tmp_path / "one" / "adapter")
+
+
+@pytest.mark.slow
+def test_ddp_is_stopped_and_resumed_as_one_run(queue, bert, toy, tmp_path):
+    run_id = queue.launch(spec(bert, toy, steps=60, evaluate_every=30, checkpoint_every=1000, lr=0.003, devices=2).document(), "two")
+    run = until(queue, run_id, lambda run: run.step >= 5 or run.over)
+    (other,) = ranks(queue, run)
+    queue.stop(run_id)
+    run = until(queue, run_id, lambda run: run.over)
+    assert run.state == "cancelled" and run.exit_code == 0 and queue.home.has_checkpoint(run_id) and not alive(other)
+    assert "Traceback" not in queue.log_tail(run_id)
+
+    queue.resume(run_id)
+    run = until(queue, run_id, lambda run: run.step >= 20 or run.over)
+    (other,) = ranks(queue, run)
+    os.kill(run.pid, signal.SIGKILL)  # the first one: the other goes with it
+    end = time.monotonic() + 10
+    while alive(other) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not alive(other)
+    assert until(queue, run_id, lambda run: run.over).state == "interrupted"
+
+    queue.resume(run_id)
+    assert until(queue, run_id, lambda run: run.over).state == "succeeded", queue.log_tail(run_id)
+    train(spec(bert, toy, steps=60, evaluate_every=30, lr=0.003, batch_size=16), Record(), tmp_path / "one", say=lambda line: None)
+    same(queue.home.run_dir(run_id) / "adapter", tmp_path / "one" / "adapter")
+
+
+@pytest.mark.slow
+def test_a_failure_of_one_process_is_the_runs(queue, bert, toy):
+    """What only one process runs into ends all of them, with its words; what all run into is told once, as of one process."""
+    run_id = queue.launch(spec(bert, {**toy, "columns": {"text": "review"}}, devices=2).document(), "wrong column")
+    run = until(queue, run_id, lambda run: run.over)
+    assert run.state == "failed" and "review" in run.error and not run.error.startswith("Process"), run.error
+    run_id = queue.launch(spec(bert, toy, steps=5000, evaluate_every=5000, devices=2).document(), "segfault")
+    run = until(queue, run_id, lambda run: run.step >= 2 or run.over)
+    assert psutil.Process(run.pid).status() != psutil.STATUS_ZOMBIE
+    os.kill(ranks(queue, run)[0], signal.SIGSEGV)
+    run = until(queue, run_id, lambda run: run.over)
+    assert run.state == "interrupted" and "SIGSEGV" in run.error and not processes.members(queue.store.token(run))
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from lab.design.spec.run import spec_of
+from lab.training import Record, train
+folder = Path(sys.argv[1])
+for path in sorted(folder.glob('*.json')):
+    record = Record()
+    train(spec_of(json.loads(path.read_text())), record, folder / path.stem, say=lambda line: None)
+    if (folder / path.stem / 'result.json').is_file():
+        (folder / path.stem / 'curves.json').write_text(json.dumps([list(record.curve(n).values()) for n in ('loss', 'grad_norm', 'eval_loss')]))
+"""
+
+KINDS = {
+    "lora": {}, "dora": {}, "pissa": {}, "lora-ga": {"deltas.0.rank": 4}, "adalora": {}, "lamda": {"deltas.0.rank": 6}, "vera": {}, "ia3": {}, "mam": {},
+    "prefix-tuning": {}, "prompt-tuning": {"deltas.0.rank": 6}, "bitfit": {}, "last-layers": {}, "adapter-houlsby": {}, "unipelt-apl": {}, "shira": {},
+}  # fmt: skip
+DDP_ALONE = {"full": {}, "lisa": {"select.every": 2, "select.active": 1}, "diff-pruning": {}, "fish-mask": {}}
+HARD = ("diff-pruning",)  # draws its gates in each process
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("kind", "objective"), [("bert", None), ("llama", "causal"), ("bart", "seq2seq")])
+def test_methods_of_every_kind_equal_one_process_with_twice_the_batch(toy, tmp_path, kind, objective):
+    """Weights after six steps, of DDP and of FSDP, over kinds of methods and models; evaluated by generating where the model writes."""
+    if objective is None:
+        task, given = toy, save_model(tmp_path / "model", kind)
+    else:
+        source = tmp_path / "pairs.csv"
+        source.write_text("text,target\n" + "".join(f"{'the film was ' * (1 + i % 4)}{w},{w}\n" for i in range(40) for w in ("fine", "dull")))
+        task = {"name": "echo", "family": "text_generation", "source": {"file": str(source), "hash": {"validation": 0.2}}, "max_length": 40, "target_length": 4}
+        given = save_model(tmp_path / "model", kind, objective)
+    both = tmp_path / "both"
+    both.mkdir()
+    wanted = {}
+    for sharding, methods in (("fsdp", KINDS), ("none", KINDS | DDP_ALONE)):
+        for name, changes in methods.items():
+            if objective is not None and name not in ("lora", "mam", "bitfit", "prompt-tuning", "full"):
+                continue
+            method = still(name, changes)
+            settings = {"steps": 6, "evaluate_every": 6, "lr": 0.003}
+            two = spec(given, task, method, **settings, batch_size=8, devices=2, sharding=sharding)
+            (both / f"{name}-{sharding}.json").write_text(json.dumps(two.document()))
+            wanted[f"{name}-{sharding}"] = spec(given, task, method, **settings, batch_size=16)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(tmp_path / "script.py"), str(both)],
+                          capture_output=True, text=True, timeout=1100)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    apart = {}
+    for name, one in wanted.items():
+        if name.startswith(HARD):
+            continue
+        record = Record()
+        train(one, record, tmp_path / "one" / name, say=lambda line: None)
+        curves = [list(record.curve(which).values()) for which in ("loss", "grad_norm", "eval_loss")]
+        found, expected = weights(both / name / "adapter"), weights(tmp_path / "one" / name / "adapter")
+        assert found.keys() == expected.keys(), name
+        assert {path.name for path in (both / name / "adapter").iterdir()} == {path.name for path in (tmp_path / "one" / name / "adapter").iterdir()}
+        print(
+            name,
+            max(
+                abs(a - b)
+                for mine, own in zip(json.loads((both / name / "curves.json").read_text()), curves, strict=True)
+                for a, b in zip(mine, own, strict=True)
+            ),
+        )
+        apart[name] = max((float((found[key].float() - tensor.float()).abs().max()), key) for key, tensor in expected.items())
+    assert not {name: most for name, most in apart.items() if most[0] > 1e-4}, apart
+
+
+# -- the plan of each device ----------------------------------------------------------------------------------------------------------
+
+SHAPE = {"model": "roberta-base", "batch": 4, "tokens": 32}
+
+
+def test_a_plan_is_of_each_device():
+    from lab.planning import plan_shape
+
+    alone, ddp, shared, many = (
+        plan_shape(**SHAPE, method="mam", devices=devices, sharding=sharding) for devices, sharding in ((1, "none"), (2, "none"), (2, "fsdp"), (16, "fsdp"))
+    )
+    buckets = 4 * (alone.trainable + alone.trainable_head)
+    assert {name: ddp.categories[name] - size for name, size in alone.categories.items() if ddp.categories[name] != size} == {"gradients": buckets}
+    assert ddp.peak_allocated_bytes - alone.peak_allocated_bytes == buckets <= ddp.peak_reserved_bytes - alone.peak_reserved_bytes
+    layer, layers = 4 * (4 * 768 * 769 + 768 * 3072 * 2 + 3072 + 768 + 4 * 768), 12  # of RoBERTa: 7,087,872 weights
+    for plan, devices in ((shared, 2), (many, 16)):
+        saved = alone.categories["weights"] - plan.categories["weights"]
+        outside = 4 * (50265 + 514 + 1 + 2) * 768  # embeddings and their norm, gathered for a pass
+        expected = layers * layer - 2 * layer - (layers * layer + outside) / devices
+        assert saved == pytest.approx(expected, rel=0.001), f"{devices} devices"
+    assert plan_shape(**SHAPE, method="mam", devices=2, sharding="fsdp", whole=True).categories == shared.categories, "five layers stand for all"
+
+
+def test_a_plan_of_a_base_that_cannot_be_shared_out_is_refused():
+    from lab.planning import plan_shape
+
+    for changes in ({"method": "full"}, {"method": "lora", "quantisation": "nf4"}, {"method": "lora", "devices": 1}):
+        with pytest.raises(Refusal, match="set sharding to none|or sharding to none"):
+            plan_shape(**SHAPE, **{"devices": 2, "sharding": "fsdp", **changes})
