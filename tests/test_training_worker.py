@@ -1,12 +1,9 @@
-"""The worker process: claimed from the queue, stopped, killed, resumed, failed; and several processes for one run."""
+"""The worker process: claimed from the queue, stopped, killed, resumed, failed. Of several processes: test_several_devices.py."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -99,50 +96,3 @@ def test_sigterm_from_the_system_leaves_a_checkpoint(queue, bert, toy):
     run = until(queue, run_id, lambda run: run.over)
     assert run.state == "interrupted", "nobody asked for the stop"
     assert queue.home.has_checkpoint(run_id)
-
-
-@pytest.mark.slow
-def test_several_processes_work_on_one_run_of_the_store(queue, bert, toy):
-    run_id = queue.store.create(spec(bert, toy, steps=10, evaluate_every=5).document(), "together")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "lab.training.worker", run_id]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env={**os.environ, "LAB_HOME": str(queue.home.path)})
-    assert done.returncode == 0, done.stderr[-3000:]
-    run = queue.store.get(run_id)
-    assert run.state == "succeeded" and run.step == 10 and "2 processes" in done.stdout
-    assert list(queue.store.series(run_id, ["loss"])["loss"][0]) == list(range(1, 11))
-
-
-SCRIPT = """
-import json, sys
-from pathlib import Path
-from lab.design.spec.run import spec_of
-from lab.training import Record, train
-from accelerate import PartialState
-folder = Path(sys.argv[1])
-record = Record()
-train(spec_of(json.loads((folder / 'spec.json').read_text())), record, folder / 'run', say=lambda line: None)
-state = PartialState()
-assert state.num_processes == int(sys.argv[2]), state.num_processes
-if state.is_main_process:
-    (folder / 'losses.json').write_text(json.dumps([record.curve(n) for n in ('loss', 'eval_loss', 'grad_norm')]))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["lora", "bitfit", "aflora", "lisa"])
-def test_two_processes_equal_one_with_twice_the_batch(toy, tmp_path, method):
-    model = save_model(tmp_path / "model")  # no dropout: processes draw their own
-    changes = {"lisa": {"select.every": 3, "select.active": 1}, "aflora": {"deltas.0.schedule.every": 2}}.get(method, {})
-    curves = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        folder.mkdir()
-        given = spec(model, toy, method={"preset": method, "set": changes}, steps=20, batch_size=16 // processes, accumulation=2, lr=0.01)
-        (folder / "spec.json").write_text(json.dumps(given.document()))
-        (folder / "script.py").write_text(SCRIPT)
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else [sys.executable]
-        done = subprocess.run([*command, str(folder / "script.py"), str(folder), str(processes)], capture_output=True, text=True, timeout=280)
-        assert done.returncode == 0, done.stderr[-3000:]
-        curves.append(json.loads((folder / "losses.json").read_text()))
-    for one, two in zip(*curves, strict=True):
-        assert one.keys() == two.keys() and list(one.values()) == pytest.approx(list(two.values()), abs=1e-4)
