@@ -41,7 +41,7 @@ PARTS = {  # of a task: what each print covers. The rest of a TaskSpec describes
     "wording": ("loss_on", "prompt", "prefix", "languages", "max_length", "target_length", "generation", "metric", "metrics"),
 }
 PLACES = {"package", "bundled", "hub", "file", "config", "revision", "sha256"}  # of a source: where its rows are, which their own print covers
-TOLD_APART = {"name", "title", "description", "licence", "paper", "rows", "source"}
+TOLD_APART = {"name", "title", "description", "licence", "paper", "language", "rows", "source"}
 
 STARTING = ("rows", "columns", "labels", "splits", "wording", "probe", "weights", "config", "generation", "tokenizer", "template", "adapters")
 LOADING = ("weights", "config", "tokenizer")  # an adapter is worth nothing on another base
@@ -82,10 +82,10 @@ def changes(spec: RunSpec, parts: Iterable[str] = STARTING, frozen: Origins | No
     """(field of the spec, what differs in words) for the parts that are known both then and now, and differ.
 
     `frozen`: the spec's own if None. `now`: as on this machine, read only if there is something to compare with."""
-    frozen = frozen or spec.origins
+    frozen, parts = frozen or spec.origins, tuple(parts)
     if frozen is None:
         return []
-    now = now or origins_of(spec)
+    now = now or (Origins(**_base(spec)) if set(parts) <= set(LOADING) else origins_of(spec))  # an adapter taken elsewhere has no task's data there
     names = [task if isinstance(task, str) else task.name or "of its own" for task in spec.tasks.values()]
     words = {"task": " and ".join(names), "probe": spec.training.probe, "model": spec.model, "runs": ", ".join(spec.built_on.names)}
     found = []

@@ -364,15 +364,18 @@ def export(run: Run | str, format: str = "peft", out: str | Path = "adapter", **
     return export_run(run if isinstance(run, str) else run.id, format, out, **options)
 
 
-def load(run: Run | str | Path, *, adapter: str = "best", task: str = "") -> tuple[Any, Any]:
-    """(model, tokenizer): the base model with the run's adapter attached, in eval mode, on the CPU; also of a folder that --format lab wrote.
+def load(run: Run | str | Path, *, adapter: str = "best", task: str = "", model: str = "") -> tuple[Any, Any]:
+    """(model, tokenizer): the base model with the run's adapter attached, in eval mode, on the CPU; also of a folder that --format lab wrote, anywhere.
 
-    `adapter`: best (by the task's metric) or final. `task`: of a run of several, whose head; "": the first one's. Raises Refusal where the run has none yet.
+    `adapter`: best (by the task's metric) or final. `task`: of a run of several, whose head; "": the first one's. `model`: of a folder, where its base is
+    here, if not by the name that the run had it by. Raises Refusal where the run has none yet, or the base is not the one that it was trained on.
     """
     from lab.export.source import open_folder, open_run
 
     if isinstance(run, Path) or isinstance(run, str) and (Path(run) / "adapter.safetensors").is_file():
-        opened = open_folder(run, task)
+        opened = open_folder(run, task, model)
+    elif model:
+        raise Refusal("A run of this lab knows its base: leave the model out.", "model")
     else:
         opened = open_run(run if isinstance(run, str) else run.id, adapter, task=task)
     return opened.model, opened.tokenizer

@@ -43,6 +43,10 @@ def pytest_sessionfinish() -> None:
         import comparing
 
         comparing.write(os.environ["LAB_FIDELITY"])
+    if os.environ.get("LAB_EXPORTS"):
+        import exporting
+
+        exporting.write_told(os.environ["LAB_EXPORTS"])
 
 
 @pytest.fixture

@@ -6,42 +6,14 @@ import json
 
 import pytest
 import torch
+from exporting import AUTO, FITTING, logits, run_card, small, trained
 from safetensors.torch import load_file
-from tiny import tiny, tiny_batch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+from tiny import TEXT, tiny, tiny_batch, tiny_tokenizer
+from transformers import AutoModelForSequenceClassification
 
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import spec_of
-from lab.engine import attach
-from lab.engine.select import head_parameters
 from lab.export import FORMATS, formats, write
-from lab.export.source import Opened
-
-AUTO = {"classification": AutoModelForSequenceClassification, "causal": AutoModelForCausalLM, "seq2seq": AutoModelForSeq2SeqLM}
-
-
-def trained(architecture: str, objective: str, method, seed: int = 3) -> Opened:
-    """A tiny model with a method attached and every trained part (and the new head) moved, as after training."""
-    spec = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": method})
-    model = tiny(architecture, objective)
-    attached = attach(model, spec.method, seed=seed, look=lambda rows, size: iter([model(**tiny_batch(model)).loss]))
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        moved = list(attached.trainable().values()) + (list(head_parameters(model).values()) if objective == "classification" else [])
-        for parameter in moved:
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
-    return Opened(spec, model.eval(), attached, objective=objective, base=f"tiny-{architecture}", metrics={"accuracy": 0.75})
-
-
-def logits(model, batch):
-    with torch.no_grad():
-        return model(**{key: value for key, value in batch.items() if key != "labels"} | (
-            {"labels": batch["labels"]} if model.config.is_encoder_decoder else {})).logits  # fmt: skip
-
-
-def small(preset: str, **changes):
-    return {"preset": preset, "set": {"deltas.0.rank": 4, **{key.replace("__", "."): value for key, value in changes.items()}}}
-
 
 LEARNED = {"deltas__0__alpha": None, "deltas__0__composition": "scaled", "deltas__0__scale": "learned"}
 LOW = [
@@ -96,6 +68,7 @@ OTHER = [
     ("gpt2", "causal", small("prefix-tuning", deltas__0__positions="shift"), "PREFIX_TUNING"),
     ("llama", "causal", small("prefix-tuning-mlp", deltas__0__positions="shift"), "PREFIX_TUNING"),
     ("llama", "causal", small("llama-adapter"), "ADAPTION_PROMPT"),
+    ("llama", "causal", {"preset": "lily", "set": {"deltas.0.rank": 4, "deltas.1.rank": 4}}, "LILY"),
     ("llama", "causal", {"deltas": [{"at": ["attn.v"], "form": "lily", "rank": 4, "composition": "scaled", "scale": 2.0}]}, "LILY"),
     ("llama", "causal", small("prompt-tuning"), "PROMPT_TUNING"),
     ("gpt2", "causal", small("p-tuning"), "PROMPT_TUNING"),
@@ -127,7 +100,7 @@ OTHER += [
     ("gpt2", "causal", small(preset, deltas__0__at=["attn.qkv", "ffn.down"], **fitting), kind) for preset, kind, fitting, conv1d in FORMS_OF_PEFT if conv1d
 ]
 CASES = [(*case, "peft", "LORA") for case in LOW] + [(*case[:3], "peft", case[3]) for case in OTHER] + [
-    (*case[:3], "peft-lora", "LORA") for case in OTHER[:4]]  # fmt: skip
+    (*case[:3], "peft-lora", "LORA") for case in [*OTHER[:4], LOW[22], LOW[24]]]  # fmt: skip
 
 
 def name_of(case) -> str:
@@ -137,18 +110,21 @@ def name_of(case) -> str:
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("case", CASES, ids=[f"{i}-{name_of(case)}" for i, case in enumerate(CASES)])
-def test_peft_loads_it_with_equal_logits(case, tmp_path):
-    peft = pytest.importorskip("peft")
+def test_peft_loads_it_with_equal_logits(case, tmp_path, monkeypatch):
+    """By the code of its card."""
+    pytest.importorskip("peft")
     architecture, objective, method, format, kind = case
     opened = trained(architecture, objective, method)
     batch = tiny_batch(opened.model)
     ours = logits(opened.model, batch)
     folder = write(opened, format, tmp_path / "out")
     assert {"adapter_config.json", "adapter_model.safetensors", "README.md", "delta_lab.json"} == {path.name for path in folder.iterdir()}
-    assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"] == kind
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["peft_type"] == kind and (format == "peft" or not config["rank_pattern"] and not config["alpha_pattern"])
     base = tiny(architecture, objective)
     assert (logits(base, batch) - ours).abs().max() > 1e-3, "the method does nothing, so equality would say nothing"
-    theirs = logits(peft.PeftModel.from_pretrained(base, folder).eval(), batch)
+    base.save_pretrained(folder / f"tiny-{architecture}")
+    theirs = logits(run_card(folder, monkeypatch)["model"], batch)
     if kind == "PROMPT_TUNING":  # peft gives the virtual tokens' logits too
         theirs = theirs[:, -ours.shape[1] :]
     assert (ours - theirs).abs().max() <= 1e-5
@@ -157,13 +133,14 @@ def test_peft_loads_it_with_equal_logits(case, tmp_path):
 @pytest.mark.parametrize("case", [*LOW[:1], *LOW[5:9], LOW[14], OTHER[5][:3], OTHER[8][:3], ("bert", "classification", "bitfit"),
                                   ("llama", "causal", "ln-tuning"), ("t5", "seq2seq", "full"), ("gpt2", "causal", "diff-pruning"), ("gpt2", "causal", "shira")],
                          ids=lambda case: f"{case[0]}-{case[2] if isinstance(case[2], str) else case[2]['preset']}")  # fmt: skip
-def test_merged_model_needs_no_lab(case, tmp_path):
+def test_merged_model_needs_no_lab(case, tmp_path, monkeypatch):
     architecture, objective, method = case
     opened = trained(architecture, objective, method)
     batch = tiny_batch(opened.model)
     ours = logits(opened.model, batch)
     folder = write(opened, "merged", tmp_path / "out")
-    plain = AUTO[objective].from_pretrained(folder, dtype=torch.float32).eval()
+    plain = run_card(folder, monkeypatch)["model"].eval()
+    assert type(plain) in AUTO[objective]._model_mapping.values()
     assert not [name for name, _ in plain.named_modules() if "lab_" in name]
     assert not [name for name in load_file(folder / "model.safetensors") if "lab_" in name or "parametriz" in name]
     assert (ours - logits(plain, batch)).abs().max() <= 1e-5
@@ -204,13 +181,8 @@ def test_every_format_that_is_offered_works_and_no_other(tmp_path):
     """What `formats` says of a method and what `write` does agree, for every preset on one model."""
     from lab.design.presets.catalogue import names
 
-    fitting = {  # ranks that a width of 32 has
-        "lora-ffn": {"deltas.0.rank": 8}, "c3a": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "boft": {"deltas.0.rank": 4}, "oft": {"deltas.0.rank": 16}, "prefix-lora-ffn": {"deltas.1.rank": 8},
-        "lamda-plus-plus": {"deltas.0.rank": 8, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 12},
-        "eva": {"deltas.0.rank": 5, "deltas.0.allocation.rank_max": 8},
-    }  # fmt: skip
     for preset in sorted({*names("methods")} - {"adapterfusion"}):  # which stands on runs: test_blocks.py
-        opened = trained("bert", "classification", {"preset": preset, "set": fitting.get(preset, {})})
+        opened = trained("bert", "classification", {"preset": preset, "set": FITTING.get(preset, {})})
         offered = {row["format"] for row in formats(opened.spec) if not row["refusal"]}
         assert {"lab", "config"} <= offered
         for format in FORMATS:
@@ -262,7 +234,98 @@ def test_sidecar_and_card_state_the_design(tmp_path):
     assert document["design"][0]["functional_form"] == "lowrank" and document["design"][0]["modified_representation"] == ["attn.q", "attn.v"]
     assert spec_of(document["spec"]) == opened.spec
     text = (folder / "README.md").read_text(encoding="utf-8")
-    assert text.startswith("---\nbase_model: ") and "accuracy: 0.75" in text and "attn.q, attn.v" in text
+    assert text.startswith("---\nbase_model: ") and "| accuracy | 0.75 |" in text and "attn.q, attn.v" in text
+
+
+def test_a_card_says_what_is_known(tmp_path):
+    """Its metadata are read by the hub's own library: base, data, metric with its split, language; and the text has the rest."""
+    from huggingface_hub import ModelCard
+
+    from lab.export.bases import Origin
+
+    origin = Origin("acme/base", True, "0123abc", "Apache-2.0", "The base was quantised.", dtype="bfloat16")
+    opened = trained("llama", "causal", {"preset": "adalora", "set": {"deltas.0.rank": 6, "deltas.0.schedule.target_rank": 3}}, origin=origin)
+    opened.metrics = {"accuracy": 0.75, "loss": 0.5, "step": 40, "judged_rows": 100, "validation_rows": 831}
+    opened.costs = {"seconds": 12.0, "peak_bytes": 2_000_000, "total_steps": 40, "joules": 7200.0}
+    folder = write(opened, "peft", tmp_path / "out")
+    card = ModelCard.load(folder / "README.md")
+    found = card.data.eval_results
+    assert card.data.base_model == "acme/base" and card.data.license == "apache-2.0" and card.data.language == ["en"] and card.data.library_name == "peft"
+    assert card.data.pipeline_tag == "text-generation" and {(each.metric_type, each.metric_value, each.dataset_split) for each in found} == {
+        ("accuracy", 0.75, "validation"), ("loss", 0.5, "validation")}  # fmt: skip
+    for words in (
+        'revision="0123abc"',
+        "The base was quantised.",
+        "100 of its 831 rows, at step 40",
+        "Review: {text}",
+        "`positive` for positive",
+        "energy: 2 Wh",
+        "target_rank 3",
+    ):
+        assert words in card.text, words
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["tinit"], config["tfinal"], config["total_step"], config["revision"]) == (4, 16, 40, "0123abc")
+
+
+def test_a_merged_model_keeps_the_size_of_its_base(tmp_path, monkeypatch):
+    from lab.export.bases import Base, stored_dtype
+
+    opened = trained("llama", "causal", small("lora"), origin=Origin("tiny-llama", dtype="bfloat16"))
+    batch = tiny_batch(opened.model)
+    ours = logits(opened.model, batch)
+    folder = write(opened, "merged", tmp_path / "out")
+    tiny("llama", "causal").to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    assert stored_dtype(folder) == "bfloat16" and "rounded" in (folder / "README.md").read_text(encoding="utf-8")
+    sizes = [(place / "model.safetensors").stat().st_size for place in (folder, tmp_path / "base")]
+    assert abs(sizes[0] - sizes[1]) < 200
+    theirs = run_card(folder, monkeypatch)["model"]
+    assert theirs.dtype == torch.bfloat16 and (logits(theirs.float(), batch) - ours).abs().max() < 0.1
+
+
+@pytest.fixture
+def own(lab_home, tmp_path):
+    """A base in a folder of the user's own and a task of the user's own file, with a method attached: a spec full of paths of this machine."""
+    from lab.export.source import _open
+
+    folder, file = lab_home / "models" / "mine", tmp_path / "reviews.csv"
+    file.write_text("text,label\n" + "".join(f"line {i},{i % 2}\n" for i in range(20)), encoding="utf-8")
+    tiny("bert", "classification", **TEXT).base_model.save_pretrained(folder)
+    tiny_tokenizer("encoder").save_pretrained(folder)
+    task = {"name": "mine", "family": "classification", "source": {"file": str(file)}, "labels": ["bad", "good"]}
+    spec = spec_of({"model": str(folder), "task": task, "method": small("lora")})
+    from lab.origins import origins_of
+
+    opened = _open(spec.model_copy(update={"origins": origins_of(spec)}), None, {"objective": "classification", "labels": ["bad", "good"]})
+    with torch.no_grad():
+        for parameter in opened.attached.trainable().values():
+            parameter.add_(0.1)
+    return opened
+
+
+@pytest.mark.parametrize("format", [name for name in FORMATS if name not in ("gguf", "merged")] + ["merged"])
+def test_no_path_of_this_machine_leaves(own, format, tmp_path, lab_home):
+    folder = write(own, format, tmp_path / "out")
+    paths = (str(tmp_path), str(lab_home), "/site-packages/")
+    assert [path.name for path in folder.rglob("*") if path.is_file() and any(place.encode() in path.read_bytes() for place in paths)] == []
+
+
+def test_a_folder_of_the_lab_is_loaded_anywhere(own, tmp_path, monkeypatch):
+    """Without the run, its LAB_HOME and its data; where the base is another one, by a sentence."""
+    import lab
+
+    encoded = own.tokenizer(["a b", "c"], return_tensors="pt", padding=True)
+    ours = logits(own.model, encoded)
+    folder = write(own, "lab", tmp_path / "out")
+    (tmp_path / "home" / "models" / "mine").rename(folder / "mine")
+    (tmp_path / "reviews.csv").unlink()
+    monkeypatch.setenv("LAB_HOME", str(tmp_path / "elsewhere"))
+    space = run_card(folder, monkeypatch)
+    assert torch.equal(logits(space["model"], space["tokenizer"](["a b", "c"], return_tensors="pt", padding=True)), ours)
+    with pytest.raises(Refusal, match="was a folder called 'mine'"):
+        lab.load(folder)
+    tiny("bert", "classification", seed=5, **TEXT).base_model.save_pretrained(folder / "mine")
+    with pytest.raises(Refusal, match="this has changed: weights"):
+        lab.load(folder, model=str(folder / "mine"))
 
 
 def test_a_real_run_goes_home(lab_home, tmp_path):

@@ -17,10 +17,12 @@ from typing import Any
 
 from lab.design.plain.refusal import Refusal
 from lab.export.base import Facts, Format
+from lab.export.bases import clean
 from lab.export.folder import new_folder
-from lab.export.writers import Config, Lab, Merged, Peft
+from lab.export.gguf import Gguf
+from lab.export.writers import AdapterHub, Config, Lab, Merged, Peft
 
-FORMATS: dict[str, Format] = {found.name: found for found in (Peft("peft"), Peft("peft-lora"), Merged(), Lab(), Config())}
+FORMATS: dict[str, Format] = {found.name: found for found in (Peft("peft"), Peft("peft-lora"), AdapterHub(), Gguf(), Merged(), Lab(), Config())}
 __all__ = ["FORMATS", "Format", "export_run", "formats", "write"]
 
 
@@ -48,6 +50,7 @@ def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *
         adapter_folder(run.id, adapter)
     with new_folder(out) as folder:
         chosen.write(open_run(run.id, adapter, weights=chosen.weights, task=task), folder)
+        clean(folder)
     return Path(out).expanduser().absolute()
 
 
@@ -57,6 +60,7 @@ def write(opened: Any, format: str, out: str | Path) -> Path:
     _require(chosen, Facts(opened.spec.method, opened.attached.body, opened.objective, opened.spec.quantisation))
     with new_folder(out) as folder:
         chosen.write(opened, folder)
+        clean(folder)
     return Path(out).expanduser().absolute()
 
 

@@ -10,12 +10,13 @@ import secrets
 import shutil
 import zlib
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lab
-from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
+from lab.export.bases import plain_names
 from lab.runs.processes import identity, is_alive
 
 HIDDEN = ".lab-export-"  # then the process that writes it: its place, id and start
@@ -132,7 +133,9 @@ def sidecar(opened: Any, format: str) -> dict[str, Any]:
              "composition": delta.composition, "rank": delta.rank, "scale": delta.strength, "nonlinearity": delta.nonlinearity}
             for delta in method.deltas
         ],
-        "spec": opened.spec.document(),
+        **({"costs": opened.costs} if opened.costs else {}),
+        "base": {name: value for name, value in asdict(opened.origin).items() if value},
+        "spec": plain_names(opened.spec.document()),
     }  # fmt: skip
 
 
@@ -140,45 +143,3 @@ def padding(opened: Any) -> dict[str, Any]:
     """The one padding token of tokenizer and model; {} without a tokenizer."""
     tokenizer = opened.tokenizer
     return {} if tokenizer is None else {"token": tokenizer.pad_token, "id": tokenizer.pad_token_id, "chosen": getattr(tokenizer, "lab_padding", "")}
-
-
-def card(opened: Any, format: str, how_to_load: str) -> str:
-    """README.md: a model card with facts only."""
-    spec, method = opened.spec, opened.spec.method
-    head = ["---", f"base_model: {json.dumps(opened.base)}", *(["library_name: peft"] if format.startswith("peft") else []),
-            "tags: [delta-lab, parameter-efficient-fine-tuning]", "---", ""]  # fmt: skip
-    rows, of = (n if isinstance(n := opened.judged_on.get(name), int) else 0 for name in ("rows", "of"))
-    paper = f" ({method.paper.cite}{', arXiv ' + method.paper.arxiv if method.paper.arxiv else ''})" if method.paper else ""
-    lines = [
-        f"# {spec.name}",
-        "",
-        f"{method.name}{paper} on `{opened.base}`, trained on `{_task(spec)}` with Delta Lab {lab.__version__}.",
-        "",
-        f"- seed {spec.seed}, learning rate {numbers.number(spec.lr)}, batch size {spec.training.batch_size}"
-        + (f", {spec.training.steps} steps" if spec.training.steps else ""),
-        f"- trained weights: {opened.trainable:,}" if opened.trainable else "",
-        f"- linear layers of the base packed as {spec.quantisation} (bitsandbytes) while it trained" if spec.quantisation != "none" else "",
-        f"- {opened.note}" if opened.note else "",
-        f"- the head is that of `{opened.task}`" if opened.task and opened.labels and format != "lab" else "",
-        *(f"- {name}: {numbers.number(value)}" for name, value in opened.metrics.items() if isinstance(value, (int, float))),
-        f"- these numbers are of {rows:,} of {of:,} validation rows" if opened.metrics and rows < of else "",
-        "",
-        "| modified representation | functional form | insertion | composition | rank |",
-        "|---|---|---|---|---|",
-        *(f"| {', '.join(d.at)} | {d.form} | {d.insertion} | {d.composition} | {d.rank} |" for d in method.deltas),
-        "",
-        f"Classes, by the number of their output: {', '.join(f'{place} {name}' for place, name in enumerate(opened.labels))}." if opened.labels else "",
-        padding(opened).get("chosen", ""),
-        "",
-        "The whole specification is in `delta_lab.json`.",
-        "",
-        "## Loading",
-        "",
-        how_to_load,
-    ]
-    return "\n".join(head + [line for i, line in enumerate(lines) if line or i in (1, 3) or lines[i - 1]]) + "\n"
-
-
-def _task(spec: Any) -> str:
-    names = [task if isinstance(task, str) else task.name or "a task of its own" for task in spec.tasks.values()]
-    return "`, `".join(names)

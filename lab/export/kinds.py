@@ -10,7 +10,7 @@
 | ADAPTION_PROMPT | prompt rows in the topmost layers of Llama and Mistral |
 | PROMPT_TUNING | virtual tokens on a model that writes text |
 | LN_TUNING | training the norms |
-| LOHA and others | the forms that have a type of their own (`Form.peft_own`) |
+| LOHA, LILY and others | the forms that have a type of their own (`Form.peft_own`) |
 | SHIRA | fixed sparse masks of a LoRA's size on linear layers |
 """
 
@@ -110,11 +110,16 @@ def _require_own_input(delta: Delta, body: Anatomy) -> None:
     if delta.weight != 1 and not COMPOSITIONS[delta.composition].low_rank:
         raise Refusal(f"PEFT has no place for the weight of a change with composition {delta.composition}", "format")
     for representation in body.places(delta):
-        reads = source(delta, representation)
-        own = reads == "projection" or representation in OWN_INPUT and (reads == "sublayer" or reads == "residual" and body.reads_residual)
-        if delta.reads_h or not own or representation in ("embed", "attn.heads", "ffn.act", "ffn.residual", "layer.out"):
+        if not reads_own_input(delta, representation, body):
             what = "LoRA" if _linear(delta) else FORMS[delta.form].label
             raise Refusal(f"A {what} in PEFT reads its projection's own input, which this {delta.insertion} delta at {representation} does not", "format")
+
+
+def reads_own_input(delta: Delta, representation: str, body: Anatomy) -> bool:
+    """Whether a delta is added to the output of a projection and reads what that projection reads."""
+    reads = source(delta, representation)
+    own = reads == "projection" or representation in OWN_INPUT and (reads == "sublayer" or reads == "residual" and body.reads_residual)
+    return own and not delta.reads_h and representation not in ("embed", "attn.heads", "ffn.act", "ffn.residual", "layer.out")
 
 
 def _own(method: Method, body: Anatomy, objective: str) -> str:
@@ -129,24 +134,31 @@ def _own(method: Method, body: Anatomy, objective: str) -> str:
 
 def _own_type(method: Method, body: Anatomy) -> str:
     first, form = method.deltas[0], FORMS[method.deltas[0].form]
-    composition = COMPOSITIONS[first.composition]
-    if len(method.deltas) > 1:
+    alike = all(other.model_copy(update={"at": first.at}) == first for other in method.deltas)
+    if len(method.deltas) > 1 and not (form.peft_each_place and alike):
         raise Refusal(f"PEFT holds one delta of form {form.label} at a time", "format")
+    for delta in method.deltas:
+        _require_own(delta, body)
+    return form.peft_type
+
+
+def _require_own(delta: Delta, body: Anatomy) -> None:
+    """Refuse a delta that the type of its form cannot have."""
+    form, composition = FORMS[delta.form], COMPOSITIONS[delta.composition]
     if form.peft_type not in composition.peft_types and ("LORA" not in composition.peft_types or not composition.low_rank):
-        raise Refusal(f"PEFT has no type for a {form.label} with composition {first.composition}", "format")
-    if form.shared and not first.shared:
+        raise Refusal(f"PEFT has no type for a {form.label} with composition {delta.composition}", "format")
+    if form.shared and not delta.shared:
         raise Refusal(f"A {form.label} in PEFT has maps that all projections share: only a run with deltas.0.shared=true means the same there", "format")
-    if unfit := form.peft_unfit(first):
+    if unfit := form.peft_unfit(delta):
         raise Refusal(unfit, "format")
-    if not first.reads_h and form.peft_insertion == "parallel":
-        _require_own_input(first, body)
-    elif first.insertion != form.peft_insertion or not set(body.places(first)) <= set(SCALED_OUTPUT) or _behind_a_norm(first, body):
+    if not delta.reads_h and form.peft_insertion == "parallel":
+        _require_own_input(delta, body)
+    elif delta.insertion != form.peft_insertion or not set(body.places(delta)) <= set(SCALED_OUTPUT) or _behind_a_norm(delta, body):
         raise Refusal(f"A {form.label} in PEFT has insertion {form.peft_insertion}, at projections", "format")
-    if any(map(body.is_slice, body.places(first))):
+    if any(map(body.is_slice, body.places(delta))):
         raise Refusal(f"A {form.label} in PEFT changes whole projections, and this model's are parts of a larger one: choose attn.qkv", "format")
     if body.architecture.conv1d and not form.peft_conv1d:
         raise Refusal(f"A {form.label} in PEFT does not go with the projections of {body.architecture.name}", "format")
-    return form.peft_type
 
 
 def _behind_a_norm(delta: Delta, body: Anatomy) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.design.plain.refusal import Refusal
@@ -54,25 +55,26 @@ def sides(module: nn.Module) -> tuple[int, int]:
     return out, inner
 
 
-def lora(terms: dict[str, list[Term]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors by module path + suffix, config fields) of a LORA."""
+def lora(terms: dict[str, list[Term]], one_rank: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors by module path + suffix, config fields) of a LORA. `one_rank`: with the same r and alpha for all, zeros beside smaller ranks and the
+    scale in lora_B, for tools that read the global numbers alone."""
     native = all(len(each) == 1 and not isinstance(each[0].s, Tensor) for each in terms.values())
-    joined: dict[str, tuple[Tensor, Tensor, float, Tensor | None]] = {}
+    joined: dict[str, tuple[Tensor, Tensor, float]] = {}
     for path, each in terms.items():
-        if native:
-            joined[path] = (each[0].left, each[0].right, float(each[0].s), each[0].bias)
-        else:
-            biases = [float(term.s) * term.bias for term in each if term.bias is not None]
-            left = torch.cat([term.s * term.left for term in each], 1)
-            joined[path] = (left, torch.cat([term.right for term in each], 0), 1.0, sum(biases) if biases else None)
-    with_bias = any(bias is not None for *_, bias in joined.values())
+        joined[path] = (each[0].left, each[0].right, float(each[0].s)) if native else (*_joined(each), 1.0)
+    if one_rank and len({(right.shape[0], s) for _, right, s in joined.values()}) > 1:
+        factors, _ = of_one_rank(terms)
+        joined, native = {path: (left, right, 1.0) for path, (left, right) in factors.items()}, False
+    biases = {path: _bias(each, native) for path, each in terms.items()}
+    with_bias = any(bias is not None for bias in biases.values())
     tensors: dict[str, Tensor] = {}
-    for path, (left, right, _, bias) in joined.items():
+    for path, (left, right, _) in joined.items():
         tensors[f"{path}.lora_A.weight"], tensors[f"{path}.lora_B.weight"] = right, left
         if with_bias:
+            bias = biases[path]
             tensors[f"{path}.lora_B.bias"] = left.new_zeros(left.shape[0]) if bias is None else bias
-    ranks = {path: right.shape[0] for path, (_, right, *_) in joined.items()}
-    alphas = {path: whole(s * ranks[path]) for path, (_, _, s, _) in joined.items()}
+    ranks = {path: right.shape[0] for path, (_, right, _) in joined.items()}
+    alphas = {path: whole(s * ranks[path]) for path, (_, _, s) in joined.items()}
     rank, alpha = (Counter(values.values()).most_common(1)[0][0] for values in (ranks, alphas))
     config = {
         "r": rank, "lora_alpha": alpha, "lora_dropout": 0.0, "bias": "none", "use_rslora": False, "use_dora": False, "lora_bias": with_bias,
@@ -83,8 +85,28 @@ def lora(terms: dict[str, list[Term]]) -> tuple[dict[str, Tensor], dict[str, Any
     return tensors, config
 
 
-def adalora(deltas: dict[str, DeltaModule], located: dict[str, Located]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, config) of an ADALORA: lora_A (r, in), lora_E (r, 1), lora_B (out, r); pruned triplets have E = 0."""
+def of_one_rank(terms: dict[str, list[Term]]) -> tuple[dict[str, tuple[Tensor, Tensor]], int]:
+    """({module path: (left (out, r), right (r, in))}, r): s·ΔW of every module as one product, with zeros up to the largest rank."""
+    joined = {path: _joined(each) for path, each in terms.items()}
+    rank = max(right.shape[0] for _, right in joined.values())
+    return {path: (F.pad(left, (0, rank - left.shape[1])), F.pad(right, (0, 0, 0, rank - right.shape[0]))) for path, (left, right) in joined.items()}, rank
+
+
+def _joined(each: list[Term]) -> tuple[Tensor, Tensor]:
+    """Σ s · left @ right of a module's terms as one product."""
+    return torch.cat([term.s * term.left for term in each], 1), torch.cat([term.right for term in each], 0)
+
+
+def _bias(each: list[Term], native: bool) -> Tensor | None:
+    """Of a module: the one term's own where PEFT scales it, else Σ s · bias."""
+    if native:
+        return each[0].bias
+    biases = [term.s * term.bias for term in each if term.bias is not None]
+    return torch.stack(biases).sum(0) if biases else None
+
+
+def adalora(deltas: dict[str, DeltaModule], located: dict[str, Located], steps: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, config) of an ADALORA: lora_A (r, in), lora_E (r, 1), lora_B (out, r); pruned triplets have E = 0. `steps`: of the run, whose schedule it is."""
     tensors: dict[str, Tensor] = {}
     for path, delta in deltas.items():
         parts = delta.parts()
@@ -92,10 +114,13 @@ def adalora(deltas: dict[str, DeltaModule], located: dict[str, Located]) -> tupl
         tensors[f"{path}.lora_B"] = _rows(parts.B, located[path])
     first = next(iter(deltas.values()))
     rank, schedule = first.delta.rank, first.delta.schedule
+    first_steps, last_steps = round(schedule.start * steps), round(schedule.finish * steps)
+    if first_steps >= steps - last_steps:  # PEFT wants a step between the two
+        first_steps = last_steps = 0
     config = {
         "init_r": rank, "target_r": max(1, round(schedule.target_rank)), "lora_alpha": float(first.strength) * (rank + 1e-5),
-        "lora_dropout": 0.0, "tinit": 0, "tfinal": 0, "deltaT": schedule.every, "beta1": schedule.beta1, "beta2": schedule.beta2,
-        "orth_reg_weight": schedule.orthogonality, "total_step": 1, "rank_pattern": None,
+        "lora_dropout": 0.0, "tinit": first_steps, "tfinal": last_steps, "deltaT": schedule.every, "beta1": schedule.beta1, "beta2": schedule.beta2,
+        "orth_reg_weight": schedule.orthogonality, "total_step": steps, "rank_pattern": None,
     }  # fmt: skip
     return tensors, config
 

@@ -26,10 +26,13 @@ Made = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 @torch.no_grad()
-def checkpoint(opened: Any, kind: str) -> Made:
-    """(tensors by PEFT's keys, the adapter_config.json) of the attached method as PEFT type `kind`."""
-    tensors, own = MAKERS.get(kind, _own)(opened.attached)
-    config = {"peft_type": kind, "task_type": OBJECTIVES[opened.objective].peft, "base_model_name_or_path": opened.base, "revision": None,
+def checkpoint(opened: Any, kind: str, one_rank: bool = False) -> Made:
+    """(tensors by PEFT's keys, the adapter_config.json) of the attached method as PEFT type `kind`; `one_rank`: of a LORA, see lowrank.lora."""
+    if kind == "LORA":
+        tensors, own = _lora(opened.attached, one_rank)
+    else:
+        tensors, own = _adalora(opened) if kind == "ADALORA" else MAKERS.get(kind, _own)(opened.attached)
+    config = {"peft_type": kind, "task_type": OBJECTIVES[opened.objective].peft, "base_model_name_or_path": opened.base, "revision": opened.origin.revision or None,
               "inference_mode": True, **own}  # fmt: skip
     if OBJECTIVES[opened.objective].headed:
         head = head_parameters(opened.model)
@@ -39,10 +42,14 @@ def checkpoint(opened: Any, kind: str) -> Made:
     return {name: tensor.detach().to("cpu").clone().contiguous() for name, tensor in tensors.items()}, config
 
 
-def _lora(attached: Any) -> Made:
+def terms_of(attached: Any) -> dict[str, list[lowrank.Term]]:
+    """The changes of weights of an attached low-rank method, by the path of the module that they change."""
+    return {path: [lowrank.term_of(delta, located) for delta, located in each] for path, each in _by_module(attached).items()}
+
+
+def _lora(attached: Any, one_rank: bool = False) -> Made:
     found = _by_module(attached)
-    terms = {path: [lowrank.term_of(delta, located) for delta, located in each] for path, each in found.items()}
-    tensors, config = lowrank.lora(terms)
+    tensors, config = lowrank.lora(terms_of(attached), one_rank)
     for path, each in found.items():
         composition = each[0][0].composition
         tensors |= {f"{path}.{suffix}": tensor for suffix, tensor in composition.peft_tensors(each).items()}
@@ -66,10 +73,12 @@ def _hira(attached: Any) -> Made:
     return _prefixed(tensors), {"r": rank, "hira_dropout": 0.0, "init_weights": True} | _targets(attached, found)
 
 
-def _adalora(attached: Any) -> Made:
-    found = _by_module(attached)
+def _adalora(opened: Any) -> Made:
+    """With the schedule as it was in the run's steps."""
+    attached, found = opened.attached, _by_module(opened.attached)
     deltas = lowrank.one_each({path: [delta for delta, _ in each] for path, each in found.items()})
-    tensors, config = lowrank.adalora(deltas, {path: each[0][1] for path, each in found.items()})
+    steps = opened.costs.get("total_steps") or opened.spec.training.steps or 1
+    tensors, config = lowrank.adalora(deltas, {path: each[0][1] for path, each in found.items()}, steps)
     return _prefixed(tensors), config | _targets(attached, found)
 
 
@@ -85,7 +94,7 @@ def _own(attached: Any) -> Made:
     """A type that one form alone has: s stands in its configuration where it can."""
     found = _by_module(attached)
     deltas = lowrank.one_each({path: [delta for delta, _ in each] for path, each in found.items()})
-    (options,), tensors = attached.method.deltas, {}
+    options, tensors = attached.method.deltas[0], {}  # several differ in their places alone
     form = FORMS[options.form]
     s = options.strength if form.peft_scales and options.strength != "learned" else 1.0
     for path, delta in deltas.items():
@@ -181,7 +190,7 @@ def _prompt_config(attached: Any, heads: int, width: int, layers: int) -> dict[s
 
 
 MAKERS: dict[str, Callable[[Any], Made]] = {
-    "LORA": _lora, "HIRA": _hira, "ADALORA": _adalora, "VERA": _vera, "IA3": _ia3, "LN_TUNING": _norms, "SHIRA": _shira, "PREFIX_TUNING": _prefix, "PROMPT_TUNING": _prompt,
+    "HIRA": _hira, "VERA": _vera, "IA3": _ia3, "LN_TUNING": _norms, "SHIRA": _shira, "PREFIX_TUNING": _prefix, "PROMPT_TUNING": _prompt,
     "ADAPTION_PROMPT": _adaption_prompt,
 }  # fmt: skip
 

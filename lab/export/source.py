@@ -14,6 +14,7 @@ from lab.blocks import NAMED, before_training, facts_in, head_of, tensors_in, we
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
+from lab.export.bases import Origin, base_of
 from lab.tasks import objective_of
 from lab.tasks import resolve as resolve_task
 
@@ -38,6 +39,11 @@ class Opened:
     task: str = ""  # of a run of several: which one's head the model has
     tasks: dict[str, Any] = field(default_factory=dict)  # of a run of several: {name: {"objective", "labels"}}
     judged_on: dict[str, int] = field(default_factory=dict)  # {"rows", "of"}: the validation rows that `metrics` are of
+    costs: dict[str, Any] = field(default_factory=dict)  # of the run: seconds, peak_bytes, device, joules, total_steps, as far as they are known
+    origin: Origin | None = None  # what a card says of the base; None: what `base` says alone
+
+    def __post_init__(self) -> None:
+        self.origin = self.origin or Origin(self.base)
 
 
 def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts: tuple[str, ...] = origins.LOADING, task: str = "") -> Opened:
@@ -61,11 +67,21 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
     if note:
         print(note, file=sys.stderr, flush=True)
     metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
-    return _open(spec, folder, {**facts, "metrics": metrics, "run": run.id, "adapter": named, "note": note}, task)
+    return _open(spec, folder, {**facts, "metrics": metrics, "run": run.id, "adapter": named, "note": note, "costs": costs_of(run.result or {})}, task)
 
 
-def open_folder(folder: str | Path, task: str = "") -> Opened:
-    """Load what the format `lab` wrote: the base model with the adapter and the head (of several tasks that of `task`) of that folder. Raises Refusal."""
+def costs_of(result: dict[str, Any]) -> dict[str, Any]:
+    """What a run took, of its result."""
+    found = {name: result[name] for name in ("seconds", "peak_bytes", "device", "total_steps") if result.get(name) is not None}
+    joules = (result.get("energy") or {}).get("joules")
+    return found | ({"joules": joules} if joules else {})
+
+
+def open_folder(folder: str | Path, task: str = "", model: str = "") -> Opened:
+    """Load what the format `lab` wrote: the base model with the adapter and the head (of several tasks that of `task`) of that folder.
+
+    `model`: where the base is on this machine; "": by the name that the run had it by. Raises Refusal, also where its weights, configuration or tokenizer are others.
+    """
     folder = Path(folder).expanduser()
     if not ((folder / "spec.yaml").is_file() and (folder / "adapter.safetensors").is_file()):
         raise Refusal(f"The folder {str(folder)[:200]} holds no adapter of the lab: give a run, or a folder of an export with --format lab.", "run")
@@ -75,8 +91,13 @@ def open_folder(folder: str | Path, task: str = "") -> Opened:
         if isinstance(error, Refusal):
             raise
         raise Refusal(f"The spec.yaml in {str(folder)[:200]} cannot be read: export the run again.", "run") from None
-    origins.require_same(spec, "this adapter was exported", origins.LOADING)
-    return _open(spec, folder, facts_in(folder), task)
+    facts = facts_in(folder)
+    if model:
+        spec = spec.model_copy(update={"model": model})
+    elif facts.get("base", {}).get("folder"):
+        raise Refusal(f"The base of this adapter was a folder called '{spec.model[:100]}': say where it is here with model=.", "model")
+    origins.require_same(spec, "this adapter was trained", origins.LOADING)
+    return _open(spec, folder, facts, task)
 
 
 def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any], task: str = "") -> Opened:
@@ -101,9 +122,10 @@ def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any], task: str =
         parameter.requires_grad_(False)
     if labels:
         model.config.id2label, model.config.label2id = dict(enumerate(labels)), {name: place for place, name in enumerate(labels)}
-    return Opened(spec, model, attached, tokenizer, objective, model_spec.source.hub or model_spec.source.folder or spec.model, facts.get("run") or "",
-                  facts.get("adapter") or "best", facts.get("metrics") or {}, facts.get("trainable"), folder, facts.get("note") or "", labels,
-                  task if spec.further else "", facts.get("tasks") or {}, facts.get("judged_on") or {})  # fmt: skip
+    origin = base_of(model_spec)
+    return Opened(spec, model, attached, tokenizer, objective, origin.name, facts.get("run") or "", facts.get("adapter") or "best", facts.get("metrics") or {},
+                  facts.get("trainable"), folder, facts.get("note") or "", labels, task if spec.further else "", facts.get("tasks") or {},
+                  facts.get("judged_on") or {}, facts.get("costs") or {}, origin)  # fmt: skip
 
 
 def task_named(spec: RunSpec, name: str) -> tuple[str, Any]:

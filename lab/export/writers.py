@@ -13,15 +13,17 @@ from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.forms import FORMS
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
-from lab.export import kinds
+from lab.export import adapterhub, kinds
 from lab.export.base import Facts
-from lab.export.folder import card, sidecar, write_json
+from lab.export.bases import plain_names
+from lab.export.card import write_card
+from lab.export.folder import sidecar, write_json
 
 ROUNDED = (
     "The base was packed as {kind} while it trained. This model has its dequantised weights with the method folded in, as they computed, in full size; "
     "packed again, they are rounded anew and answers may differ."
 )
-LOADING: dict[str, str] = yaml.safe_load((Path(__file__).parent / "loading.yaml").read_text(encoding="utf-8"))
+NARROWED = "Its weights are stored in {dtype}, as those of the base are: the method's changes were folded in at full precision and then rounded to it."
 
 
 class Peft:
@@ -33,7 +35,7 @@ class Peft:
     def __init__(self, name: str):
         self.name, self._as_lora = name, name == "peft-lora"
         self.help = (
-            "the same change of weights as a plain LoRA, for tools that know no other PEFT type" if self._as_lora
+            "the same change of weights as a plain LoRA of one rank, for tools that know no other PEFT type (vLLM)" if self._as_lora
             else "a PEFT checkpoint (adapter_config.json and safetensors) that peft loads"
         )  # fmt: skip
 
@@ -56,22 +58,51 @@ class Peft:
         from lab.export.peft import checkpoint
 
         kind = self.kind(Facts(opened.spec.method, opened.attached.body, opened.objective, opened.spec.quantisation))
-        tensors, config = checkpoint(opened, kind)
+        tensors, config = checkpoint(opened, kind, one_rank=self._as_lora)
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         write_json(folder / "adapter_config.json", config)
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
-        options = f", num_labels={opened.model.config.num_labels}" if OBJECTIVES[opened.objective].headed else ""
-        options += ', id2label=dict(enumerate(facts["labels"]))' if opened.labels else ""
-        options += ', pad_token_id=facts["padding"]["id"]' if opened.tokenizer is not None else ""
-        packed = opened.spec.quantisation != "none"  # the adapter belongs to the base as it was packed
-        if packed:
-            from lab.models.quantising import as_transformers
+        write_card(opened, self.name, folder, prefix=kind == "PREFIX_TUNING")
 
-            options += f", quantization_config={as_transformers(opened.model, opened.spec.quantisation)}"
-        how = LOADING["peft"].format(auto=OBJECTIVES[opened.objective].auto, base=opened.base, options=options, more=", BitsAndBytesConfig" if packed else "")
-        (folder / "README.md").write_text(card(opened, self.name, how), encoding="utf-8")
+
+class AdapterHub:
+    """An adapter of AdapterHub's library, with the head of a classifier."""
+
+    name = "adapterhub"
+    weights = True
+    one_head = True
+    help = "an adapter that AdapterHub's library loads (bottleneck, Compacter, LoRA, IA3, prefix, MAM, UniPELT), with its head"
+
+    def require(self, facts: Facts) -> None:
+        if facts.quantisation != "none":
+            raise Refusal(f"AdapterHub's library does not load a base packed as {facts.quantisation} with its classes", "format")
+        adapterhub.pieces(facts.method, facts.body)
+
+    def write(self, opened: Any, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        from lab.engine.select import head_parameters
+        from lab.export.adapterhub_tensors import tensors
+
+        found, adapter = tensors(opened.attached)
+        config = opened.model.config
+        about = {
+            "model_type": config.model_type, "hidden_size": getattr(config, "hidden_size", None), "model_name": opened.base,
+            "model_class": type(opened.model).__name__, "version": adapterhub.VERSION,
+        }  # fmt: skip
+        save_file(adapter, folder / "adapter.safetensors", metadata={"format": "pt"})
+        write_json(folder / "adapter_config.json", {**about, "name": adapterhub.NAME, "config": adapterhub.document(found)})
+        if OBJECTIVES[opened.objective].headed:
+            head = {name: parameter.detach().float().contiguous() for name, parameter in head_parameters(opened.model).items()}
+            save_file(head, folder / "model_head.safetensors", metadata={"format": "pt"})
+            labels = {"label2id": config.label2id, "num_labels": config.num_labels}
+            write_json(folder / "head_config.json", {**about, "name": None, "config": None, **labels})
+        write_json(folder / "delta_lab.json", sidecar(opened, self.name))
+        if opened.tokenizer is not None:
+            opened.tokenizer.save_pretrained(folder)
+        write_card(opened, self.name, folder, prefix=any(piece.kind == "prefix" for piece in found))
 
 
 class Merged:
@@ -96,12 +127,17 @@ class Merged:
         if opened.spec.quantisation != "none":
             print(ROUNDED.format(kind=opened.spec.quantisation), file=sys.stderr, flush=True)
             opened.note = " ".join(filter(None, [opened.note, ROUNDED.format(kind=opened.spec.quantisation)]))
-        state = bake(opened.attached)
-        opened.model.save_pretrained(folder, state_dict=state)
+        import torch
+
+        dtype = getattr(torch, opened.origin.dtype)  # a checkpoint in bfloat16 stays one, and as small
+        state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in bake(opened.attached).items()}
+        if dtype != torch.float32:
+            opened.note = " ".join(filter(None, [opened.note, NARROWED.format(dtype=opened.origin.dtype)]))
+        opened.model.to(dtype).save_pretrained(folder, state_dict=state)
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
-        (folder / "README.md").write_text(card(opened, self.name, LOADING["merged"].format(auto=OBJECTIVES[opened.objective].auto)), encoding="utf-8")
+        write_card(opened, self.name, folder)
 
 
 class Lab:
@@ -132,9 +168,9 @@ class Lab:
                 save_file(head, folder / "head.safetensors", metadata={"format": "pt"})
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
-        _write_yaml(folder / "spec.yaml", opened.spec.document())
+        _write_yaml(folder / "spec.yaml", plain_names(opened.spec.document()))
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
-        (folder / "README.md").write_text(card(opened, self.name, LOADING["lab"]), encoding="utf-8")
+        write_card(opened, self.name, folder)
 
 
 class Config:
@@ -151,7 +187,7 @@ class Config:
     def write(self, opened: Any, folder: Path) -> None:
         from lab.export.peft import checkpoint
 
-        _write_yaml(folder / "spec.yaml", opened.spec.document())
+        _write_yaml(folder / "spec.yaml", plain_names(opened.spec.document()))
         _write_yaml(folder / "method.yaml", opened.spec.method.document())
         try:
             kind = kinds.peft_type(opened.spec.method, opened.attached.body, opened.objective)

@@ -135,6 +135,7 @@ class TaskSpec(Options):
     rows: dict[str, int] = option(default_factory=dict, help="Rows of each split, for the list of tasks; those of hub sets as published.")
     licence: str = option("", help="Licence of the data, or where to find it.")
     paper: str = option("", help="The paper that introduced or used it.")
+    language: list[str] = option(default_factory=list, max_length=20, help="Codes of the languages that its texts are in, as in en: for cards.")
 
     @field_validator("family")
     @classmethod

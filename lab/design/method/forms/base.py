@@ -65,6 +65,7 @@ class Form:
     peft_conv1d: ClassVar[bool] = False  # and on transformers' Conv1D too
     peft_scales: ClassVar[bool] = False  # and has an s of its own
     peft_insertion: ClassVar[str] = "parallel"  # of that type
+    peft_each_place: ClassVar[bool] = False  # several deltas of it that differ in their places alone are one adapter of that type
     joined: ClassVar[str] = ""  # of what h becomes, where the form decides it
 
     by_tensor: ClassVar[bool] = False  # whether two of them are combined tensor by tensor (combining.py)

@@ -22,7 +22,7 @@ class Lily(Form):
     shared = ("B",)
     options = ("factors",)
     own_input = True
-    peft_type, peft_own, peft_scales = "LILY", True, True
+    peft_type, peft_own, peft_scales, peft_each_place = "LILY", True, True, True
     refusals = {"nonlinearity": "The router alone is not linear: leave the nonlinearity at none, or choose form bottleneck."}
 
     def parts(self, delta, site):
