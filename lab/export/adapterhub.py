@@ -36,6 +36,7 @@ class Holders:
     output: str = "output_adapters"  # ... behind its FFN ...
     cross: str = "cross_attention_adapters"  # ... and behind its cross-attention
     prefix: str = "self_prefix"  # of the only stack's prefixes; "": a prefix there is none, or another function
+    cached: bool = True  # whether it keeps keys and values while it writes: it loses those of Llama and Mistral, whatever the adapter (1.3.0)
     swapped: bool = False  # `intermediate` is the FFN's down projection and `output` its up projection
 
 
@@ -44,7 +45,7 @@ T5 = Holders("layer.0", "layer.{last}", "layer.1", prefix="")
 FAMILIES = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "electra", "deberta-v2"), BERT),
     "distilbert": Holders(prefix="self"), "bart": Holders(), "mbart": Holders(), "gpt2": Holders(),
-    "llama": Holders(swapped=True), "mistral": Holders(swapped=True),
+    "llama": Holders(cached=False, swapped=True), "mistral": Holders(cached=False, swapped=True),
     "t5": T5, "mt5": T5,
 }  # fmt: skip
 ATTENTION = {"attn.q": "q", "attn.k": "k", "attn.v": "v"}

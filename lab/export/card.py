@@ -13,6 +13,7 @@ from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.task import TaskSpec
+from lab.export import adapterhub
 from lab.export.bases import Origin, hub_licence, slug
 from lab.tasks import FAMILIES
 from lab.tasks import resolve as resolve_task
@@ -205,6 +206,7 @@ def code_of(opened: Any, format: str, prefix: bool = False) -> str:
         "tokenizer": 'tokenizer = AutoTokenizer.from_pretrained(".")' if tokenizer else "",
         "auto": ", ".join([objective.auto, *(["AutoTokenizer"] if tokenizer else []), *(["BitsAndBytesConfig"] if packed else [])]),
         "named": PurePath(base.gguf).name if base.gguf else f"{base.name}, converted by llama.cpp's convert_hf_to_gguf.py",
+        "cache": LOADING["lost_cache"] if format == "adapterhub" and not objective.headed and not adapterhub.family_of(opened.attached.body).cached else "",
         "json": "import json" if read else "", "facts": read, "before": before, "model": f", model={json.dumps(base.name)}" if base.folder else "",
     }  # fmt: skip
     text = LOADING["peft" if format == "peft-lora" else format].format(**lines)
