@@ -68,7 +68,9 @@ TOKENS = 5  # of a greedy answer
 
 def greedy(model, batch) -> torch.Tensor | None:
     """What a model that writes text says after the first row, which has no padding; None for others, and for a T5 of unequal stacks, whose cache transformers makes too short."""
-    if model.config.model_type == "t5" or not type(model).__name__.endswith(("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "PeftModelForCausalLM", "PeftModelForSeq2SeqLM")):
+    if model.config.model_type == "t5" or not type(model).__name__.endswith(
+        ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "PeftModelForCausalLM", "PeftModelForSeq2SeqLM")
+    ):
         return None
     with torch.no_grad():
         return model.generate(input_ids=batch["input_ids"][:1], max_new_tokens=TOKENS, do_sample=False)

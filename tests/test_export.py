@@ -268,7 +268,7 @@ def test_a_card_says_what_is_known(tmp_path):
 
 
 def test_a_merged_model_keeps_the_size_of_its_base(tmp_path, monkeypatch):
-    from lab.export.bases import Base, stored_dtype
+    from lab.export.bases import Origin, stored_dtype
 
     opened = trained("llama", "causal", small("lora"), origin=Origin("tiny-llama", dtype="bfloat16"))
     batch = tiny_batch(opened.model)
