@@ -245,7 +245,8 @@ def test_a_card_says_what_is_known(tmp_path):
 
     origin = Origin("acme/base", True, "0123abc", "Apache-2.0", "The base was quantised.", dtype="bfloat16")
     opened = trained("llama", "causal", {"preset": "adalora", "set": {"deltas.0.rank": 6, "deltas.0.schedule.target_rank": 3}}, origin=origin)
-    opened.metrics = {"accuracy": 0.75, "loss": 0.5, "step": 40, "judged_rows": 100, "validation_rows": 831}
+    opened.metrics = {"accuracy": 0.75, "loss": 0.5, "step": 40}
+    opened.judged_on = {"rows": 100, "of": 831}
     opened.costs = {"seconds": 12.0, "peak_bytes": 2_000_000, "total_steps": 40, "joules": 7200.0}
     folder = write(opened, "peft", tmp_path / "out")
     card = ModelCard.load(folder / "README.md")
@@ -353,7 +354,9 @@ def test_a_real_run_goes_home(lab_home, tmp_path, monkeypatch):
     for format in ("merged", "lab"):
         lab.export(found["run"], format, tmp_path / format)
     texts = {format: (tmp_path / format / "README.md").read_text(encoding="utf-8") for format in ("peft", "merged", "lab")}
-    assert all("on the validation split" in text.lower() and "sentence-transformers/all-MiniLM-L6-v2" in text and "peak memory" in text for text in texts.values())
+    assert all(
+        "on the validation split" in text.lower() and "sentence-transformers/all-MiniLM-L6-v2" in text and "peak memory" in text for text in texts.values()
+    )
     model, tokenizer = lab.load(found["run"])
     batch = tokenizer(["a moving and funny film", "dull from start to end"], return_tensors="pt", padding=True)
     ours = logits(model, batch)

@@ -21,7 +21,7 @@ from lab.tasks import resolve as resolve_task
 LOADING: dict[str, str] = yaml.safe_load((Path(__file__).parent / "loading.yaml").read_text(encoding="utf-8"))
 LIBRARIES = {"peft": "peft", "peft-lora": "peft", "adapterhub": "adapter-transformers", "merged": "transformers"}
 PIPELINES = {"summarization": "summarization", "translation": "translation"}
-COUNTS = ("step", "judged_rows", "validation_rows", "evaluation_rows")  # numbers beside the metrics that are none
+COUNTS = ("step",)  # a number beside the metrics that is none
 SPLIT = "validation"
 
 
@@ -110,8 +110,8 @@ def _results(opened: Any, task: TaskSpec | None) -> str:
     found = _metrics(opened)
     if not found:
         return ""
-    judged, rows = opened.metrics.get("judged_rows"), opened.metrics.get("validation_rows")
-    of = f", {judged:,} of its {rows:,} rows" if judged and rows and judged < rows else f", all {rows:,} rows" if rows else ""
+    judged, rows = (n if isinstance(n := opened.judged_on.get(name), int) else 0 for name in ("rows", "of"))
+    of = f", {judged:,} of its {rows:,} rows" if judged < rows else f", all {rows:,} rows" if rows else ""
     step = f", at step {opened.metrics['step']:,}" if isinstance(opened.metrics.get("step"), int) else ""
     table = "\n".join(["| metric | value |", "|---|---|", *(f"| {name} | {numbers.number(value)} |" for name, value in found)])
     return f"## Results\n\nOn the {SPLIT} split{of}{step}.\n\n{table}"
