@@ -207,7 +207,7 @@ def code_of(opened: Any, format: str, prefix: bool = False) -> str:
         "auto": ", ".join([objective.auto, *(["AutoTokenizer"] if tokenizer else []), *(["BitsAndBytesConfig"] if packed else [])]),
         "named": PurePath(base.gguf).name if base.gguf else f"{base.name}, converted by llama.cpp's convert_hf_to_gguf.py",
         "cache": LOADING["lost_cache"] if format == "adapterhub" and not objective.headed and not adapterhub.family_of(opened.attached.body).cached else "",
-        "json": "import json" if read else "", "facts": read, "before": before, "model": f", model={json.dumps(base.name)}" if base.folder else "",
+        "write": LOADING["write_prefix"] if prefix else "", "json": "import json" if read else "", "facts": read, "before": before, "model": f", model={json.dumps(base.name)}" if base.folder else "",
     }  # fmt: skip
     text = LOADING["peft" if format == "peft-lora" else format].format(**lines)
     return "\n".join(line.removesuffix("#").rstrip() for line in text.splitlines() if line != "#")  # what is left empty leaves no line
