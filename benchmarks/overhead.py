@@ -7,7 +7,7 @@
 
 Sides take turns, each in a process of its own on all cores. In its first turn a side has empty caches (of tokenised rows), in the second it finds them. Results are kept piece by
 piece in --results, so that an interrupted measurement goes on where it was; --pieces N measures N more at most, --again begins anew. --page writes docs/overhead.md.
-A measurement takes about 12 minutes on two quiet cores, --quick about 6: fewer steps, its results apart.
+A measurement is meant for about 12 minutes of two quiet cores, --quick for half: fewer rows, its results apart.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import os
 import platform
 import random
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,9 +37,11 @@ import psutil  # noqa: E402
 PAGE = ROOT / "docs" / "overhead.md"
 MODEL, METHOD, IMDB, SENTENCES = "minilm-l6", "lora", "sentiment-imdb", "sentiment-rt"
 SIDES = {"lab": "the lab", "longest": "plain script, batches padded to their longest row", "max_length": "plain script, rows padded to 256"}
-SETTINGS = {  # steps of `share` and `whole`, validation rows of `whole` (all of which the lab judges by default), turns of `whole`
-    False: {"share_steps": 150, "steps": 10, "judged": 64, "turns": 2},
-    True: {"share_steps": 40, "steps": 3, "judged": 32, "turns": 2},
+# Steps of `share`; of `whole` its steps, as many as are sorted by length together, so that short and long ones are there as in an epoch, rows per step, and
+# validation rows, all of which the lab judges by default.
+SETTINGS = {
+    False: {"share_steps": 150, "steps": 50, "batch": 8, "judged": 80, "turns": 2},
+    True: {"share_steps": 40, "steps": 50, "batch": 2, "judged": 32, "turns": 2},
 }
 THREADS: dict[str, str] = {}  # of the environment of every side
 MARK = "LAB_OVERHEAD"  # in the environment of what this starts
@@ -50,7 +51,7 @@ PACKAGES = ("torch", "transformers", "peft", "accelerate", "datasets")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=["share", "start", "whole"], default=["share", "start", "whole"], help="these parts only")
-    parser.add_argument("--quick", action="store_true", help="fewer steps; kept apart")
+    parser.add_argument("--quick", action="store_true", help="fewer rows; kept apart")
     parser.add_argument("--results", type=Path, help="where results are kept as they come (default benchmarks/overhead.json)")
     parser.add_argument("--pieces", type=int, default=1000, help="measure at most so many pieces now")
     parser.add_argument("--again", action="store_true", help="forget what was measured of these parts")
@@ -84,7 +85,7 @@ def wanted(given: argparse.Namespace) -> list[tuple[str, str, Callable[[], dict[
     """(part, piece, what measures it) in the order of measuring: sides in turns, each turn in the other order."""
     settings, pieces = SETTINGS[given.quick], []
     if "share" in given.only:
-        pieces.append(("share", "run", lambda: lab_run(SENTENCES, settings["share_steps"], {}, fresh=False)))
+        pieces.append(("share", "run", lambda: lab_run(SENTENCES, settings["share_steps"], 32, {}, fresh=False)))
     if "start" in given.only:
         pieces.append(("start", "turns", start))
     if "whole" in given.only:
@@ -134,30 +135,31 @@ def used() -> dict[Any, float]:
     return found
 
 
-def lab_run(task: str, steps: int, options: dict[str, Any], fresh: bool) -> dict[str, Any]:
+def lab_run(task: str, steps: int, batch: int, options: dict[str, Any], fresh: bool) -> dict[str, Any]:
     """A run by the lab's own command; what it took and what its result says of it."""
     sets = [part for name, value in options.items() for part in ("--set", f"{name}={value}")]
-    command = [sys.executable, "-m", "lab", "run", "--json", "--model", MODEL, "--task", task, "--method", METHOD, "--steps", str(steps), *sets]
+    command = [sys.executable, "-m", "lab", "run", "--json", "--model", MODEL, "--task", task, "--method", METHOD, "--steps", str(steps),
+               "--batch-size", str(batch), *sets]  # fmt: skip
     home = scratch("home", fresh)
     took, printed = timed(command, {"LAB_HOME": str(home)})
     result = json.loads((home / "runs" / json.loads(printed)["run"] / "result.json").read_text(encoding="utf-8"))
-    return {**took, "rows": steps * 32, "steps_seconds": result["training_seconds"], "accuracy": result["metrics"]["accuracy"],
+    return {**took, "rows": steps * batch, "steps_seconds": result["training_seconds"], "accuracy": result["metrics"]["accuracy"],
             "judged": result["judged_rows"], "evaluations": {"seconds": result["evaluations"]["seconds"]}, "trained": result["trainable"] + result["trainable_head"]}  # fmt: skip
 
 
 def whole(side: str, turn: int, settings: dict[str, int]) -> dict[str, Any]:
     """One whole run of a side, its caches emptied before the first."""
     if side == "lab":
-        found = lab_run(IMDB, settings["steps"], {"task.validation_rows": settings["judged"]}, fresh=not turn)
+        found = lab_run(IMDB, settings["steps"], settings["batch"], {"task.validation_rows": settings["judged"]}, fresh=not turn)
         if found["judged"] != settings["judged"]:
             raise SystemExit(f"The lab judged {found['judged']} rows by default, and the plain script judges {settings['judged']}: change SETTINGS.")
         return found
     folder = scratch(f"plain-{side}", fresh=not turn)
     command = [sys.executable, "benchmarks/plain_peft.py", "--model", str(model_folder()), "--data", str(reviews(settings["judged"])), "--out", str(folder / "out"),
-               "--steps", str(settings["steps"]), "--padding", side]  # fmt: skip
+               "--steps", str(settings["steps"]), "--batch", str(settings["batch"]), "--padding", side]  # fmt: skip
     took, printed = timed(command, {"HF_DATASETS_CACHE": str(folder / "datasets"), "TRANSFORMERS_VERBOSITY": "error"})
     told = json.loads(printed.splitlines()[-1])
-    return {**took, "rows": settings["steps"] * 32, "steps_seconds": told["training_seconds"], "accuracy": told["accuracy"],
+    return {**took, "rows": settings["steps"] * settings["batch"], "steps_seconds": told["training_seconds"], "accuracy": told["accuracy"],
             "judged": settings["judged"], "evaluations": {"seconds": told["evaluation_seconds"]}, "trained": told["trained"]}  # fmt: skip
 
 
@@ -233,30 +235,23 @@ def _start(rows: dict[str, Any], settings: dict[str, int]) -> list[str]:
 
 
 def _whole(rows: dict[str, Any], settings: dict[str, int]) -> list[str]:
-    turns = {side: [row for piece, row in rows.items() if piece.split()[0] == side and not piece.endswith(" 0")] for side in SIDES}
-    first = {side: rows[f"{side} 0"] for side in SIDES if f"{side} 0" in rows}
     lines = ["## A whole run beside a plain script", "",
-             f"{settings['steps']} steps of 32 IMDb reviews, cut at 256 tokens, LoRA (r = 8 at query and value) on MiniLM, one evaluation of {settings['judged']} reviews: rows trained on, over the time "
-             "from the start of the process to its end, with the adapter saved. The lab's side is `lab run` with its own defaults; the other is",
-             "[plain_peft.py](../benchmarks/plain_peft.py), peft's and transformers' tutorials put together. First with empty caches of tokenised rows, then (median) with those of the turn before.", "",
-             "| | processor seconds of the first run | of a later one | on the clock | of these steps | evaluation | the rest | accuracy |",
-             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
-    for side, words in SIDES.items():
-        if not turns[side]:
-            continue
-        row = sorted(turns[side], key=lambda each: each["processor"])[(len(turns[side]) - 1) // 2]
-        judging = row["evaluations"]["seconds"]
-        lines.append(f"| {words} | {format(first[side]['processor'], '.0f') if side in first else ''} | {row['processor']:.0f} | {row['seconds']:.0f} | {row['steps_seconds']:.0f} "
-                     f"| {judging:.0f} | {row['seconds'] - row['steps_seconds'] - judging:.0f} | {row['accuracy']:.3f} |")  # fmt: skip
-    for side in ("longest", "max_length"):
-        if turns["lab"] and turns[side]:
-            over = {
-                what: statistics.median(row[what] for row in turns[side]) / statistics.median(row[what] for row in turns["lab"])
-                for what in ("processor", "seconds", "steps_seconds")
-            }
-            cold = f" ({first[side]['processor'] / first['lab']['processor']:.2f} the first time)" if {side, "lab"} <= set(first) else ""
-            lines += ["", f"Rows per second of the lab over those of the {SIDES[side]}: **{over['processor']:.2f}** by processor time{cold}, {over['seconds']:.2f} on the clock; "
-                          f"{over['steps_seconds']:.2f} of the steps alone, which is what a long run comes to."]  # fmt: skip
+             f"{settings['steps']} steps of {settings['batch']} IMDb reviews, cut at 256 tokens, LoRA (r = 8 at query and value) on MiniLM, one evaluation of {settings['judged']} reviews, from the start of the process to "
+             "its end with the adapter saved. The lab's side is `lab run` with its own defaults; the other is [plain_peft.py](../benchmarks/plain_peft.py), peft's and transformers' tutorials put "
+             "together. The first turn has empty caches of tokenised rows, the second finds them.", "",
+             "| | turn | processor s | s on the clock | of these steps | evaluation | the rest | accuracy |", "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for piece in sorted(rows, key=lambda each: (each.split()[1], list(SIDES).index(each.split()[0]))):
+        (side, turn), row = piece.split(), rows[piece]
+        rest = row["seconds"] - row["steps_seconds"] - row["evaluations"]["seconds"]
+        lines.append(f"| {SIDES[side]} | {int(turn) + 1} | {row['processor']:.0f} | {row['seconds']:.0f} | {row['steps_seconds']:.0f} | {row['evaluations']['seconds']:.0f} "
+                     f"| {rest:.0f} | {row['accuracy']:.3f} |")  # fmt: skip
+    for turn in sorted({piece.split()[1] for piece in rows}):
+        for side in ("longest", "max_length"):
+            if {f"lab {turn}", f"{side} {turn}"} <= set(rows):
+                mine, other = rows[f"lab {turn}"], rows[f"{side} {turn}"]
+                lines += ["", f"Rows per second of the lab over those of the {SIDES[side]}, turn {int(turn) + 1}: **{other['processor'] / mine['processor']:.2f}** by processor time, "
+                              f"{other['seconds'] / mine['seconds']:.2f} on the clock; of the steps alone, which is what a long run comes to, "
+                              f"{other['steps_seconds'] / mine['steps_seconds']:.2f} on the clock."]  # fmt: skip
     return lines
 
 

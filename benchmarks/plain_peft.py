@@ -4,7 +4,7 @@ It is peft's quick tour (LoraConfig, get_peft_model, TrainingArguments, Trainer)
 (`load_dataset`, `map` with truncation, DataCollatorWithPadding, accuracy), with their usual settings: rows in random order, a batch padded to its
 longest row, one evaluation at the end, the adapter saved by `save_pretrained`. LoRA, learning rate, steps and rows per step are those of the lab's run.
 
-    python benchmarks/plain_peft.py --model FOLDER --data FOLDER --out FOLDER [--steps 24] [--padding longest|max_length]
+    python benchmarks/plain_peft.py --model FOLDER --data FOLDER --out FOLDER [--steps 50] [--padding longest|max_length]
 
 FOLDER of data: train.csv and validation.csv with columns text and label (0 or 1). On standard output: one JSON document.
 """
@@ -23,8 +23,8 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder of the base model")
     parser.add_argument("--data", required=True, help="folder of train.csv and validation.csv")
     parser.add_argument("--out", required=True, help="folder for the adapter")
-    parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=256, help="longer texts are cut")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--padding", choices=["longest", "max_length"], default="longest", help="pad a batch to its longest row, or every row to --length")
