@@ -1,4 +1,4 @@
-# make setup | run | test | test-all | oracle | accelerator | screenshots | lint | clean. Stamps make a second call instant.
+# make setup | run | test | test-all | oracle | pins | wheel | accelerator | screenshots | lint | clean. Stamps make a second call instant.
 PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -10,7 +10,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 --only-rerun TimeoutError
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
-.PHONY: setup run test test-all oracle accelerator screenshots lint clean
+.PHONY: setup run test test-all oracle pins wheel accelerator screenshots lint clean
 .DEFAULT_GOAL := setup
 
 setup: $(VENV)/.ready
@@ -29,6 +29,15 @@ test-all: $(VENV)/.ready-test $(VENV)/.ready-ray $(VENV)/.ready-system
 # The adapters library pins an older transformers, so the tests that compare with it need an environment of their own.
 oracle:
 	@tests/oracles/adapters_env.sh $(PYTHON)
+
+# The oldest and the newest transformers and gradio that requirements.txt allows, each beside the rest in .venv-pins.
+pins: $(VENV)/.ready-test
+	@$(PY) tests/pins.py
+
+# The two packages, built of copies of the sources: setuptools writes beside them.
+wheel: $(PY)
+	@mkdir -p dist && source=$$(mktemp -d) && cp -r lab presets pyproject.toml setup.py README.md LICENSE requirements*.txt $$source \
+		&& $(PY) -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist $$source $$source/presets/data; rm -rf $$source; ls dist/*.whl
 
 # What this machine's accelerator does with the lab, in about eight minutes (docs/accelerator.md).
 accelerator: $(VENV)/.ready-test
@@ -53,7 +62,7 @@ node_modules/.ready: package.json package-lock.json
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-adapters node_modules .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-adapters .venv-pins dist node_modules .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # Debian's python3.11 without python3.11-venv has no ensurepip: then the pip that is there puts one in.
 $(PY):

@@ -22,13 +22,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
+from lab.design.plain import installed
 from lab.design.plain.refusal import Refusal
 
-ROOT = Path(__file__).resolve().parents[1]
 GIB = 1024**3
 LOOK_SECONDS = 0.1  # between two looks at a child's memory
 SECRET = ("LAB_AUTH", "LAB_DATABASE_URL")  # no child has them but one that opens the store
@@ -118,9 +117,8 @@ class Child:
         """The process, started if need be and ready. Raises Refusal where it is not ready in time, EOFError where it ends at once."""
         if self.running:
             return self.process
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         kept = {name: value for name, value in os.environ.items() if name not in SECRET or self.store and name != "LAB_AUTH"}
-        environment = {**kept, "OMP_NUM_THREADS": "1", "TMPDIR": tempfile.gettempdir(), "PYTHONPATH": path, **self.environment}
+        environment = {**kept, "OMP_NUM_THREADS": "1", "TMPDIR": tempfile.gettempdir(), "PYTHONPATH": installed.python_path(), **self.environment}
         self._replies = Queue()
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
         threading.Thread(target=_listen, args=(self.process, self._replies), daemon=True).start()

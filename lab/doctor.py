@@ -11,7 +11,7 @@ import platform
 import shutil
 from typing import Any
 
-from lab.design.plain import extras
+from lab.design.plain import installed, plugins
 from lab.design.plain.boundary import home_folder
 from lab.design.plain.refusal import Refusal
 
@@ -21,8 +21,13 @@ EXTRAS = {  # package: what it is for
     "codecarbon": "the estimate of energy",
     "gguf": "models from GGUF files",
     "sentencepiece": "tokenizers of SentencePiece",
-    "psycopg": f"runs in PostgreSQL ({extras.command('postgres')})",
-    "ray": f"runs on a Ray cluster ({extras.command('ray')})",
+    "psycopg": f"runs in PostgreSQL ({installed.command('postgres')})",
+    "ray": f"runs on a Ray cluster ({installed.command('ray')})",
+}
+PLATFORMS = {  # what does not work as on Linux, where the tests run (docs/install.md)
+    "Windows": "Windows is not tested: a run that is stopped sees it in the store, within seconds; processes are ended as descendants of a run's worker, "
+    "and a lab that is moved while a run trains takes that run's files not along. One lab for several machines, and Ray, want Linux.",
+    "Darwin": "macOS is not tested: a lab that is moved while a run trains takes that run's files not along.",
 }
 ATTENTION = {  # what computes it; a run's log says it of that run
     "cuda": "Attention goes through torch's sdpa. In half precision it takes flash for causal models, which need no mask for padding here, and for batches without padding; with slots, "
@@ -34,7 +39,7 @@ LITTLE = 5 * 10**9  # bytes of disk
 
 
 def diagnosis(device: str = "auto") -> dict[str, Any]:
-    """{"device", "precision", "attention", "compile", "machine", "versions", "slots", "home", "missing", "notes"} as plain data.
+    """{"device", "precision", "attention", "compile", "machine", "versions", "slots", "home", "plugins", "missing", "notes"} as plain data.
 
     `device`: cpu, cuda, mps, or auto for the one that a run would take; Refusal where it is not there.
     """
@@ -53,8 +58,9 @@ def diagnosis(device: str = "auto") -> dict[str, Any]:
     found["versions"] = {name: version for name in (*NEEDED, *EXTRAS, "peft") if (version := _version(name))}
     found["slots"] = slots()
     found["home"] = _home()
-    found["missing"] = [f"{name} is not installed, and the lab needs it: {extras.command()}." for name in NEEDED if _version(name) is None]
+    found["missing"] = [f"{name} is not installed, and the lab needs it: {installed.command()}." for name in NEEDED if _version(name) is None]
     found["missing"] += [f"{name} is not installed: it is for {what}." for name, what in EXTRAS.items() if _version(name) is None]
+    found["plugins"] = [{"group": one.group, "name": one.name, "of": one.of, "problem": one.problem} for one in plugins.known()]
     found["notes"] = _notes(found)
     return found
 
@@ -136,6 +142,8 @@ def _notes(found: dict[str, Any]) -> list[str]:
         notes.append("Plans model the kernels of CUDA and of processors, not those of MPS: take them as estimates here.")
     if not found["compile"]:
         notes.append("torch.compile has no compiler here: leave a run's option compile off.")
+    if note := PLATFORMS.get(platform.system()):
+        notes.append(note)
     if "problem" in found["home"]:
         notes.append(found["home"]["problem"])
     elif found["home"]["free_bytes"] < LITTLE:

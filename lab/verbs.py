@@ -215,6 +215,25 @@ def duplicate(run_id: str, name: str | None = None) -> str:
     return lab.launch(checked.document(), run.name if name is None else name, run.tags, run.notes, parent=run_id, message=message)
 
 
+def edit(run_id: str, *, name: str | None = None, tags: Sequence[str] | None = None, notes: str | None = None, place: int | None = None) -> Run:
+    """Another name, other tags or notes, or another place in the queue (1: the first); the run as it is then. Everything is checked before anything changes."""
+    from lab.runs.records import check_name, check_notes, check_tags
+
+    if name is None and tags is None and notes is None and place is None:
+        raise Refusal("Say what to change: --name, --tag, --notes or --place.", "run")
+    lab = queue_there()
+    tags = None if tags is None else check_tags(tags)
+    name, notes = name if name is None else check_name(name), notes if notes is None else check_notes(notes)
+    if place is not None:
+        if place < 1:
+            raise Refusal(f"Place must be at least 1; it is {place}.", "place")
+        lab.reorder(run_id, place - 1)  # first: it alone may be refused, where the run waits no more
+    for change, value in ((lab.rename, name), (lab.tag, tags), (lab.annotate, notes)):
+        if value is not None:
+            change(run_id, value)
+    return lab.store.get(run_id)
+
+
 def changed(run: Run) -> str:
     """One sentence on what a run was made from and is not here any more as it was; "" where all is the same."""
     from lab import origins
@@ -238,12 +257,17 @@ def plan(spec: RunSpec | Mapping[str, Any] | None = None, **setting: Any) -> dic
 
     if spec is None:
         return plan_shape(**{"use_cache": True, **setting}).summary()
+    return of_run(to_plan(spec), **setting).summary()
+
+
+def to_plan(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
+    """A spec as plans take it: with what it stands on in its method, as a frozen one has it. Raises Refusal."""
     found = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
-    if found.built_on.stand_on and not found.method.frozen:  # a frozen spec has what it stands on in its method
+    if found.built_on.stand_on and not found.method.frozen:
         from lab import blocks
 
         found = blocks.settled(found)
-    return of_run(found, **setting).summary()
+    return found
 
 
 def estimate(spec: RunSpec | Mapping[str, Any]) -> dict[str, Any] | None:

@@ -13,23 +13,8 @@ from lab.design.plain.refusal import Refusal
 
 def edit(arguments: Namespace) -> Answer:
     """{"run", "name", "tags", "notes", "state"}, as they are now. Everything is checked before anything changes."""
-    from lab.runs.records import check_name, check_notes, check_tags
-
-    lab = verbs.queue_there()
-    run = lab.store.find(arguments.run)
-    name, notes, place = arguments.name, arguments.notes, arguments.place
-    if name is None and arguments.tag is None and notes is None and place is None:
-        raise Refusal("Say what to change: --name, --tag, --notes or --place.", "run")
-    tags = None if arguments.tag is None else check_tags(arguments.tag)
-    name, notes = name if name is None else check_name(name), notes if notes is None else check_notes(notes)
-    if place is not None:
-        if place < 1:
-            raise Refusal(f"Place must be at least 1; it is {place}.", "place")
-        lab.reorder(run.id, place - 1)  # first: it alone may be refused, where the run waits no more
-    for change, value in ((lab.rename, name), (lab.tag, tags), (lab.annotate, notes)):
-        if value is not None:
-            change(run.id, value)
-    now = lab.store.get(run.id)
+    run = verbs.queue_there().store.find(arguments.run)
+    now = verbs.edit(run.id, name=arguments.name, tags=arguments.tag, notes=arguments.notes, place=arguments.place)
     document = {"run": now.id, "name": now.name, "tags": now.tags, "notes": now.notes, "state": now.state}
     return Answer(document, lambda: facts([("run", f"{now.id}  {now.name}"), ("tags", ", ".join(now.tags)), ("notes", now.notes), ("state", now.state)]))
 

@@ -8,7 +8,7 @@ from argparse import Namespace
 from lab import verbs
 from lab.cli.answer import Answer
 from lab.cli.called import INSTALLED
-from lab.design.plain import extras
+from lab.design.plain import installed
 from lab.design.plain.refusal import Refusal
 
 SHELLS = ("bash", "zsh", "fish")
@@ -27,7 +27,7 @@ def script_for(top: argparse.ArgumentParser, shell: str) -> str:
     try:
         import shtab
     except ImportError:
-        raise Refusal(f"Completion needs shtab, which is not installed: {extras.command()}.", "shell") from None
+        raise Refusal(f"Completion needs shtab, which is not installed: {installed.command()}.", "shell") from None
     top.prog = INSTALLED
     for action in (action for verb in _verbs(top).values() for action in verb._actions):
         if action.choices is None and action.dest in NAMED:

@@ -17,7 +17,7 @@ from lab.design.spec.run import spec_of
 from lab.tasks.planned import planned
 
 
-def methods(arguments: Namespace) -> Answer:
+def method_rows() -> list[dict[str, Any]]:
     """[{"preset", "name", "family", "branch", "paper", "summary", "deltas", "lr"}]; branch: adapters, soft-prompts or other of the additive family, else ""."""
     found = []
     for preset in verbs.methods():
@@ -26,6 +26,12 @@ def methods(arguments: Namespace) -> Answer:
             "preset": preset, "name": method.name, "family": method.family, "branch": method.branch, "paper": method.paper.cite if method.paper else "",
             "summary": method.summary, "deltas": len(method.deltas), "lr": method.training.lr,
         })  # fmt: skip
+    return found
+
+
+def methods(arguments: Namespace) -> Answer:
+    """`method_rows`, of one family if that is asked."""
+    found = method_rows()
     families = list(
         dict.fromkeys(name for row in sorted(found, key=lambda row: (row["family"], row["branch"])) for name in (row["family"], row["branch"]) if name)
     )
@@ -37,8 +43,8 @@ def methods(arguments: Namespace) -> Answer:
         ("preset", "name", "family", "paper"), [(row["preset"], row["name"], ": ".join(filter(None, (row["family"], row["branch"]))), row["paper"]) for row in found]))  # fmt: skip
 
 
-def models(arguments: Namespace) -> Answer:
-    """[{"preset", "title", "kind", "architecture", "parameters", "where", "here"}]."""
+def model_rows() -> list[dict[str, Any]]:
+    """[{"preset", "title", "kind", "architecture", "parameters", "where", "here", "licence"}]."""
     from lab.models import locate, resolve
 
     found = []
@@ -50,24 +56,36 @@ def models(arguments: Namespace) -> Answer:
             "parameters": spec.inventory.total if spec.inventory else None, "here": place.folder is not None, "where": place.words,
             "licence": spec.licence,
         })  # fmt: skip
+    return found
+
+
+def models(arguments: Namespace) -> Answer:
+    """`model_rows`."""
+    found = model_rows()
     return Answer(found, lambda: table(
         ("preset", "kind", "weights", "where"),
         [(row["preset"], row["kind"], numbers.weights(row["parameters"]), row["where"]) for row in found], right=("weights",)))  # fmt: skip
 
 
-def tasks(arguments: Namespace) -> Answer:
-    """[{"preset", "title", "family", "metric", "description", "source", "rows", "licence", "own"}]; with --remove {"removed"}."""
+def task_rows() -> list[dict[str, Any]]:
+    """[{"preset", "title", "family", "metric", "description", "source", "rows", "licence", "own"}]."""
     from lab.tasks import importing, resolve
 
-    if arguments.remove is not None:
-        verbs.remove_task(arguments.remove)
-        return Answer({"removed": arguments.remove}, lambda: f"Removed {arguments.remove}.")
     found, own = [], importing.names()
     for name in verbs.tasks():
         task = resolve(name)
         source = next((f"{kind} {value}" for kind in ("package", "bundled", "hub", "file") if (value := getattr(task.source, kind))), "")
         found.append({"preset": name, "title": task.title, "family": task.family, "metric": task.main_metric, "description": task.description,
                       "source": source, "rows": task.rows, "licence": task.licence, "own": name in own})  # fmt: skip
+    return found
+
+
+def tasks(arguments: Namespace) -> Answer:
+    """`task_rows`; with --remove {"removed"}."""
+    if arguments.remove is not None:
+        verbs.remove_task(arguments.remove)
+        return Answer({"removed": arguments.remove}, lambda: f"Removed {arguments.remove}.")
+    found = task_rows()
     return Answer(found, lambda: table(
         ("preset", "family", "metric", "rows", "source"),
         [(row["preset"], row["family"], row["metric"], f"{row['rows'].get('train', 0):,}", shorten(row["source"], 60)) for row in found], right=("rows",)))  # fmt: skip
@@ -170,6 +188,7 @@ def doctor(arguments: Namespace) -> Answer:
         ("main memory", f"{numbers.memory(machine['memory_bytes'])}, {numbers.memory(machine['free_bytes'])} free"),
         ("runs at once", str(found["slots"])),
         ("LAB_HOME", f"{home['path']}, {numbers.memory(home.get('free_bytes'))} free"),
+        ("plug-ins", ", ".join(f"{one['group']}/{one['name']} of {one['of']}{' (left out)' if one['problem'] else ''}" for one in found["plugins"])),
         ("versions", ", ".join(f"{name} {version}" for name, version in found["versions"].items())),
     ])  # fmt: skip
     return Answer(found, lambda: "\n".join([lines, "", *found["notes"], *found["missing"]]))

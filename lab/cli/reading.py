@@ -60,8 +60,7 @@ def runs(arguments: Namespace) -> Answer:
 
     asked = {"states": arguments.state, "tag": arguments.tag, "words": arguments.words, "limit": arguments.limit}
     found = verbs.queue_now().store.list(**asked) if is_there() else []
-    documents = [{**result_of(run), "name": run.name, **_settings(run), "step": run.step, "total_steps": run.total_steps,
-                  "progress": run.progress, "created": run.created, "tags": run.tags} for run in found]  # fmt: skip
+    documents = [row_of(run) for run in found]
 
     def text() -> str:
         if not found:
@@ -70,6 +69,12 @@ def runs(arguments: Namespace) -> Answer:
                      right=("step", "trainable"))  # fmt: skip
 
     return Answer(documents, text)
+
+
+def row_of(run: Run) -> dict[str, Any]:
+    """A run in a list of them: its result, settings in short, and how far it is."""
+    return {**result_of(run), "name": run.name, **_settings(run), "step": run.step, "total_steps": run.total_steps,
+            "progress": run.progress, "created": run.created, "tags": run.tags}  # fmt: skip
 
 
 def _settings(run: Run) -> dict[str, Any]:

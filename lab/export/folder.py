@@ -89,11 +89,12 @@ def _take_place(part: Path, folder: Path, out: str | Path) -> None:
                 raise Refusal(f"The folder {out} was filled by something else meanwhile; nothing was written, so give another one.", "out") from None
             raise
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = None
     try:
         with contextlib.suppress(ImportError, OSError):  # not every system and disk has locks: then two at once are as good as their timing
             import fcntl
 
+            handle = os.open(folder, os.O_RDONLY)
             fcntl.flock(handle, fcntl.LOCK_EX)
         if any(not path.name.startswith(HIDDEN) for path in folder.iterdir()):
             raise Refusal(f"The folder {out} was filled by something else meanwhile; nothing was written, so give another one.", "out")
@@ -101,7 +102,8 @@ def _take_place(part: Path, folder: Path, out: str | Path) -> None:
             path.rename(folder / path.name)
         part.rmdir()
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
 
 
 def _refused(out: str | Path, error: Exception) -> Refusal:

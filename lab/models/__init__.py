@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from lab.design.body.model import ModelSpec
-from lab.design.plain import extras
+from lab.design.plain import installed
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.design.space import Quantisation
@@ -56,7 +56,7 @@ def quantised(name: str | ModelSpec, quantisation: str) -> ModelSpec:
     if quantisation not in get_args(Quantisation):
         raise Refusal(f"'{str(quantisation)[:40]}' is no quantisation; there are {', '.join(get_args(Quantisation))}.", "quantisation")
     if quantisation != "none" and importlib.util.find_spec("bitsandbytes") is None:
-        raise Refusal(f"A quantised base needs bitsandbytes: {extras.command('quantised')}.", "quantisation")
+        raise Refusal(f"A quantised base needs bitsandbytes: {installed.command('quantised')}.", "quantisation")
     return spec.model_copy(update={"quantisation": quantisation})
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.design.method.named import method_of
+from lab.design.plain import plugins
 from lab.design.plain.refusal import Refusal
 from lab.design.presets.catalogue import PRESETS
 
@@ -61,6 +62,7 @@ def code() -> str:
     root = Path(__file__).resolve().parents[1]
     files = sorted(file for room in ("planning", "engine", "design") for file in (root / room).rglob("*.py"))
     files += [file for kind in ("models", "architectures") for file in sorted((PRESETS / kind).glob("*.yaml"))]
+    files += plugins.files()
     files += [root / "tasks" / "losses.py", root / "models" / "quantising.py"]
     digest = hashlib.sha256()
     for file in files:

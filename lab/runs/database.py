@@ -30,7 +30,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
-from lab.design.plain import extras
+from lab.design.plain import installed
 from lab.design.plain.refusal import Refusal
 from lab.runs.address import keep_quiet, place_of
 from lab.runs.migrations import LATEST, migrate, version_of
@@ -259,7 +259,7 @@ def _engine(address: URL, file: SqliteFile | None) -> Engine:
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise Refusal("LAB_DATABASE_URL must be like postgresql+psycopg://user@host/lab.", "LAB_DATABASE_URL") from None
     except ImportError:
-        raise Refusal(f"PostgreSQL needs its driver: {extras.command('postgres')}.", "LAB_DATABASE_URL") from None
+        raise Refusal(f"PostgreSQL needs its driver: {installed.command('postgres')}.", "LAB_DATABASE_URL") from None
     keep_quiet(engine)
     if file is not None:
         event.listen(engine, "begin", _begin_sqlite)

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from lab.design.plain import installed
 from lab.runs.home import Home
 from lab.runs.processes import TOKEN, Identity
 from lab.runs.records import Run
 from lab.runs.store import Store
 
 COMMAND = (sys.executable, "-m", "lab.training.worker")  # the run's id is added
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = installed.ROOT  # what a node of a cluster imports the lab from
 PRIVATE = ("LAB_PATHS", "LAB_AUTH")  # variables that no worker gets: what a run may read was settled when it was launched
 
 

@@ -15,9 +15,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab.design.plain import installed
 from lab.runs import processes, records, slots
 from lab.runs.home import Home
-from lab.runs.launcher import PRIVATE, ROOT, worker_environment
+from lab.runs.launcher import PRIVATE, worker_environment
 from lab.runs.processes import Identity, identity
 from lab.runs.records import Run
 from lab.runs.store import Store
@@ -69,7 +70,7 @@ class Local:
         if force:
             processes.kill(token)
             reap()
-        else:
+        elif processes.ASKS:  # elsewhere the worker sees in the store that it shall stop
             processes.send(token, signal.SIGTERM)
 
     def exit_code(self, run: Run, folder: Path) -> int | None:
@@ -94,8 +95,7 @@ def start_worker(home: Home, run: Run, store: Store, command: Sequence[str], dev
     """
     folder = home.run_dir(run.id, create=True)
     environment = {name: value for name, value in os.environ.items() if name not in PRIVATE} | worker_environment(home, run, store)
-    paths = [str(ROOT), *(os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p)]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    environment["PYTHONPATH"] = installed.python_path()
     if devices:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
     with open(folder / "log.txt", "ab") as log:
@@ -103,8 +103,9 @@ def start_worker(home: Home, run: Run, store: Store, command: Sequence[str], dev
         log.flush()
         with _lock:
             child = subprocess.Popen(
-                [*command, run.id], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=environment, start_new_session=True
-            )
+                [*command, run.id], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=environment, start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # what a session is on Windows: Ctrl-C stays with the terminal's own
+            )  # fmt: skip
             _children[child.pid] = child
             _whose[child.pid] = (run.id, run.attempt)
             return identity(child.pid)  # it cannot be gone: nobody reaps it before the lock is released

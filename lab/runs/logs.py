@@ -39,7 +39,10 @@ ADVICE = [
         "A column that the task names is not in the data: compare the task's columns with the header of the file.",
     ),
     (r"UnicodeDecodeError", "A data file is not UTF-8: convert it, for instance with `iconv -t UTF-8`."),
-    (r"ModuleNotFoundError|No module named", "A Python package is missing: install what the lab needs again, in the environment that runs it (docs/install.md)."),
+    (
+        r"ModuleNotFoundError|No module named",
+        "A Python package is missing: install what the lab needs again, in the environment that runs it (docs/install.md).",
+    ),
     (
         r"CUDA driver|no kernel image|CUDA error|NVML|cudnn",
         "The accelerator or its driver failed: check `nvidia-smi`, restart the driver or the machine, then resume.",

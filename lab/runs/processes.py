@@ -22,6 +22,8 @@ from pathlib import Path
 import psutil
 
 TOKEN = "LAB_RUN_TOKEN"
+HAS_SESSIONS = hasattr(os, "getsid")
+ASKS = os.name != "nt"  # SIGTERM asks a process to end; on Windows it ends it at once
 
 
 @dataclass(frozen=True)
@@ -103,18 +105,21 @@ def carries_another(pid: int | None, run_token: str) -> bool:
 
 
 def members(run_token: str) -> list[psutil.Process]:
-    """The living processes of a run: those with its token, and those in a session that one with the token leads."""
+    """The living processes of a run: those with its token, and those in a session that one with the token leads; without sessions (Windows), its descendants."""
     found, sessions, others = [], set(), []
     for process in _processes():
         try:
             if process.environ().get(TOKEN) == run_token:
                 found.append(process)
-                if os.getsid(process.pid) == process.pid:
+                if HAS_SESSIONS and os.getsid(process.pid) == process.pid:
                     sessions.add(process.pid)
             else:
                 others.append(process)
         except (psutil.Error, OSError):
             continue
+    if not HAS_SESSIONS:
+        known = {process.pid for process in found}
+        return [*found, *(below for process in found for below in _below(process) if below.pid not in known)]
     for process in others if sessions else ():
         try:
             if os.getsid(process.pid) in sessions:
@@ -122,6 +127,13 @@ def members(run_token: str) -> list[psutil.Process]:
         except OSError:
             continue
     return found
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def _processes() -> Iterator[psutil.Process]:

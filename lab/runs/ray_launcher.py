@@ -29,7 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lab.design.plain import extras
+from lab.design.plain import installed
 from lab.design.plain.refusal import Refusal
 from lab.runs import launcher, processes, slots
 from lab.runs.home import Home
@@ -223,7 +223,7 @@ def _connect() -> Any:
     try:
         import ray
     except ImportError:
-        raise Refusal(f"LAB_LAUNCHER=ray needs Ray: {extras.command('ray')}.", "LAB_LAUNCHER") from None
+        raise Refusal(f"LAB_LAUNCHER=ray needs Ray: {installed.command('ray')}.", "LAB_LAUNCHER") from None
     address = os.environ.get("LAB_RAY_ADDRESS") or os.environ.get("RAY_ADDRESS") or "auto"
     with _lock:
         if not ray.is_initialized():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import atexit
-import fcntl
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+LOCK = ".lock"
 YOUNG = 60.0  # seconds in which a folder may have no lock yet
 _held: list[object] = []
 
@@ -19,8 +21,8 @@ def scratch(home: Path) -> Path:
     root.mkdir(mode=0o700, exist_ok=True)
     sweep(root)
     folder = Path(tempfile.mkdtemp(prefix="of-", dir=root))
-    lock = (folder / ".lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = FileLock(folder / LOCK)
+    lock.acquire(timeout=0)
     _held.append(lock)  # the lock is the sign of life: the system lets it go with the process, however that ends
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     tempfile.tempdir = str(folder)
@@ -31,10 +33,10 @@ def sweep(root: Path) -> None:
     """Remove the folders whose process has ended."""
     for folder in root.glob("of-*"):
         try:
-            if folder.stat().st_mtime > time.time() - YOUNG and not (folder / ".lock").exists():
+            if folder.stat().st_mtime > time.time() - YOUNG and not (folder / LOCK).exists():
                 continue
-            with (folder / ".lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with FileLock(folder / LOCK, timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # it lives, or somebody else removes it
+            shutil.rmtree(folder, ignore_errors=True)  # where an open lock cannot be removed (Windows)
+        except (OSError, Timeout):  # it lives, or somebody else removes it
             continue

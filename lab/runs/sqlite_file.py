@@ -73,8 +73,9 @@ class SqliteFile:
         """From now on only this very file is the store."""
         with suppress(OSError):
             seen = os.stat(self.path)
-            self._folder = os.open(self.path.parent, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-            weakref.finalize(self, _close, self._folder)
+            with suppress(PermissionError):  # Windows opens no folders: there a store that is moved is gone, for a worker too
+                self._folder = os.open(self.path.parent, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+                weakref.finalize(self, _close, self._folder)
             self._seen = (seen.st_dev, seen.st_ino)
 
     def check(self) -> None:
@@ -105,6 +106,8 @@ class SqliteFile:
         return (found.st_dev, found.st_ino) == self._seen
 
     def _in_folder(self) -> bool:
+        if self._folder is None:
+            return False
         try:
             found = os.stat(self.path.name, dir_fd=self._folder)
         except OSError:

@@ -295,7 +295,12 @@ class WorkerLink:
     def _held(self) -> Path:
         """The run's folder through an open handle, so that it stays the same folder whatever happens to its path."""
         folder = self.home.run_dir(self.run.id, create=True)
-        self._root, self._handle = (os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)) for path in (self.home.runs, folder))
+        self._facts = os.stat(folder)
+        try:
+            self._root, self._handle = (os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)) for path in (self.home.runs, folder))
+        except PermissionError:  # Windows opens no folders: there it is known by its path
+            self._root = self._handle = None
+            return folder
         for handle in (self._root, self._handle):
             weakref.finalize(self, os.close, handle)
         through = Path(f"/proc/self/fd/{self._handle}")
@@ -304,6 +309,8 @@ class WorkerLink:
     def at_home(self) -> bool:
         """Whether the folder that this worker writes into is still the run's, in the lab as it was opened."""
         try:
+            if self._handle is None:
+                return os.path.samestat(self._facts, os.stat(self.home.run_dir(self.run.id)))
             return os.path.samestat(os.fstat(self._handle), os.stat(self.run.id, dir_fd=self._root))
         except OSError:
             return False

@@ -1,29 +1,98 @@
-"""The named verbs of the app's API, for gradio_client and other programs; docs/api.md describes them. Everything else is private to the pages."""
+"""The named verbs of the app's API, for gradio_client, plain HTTP and (serve --mcp) language models; docs/api.md describes them.
+
+They answer with the documents that the terminal prints with --json. Everything else that the app's pages call is private to them. What a verb
+refuses is one sentence; the door (password, hosts, limits) stands before all of them.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from lab import combining
+from lab import combining, verbs
+from lab.cli import describing, reading
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import RunSpec
+from lab.models import resolve
 from lab.results.compare import settings
 from lab.runs import Run, default
 from lab.runs.home import check_id
 from lab.ui.export import packer
-from lab.verbs import check
+from lab.ui.shell import planner
 
 MOST = 50  # runs side by side
+LISTED = 1000  # runs in one answer
+POINTS, MOST_POINTS = 1000, 100_000  # of a curve
+LOG_LINES = 2000
 
 
 def expose() -> None:
-    """Name the verbs: /launch, /combine, /status, /compare, /export."""
-    for verb in (launch, combine, status, compare):
-        gr.api(verb, api_name=verb.__name__, concurrency_limit=4)
+    """Name the verbs. A plan takes seconds of a process of its own, so fewer are asked at once."""
+    for verb in VERBS:
+        gr.api(_told(verb), api_name=verb.__name__, concurrency_limit=2 if verb is plan else 4)
     with gr.Row(visible=False):  # a file travels only as a component's value
         asked = [gr.Textbox(label=name, value=usual) for name, usual in (("run", ""), ("format", "peft"), ("adapter", "best"), ("task", ""))]
-        gr.Button().click(export, asked, gr.File(label="archive"), api_name="export", concurrency_limit=2)
+        gr.Button().click(_told(export), asked, gr.File(label="archive"), api_name="export", concurrency_limit=2)
+
+
+def _told(verb: Callable) -> Callable:
+    """The verb, with what it refuses as the error that clients get."""
+
+    @functools.wraps(verb)
+    def answered(*given: Any, **named: Any) -> Any:
+        try:
+            return verb(*given, **named)
+        except Refusal as problem:
+            raise gr.Error(problem.sentence, print_exception=False) from None
+
+    return answered
+
+
+# -- what there is, and what it would cost
+
+
+def methods() -> list:
+    """The method presets: [{"preset", "name", "family", "branch", "paper", "summary", "deltas", "lr"}]."""
+    return describing.method_rows()
+
+
+def models() -> list:
+    """The model presets and where their weights are: [{"preset", "title", "kind", "architecture", "parameters", "where", "here", "licence"}]."""
+    return describing.model_rows()
+
+
+def tasks() -> list:
+    """The task presets and the tasks that were imported: [{"preset", "title", "family", "metric", "description", "source", "rows", "licence", "own"}]."""
+    return describing.task_rows()
+
+
+def schema() -> dict:
+    """The JSON schema of a run's specification, which `launch` and `plan` take."""
+    return RunSpec.model_json_schema()
+
+
+def count(model: str, method: Any) -> dict:
+    """What a method trains on a model preset: {"trainable", "total", "percent", "by_delta", "biases"}, and "final" where that differs at the end.
+
+    method: a preset's name, {"preset": name, "set": {"deltas.0.rank": 16}}, or a whole method.
+    """
+    if resolve(model).inventory is None:
+        raise Refusal(f"The weights of {model[:80]} were not counted beforehand: ask plan, which says what trains.", "model")
+    return verbs.count(model, method)
+
+
+def plan(spec: dict, setting: dict | None = None) -> dict:
+    """The peak memory of a run by category, predicted without weights: {"peak_allocated_bytes", "categories", "trainable", ...}.
+
+    spec: as for launch; setting: batch, tokens, target_tokens, dtype, adapter_dtype or device given over it.
+    """
+    return planner.client().plan({**(setting or {}), "spec": verbs.to_plan(spec).document()})
+
+
+# -- starting and ending
 
 
 def launch(spec: dict) -> dict:
@@ -32,12 +101,7 @@ def launch(spec: dict) -> dict:
     spec: a RunSpec as plain JSON, as in {"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 150}}.
     `method` is a preset's name, {"preset": name, "set": {"deltas.0.rank": 16}}, or a whole method.
     """
-    try:
-        checked = check(spec)
-        run = default().launch(checked.document())
-        return {"run": run, "state": default().store.get(run).state}
-    except Refusal as problem:
-        raise gr.Error(problem.sentence, print_exception=False) from None
+    return _queued(default().launch(verbs.check(spec).document()))
 
 
 def combine(runs: list, weights: list, how: str = "sum", options: dict | None = None) -> dict:
@@ -46,12 +110,7 @@ def combine(runs: list, weights: list, how: str = "sum", options: dict | None = 
     runs: ids, or id/final for the last weights in place of the best; weights: one for each, [] for equal shares of 1; how: sum, average, prune, ties, dare or
     dare-ties; options: rank, density, sign, seed, name, tags.
     """
-    try:
-        checked = check(combining.document(runs, weights, how, **_known(options)))
-        run = default().launch(checked.document())
-        return {"run": run, "state": default().store.get(run).state}
-    except Refusal as problem:
-        raise gr.Error(problem.sentence, print_exception=False) from None
+    return _queued(default().launch(verbs.check(combining.document(runs, weights, how, **_known(options))).document()))
 
 
 def _known(options: dict | None) -> dict[str, Any]:
@@ -62,12 +121,57 @@ def _known(options: dict | None) -> dict[str, Any]:
     return options or {}
 
 
+def stop(run: str) -> dict:
+    """Ask a run to stop; it keeps its last checkpoint. {"run", "state"} at once: a run that trains is `stopping` until it has."""
+    return {"run": run, "state": default().stop(check_id(run), wait=False)}
+
+
+def resume(run: str) -> dict:
+    """Continue a failed, cancelled or interrupted run from its last checkpoint; {"run", "state"} at once."""
+    verbs.resume(check_id(run))
+    return _queued(run)
+
+
+def duplicate(run: str, name: str | None = None) -> dict:
+    """Queue a new run with the same specification; {"run", "state"} of it."""
+    return _queued(verbs.duplicate(check_id(run), name or None))
+
+
+def _queued(run: str) -> dict:
+    return {"run": run, "state": default().store.get(run).state}
+
+
+def edit(run: str, changes: dict) -> dict:
+    """Another name, other tags or notes, or another place in the queue: {"run", "name", "tags", "notes", "state"} as they are then.
+
+    changes: {"name": text, "tags": [texts], "notes": text, "place": number}, any of them.
+    """
+    known = {"name": str, "tags": list, "notes": str, "place": int}
+    for name, value in (changes or {}).items():
+        if not isinstance(value, known.get(name, ())) or isinstance(value, bool):
+            raise Refusal(f"'{str(name)[:40]}' cannot be changed to that; there are name, tags, notes and place.", "changes")
+    now = verbs.edit(check_id(run), **(changes or {}))
+    return {"run": now.id, "name": now.name, "tags": now.tags, "notes": now.notes, "state": now.state}
+
+
+def delete(run: str) -> dict:
+    """Delete a run that is not active, with its metrics and files, for good: {"run", "deleted"}."""
+    default().delete(check_id(run))
+    return {"run": run, "deleted": True}
+
+
+# -- looking
+
+
+def runs(states: list | None = None, tag: str = "", words: str = "", limit: int = 50) -> list:
+    """Runs, newest first, with result, settings in short and progress. states: only these; tag: only with it; words: only with them in the name."""
+    most = min(limit, LISTED) if isinstance(limit, int) and limit > 0 else LISTED
+    return [reading.row_of(run) for run in default().store.list(states=states or None, tag=tag or None, words=words or "", limit=most)]
+
+
 def status(run: str) -> dict:
     """State, step, latest metrics, result and error of a run by its id."""
-    try:
-        return summary(default().store.get(run))
-    except Refusal as problem:
-        raise gr.Error(problem.sentence, print_exception=False) from None
+    return summary(default().store.get(run))
 
 
 def summary(run: Run) -> dict:
@@ -77,16 +181,29 @@ def summary(run: Run) -> dict:
             "latest": latest, "result": run.result, "error": run.error, "advice": run.advice, "spec": run.spec}  # fmt: skip
 
 
+def metrics(run: str, names: list | None = None, after: int = -1, points: int = POINTS) -> dict:
+    """The curves of a run: {name: {"steps": [...], "values": [...], "times": [seconds since 1970]}}; a value that is no number is null.
+
+    names: only these; after: only later steps; points: about so many of each at most, which keep every extreme.
+    """
+    store = default().store
+    found = store.series(store.get(check_id(run)).id, names or None, after=after, points=max(2, min(points, MOST_POINTS)))
+    return {name: {"steps": steps.tolist(), "values": [value if value - value == 0 else None for value in values.tolist()], "times": times.tolist()}
+            for name, (steps, values, times) in found.items()}  # fmt: skip
+
+
+def log(run: str, lines: int = 200) -> str:
+    """The last lines of a run's log."""
+    return default().log_tail(default().store.get(check_id(run)).id, max(1, min(lines, LOG_LINES)))
+
+
 def compare(runs: list[str]) -> dict:
     """Up to 50 runs side by side: {"runs": [as in status], "differences": {setting: [value per run]}}."""
-    try:
-        if not isinstance(runs, list):
-            raise Refusal("Give a list of run ids to compare.", "runs")
-        if len(runs) > MOST:
-            raise Refusal(f"At most {MOST} runs can be compared; {len(runs)} are given.", "runs")
-        found = [default().store.get(check_id(run)) for run in runs]
-    except Refusal as problem:
-        raise gr.Error(problem.sentence, print_exception=False) from None
+    if not isinstance(runs, list):
+        raise Refusal("Give a list of run ids to compare.", "runs")
+    if len(runs) > MOST:
+        raise Refusal(f"At most {MOST} runs can be compared; {len(runs)} are given.", "runs")
+    found = [default().store.get(check_id(run)) for run in runs]
     return {"runs": [summary(run) for run in found], "differences": settings(found)}
 
 
@@ -95,7 +212,7 @@ def export(run: Any, format: Any = "peft", adapter: Any = "best", task: Any = ""
 
     format: peft, peft-lora, merged, lab, config, ...; adapter: best or final; task: of a run of several with heads, whose head goes along.
     """
-    try:
-        return str(packer.PACKER.make(run, format or "peft", adapter or "best", task or "").zip())
-    except Refusal as problem:
-        raise gr.Error(problem.sentence, print_exception=False) from None
+    return str(packer.PACKER.make(run, format or "peft", adapter or "best", task or "").zip())
+
+
+VERBS = (methods, models, tasks, schema, count, plan, launch, combine, stop, resume, duplicate, edit, delete, runs, status, metrics, log, compare)

@@ -13,6 +13,7 @@ import warnings
 from typing import Any
 from urllib.parse import urlsplit
 
+from lab.design.plain import plugins
 from lab.design.plain.boundary import CLOSED, VARIABLE, roots
 from lab.design.plain.refusal import Refusal
 from lab.ui.door.settings import Settings, check_door, read
@@ -46,6 +47,7 @@ def settle_environment(settings: Settings) -> None:
     from lab.runs.scratch import scratch
 
     home = Home(settings.home or None)
+    plugins.require_home(home.path)
     roots()  # what LAB_DATA says is refused now, not with the first file
     os.environ["LAB_HOME"] = str(home.path)
     os.environ["GRADIO_TEMP_DIR"] = str(scratch(home.path) / "gradio")  # uploads, and what is handed out
@@ -89,8 +91,9 @@ def serve(settings: Settings | None = None, block: bool = True) -> Running | Non
     queue().reconcile()
     keeper = Keeper(default())
     running = start(settings)
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(f"Delta Lab is at http://{host}:{settings.port}  (stop with Ctrl-C; runs go on)", flush=True)
+    if settings.told:
+        print(settings.told, flush=True)
+    print(f"Delta Lab is at http://{_reached(settings.host)}:{settings.port}  (stop with Ctrl-C; runs go on)", flush=True)
     if not block:
         return running
     try:
@@ -100,10 +103,16 @@ def serve(settings: Settings | None = None, block: bool = True) -> Running | Non
         running.close()
 
 
+def _reached(host: str) -> str:
+    """How this machine calls an address that is listened on."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+
+
 def _end(number: int, _frame: Any) -> None:
     """Told to end: as orderly as by Ctrl-C, so that temporary files go too."""
     for name in ("SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     sys.exit(128 + number)
 
 
@@ -130,7 +139,7 @@ def start(settings: Settings) -> Running:
         gr.mount_gradio_app(
             outer, demo, path="/", server_name=settings.host, server_port=settings.port, root_path=settings.root_path or None, auth=settings.door, theme=theme(), i18n=gradio_table(),
             app_kwargs={"middleware": [Middleware(FirstPaint, head=assets.head(), modules=assets.modules(), login=assets.login_head())], "routes": [poll.ROUTE, assets.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
-            allowed_paths=[], show_error=True, max_file_size=LARGEST_UPLOAD, enable_monitoring=False, mcp_server=False,
+            allowed_paths=[], show_error=True, max_file_size=LARGEST_UPLOAD, enable_monitoring=False, mcp_server=settings.mcp,
         )  # fmt: skip
     tokens, cookies = gradio_private.logins(gradio_private.mounted(outer, demo))
     known = Hosts(settings.host, settings.allow_hosts)
@@ -145,6 +154,8 @@ def start(settings: Settings) -> Running:
         thread.join(timeout=0.01)
         if not thread.is_alive():
             raise Refusal(f"Port {settings.port} on {settings.host} is in use: another lab may be running there; give another one with --port.", "port")
+    if settings.mcp:
+        gradio_private.tools(demo, f"http://{_reached(settings.host)}:{settings.port}", settings.door)
     if settings.share:
         known.allow(_shared(settings, demo))
     return Running(settings, demo, server, thread)

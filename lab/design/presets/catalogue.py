@@ -1,14 +1,16 @@
-"""The presets: YAML files under presets/, and the lab's own (lab.design.presets.own), read by name. An unknown name is refused with the nearest ones there are."""
+"""The presets: YAML files under presets/ and of installed packages (lab.design.plain.plugins), and the lab's own (lab.design.presets.own), read by name. An unknown name is refused with the nearest ones there are."""
 
 from __future__ import annotations
 
 import difflib
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from lab.design.plain import plugins
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import own
 
@@ -19,8 +21,19 @@ KINDS = ("architectures", "methods", "models", "tasks", "recipes", "papers", "sw
 
 @functools.cache
 def names(kind: str) -> tuple[str, ...]:
-    """The built-in presets of a kind, sorted by name."""
-    return tuple(sorted(path.stem for path in (PRESETS / kind).glob("*.yaml")))
+    """The built-in presets of a kind, and those of installed packages, sorted by name."""
+    return tuple(sorted(_files(kind)))
+
+
+@functools.cache
+def _files(kind: str) -> dict[str, Path]:
+    """{name: file}. A name that is taken stays whose it was, which is said."""
+    found = {path.stem: path for path in (PRESETS / kind).glob("*.yaml")}
+    for plugin in plugins.of_group("presets"):
+        for path in sorted((plugin.folder / kind).glob("*.yaml")) if plugin.folder else ():
+            if found.setdefault(path.stem, path) != path:
+                print(f"[lab] The preset {kind}/{path.name} of {plugin.of} was left out: its name is taken.", file=sys.stderr, flush=True)
+    return found
 
 
 def read(kind: str, name: str) -> dict[str, Any]:
@@ -30,7 +43,8 @@ def read(kind: str, name: str) -> dict[str, Any]:
             return own.read(kind, name)
         near = difflib.get_close_matches(name, (*names(kind), *saved), n=3, cutoff=0.5) or names(kind)
         raise Refusal(f"There is no {kind[:-1]} preset '{name[:80]}'; there are {', '.join(near)}.", kind[:-1])
-    return _parse(PRESETS / kind / f"{name}.yaml", (PRESETS / kind / f"{name}.yaml").stat().st_mtime_ns)
+    file = _files(kind)[name]
+    return _parse(file, file.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=512)

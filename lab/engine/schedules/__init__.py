@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 
 from lab.design.method.schedules import ScheduleOptions
+from lab.design.plain import plugins
 from lab.engine.schedules.base import Schedule
 from lab.engine.schedules.diff_pruning import DiffPruning
 from lab.engine.schedules.lisa import LISA
@@ -14,5 +15,6 @@ __all__ = ["DiffPruning", "LISA", "Schedule", "of_delta"]
 
 
 def of_delta(options: ScheduleOptions) -> Callable[..., Schedule]:
-    """What makes the schedule of some deltas from its options: the class that a file of the options' name in this folder has under SCHEDULE."""
-    return importlib.import_module(f"{__name__}.{options.name}").SCHEDULE
+    """What makes the schedule of some deltas from its options: the class that a file of the options' name has under SCHEDULE, in this folder or of a plug-in."""
+    own = {one.name: one.module for one in plugins.of_group("engine_schedules") if one.module is not None}
+    return (own.get(options.name) or importlib.import_module(f"{__name__}.{options.name}")).SCHEDULE

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+from lab.design.plain import plugins
+from lab.design.plain.folder import subclasses
 from lab.design.spec import families as declared
 from lab.tasks.family import Family
 
@@ -21,13 +23,16 @@ def register(family: type[Family]) -> type[Family]:
 def _load() -> None:
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-    found = {family.name: family for family in _subclasses(Family) if family.name and family.__module__.startswith(__name__)}
+    found = {family.name: family for family in subclasses(Family) if family.name and family.__module__.startswith(__name__)}
     for name in (*ORDER, *sorted(found.keys() - set(ORDER))):  # a new family comes last
         register(found[name])
-
-
-def _subclasses(base: type[Family]) -> list[type[Family]]:
-    return [deeper for family in base.__subclasses__() for deeper in (family, *_subclasses(family))]
+    for module in plugins.modules("families"):
+        for family in subclasses(Family):
+            if family.__module__ == module.__name__ and family.name:
+                try:
+                    register(family)
+                except ValueError as error:
+                    plugins.leave_out("families", module.__name__, str(error).rstrip("."))
 
 
 _load()

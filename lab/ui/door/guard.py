@@ -23,7 +23,7 @@ from lab.ui.door.throttle import Throttle
 KIB, MIB = 1024, 1024 * 1024
 SMALL, LOGIN, CALL = 64 * KIB, 8 * KIB, 2 * MIB  # bytes of a body: usual, user and password, a call of a function
 LARGEST_UPLOAD = 512 * MIB  # of a file, as lab.tasks.tables.LARGEST; the parts around it take up to a MiB
-CALLS = re.compile(r"/gradio_api/(component_server|queue/join|call|run|api)(/|$)")
+CALLS = re.compile(r"/gradio_api/(component_server|queue/join|call|run|api|mcp)(/|$)")
 # Doors of gradio that no page of ours uses: they fetch from elsewhere, write files, or show what is inside.
 CLOSED = re.compile(
     r"/gradio_api/(proxy=|file[=/]https?:|(undo-)?vibe-|profiling/|process_recording|deep_link|run-history|runs(/|$)|stream/|custom_component/|dev/)|/monitoring(/|$)",

@@ -6,13 +6,17 @@ Each setting is a flag and a variable of the environment; the flag wins. `add_fl
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import ipaddress
 import os
+import secrets
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from lab.design.plain import installed
 from lab.design.plain.refusal import Refusal
 from lab.ui.door import hosts
 
@@ -28,13 +32,24 @@ FLAGS: tuple[tuple[str, str, Any, str], ...] = (
     ("open-paths", "LAB_OPEN_PATHS", False, "let pages name models and data anywhere on this machine, not only under LAB_HOME and LAB_DATA (LAB_OPEN_PATHS=1)"),
     ("allow-host", "LAB_ALLOW_HOST", (), "a name that browsers may use for it, as a proxy's: lab.example.org or lab.example.org:8443; may be given several times (LAB_ALLOW_HOST)"),
     ("root-path", "LAB_ROOT_PATH", "", "the path that a proxy puts it under, as /lab (LAB_ROOT_PATH)"),
+    ("mcp", "LAB_MCP", False, "also offer the verbs of the API to language models, as tools of the Model Context Protocol at /gradio_api/mcp (LAB_MCP=1; docs/api.md)"),
     ("proxy", "LAB_PROXY", (), "address or network of a proxy whose X-Forwarded-Host, -Proto and -For are believed, as 127.0.0.1; may be given several times (LAB_PROXY)"),
 )  # fmt: skip
+# variables of hosts (a Space, a container) that say the same, where neither the flag nor ours is given
+ALSO: dict[str, tuple[str, ...]] = {"host": ("GRADIO_SERVER_NAME",), "port": ("GRADIO_SERVER_PORT", "PORT"), "root-path": ("GRADIO_ROOT_PATH",)}
+STORAGE = Path("/data")  # where a Space keeps what outlives its sleep, if it was given storage
+OWN_PASSWORD = (
+    "This Space has no LAB_AUTH, so it made a password for as long as it runs: user {user}, password {password}. "
+    "Set the secret LAB_AUTH=user:password to choose one, or the variable LAB_ANYONE=1 to let everybody in."
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Checked settings. `door`: (user, password) or None; `home`: "" for LAB_HOME; `root_path`: a path, or a whole address; `proxies`: networks."""
+    """Checked settings. `door`: (user, password) or None; `home`: "" for LAB_HOME; `root_path`: a path, or a whole address; `proxies`: networks.
+
+    `told`: what whoever starts the app must know, "" for nothing.
+    """
 
     host: str = "127.0.0.1"
     port: int = 7860
@@ -44,7 +59,9 @@ class Settings:
     open_paths: bool = False
     allow_hosts: tuple[str, ...] = ()
     root_path: str = ""
+    mcp: bool = False
     proxies: tuple[str, ...] = ()
+    told: str = ""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +83,10 @@ def read(given: Any = None) -> Settings:
         raise Refusal(f"Port must be a number; it is '{str(chosen['port'])[:40]}'.", "port") from None
     host = chosen["host"].strip().removeprefix("[").removesuffix("]")
     door = check_door(chosen["auth"], chosen["share"], chosen["open-paths"])
+    told = ""
+    if not door and not chosen["anyone"] and in_space() and not of_this_machine(host):  # only its owner reads a Space's log
+        door = ("lab", secrets.token_urlsafe(12))
+        told = OWN_PASSWORD.format(user=door[0], password=door[1])
     if not door and not chosen["anyone"] and not of_this_machine(host):
         raise Refusal(
             f"With --host {host[:80]} everybody who reaches this machine would use the lab: give --auth user:password (or LAB_AUTH), or --anyone if that is meant.",
@@ -89,14 +110,27 @@ def read(given: Any = None) -> Settings:
         or "/.." in root
     ):
         raise Refusal(f"Give --root-path a path as /lab, not '{root[:80]}'.", "root_path")
-    return Settings(host, port, chosen["home"], door, chosen["share"], chosen["open-paths"], tuple(name.lower() for name in allowed), root, chosen["proxy"])
+    home = chosen["home"] or (str(STORAGE / "lab-home") if in_space() and os.access(STORAGE, os.W_OK) else "")
+    names = tuple(name.lower() for name in allowed)
+    return Settings(host, port, home, door, chosen["share"], chosen["open-paths"], names, root, _mcp(chosen["mcp"]), chosen["proxy"], told)
+
+
+def in_space() -> bool:
+    """Whether a hosted Space runs this: its host says so in the environment."""
+    return bool(os.environ.get("SPACE_ID") or os.environ.get("SPACE_HOST"))
+
+
+def _mcp(asked: bool) -> bool:
+    if asked and importlib.util.find_spec("mcp") is None:
+        raise Refusal(f"--mcp needs the package mcp, which is not installed: {installed.command('mcp')}.", "mcp")
+    return asked
 
 
 def _value(given: Any, flag: str, variable: str, usual: Any) -> Any:
     name = flag.replace("-", "_")
     value = given.get(name) if isinstance(given, dict) else getattr(given, name, None)
     if value is None:
-        value = os.environ.get(variable, "").strip()
+        value = next((found for name in (variable, *ALSO.get(flag, ())) if (found := os.environ.get(name, "").strip())), "")
         if usual is False:
             return value.lower() in ("1", "true", "yes", "on")
         return tuple(part.strip() for part in value.split(",") if part.strip()) if usual == () else value or usual

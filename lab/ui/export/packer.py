@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.design.plain import installed
 from lab.design.plain.refusal import Refusal
 from lab.export import FORMATS
 from lab.results.facts import tasks_of
@@ -24,7 +25,6 @@ from lab.runs import default
 from lab.runs.home import check_id
 from lab.ui.shell.run_facts import adapters
 
-ROOT = Path(__file__).resolve().parents[3]
 SECONDS = 600
 KEPT = 6  # folders at most, the last used ones; all are gone when the app ends
 SHOWN = 24_000  # letters of a text file's preview
@@ -115,7 +115,7 @@ class Packer:
         out = Path(tempfile.mkdtemp(dir=self._root)) / f"{run}-{format}"
         command = [sys.executable, "-m", "lab", "export", run, "--format", format, "--adapter", adapter, "--out", str(out), "--json"]
         command += [f"--task={task}"] if task else []
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))), "CUDA_VISIBLE_DEVICES": ""}
+        environment = {**os.environ, "PYTHONPATH": installed.python_path(), "CUDA_VISIBLE_DEVICES": ""}
         try:
             done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=SECONDS, stdin=subprocess.DEVNULL, env=environment)
             if done.returncode == 0:

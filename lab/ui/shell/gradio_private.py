@@ -5,6 +5,7 @@ It holds for the version `TESTED`, which requirements.txt pins; tests/test_gradi
 
 from __future__ import annotations
 
+import base64
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import gradio as gr
 from gradio import networking
 from gradio.state_holder import SessionState, StateHolder
 from gradio.utils import get_upload_folder
+from gradio_client import Client
+
+from lab.design.plain.refusal import Refusal
 
 TESTED = "6.31"
 MODULE = b'<script type="module"'  # in its page: its own program, from where it starts
@@ -57,6 +61,17 @@ def close(demo: gr.Blocks) -> None:
 def tunnel(demo: gr.Blocks, host: str, port: int) -> str:
     """An address on the internet by gradio's relay. Raises many kinds of errors."""
     return networking.setup_tunnel(local_host=host, local_port=port, share_token=demo.share_token, share_server_address=None, share_server_tls_certificate=None)
+
+
+def tools(demo: gr.Blocks, address: str, door: tuple[str, str] | None) -> None:
+    """Give gradio's MCP server, which calls the app over HTTP, the app's own address and its password. Raises Refusal where gradio could not start it."""
+    server = getattr(demo, "mcp_server_obj", None)
+    if server is None:
+        raise Refusal(f"--mcp could not start: {str(getattr(demo, 'mcp_error', '') or 'gradio says nothing')[:200]}.", "mcp")
+    headers = {"x-gradio-user": "mcp"}
+    if door:
+        headers["Authorization"] = "Basic " + base64.b64encode(":".join(door).encode()).decode()
+    server._client_instance = Client(address, download_files=False, verbose=False, analytics_enabled=False, _skip_components=False, headers=headers)
 
 
 class Session(SessionState):
