@@ -132,9 +132,9 @@ def test_a_spaces_environment_brings_it_up(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "STORAGE", tmp_path)
     found = settings.read()
     assert (found.host, found.port, found.home) == ("0.0.0.0", port, str(tmp_path / "lab-home")) and found.allow_hosts == ("me-lab.hf.space",)
-    assert found.door and found.door != settings.read().door and found.door[1] in found.told
+    assert found.door and found.door != settings.read().door and found.door[1] in found.notice
     monkeypatch.setenv("LAB_ANYONE", "1")
-    assert settings.read().door is None and not settings.read().told
+    assert settings.read().door is None and not settings.read().notice
     monkeypatch.setenv("LAB_PORT", "7999")
     assert settings.read().port == 7999
 

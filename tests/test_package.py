@@ -97,7 +97,7 @@ def test_metadata_are_those_of_the_requirements(wheels: dict[str, Path]) -> None
         requirement = Requirement(line)
         extra = str(requirement.marker).partition("extra == ")[2].strip("\"'") if requirement.marker else ""
         given.setdefault(extra, set()).add(f"{requirement.name}{sorted(requirement.extras)}{requirement.specifier}")
-    assert set(facts.get_all("Provides-Extra")) == set(given) - {""} >= {"data", "mcp", "postgres", "quantised", "ray", "test"}
+    assert set(facts.get_all("Provides-Extra")) == set(given) - {""} >= {"data", "mcp", "postgres", "quantised", "ray", "test", "tracking"}
     for extra, found in given.items():
         lines = (ROOT / (f"requirements-{extra}.txt" if extra else "requirements.txt")).read_text(encoding="utf-8").splitlines()
         wanted = {f"{one.name}{sorted(one.extras)}{one.specifier}" for line in lines if (text := line.partition("#")[0].strip()) for one in [Requirement(text)]}

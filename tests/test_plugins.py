@@ -23,6 +23,10 @@ def recipe_files() -> dict[str, str]:
     return {name: text for recipe in RECIPES for name, text in recipe.files}
 
 
+def recipe(file: str) -> str:
+    return next(text for name, text in recipe_files().items() if Path(name).name == file)
+
+
 def python(code: str, folder: Path, *paths: Path, **environment: str) -> subprocess.CompletedProcess:
     given = {name: value for name, value in os.environ.items() if name not in ("LAB_HOME", "LAB_PLUGINS")}
     given |= {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *paths))), "PYTHONDONTWRITEBYTECODE": "1", **environment}
@@ -71,10 +75,10 @@ def test_a_folder_of_ones_own_is_read_when_it_is_switched_on(tmp_path: Path) -> 
 @pytest.mark.parametrize("switch", ["", "0"])
 def test_a_package_brings_its_own(switch: str, tmp_path: Path) -> None:
     """Found by its entry points, as pip writes them; LAB_PLUGINS=0 leaves it out."""
-    files, site = recipe_files(), tmp_path / "site"
+    site = tmp_path / "site"
     for name, text in {
-        "my_lab/__init__.py": "", "my_lab/kron.py": files["lab/design/method/forms/kronecker.py"], "my_lab/methods/kronecker.yaml": files["presets/methods/kronecker.yaml"],
-        "my_lab/methods/lora.yaml": files["presets/methods/kronecker.yaml"], "my_lab-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: my-lab\nVersion: 1.2\n",
+        "my_lab/__init__.py": "", "my_lab/kron.py": recipe("kronecker.py"), "my_lab/methods/kronecker.yaml": recipe("kronecker.yaml"),
+        "my_lab/methods/lora.yaml": recipe("kronecker.yaml"), "my_lab-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: my-lab\nVersion: 1.2\n",
         "my_lab-1.2.dist-info/entry_points.txt": "[delta_lab.forms]\nkronecker = my_lab.kron:Kronecker\nbroken = my_lab.none\n[delta_lab.presets]\nmine = my_lab\n",
     }.items():  # fmt: skip
         (site / name).parent.mkdir(parents=True, exist_ok=True)

@@ -91,8 +91,8 @@ def serve(settings: Settings | None = None, block: bool = True) -> Running | Non
     queue().reconcile()
     keeper = Keeper(default())
     running = start(settings)
-    if settings.told:
-        print(settings.told, flush=True)
+    if settings.notice:
+        print(settings.notice, flush=True)
     print(f"Delta Lab is at http://{_reached(settings.host)}:{settings.port}  (stop with Ctrl-C; runs go on)", flush=True)
     if not block:
         return running

@@ -48,7 +48,7 @@ OWN_PASSWORD = (
 class Settings:
     """Checked settings. `door`: (user, password) or None; `home`: "" for LAB_HOME; `root_path`: a path, or a whole address; `proxies`: networks.
 
-    `told`: what whoever starts the app must know, "" for nothing.
+    `notice`: what whoever starts the app must know, "" for nothing.
     """
 
     host: str = "127.0.0.1"
@@ -61,7 +61,7 @@ class Settings:
     root_path: str = ""
     mcp: bool = False
     proxies: tuple[str, ...] = ()
-    told: str = ""
+    notice: str = ""
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -83,10 +83,10 @@ def read(given: Any = None) -> Settings:
         raise Refusal(f"Port must be a number; it is '{str(chosen['port'])[:40]}'.", "port") from None
     host = chosen["host"].strip().removeprefix("[").removesuffix("]")
     door = check_door(chosen["auth"], chosen["share"], chosen["open-paths"])
-    told = ""
+    notice = ""
     if not door and not chosen["anyone"] and in_space() and not of_this_machine(host):  # only its owner reads a Space's log
         door = ("lab", secrets.token_urlsafe(12))
-        told = OWN_PASSWORD.format(user=door[0], password=door[1])
+        notice = OWN_PASSWORD.format(user=door[0], password=door[1])
     if not door and not chosen["anyone"] and not of_this_machine(host):
         raise Refusal(
             f"With --host {host[:80]} everybody who reaches this machine would use the lab: give --auth user:password (or LAB_AUTH), or --anyone if that is meant.",
@@ -112,7 +112,7 @@ def read(given: Any = None) -> Settings:
         raise Refusal(f"Give --root-path a path as /lab, not '{root[:80]}'.", "root_path")
     home = chosen["home"] or (str(STORAGE / "lab-home") if in_space() and os.access(STORAGE, os.W_OK) else "")
     names = tuple(name.lower() for name in allowed)
-    return Settings(host, port, home, door, chosen["share"], chosen["open-paths"], names, root, _mcp(chosen["mcp"]), chosen["proxy"], told)
+    return Settings(host, port, home, door, chosen["share"], chosen["open-paths"], names, root, _mcp(chosen["mcp"]), chosen["proxy"], notice)
 
 
 def in_space() -> bool:
