@@ -5,7 +5,6 @@ It holds for the version `TESTED`, which requirements.txt pins; tests/test_gradi
 
 from __future__ import annotations
 
-import base64
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -68,10 +67,8 @@ def tools(demo: gr.Blocks, address: str, door: tuple[str, str] | None) -> None:
     server = getattr(demo, "mcp_server_obj", None)
     if server is None:
         raise Refusal(f"--mcp could not start: {str(getattr(demo, 'mcp_error', '') or 'gradio says nothing')[:200]}.", "mcp")
-    headers = {"x-gradio-user": "mcp"}
-    if door:
-        headers["Authorization"] = "Basic " + base64.b64encode(":".join(door).encode()).decode()
-    server._client_instance = Client(address, download_files=False, verbose=False, analytics_enabled=False, _skip_components=False, headers=headers)
+    quiet = {"download_files": False, "verbose": False, "analytics_enabled": False, "_skip_components": False}
+    server._client_instance = Client(address, auth=door, headers={"x-gradio-user": "mcp"}, **quiet)
 
 
 class Session(SessionState):
