@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 MEETING = "LAB_MEETING"  # the file by which the processes of a run find each other
 SEEN = 0.2  # seconds between two looks at the others
 FAREWELL = 30.0  # seconds that the others have to end after the first
+FOLLOWER = (sys.executable, "-m", "lab.training.follower")  # the folder and this process's pid are added
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 
@@ -88,7 +89,7 @@ class Ranks:
     def _start(self, rank: int) -> subprocess.Popen:
         paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         environment = {**os.environ, **self._environment(rank), "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
-        return subprocess.Popen([sys.executable, "-m", "lab.training.follower", str(self.folder), str(os.getpid())], stdin=subprocess.DEVNULL, env=environment)
+        return subprocess.Popen([*FOLLOWER, str(self.folder), str(os.getpid())], stdin=subprocess.DEVNULL, env=environment)
 
     # -- watching
 
@@ -106,6 +107,7 @@ class Ranks:
             told = self._told(rank)
             log = logs.tail(self.link.run_dir / "log.txt")
             name = f"Process {rank + 1} of {self.count}"
+            self._kill()
             if told:
                 self.link.fail(
                     told["words"] if told["known"] else f"{name}: {told['words']}", advice=told["words"] if told["known"] else logs.advise(told["words"])
@@ -113,7 +115,6 @@ class Ranks:
             else:
                 advice = " ".join(filter(None, (logs.advise(log[-2000:], code), "Resume goes on from its last checkpoint, if it had left one.")))
                 self.link.finish(CANCELLED, error=f"{name} {logs.exit_words(code)}.", advice=advice, exit_code=1, log_tail=log)
-            self._kill()
             shutil.rmtree(self.folder, ignore_errors=True)
             os._exit(1)  # the main thread may wait for that process for ever
 
