@@ -20,6 +20,7 @@ os.environ.update(
     OMP_NUM_THREADS="1",  # torch takes its thread count from here; two trainings at two threads each fight
     MKL_NUM_THREADS="1",
     GRADIO_ANALYTICS_ENABLED="False",
+    LAB_WARM="0",  # no fork server beside every app and sweep of a test; those that want one say so
     CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
     PYTHONPATH=os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", "")))),
 )

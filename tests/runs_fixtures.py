@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from runs_support import WORKER
+from runs_support import WORKER, starting
 
 from lab.runs import processes
 from lab.runs.home import Home
@@ -54,7 +54,12 @@ def postgres_server():
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def url(request, tmp_path):
     """The address of an empty store, once on each database."""
-    if request.param == "sqlite":
+    return address_of(request.param, request, tmp_path)
+
+
+def address_of(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty store, sqlite or postgres."""
+    if kind == "sqlite":
         return f"sqlite:///{tmp_path / 'lab.db'}"
     import psycopg
 
@@ -73,12 +78,15 @@ def store(url):
     opened.close()
 
 
-@pytest.fixture
-def lab(tmp_path, url, monkeypatch):
-    """A Queue with one slot and the fake worker; what it started is ended afterwards."""
+@pytest.fixture(params=["sqlite-cold", "sqlite-warm", pytest.param("postgres-warm", marks=pytest.mark.postgres)])
+def lab(request, tmp_path, monkeypatch):
+    """A Queue with one slot and the fake worker, started either way; what it started is ended afterwards."""
+    kind, _, how = request.param.partition("-")
+    url = address_of(kind, request, tmp_path)
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LAB_DATABASE_URL", url)
     queue = Queue(Home(), Store(url), count=1, command=WORKER)
+    starting(queue, how, monkeypatch)
     yield queue
     for run in queue.store.active():
         processes.kill(queue.store.token(run))

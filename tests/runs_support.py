@@ -7,6 +7,9 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
+
+from lab.runs import Queue, fork_server, local
 
 WORKER = [sys.executable, str(Path(__file__).with_name("runs_worker.py"))]
 
@@ -17,6 +20,16 @@ def until(condition, seconds: float = 15.0, pause: float = 0.05):
     while not (value := condition()) and time.monotonic() < end:
         time.sleep(pause)
     return value
+
+
+def starting(queue: Queue, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a queue start its workers `cold` or `warm` for the time of a test. The fork server of one test serves those after it."""
+    monkeypatch.setenv("LAB_WARM", "10" if how == "warm" else "0")
+    fork_server.OF_A_RUN.add("PYTEST_CURRENT_TEST")  # which is another one all the time
+    if how == "warm":
+        assert queue.warm(wait=60)
+    else:
+        monkeypatch.setattr(local._warmth, "_command", [])
 
 
 def alive(pid: int) -> bool:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs_support import WORKER, alive, until
+from runs_support import WORKER, alive, starting, until
 from sqlalchemy.exc import SQLAlchemyError
 from ui_support import free_port
 
@@ -39,7 +39,7 @@ ASKED = [int(number) for number in os.environ.get("LAB_FAULTS", "").split(",") i
 KILLS, APP_KILLS, SERVER_KILLS, DELETES, EXPORTS = [*ASKED, *[100, 20, 20, 10, 10][len(ASKED) :]]
 SEED = int(os.environ.get("LAB_FAULTS_SEED", "0"))  # other moments
 SECONDS = float(os.environ.get("LAB_FAULTS_SECONDS", "inf"))  # after which no more workers are killed; what was begun goes on to its end
-SMALL = {"workers": 6, "server": 2, "deletes": 3}
+SMALL = {"workers": 4, "server": 2, "deletes": 3}
 FAKE = {"steps": 150, "pause": 0.01, "checkpoint_every": 10}
 METHODS = ["lora", "bitfit", "adapter-pfeiffer", "prefix-tuning", "adalora"]
 STEPS = 200
@@ -57,10 +57,12 @@ def toys(tmp_path_factory) -> tuple[str, dict]:
 
 
 @pytest.fixture
-def lab(tmp_path, monkeypatch):
-    """A Queue of two slots with the real worker; what it started is ended afterwards."""
+def lab(tmp_path, monkeypatch, request):
+    """A Queue of two slots with the real worker, or with `fake` as the parameter's second word the one without torch; what it started is ended afterwards."""
+    how, _, fake = getattr(request, "param", "warm").partition(" ")
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
-    queue = Queue(Home(), count=2)
+    queue = Queue(Home(), count=2, command=WORKER if fake else None)
+    starting(queue, how, monkeypatch)
     yield queue
     for run in queue.store.active():
         processes.kill(queue.store.token(run))
@@ -221,15 +223,16 @@ def hunt(lab: Queue, documents: dict[str, dict], kills: int, steps: int) -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("lab", ["cold", "warm"], indirect=True)  # half of the kills each
 def test_workers_killed_at_random_moments(lab, toys):
     """No lost finished run, no false 'running', every run ends with the metrics and files of an undisturbed one, and whole curves."""
     chosen = METHODS if KILLS > 20 else [METHODS[SEED % len(METHODS)]]  # a piece of the whole, one method each
-    hunt(lab, {method: document(toys, method) for method in chosen}, KILLS, STEPS)
+    hunt(lab, {method: document(toys, method) for method in chosen}, (KILLS + 1) // 2, STEPS)
 
 
+@pytest.mark.parametrize("lab", ["cold fake", "warm fake"], indirect=True)
 def test_some_workers_killed_at_random_moments(lab):
     """The same with a worker that needs no torch."""
-    lab._command = list(WORKER)
     hunt(lab, {"fake": FAKE}, SMALL["workers"], FAKE["steps"])
 
 
@@ -378,9 +381,9 @@ def finished(lab: Queue, count: int) -> list[str]:
     return ids
 
 
+@pytest.mark.parametrize("lab", ["warm fake"], indirect=True)
 @pytest.mark.parametrize("count", [SMALL["deletes"], pytest.param(DELETES, marks=pytest.mark.slow)])
 def test_deletes_killed_at_random_moments(lab, count):
-    lab._command = list(WORKER)
     ids = finished(lab, count + 1)
     began = time.monotonic()
     assert shot(["delete", ids[-1], "--yes"], 60) == 0
@@ -412,7 +415,7 @@ def test_exports_killed_at_random_moments(lab, toys, tmp_path):
 
 
 def start_app(home: Home) -> subprocess.Popen:
-    environment = {**os.environ, "LAB_HOME": str(home.path), "LAB_SLOTS": "2", "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "LAB_HOME": str(home.path), "LAB_SLOTS": "2", "LAB_WARM": "10", "PYTHONUNBUFFERED": "1"}
     log = (home.path.parent / "app.log").open("ab")
     return subprocess.Popen([sys.executable, "app.py", "--port", str(free_port())], cwd=ROOT, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 

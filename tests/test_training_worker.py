@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+from runs_support import starting
 from safetensors.torch import load_file
 from training_support import save_model, save_task, spec
 
@@ -30,8 +31,11 @@ def toy(tmp_path_factory):
 
 @pytest.fixture
 def queue(lab_home, monkeypatch):
+    """One whose workers start warm, with one fork server for all tests here."""
     monkeypatch.delenv("LAB_RUN_ID", raising=False)
-    return Queue(Home(lab_home))
+    queue = Queue(Home(lab_home))
+    starting(queue, "warm", monkeypatch)
+    return queue
 
 
 def until(queue, run_id, done):
@@ -49,9 +53,12 @@ def last_weights(folder):
     return {p.stem + k: v for p in sorted(folder.glob("*.safetensors")) for k, v in load_file(p).items()}
 
 
-def test_a_worker_is_stopped_killed_and_resumed_and_ends_as_if_nothing_had_happened(queue, bert, toy, tmp_path):
+def test_a_worker_is_stopped_killed_and_resumed_and_ends_as_if_nothing_had_happened(queue, bert, toy, tmp_path, monkeypatch):
+    """Begun cold and resumed warm; and another one, all warm, has the very weights and result too."""
     given = spec(bert, toy, steps=160, evaluate_every=80, checkpoint_every=10, lr=0.003)
-    run_id = queue.launch(given.document(), "a run")
+    with monkeypatch.context() as for_now:
+        starting(queue, "cold", for_now)
+        run_id = queue.launch(given.document(), "a run")
     until(queue, run_id, lambda run: run.step >= 12)
     queue.stop(run_id)
     run = until(queue, run_id, lambda run: run.over)
@@ -73,11 +80,16 @@ def test_a_worker_is_stopped_killed_and_resumed_and_ends_as_if_nothing_had_happe
     assert list(curves["loss"][0]) == list(range(1, 161)) and list(curves["eval_accuracy"][0]) == [0, 80, 160]
     folder = queue.home.run_dir(run_id)
     log = (folder / "log.txt").read_text()
-    assert "Resumed at step" in log and "Traceback" not in log
+    assert "Resumed at step" in log and "Traceback" not in log and log.count(", warm\n") == 2
+
+    other = until(queue, queue.launch(given.document(), "the same"), lambda run: run.over)
+    assert {key: other.result[key] for key in ("metrics", "best", "trainable", "steps")} == {key: run.result[key] for key in ("metrics", "best", "trainable", "steps")}
 
     train(given, Record(), tmp_path / "whole", say=lambda line: None)
-    mine, wanted = last_weights(folder / "adapter"), last_weights(tmp_path / "whole" / "adapter")
-    assert mine.keys() == wanted.keys() and all(torch.equal(mine[name], wanted[name]) for name in wanted)
+    wanted = last_weights(tmp_path / "whole" / "adapter")
+    for each in (folder, queue.home.run_dir(other.id)):
+        mine = last_weights(each / "adapter")
+        assert mine.keys() == wanted.keys() and all(torch.equal(mine[name], wanted[name]) for name in wanted)
 
 
 def test_a_failure_is_told_with_advice(queue, bert, toy):

@@ -28,7 +28,7 @@ def free_port() -> int:
 def environment(home: Path) -> dict[str, str]:
     """The environment of an app under test."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LAB_", "GRADIO_"))}
-    return {**kept, "LAB_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "LAB_SLOTS": "2", "PYTHONUNBUFFERED": "1"}
+    return {**kept, "LAB_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "LAB_SLOTS": "2", "LAB_WARM": "0", "PYTHONUNBUFFERED": "1"}
 
 
 @contextlib.contextmanager

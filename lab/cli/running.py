@@ -20,6 +20,8 @@ from lab.design.spec import sweep as sweeping
 if TYPE_CHECKING:
     from lab.runs import Run
 
+WARM_SECONDS = 60.0  # that a sweep waits for its fork server
+
 
 def run(arguments: Namespace) -> Answer:
     """Launch one run; wait for its end unless detached."""
@@ -76,6 +78,8 @@ def sweep(arguments: Namespace) -> Answer:
         lab, ids = verbs.queue(), [new_id() for _ in rows]
         print(f"tag {label}", file=sys.stderr, flush=True)
         with standing(ids, tag=label):
+            if arguments.wait and len(ids) > 1:
+                lab.warm(wait=WARM_SECONDS)  # no later than a cold start would begin, and every run gains
             lab.launch_all(
                 [{"document": spec.document(), "name": spec.name, "tags": spec.tags, "run_id": run_id} for spec, run_id in zip(specs, ids, strict=True)]
             )

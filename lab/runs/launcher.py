@@ -20,7 +20,8 @@ from lab.runs.store import Store
 
 COMMAND = (sys.executable, "-m", "lab.training.worker")  # the run's id is added
 ROOT = installed.ROOT  # what a node of a cluster imports the lab from
-PRIVATE = ("LAB_PATHS", "LAB_AUTH")  # variables that no worker gets: what a run may read was settled when it was launched
+STEADY = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}  # variables of every worker
+PRIVATE = ("LAB_PATHS", "LAB_AUTH", "LAB_WARM")  # variables that no worker gets: what a run may read was settled when it was launched
 
 
 class Launcher(Protocol):
@@ -52,6 +53,10 @@ class Launcher(Protocol):
         """Start the worker of a claimed run, which has some of `count` slots (`Run.slots`); its process, None where that is not known yet. Raises OSError, Refusal."""
         ...
 
+    def warm(self, command: Sequence[str], after: float = 0.0, wait: float = 0.0) -> bool:
+        """Prepare to start workers of that command at once, from `after` seconds on; whether that is so, within `wait` seconds."""
+        ...
+
     def reap(self) -> None:
         """Collect the workers that have ended, so that none stays a zombie."""
         ...
@@ -81,6 +86,5 @@ def worker_environment(home: Home, run: Run, store: Store) -> dict[str, str]:
         "LAB_RUN_ID": run.id,
         "LAB_RUN_ATTEMPT": str(run.attempt),
         TOKEN: store.token(run),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONIOENCODING": "utf-8",
+        **STEADY,
     }

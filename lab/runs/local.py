@@ -1,8 +1,9 @@
 """Workers as processes of this machine.
 
-A worker is detached: a session of its own, no standard input, output to the run's log.txt and never to a pipe, the run's folder as
-working directory (paths in a spec must therefore be absolute). It goes on when the page, the terminal or the app that started it is
-gone. What this process knows of its children is shared by all its launchers.
+A worker is started as a new Python, or, where this process keeps a fork server (lab.runs.warm), forked from that. Either is detached: a
+session of its own, no standard input, output to the run's log.txt and never to a pipe, the run's folder as working directory (paths in a spec
+must therefore be absolute). It goes on when the page, the terminal or the app that started it is gone. What this process knows of its
+children is shared by all its launchers.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from pathlib import Path
 from lab.design.plain import installed
 from lab.runs import processes, records, slots
 from lab.runs.home import Home
-from lab.runs.launcher import PRIVATE, worker_environment
+from lab.runs.launcher import PRIVATE, STEADY, worker_environment
 from lab.runs.processes import Identity, identity
 from lab.runs.records import Run
 from lab.runs.store import Store
+from lab.runs.warm import Forked, Warmth
 
-_children: dict[int, subprocess.Popen] = {}
+_warmth = Warmth()
+_children: dict[int, subprocess.Popen | Forked] = {}
 _ends: dict[int, tuple[str, int, int]] = {}  # pid -> (run, attempt, exit code)
 _whose: dict[int, tuple[str, int]] = {}
 _lock = threading.Lock()
@@ -53,8 +56,14 @@ class Local:
     def start(self, home: Home, run: Run, store: Store, command: Sequence[str], count: int) -> Identity:
         return start_worker(home, run, store, command, visible(run, count))
 
+    def warm(self, command: Sequence[str], after: float = 0.0, wait: float = 0.0) -> bool:
+        _warmth.want(command, after)
+        _warmth.tend(environment())
+        return _warmth.wait(wait)
+
     def reap(self) -> None:
         reap()
+        _warmth.tend(environment())
 
     def holds(self, run: Run) -> bool | None:
         """Of a run that this very process claimed: whether it has started a worker for it. Of others it cannot tell."""
@@ -94,30 +103,38 @@ def start_worker(home: Home, run: Run, store: Store, command: Sequence[str], dev
     `devices`: the accelerators it may see, all if empty. Raises OSError when no process can be started or its log not opened.
     """
     folder = home.run_dir(run.id, create=True)
-    environment = {name: value for name, value in os.environ.items() if name not in PRIVATE} | worker_environment(home, run, store)
-    environment["PYTHONPATH"] = installed.python_path()
+    given = environment() | worker_environment(home, run, store)
     if devices:
-        environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-    with open(folder / "log.txt", "ab") as log:
-        log.write(f"[lab] {time.strftime('%Y-%m-%d %H:%M:%S')} run {run.id}, start {run.attempt}\n".encode())
-        log.flush()
-        with _lock:
+        given["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+    greeting = f"[lab] {time.strftime('%Y-%m-%d %H:%M:%S')} run {run.id}, start {run.attempt}"
+    with open(folder / "log.txt", "ab") as log, _lock:
+        child: subprocess.Popen | Forked | None = _warmth.fork(command, run.id, f"{greeting}, warm\n", given, log, folder)
+        if child is None:
+            log.write(f"{greeting}\n".encode())
+            log.flush()
             child = subprocess.Popen(
-                [*command, run.id], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=environment, start_new_session=True,
+                [*command, run.id], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, cwd=folder, env=given, start_new_session=True,
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # what a session is on Windows: Ctrl-C stays with the terminal's own
             )  # fmt: skip
-            _children[child.pid] = child
-            _whose[child.pid] = (run.id, run.attempt)
-            return identity(child.pid)  # it cannot be gone: nobody reaps it before the lock is released
+        _children[child.pid] = child
+        _whose[child.pid] = (run.id, run.attempt)
+        return child.identity if isinstance(child, Forked) else identity(child.pid)  # it cannot be gone: nobody reaps it before the lock is released
+
+
+def environment() -> dict[str, str]:
+    """What every worker gets of this process's variables."""
+    return {name: value for name, value in os.environ.items() if name not in PRIVATE} | STEADY | {"PYTHONPATH": installed.python_path()}
 
 
 def reap() -> None:
     """Collect the workers of this process that have ended, so that none stays a zombie, and remember their exit codes."""
     with _lock:
         for pid, child in list(_children.items()):
-            if child.poll() is not None:
-                _ends[pid] = (*_whose.pop(pid), child.returncode)
+            if (code := child.poll()) is not None:
+                _ends[pid] = (*_whose.pop(pid), code)
                 del _children[pid]
+            elif isinstance(child, Forked) and child.lost:
+                del _children[pid], _whose[pid]
         while len(_ends) > 1000:
             del _ends[next(iter(_ends))]
 

@@ -253,6 +253,10 @@ class Queue:
 
     # -- starting
 
+    def warm(self, after: float = 0.0, wait: float = 0.0) -> bool:
+        """Have workers start warm while this process lives (see lab.runs.warm), from `after` seconds on; whether they do, within `wait` seconds."""
+        return self.launcher.warm(self._command, after, wait)
+
     def start_next(self) -> list[str]:
         """Start queued runs while slots are free; the ids of those started."""
         with whole():

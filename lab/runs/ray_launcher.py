@@ -111,6 +111,10 @@ class Cluster:
         except (self.ray.exceptions.RayError, ValueError, RuntimeError) as error:
             raise OSError(f"Ray did not take it: {str(error).splitlines()[0][:200]}") from error
 
+    def warm(self, command: Sequence[str], after: float = 0.0, wait: float = 0.0) -> bool:
+        """Never: a node starts what comes to it."""
+        return False
+
     def reap(self) -> None:
         """Nothing: a worker is its actor's child."""
 

@@ -46,7 +46,8 @@ def follow(folder: Path, parent: int) -> int:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: at once, whatever this process is busy with
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     try:
-        from lab.training.worker import quiet, train_as
+        from lab.training.preload import quiet
+        from lab.training.worker import train_as
 
         quiet()
         train_as(run["spec"], run["run"], Silent(), Path(run["folder"]), Path(run["cache"]))

@@ -17,6 +17,7 @@ from lab.design.plain.refusal import Refusal
 from lab.runs import WorkerLink
 from lab.runs.records import CANCELLED, SUCCEEDED
 from lab.runs.slots import devices, devices_of_spec, slots
+from lab.training.preload import quiet
 from lab.training.ranks import Ranks
 
 
@@ -87,16 +88,6 @@ def train_as(spec: dict, run_id: str, reporter: object, run_dir: Path, cache: Pa
 
     share_cores()
     return train(spec_of(spec), reporter, run_dir, cache=cache, run_id=run_id)
-
-
-def quiet() -> None:
-    """A log that a person likes to read: no progress bars and no advice of libraries."""
-    for name, value in (("TOKENIZERS_PARALLELISM", "false"), ("TRANSFORMERS_VERBOSITY", "error"), ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
-                        ("HF_DATASETS_DISABLE_PROGRESS_BARS", "1"), ("PYTHONWARNINGS", "ignore")):  # fmt: skip
-        os.environ.setdefault(name, value)
-    import warnings
-
-    warnings.simplefilter("ignore")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from lab.ui.door.settings import Settings, check_door, read
 
 __all__ = ["Running", "Settings", "check_address", "check_door", "read", "serve", "start"]
 STOP_SECONDS = 3
+WARM_SECONDS = 10.0  # after which workers get their fork server: the first page comes first
 
 
 def check_address(host: str, port: int) -> None:
@@ -45,10 +46,12 @@ def settle_environment(settings: Settings) -> None:
     """Fix LAB_HOME for this process and its workers, and keep gradio at home. Raises `Refusal` for a home that cannot be written."""
     from lab.runs.home import Home
     from lab.runs.scratch import scratch
+    from lab.runs.warm import minutes
 
     home = Home(settings.home or None)
     plugins.require_home(home.path)
     roots()  # what LAB_DATA says is refused now, not with the first file
+    minutes()  # and what LAB_WARM says, not with the first run
     os.environ["LAB_HOME"] = str(home.path)
     os.environ["GRADIO_TEMP_DIR"] = str(scratch(home.path) / "gradio")  # uploads, and what is handed out
     os.environ.pop("LAB_AUTH", None)  # no child needs it
@@ -94,6 +97,7 @@ def serve(settings: Settings | None = None, block: bool = True) -> Running | Non
     if settings.notice:
         print(settings.notice, flush=True)
     print(f"Delta Lab is at http://{_reached(settings.host)}:{settings.port}  (stop with Ctrl-C; runs go on)", flush=True)
+    default().warm(after=WARM_SECONDS)
     if not block:
         return running
     try:
