@@ -25,7 +25,7 @@ from lab.models import resolve
 from lab.models.loading import checkpoint_layers
 
 BODIES = ("bert", "llama", "t5", "bart", "gpt2", "deberta_v2", "modernbert", "gemma2", "falcon", "phi3", "opt")
-COUNTED = tuple(name for name in BODIES if name not in ("deberta_v2",))  # whose attention has products with positions besides
+COUNTED = tuple(name for name in BODIES if name not in ("deberta_v2", "falcon"))  # products with positions besides; sublayers beside each other
 SHAPE = {"tokens": 9, "target_tokens": 6}
 MORE = {"fish-mask": {"select.score": "random"}}
 UNCOUNTED = {"hra", "c3a", "unipelt-ap", "unipelt-apl"}  # torch counts no products with a vector (reflections, gates), nor complex ones as four
@@ -35,7 +35,7 @@ LATER = {"lamda-plus-plus", "lisa"}  # the weights' own values decide which site
 
 def model_of(body: str) -> nn.Module:
     """Without a pooler, whose products a loss on hidden states does not need."""
-    model = tiny(body, None, attn=None if body in ("t5", "deberta_v2") else "eager")
+    model = tiny(body, None, attn=None if body == "deberta_v2" else "eager")
     if hasattr(model, "pooler"):
         model.pooler = None
     return model.train()

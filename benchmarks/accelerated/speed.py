@@ -10,6 +10,10 @@ import torch
 from torch import nn
 
 from accelerated.device import autocast, build, free, in_turns
+from lab.design.method.named import load_method
+from lab.design.method.work import frozen_work, step_work
+from lab.engine import attach
+from lab.engine.attach import body_of
 
 SLOWER = 1.05  # from here on a profile says why
 
@@ -25,7 +29,7 @@ def rows(device: str) -> Iterator[dict[str, Any]]:
 
 
 def beside(name: str, device: str, dtype: str, rounds: int) -> dict[str, Any]:
-    """{"case", "over_peft", "over_frozen", "step_seconds"}: medians of steps that take turns."""
+    """{"case", "over_peft", "over_frozen", "bound", "step_seconds"}: medians of steps that take turns."""
     found: dict[str, Any] = {"case": name, "dtype": dtype}
     try:
         kind, mine, other = beside_peft.sides(name)
@@ -40,10 +44,17 @@ def beside(name: str, device: str, dtype: str, rounds: int) -> dict[str, Any]:
     works["frozen"] = frozen_step(frozen, batch, device, dtype)
     took = in_turns(device, works, rounds)
     found |= {"over_peft": took["ours"] / took["peft"], "over_frozen": took["ours"] / took["frozen"], "peft_over_frozen": took["peft"] / took["frozen"],
-              "step_seconds": took["ours"]}  # fmt: skip
+              "bound": bound(name, frozen, *batch["input_ids"].shape), "step_seconds": took["ours"]}  # fmt: skip
     if found["over_peft"] > SLOWER:
         found["causes"] = {key: largest(works[key], device) for key in ("ours", "peft")}
     return found
+
+
+def bound(name: str, model: nn.Module, rows: int, tokens: int) -> float:
+    """What the multiplications of a case's step alone ask for, over those of the frozen one."""
+    _, preset, overrides, _ = beside_peft.CASES[name]
+    body = body_of(model)
+    return step_work(load_method(preset, overrides), body, rows, tokens).total / frozen_work(body, rows, tokens).total
 
 
 def stepping(model: nn.Module, trained: list[nn.Parameter], batch: dict[str, Any], device: str, dtype: str, penalty: Any = None) -> Callable[[], None]:
@@ -90,9 +101,6 @@ def largest(work: Callable[[], None], device: str) -> list[str]:
 
 def compiled(device: str, dtype: str, rounds: int) -> dict[str, Any]:
     """LoRA on MiniLM's shape with torch.compile over without."""
-    from lab.design.method.named import load_method
-    from lab.engine import attach
-
     found: dict[str, Any] = {"case": "torch.compile", "dtype": dtype}
     try:
         model, _ = build("minilm-l6", device)

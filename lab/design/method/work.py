@@ -2,7 +2,7 @@
 
 Counted are the products of matrices that the maths of a method asks of forward and backward passes, one multiply-add each; what is done element by
 element is not. Backward, a product takes as much again for each of its two sides that a gradient goes to: a frozen weight asks for none, and below
-the lowest thing that trains there is nothing. Example: MAM on MiniLM, 32 rows of 128 tokens: 1.32 times the step of the frozen model.
+the lowest thing that trains there is nothing. (Sublayers beside each other, as Falcon's, count as though one came after the other.) Example: MAM on MiniLM, 32 rows of 128 tokens: 1.32 times the step of the frozen model.
 """
 
 from __future__ import annotations
@@ -119,9 +119,8 @@ class _Walk:
             self._linear(place(f"attn.{what}"), side, source, count, {"sublayer": source, "residual": stream}, stack)
             for what, side, source, count in (("q", (stack.width, stack.attention), x, queries), ("k", (read, kv), other, keys), ("v", (read, kv), other, keys))
         )
-        if body.representations().count("attn.qkv"):
-            fused = self._delta(place("attn.qkv"), {"sublayer": x, "residual": stream, "projection": x}, False, stack.name)
-            q, k, v = q or fused, k or fused, v or fused
+        if body.is_slice("attn.q"):  # of one tensor, which has a gradient or none
+            q = k = v = self._delta(place("attn.qkv"), {"sublayer": x, "residual": stream, "projection": x}, q or k or v, stack.name)
         found = self._slots(place("attn.heads"), stack, x)
         k, v = k or found.trains, v or found.trains
         size = self.rows * queries * (keys + found.slots) * stack.attention
