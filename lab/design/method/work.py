@@ -47,6 +47,11 @@ def frozen_work(body: Anatomy, rows: int, tokens: int, target_tokens: int | None
     return _Walk(None, body, rows, tokens, target_tokens or tokens).run()
 
 
+def reads_alone(delta: Delta) -> bool:
+    """Whether it changes what a projection reads, and not what it gives."""
+    return delta.changes_input
+
+
 @dataclass
 class _Attention:
     """What one attention knows of its slots: how many there are, and whether they train."""
@@ -112,15 +117,20 @@ class _Walk:
         body, place = self.body, lambda what: (name, layer, what)
         x = stream or (self._norm(layer, stack) and not body.reads_residual)
         kv = stack.kv_heads * stack.head_dim
-        other = x if memory is None else memory
+        source = self._input(place("attn.qkv"), x, self.rows * self.tokens[stack.name])
+        other = source if memory is None else memory
         read = stack.width if memory is None else body.stacks[0].width
         queries, keys = self.tokens[stack.name], self.tokens["encoder" if memory is not None else stack.name]
         q, k, v = (
-            self._linear(place(f"attn.{what}"), side, source, count, {"sublayer": source, "residual": stream}, stack)
-            for what, side, source, count in (("q", (stack.width, stack.attention), x, queries), ("k", (read, kv), other, keys), ("v", (read, kv), other, keys))
+            self._linear(place(f"attn.{what}"), side, each, count, {"sublayer": each, "residual": stream}, stack)
+            for what, side, each, count in (
+                ("q", (stack.width, stack.attention), source, queries),
+                ("k", (read, kv), other, keys),
+                ("v", (read, kv), other, keys),
+            )
         )
         if body.is_slice("attn.q"):  # of one tensor, which has a gradient or none
-            q = k = v = self._delta(place("attn.qkv"), {"sublayer": x, "residual": stream, "projection": x}, q or k or v, stack.name)
+            q = k = v = self._delta(place("attn.qkv"), {"sublayer": x, "residual": stream, "projection": x}, q or k or v, stack.name, skip=reads_alone)
         found = self._slots(place("attn.heads"), stack, x)
         k, v = k or found.trains, v or found.trains
         size = self.rows * queries * (keys + found.slots) * stack.attention
@@ -172,13 +182,17 @@ class _Walk:
 
     def _linear(self, place: tuple[str, int, str], shape: tuple[int, int], x: bool, tokens: int, given: dict[str, bool], stack: Stack) -> bool:
         """A projection of the model with its deltas, those on its input first."""
-        for delta, site in self.at.get(place, ()):
-            if delta.changes_input:
-                x = self._one(delta, site, x, x, self.rows * tokens)
-        layer = place[1]
+        x, layer = self._input(place, x, self.rows * tokens), place[1]
         trains = self._trains(layer, stack, "all") and self._selected(place)
         h = self.work.product(self.rows * tokens * shape[0] * shape[1], x, trains) or self._trains(layer, stack, "bias")
-        return self._delta(place, {**given, "projection": x}, h, self._side_of(place), skip=lambda delta: delta.changes_input)
+        return self._delta(place, {**given, "projection": x}, h, self._side_of(place), skip=reads_alone)
+
+    def _input(self, place: tuple[str, int, str], x: bool, count: int) -> bool:
+        """What a projection reads, behind the deltas that change it."""
+        for delta, site in self.at.get(place, ()):
+            if delta.changes_input:
+                x = self._one(delta, site, x, x, count)
+        return x
 
     def _delta(self, place: tuple[str, int, str], given: dict[str, bool], h: bool, side: str, skip: Callable[[Delta], bool] = lambda delta: False) -> bool:
         """h behind the deltas of a place; `given`: whether what each of them reads has a gradient."""
