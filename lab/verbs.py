@@ -270,6 +270,25 @@ def to_plan(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     return found
 
 
+def advise(spec: RunSpec | Mapping[str, Any] | None = None, *, gigabytes: float, **setting: Any) -> dict[str, Any]:
+    """What would make a run, or a step of some shape, fit into a device of so many GB: see lab.planning.advice. The arguments of `plan`.
+
+    Raises Refusal where it cannot be planned.
+    """
+    from lab import blocks
+    from lab.planning.advice import advise as of_request
+    from lab.planning.serve import answer
+
+    if not 0 < gigabytes <= 1e6:
+        raise Refusal(f"A device has more than 0 GB of memory; {gigabytes:g} was given.", "fit")
+    request: dict[str, Any] = {"use_cache": True, **setting}
+    if spec is not None:
+        found = blocks.settled(spec if isinstance(spec, RunSpec) else spec_of(dict(spec)))
+        request = {"spec": found.document(), "device": "cpu" if found.training.device == "cpu" else "cuda", **setting}
+    kind = "cpu" if request.get("device") == "cpu" else "cuda"
+    return of_request(request, lambda asked: answer({"request": asked})["plan"], int(gigabytes * 1024**3), kind)
+
+
 def estimate(spec: RunSpec | Mapping[str, Any]) -> dict[str, Any] | None:
     """How long a run will take by runs that are over, before it starts; None where none of them says anything.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import threading
@@ -13,7 +14,9 @@ from laws import OBJECTIVES
 from test_planning import SHAPE, method_of, model_spec
 from tiny import tiny
 
+from lab import models
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.run import spec_of
 from lab.engine import attach
 from lab.planning import advice, devices
 from lab.planning.client import PlanClient, Superseded
@@ -100,20 +103,84 @@ def test_the_steps_of_an_older_question_do_not_pass_for_newer_ones(client: PlanC
     assert len(said) == 1
 
 
-def test_advice(client: PlanClient):
-    request = {"model": "llama-3.2-3b", "method": "lora", "batch": 8, "tokens": 704, "dtype": "bfloat16", "adapter_dtype": "float32"}
-    said = client.advise(request, device={"kind": "cuda", "name": "a card", "total_bytes": 24 * 2**30})
-    assert not said["fits"] and said["over_bytes"] > 0
-    rows = said["largest_batch"]
-    needs = [client.plan({**request, "batch": n})["peak_reserved_bytes"] for n in (rows, rows + 1)]
-    assert needs[0] <= said["room_bytes"] < needs[1]
-    assert said["changes"][0]["change"] == "checkpointing" and said["changes"][0]["fits"]
-    assert {each["change"] for each in said["changes"]} >= {"checkpointing", "batch", "freeze_A"}
+CARD = {"kind": "cuda", "name": "a card", "total_bytes": 24 * 2**30}
+RUNS = {  # a request, and GB of a device in which it does not fit
+    "a shape": ({"model": "llama-3.2-3b", "method": "lora", "batch": 8, "tokens": 704, "dtype": "bfloat16", "adapter_dtype": "float32"}, 24),
+    "a run": ({"spec": {"model": "roberta-base", "task": "sentiment-rt", "method": "adapter-pfeiffer", "training": {"batch_size": 12, "precision": "fp32"}}, "device": "cuda"}, 0.4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_would_make_it_fit(client: PlanClient, name: str):
+    """Each offer is a plan of its own: it promises the bytes of the changed request; a combination has no change that it could do without."""
+    request, size = RUNS[name]
+    if "spec" in request:
+        request = {**request, "spec": spec_of(request["spec"]).document()}
+    said = client.advise(request, device={**CARD, "total_bytes": int(size * 2**30)})
+    room = said["room_bytes"]
+    assert not said["fits"] and said["over_bytes"] == said["plan"]["peak_reserved_bytes"] - room > 0 and said["missing"] == []
+    needs = [client.plan(advice.applied(request, {advice.ROWS: rows}))["peak_reserved_bytes"] if rows else 0 for rows in (said["largest_batch"], said["largest_batch"] + 1)]  # fmt: skip
+    assert needs[0] <= room < needs[1]
+    offers = [*said["changes"], *([said["combination"]] if said["combination"] else [])]
+    for offer in offers:
+        plan = client.plan(advice.applied(request, offer["set"]))
+        assert plan["peak_reserved_bytes"] == offer["peak_bytes"] == said["plan"]["peak_reserved_bytes"] - offer["saves_bytes"]
+        assert offer["fits"] == (offer["peak_bytes"] <= room)
+        before, after = said["plan"]["setting"], plan["setting"]
+        assert after["batch"] * after["accumulation"] == before["batch"] * before["accumulation"], "the rows of an optimizer step stay"
+        assert after != before or plan["trainable"] != said["plan"]["trainable"], "something is changed"
+    assert {offer["change"] for offer in said["changes"]} >= {"accumulation", "nf4", "tokens"}
+    alone = [offer for offer in said["changes"] if offer["fits"]]
+    assert (said["combination"] is None) == bool(alone)
+    if said["combination"]:
+        settings, kinds = said["combination"]["set"], said["combination"]["changes"]
+        assert said["combination"]["fits"] and len(kinds) > 1
+        by_name = {"checkpointing": ["training.gradient_checkpointing"], "accumulation": [advice.ROWS, "training.accumulation"], "tokens": ["training.max_length"],
+                   "bfloat16": ["training.precision"], "int8": ["quantisation"], "nf4": ["quantisation"]}  # fmt: skip
+        for kind in kinds:
+            paths = by_name.get(kind) or [path for path in settings if path.endswith(".trainable" if kind == "freeze_A" else (".rank", ".alpha"))]
+            others = {path: value for path, value in settings.items() if path not in paths}
+            assert client.plan(advice.applied(request, others))["peak_reserved_bytes"] > room, f"{kind} is not needed"
+
+
+def fewer(request: dict) -> dict:
+    """A planner of made-up bytes: 10 a row beside 1000, of which two options save 500 together and nothing alone."""
+    setting = {"batch": 8, "accumulation": 1, "tokens": 8, "dtype": "float32", "device": "cuda", "quantisation": "none", "checkpointing": False, **{
+        name: value for name, value in request.items() if name not in ("model", "method")}}  # fmt: skip
+    saved = 500 if setting["checkpointing"] and setting["quantisation"] == "nf4" else 0
+    return {"setting": setting, "peak_reserved_bytes": 1000 + 10 * setting["batch"] - saved}
+
+
+def test_changes_that_save_only_together_are_found():
+    request = {"model": "bert-base", "method": "lora", "batch": 8, "tokens": 8}
+    said = advice.advise(request, fewer, 600 / (1 - advice.RESERVE))
+    assert said["combination"]["changes"] == ["checkpointing", "nf4"] and said["combination"]["peak_bytes"] == 580
+    assert [offer["change"] for offer in said["changes"]] == ["accumulation"] and not said["changes"][0]["fits"]
+    nothing = advice.advise(request, fewer, 400 / (1 - advice.RESERVE))
+    assert nothing["combination"] is None and nothing["largest_batch"] == 0
+
+
+def test_without_the_extra_it_is_named(monkeypatch):
+    def planner(request):
+        if request.get("quantisation"):
+            models.quantised("bert-base", request["quantisation"])
+        return fewer(request)
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None)
+    said = advice.advise({"model": "bert-base", "method": "lora", "batch": 8, "tokens": 8}, planner, 500)
+    assert said["missing"] == ["A quantised base needs bitsandbytes: pip install -r requirements-quantised.txt."]
+
+
+def test_an_odd_batch_is_split_as_it_can_be():
+    for batch, passes in ((1, []), (7, [7]), (12, [2, 3, 4, 6, 12])):
+        setting = {**fewer({})["setting"], "batch": batch, "accumulation": 3}
+        found = [change.settings for group in advice.groups(method_of("bitfit"), setting) for change in group if change.name == "accumulation"]
+        assert found == [{advice.ROWS: batch // n, "training.accumulation": 3 * n} for n in passes]
 
 
 def test_largest_batch_by_search():
     for slope, base, room in ((10, 100, 1_000), (7, 0, 7), (3, 50, 40), (1, 0, 100_000), (13, 5, 999)):
-        found = advice.largest_batch({"batch": 8}, lambda r, base=base, slope=slope: {"peak_reserved_bytes": base + slope * r["batch"]}, room)
+        found = advice.largest_batch({"batch": 8}, lambda r, base=base, slope=slope: {"peak_reserved_bytes": base + slope * r["batch"]}, room, 8)
         exact = max(0, (room - base) // slope)
         assert found == (None if exact >= advice.MOST else exact)
 

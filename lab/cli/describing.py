@@ -130,7 +130,11 @@ def plan(arguments: Namespace) -> Answer:
         spec = spec_of({**document, "training": training})
         result, time, judged = verbs.plan(spec, **setting), verbs.estimate(spec), planned(spec)
     else:
-        result, time, judged = verbs.plan(use_cache=arguments.use_cache, **_shape(document, training, setting)), None, None
+        spec, time, judged = None, None, None
+        setting = {"use_cache": arguments.use_cache, **_shape(document, training, setting)}
+        result = verbs.plan(**setting)
+    if arguments.fit is not None:
+        result = {**result, "advice": verbs.advise(spec, gigabytes=arguments.fit, **setting)}
 
     def text() -> str:
         categories = result.get("categories", {})
@@ -145,9 +149,30 @@ def plan(arguments: Namespace) -> Answer:
             ("trainable", numbers.weights(result.get("trainable"))),
             ("not modelled", "; ".join(result.get("not_modelled", ()))),
         ]
-        return facts(lines)
+        return facts([*lines, *(_advised(result["advice"]) if "advice" in result else ())])
 
     return Answer(result, text)
+
+
+def _advised(advice: dict[str, Any]) -> list[tuple[str, str]]:
+    """Whether it fits, the largest batch, and what would make it fit, with the flags that do so."""
+    rows = advice["largest_batch"]
+    found = [("fits", f"yes, into {numbers.memory(advice['room_bytes'])}" if advice["fits"] else f"no, {numbers.memory(advice['over_bytes'])} too much"),
+             ("largest batch", "more than 4,096" if rows is None else f"{rows:,}")]  # fmt: skip
+    if not advice["fits"]:
+        offers = [(one["change"], one) for one in advice["changes"]]
+        offers += [(" + ".join(one["changes"]), one) for one in (advice["combination"],) if one]
+        for name, one in sorted(offers, key=lambda each: not each[1]["fits"]):
+            found.append((name, f"saves {numbers.memory(one['saves_bytes'])}{', and fits' if one['fits'] else ''}: {_flags(one['set'])}"))
+        if not any(one["fits"] for _, one in offers):
+            found.append(("", "Not even all of this together makes it fit."))
+    return found + [("", sentence) for sentence in advice["missing"]]
+
+
+def _flags(settings: dict[str, Any]) -> str:
+    """The flags that give a run these settings."""
+    values = {path.removeprefix("method."): f"[{','.join(value)}]" if isinstance(value, list) else str(value) for path, value in settings.items()}
+    return " ".join(f"--set {path}={value}" for path, value in values.items())
 
 
 def _shape(document: dict[str, Any], training: dict[str, Any], setting: dict[str, Any]) -> dict[str, Any]:

@@ -107,6 +107,7 @@ def _labels(added: argparse.ArgumentParser) -> None:
 def _plan(verbs: Any) -> None:
     added = _verb(verbs, "plan", describing.plan, "predict the peak memory of a run; no weights and no accelerator are needed")
     _spec_flags(added)
+    added.add_argument("--fit", type=float, metavar="GB", help="say also what would make it fit into a device of so many GB")
     shape = added.add_argument_group("without a task")
     shape.add_argument("--batch", type=int, help="rows per forward pass")
     shape.add_argument("--tokens", type=int, help="tokens per row")

@@ -3,7 +3,7 @@
     client = PlanClient(home)                       # starts nothing yet
     client.plan({"spec": document})                 # a plan's document; Refusal where it cannot be planned
     client.plan(request, topic="tab-3")             # a newer request of the same topic makes an older waiting one give up (Superseded)
-    client.advise(request)                          # fits?, largest batch, which change saves most
+    client.advise(request)                          # fits?, largest batch, what would make it fit
     client.close()
 
 The child is started with the first question that the cache cannot answer, and again if it has died.
@@ -81,8 +81,7 @@ class PlanClient:
         there = dict(device or devices.memory())
         turn = self._announce(topic, turn)  # once: the plans below are steps of this question, and none of them is newer than the next one
         document = self.plan(request, topic=topic, turn=turn)
-        shape = shape_of(request, document)
-        answer = advice.advise(shape, lambda changed: self.plan(changed, topic=topic, turn=turn), there["total_bytes"], there["kind"])
+        answer = advice.advise(check(request), lambda changed: self.plan(changed, topic=topic, turn=turn), there["total_bytes"], there["kind"])
         return {"plan": document, "device": there, **answer}
 
     def announce(self, topic: str, turn: int) -> None:
@@ -133,14 +132,3 @@ class PlanClient:
                 while len(self._latest) > TOPICS:
                     self._latest.pop(next(iter(self._latest)))
             return turn
-
-
-def shape_of(request: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of plan_shape for a request whose plan is known: what `advise` changes one by one."""
-    setting = document["setting"]
-    if "spec" not in request:
-        return dict(check(request))
-    names = ("batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "optimizer", "checkpointing", "accumulation", "objective",
-             "num_labels", "smoothing", "device", "autocast", "galore_rank", "quantisation", "others", "devices", "sharding")  # fmt: skip
-    spec = request["spec"]
-    return {"model": spec["model"], "method": spec["method"], **{name: setting[name] for name in names if setting.get(name) is not None}}

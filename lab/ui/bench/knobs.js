@@ -25,6 +25,7 @@ class Knobs extends OptionControls {
     element.addEventListener("mouseover", (event) => this.explain(event.target));
     provideDraft(() => structuredClone(this.doc));
     listen("preset", (name) => this.set("method", name));
+    listen("settings", (values) => this.setAll(values));
     this.draw();
     this.send("");
   }
@@ -65,6 +66,13 @@ class Knobs extends OptionControls {
     writePath(this.doc, path, value);
     if (redraw) this.draw();
     this.send(path);
+  }
+
+  // several knobs at once: {path: value}
+  setAll(values) {
+    for (const [path, value] of Object.entries(values)) writePath(this.doc, path, value);
+    this.draw();
+    this.send("");
   }
 
   // {seq, document?, reasons, errors: [[field, sentence]], modified, notes, hints}

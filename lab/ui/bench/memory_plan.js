@@ -3,7 +3,7 @@ import { chosenDevice, currentDraft, DEVICE, SIZES } from "./draft.js";
 import { h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { storeItem } from "../shell/storage.js";
+import { parsedJson, storeItem } from "../shell/storage.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const memoryPlan = (element, server) => {
@@ -24,6 +24,10 @@ const memoryPlan = (element, server) => {
     SIZES.map((size) => h("option", { value: size, selected: size === chosenDevice() }, say("plan.device.other", { size }))),
   );
   const body = h("div", { class: "lab-plan" });
+  body.addEventListener("click", (event) => {
+    const offer = event.target.closest("[data-set]");
+    if (offer) emit("settings", parsedJson(offer.dataset.set));
+  });
   element.replaceChildren(body, h("label", { class: "lab-muted lab-plan-device" }, say("plan.device"), choice));
   let asked = "";
   let timer = 0;
@@ -31,7 +35,7 @@ const memoryPlan = (element, server) => {
   const ask = async () => {
     const draft = currentDraft();
     const device = chosenDevice();
-    const mark = JSON.stringify([draft.model, draft.task, draft.further, draft.method, draft.training, device]);
+    const mark = JSON.stringify([draft.model, draft.quantisation, draft.task, draft.further, draft.method, draft.built_on, draft.training, device]);
     if (mark === asked) return;
     asked = mark;
     const mine = ++turn;

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lab.design.plain import numbers
@@ -40,7 +41,7 @@ def plan(asked: Any) -> dict[str, Any]:
     try:
         if asked.get("advise"):
             found = client().advise(request, device=device, **question)
-            return {"html": panel(found["plan"], found["device"], found["room_bytes"], language, found) + time}
+            return {"html": panel(found["plan"], found["device"], found["room_bytes"], language, found, len(spec.method.frozen)) + time}
         return {"html": panel(client().plan(request, **question), device, usable(device["total_bytes"], device["kind"]), language) + time}
     except Superseded:
         return {"superseded": True}
@@ -69,8 +70,8 @@ def _judged(spec: RunSpec, language: str) -> str:
     return f'<p class="lab-muted" id="plan-judged">{esc(run_facts.judged(found.told, language))}</p>' if found else ""
 
 
-def panel(document: Mapping[str, Any], device: Mapping[str, Any], room: int, language: str, advice: Mapping[str, Any] | None = None) -> str:
-    """The peak as a stacked bar, its share of what the device can give, and whether it fits."""
+def panel(document: Mapping[str, Any], device: Mapping[str, Any], room: int, language: str, advice: Mapping[str, Any] | None = None, frozen: int = 0) -> str:
+    """The peak as a stacked bar, its share of what the device can give, and whether it fits. `frozen`: deltas that stand below those of the draft."""
     word = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
     peak, parts = int(document["peak_reserved_bytes"]), {name: document["categories"].get(name, 0) for name in CATEGORIES}
     total = max(1, sum(parts.values()))
@@ -88,7 +89,7 @@ def panel(document: Mapping[str, Any], device: Mapping[str, Any], room: int, lan
             f'<p class="lab-count" data-peak="{peak}"><span class="lab-peak">{memory(peak)}</span> <span class="lab-muted">{word("plan.of", room=numbers.memory(room))}</span></p>'
             f'<div class="lab-stack" role="img" aria-label="{word("plan.bar")}">{bar}</div><ul class="lab-kinds">{rows}</ul>'
             f'<div class="lab-device{" over" if over > 0 else ""}" title="{share:.3g} %"><i style="width:{max(share, 0.8):.2f}%"></i></div>'
-            f"{verdict}{_batch(advice, language)}"
+            f"{verdict}{_batch(advice, language)}{_offers(advice, language, frozen)}"
             f'<p class="lab-muted">{word("plan.shape", batch=setting["batch"], tokens=setting["tokens"])}{_over(setting, language)}</p>')  # fmt: skip
 
 
@@ -104,14 +105,38 @@ def _device(device: Mapping[str, Any], language: str) -> str:
 
 
 def _batch(advice: Mapping[str, Any] | None, language: str) -> str:
-    """The largest batch that fits, and what would save most where it does not."""
+    """The largest batch that fits."""
     if advice is None:
         return ""
     rows = advice["largest_batch"]
-    words = [say(language, "plan.batch.many") if rows is None else say(language, "plan.batch.none") if rows == 0 else say(language, "plan.batch", rows=rows)]
-    if not advice["fits"]:
-        words += [
-            say(language, "plan.change", change=say(language, "change." + one["change"]), saves=numbers.memory(one["saves_bytes"]))
-            for one in advice["changes"][:2]
-        ]
-    return f'<p class="lab-muted">{esc(" ".join(words))}</p>'
+    words = say(language, "plan.batch.many") if rows is None else say(language, "plan.batch.none") if rows == 0 else say(language, "plan.batch", rows=rows)
+    return f'<p class="lab-muted">{esc(words)}</p>'
+
+
+def _offers(advice: Mapping[str, Any] | None, language: str, frozen: int) -> str:
+    """What would make it fit: each change alone, and the fewest together where none does alone; a press turns the knobs."""
+    if advice is None or advice["fits"]:
+        return ""
+    together = advice["combination"]
+    offers = [((one["change"],), one) for one in advice["changes"]] + ([(together["changes"], together)] if together else [])
+    rows = "".join(_offer(names, one, language, frozen) for names, one in sorted(offers, key=lambda each: not each[1]["fits"]))
+    told = [] if any(one["fits"] for _, one in offers) else [say(language, "plan.offers.none")]
+    told += [refused(language, sentence) for sentence in advice["missing"]]
+    return (f'<h4>{esc(say(language, "plan.offers"))}</h4><ul class="lab-offers">{rows}</ul>' if rows else "") + "".join(
+        f'<p class="lab-muted">{esc(sentence)}</p>' for sentence in told
+    )
+
+
+def _offer(names: Sequence[str], one: Mapping[str, Any], language: str, frozen: int) -> str:
+    settings = {_own(path, frozen): value for path, value in one["set"].items()}
+    values = {"rows": settings.get("training.batch_size"), "passes": settings.get("training.accumulation"), "tokens": settings.get("training.max_length")}
+    words = " + ".join(say(language, f"change.{name}", **values) for name in names)
+    saves = say(language, "plan.offer.fits" if one["fits"] else "plan.offer.not", saves=numbers.memory(one["saves_bytes"]))
+    return (f'<li><button type="button" class="lab-link" data-offer="{esc("+".join(names))}" data-set="{esc(json.dumps(settings))}">{esc(words)}</button> '
+            f'<span class="lab-muted">{esc(saves)}</span></li>')  # fmt: skip
+
+
+def _own(path: str, frozen: int) -> str:
+    """The path in the draft, in which frozen deltas are not listed."""
+    first, second, *rest = [*path.split("."), ""]
+    return ".".join([first, second, str(int(rest[0]) - frozen), *rest[1:-1]]) if (first, second) == ("method", "deltas") else path
