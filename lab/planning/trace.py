@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.optimization import Adafactor
 
 from lab.design.spec.objectives import OBJECTIVES
 from lab.engine import galore, packed
@@ -104,6 +103,8 @@ class Trace:
 
     def _adafactor(self, tracker: Tracker) -> None:
         """Adafactor goes through the parameters one by one and makes its update beside the last one's: its own step is traced."""
+        from transformers.optimization import Adafactor  # imports the trainer, and with it peft and bitsandbytes where they are installed
+
         tracker.begin("optimizer")
         own = Adafactor([p for p in self.built.trained() if p.grad is not None], lr=0.0, relative_step=False)
         for parameter, tensors in self._held[0]:

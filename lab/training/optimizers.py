@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.optimization import Adafactor
 
 from lab.design.spec.run import Training
 from lab.engine.galore import GaLore
@@ -57,6 +56,8 @@ def make_optimizer(groups: list[dict[str, Any]], training: Training, lr: float, 
     if training.optimizer == "galore":
         return GaLore(groups, lr, weight_decay, training.galore_rank, training.galore_every, training.galore_scale)
     if training.optimizer == "adafactor":
+        from transformers.optimization import Adafactor  # imports the trainer, and with it peft and bitsandbytes where they are installed
+
         return Adafactor(groups, lr=lr, weight_decay=weight_decay, scale_parameter=True, relative_step=False, warmup_init=False)
     fused = device in ("cpu", "cuda")
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, **({"fused": True} if fused else {"foreach": True}))
