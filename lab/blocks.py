@@ -163,7 +163,9 @@ def choices(model: str, limit: int = 60) -> list[dict[str, str]]:
     """The newest runs that a run on this model may be built on: {"name": run/best, "title", "task", "method"}."""
     lab = default()
     found = [
-        run for run in lab.store.list(OVER, limit=limit) if run.spec.get("model") == model and (lab.home.file(run.id, "best") / "adapter.safetensors").is_file()
+        run
+        for run in lab.store.list(OVER, limit=limit, model=model)
+        if run.spec.get("model") == model and (lab.home.file(run.id, "best") / "adapter.safetensors").is_file()
     ]
     about = [(run, run.spec.get("task"), run.spec.get("method") or {}) for run in found]
     return [

@@ -218,6 +218,15 @@ def test_a_store_that_cannot_be_opened_says_so(tmp_path, monkeypatch):
     assert "geheim" not in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_runs_of_a_model_are_found_below_newer_ones_of_others(store):
+    """Before the limit counts; also where its path has letters that a pattern or JSON writes otherwise."""
+    for model in ("minilm-l6", '/tmp/50%_"é"/model'):
+        mine = [store.create({"task": "t", "model": model, "seed": seed}) for seed in (0, 1)]
+        for other in ("minilm-l6-v2", "x" + model, "bart") * 3:
+            store.create({"task": "t", "model": other})
+        assert {run.id for run in store.list(model=model, limit=2)} == set(mine)
+
+
 def test_damaged_rows_do_not_break_the_list(tmp_path):
     store = Store(f"sqlite:///{tmp_path / 'lab.db'}")
     run_id = store.create({"a": 1})

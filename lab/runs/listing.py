@@ -10,7 +10,7 @@ from sqlalchemy import Select, case, func, or_, select
 from lab.design.plain.refusal import Refusal
 from lab.runs.database import Database
 from lab.runs.home import check_id
-from lab.runs.records import ACTIVE, QUEUED, STATES, Event, Run, check_name, run_of
+from lab.runs.records import ACTIVE, QUEUED, STATES, Event, Run, check_name, run_of, spec_text
 from lab.runs.schema import events, runs, ticket
 
 _LIGHT = [column for column in runs.c if column.name != "spec"]
@@ -92,11 +92,12 @@ class Listing:
         limit: int | None = None,
         specs: bool = True,
         after: int | None = None,
+        model: str | None = None,
     ) -> list[Run]:
         """Runs, newest first, queued ones in the order in which they will start.
 
-        `states`: only these; `tag`: only with it; `words`: only with it in the name; `after`: only what has changed since that
-        `store_version()`; `specs=False` leaves `spec` empty (lighter).
+        `states`: only these; `tag`: only with it; `words`: only with it in the name; `model`: only on it (SQLite takes small letters for
+        capitals); `after`: only what has changed since that `store_version()`; `specs=False` leaves `spec` empty (lighter).
         """
         query = select(runs) if specs else select(*_LIGHT)
         if after is not None:
@@ -108,6 +109,8 @@ class Listing:
             query = query.where(runs.c.state.in_(states))
         if words:
             query = query.where(func.lower(runs.c.name).contains(words.lower(), autoescape=True))
+        if model is not None:
+            query = query.where(runs.c.spec.contains(spec_text({"model": model})[1:-1], autoescape=True))
         if tag:
             query = query.where(runs.c.tags.contains(json.dumps(tag), autoescape=True))
         return self._select(query.order_by(*_ORDER).limit(limit))
