@@ -34,8 +34,7 @@ def main(run_id: str) -> None:
         for step in range(first, steps + 1):
             time.sleep(spec.get("pause", 0.01))
             link.log(step, {"loss": 1.0 / step, "lr": 1e-3}, total_steps=steps)
-            if spec.get("checkpoint_every") and step % spec["checkpoint_every"] == 0:
-                assert link.flush()
+            if spec.get("checkpoint_every") and step % spec["checkpoint_every"] == 0 and link.flush():  # while the store is away for long, none is written
                 Path(folder / f"step-{step:06d}").mkdir(parents=True)
             if mode == "crash" and step == 5:
                 raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
