@@ -5,10 +5,13 @@ The environment is set before anything imports torch or transformers, and worker
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.update(
@@ -39,6 +42,41 @@ settings.register_profile("thorough", max_examples=3000, **_COMMON)
 settings.load_profile("lab")
 
 
+PAGES = ("browser_pages", "browser_data", "browser_bench", "browser_tryit")  # their tests share an app, and see what those before them left in it
+# What takes longest begins first: a long file at the end would keep one worker at it while the others have nothing left.
+FIRST = (*PAGES, "browser", "browser_live", "browser_door", "training_worker", "laws", "planning", "training_loop", "runs_queue", "door", "export", "docs")
+
+
+def _name(nodeid: str) -> str:
+    """laws of tests/test_laws.py::test_x."""
+    return nodeid.partition("::")[0].rpartition("/")[2].removeprefix("test_").removesuffix(".py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(_name(item.nodeid), len(places)))  # stable
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """By files, as --dist loadfile does, those that share an app together."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "pages" if _name(nodeid) in PAGES else super()._split_scope(nodeid)
+
+    return Files(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported lives to the end: collections of garbage, which memory tests ask for by the hundred, need not look through it."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_sessionfinish() -> None:
     if os.environ.get("LAB_FIDELITY"):
         import comparing
@@ -62,3 +100,41 @@ def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def session_home() -> Path:
     """The LAB_HOME that tests of one pytest process share where they do not care (LAB_HOME is set to it by default)."""
     return Path(_SESSION.name)
+
+
+@pytest.fixture(scope="session")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """(address, home) of an app in which runs only wait, shared by the files of PAGES."""
+    from ui_support import serving
+
+    home = tmp_path_factory.mktemp("idle") / "home"
+    with serving(home, LAB_SLOTS="0") as address:
+        yield address, home
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from ui_support import chromium
+
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Callable[..., Any]]:
+    """opened(address, **options of the context): a watched page, which is closed after the test, so that it asks no more."""
+    from ui_support import Watched
+
+    contexts = []
+
+    def opened(address: str, **options: Any) -> Watched:
+        contexts.append(browser.new_context(**{"viewport": {"width": 1440, "height": 900}, "locale": "en-US", **options}))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(60_000)
+        watched = Watched(page)
+        page.goto(address)
+        return watched
+
+    yield opened
+    for context in contexts:
+        context.close()

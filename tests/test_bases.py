@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,8 @@ def test_a_head_of_another_size_begins_anew_and_one_that_fits_is_taken(architect
     again = load(str(folder), objective="classification", num_labels=3)
     assert not again.lab_new and any("begins with what the checkpoint has" in sentence for sentence in again.lab_notes)
     assert all(torch.equal(tensor, theirs[name]) for name, tensor in again.state_dict().items())
-    for objective, labels in (("classification", 5), ("regression", None), ("multi_label", 7)):
+    others = (("classification", 5), ("regression", None), ("multi_label", 7))
+    for objective, labels in others if architecture == "bert" else [others[zlib.crc32(architecture.encode()) % 3]]:  # each is tried on some of them
         first, second = (load(str(folder), objective=objective, num_labels=labels, seed=4) for _ in range(2))
         assert first.lab_new and any("begins anew" in sentence and "3 outputs" in sentence for sentence in first.lab_notes)
         for name, tensor in first.state_dict().items():

@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from ui_support import Watched, chromium, serving
+from ui_support import LONG
 
 from lab.design.presets import catalogue
 from lab.design.spec.run import spec_of
@@ -15,7 +15,6 @@ from lab.export import FORMATS
 from lab.runs import Home, Queue, processes
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
-LONG = 120_000
 
 
 def spec(rank=8, seed=0):
@@ -60,33 +59,17 @@ def give_adapter(queue, run):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def lab(idle):
     """(address, {(rank, seed): run}, a queued run)."""
-    home = tmp_path_factory.mktemp("pages") / "home"
+    address, home = idle
     queue = Queue(Home(home), count=0)
     runs = {(rank, seed): finished(queue, rank, seed, 0.7 + rank / 100 + seed / 100) for rank in (4, 16) for seed in (0, 1)}
     give_adapter(queue, runs[4, 0])
-    waiting = queue.store.create(spec(32), "waits", ["grid"])
-    with serving(home, LAB_SLOTS="0") as address:
-        yield address, runs, waiting
+    return address, runs, queue.store.create(spec(32), "waits", ["grid"])
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        yield found
-
-
-def opened(browser, address):
-    page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US", accept_downloads=True).new_page()
-    page.set_default_timeout(60_000)
-    watched = Watched(page)
-    page.goto(address)
-    return watched
-
-
-def test_library(lab, browser):
-    watched = opened(browser, lab[0] + "/library")
+def test_library(lab, opened):
+    watched = opened(lab[0] + "/library")
     page = watched.page
     page.wait_for_selector("#method-mam .katex")
     assert page.locator(".lab-method").count() == len(catalogue.names("methods")) == page.locator(".lab-method .lab-thumb svg").count()
@@ -107,9 +90,9 @@ def test_library(lab, browser):
     watched.clean()
 
 
-def test_runs_are_described_sorted_and_moved(lab, browser):
+def test_runs_are_described_sorted_and_moved(lab, opened):
     address, runs, waiting = lab
-    watched = opened(browser, f"{address}/runs?run={runs[4, 0]}")
+    watched = opened(f"{address}/runs?run={runs[4, 0]}")
     page = watched.page
     page.wait_for_selector("#run-maps .delta_norm td")
     assert page.locator("#run-maps .delta_norm td").count() == 6
@@ -145,9 +128,9 @@ def test_runs_are_described_sorted_and_moved(lab, browser):
     watched.clean()
 
 
-def test_compare_takes_other_views_home(lab, browser, tmp_path):
+def test_compare_takes_other_views_home(lab, opened, tmp_path):
     address, runs, _ = lab
-    watched = opened(browser, f"{address}/compare?runs={','.join(runs.values())}")
+    watched = opened(f"{address}/compare?runs={','.join(runs.values())}")
     page = watched.page
     page.wait_for_selector("[data-chart=pareto_percent][data-points='4']")
     page.get_by_label("x axis").select_option("epoch")
@@ -186,9 +169,9 @@ def test_compare_takes_other_views_home(lab, browser, tmp_path):
     watched.clean()
 
 
-def test_parallel_coordinates_choose_runs(lab, browser, tmp_path):
+def test_parallel_coordinates_choose_runs(lab, opened, tmp_path):
     address, runs, _ = lab
-    watched = opened(browser, f"{address}/compare?runs={','.join(runs.values())}")
+    watched = opened(f"{address}/compare?runs={','.join(runs.values())}")
     page = watched.page
     axes = page.locator("#parallel .axis")
     axes.first.wait_for()
@@ -227,8 +210,8 @@ def test_parallel_coordinates_choose_runs(lab, browser, tmp_path):
     watched.clean()
 
 
-def test_a_first_comparison_is_one_click_away(lab, browser):
-    watched = opened(browser, lab[0] + "/compare")
+def test_a_first_comparison_is_one_click_away(lab, opened):
+    watched = opened(lab[0] + "/compare")
     page = watched.page
     page.get_by_role("button", name="Compare the newest runs").click()
     page.wait_for_function("document.querySelectorAll('#results tbody tr').length === 4")
@@ -237,9 +220,9 @@ def test_a_first_comparison_is_one_click_away(lab, browser):
     watched.clean()
 
 
-def test_export_shows_files_before_they_are_taken(lab, browser, tmp_path):
+def test_export_shows_files_before_they_are_taken(lab, opened, tmp_path):
     address, runs, waiting = lab
-    watched = opened(browser, f"{address}/export?run={runs[4, 0]}")
+    watched = opened(f"{address}/export?run={runs[4, 0]}")
     page = watched.page
     page.locator(".lab-format").first.wait_for()
     assert [button.get_attribute("data-format") for button in page.locator(".lab-format").all()] == list(FORMATS)
@@ -256,8 +239,8 @@ def test_export_shows_files_before_they_are_taken(lab, browser, tmp_path):
     watched.clean()
 
 
-def test_sweep(lab, browser):
-    watched = opened(browser, lab[0] + "/sweep?tag=grid&row=method.deltas.0.rank&column=seed")
+def test_sweep(lab, opened):
+    watched = opened(lab[0] + "/sweep?tag=grid&row=method.deltas.0.rank&column=seed")
     page = watched.page
     page.wait_for_selector("#matrix td.told >> nth=3")
     page.wait_for_selector('#sweep-told [data-runs="6"]')
@@ -272,8 +255,8 @@ def test_sweep(lab, browser):
     watched.clean()
 
 
-def test_a_papers_table_is_swept_and_stands_beside_its_numbers(lab, browser):
-    watched = opened(browser, lab[0] + "/sweep?tag=none")
+def test_a_papers_table_is_swept_and_stands_beside_its_numbers(lab, opened):
+    watched = opened(lab[0] + "/sweep?tag=none")
     page = watched.page
     page.wait_for_selector('#sweep-told [data-runs="6"]')
     page.get_by_role("button", name="Start with Table 5").click()
@@ -295,9 +278,9 @@ def test_a_papers_table_is_swept_and_stands_beside_its_numbers(lab, browser):
     watched.clean()
 
 
-def test_try_it(lab, browser):
+def test_try_it(lab, opened):
     address, runs, _ = lab
-    watched = opened(browser, address + "/tryit")
+    watched = opened(address + "/tryit")
     page = watched.page
     page.locator(f'.lab-item[data-run="{runs[4, 0]}"][aria-checked="true"]').wait_for()
     assert page.locator("#try-form .lab-item").count() == 1, "only runs with an adapter"
@@ -326,12 +309,11 @@ SAME = r"True|False|Apache-2.0|MIT|Click to upload or drop files|[\w-]+/[\w-]+|�
 
 
 @pytest.mark.parametrize("route", ["", "library", "data", "runs", "compare?runs={pair}", "sweep", "tryit", "combine", "export"])
-def test_chinese_pages_have_no_english_left(lab, browser, route):
+def test_chinese_pages_have_no_english_left(lab, opened, route):
     """Every visible word has its Chinese; what stays are names, options as they are written, and what papers say."""
     address, runs, _ = lab
-    page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="zh-CN").new_page()
-    watched = Watched(page)
-    page.goto(f"{address}/{route.format(pair=','.join(list(runs.values())[:2]))}")
+    watched = opened(f"{address}/{route.format(pair=','.join(list(runs.values())[:2]))}", locale="zh-CN")
+    page = watched.page
     page.wait_for_selector(".lab-bar nav a", timeout=LONG)
     page.wait_for_function("document.querySelector('main, .main')?.innerText.match(/[\u4e00-\u9fff]/g)?.length > 20", timeout=LONG)
     page.wait_for_timeout(1500)
@@ -345,11 +327,10 @@ def test_chinese_pages_have_no_english_left(lab, browser, route):
     allowed = re.compile(r"et al\. \d{4}|(\w+ (and|&) )?\w+ \d{4}\.|\. (ICLR|ICML|EMNLP|ACL|EACL|NeurIPS)")
     assert [text for text in left if not allowed.search(text)] == []
     watched.clean()
-    page.context.close()
 
 
-def test_chinese(lab, browser):
-    watched = opened(browser, lab[0] + "/library")
+def test_chinese(lab, opened):
+    watched = opened(lab[0] + "/library")
     page = watched.page
     page.get_by_role("button", name="中文").click()
     page.get_by_text("设计空间地图").first.wait_for()

@@ -6,13 +6,12 @@ import json
 
 import pytest
 from training_support import save_model
-from ui_support import Watched, chromium, serving
+from ui_support import LONG
 
 from lab.design.spec.run import spec_of
 from lab.runs import Home, Queue, processes
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
-LONG = 120_000
 
 
 def speaks(queue, folder, task):
@@ -36,26 +35,24 @@ def speaks(queue, folder, task):
     return run
 
 
-def test_text_is_written_with_and_without_the_delta(tmp_path):
-    queue = Queue(Home(tmp_path / "home"), count=0)
-    folder = save_model(tmp_path / "home" / "model", "llama", "causal")
+def test_text_is_written_with_and_without_the_delta(idle, opened):
+    address, home = idle
+    queue = Queue(Home(home), count=0)
+    folder = save_model(home / "model", "llama", "causal")
     runs = [speaks(queue, folder, task) for task in ("text-lm", "instruction-deb")]
-    with serving(tmp_path / "home", LAB_SLOTS="0") as address, chromium() as browser:
-        page = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-US").new_page()
-        page.set_default_timeout(60_000)
-        watched = Watched(page)
-        page.goto(f"{address}/tryit?runs={','.join(runs)}")
-        page.wait_for_function("document.querySelectorAll('#try-form .lab-item[aria-checked=true]').length === 2")
-        assert not page.get_by_label("Second text").is_visible(), "neither task compares two texts"
-        page.get_by_role("button", name="Ask", exact=True).click()
-        page.wait_for_function("document.querySelectorAll('#answers [role=alert]').length === 2", timeout=LONG)
-        assert page.locator("#answers [role=alert]").all_inner_texts() == ["Write a text to try."] * 2
-        page.get_by_label("Text", exact=True).fill("a warm film with a clever plot")
-        page.get_by_role("button", name="Ask", exact=True).click()
-        page.wait_for_function("document.querySelectorAll('#answers .off').length === 2", timeout=LONG)
-        for run in runs:  # random weights may also end at once, which the page says
-            on, off = (page.locator(f'#answers [data-run="{run}"] {side} :is(blockquote, .lab-muted)').inner_text() for side in (".on", ".off"))
-            assert on and off and on != off
-        assert page.locator("#answers blockquote").count() >= 2
-        assert page.locator("#answers .off h4").all_inner_texts() == ["without Δ: the base model"] * 2
-        watched.clean()
+    watched = opened(f"{address}/tryit?runs={','.join(runs)}")
+    page = watched.page
+    page.wait_for_function("document.querySelectorAll('#try-form .lab-item[aria-checked=true]').length === 2")
+    assert not page.get_by_label("Second text").is_visible(), "neither task compares two texts"
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_function("document.querySelectorAll('#answers [role=alert]').length === 2", timeout=LONG)
+    assert page.locator("#answers [role=alert]").all_inner_texts() == ["Write a text to try."] * 2
+    page.get_by_label("Text", exact=True).fill("a warm film with a clever plot")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_function("document.querySelectorAll('#answers .off').length === 2", timeout=LONG)
+    for run in runs:  # random weights may also end at once, which the page says
+        on, off = (page.locator(f'#answers [data-run="{run}"] {side} :is(blockquote, .lab-muted)').inner_text() for side in (".on", ".off"))
+        assert on and off and on != off
+    assert page.locator("#answers blockquote").count() >= 2
+    assert page.locator("#answers .off h4").all_inner_texts() == ["without Δ: the base model"] * 2
+    watched.clean()

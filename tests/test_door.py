@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.cookiejar
 import json
 import re
 import socket
 import threading
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 from types import SimpleNamespace
 
 import httpx
@@ -240,6 +244,44 @@ def test_programs_log_in(locked):
     assert client.predict([], api_name="/compare") == {"runs": [], "differences": {}}
     assert httpx.post(f"{locked}/look/runs", json={}, auth=("me", PASSWORD)).status_code == 200
     assert httpx.post(f"{locked}/look/runs", json={}, auth=("me", "wrong-one"), **told_from("10.0.0.2")).status_code == 401
+
+
+def ask(opener, address: str, page: str, body: bytes, kind: str = "application/json") -> tuple[int, bytes]:
+    try:
+        with opener.open(urllib.request.Request(f"{address}/look/{page}", body, {"Content-Type": kind}), timeout=30) as reply:
+            return reply.status, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def test_looks_of_pages_are_for_those_who_have_logged_in(locked):
+    """With a password nobody is answered who has not logged in; nothing that is sent makes the app fail."""
+    stranger = urllib.request.build_opener()
+    for page in ("runs", "compare", "sweep", "tryit", "combine", "export"):
+        assert ask(stranger, locked, page, b"{}")[0] == 401
+    friend = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
+    with pytest.raises(urllib.error.HTTPError):
+        friend.open(f"{locked}/login", urllib.parse.urlencode({"username": "me", "password": "wrong"}).encode())
+    assert ask(friend, locked, "runs", b"{}")[0] == 401
+    friend.open(f"{locked}/login", urllib.parse.urlencode({"username": "me", "password": "a-long-password"}).encode())
+    for page in ("runs", "compare", "sweep", "tryit", "combine", "export"):
+        status, said = ask(friend, locked, page, b"{}")
+        told = json.loads(said)
+        assert status == 200 and told["parts"]
+        assert ask(friend, locked, page, json.dumps({"seen": told["seen"]}).encode())[0] == 204, "nothing has changed"
+    for body, status in (
+        (b"", 400),
+        (b"{", 400),
+        (b"[" * 60_000, 400),
+        (b"x" * 70_000, 413),
+        (b'{"chosen":{"run":"../../etc/passwd"}}', 200),
+        (b'{"chosen":{"runs":[{}]}}', 200),
+        (b"\xff", 400),
+    ):
+        assert ask(friend, locked, "compare", body)[0] == status, body[:40]
+    assert ask(friend, locked, "runs", b"{}", "text/plain")[0] == 415
+    assert ask(friend, locked, "nowhere", b"{}")[0] == 404
+    assert ask(friend, locked, "runs", b"{}")[0] == 200, "the app goes on"
 
 
 def test_guesses_wait(locked):
@@ -483,7 +525,7 @@ def test_many_plans_keep_no_knob_waiting(lab):
 
     def ask(number):
         with contextlib.suppress(httpx.HTTPError):
-            asked = {"draft": {**draft, "training": {"steps": 150, "batch_size": number + 1}}, "topic": f"page-{number}", "turn": 1, "language": "en"}
+            asked = {"draft": {**draft, "training": {"steps": 150, "batch_size": number % 6 + 1}}, "topic": f"page-{number}", "turn": 1, "language": "en"}
             httpx.post(
                 f"{address}/gradio_api/component_server", json={"data": asked, "component_id": plan, "session_hash": f"p{number}", "fn_name": "plan"}, timeout=2
             )

@@ -35,7 +35,7 @@ SHAPE = {"rows": 3, "tokens": 24, "target_tokens": 10}
 RANK = 4  # of GaLore
 EVEN = {"fish-mask": {"select.score": "random", "select.density": 1.0}}  # each weight has its share of the entries, as a plan takes it
 KIND = {"bert": "encoder", "bart": "encoder-decoder", "llama": "decoder", "t5": "encoder-decoder", "gemma3": "decoder", "gpt2": "decoder"}
-DEEP = {"bert": {"num_hidden_layers": 8}, "bart": {"encoder_layers": 7, "decoder_layers": 9}, "llama": {"num_hidden_layers": 8},
+DEEP = {"bert": {"num_hidden_layers": 8}, "bart": {"encoder_layers": 6, "decoder_layers": 7}, "llama": {"num_hidden_layers": 7},
         "t5": {"num_layers": 7, "num_decoder_layers": 8}, "gpt2": {"n_layer": 9}}  # fmt: skip
 
 

@@ -250,7 +250,7 @@ def test_a_killed_run_resumes_to_the_same_weights(dropping, toy, tmp_path, metho
     whole = Record()
     train(given, whole, tmp_path / "whole", say=silent)
     second = Record()
-    for at in (3, 6, 11):  # killed three times in one run
+    for at in (3, 6, 11) if method == "lora" else (7, 11):  # killed again and again in one run
         with pytest.raises(Killed):
             train(given, Deadly(at), tmp_path / "killed", say=silent)
     train(given, second, tmp_path / "killed", say=silent)
@@ -275,15 +275,25 @@ SHORT = {
 }
 
 
+NINE = {"steps": 9, "evaluate_every": 4, "checkpoint_every": 100}
+
+
+@pytest.fixture(scope="module")
+def nine(dropping, toy, tmp_path_factory):
+    """What nobody stopped leaves."""
+    folder = tmp_path_factory.mktemp("nine")
+    train(spec(dropping, toy, **NINE), Record(), folder, say=silent)
+    return weights(folder)
+
+
 @pytest.mark.parametrize("at", range(1, 9))
-def test_a_stop_at_any_step_resumes_exactly(dropping, toy, tmp_path, at):
-    given = spec(dropping, toy, steps=9, evaluate_every=4, checkpoint_every=100)
-    train(given, Record(), tmp_path / "whole", say=silent)
+def test_a_stop_at_any_step_resumes_exactly(dropping, toy, nine, tmp_path, at):
+    given = spec(dropping, toy, **NINE)
     stopped = train(given, Record(stop_when=lambda step: step >= at), tmp_path / "cut", say=silent)
     assert stopped["state"] == "cancelled" and stopped["steps"] == at
     record = Record()
     assert train(given, record, tmp_path / "cut", say=silent)["state"] == "succeeded"
-    assert not same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+    assert not same(nine, weights(tmp_path / "cut"))
     assert 4 in record.curve("eval_loss") or at > 4 or at == 0, "an evaluation that the stop cut short is made up for"
 
 
@@ -304,7 +314,7 @@ def test_a_stop_in_the_midst_of_a_step_loses_nothing(dropping, toy, tmp_path, me
     given = spec(dropping, toy, method=method, steps=6, evaluate_every=3, checkpoint_every=100, accumulation=2)
     train(given, Record(), tmp_path / "whole", say=silent)
     ends = []
-    for n in (3, 5, 6, 7, 8, 9, 10, 11, 12):
+    for n in (3, 5, 6, 7, 9, 12):
         ends.append(train(given, Impatient(n), tmp_path / "cut", say=silent))
     assert ends[0]["steps"] < ends[-1]["steps"] and ends[0]["state"] == "cancelled"
     train(given, Record(), tmp_path / "cut", say=silent)

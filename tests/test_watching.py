@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import http.cookiejar
 import json
 import threading
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 
 import pytest
-from ui_support import serving
 
 from lab.ui.shell import poll
 from lab.ui.shell.poll import Seen, _question, _Watched
@@ -81,42 +76,3 @@ def test_every_question_is_understood_or_taken_as_a_first_one(store, asked):
         return {}, ""
 
     assert json.loads(_Watched(look).answer(_question(asked)))["parts"] == {}
-
-
-def ask(opener, address: str, page: str, body: bytes, kind: str = "application/json") -> tuple[int, bytes]:
-    try:
-        with opener.open(urllib.request.Request(f"{address}/look/{page}", body, {"Content-Type": kind}), timeout=30) as reply:
-            return reply.status, reply.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
-
-
-def test_the_door(tmp_path):
-    """With a password nobody is answered who has not logged in; nothing that is sent makes the app fail."""
-    stranger = urllib.request.build_opener()
-    with serving(tmp_path / "home", LAB_AUTH="me:a-long-password") as address:
-        for page in ("runs", "compare", "sweep", "tryit", "combine", "export"):
-            assert ask(stranger, address, page, b"{}")[0] == 401
-        friend = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-        with pytest.raises(urllib.error.HTTPError):
-            friend.open(f"{address}/login", urllib.parse.urlencode({"username": "me", "password": "wrong"}).encode())
-        assert ask(friend, address, "runs", b"{}")[0] == 401
-        friend.open(f"{address}/login", urllib.parse.urlencode({"username": "me", "password": "a-long-password"}).encode())
-        for page in ("runs", "compare", "sweep", "tryit", "combine", "export"):
-            status, said = ask(friend, address, page, b"{}")
-            told = json.loads(said)
-            assert status == 200 and told["parts"]
-            assert ask(friend, address, page, json.dumps({"seen": told["seen"]}).encode())[0] == 204, "nothing has changed"
-        for body, status in (
-            (b"", 400),
-            (b"{", 400),
-            (b"[" * 60_000, 400),
-            (b"x" * 70_000, 413),
-            (b'{"chosen":{"run":"../../etc/passwd"}}', 200),
-            (b'{"chosen":{"runs":[{}]}}', 200),
-            (b"\xff", 400),
-        ):
-            assert ask(friend, address, "compare", body)[0] == status, body[:40]
-        assert ask(friend, address, "runs", b"{}", "text/plain")[0] == 415
-        assert ask(friend, address, "nowhere", b"{}")[0] == 404
-        assert ask(friend, address, "runs", b"{}")[0] == 200, "the app goes on"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+LONG = 120_000  # ms that a worker may need to import torch, load the model and take its first steps on a busy machine
 LOCAL = re.compile(r"(https?|wss?)://(127\.|localhost|\[::1\])|data:|blob:|about:")
 
 
@@ -102,3 +103,18 @@ def chromium(*flags: str) -> Iterator:
         browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=[*FLAGS, *flags])
         yield browser
         browser.close()
+
+
+def trainable(page, value):
+    page.wait_for_selector(f'#costs [data-trainable="{value}"]')
+
+
+def set_steps(page, steps):
+    """So many steps of few rows: the machine that tests run on is slow and shared."""
+    page.get_by_label("steps", exact=True).fill(str(steps))
+    page.get_by_label("batch size rows").fill("2")
+    training = page.locator(".lab-knobs > section").last
+    training.locator("details").evaluate("node => { node.open = true; }")
+    page.get_by_label("evaluation rows").fill("16")
+    page.get_by_label("longest input tokens").fill("16")
+    page.wait_for_timeout(400)
