@@ -50,7 +50,7 @@ def test_a_device_that_is_not_there_is_refused():
         doctor.diagnosis("cuda")
 
 
-@pytest.mark.parametrize(("preset", "body"), [("lora", "bert"), ("mam", "bart"), ("prompt-tuning", "llama"), ("head-only", "llama")])
+@pytest.mark.parametrize(("preset", "body"), [("lora", "bert"), ("mam", "bart"), ("prompt-tuning", "llama"), ("head-only", "llama"), ("olora", "t5")])
 def test_laws_hold_on_this_device(preset: str, body: str):
     row = laws.law(preset, body, "cpu")
     assert row["problems"] == []
@@ -65,6 +65,14 @@ def test_laws_find_a_device_that_computes_something_else(monkeypatch):
 
     monkeypatch.setattr(DeltaModule, "formed", wrong)
     assert any(problem.startswith("forward") for problem in laws.law("lora", "bert", "cpu")["problems"])
+
+
+def test_half_precision_is_held_against_what_rounding_the_weights_does(monkeypatch):
+    """A case that any rounding moves far has a wide bound; where little moves, a wrong change in half precision is found."""
+    assert laws.law("olora", "t5", "cpu")["rounding"] > laws.BF16 > laws.ROUNDINGS * laws.law("lora", "bert", "cpu")["rounding"]
+    real = DeltaModule.formed
+    monkeypatch.setattr(DeltaModule, "formed", lambda self, x: real(self, x) * (1.5 if torch.is_autocast_enabled("cpu") else 1.0))
+    assert [problem.partition(":")[0] for problem in laws.law("lora", "bert", "cpu")["problems"]] == ["bf16"]
 
 
 def test_a_plan_stands_beside_what_a_step_takes():

@@ -17,7 +17,10 @@ from lab.design.presets.catalogue import names
 from lab.engine import attach
 
 BODIES = ("bert", "llama", "bart", "gpt2", "t5")
-FP32, BF16 = 2e-4, 0.08  # largest difference over the largest value, of tiny models
+FP32, BF16 = 2e-4, 0.03  # largest difference over the largest value, of tiny models
+# The bound in bf16 is so many times what rounding every weight to bf16 once does to the logits in fp32, where that is more: a random T5 without 1/√d
+# has nearly hard attention, and with a change as large as its weights (OLoRA's) any rounding moves it far. Measured beside each other: 0.4 to 1.9.
+ROUNDINGS = 3.0
 
 
 def rows(device: str) -> Iterator[dict[str, Any]]:
@@ -51,7 +54,8 @@ def law(preset: str, body: str, device: str) -> dict[str, Any]:
         whole = there(**moved_inputs).logits
         with autocast(device, "bfloat16"):
             half = there(**moved_inputs).logits
-    _same(found, "bf16", whole, half, BF16)
+    found["rounding"] = _rounding(theirs, moved_inputs, whole)
+    _same(found, "bf16", whole, half, max(BF16, ROUNDINGS * found["rounding"]))
     _state(found, theirs, body, method, device, moved_inputs, whole)
     try:
         theirs.merge()
@@ -65,6 +69,20 @@ def law(preset: str, body: str, device: str) -> dict[str, Any]:
     if before.keys() != after.keys() or any(not torch.equal(before[name], after[name]) for name in before) or hooks(there):
         found["problems"].append("detach leaves the model changed")
     return found
+
+
+def _rounding(attached: Any, inputs: dict[str, Any], whole: torch.Tensor) -> float:
+    """How far the logits move in fp32, over the largest, where the weights that the model has and that train are rounded to bf16: the case's own condition."""
+    trained = {id(p) for p in attached.trainable().values()}
+    weights = [p for name, p in attached.model.named_parameters() if "lab_" not in name or id(p) in trained]  # fixed tensors may hold places
+    kept = [p.detach().clone() for p in weights]
+    with torch.no_grad():
+        for weight in weights:
+            weight.copy_(weight.bfloat16())
+        moved = attached.model(**inputs).logits
+        for weight, old in zip(weights, kept, strict=True):
+            weight.copy_(old)
+    return float((moved - whole).abs().max() / whole.abs().max().clamp(min=1e-12))
 
 
 def _same(found: dict[str, Any], law: str, mine: torch.Tensor, theirs: torch.Tensor, bound: float) -> None:
