@@ -19,7 +19,7 @@ def peak(page):
     return int(page.locator("#memory [data-peak]").get_attribute("data-peak"))
 
 
-def test_the_memory_bar_follows_the_rank_and_says_what_does_not_fit(idle, opened):
+def test_the_memory_bar_follows_the_rank_and_what_would_make_it_fit_turns_the_knobs(idle, opened):
     watched = opened(idle[0])
     page = watched.page
     page.wait_for_selector("#memory [data-peak]", timeout=LONG)
@@ -30,10 +30,13 @@ def test_the_memory_bar_follows_the_rank_and_says_what_does_not_fit(idle, opened
     assert page.locator("#memory .lab-stack i").evaluate_all("all => all.map(one => one.style.width)") != widths
     assert page.evaluate("window.untouched") is True, "the page was not loaded again"
     assert page.locator("#memory .lab-over").count() == 0
-    page.goto(f"{idle[0]}/?model=llama-2-7b&task=text-lm&method=full")
+    page.goto(f"{idle[0]}/?model=llama-2-7b&task=text-lm&method=lora")
     page.get_by_label("Device", exact=True).last.select_option("16")
     page.locator("#memory .lab-over").wait_for(timeout=LONG)
     assert "16 GB" in page.locator("#memory .lab-over").inner_text()
+    page.locator('#memory [data-offer="nf4"]').click(timeout=LONG)
+    page.wait_for_function("document.querySelector('[data-path=quantisation] select').value === 'nf4'")
+    page.locator("#memory .lab-over").wait_for(state="detached", timeout=LONG)
     page.locator("#cost-curves summary").click()
     page.locator("#cost-curves").get_by_role("button", name="Compute").click()
     page.wait_for_function("Number(document.querySelector('#cost-curves .lab-plot')?.dataset.points || 0) >= 2", timeout=LONG)
