@@ -34,8 +34,9 @@ def test_the_memory_bar_follows_the_rank_and_what_would_make_it_fit_turns_the_kn
     page.get_by_label("Device", exact=True).last.select_option("16")
     page.locator("#memory .lab-over").wait_for(timeout=LONG)
     assert "16 GB" in page.locator("#memory .lab-over").inner_text()
-    page.locator('#memory [data-offer="nf4"]').click(timeout=LONG)
-    page.wait_for_function("document.querySelector('[data-path=quantisation] select').value === 'nf4'")
+    page.locator('#memory [data-offer="accumulation"]').click(timeout=LONG)
+    page.wait_for_function("document.querySelector('[data-path=\"training.batch_size\"] input').value === '2'")
+    assert page.locator('[data-path="training.accumulation"] input').input_value() == "16", "32 rows a step, as before"
     page.locator("#memory .lab-over").wait_for(state="detached", timeout=LONG)
     page.locator("#cost-curves summary").click()
     page.locator("#cost-curves").get_by_role("button", name="Compute").click()
