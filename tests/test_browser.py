@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
+import sys
 import zipfile
 
 import pytest
@@ -11,6 +13,7 @@ from training_support import save_model
 from ui_support import LONG, ROOT, serving, set_steps, trainable
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+sys.path.append(str(ROOT))  # for benchmarks
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,16 @@ def launch(page):
 
 def points(page, chart, least, timeout=LONG):
     page.wait_for_function(f"Number(document.querySelector('#run-charts [data-chart={chart}]')?.dataset.points || 0) >= {least}", timeout=timeout)
+
+
+def test_a_turned_knob_is_answered_at_once(app, opened):
+    """Count and figure, within 150 ms of the input; on a busy machine, within a few times what it takes to answer anything."""
+    from benchmarks.knobs import measure
+
+    watched = opened(app)
+    turned, empty = measure(watched.page, app, 15, "lora", idle=200)
+    assert min(turned) > 0 and statistics.median(turned) < max(150.0, 12 * statistics.median(empty)), (turned, empty)
+    watched.clean()
 
 
 def test_main_path(app, opened, tmp_path):
