@@ -152,7 +152,7 @@ def fewer(request: dict) -> dict:
 
 
 def test_changes_that_save_only_together_are_found():
-    request = {"model": "bert-base", "method": "lora", "batch": 8, "tokens": 8}
+    request = {"model": "minilm-l6", "method": "lora", "batch": 8, "tokens": 8}
     said = advice.advise(request, fewer, 600 / (1 - advice.RESERVE))
     assert said["combination"]["changes"] == ["checkpointing", "nf4"] and said["combination"]["peak_bytes"] == 580
     assert [offer["change"] for offer in said["changes"]] == ["accumulation"] and not said["changes"][0]["fits"]
@@ -163,11 +163,11 @@ def test_changes_that_save_only_together_are_found():
 def test_without_the_extra_it_is_named(monkeypatch):
     def planner(request):
         if request.get("quantisation"):
-            models.quantised("bert-base", request["quantisation"])
+            models.quantised(request["model"], request["quantisation"])
         return fewer(request)
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None)
-    said = advice.advise({"model": "bert-base", "method": "lora", "batch": 8, "tokens": 8}, planner, 500)
+    said = advice.advise({"model": "minilm-l6", "method": "lora", "batch": 8, "tokens": 8}, planner, 500)
     (sentence,) = said["missing"]
     assert sentence.startswith("A quantised base needs bitsandbytes: pip install")
 

@@ -30,3 +30,5 @@ export const writePath = (doc, path, value) => {
   for (const part of parts) at = at[part] === null || at[part] === undefined ? (at[part] = {}) : at[part];
   at[last] = value;
 };
+// Several at once: {path: value}.
+export const writePaths = (doc, values) => Object.entries(values).forEach(([path, value]) => writePath(doc, path, value));

@@ -2,7 +2,7 @@
 import { builtOn } from "./built_on.js";
 import { OptionControls } from "./controls.js";
 import { DEVICES, overDevices } from "./devices.js";
-import { provideDraft, rememberPrint, shownPrints, writePath } from "./draft.js";
+import { provideDraft, rememberPrint, shownPrints, writePath, writePaths } from "./draft.js";
 import { furtherTasks } from "./further.js";
 import { h, icon } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
@@ -25,7 +25,7 @@ class Knobs extends OptionControls {
     element.addEventListener("mouseover", (event) => this.explain(event.target));
     provideDraft(() => structuredClone(this.doc));
     listen("preset", (name) => this.set("method", name));
-    listen("settings", (values) => this.setAll(values));
+    listen("settings", (values) => this.restack(() => writePaths(this.doc, values)));
     this.draw();
     this.send("");
   }
@@ -66,13 +66,6 @@ class Knobs extends OptionControls {
     writePath(this.doc, path, value);
     if (redraw) this.draw();
     this.send(path);
-  }
-
-  // several knobs at once: {path: value}
-  setAll(values) {
-    for (const [path, value] of Object.entries(values)) writePath(this.doc, path, value);
-    this.draw();
-    this.send("");
   }
 
   // {seq, document?, reasons, errors: [[field, sentence]], modified, notes, hints}
@@ -403,6 +396,4 @@ class Knobs extends OptionControls {
   }
 }
 
-const knobForm = (element, props, server) => new Knobs(element, props, server);
-
-register({ knobForm });
+register({ knobForm: (element, props, server) => new Knobs(element, props, server) });

@@ -120,10 +120,10 @@ def _offers(advice: Mapping[str, Any] | None, language: str, frozen: int) -> str
     together = advice["combination"]
     offers = [((one["change"],), one) for one in advice["changes"]] + ([(together["changes"], together)] if together else [])
     rows = "".join(_offer(names, one, language, frozen) for names, one in sorted(offers, key=lambda each: not each[1]["fits"]))
-    told = [] if any(one["fits"] for _, one in offers) else [say(language, "plan.offers.none")]
-    told += [refused(language, sentence) for sentence in advice["missing"]]
+    notes = [] if any(one["fits"] for _, one in offers) else [say(language, "plan.offers.none")]
+    notes += [refused(language, sentence) for sentence in advice["missing"]]
     return (f'<h4>{esc(say(language, "plan.offers"))}</h4><ul class="lab-offers">{rows}</ul>' if rows else "") + "".join(
-        f'<p class="lab-muted">{esc(sentence)}</p>' for sentence in told
+        f'<p class="lab-muted">{esc(sentence)}</p>' for sentence in notes
     )
 
 
