@@ -69,7 +69,7 @@ def test_laws_find_a_device_that_computes_something_else(monkeypatch):
 
 def test_half_precision_is_held_against_what_rounding_the_weights_does(monkeypatch):
     """A case that any rounding moves far has a wide bound; where little moves, a wrong change in half precision is found."""
-    assert laws.law("olora", "t5", "cpu")["rounding"] > laws.BF16 > laws.ROUNDINGS * laws.law("lora", "bert", "cpu")["rounding"]
+    assert laws.law("olora", "t5", "cpu")["rounding"] > max(laws.BF16, 5 * laws.law("lora", "bert", "cpu")["rounding"])
     real = DeltaModule.formed
     monkeypatch.setattr(DeltaModule, "formed", lambda self, x: real(self, x) * (1.5 if torch.is_autocast_enabled("cpu") else 1.0))
     assert [problem.partition(":")[0] for problem in laws.law("lora", "bert", "cpu")["problems"]] == ["bf16"]
