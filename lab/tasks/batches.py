@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from lab.design.spec.objectives import IGNORED, OBJECTIVES
@@ -19,7 +20,8 @@ def collate(rows: Sequence[dict[str, Any]], setting: Setting) -> dict[str, torch
     labels: (batch,) for heads, (batch, labels) of 0 and 1 where a row has several, (batch, longest) for decoders, (batch, longest target) for encoder-decoders.
     """
     ids = [row["input_ids"] for row in rows]
-    batch = {"input_ids": pad(ids, setting.pad), "attention_mask": pad([[1] * len(each) for each in ids], 0)}
+    batch = {"input_ids": pad(ids, setting.pad)}
+    batch["attention_mask"] = (torch.arange(batch["input_ids"].shape[1]) < torch.tensor([len(each) for each in ids])[:, None]).long()
     if "token_type_ids" in rows[0]:
         batch["token_type_ids"] = pad([row["token_type_ids"] for row in rows], 0)
     if "labels" in rows[0]:
@@ -38,9 +40,7 @@ def blank_labels(objective: str, rows: int, *, outputs: int, words: int, device:
 def pad(sequences: Sequence[Sequence[int]], filler: int, side: str = "right") -> torch.Tensor:
     """(batch, longest) of int64, short rows filled on `side`."""
     longest = max(map(len, sequences))
-    result = torch.full((len(sequences), longest), filler, dtype=torch.long)
+    result = np.full((len(sequences), longest), filler, dtype=np.int64)
     for row, sequence in zip(result, sequences, strict=True):
-        if sequence:
-            part = row[: len(sequence)] if side == "right" else row[longest - len(sequence) :]
-            part.copy_(torch.as_tensor(sequence))
-    return result
+        row[slice(len(sequence)) if side == "right" else slice(longest - len(sequence), longest)] = sequence
+    return torch.from_numpy(result)
