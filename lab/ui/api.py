@@ -210,7 +210,7 @@ def compare(runs: list[str]) -> dict:
 def export(run: Any, format: Any = "peft", adapter: Any = "best", task: Any = "") -> str:
     """Export a run's adapter in a format of the export room; a zip file of it, which clients download.
 
-    format: peft, peft-lora, merged, lab, config, ...; adapter: best or final; task: of a run of several with heads, whose head goes along.
+    format: peft, peft-lora, adapterhub, gguf, merged, lab, config; adapter: best or final; task: of a run of several with heads, whose head goes along.
     """
     return str(packer.PACKER.make(run, format or "peft", adapter or "best", task or "").zip())
 
