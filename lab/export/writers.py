@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -102,6 +103,7 @@ class AdapterHub:
         write_json(folder / "delta_lab.json", sidecar(opened, self.name))
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
+            _for_older_transformers(folder / "tokenizer_config.json")
         write_card(opened, self.name, folder, prefix=any(piece.kind == "prefix" for piece in found))
 
 
@@ -194,6 +196,13 @@ class Config:
         except Refusal:
             return
         write_json(folder / "adapter_config.json", checkpoint(opened, kind)[1])
+
+
+def _for_older_transformers(path: Path) -> None:
+    """The class of a tokenizer by the name that transformers 4 has for it, as 5 has too: the adapters library pins 4.57."""
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if document.get("tokenizer_class") == "TokenizersBackend":
+        write_json(path, {**document, "tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 def _write_yaml(path: Path, document: dict[str, Any]) -> None:
