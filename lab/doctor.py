@@ -137,7 +137,9 @@ def _notes(found: dict[str, Any]) -> list[str]:
         notes.append(f"Runs train on {device['name']}; auto means {found['precision']['auto']}, with the frozen model in that type and adapters in fp32.")
     notes.append(ATTENTION[device["kind"]])
     if device["count"] > 1:
-        notes.append(f"There are {device['count']} accelerators: each run takes one, or as many as its option devices says, and {found['slots']} of one train at once.")
+        notes.append(
+            f"There are {device['count']} accelerators: each run takes one, or as many as its option devices says, and {found['slots']} of one train at once."
+        )
     if device["kind"] == "mps":
         notes.append("Plans model the kernels of CUDA and of processors, not those of MPS: take them as estimates here.")
     if not found["compile"]:
