@@ -299,7 +299,7 @@ class WorkerLink:
         try:
             self._root, self._handle = (os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)) for path in (self.home.runs, folder))
         except PermissionError:  # Windows opens no folders: there it is known by its path
-            self._root = self._handle = None
+            self._root = self._handle = -1
             return folder
         for handle in (self._root, self._handle):
             weakref.finalize(self, os.close, handle)
@@ -309,7 +309,7 @@ class WorkerLink:
     def at_home(self) -> bool:
         """Whether the folder that this worker writes into is still the run's, in the lab as it was opened."""
         try:
-            if self._handle is None:
+            if self._handle < 0:
                 return os.path.samestat(self._facts, os.stat(self.home.run_dir(self.run.id)))
             return os.path.samestat(os.fstat(self._handle), os.stat(self.run.id, dir_fd=self._root))
         except OSError:
