@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import csv
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -181,10 +182,13 @@ def reviews(judged: int) -> Path:
     held = splits["validation"]
     held = [held[i] for i in sorted(random.Random(0).sample(range(len(held)), judged))]  # as lab.tasks draws validation rows
     for name, rows in (("train", splits["train"]), ("validation", held)):
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["text", "label"])
-            writer.writerows([row["text"], row["label"] if str(row["label"]).isdigit() else spec.labels.index(row["label"])] for row in rows)
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(["text", "label"])
+        writer.writerows([row["text"], row["label"] if str(row["label"]).isdigit() else spec.labels.index(row["label"])] for row in rows)
+        file = folder / f"{name}.csv"
+        if not file.exists() or file.read_bytes() != text.getvalue().encode("utf-8"):  # a file that is written anew is another one for the script's cache
+            file.write_bytes(text.getvalue().encode("utf-8"))
     return folder
 
 
