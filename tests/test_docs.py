@@ -39,6 +39,15 @@ def test_the_page_of_fidelity_is_current() -> None:
     assert {row["against"].split()[0] for row in rows} >= {"peft"}
 
 
+def test_the_table_of_exports_is_current() -> None:
+    """It is that of benchmarks/exports.json, in which no round trip failed."""
+    spec = importlib.util.spec_from_file_location("exports", DOCS.parent / "benchmarks" / "exports.py")
+    exports = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(exports)
+    assert exports.main(["--check"]) == 0, "run: python benchmarks/exports.py --page"
+    assert [key for key, outcome in exports.kept().items() if outcome.startswith("differs")] == []
+
+
 @dataclass
 class Recipe:
     """A section of CONTRIBUTING.md: files to write, lines to change, commands to run."""
