@@ -247,46 +247,22 @@ def changed(run: Run) -> str:
 def plan(spec: RunSpec | Mapping[str, Any] | None = None, **setting: Any) -> dict[str, Any]:
     """Peak memory by category, predicted without weights or an accelerator.
 
-    {"peak_allocated_bytes", "peak_reserved_bytes", "categories", "phases", "trainable", "seconds", "not_modelled"}. Of a run of the lab:
-    `plan(spec)`, with batch, tokens, target_tokens, dtype, adapter_dtype or device given over it. Of a step of some shape in a script of
-    one's own: `plan(model=..., method=..., batch=..., tokens=...)`, as lab.planning.plan_shape takes it; there the model is called with
-    transformers' defaults, which keep keys and values until the backward pass is over (use_cache=False: not). Raises Refusal.
+    {"peak_allocated_bytes", "peak_reserved_bytes", "categories", "phases", "trainable", "seconds", "not_modelled"}. Of a run: `plan(spec)`, with
+    batch, tokens, target_tokens, dtype, adapter_dtype or device given over it. Of a step of some shape in a script of one's own:
+    `plan(model=..., method=..., batch=..., tokens=...)`, as lab.planning.plan_shape takes it, with transformers' keys and values kept (use_cache).
     """
-    from lab.planning import plan as of_run
-    from lab.planning import plan_shape
+    from lab import planning
 
-    if spec is None:
-        return plan_shape(**{"use_cache": True, **setting}).summary()
-    return of_run(to_plan(spec), **setting).summary()
+    found = planning.plan_shape(**{"use_cache": True, **setting}) if spec is None else planning.plan(to_plan(spec), **setting)
+    return found.summary()
 
 
 def to_plan(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     """A spec as plans take it: with what it stands on in its method, as a frozen one has it. Raises Refusal."""
-    found = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
-    if found.built_on.stand_on and not found.method.frozen:
-        from lab import blocks
-
-        found = blocks.settled(found)
-    return found
-
-
-def advise(spec: RunSpec | Mapping[str, Any] | None = None, *, gigabytes: float, **setting: Any) -> dict[str, Any]:
-    """What would make a run, or a step of some shape, fit into a device of so many GB: see lab.planning.advice. The arguments of `plan`.
-
-    Raises Refusal where it cannot be planned.
-    """
     from lab import blocks
-    from lab.planning.advice import advise as of_request
-    from lab.planning.serve import answer
 
-    if not 0 < gigabytes <= 1e6:
-        raise Refusal(f"A device has more than 0 GB of memory; {gigabytes:g} was given.", "fit")
-    request: dict[str, Any] = {"use_cache": True, **setting}
-    if spec is not None:
-        found = blocks.settled(spec if isinstance(spec, RunSpec) else spec_of(dict(spec)))
-        request = {"spec": found.document(), "device": "cpu" if found.training.device == "cpu" else "cuda", **setting}
-    kind = "cpu" if request.get("device") == "cpu" else "cuda"
-    return of_request(request, lambda asked: answer({"request": asked})["plan"], int(gigabytes * 1024**3), kind)
+    found = spec if isinstance(spec, RunSpec) else spec_of(dict(spec))
+    return blocks.settled(found) if found.built_on.stand_on and not found.method.frozen else found
 
 
 def estimate(spec: RunSpec | Mapping[str, Any]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from lab.design.method import named
 from lab.design.method.notes import notes
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.run import spec_of
+from lab.design.spec.run import RunSpec, spec_of
 from lab.tasks.planned import planned
 
 
@@ -134,7 +134,7 @@ def plan(arguments: Namespace) -> Answer:
         setting = {"use_cache": arguments.use_cache, **_shape(document, training, setting)}
         result = verbs.plan(**setting)
     if arguments.fit is not None:
-        result = {**result, "advice": verbs.advise(spec, gigabytes=arguments.fit, **setting)}
+        result = {**result, "advice": _advice(spec, arguments.fit, setting)}
 
     def text() -> str:
         categories = result.get("categories", {})
@@ -152,6 +152,20 @@ def plan(arguments: Namespace) -> Answer:
         return facts([*lines, *(_advised(result["advice"]) if "advice" in result else ())])
 
     return Answer(result, text)
+
+
+def _advice(spec: RunSpec | None, gigabytes: float, setting: dict[str, Any]) -> dict[str, Any]:
+    """What `lab.planning.advice.advise` says of a run, or of a step of some shape, and a device of so many GB."""
+    from lab.planning.advice import advise
+    from lab.planning.serve import answer
+
+    if not 0 < gigabytes <= 1e6:
+        raise Refusal(f"A device has more than 0 GB of memory; {gigabytes:g} was given.", "fit")
+    request = dict(setting)
+    if spec is not None:
+        request = {"spec": verbs.to_plan(spec).document(), "device": "cpu" if spec.training.device == "cpu" else "cuda", **setting}
+    kind = "cpu" if request.get("device") == "cpu" else "cuda"
+    return advise(request, lambda asked: answer({"request": asked})["plan"], int(gigabytes * 1024**3), kind)
 
 
 def _advised(advice: dict[str, Any]) -> list[tuple[str, str]]:
