@@ -27,7 +27,7 @@ def starting(queue: Queue, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_WARM", "10" if how == "warm" else "0")
     fork_server.OF_A_RUN.add("PYTEST_CURRENT_TEST")  # which is another one all the time
     if how == "warm":
-        assert queue.warm(wait=60)
+        assert queue.warm(wait=300)  # importing torch takes its time where others work too
     else:
         monkeypatch.setattr(local._warmth, "_command", [])
 
