@@ -9,7 +9,7 @@ import sys
 import zipfile
 
 import pytest
-from training_support import save_model
+from tiny import TEXT, tiny, tiny_tokenizer
 from ui_support import LONG, ROOT, serving, set_steps, trainable
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
@@ -122,8 +122,10 @@ def test_the_example_of_the_api_runs(app, home):
     gradio_client = pytest.importorskip("gradio_client")
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     found: dict = {}
-    tiny = save_model(home / "model")
-    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1].replace("http://127.0.0.1:7860", app).replace('"minilm-l6"', repr(tiny)), found)
+    model = home / "model"
+    tiny("bert", **TEXT).save_pretrained(model)
+    tiny_tokenizer("encoder").save_pretrained(model)
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1].replace("http://127.0.0.1:7860", app).replace('"minilm-l6"', repr(str(model))), found)
     assert [run["state"] for run in found["both"]["runs"]] == ["succeeded", "succeeded"]
     assert found["both"]["differences"] == {"method.deltas.0.rank": [8, 2]}
     with zipfile.ZipFile(found["archive"]) as packed:
