@@ -168,7 +168,7 @@ def test_a_run_over_two_devices_is_on_one_node(cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("LAB_HOME", str(tmp_path / "home"))
     lab = Queue(Home())
     given = spec(save_model(tmp_path / "model"), save_task(tmp_path / "toy"), steps=6, evaluate_every=6, devices=2)
-    with pytest.raises(Refusal, match="the largest has them for 1") as refused:
+    with pytest.raises(Refusal, match="the largest has it for 1") as refused:
         lab.launcher.require(2, "cpu")
     assert refused.value.field == "training.devices"
     wide = made.add_node(num_cpus=2, object_store_memory=80 * 2**20)

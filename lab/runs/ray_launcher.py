@@ -77,9 +77,10 @@ class Cluster:
     def require(self, wanted: int, where: str) -> None:
         """Refusal where no node has as many devices as a run asks for: it trains on one machine."""
         if wanted > 1 and (most := self._most()) < wanted:
-            kind = "accelerators" if self.gpus else "processor cores"
-            raise Refusal(f"A run trains on one node, and no node of the cluster has {kind} for {wanted} devices; the largest has them for {most}: set devices lower.",
-                          "training.devices")  # fmt: skip
+            raise Refusal(
+                f"A run trains on one node, and no node of the cluster has room for {wanted} devices; the largest has it for {most}: set devices lower.",
+                "training.devices",
+            )
 
     def _most(self) -> int:
         """Over how many devices a run may train on the node that has most."""

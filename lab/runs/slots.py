@@ -94,8 +94,7 @@ def require_devices(wanted: int, where: str, found: Sequence[str]) -> None:
         raise Refusal("MPS is one device: set devices to 1.", "training.devices")
     if found and where in ("auto", "cuda"):
         if wanted > len(found):
-            have = f"{len(found)} accelerators" if len(found) > 1 else "one accelerator"
-            raise Refusal(f"This run asks for {wanted} devices, and this machine has {have}: set devices to at most {len(found)}.", "training.devices")
+            raise Refusal(f"This run asks for {wanted} devices, and this machine has {len(found)}: set devices to at most {len(found)}.", "training.devices")
     elif wanted > (cores := max(2, os.cpu_count() or 1)):
         raise Refusal(
             f"On a CPU a device is a process, and {wanted} of them are more than its {cores} cores: set devices to at most {cores}.", "training.devices"
