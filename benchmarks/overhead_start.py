@@ -62,7 +62,13 @@ def main() -> None:
         queue.store.close()
     first, later = found[0], found[1:]
     cold, warm = ([each["to_step"] for each in later if each["warm"] is kind] for kind in (False, True))
-    result = {"first_run": first["to_step"], "cold": statistics.median(cold), "warm": statistics.median(warm), "step": statistics.median(each["step"] for each in later), "each": later}
+    result = {
+        "first_run": first["to_step"],
+        "cold": statistics.median(cold),
+        "warm": statistics.median(warm),
+        "step": statistics.median(each["step"] for each in later),
+        "each": later,
+    }
     if given.json:
         print(json.dumps(result, indent=1))
         return

@@ -83,7 +83,7 @@ def test_the_map_has_every_step(language):
     over = [(x, y, x + space.BOX, y + space.TALL) for x, y in boxes]
     for i, (left, top, right, bottom) in enumerate(words):
         assert all(left >= u or x >= right or top >= v or y >= bottom for x, y, u, v in [*words[:i], *over]), "words overlap"
-        assert 0 <= left and right <= float(root.get("width"))
+        assert left >= 0 and right <= float(root.get("width"))
 
 
 @pytest.fixture

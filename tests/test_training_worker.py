@@ -83,7 +83,9 @@ def test_a_worker_is_stopped_killed_and_resumed_and_ends_as_if_nothing_had_happe
     assert "Resumed at step" in log and "Traceback" not in log and log.count(", warm\n") == 2
 
     other = until(queue, queue.launch(given.document(), "the same"), lambda run: run.over)
-    assert {key: other.result[key] for key in ("metrics", "best", "trainable", "steps")} == {key: run.result[key] for key in ("metrics", "best", "trainable", "steps")}
+    assert {key: other.result[key] for key in ("metrics", "best", "trainable", "steps")} == {
+        key: run.result[key] for key in ("metrics", "best", "trainable", "steps")
+    }
 
     train(given, Record(), tmp_path / "whole", say=lambda line: None)
     wanted = last_weights(tmp_path / "whole" / "adapter")

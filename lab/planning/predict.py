@@ -96,7 +96,13 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     objective = _objective(objective or USUAL[spec.kind])
     if not OBJECTIVES[objective].two_sequences:
         target_tokens = None
-    for name, number in (("batch", batch), ("tokens", tokens), ("target_tokens", target_tokens or tokens), ("accumulation", accumulation), ("devices", devices)):
+    for name, number in (
+        ("batch", batch),
+        ("tokens", tokens),
+        ("target_tokens", target_tokens or tokens),
+        ("accumulation", accumulation),
+        ("devices", devices),
+    ):
         if not isinstance(number, int) or not 1 <= number <= LARGEST:
             raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
     body = anatomy(facts_of(spec))
