@@ -55,7 +55,7 @@ class AttentionSlots(DeltaModule):
         weight, bias = self.projections[name].weight(), self.projections[name].bias()
         return F.linear(rows, weight.to(rows.dtype), None if bias is None else bias.to(rows.dtype))
 
-    def added(self, query: Tensor, scaling: float) -> Tensor:
+    def slot_change(self, query: Tensor, scaling: float) -> Tensor:
         """s·Δh (batch, heads, positions, head_dim) of slots under a softmax of their own, for queries of that shape."""
         keys, values = (each.repeat_interleave(query.shape[1] // each.shape[1], 1) for each in self.rows(query.shape[0]))
         scores = query.to(keys.dtype) @ keys.transpose(-1, -2)
@@ -99,7 +99,7 @@ def slots_of(module: nn.Module, apart: bool = False) -> list[AttentionSlots]:
 def with_added(module: nn.Module, query: Tensor, heads: Tensor, scaling: float | None, along: int = 1) -> Tensor:
     """What an attention gives, with what slots apart from its keys add. query (batch, heads, positions, head_dim); `along`: where `heads` has its heads."""
     for slots in slots_of(module, apart=True):
-        added = slots.added(query, query.shape[-1] ** -0.5 if scaling is None else scaling)
+        added = slots.slot_change(query, query.shape[-1] ** -0.5 if scaling is None else scaling)
         heads = heads + added.transpose(1, along).to(heads.dtype)
     return heads
 

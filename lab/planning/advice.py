@@ -33,7 +33,7 @@ DTYPES = {"bf16": "bfloat16"}
 
 
 @dataclass(frozen=True)
-class Change:
+class Saving:
     """Something that may save memory, as settings of a run by dotted path."""
 
     name: str
@@ -114,40 +114,40 @@ def _method(request: Mapping[str, Any]) -> Method:
     return method_of(override(method.document(), dict(request["overrides"]))) if request.get("overrides") else method
 
 
-def groups(method: Method, setting: Mapping[str, Any]) -> list[list[Change]]:
+def groups(method: Method, setting: Mapping[str, Any]) -> list[list[Saving]]:
     """What may save memory, from what costs the result least on; of each group one change at most, the mildest first.
 
     `setting`: that of the plan. Accumulation keeps the rows of an optimizer step; checkpointing computes the same again.
     """
     batch, passes, tokens = int(setting["batch"]), int(setting["accumulation"]), int(setting["tokens"])
     found = [
-        [] if setting["checkpointing"] else [Change("checkpointing", {"training.gradient_checkpointing": True})],
-        [Change("accumulation", {ROWS: batch // n, "training.accumulation": passes * n}) for n in range(2, batch + 1) if batch % n == 0],
+        [] if setting["checkpointing"] else [Saving("checkpointing", {"training.gradient_checkpointing": True})],
+        [Saving("accumulation", {ROWS: batch // n, "training.accumulation": passes * n}) for n in range(2, batch + 1) if batch % n == 0],
         _bases(method, setting),
         _of_deltas("freeze_A", method, _freeze_first_map),
         _of_deltas("rank", method, _halve_rank),
-        [Change("tokens", {"training.max_length": tokens // 2})] if tokens >= SHORTEST else [],
+        [Saving("tokens", {"training.max_length": tokens // 2})] if tokens >= SHORTEST else [],
     ]
     return [group for group in found if group]
 
 
-def _bases(method: Method, setting: Mapping[str, Any]) -> list[Change]:
+def _bases(method: Method, setting: Mapping[str, Any]) -> list[Saving]:
     """The frozen base in fewer bytes; packed, where nothing of the method needs gradients of its weights."""
     now, found = setting["quantisation"], []
     if setting["dtype"] == "float32" and method.frozen_base and setting["device"] != "cpu" and now == "none":
-        found.append(Change("bfloat16", {"training.precision": "bf16"}))
+        found.append(Saving("bfloat16", {"training.precision": "bf16"}))
     if now != "nf4" and quantised_problem(method) is None:
-        found += [Change(kind, {"quantisation": kind}) for kind in ("int8", "nf4") if kind != now]
+        found += [Saving(kind, {"quantisation": kind}) for kind in ("int8", "nf4") if kind != now]
     return found
 
 
-def _of_deltas(name: str, method: Method, change: Callable[[dict], dict[str, Any] | None]) -> list[Change]:
+def _of_deltas(name: str, method: Method, change: Callable[[dict], dict[str, Any] | None]) -> list[Saving]:
     """One change of all deltas of one's own that can have it."""
     settings: dict[str, Any] = {}
     for index, delta in enumerate(method.document()["deltas"]):
         if not delta.get("frozen_from") and (changed := change(delta)):
             settings |= {f"method.deltas.{index}.{field}": value for field, value in changed.items()}
-    return [Change(name, settings)] if settings else []
+    return [Saving(name, settings)] if settings else []
 
 
 def _freeze_first_map(delta: dict[str, Any]) -> dict[str, Any] | None:
@@ -176,7 +176,7 @@ class Advisor:
         self.missing: dict[str, None] = {}
         self._asked: dict[frozenset, int | None] = {}
 
-    def needs(self, chosen: Sequence[Change]) -> int | None:
+    def needs(self, chosen: Sequence[Saving]) -> int | None:
         """Bytes of the request with these changes; None where they are refused."""
         settings = {path: value for change in chosen for path, value in change.settings.items()}
         key = frozenset((path, str(value)) for path, value in settings.items())
@@ -189,11 +189,11 @@ class Advisor:
                     self.missing[problem.sentence] = None
         return self._asked[key]
 
-    def fits(self, chosen: Sequence[Change]) -> bool:
+    def fits(self, chosen: Sequence[Saving]) -> bool:
         needed = self.needs(chosen)
         return needed is not None and needed <= self.room
 
-    def mildest(self, levels: Sequence[Change], others: Sequence[Change] = ()) -> Change:
+    def mildest(self, levels: Sequence[Saving], others: Sequence[Saving] = ()) -> Saving:
         """The first that fits of changes that save more and more; the last where none does."""
         low, high = 0, len(levels) - 1
         if not self.fits([*others, levels[high]]):
@@ -203,13 +203,13 @@ class Advisor:
             low, high = (low, middle) if self.fits([*others, levels[middle]]) else (middle + 1, high)
         return levels[low]
 
-    def offer(self, chosen: Sequence[Change]) -> dict[str, Any]:
+    def offer(self, chosen: Sequence[Saving]) -> dict[str, Any]:
         needed = self.needs(chosen)
         assert needed is not None
         settings = {path: value for change in chosen for path, value in change.settings.items()}
         return {"set": settings, "peak_bytes": needed, "saves_bytes": self.now - needed, "fits": needed <= self.room}
 
-    def singles(self, found: Sequence[Sequence[Change]]) -> list[dict[str, Any]]:
+    def singles(self, found: Sequence[Sequence[Saving]]) -> list[dict[str, Any]]:
         """Each kind of change alone, from what saves most; what saves nothing is left out."""
         offers = []
         for group in found:
@@ -220,7 +220,7 @@ class Advisor:
                     offers.append({"change": name, **self.offer([change])})
         return sorted(offers, key=lambda offer: -offer["saves_bytes"])
 
-    def combination(self, found: Sequence[Sequence[Change]]) -> dict[str, Any] | None:
+    def combination(self, found: Sequence[Sequence[Saving]]) -> dict[str, Any] | None:
         """The fewest changes that fit together, those that cost the result least among as many; None where not even all of them do.
 
         That more changes never take more memory spares most plans: what all the others do not fit without is in every answer.
@@ -239,7 +239,7 @@ class Advisor:
                     return self._mild([possible[place] for place in places])
         return None
 
-    def _mild(self, chosen: Sequence[Sequence[Change]]) -> dict[str, Any]:
+    def _mild(self, chosen: Sequence[Sequence[Saving]]) -> dict[str, Any]:
         """One change of each group, as mild as the others let it be."""
         picked = [group[-1] for group in chosen]
         for place, group in reversed(list(enumerate(chosen))):  # what costs the result more is made milder first

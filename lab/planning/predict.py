@@ -96,15 +96,7 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     objective = _objective(objective or USUAL[spec.kind])
     if not OBJECTIVES[objective].two_sequences:
         target_tokens = None
-    for name, number in (
-        ("batch", batch),
-        ("tokens", tokens),
-        ("target_tokens", target_tokens or tokens),
-        ("accumulation", accumulation),
-        ("devices", devices),
-    ):
-        if not isinstance(number, int) or not 1 <= number <= LARGEST:
-            raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
+    _require_whole(batch=batch, tokens=tokens, target_tokens=target_tokens or tokens, accumulation=accumulation, devices=devices)
     body = anatomy(facts_of(spec))
     require(chosen, body)
     if before := checkpoint.quantised_by(spec):
@@ -136,6 +128,12 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
         categories={name: peak[name] for name in CATEGORIES}, phases=peaks.phases, trainable=trainable, trainable_head=head,
         seconds=round(time.perf_counter() - start, 3), setting=setting, not_modelled=_not_modelled(chosen, device, spec.quantisation),
     )  # fmt: skip
+
+
+def _require_whole(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if not isinstance(number, int) or not 1 <= number <= LARGEST:
+            raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
 
 
 def _peaks(subject: Subject, body: Anatomy, shape: dict, how: dict, device: str, autocast: torch.dtype | None, whole: bool,

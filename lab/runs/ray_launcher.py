@@ -90,7 +90,7 @@ class Cluster:
 
     def _resources(self, devices: int) -> dict[str, float]:
         """What a run over so many devices takes of a node. Several processes cannot share an accelerator, so each has a whole one then."""
-        gpus = self.gpus if devices == 1 or not self.gpus else devices * max(1.0, self.gpus)
+        gpus = devices * max(1.0, self.gpus) if devices > 1 and self.gpus else self.gpus or 0.0
         return {"CPU": devices * self.cpus, "GPU": gpus}
 
     def _place(self, run: Run) -> dict[str, Any]:

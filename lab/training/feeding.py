@@ -34,7 +34,7 @@ def depth_of(device: torch.device) -> int:
 
 
 @dataclass(frozen=True)
-class Step:
+class Collated:
     """The data of one step: number of its task, this process's passes with their weights (0 for one that only keeps step with the others), targets,
     tokens and rows of all its passes, and where the data were before and after it."""
 
@@ -58,10 +58,10 @@ class Feed:
         self.device, self.processes, self.rank = device, processes, rank
         self.depth = depth_of(device)
         self._ahead = copy.deepcopy(steps) if self.depth else steps  # read by the thread alone
-        self._made: deque[Future[Step]] = deque()
+        self._made: deque[Future[Collated]] = deque()
         self._thread: ThreadPoolExecutor | None = None
 
-    def __next__(self) -> Step:
+    def __next__(self) -> Collated:
         """The next step's data. Raises what its collation raised."""
         if not self.depth:
             return self._make()
@@ -79,7 +79,7 @@ class Feed:
             self._thread.shutdown()
             self._thread = None
 
-    def _take(self) -> Step:
+    def _take(self) -> Collated:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "collation", initializer=self._begin)
         if not self._made:
@@ -101,12 +101,12 @@ class Feed:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)  # a thread begins on the first one, and would make a context there
 
-    def _make(self) -> Step:
+    def _make(self) -> Collated:
         before = self._ahead.positions
         task, whole = next(self._ahead)
         return self.collated(task, whole, before, self._ahead.positions)
 
-    def collated(self, number: int, whole: np.ndarray, before: list[Position], after: list[Position]) -> Step:
+    def collated(self, number: int, whole: np.ndarray, before: list[Position], after: list[Position]) -> Collated:
         """The step of a task that reads rows `whole`, as this process takes part in it."""
         task, passes, targets, tokens, rows = self.tasks[number], [], 0, 0, 0
         for numbers in split(whole, self.batch_size, self.processes, self.rank):
@@ -120,4 +120,4 @@ class Feed:
             if self.device.type == "cuda":
                 batch = {name: tensor.pin_memory() for name, tensor in batch.items()}
             passes.append((batch, weight))
-        return Step(number, passes, targets, tokens, rows, before, after)
+        return Collated(number, passes, targets, tokens, rows, before, after)

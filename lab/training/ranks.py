@@ -104,13 +104,14 @@ class Ranks:
         with self._telling:
             if self._done.is_set():
                 return
-            told = self._told(rank)
+            answer = self._told(rank)
             log = logs.tail(self.link.run_dir / "log.txt")
             name = f"Process {rank + 1} of {self.count}"
             self._kill()
-            if told:
+            if answer:
                 self.link.fail(
-                    told["words"] if told["known"] else f"{name}: {told['words']}", advice=told["words"] if told["known"] else logs.advise(told["words"])
+                    answer["words"] if answer["known"] else f"{name}: {answer['words']}",
+                    advice=answer["words"] if answer["known"] else logs.advise(answer["words"]),
                 )
             else:
                 advice = " ".join(filter(None, (logs.advise(log[-2000:], code), "Resume goes on from its last checkpoint, if it had left one.")))

@@ -18,7 +18,7 @@ from lab.engine.kernels import attention_words
 from lab.origins import held
 from lab.training import artefacts, devices, probing, sharding
 from lab.training.assembly import Assembly, assemble
-from lab.training.checkpoints import Checkpoints, recover, write_json
+from lab.training.checkpoints import Checkpoint, Checkpoints, recover, write_json
 from lab.training.energy import Energy
 from lab.training.judging import count
 from lab.training.loop import Loop
@@ -51,11 +51,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
         recover(run_dir / "best")
     devices.seed_everything(spec.seed)
     saved = _latest(run_dir, spec, accelerator, say)
-    shared = spec.training.sharding != "none"
-    assembly = assemble(spec, cache=Path(cache) if cache else None, device="cpu" if shared else accelerator.device, precision=precision,
-                        state=saved.tensors if saved else None)  # fmt: skip
-    if shared:
-        sharding.share_out(assembly, accelerator.device)
+    assembly = _assembled(spec, accelerator, precision, saved, Path(cache) if cache else None)
     devices.seed_everything(spec.seed, accelerator.process_index)
 
     def save_best(facts: dict[str, Any]) -> None:
@@ -85,12 +81,23 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     if loop.probed is not None:
         result["probe"] = {"task": spec.training.probe, "before": loop.probed, "after": probing.after(assembly, accelerator)}
     with accelerator.autocast():
-        predictions = artefacts.predictions(assembly, accelerator.device) if main or shared else []  # a shared base answers in all processes or in none
+        predictions = (
+            artefacts.predictions(assembly, accelerator.device) if main or spec.training.sharding != "none" else []
+        )  # a shared base answers in all processes or in none
     if main:
         artefacts.write_predictions(run_dir, predictions)
         write_json(run_dir / "result.json", result)
     _conclude(result, loop, say)
     return result
+
+
+def _assembled(spec: RunSpec, accelerator: Accelerator, precision: str, saved: Checkpoint | None, cache: Path | None) -> Assembly:
+    """Model, method and data on the run's device, the frozen base shared out among the processes where the run says so."""
+    shared = spec.training.sharding != "none"
+    assembly = assemble(spec, cache=cache, device="cpu" if shared else accelerator.device, precision=precision, state=saved.tensors if saved else None)
+    if shared:
+        sharding.share_out(assembly, accelerator.device)
+    return assembly
 
 
 def _latest(run_dir: Path, spec: RunSpec, accelerator: Accelerator, say: Callable[[str], None]) -> Any:
@@ -150,15 +157,15 @@ def _best_weights(run_dir: Path, best: dict[str, float], say: Callable[[str], No
 
 
 def _document(loop: Loop, run_id: str, state: str, metrics: dict[str, float], best: dict[str, float] | None) -> dict[str, Any]:
-    assembly, speed, trained, told = loop.assembly, loop.speed, max(loop.speed.seconds, 1e-9), loop.plan.told
+    assembly, speed, trained, counts = loop.assembly, loop.speed, max(loop.speed.seconds, 1e-9), loop.plan.told
     return {
         "run": run_id, "state": state, "trainable": loop.trainable_at_start, "trainable_final": loop.attached.trainable_now,
         "trainable_head": assembly.trainable_head, "total": assembly.total, "percent": 100 * loop.trainable_at_start / assembly.total,
         "metrics": metrics, "best": best or {}, "judge": {"metric": assembly.judge.name, "greater_is_better": assembly.judge.greater}, "peak_bytes": int(loop.memory.read()["peak_bytes"]), "seconds": round(speed.wall(), 2),
         "tokens_per_second": round(speed.tokens / trained, 1), "rows_per_second": round(speed.rows / trained, 2),
         "steps": loop.step, "total_steps": loop.total, "training_seconds": round(speed.seconds, 3), "train_rows": sum(len(task.train) for task in assembly.tasks.values()),
-        "base": assembly.base, "validation_rows": told["validation_rows"], "evaluation_rows": told["evaluation_rows"],
-        "judged_rows": told["judged_rows" if state == "succeeded" else "evaluation_rows"],
+        "base": assembly.base, "validation_rows": counts["validation_rows"], "evaluation_rows": counts["evaluation_rows"],
+        "judged_rows": counts["judged_rows" if state == "succeeded" else "evaluation_rows"],
         "evaluations": {**loop.evaluator.made, "splits": [[split.rows, split.cost] for split in loop.plan.splits]}, "device": devices.device_name(loop.device),
     } | ({"tasks": _tasks(loop)} if assembly.several else {})  # fmt: skip
 

@@ -234,13 +234,17 @@ class _Walk:
         return self.select is not None and self.select.weights in {"all": ("all",), "bias": ("all", "bias")}[what] and layer in self.select.lit(stack.layers)
 
     def _norm(self, layer: int, stack: Stack) -> bool:
-        known = self.select is not None and self.select.weights in ("all", "norm", "bias") and not getattr(self.select, "at", None)
-        return known and layer in self.select.lit(stack.layers) and not (self.select.weights == "bias" and self.body.rms)
+        select = self.select
+        if select is None or select.weights not in ("all", "norm", "bias") or getattr(select, "at", None):
+            return False
+        return layer in select.lit(stack.layers) and not (select.weights == "bias" and self.body.rms)
 
     def _selected(self, place: tuple[str, int, str]) -> bool:
         """Whether a projection is among those whose entries train."""
-        chosen = getattr(self.select, "at", None)
-        return not chosen or any((site.stack, site.layer, site.representation) == place for site in self.select.sites(self.body))
+        select = self.select
+        if select is None or not getattr(select, "at", None):
+            return True
+        return any((site.stack, site.layer, site.representation) == place for site in select.sites(self.body))  # type: ignore[attr-defined]
 
 
 __all__ = ["Work", "frozen_work", "step_work"]

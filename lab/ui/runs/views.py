@@ -82,15 +82,15 @@ def _trouble(run: Run, language: str) -> str:
 def _judged(run: Run, latest: dict[str, Any], language: str) -> str:
     """While a run goes on, how often it is judged and on how many rows; then which weights the best numbers are of, and on how many."""
     if run.active and all(name in latest for name in TOLD):
-        said = run_facts.judged({name: latest[name][1] for name in TOLD}, language)
+        words = run_facts.judged({name: latest[name][1] for name in TOLD}, language)
     else:
         some, best, on = run.result.get("evaluation_rows"), run.result.get("best"), judged_on(run)
         if not (on and isinstance(some, int) and isinstance(best, dict) and isinstance(best.get("step"), int)):
             return ""
         key = "judged.some" if on[0] < on[1] else "judged.curves" if some < on[0] else "judged.all"
-        said = say(language, key, step=best["step"], rows=f"{on[1]:,}", some=f"{on[0] if key == 'judged.some' else some:,}")
-        said += " " + say(language, "judged.why") if key == "judged.some" and run.state == "succeeded" else ""
-    return f'<p class="lab-muted">{esc(said)}</p>' if said else ""
+        words = say(language, key, step=best["step"], rows=f"{on[1]:,}", some=f"{on[0] if key == 'judged.some' else some:,}")
+        words += " " + say(language, "judged.why") if key == "judged.some" and run.state == "succeeded" else ""
+    return f'<p class="lab-muted">{esc(words)}</p>' if words else ""
 
 
 def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, str]]:

@@ -39,13 +39,13 @@ def row(run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def judged(told: Mapping[str, float], language: str) -> str:
+def judged(counts: Mapping[str, float], language: str) -> str:
     """How often a run is judged and on how many rows, from `EvaluationPlan.told`; "" where there are no rows."""
-    if not told["validation_rows"]:
+    if not counts["validation_rows"]:
         return ""
-    key = "judged.once" if told["evaluations"] == 1 else "judged.often"
-    key += ".end" if told["evaluation_rows"] < told["judged_rows"] else ".all" if told["evaluation_rows"] == told["validation_rows"] else ""
-    return say(language, key, **{name.removesuffix("_rows"): f"{int(count):,}" for name, count in told.items()})
+    key = "judged.once" if counts["evaluations"] == 1 else "judged.often"
+    key += ".end" if counts["evaluation_rows"] < counts["judged_rows"] else ".all" if counts["evaluation_rows"] == counts["validation_rows"] else ""
+    return say(language, key, **{name.removesuffix("_rows"): f"{int(count):,}" for name, count in counts.items()})
 
 
 def apart(found: list[Run], language: str) -> str:
