@@ -71,7 +71,7 @@ class Loop:
         self.checkpoints = Checkpoints(run_dir / "checkpoints", training.keep_checkpoints, say)
         self.memory, self.speed = Memory(self.device), Speed()
         self.metering = Metering(self.model, self.optimizer, self.total, wanted=self.processes == 1 and not training.compile)
-        self.process_bytes = 0  # resident besides weights and the optimizer's state after the first step, on a CPU
+        self.process_bytes = 0  # resident besides weights and the optimizer's state after the first step and evaluation, on a CPU
         self.step = 0
         self.evaluated: dict[str, Any] = {"step": -1}
         self.last_loss = math.nan
@@ -117,9 +117,8 @@ class Loop:
     def after_step(self, norm: Tensor, rate: float) -> None:
         """Log, evaluate and save where it is due."""
         evaluate = self.plan.due(self.step)
-        if self.step == 1 and self.device.type == "cpu":
-            kept = [value for state in self.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
-            self.process_bytes = resident_beside(sharding.held([*self.model.parameters(), *self.model.buffers(), *kept]))
+        if self.step == 1:
+            self._measure_process()
         if measured := self.metering.values():
             if self.process_bytes:
                 measured["process_bytes"] = self.process_bytes
@@ -129,11 +128,20 @@ class Loop:
         if self._asked_to_stop():
             return
         if evaluate:
+            libraries = not self.evaluator.made["times"]
             self.evaluate()
+            if libraries and self.process_bytes:  # metrics bring theirs with the first evaluation
+                self._measure_process()
+                self.reporter.log(self.step, {"process_bytes": self.process_bytes}, total_steps=self.total)
         elif self.step % self.tell_every == 0:
             self.say(self._line({}))
         if self.step % self.checkpoint_every == 0 or self.step == self.total:
             self.checkpoint()
+
+    def _measure_process(self) -> None:
+        if self.device.type == "cpu":
+            kept = [value for state in self.optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+            self.process_bytes = resident_beside(sharding.held([*self.model.parameters(), *self.model.buffers(), *kept]))
 
     def _asked_to_stop(self) -> bool:
         return self._stop if self.processes > 1 else self.reporter.stopping()
