@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,21 +58,27 @@ def test_laws_hold_on_this_device(preset: str, body: str):
     assert ("refused" in row) == (preset == "head-only")
 
 
+def change_wrongly(monkeypatch: pytest.MonkeyPatch, factor: Callable[[DeltaModule], float]) -> None:
+    """Have every delta change h by so many times what it should, whatever its composition."""
+    real = DeltaModule._changed
+
+    def wrong(self, h, *given):
+        new, times = real(self, h, *given), factor(self)
+        return new if times == 1 else h + times * (new - h)
+
+    monkeypatch.setattr(DeltaModule, "_changed", wrong)
+
+
 def test_laws_find_a_device_that_computes_something_else(monkeypatch):
-    real, seen = DeltaModule.formed, {}
-
-    def wrong(self, x):  # the model on the CPU comes first; of each site, the second delta is the device's
-        return real(self, x) * (1.0 if seen.setdefault(self.key, self) is self else 1.01)
-
-    monkeypatch.setattr(DeltaModule, "formed", wrong)
+    seen: dict = {}  # the model on the CPU comes first; of each site, the second delta is the device's
+    change_wrongly(monkeypatch, lambda delta: 1.0 if seen.setdefault(delta.key, delta) is delta else 1.01)
     assert any(problem.startswith("forward") for problem in laws.law("lora", "bert", "cpu")["problems"])
 
 
 def test_half_precision_is_held_against_what_rounding_the_weights_does(monkeypatch):
     """A case that any rounding moves far has a wide bound; where little moves, a wrong change in half precision is found."""
     assert laws.law("olora", "t5", "cpu")["rounding"] > max(laws.BF16, 5 * laws.law("lora", "bert", "cpu")["rounding"])
-    real = DeltaModule.formed
-    monkeypatch.setattr(DeltaModule, "formed", lambda self, x: real(self, x) * (1.5 if torch.is_autocast_enabled("cpu") else 1.0))
+    change_wrongly(monkeypatch, lambda delta: 1.5 if torch.is_autocast_enabled("cpu") else 1.0)
     assert [problem.partition(":")[0] for problem in laws.law("lora", "bert", "cpu")["problems"]] == ["bf16"]
 
 

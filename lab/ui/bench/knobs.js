@@ -396,4 +396,6 @@ class Knobs extends OptionControls {
   }
 }
 
-register({ knobForm: (element, props, server) => new Knobs(element, props, server) });
+const knobForm = (element, props, server) => new Knobs(element, props, server);
+
+register({ knobForm });
