@@ -372,7 +372,7 @@ def test_a_run_is_exported_with_the_head_of_a_task_and_asked_for_each(models, to
         said = answer({"run": name, "text": "the film was fine", "task": task})
         batch = lab.load(name, task=task)[1](["the film was fine"], return_tensors="pt")
         with torch.no_grad():
-            logits, folder = plain(**batch).logits[0], lab.load(tmp_path / "lab", task=task)[0](**batch).logits[0]
+            logits, folder = plain(**batch).logits[0], lab.load(tmp_path / "lab", task=task, model=given.model)[0](**batch).logits[0]
         torch.testing.assert_close(folder, logits, atol=1e-5, rtol=1e-4)
         if labels:
             assert dict(said["on"]) == pytest.approx(dict(zip(labels, logits.softmax(0).tolist(), strict=True)), abs=1e-4)

@@ -356,14 +356,14 @@ def test_early_stopping(bert, toy, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run_with_a_sentence(bert, toy, tmp_path, monkeypatch):
     from lab.training import loop
 
-    right = loop.loss_sum
+    right = loop.batch_loss
     calls = []
 
     def wrong(*args):
         calls.append(1)
         return right(*args) * (float("nan") if len(calls) == 5 else 1.0)
 
-    monkeypatch.setattr(loop, "loss_sum", wrong)
+    monkeypatch.setattr(loop, "batch_loss", wrong)
     with pytest.raises(Diverged, match="The loss is nan at step 5: lower lr"):
         train(spec(bert, toy, steps=9), Record(), tmp_path, say=silent)
 
