@@ -3,8 +3,8 @@
 Each is trained in this process with its own default settings, on the same model, task and batches, seed by seed, one after another;
 `head-only` (a frozen model with a trained head) is the baseline that all must beat. Results are kept per preset and seed as they come in
 --results (those of the table in docs/ are committed), so that an interrupted benchmark goes on where it was; one of which the preset, the
-model, the task or the training has changed since is trained again, --again trains every one, and --table trains none. A row takes 1 to 1.5
-minutes of one core per seed. Accuracy is on the whole validation split, at the last step.
+model, the task or the training has changed since is trained again, --again trains every one, and --table trains none. Accuracy is on the
+whole validation split, at the last step.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--model", default="minilm-l6", help="model preset")
     parser.add_argument("--task", default="sentiment-rt", help="task preset")
     parser.add_argument("--steps", type=int, default=150, help="optimizer steps of each run")
+    parser.add_argument("--batch-size", type=int, default=32, help="rows of each step")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the runs of each preset")
     parser.add_argument("--only", nargs="*", help="these presets only; the table has all that there are")
     parser.add_argument("--results", type=Path, default=Path(__file__).with_name("presets.json"), help="where results are kept as they come")
@@ -95,7 +96,14 @@ def summary(given: argparse.Namespace, name: str) -> dict[str, Any] | None:
 
 def spec_for(given: argparse.Namespace, name: str, seed: int) -> RunSpec:
     """The run of one preset and seed, with the preset's own default settings."""
-    training = {"steps": given.steps, "evaluate_every": given.steps, "evaluation_rows": 100, "energy": False, "keep_checkpoints": 1}
+    training = {
+        "steps": given.steps,
+        "batch_size": given.batch_size,
+        "evaluate_every": given.steps,
+        "evaluation_rows": 100,
+        "energy": False,
+        "keep_checkpoints": 1,
+    }
     return spec_of({"model": given.model, "task": given.task, "method": name, "training": training, "seed": seed})
 
 
@@ -124,7 +132,7 @@ def table(given: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Every preset on one task",
         "",
-        f"{given.model} on {given.task}: {given.steps} steps of 32 rows, each preset with its own default settings, on a CPU. Accuracy on the whole",
+        f"{given.model} on {given.task}: {given.steps} steps of {given.batch_size} rows, each preset with its own default settings, on a CPU. Accuracy on the whole",
         "validation split: mean ± sample deviation over so many seeds. Short runs at one learning rate each: they show that every method learns, and",
         "by how much seeds differ; which is best needs a search for each one's learning rate.",
         f"Written by `python benchmarks/presets.py --steps {given.steps} --write docs/results.md`; trained between {min(days)} and {max(days)}. A run is",
