@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import pytest
 import torch
 from tiny import DECODERS, tiny, tiny_batch
 from training_support import save_model, spec
+from transformers import LlamaModel
 
 from lab.design.method.named import load_method
 from lab.engine import attach
@@ -53,14 +55,25 @@ def test_a_run_trains_alike_without_the_mask(tmp_path, monkeypatch):
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     source = {"file": str(tmp_path / "rows.jsonl"), "hash": {"validation": 0.3, "test": 0.1}}
     task = {"name": "toy", "family": "language_modelling", "max_length": 24, "source": source}
-    curves = []
+    curves: list[list[float]] = []
+    read: list[set[bool]] = []  # of each run: whether its model was given a mask in training
+    forward = LlamaModel.forward
+
+    @functools.wraps(forward)
+    def watched(self, *given, attention_mask=None, **more):
+        if self.training:
+            read[-1].add(attention_mask is not None)
+        return forward(self, *given, attention_mask=attention_mask, **more)
+
+    monkeypatch.setattr(LlamaModel, "forward", watched)
     for left_out in (False, True):
+        read.append(set())
         monkeypatch.setattr(loop, "mask_left_out", lambda attached, objective, device, wanted=left_out: wanted and mask_left_out(attached, objective, "cuda"))
         record, lines = Record(), []
         train(spec(model, task, lr=0.02, steps=6, batch_size=4, evaluate_every=6), record, tmp_path / str(left_out), say=lines.append)
         curves.append(list(record.curve("loss").values()))
         assert any(line.startswith("Attention: torch's sdpa with its fused kernel") for line in lines)
-    assert curves[0] == pytest.approx(curves[1], abs=1e-5) and curves[0] != curves[1]
+    assert curves[0] == pytest.approx(curves[1], abs=1e-5) and read == [{True}, {False}]
 
 
 def test_a_plan_knows_which_batches_have_no_mask():

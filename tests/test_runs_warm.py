@@ -64,7 +64,15 @@ def is_warm(lab: Queue, run_id: str) -> bool:
     return ", warm\n" in (lab.home.run_dir(run_id) / "log.txt").read_text()
 
 
-def test_a_warm_worker_is_what_a_cold_one_is(here, tmp_path, monkeypatch):
+@pytest.fixture(params=[signal.SIG_IGN, signal.default_int_handler], ids=["ignored", "heard"])
+def ctrl_c(request):
+    """What this process does on SIGINT: nohup and a shell's background job ignore it, and so does what they start."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield request.param
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_warm_worker_is_what_a_cold_one_is(ctrl_c, here, tmp_path, monkeypatch):
     """Session, folder, open files, environment, arguments, signals, limits and name; but not the same random numbers."""
     script = tmp_path / "facts_worker.py"
     script.write_text(FACTS)
@@ -82,6 +90,7 @@ def test_a_warm_worker_is_what_a_cold_one_is(here, tmp_path, monkeypatch):
         monkeypatch.setenv("LAB_AUTH", "a:secret")
     cold = found[0]
     assert cold["leads"] == [True] and cold["sockets"] == 0 and "LAB_AUTH" not in cold["environment"] and cold["environment"]["LAB_RUN_ID"] == "RUN"
+    assert bool(int(cold["signals"][1], 16) & 1 << signal.SIGINT - 1) is (ctrl_c is signal.SIG_IGN)
     for each in found[1:]:
         assert each == cold
     assert len(set(drawn)) == len(drawn)
@@ -122,7 +131,7 @@ def test_the_app_is_killed_and_its_warm_run_goes_on(here):
 
 
 def test_other_surroundings_start_cold(here, monkeypatch):
-    """A variable that libraries read, the umask, new code: then a server is started anew, and serves."""
+    """A variable that libraries read, the umask, an ignored signal, new code: then a server is started anew, and serves."""
     assert is_warm(here, begun(here, {"steps": 3}).id)
     before = os.umask(0o027)
     try:
@@ -133,6 +142,11 @@ def test_other_surroundings_start_cold(here, monkeypatch):
     assert here.warm(wait=60)
     run = begun(here, {"steps": 3})
     assert is_warm(here, run.id)
+    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    try:
+        assert not is_warm(here, begun(here, {"steps": 3}).id)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 def test_new_code_on_the_disk_starts_cold(here, tmp_path, monkeypatch):

@@ -310,6 +310,10 @@ def test_ctrl_c_comes_after_what_belongs_together():
         assert done == [1, 2]
         with whole():
             pass
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with whole():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN, "what is started within ignores it too"
+            os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
 

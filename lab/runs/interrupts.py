@@ -10,8 +10,11 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def whole() -> Iterator[None]:
-    """What is within is not cut in two by Ctrl-C: the KeyboardInterrupt comes after it. (In the main thread; others get none.)"""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+    """What is within is not cut in two by Ctrl-C: the KeyboardInterrupt comes after it. (In the main thread; others get none.)
+
+    Where it is ignored (nohup, a shell's background job) it stays so, also for what is started within.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) in (None, signal.SIG_IGN):
         yield
         return
     heard: list[int] = []

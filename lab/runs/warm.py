@@ -2,7 +2,7 @@
 worker begins with everything imported. One for this process, for one command; without one, or where anything about it does not suit a run, workers start cold.
 
 A server is started some seconds after it is wanted and never while a run waits for it, serves only runs whose surroundings (environment
-but for what is a run's own, umask, priority, limits) are those that it was started with, and goes after LAB_WARM minutes without a run.
+but for what is a run's own, umask, priority, limits, ignored signals) are those that it was started with, and goes after LAB_WARM minutes without a run.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -34,6 +35,7 @@ MINUTES = 10.0  # LAB_WARM
 LEAST = 2 * 2**30  # bytes of memory that must be free for a server
 LATER = 15.0  # seconds after a cold start in which that run has the processor for its own imports
 ANSWER = 10.0  # seconds for a fork
+RESTORED = sum(1 << getattr(signal, name) - 1 for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name))  # signals that subprocess never has a child ignore
 
 
 class Forked:
@@ -164,9 +166,10 @@ def _inherited() -> tuple:
     import resource
 
     limits = tuple(resource.getrlimit(getattr(resource, name)) for name in sorted(dir(resource)) if name.startswith("RLIMIT_"))
-    with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
-        mask = next((line for line in status if line.startswith("Umask:")), "")
-    return limits, mask, os.getpriority(os.PRIO_PROCESS, 0), tuple(sorted(os.sched_getaffinity(0)))
+    with open("/proc/thread-self/status", encoding="utf-8", errors="replace") as status:
+        facts = dict(line.split(":", 1) for line in status)
+    signals = int(facts.get("SigBlk", "0"), 16), int(facts.get("SigIgn", "0"), 16) & ~RESTORED
+    return limits, facts.get("Umask"), signals, os.getpriority(os.PRIO_PROCESS, 0), tuple(sorted(os.sched_getaffinity(0)))
 
 
 class Warmth:
