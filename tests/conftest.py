@@ -112,8 +112,9 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
         yield address, home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Chromium, for a file: while Playwright is there its event loop runs in this thread, and no other can (asyncio.run in the files that follow)."""
     from ui_support import chromium
 
     with chromium() as found:

@@ -7,7 +7,7 @@ import json
 import threading
 
 import pytest
-from ui_support import Watched, chromium, serving
+from ui_support import Watched, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 PASSWORD = "a-long-password"
@@ -57,13 +57,12 @@ class Elsewhere(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def test_other_sites_do_nothing(tmp_path):
+def test_other_sites_do_nothing(browser, tmp_path):
     home, data = tmp_path / "home", tmp_path / "mine.csv"
     data.write_text("text,label\n" + "".join(f"row {n},{'ab'[n % 2]}\n" for n in range(40)), encoding="utf-8")
     other = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
     threading.Thread(target=other.serve_forever, daemon=True).start()
-    with serving(home, LAB_AUTH=f"me:{PASSWORD}") as address, chromium("--host-resolver-rules=MAP evil.test 127.0.0.1") as browser:
-        context = browser.new_context(locale="en-US")
+    with serving(home, LAB_AUTH=f"me:{PASSWORD}") as address, browser.new_context(locale="en-US") as context:
         page = context.new_page()
         page.set_default_timeout(60_000)
         watched = Watched(page)

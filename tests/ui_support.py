@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--host-resolver-rules=MAP evil.test 127.0.0.1"]  # fmt: skip
 LONG = 120_000  # ms that a worker may need to import torch, load the model and take its first steps on a busy machine
 LOCAL = re.compile(r"(https?|wss?)://(127\.|localhost|\[::1\])|data:|blob:|about:")
 
@@ -92,15 +93,15 @@ class Watched:
 
 
 @contextlib.contextmanager
-def chromium(*flags: str) -> Iterator:
-    """Debian's Chromium, headless; the test is skipped where there is none. `flags`: more of its command line."""
+def chromium() -> Iterator:
+    """Debian's Chromium, headless; the test is skipped where there is none."""
     import pytest
 
     sync_api = pytest.importorskip("playwright.sync_api")
     if not Path("/usr/bin/chromium").exists():
         pytest.skip("there is no /usr/bin/chromium")
     with sync_api.sync_playwright() as player:
-        browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=[*FLAGS, *flags])
+        browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         yield browser
         browser.close()
 
