@@ -131,7 +131,8 @@ def test_the_example_of_the_api_runs(app, home):
     with zipfile.ZipFile(found["archive"]) as packed:
         assert f"{found['runs'][1]}-peft/adapter_model.safetensors" in packed.namelist()
     endpoints = found["lab"].view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/launch", "/combine", "/status", "/compare", "/export"} and all(f"`{name}`" in page for name in endpoints)
+    documented = {name for line in page.splitlines() if line.startswith("| `/") for name in re.findall(r"`(/\w+)`", line.split("|")[1])}
+    assert set(endpoints) == documented >= {"/launch", "/combine", "/status", "/compare", "/export"}
     for arguments, verb, said in (
         ([{"model": "minilm-l6", "steps": 3}], "/launch", "task"),
         (["zzzzzzzz"], "/status", "no run"),
