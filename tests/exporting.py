@@ -44,7 +44,7 @@ def trained(architecture: str, objective: str, method, seed: int = 3, **more) ->
     """A tiny model with a method attached and every trained part (and the new head) moved, as after training."""
     spec = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": method})
     model = tiny(architecture, objective)
-    attached = attach(model, spec.method, seed=seed, look=lambda rows, size: iter([model(**tiny_batch(model)).loss]))
+    attached = attach(model, spec.method, seed=seed, look=lambda rows, size: (model(**tiny_batch(model)).loss for _ in range(1)))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         moved = list(attached.trainable().values()) + (list(head_parameters(model).values()) if objective == "classification" else [])
@@ -59,8 +59,12 @@ def logits(model, batch):
 
 
 def inputs(model, batch) -> dict[str, torch.Tensor]:
-    """What a model is asked; a decoder behind an encoder reads the labels."""
-    return {key: value for key, value in batch.items() if key != "labels" or model.config.is_encoder_decoder}
+    """What a model is asked; a decoder behind an encoder reads the labels (which peft's AdaLoRA would take for a step of training)."""
+    asked = {key: value for key, value in batch.items() if key != "labels"}
+    if model.config.is_encoder_decoder and batch["labels"].dim() == 2:
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        asked["decoder_input_ids"] = inner.prepare_decoder_input_ids_from_labels(labels=batch["labels"])
+    return asked
 
 
 TOKENS = 5  # of a greedy answer
