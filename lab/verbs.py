@@ -248,7 +248,7 @@ def plan(spec: RunSpec | Mapping[str, Any] | None = None, **setting: Any) -> dic
     """Peak memory by category, predicted without weights or an accelerator.
 
     {"peak_allocated_bytes", "peak_reserved_bytes", "categories", "phases", "trainable", "seconds", "not_modelled"}. Of a run: `plan(spec)`, with
-    batch, tokens, target_tokens, dtype, adapter_dtype or device given over it. Of a step of some shape in a script of one's own:
+    batch, tokens, target_tokens, targets, dtype, adapter_dtype or device given over it. Of a step of some shape in a script of one's own:
     `plan(model=..., method=..., batch=..., tokens=...)`, as lab.planning.plan_shape takes it, with transformers' keys and values kept (use_cache).
     """
     from lab import planning

@@ -24,7 +24,7 @@ from lab.planning.meter import measure_step
 from lab.planning.predict import plan_shape
 from lab.planning.request import key
 from lab.planning.trace import batch_of
-from lab.tasks.losses import inputs_of, loss_sum
+from lab.tasks.losses import batch_loss
 
 ROBERTA = {"model": "roberta-base", "method": "lora", "batch": 8, "tokens": 128}
 
@@ -202,8 +202,7 @@ def test_meter_agrees_with_the_plan(architecture: str):
     batch["attention_mask"][0, -1] = 0
     for _ in range(2):
         with measure_step(model, attached, optimizer) as measured:
-            logits = model(**inputs_of(batch, model, objective)).logits
-            loss_sum(logits, batch["labels"], objective).backward()
+            batch_loss(model, model, batch, objective).backward()
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     plan = plan_shape(

@@ -57,13 +57,13 @@ def test_a_metered_run_trains_bit_for_bit_as_one_that_is_not(subject, method, tm
 
 @pytest.mark.parametrize("method", ["lora", "full", "adapter-houlsby", "prefix-tuning"])
 def test_a_run_measures_what_its_plan_says(subject, method, tmp_path):
-    """For the batch of the metered step: its rows, all as long as the longest."""
+    """For the batch of the metered step: its rows, all as long as the longest, and of a language model as many targets as it had."""
     model, task = subject
     asked, record = spec(model, task, method, steps=3, batch_size=6, evaluate_every=3), Record()
     train(asked, record, tmp_path, say=lambda line: None)
     (step, found), *more = measured_of(record).items()
     assert step == 2 and not more, "the first step has no optimizer state yet"
-    shape = {name: int(found[name]) for name in ("tokens", "target_tokens") if name in found}
+    shape = {name: int(found[name]) for name in ("tokens", "target_tokens", "targets") if name in found}
     said = plan(asked, batch=int(found["rows"]), device="cpu", **shape)
     assert found["peak"] == pytest.approx(said.peak_allocated_bytes, rel=0.005)
     for name, size in said.categories.items():
@@ -95,7 +95,7 @@ def _steps(total: int, changes: list[int], wanted: bool = True, start: int = 0, 
     metering.begin(start)
     batch = {"input_ids": torch.zeros(2, 3, dtype=torch.long), "labels": torch.zeros(2)}
     for step in range(start + 1, total + 1):
-        with metering.watching(step, [batch]):
+        with metering.watching(step, [batch], "classification"):
             pass
         if metering.values():
             found.append(step)

@@ -94,6 +94,8 @@ def applied(request: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str
     """A request to the planner, of a run or of a shape, with settings of a run by dotted path."""
     result, own = dict(request), {path.removeprefix("method."): value for path, value in settings.items() if path.startswith("method.")}
     others = {path: value for path, value in settings.items() if path in SHAPED}
+    if others.keys() & {ROWS, "training.max_length"}:
+        result.pop("targets", None)  # of the batch that was
     if "spec" in request:
         result = {name: value for name, value in result.items() if name not in {SHAPED[path] for path in others}}
         result["spec"] = override({**request["spec"], "method": override(_method(request).document(), own)}, others)

@@ -40,11 +40,11 @@ USUAL = {"encoder": "classification", "decoder": "causal", "encoder-decoder": "s
 LARGEST = 10_000_000  # rows or tokens
 
 
-def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens: int | None = None, target_tokens: int | None = None,
+def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens: int | None = None, target_tokens: int | None = None, targets: int | None = None,
          dtype: str | None = None, adapter_dtype: str | None = None, device: str | None = None, padding: bool = True) -> Plan:  # fmt: skip
     """The memory of a run, every row as long as its task allows; of several tasks, of a step of the one that takes most. What is given here wins over the spec.
 
-    `device`: whose kernels to model, cuda or cpu; None: the run's own, and for auto the one of this machine. Raises Refusal.
+    `targets`: of a language model's batch, see `plan_shape`. `device`: whose kernels to model, cuda or cpu; None: the run's own, and for auto the one of this machine. Raises Refusal.
     """
     from lab.tasks import resolve as task_of
     from lab.tasks.together import objectives_of
@@ -62,7 +62,7 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
         "dtype": dtype or (precision if spec.method.frozen_base else "float32"), "adapter_dtype": adapter_dtype or "float32",
         "optimizer": training.optimizer, "galore_rank": training.galore_rank, "checkpointing": training.gradient_checkpointing, "accumulation": training.accumulation,
         "smoothing": training.label_smoothing, "seed": spec.seed, "device": where, "autocast": precision if half and dtype is None else None,
-        "padding": padding, "devices": training.devices, "sharding": training.sharding,
+        "padding": padding, "targets": targets, "devices": training.devices, "sharding": training.sharding,
     }  # fmt: skip
     steps: list[dict[str, Any]] = []
     for number, (task, (objective, labels)) in enumerate(zip(tasks, kinds, strict=True)):
@@ -74,7 +74,7 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
     return max((plan_shape(**shared, **own) for own in steps), key=lambda found: found.peak_allocated_bytes)
 
 
-def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, Any], batch: int, tokens: int, target_tokens: int | None = None,
+def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, Any], batch: int, tokens: int, target_tokens: int | None = None, targets: int | None = None,
                dtype: str = "float32", adapter_dtype: str | None = None, optimizer: str = "adamw", checkpointing: bool = False,
                overrides: Mapping[str, Any] | None = None, objective: str | None = None, num_labels: int | None = None, accumulation: int = 1,
                smoothing: float = 0.0, seed: int = 0, device: str = "cuda", autocast: str | None = None, use_cache: bool = False, all_logits: bool = False, whole: bool = False,
@@ -82,6 +82,8 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
                devices: int = 1, sharding: str = "none") -> Plan:  # fmt: skip
     """The memory of a step of `batch` rows of `tokens` tokens (targets of `target_tokens`, on an encoder-decoder).
 
+    `targets`: words of the whole batch that a language model has logits for; None: every position, the most that such a batch can have. A real batch
+    has fewer: padding has none, nor has a prompt.
     `dtype` is that of the frozen weights, `adapter_dtype` of what trains (None: the same); `autocast`: the type of mixed precision,
     where it is on. `use_cache`: keys and values of the forward pass stay until the backward pass is over, as where a script calls a
     transformers model with its defaults and keeps the output; the lab's loop does without. `all_logits`: so do a language model's logits of every
@@ -96,7 +98,9 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     objective = _objective(objective or USUAL[spec.kind])
     if not OBJECTIVES[objective].two_sequences:
         target_tokens = None
-    _require_whole(batch=batch, tokens=tokens, target_tokens=target_tokens or tokens, accumulation=accumulation, devices=devices)
+    _require_whole(
+        batch=batch, tokens=tokens, target_tokens=target_tokens or tokens, accumulation=accumulation, devices=devices, targets=1 if targets is None else targets
+    )
     body = anatomy(facts_of(spec))
     require(chosen, body)
     if before := checkpoint.quantised_by(spec):
@@ -114,11 +118,11 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
                       tuple((_objective(each), int(labels)) for each, labels in others))  # fmt: skip
     shape = {"rows": batch, "tokens": tokens, "target_tokens": target_tokens or tokens, "padding": padding}
     how = {"optimizer": optimizer, "accumulate": accumulation > 1, "smoothing": smoothing, "use_cache": use_cache, "all_logits": all_logits,
-           "galore_rank": galore_rank}  # fmt: skip
+           "targets": targets, "galore_rank": galore_rank}  # fmt: skip
     with quiet():
         peaks, trainable, head = _peaks(subject, body, shape, how, device, _dtype(autocast, "autocast") if autocast else None, whole, (devices, sharding))
     peak = peaks.largest()
-    setting = {"model": spec.name, "method": chosen.preset or chosen.name, "batch": batch, "tokens": tokens, "target_tokens": shape["target_tokens"],
+    setting = {"model": spec.name, "method": chosen.preset or chosen.name, "batch": batch, "tokens": tokens, "target_tokens": shape["target_tokens"], "targets": targets,
                "dtype": dtype, "adapter_dtype": adapter_dtype or dtype, "optimizer": optimizer, "checkpointing": checkpointing,
                "accumulation": accumulation, "smoothing": smoothing, "objective": subject.objective, "num_labels": subject.num_labels, "device": device, "autocast": autocast, "use_cache": use_cache, "all_logits": all_logits, "galore_rank": galore_rank,
                "quantisation": spec.quantisation, "others": [list(each) for each in subject.others],

@@ -17,10 +17,10 @@ from lab.design.plain import plugins
 from lab.design.plain.refusal import Refusal
 from lab.design.presets.catalogue import PRESETS
 
-SHAPE = ("model", "method", "batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "optimizer", "checkpointing", "overrides", "objective",
+SHAPE = ("model", "method", "batch", "tokens", "target_tokens", "targets", "dtype", "adapter_dtype", "optimizer", "checkpointing", "overrides", "objective",
          "num_labels", "accumulation", "smoothing", "seed", "device", "autocast", "use_cache", "all_logits", "galore_rank", "quantisation", "others",
          "devices", "sharding")  # fmt: skip
-OVER_SPEC = ("batch", "tokens", "target_tokens", "dtype", "adapter_dtype", "device")
+OVER_SPEC = ("batch", "tokens", "target_tokens", "targets", "dtype", "adapter_dtype", "device")
 WORDS = ("name", "summary", "paper", "family", "branch", "preset", "deviations", "training")  # of a method, which cost no memory
 
 
@@ -63,7 +63,7 @@ def code() -> str:
     files = sorted(file for room in ("planning", "engine", "design") for file in (root / room).rglob("*.py"))
     files += [file for kind in ("models", "architectures") for file in sorted((PRESETS / kind).glob("*.yaml"))]
     files += plugins.files()
-    files += [root / "tasks" / "losses.py", root / "models" / "quantising.py"]
+    files += [root / "tasks" / "losses.py", root / "models" / "quantising.py", root / "models" / "head.py"]
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

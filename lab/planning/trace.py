@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from lab.planning.log import Log
 from lab.planning.tracker import Tracker
 from lab.tasks.batches import blank_labels
 from lab.tasks.losses import batch_loss, inputs_of, loss_sum
+from lab.tasks.losses import targets as where_targets
 
 
 def batch_of(model: nn.Module, objective: str, *, rows: int, tokens: int, target_tokens: int, device: str = "meta", padding: bool = True) -> dict[str, Tensor]:
@@ -32,12 +33,13 @@ def batch_of(model: nn.Module, objective: str, *, rows: int, tokens: int, target
 
 
 def step(built: Built, batch: dict[str, Tensor], objective: str, *, smoothing: float = 0.0, clip: float = 1.0, use_cache: bool = False,
-         all_logits: bool = False) -> None:  # fmt: skip
+         all_logits: bool = False, targets: int | None = None) -> None:  # fmt: skip
     """Forward, backward and clipping, as lab.training.loop does them.
 
     `all_logits`: as scripts do, with the logits of every position, which stay until the backward pass is over. `use_cache`: as those that call the
-    model with its defaults and keep its output: keys and values stay, too.
+    model with its defaults and keep its output: keys and values stay, too. `targets`: so many positions of labels without values (meta) are targets.
     """
+    found: Sequence[Tensor] = ()
     if use_cache or all_logits:
         inputs = inputs_of(batch, built.model, objective)
         output = built.model(**{**inputs, "use_cache": True} if use_cache and "use_cache" in inputs else inputs)
@@ -45,12 +47,14 @@ def step(built: Built, batch: dict[str, Tensor], objective: str, *, smoothing: f
         del output
         loss = loss_sum(logits, batch["labels"], objective, smoothing)
     else:
-        loss = batch_loss(built.model, built.model, batch, objective, smoothing)
+        found = where_targets(batch["labels"], objective, targets)
+        loss = batch_loss(built.model, built.model, batch, objective, smoothing, found)
     loss = loss * (1 / max(1, batch["labels"].shape[0]))
     penalty = built.attached.penalty()
     if penalty is not None:
         loss = loss + penalty
     loss.backward()
+    del found  # which the loop has until here
     trained = [p for p in built.trained() if p.grad is not None]
     nn.utils.clip_grad_norm_(trained, clip)
 
@@ -65,8 +69,8 @@ class Trace:
         self._held: list[Any] = []
 
     def run(self, batch: dict[str, Tensor], objective: str, *, optimizer: str, accumulate: bool, smoothing: float, use_cache: bool = False,
-            all_logits: bool = False, galore_rank: int = 128) -> Log:  # fmt: skip
-        """Trace one step. `accumulate`: gradients of an earlier pass are there already; `use_cache`, `all_logits`: see `step`."""
+            all_logits: bool = False, targets: int | None = None, galore_rank: int = 128) -> Log:  # fmt: skip
+        """Trace one step. `accumulate`: gradients of an earlier pass are there already; `use_cache`, `all_logits`, `targets`: see `step`."""
         built, tracker = self.built, self.tracker
         self._hold_by_layer([(t, [t]) for t in packed.tensors(built.model)], "weights")
         if accumulate:
@@ -83,7 +87,7 @@ class Trace:
         gc.disable()  # a collection at a chance moment would free cycles at a chance moment
         try:
             with modelled(self.device, self.autocast), self._marking(), tracker.watching(built.model):
-                step(built, batch, objective, smoothing=smoothing, use_cache=use_cache, all_logits=all_logits)
+                step(built, batch, objective, smoothing=smoothing, use_cache=use_cache, all_logits=all_logits, targets=targets)
                 if optimizer == "sgd":
                     self._sgd(tracker)
                 elif optimizer == "adafactor":
@@ -107,8 +111,10 @@ class Trace:
 
         tracker.begin("optimizer")
         own = Adafactor([p for p in self.built.trained() if p.grad is not None], lr=0.0, relative_step=False)
-        for parameter, tensors in self._held[0]:
+        for parameter, tensors in self._held.pop():  # so that nothing else holds an rms that is replaced
             own.state[parameter] = {"step": 1, **dict(zip(adafactor_state(parameter), tensors, strict=True))}
+            tensors.clear()
+        self._held.append(own)
         own.step()
 
     def _galore(self, tracker: Tracker, rank: int) -> None:

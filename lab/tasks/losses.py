@@ -47,18 +47,18 @@ def inputs_of(batch: dict[str, Any], model: torch.nn.Module, objective: str) -> 
     return inputs
 
 
-def targets(labels: torch.Tensor, objective: str) -> tuple[torch.Tensor, ...]:
+def targets(labels: torch.Tensor, objective: str, count: int | None = None) -> tuple[torch.Tensor, ...]:
     """Where a language model predicts a target: (index (n,) into the positions of the flattened batch, the words (n,)); () of a head. labels (batch, words).
 
-    A causal model's word i is predicted at position i - 1. Labels without values (planning) are all targets.
+    A causal model's word i is predicted at position i - 1. Of labels without values (planning) at most `count` are targets; None: all.
     """
     if OBJECTIVES[objective].headed:
         return ()
     if OBJECTIVES[objective].one_sequence:
         labels = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
     if labels.is_meta:
-        count = labels.shape[0] * (labels.shape[1] - OBJECTIVES[objective].one_sequence)
-        return (torch.empty(count, dtype=torch.long, device="meta"),) * 2
+        most = labels.shape[0] * (labels.shape[1] - OBJECTIVES[objective].one_sequence)
+        return tuple(torch.empty(most if count is None else min(count, most), dtype=torch.long, device="meta") for _ in range(2))
     flat = labels.flatten()
     index = (flat != IGNORED).nonzero()[:, 0]
     return index, flat[index].long()

@@ -161,7 +161,7 @@ class Loop:
         factor = optimizers.lr_factor(self.step, self.total, self.training.warmup, self.training.schedule)
         rate = optimizers.set_lr(self.optimizer, factor)
         try:
-            with self.metering.watching(self.step + 1, [batch for batch, _ in passes]):
+            with self.metering.watching(self.step + 1, [batch for batch, _ in passes], task.objective):
                 norm = self._learn(passes, targets, task.objective)
         except Stopped:
             self.optimizer.zero_grad(set_to_none=True)

@@ -15,14 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lab.design.spec.objectives import OBJECTIVES
 from lab.planning.meter import Measured, measure_step
+from lab.tasks.losses import count_targets
 
 MOST, PER = 4, 200  # metered steps of a run: one, and one more for so many steps
 APART = 8  # parts of a run: at most one metered step in each
 
 
 class Metering:
-    """`with metering.watching(step, batches): ...` around a step; `metering.values()` gives its metric rows once.
+    """`with metering.watching(step, batches, objective): ...` around a step; `metering.values()` gives its metric rows once.
 
     `wanted` is False where a step is not this process's own Python from end to end: several processes, a compiled model.
     """
@@ -45,25 +47,25 @@ class Metering:
             self.due = max(step + 2, self._last + self.total // APART)
 
     @contextlib.contextmanager
-    def watching(self, step: int, batches: Sequence[dict[str, Tensor]]) -> Iterator[None]:
-        """Measure this step if it is due. `batches`: those of its passes."""
+    def watching(self, step: int, batches: Sequence[dict[str, Tensor]], objective: str) -> Iterator[None]:
+        """Measure this step if it is due. `batches`: those of its passes, of one objective."""
         if step != self.due or self.left <= 0:
             yield
             return
         self.left, self._last = self.left - 1, step
         with measure_step(self.model, optimizer=self.optimizer, batches=batches) as measured:
             yield
-        self._values = _rows(measured, batches)
+        self._values = _rows(measured, batches, objective)
 
     def values(self) -> dict[str, float]:
-        """measured/weights, ..., measured/peak and the shape of the widest pass: measured/rows, tokens, target_tokens; {} if there is nothing new."""
+        """measured/weights, ..., measured/peak and the shape of the widest pass: measured/rows, tokens, and of a language model target_tokens, targets; {} if there is nothing new."""
         found, self._values = self._values, {}
         return found
 
 
-def _rows(measured: Measured, batches: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+def _rows(measured: Measured, batches: Sequence[dict[str, Tensor]], objective: str) -> dict[str, float]:
     widest = max(batches, key=lambda batch: batch["input_ids"].numel())
     shape: dict[str, Any] = {"rows": widest["input_ids"].shape[0], "tokens": widest["input_ids"].shape[1]}
-    if widest["labels"].dim() > 1:
-        shape["target_tokens"] = widest["labels"].shape[1]
+    if not OBJECTIVES[objective].headed:
+        shape |= {"target_tokens": widest["labels"].shape[1], "targets": count_targets(widest, objective)}
     return measured.values() | {f"measured/{name}": float(size) for name, size in shape.items()}

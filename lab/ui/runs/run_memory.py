@@ -14,12 +14,13 @@ from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked
 
 MEASURED = "measured/"
+SHAPE = ("rows", "tokens", "target_tokens", "targets")  # of the batch of a metered step; the last two of a language model
 LINES = ("memory_bytes", "peak_bytes", "reserved_peak_bytes")  # over time, as the device (or the system) gives them
-CURVES = (*LINES, "process_bytes", *(MEASURED + name for name in (*CATEGORIES, "rows", "tokens", "target_tokens")))
+CURVES = (*LINES, "process_bytes", *(MEASURED + name for name in (*CATEGORIES, *SHAPE)))
 
 
 def of_run(run: Run, series: Mapping[str, Any]) -> dict[str, Any] | None:
-    """{"run", "device": cpu or cuda, "lines": {name: [steps, bytes]}, "measured": [{"step", "rows", "tokens", "target_tokens", "parts"}], "process"}."""
+    """{"run", "device": cpu or cuda, "lines": {name: [steps, bytes]}, "measured": [{"step", "rows", "tokens", "target_tokens", "targets", "parts"}], "process"}."""
     lines = {name: [plain(series[name][0]), plain(series[name][1])] for name in LINES if name in series}
     if not lines:
         return None
@@ -39,7 +40,7 @@ def _measured(series: Mapping[str, Any]) -> list[dict[str, Any]]:
         if name.startswith(MEASURED) and name in series:
             for step, value in zip(series[name][0].tolist(), series[name][1].tolist(), strict=True):
                 found.setdefault(int(step), {})[name.removeprefix(MEASURED)] = int(value)
-    return [{"step": step, **{name: values.get(name) for name in ("rows", "tokens", "target_tokens")}, "parts": {name: values[name] for name in CATEGORIES}}
+    return [{"step": step, **{name: values.get(name) for name in SHAPE}, "parts": {name: values[name] for name in CATEGORIES}}
             for step, values in sorted(found.items()) if all(name in values for name in ("rows", "tokens", *CATEGORIES))]  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def predict(asked: Any) -> dict[str, Any]:
         device, measured = device_of(series), _measured(series)
         found = {"worst": _plan_of(planner.client().plan({"spec": run.spec, "device": device}))}
         if measured:
-            shape = {"batch": measured[0]["rows"], "tokens": measured[0]["tokens"], "target_tokens": measured[0]["target_tokens"]}
+            shape = {"batch" if name == "rows" else name: measured[0][name] for name in SHAPE}
             found["batch"] = _plan_of(planner.client().plan({"spec": run.spec, "device": device, **{name: value for name, value in shape.items() if value}}))
         return found
     except Refusal as problem:
