@@ -397,5 +397,4 @@ class Knobs extends OptionControls {
 }
 
 const knobForm = (element, props, server) => new Knobs(element, props, server);
-
 register({ knobForm });
