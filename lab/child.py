@@ -186,7 +186,7 @@ def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], wrong: str, prepar
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches children too; they end with their input
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     if prepare:
         prepare()
 
@@ -209,8 +209,8 @@ def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], wrong: str, prepar
         say({"id": number, **reply})
 
 
-def _end_with(parent: int) -> None:
-    """A busy child does not see its input end."""
+def end_with(parent: int) -> None:
+    """End this process when its parent is gone; for a thread of a child that is too busy to see its input end."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

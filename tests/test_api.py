@@ -67,6 +67,14 @@ def test_a_run_from_its_launch_to_its_end(lab, home):
         "notes": "",
         "state": "queued",
     }
+    for verb, given, words in (
+        ("metrics", (run, ["loss"], "a", 10), "After must be a whole number"), ("metrics", (run, "loss", 0, 10), "Names must be a list"),
+        ("log", (run, "many"), "Lines must be a whole number"), ("runs", (5, "", "", 10), "States must be a list"), ("runs", (None, "", "", "x"), "Limit must be a whole"),
+        ("edit", (copy, "x"), "Changes must be a group of options"), ("plan", ("x", None), "Spec must be a group of options"),
+        ("plan", (SPEC, "x"), "Setting must be a group of options"), ("compare", ("x",), "Runs must be a list"), ("count", ([], "lora"), "Model must be text"),
+    ):  # fmt: skip
+        with pytest.raises(AppError, match=words):
+            ask(lab, verb, *given)
     with pytest.raises(AppError, match="cannot be changed to that"):
         ask(lab, "edit", copy, {"state": "running"})
     listed = ask(lab, "runs", ["queued"], "", "", 10)

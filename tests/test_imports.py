@@ -26,7 +26,7 @@ MAY = {
     "child": ("design",),
     "planning": ("design", "models", "tasks", "engine", "child"),
     "export": ("design", "models", "tasks", "blocks", "origins", "engine", "runs", ""),
-    "training": ("design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "planning", ""),
+    "training": ("child", "design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "planning", ""),
     "trying": ("child", "design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "export", ""),
     "results": ("design", "tasks", "runs"),
     "doctor": ("design", "runs", "planning", "training"),

@@ -1,4 +1,4 @@
-"""README.md: a model card with facts only, its metadata written by huggingface_hub, and the code that loads what was exported."""
+"""What stands beside exported weights: delta_lab.json, and README.md, a model card with facts only, its metadata written by huggingface_hub, and the code that loads them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.task import TaskSpec
 from lab.export import adapterhub
 from lab.export.bases import Origin, hub_licence, slug
+from lab.export.folder import sidecar, write_json
 from lab.tasks import FAMILIES
 from lab.tasks import resolve as resolve_task
 
@@ -26,9 +27,10 @@ SPLIT = "validation"
 
 
 def write_card(opened: Any, format: str, folder: Path, *, prefix: bool = False) -> None:
-    """README.md of a folder. `prefix`: what is loaded holds a prefix, which needs the attention written out."""
+    """delta_lab.json and README.md of a folder. `prefix`: what is loaded holds a prefix, which needs the attention written out."""
     from huggingface_hub import ModelCard
 
+    write_json(folder / "delta_lab.json", sidecar(opened, format))
     task = task_of(opened)
     text = "\n\n".join(part for part in (_about(opened, task, format), _results(opened, task), _answers(opened, task), _design(opened), _training(opened),
                                          _loading(opened, format, prefix)) if part)  # fmt: skip

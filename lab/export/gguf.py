@@ -15,7 +15,6 @@ from lab.design.spec.objectives import OBJECTIVES
 from lab.export import kinds
 from lab.export.base import Facts
 from lab.export.card import write_card
-from lab.export.folder import sidecar, write_json
 
 ARCHITECTURES = {  # type of model: (name of gguf.MODEL_ARCH, whether the rows of q and k are reordered)
     "llama": ("LLAMA", True), "mistral": ("LLAMA", True), "granite": ("GRANITE", True), "smollm3": ("SMOLLM3", True),
@@ -73,7 +72,6 @@ class Gguf:
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        write_json(folder / "delta_lab.json", sidecar(opened, self.name))
         write_card(opened, self.name, folder)
 
 

@@ -18,7 +18,7 @@ from lab.export import adapterhub, kinds
 from lab.export.base import Facts
 from lab.export.bases import plain_names
 from lab.export.card import write_card
-from lab.export.folder import sidecar, write_json
+from lab.export.folder import write_json
 
 ROUNDED = (
     "The base was packed as {kind} while it trained. This model has its dequantised weights with the method folded in, as they computed, in full size; "
@@ -62,7 +62,6 @@ class Peft:
         tensors, config = checkpoint(opened, kind, one_rank=self._as_lora)
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         write_json(folder / "adapter_config.json", config)
-        write_json(folder / "delta_lab.json", sidecar(opened, self.name))
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
         write_card(opened, self.name, folder, prefix=kind == "PREFIX_TUNING")
@@ -100,7 +99,6 @@ class AdapterHub:
             save_file(head, folder / "model_head.safetensors", metadata={"format": "pt"})
             labels = {"label2id": config.label2id, "num_labels": config.num_labels}
             write_json(folder / "head_config.json", {**about, "name": None, "config": None, **labels})
-        write_json(folder / "delta_lab.json", sidecar(opened, self.name))
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
             _for_older_transformers(folder / "tokenizer_config.json")
@@ -138,7 +136,6 @@ class Merged:
         opened.model.to(dtype).save_pretrained(folder, state_dict=state)
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
-        write_json(folder / "delta_lab.json", sidecar(opened, self.name))
         write_card(opened, self.name, folder)
 
 
@@ -171,7 +168,6 @@ class Lab:
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
         _write_yaml(folder / "spec.yaml", plain_names(opened.spec.document()))
-        write_json(folder / "delta_lab.json", sidecar(opened, self.name))
         write_card(opened, self.name, folder)
 
 

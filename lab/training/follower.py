@@ -11,12 +11,12 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lab.child import end_with
 from lab.design.plain.refusal import Refusal
 from lab.training.ranks import leave
 
@@ -41,7 +41,7 @@ class Silent:
 
 def follow(folder: Path, parent: int) -> int:
     """Train as one of the other processes of the run whose spec is in `folder`, until it is over or `parent` is gone; the exit code."""
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: at once, whatever this process is busy with
     run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
@@ -60,12 +60,6 @@ def follow(folder: Path, parent: int) -> int:
             (folder / f"failed-{os.environ['RANK']}.json").write_text(json.dumps({"words": words[:2000], "known": known}), encoding="utf-8")
         return 1
     return 0
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 if __name__ == "__main__":

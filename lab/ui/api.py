@@ -7,13 +7,16 @@ refuses is one sentence; the door (password, hosts, limits) stands before all of
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import gradio as gr
+from pydantic import create_model
 
 from lab import combining, verbs
 from lab.cli import describing, reading
+from lab.design.plain.options import Options, validate
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import RunSpec
 from lab.models import resolve
@@ -39,12 +42,16 @@ def expose() -> None:
 
 
 def _told(verb: Callable) -> Callable:
-    """The verb, with what it refuses as the error that clients get."""
+    """The verb, with arguments of its declared types, and with what it refuses as the error that clients get."""
+    signature, kinds = inspect.signature(verb), get_type_hints(verb)
+    fields: dict[str, Any] = {name: (kinds[name], ... if each.default is each.empty else each.default) for name, each in signature.parameters.items()}
+    arguments = create_model(verb.__name__, __base__=Options, **fields)
 
     @functools.wraps(verb)
     def answered(*given: Any, **named: Any) -> Any:
         try:
-            return verb(*given, **named)
+            asked = validate(arguments, signature.bind_partial(*given, **named).arguments)
+            return verb(**{name: getattr(asked, name) for name in fields})
         except Refusal as problem:
             raise gr.Error(problem.sentence, print_exception=False) from None
 
@@ -147,10 +154,10 @@ def edit(run: str, changes: dict) -> dict:
     changes: {"name": text, "tags": [texts], "notes": text, "place": number}, any of them.
     """
     known = {"name": str, "tags": list, "notes": str, "place": int}
-    for name, value in (changes or {}).items():
+    for name, value in changes.items():
         if not isinstance(value, known.get(name, ())) or isinstance(value, bool):
             raise Refusal(f"'{str(name)[:40]}' cannot be changed to that; there are name, tags, notes and place.", "changes")
-    now = verbs.edit(check_id(run), **(changes or {}))
+    now = verbs.edit(check_id(run), **changes)
     return {"run": now.id, "name": now.name, "tags": now.tags, "notes": now.notes, "state": now.state}
 
 
@@ -163,9 +170,9 @@ def delete(run: str) -> dict:
 # -- looking
 
 
-def runs(states: list | None = None, tag: str = "", words: str = "", limit: int = 50) -> list:
+def runs(states: list[str] | None = None, tag: str = "", words: str = "", limit: int = 50) -> list:
     """Runs, newest first, with result, settings in short and progress. states: only these; tag: only with it; words: only with them in the name."""
-    most = min(limit, LISTED) if isinstance(limit, int) and limit > 0 else LISTED
+    most = min(limit, LISTED) if limit > 0 else LISTED
     return [reading.row_of(run) for run in default().store.list(states=states or None, tag=tag or None, words=words or "", limit=most)]
 
 
@@ -181,7 +188,7 @@ def summary(run: Run) -> dict:
             "latest": latest, "result": run.result, "error": run.error, "advice": run.advice, "spec": run.spec}  # fmt: skip
 
 
-def metrics(run: str, names: list | None = None, after: int = -1, points: int = POINTS) -> dict:
+def metrics(run: str, names: list[str] | None = None, after: int = -1, points: int = POINTS) -> dict:
     """The curves of a run: {name: {"steps": [...], "values": [...], "times": [seconds since 1970]}}; a value that is no number is null.
 
     names: only these; after: only later steps; points: about so many of each at most, which keep every extreme.
@@ -199,8 +206,6 @@ def log(run: str, lines: int = 200) -> str:
 
 def compare(runs: list[str]) -> dict:
     """Up to 50 runs side by side: {"runs": [as in status], "differences": {setting: [value per run]}}."""
-    if not isinstance(runs, list):
-        raise Refusal("Give a list of run ids to compare.", "runs")
     if len(runs) > MOST:
         raise Refusal(f"At most {MOST} runs can be compared; {len(runs)} are given.", "runs")
     found = [default().store.get(check_id(run)) for run in runs]
