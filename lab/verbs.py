@@ -51,16 +51,10 @@ def tasks() -> tuple[str, ...]:
 
 
 def remove_task(name: str) -> None:
-    """Delete an imported task. Raises Refusal where there is none, or where a run that is not over needs it."""
-    from lab.runs import default
-    from lab.tasks import importing
+    """Put an imported task into the bin. Raises Refusal where there is none, or where a run that is not over needs it."""
+    from lab import bin
 
-    importing.load(name)
-    waiting = [run.id for run in default().store.list(["queued", "starting", "running", "stopping"])
-               if name in (run.spec.get("task"), *(run.spec.get("further") or ()))]  # fmt: skip
-    if waiting:
-        raise Refusal(f"The task '{name}' is needed by run {waiting[0]}{f' and {len(waiting) - 1} more' if len(waiting) > 1 else ''}: stop it first.", "task")
-    importing.remove(name)
+    bin.put("task", name)
 
 
 def method_of(method: str | Method | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Method:

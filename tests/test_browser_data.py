@@ -67,11 +67,15 @@ def test_a_file_becomes_a_task(idle, opened, tmp_path):
 
     page.goto(idle[0] + "/data")
     delete = page.locator('.lab-own-task[data-task="films"] button')
-    delete.click()
-    assert (home / "tasks" / "films").exists(), "the first press only asks"
-    delete.click()
+    delete.dblclick()
+    page.wait_for_selector("dialog.lab-sure")
+    assert (home / "tasks" / "films").exists(), "a double click only asks"
+    page.locator("dialog.lab-sure .warn").click()
     page.wait_for_selector('.lab-own-task[data-task="films"]', state="detached")
     assert not (home / "tasks" / "films").exists()
+    page.locator("#undo").click()
+    page.wait_for_selector('.lab-own-task[data-task="films"]')
+    assert (home / "tasks" / "films" / "data.csv").exists()
     watched.clean()
 
 

@@ -110,7 +110,7 @@ def test_other_sites_do_nothing(browser, tmp_path):
         assert cookies and {cookie["sameSite"] for cookie in cookies} == {"Lax"}, "still logged in"
         delete = page.locator('.lab-own-task[data-task="mine"] button')
         delete.click()
-        delete.click()
+        page.locator("dialog.lab-sure .warn").click()
         page.wait_for_selector('.lab-own-task[data-task="mine"]', state="detached")
         watched.clean()
     other.shutdown()

@@ -278,6 +278,41 @@ def test_a_papers_table_is_swept_and_stands_beside_its_numbers(lab, opened):
     watched.clean()
 
 
+def test_a_doubled_press_deletes_nothing_and_undo_brings_back(lab, idle, opened):
+    """The second press meets no answer that acts, by mouse nor by keyboard; what was thrown away comes back by Undo and out of the bin."""
+    address, queue = lab[0], Queue(Home(idle[1]), count=0)
+    run = finished(queue, 4, 9, 0.5)
+    watched = opened(f"{address}/runs?run={run}")
+    page = watched.page
+    delete, dialog = page.locator('[data-act="throw"]'), page.locator("dialog.lab-sure")
+    delete.dblclick()
+    dialog.wait_for()
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
+    assert page.evaluate("document.activeElement.dataset.act") == "throw", "the focus is where it was"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # it meets the answer that keeps
+    dialog.wait_for(state="detached")
+    delete.click()
+    assert dialog.locator(".warn").is_disabled()
+    dialog.locator(".warn").click()
+    page.locator("#undo").wait_for()
+    assert page.evaluate("document.activeElement.id") == "undo" and queue.store.known([run]) == set()
+    page.wait_for_function('run => !document.querySelector(`#runs [data-run="${run}"]`)', arg=run)
+    page.locator("#undo").click()
+    page.wait_for_url(f"**run={run}*")
+    page.locator(f'#runs [data-run="{run}"]').wait_for()
+    delete.click()
+    dialog.locator(".warn").click()
+    page.locator(f'[data-binned="{run}"]').wait_for(state="attached")
+    page.locator("#runs-bin summary").click()
+    page.locator(f'[data-binned="{run}"] .warn').click()
+    dialog.locator(".warn").click()
+    page.locator(f'[data-binned="{run}"]').wait_for(state="detached")
+    assert queue.store.binned() == [] and not queue.home.run_dir(run).exists()
+    watched.clean()
+
+
 def test_try_it(lab, opened):
     address, runs, _ = lab
     watched = opened(address + "/tryit")

@@ -269,7 +269,15 @@ def test_edit_duplicate_delete(fake, capsys, monkeypatch):
     assert [row["run"] for row in answer(capsys, "runs", "--state", "queued")] == copies[::-1]
     assert main(["delete", first]) == 2 and "--yes" in capsys.readouterr().err and (fake / "runs" / first).is_dir()
     assert answer(capsys, "delete", first, copies[0], first, "--yes") == [{"run": first, "deleted": True}, {"run": copies[0], "deleted": True}]
-    assert [row["run"] for row in answer(capsys, "runs")] == [copies[1]] and not (fake / "runs" / first).exists()
+    assert [row["run"] for row in answer(capsys, "runs")] == [copies[1]] and (fake / "runs" / first).is_dir()
+    for verb in (["show", first], ["compare", first, copies[1]], ["resume", copies[0]], ["edit", first, "--name", "x"]):
+        assert main(verb) == 2 and "in the bin" in capsys.readouterr().err, verb
+    found = answer(capsys, "bin")
+    assert {entry["id"] for entry in found["entries"]} == {first, copies[0]} and found["bytes"] == sum(entry["bytes"] for entry in found["entries"]) > 0
+    assert "mine" in words(capsys, "bin")
+    assert answer(capsys, "restore", first) == [{"kind": "run", "restored": first}] and answer(capsys, "show", first)["state"] == "succeeded"
+    assert answer(capsys, "bin", "--empty", "--yes")["emptied"] and answer(capsys, "bin")["entries"] == [] and not (fake / "runs" / copies[0]).exists()
+    assert answer(capsys, "delete", first, "--for-good", "--yes") == [{"run": first, "deleted": True}] and not (fake / "runs" / first).exists()
 
 
 def test_a_papers_table_is_a_sweep(fake, capsys):

@@ -355,7 +355,7 @@ def kill_deletes(lab: Queue, ids: list[str], most: float) -> None:
     codes = []
     for number, run_id in enumerate(ids):  # every third at any moment, the others once it has begun
         begun = lambda run_id=run_id: None if lab.store.known([run_id]) else True  # noqa: E731
-        command = ["delete", run_id, "--yes"]
+        command = ["delete", run_id, "--for-good", "--yes"]
         codes.append(shot(command, dice.uniform(0.3, 1.0) * most) if number % 3 == 2 else shot(command, dice.uniform(0, 0.02), begun))
     there = lab.store.known(ids)
     for run_id in there:
@@ -386,7 +386,7 @@ def finished(lab: Queue, count: int) -> list[str]:
 def test_deletes_killed_at_random_moments(lab, count):
     ids = finished(lab, count + 1)
     began = time.monotonic()
-    assert shot(["delete", ids[-1], "--yes"], 60) == 0
+    assert shot(["delete", ids[-1], "--for-good", "--yes"], 60) == 0
     kill_deletes(lab, ids[:-1], time.monotonic() - began)
 
 

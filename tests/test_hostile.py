@@ -321,6 +321,7 @@ def page_cases(tmp: Path) -> Iterator[Case]:
     from gradio.utils import get_upload_folder
 
     from lab.ui.data import own_data
+    from lab.ui.shell import bin as bins
 
     uploads = Path(get_upload_folder()) / "hostile"
     uploads.mkdir(parents=True, exist_ok=True)
@@ -364,7 +365,11 @@ def page_cases(tmp: Path) -> Iterator[Case]:
         yield f"page: look #{place}", lambda o=one: said(own_data.look(o))
         yield f"page: bring #{place}", lambda o=one: said(own_data.bring(o))
         yield f"page: keep #{place}", lambda o=one: said(own_data.keep({**o, "name": "mine"} if isinstance(o, dict) else o))
-        yield f"page: remove #{place}", lambda o=one: said(own_data.remove(o))
+    for place, one in enumerate(
+        [*asked, *({"kind": kind, "id": name} for kind in ("task", "method", "run") for name in (*PATHS[:6], "a@1", "../x@1", "/etc/passwd"))]
+    ):
+        for act in bins.FUNCTIONS[::2]:
+            yield f"bin: {act.__name__} #{place}", lambda o=one, a=act: said(a(o))
     for place, more in enumerate([{"family": "nope"}, {"family": ["x"]}, {"columns": {"text": "nope"}}, {"columns": {"nope": "text"}}, {"columns": {"__class__": "text"}}, {"max_length": "many"}, {"max_length": -1},
                                   {"max_length": [1]}, {"max_length": 10**30}, {"prompt": "{text.__class__}"}, {"prompt": "x" * 30_000}, {"measure": "../x"}, {"measure": "llama-2-7b"}, {"name": "../x"}, {"name": ["x"]}]):  # fmt: skip
         yield f"page: look with #{place}", lambda m=more: said(own_data.look({"path": str(secret), **m}))
@@ -376,6 +381,8 @@ def page_cases(tmp: Path) -> Iterator[Case]:
 
 def said(answer: dict[str, Any]) -> None:
     """Raises what a page would show at a field."""
+    if answer.get("wrong"):
+        raise Refusal(answer["wrong"])
     if answer.get("errors"):
         raise Refusal(answer["errors"][0][1], answer["errors"][0][0])
 

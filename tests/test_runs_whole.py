@@ -489,7 +489,7 @@ def test_on_a_full_disk_runs_are_listed_shown_and_deleted(small, monkeypatch, re
     assert terminal("show", kept).returncode == 0
     full = terminal("edit", kept, "--name", "another")
     assert full.returncode == 1 and ("No space left on device" in full.stderr or "disk is full" in full.stderr), full.stderr
-    gone = terminal("delete", doomed, "--yes")
+    gone = terminal("delete", doomed, "--for-good", "--yes")
     assert gone.returncode == 0, gone.stderr
     assert [path.name for path in lab.home.runs.iterdir()] == [kept] and terminal("edit", kept, "--name", "another").returncode == 0
     assert (small / "home" / ".reserve").exists()

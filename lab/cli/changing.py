@@ -1,14 +1,11 @@
-"""edit, duplicate, delete: what changes the list of runs but nothing that a run did."""
+"""edit, duplicate: what changes the list of runs but nothing that a run did."""
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 
 from lab import verbs
 from lab.cli.answer import Answer, facts
-from lab.cli.interrupted import standing
-from lab.design.plain.refusal import Refusal
 
 
 def edit(arguments: Namespace) -> Answer:
@@ -25,27 +22,3 @@ def duplicate(arguments: Namespace) -> Answer:
     copy = lab.store.get(verbs.duplicate(lab.store.find(arguments.run).id, arguments.name))
     note = verbs.changed(lab.store.find(arguments.run))
     return Answer({"run": copy.id, "state": copy.state, "changed": note}, lambda: "\n".join(filter(None, (f"{copy.id}  {copy.state}  {copy.name}", note))))
-
-
-def delete(arguments: Namespace) -> Answer:
-    """[{"run", "deleted": true}]. Asks first where somebody can answer; elsewhere `--yes` is needed."""
-    lab = verbs.queue_now()
-    found = list({run.id: run for run in (lab.store.find(words) for words in arguments.run)}.values())
-    for run in found:
-        if run.active:
-            raise Refusal(f"Run {run.id} is {run.state}: stop it before you delete it.", "run")
-    if not arguments.yes:
-        _ask(", ".join(f"{run.id} ({run.name})" for run in found))
-    with standing([run.id for run in found], absent="is deleted"):
-        for run in found:
-            lab.delete(run.id)
-    return Answer([{"run": run.id, "deleted": True} for run in found], lambda: "\n".join(f"{run.id}  deleted" for run in found))
-
-
-def _ask(what: str) -> None:
-    """Refusal unless somebody at the terminal says yes."""
-    if not sys.stdin or not sys.stdin.isatty():
-        raise Refusal("Deleting is for good, metrics and files included: say --yes.", "yes")
-    print(f"Delete {what}, with metrics and files, for good? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Refusal("Nothing was deleted.", "yes")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from lab import __version__
-from lab.cli import changing, completing, describing, reading, running, taking
+from lab.bin import KINDS
+from lab.cli import changing, completing, describing, reading, removing, running, taking
 from lab.cli.called import program
 from lab.cli.request import BUILT_ON, TRAINING
 from lab.cli.taking import DELIMITERS
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog=program(), description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
     top.add_argument("--version", action="version", version=f"delta-lab {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
-    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _compare, _combine,
+    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _restore, _bin, _compare, _combine,
                 _export, _import, _fetch, _doctor, _completion, _serve):  # fmt: skip
         add(verbs)
     return top
@@ -62,7 +63,7 @@ def _models(verbs: Any) -> None:
 
 def _tasks(verbs: Any) -> None:
     added = _verb(verbs, "tasks", describing.tasks, "list the task presets and the tasks that were imported")
-    added.add_argument("--remove", metavar="NAME", help="delete an imported task and its copy of the data")
+    added.add_argument("--remove", metavar="NAME", help="put an imported task and its copy of the data into the bin")
 
 
 def _count(verbs: Any) -> None:
@@ -182,9 +183,31 @@ def _duplicate(verbs: Any) -> None:
 
 
 def _delete(verbs: Any) -> None:
-    added = _verb(verbs, "delete", changing.delete, "delete runs that are not active, with their metrics and files, for good")
-    added.add_argument("run", metavar="RUN", nargs="+", help="runs")
+    added = _verb(
+        verbs, "delete", removing.delete, "put runs that are not active, or tasks or methods of your own, into the bin, from which restore brings them back"
+    )
+    added.add_argument("run", metavar="RUN", nargs="+", help="runs; with --kind the names of tasks or methods")
+    _kind(added, default="run")
+    added.add_argument("--for-good", action="store_true", help="delete them, with metrics and files, past the bin or out of it")
     added.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _restore(verbs: Any) -> None:
+    added = _verb(verbs, "restore", removing.restore, "bring back what is in the bin")
+    added.add_argument("entry", metavar="WHAT", nargs="+", help="runs, tasks or methods in the bin, by id or name")
+    _kind(added)
+    added.add_argument("--name", default="", help="of one task or method: another name than it had, where that is taken by now")
+
+
+def _bin(verbs: Any) -> None:
+    added = _verb(verbs, "bin", removing.bin, "list what is in the bin, how large it is and until when it stays (LAB_BIN_DAYS, 30), or empty it")
+    _kind(added)
+    added.add_argument("--empty", action="store_true", help="delete all of it for good")
+    added.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _kind(added: argparse.ArgumentParser, default: str = "") -> None:
+    added.add_argument("--kind", choices=KINDS, metavar="KIND", default=default, help=f"{', '.join(KINDS)} (default {default or 'all'})")
 
 
 def _compare(verbs: Any) -> None:

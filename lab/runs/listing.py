@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from sqlalchemy import Select, case, func, or_, select
+from sqlalchemy import Select, case, func, or_, select, true
 
 from lab.design.plain.refusal import Refusal
+from lab.runs.binned import HERE
 from lab.runs.database import Database
 from lab.runs.home import check_id
 from lab.runs.records import ACTIVE, QUEUED, STATES, Event, Run, check_name, run_of, spec_text
@@ -23,11 +24,11 @@ class Listing:
     database: Database
 
     def get(self, run_id: str) -> Run:
-        """The run of that id. Refusal: malformed or unknown."""
+        """The run of that id. Refusal: malformed, unknown, or in the bin."""
         found = self._select(select(runs).where(runs.c.id == check_id(run_id)))
         if not found:
             raise Refusal(f"There is no run {run_id}.", "run")
-        return found[0]
+        return _out_of_bin(found[0])
 
     def find(self, words: str) -> Run:
         """The run that `words` names: its id, the beginning of one (3 letters or more), or its whole name."""
@@ -37,21 +38,23 @@ class Listing:
         fits = [runs.c.id == words, runs.c.name == words]
         if len(words) > 2 and words.isalnum():
             fits.append(runs.c.id.startswith(words))
-        found = self._select(select(runs).where(or_(*fits)).order_by(runs.c.number.desc()).limit(20))
+        found = self._select(select(runs).where(or_(*fits)).order_by(HERE.desc(), runs.c.number.desc()).limit(20))
+        found = [run for run in found if run.binned is None] or found
         found = [run for run in found if run.id == words] or found
         if not found:
             raise Refusal(f"There is no run {words!r}.", "run")
         if len(found) > 1:
             raise Refusal(f"{words!r} fits several runs ({', '.join(run.id for run in found[:3])}): give the id.", "run")
-        return found[0]
+        return _out_of_bin(found[0])
 
     def ids(self, limit: int | None = None) -> list[str]:
-        """The ids of all runs in the order of `list`."""
-        return list(self.database.read(lambda c: c.execute(select(runs.c.id).order_by(*_ORDER).limit(limit)).scalars().all()))
+        """The ids of all runs in the order of `list`; those in the bin are none of them, here and everywhere."""
+        return list(self.database.read(lambda c: c.execute(select(runs.c.id).where(HERE).order_by(*_ORDER).limit(limit)).scalars().all()))
 
-    def known(self, ids: Iterable[str]) -> set[str]:
-        """Which of these are runs."""
-        return set(self.database.read(lambda c: c.execute(select(runs.c.id).where(runs.c.id.in_(list(ids)))).scalars().all()))
+    def known(self, ids: Iterable[str], binned: bool = False) -> set[str]:
+        """Which of these are runs; those in the bin count where `binned` says so."""
+        query = select(runs.c.id).where(runs.c.id.in_(list(ids)), true() if binned else HERE)
+        return set(self.database.read(lambda c: c.execute(query).scalars().all()))
 
     def active(self) -> list[Run]:
         """The runs that a worker has (starting, running, stopping), without their specs, oldest first."""
@@ -59,7 +62,7 @@ class Listing:
 
     def counts(self) -> dict[str, int]:
         """{state: number of runs}, for every state."""
-        found = self.database.read(lambda c: c.execute(select(runs.c.state, func.count()).group_by(runs.c.state)).all())
+        found = self.database.read(lambda c: c.execute(select(runs.c.state, func.count()).where(HERE).group_by(runs.c.state)).all())
         return {**dict.fromkeys(STATES, 0), **dict(found)}
 
     def events(self, run_id: str) -> list[Event]:
@@ -99,7 +102,7 @@ class Listing:
         `states`: only these; `tag`: only with it; `words`: only with it in the name; `model`: only on it (SQLite takes small letters for
         capitals); `after`: only what has changed since that `store_version()`; `specs=False` leaves `spec` empty (lighter).
         """
-        query = select(runs) if specs else select(*_LIGHT)
+        query = (select(runs) if specs else select(*_LIGHT)).where(HERE)
         if after is not None:
             query = query.where(runs.c.version > after)
         if states is not None:
@@ -114,3 +117,9 @@ class Listing:
         if tag:
             query = query.where(runs.c.tags.contains(json.dumps(tag), autoescape=True))
         return self._select(query.order_by(*_ORDER).limit(limit))
+
+
+def _out_of_bin(run: Run) -> Run:
+    if run.binned is not None:
+        raise Refusal(f"Run {run.id} is in the bin: restore it first.", "run")
+    return run

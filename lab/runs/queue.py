@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import Any
 
 import yaml
-from sqlalchemy.exc import SQLAlchemyError
 
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
@@ -27,6 +26,7 @@ from lab.runs.interrupts import whole
 from lab.runs.launcher import Launcher
 from lab.runs.needs import Estimate, planned
 from lab.runs.records import Run
+from lab.runs.removing import Removing
 from lab.runs.store import Store
 from lab.runs.worker_link import read_receipt
 
@@ -37,7 +37,7 @@ SILENCE = 8.0  # seconds without a new heartbeat after which a worker on another
 SILENCE_AT_START = 60.0  # the same before it has claimed its run
 
 
-class Queue:
+class Queue(Removing):
     """The verbs of one lab. `home`, `store`: the default ones if None; `count`: slots (the launcher's if None); `command`: what starts a
     worker, the run's id is added; `launcher`: where workers run (LAB_LAUNCHER's if None); `estimate`: how much memory a spec needs (its plan's if None)."""
 
@@ -61,7 +61,7 @@ class Queue:
         self._asked: dict[tuple, float] = {}  # (run, attempt) -> when it was first seen stopping
         self._cleared: float | None = None  # when deleted runs were last looked for
         self._lock = threading.RLock()
-        self.home.put_back(self.store.known)
+        self.home.put_back(lambda ids: self.store.known(ids, binned=True))
         self.home.keep_reserve()
 
     @property
@@ -182,44 +182,6 @@ class Queue:
         if not run.spec:
             raise Refusal(f"The specification of run {run_id} is damaged, so it cannot be duplicated.", "run")
         return self.launch(run.spec, (run.name if name is None else name), run.tags, run.notes, parent=run_id)
-
-    def delete(self, run_id: str) -> None:
-        """Remove a run with its files, metrics and history. Refusal while a worker has it (stop it first)."""
-        run = self.store.get(run_id)
-        if run.active:
-            raise Refusal(f"Run {run_id} is {run.state}: stop it before you delete it.", "run")
-        if waiting := self._built_on(run_id):
-            more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
-            raise Refusal(
-                f"Run {run_id} is what run {waiting[0]}{more} is built on, which has no weights of its own yet: delete that one first, or let it begin.", "run"
-            )
-        with whole(), self.home.room():
-            self.store.delete(run_id)
-            self.clear()
-
-    def _built_on(self, run_id: str) -> list[str]:
-        """The runs that would still read the adapter of a run: those that are built on it and may begin, or begin again. The others have a copy."""
-        found = [run for run in self.store.list((records.QUEUED, *records.ACTIVE, *records.RESUMABLE)) if not self.home.has_checkpoint(run.id)]
-        named = [
-            (
-                run.id,
-                [
-                    (run.spec.get("built_on") or {}).get("start_from"),
-                    *((run.spec.get("built_on") or {}).get("stand_on") or ()),
-                    *((run.spec.get("combination") or {}).get("runs") or ()),
-                ],
-            )
-            for run in found
-        ]
-        return [other for other, names in named if any(str(name or "").partition("/")[0] == run_id for name in names)]
-
-    def clear(self) -> None:
-        """Remove the files and metrics of runs that were deleted, also of those whose deletion was cut short."""
-        self._cleared = time.monotonic()
-        for number, run_id in self.store.doomed():
-            if self.home.remove(run_id):
-                with suppress(SQLAlchemyError):  # no room even now: the next one sees to it
-                    self.store.forget(number)
 
     def rename(self, run_id: str, name: str) -> None:
         """Give the run another name."""

@@ -63,6 +63,7 @@ class Run:
     needs: int | None = None  # bytes at its peak, as its plan says
     devices: int | None = None  # that it trains on together; None: one
     held: str | None = None  # its slots, where they are several: 0,3
+    binned: float | None = None  # when it was put into the bin; None: it is in no bin
 
     @property
     def slots(self) -> list[int]:

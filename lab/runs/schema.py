@@ -46,6 +46,7 @@ runs = Table(
     Column("needs", BigInteger),  # bytes at the peak, as the plan says
     Column("devices", BigInteger),  # that the run trains on together; NULL: one
     Column("held", Text),  # the slots of a run that holds several, as in 0,3
+    Column("binned", Double),  # when it was put into the bin; NULL: it is not in it
 )
 
 metrics = Table(

@@ -19,7 +19,9 @@ from typing import Any
 from sqlalchemy import Case, Connection, case, delete, func, insert, or_, select, text, true, update
 
 from lab.design.plain.refusal import Refusal
+from lab.runs.binned import HERE, Binned
 from lab.runs.database import Database, take_ticket
+from lab.runs.history import note
 from lab.runs.home import check_id, new_id
 from lab.runs.listing import Listing
 from lab.runs.metrics import Metrics
@@ -50,7 +52,7 @@ FORGOTTEN = 20_000  # metric rows of a deleted run that one transaction takes aw
 _NOBODY = {"pid": None, "pid_create_time": None, "mark": None, "place": None, "host": None, "slot": None}
 
 
-class Store(Listing, Metrics):
+class Store(Listing, Binned, Metrics):
     """Runs, their metrics and their history, in the database at `url` (made and migrated as needed).
 
     Raises Refusal when it cannot be opened or was made by a newer lab; every method may raise
@@ -110,7 +112,7 @@ class Store(Listing, Metrics):
             position = _queue_place(connection, len(rows))
             for place, (row, one) in enumerate(zip(rows, given, strict=True), position):
                 number = connection.execute(insert(runs).values(**row, position=place, version=version).returning(runs.c.number)).scalar_one()
-                _note(connection, number, QUEUED, one.get("message", ""))
+                note(connection, number, QUEUED, one.get("message", ""))
 
         self.database.write(work, durable=True)
 
@@ -121,7 +123,7 @@ class Store(Listing, Metrics):
 
         `in_attempt`: only if the run is in that attempt. `like`: only if state, attempt and process are still as in that Run.
         """
-        query = update(runs).where(runs.c.id == check_id(run_id), runs.c.state.in_(list(expected)))
+        query = update(runs).where(runs.c.id == check_id(run_id), runs.c.state.in_(list(expected)), HERE)
         if in_attempt is not None:
             query = query.where(runs.c.attempt == in_attempt)
         if like is not None:
@@ -138,7 +140,7 @@ class Store(Listing, Metrics):
             moved = query.values(state=to, version=version, **more, **fields).returning(runs.c.number, runs.c.state)
             number = connection.execute(moved).scalar()
             if number is not None:
-                _note(connection, number, to, message)
+                note(connection, number, to, message)
             return number is not None
 
         return self.database.write(work, durable=True)
@@ -189,7 +191,7 @@ class Store(Listing, Metrics):
                     **asdict(launcher),
                 )
             )
-            _note(connection, first.number, STARTING, "")
+            note(connection, first.number, STARTING, "")
             return first.id
 
         if self.database.read(pick) is None:  # asked every second: nothing is written, and no page sees a change, while nothing can start
@@ -268,7 +270,7 @@ class Store(Listing, Metrics):
             version = take_ticket(connection)
             row = connection.execute(query.values(state=to, version=version, ended=time.time(), **fields).returning(runs.c.number, runs.c.state)).first()
             if row is not None:
-                _note(connection, row.number, row.state, message or error or "")
+                note(connection, row.number, row.state, message or error or "")
             return row is not None
 
         return self.database.write(work, durable=True)
@@ -323,12 +325,15 @@ class Store(Listing, Metrics):
         if not self.database.write(work, durable=True):
             raise Refusal(f"Run {run_id} does not wait in the queue: it is {self.get(run_id).state}.", "run")
 
-    def delete(self, run_id: str) -> None:
-        """Remove a run. Refusal while a worker has it. Its files and metrics go after, by whoever looks at `doomed` next.
+    def delete(self, run_id: str, binned_before: float | None = None) -> None:
+        """Remove a run, in the bin or not. Refusal while a worker has it. Its files and metrics go after, by whoever looks at `doomed` next.
+
+        `binned_before`: only if it was put into the bin before that time (seconds since 1970).
 
         One small transaction, so that it has room where the disk has hardly any.
         """
-        query = delete(runs).where(runs.c.id == check_id(run_id), runs.c.state.not_in(ACTIVE)).returning(runs.c.number)
+        aged = true() if binned_before is None else runs.c.binned < binned_before
+        query = delete(runs).where(runs.c.id == check_id(run_id), runs.c.state.not_in(ACTIVE), aged).returning(runs.c.number)
 
         def work(connection: Connection) -> bool:
             take_ticket(connection)
@@ -363,7 +368,7 @@ class Store(Listing, Metrics):
     def _set(self, run_id: str, **fields: Any) -> None:
         def work(connection: Connection) -> int:
             version = take_ticket(connection)
-            query = update(runs).where(runs.c.id == check_id(run_id)).values(version=version, **fields)
+            query = update(runs).where(runs.c.id == check_id(run_id), HERE).values(version=version, **fields)
             return connection.execute(query).rowcount
 
         if not self.database.write(work, durable=True):
@@ -377,7 +382,3 @@ def _queue_place(connection: Connection, more: int = 0) -> int:
         raise Refusal(f"The queue is full: {QUEUE_LENGTH} runs wait already." if length >= QUEUE_LENGTH else
                       f"The queue has room for {QUEUE_LENGTH - length} runs more, not for {more}.", "queue")  # fmt: skip
     return (last or 0) + 1
-
-
-def _note(connection: Connection, number: int, state: str, message: str) -> None:
-    connection.execute(insert(events).values(run=number, time=time.time(), state=state, message=message[:2000]))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import shutil
 import tempfile
 from collections import Counter
@@ -27,7 +26,7 @@ import yaml
 from lab.design.plain.boundary import require_inside
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Note, Refusal, shown
-from lab.design.presets import catalogue, own
+from lab.design.presets import binned, catalogue, own
 from lab.design.spec.task import Reading, TaskSpec
 from lab.tasks import cells, gathering, sources
 from lab.tasks.families import FAMILIES
@@ -321,9 +320,7 @@ def load(name: str) -> TaskSpec:
     return validate(TaskSpec, own.read("tasks", name), "task.")
 
 
-def remove(name: str) -> None:
-    """Delete an imported task and its copy of the data, at once or not at all. Raises `Refusal` where there is none."""
+def remove(name: str) -> str:
+    """Put an imported task with its copy of the data into the bin, at once or not at all; its place there. Raises `Refusal` where there is none."""
     load(name)
-    aside = home() / f".deleted-{name}-{secrets.token_hex(4)}"
-    os.rename(home() / name, aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    return binned.put("tasks", name)

@@ -162,9 +162,15 @@ def edit(run: str, changes: dict) -> dict:
 
 
 def delete(run: str) -> dict:
-    """Delete a run that is not active, with its metrics and files, for good: {"run", "deleted"}."""
-    default().delete(check_id(run))
+    """Put a run that is not active into the bin, which keeps it for 30 days: {"run", "deleted"}."""
+    default().bin(check_id(run))
     return {"run": run, "deleted": True}
+
+
+def restore(run: str) -> dict:
+    """Bring a run back from the bin, in the state that it had: {"run", "state"}."""
+    default().restore(check_id(run))
+    return _queued(run)
 
 
 # -- looking
@@ -220,4 +226,4 @@ def export(run: Any, format: Any = "peft", adapter: Any = "best", task: Any = ""
     return str(packer.PACKER.make(run, format or "peft", adapter or "best", task or "").zip())
 
 
-VERBS = (methods, models, tasks, schema, count, plan, launch, combine, stop, resume, duplicate, edit, delete, runs, status, metrics, log, compare)
+VERBS = (methods, models, tasks, schema, count, plan, launch, combine, stop, resume, duplicate, edit, delete, restore, runs, status, metrics, log, compare)

@@ -1,4 +1,4 @@
-"""What the Data page asks: take an upload, bring a set of the hub, look at a file, import it, list and delete tasks. It decides nothing: lab.tasks.importing does."""
+"""What the Data page asks: take an upload, bring a set of the hub, look at a file, import it, list tasks. It decides nothing: lab.tasks.importing does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab import verbs
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.tasks import FAMILIES, importing, outside, resolve
@@ -114,16 +113,6 @@ def keep(asked: Any) -> dict[str, Any]:
         return {"errors": [[problem.field or "file", refused(language, problem)]]}
     importing.unstage(str(asked.get("upload") or ""))
     return {"kept": spec.name, "html": views.kept(spec, language)}
-
-
-def remove(asked: Any) -> dict[str, Any]:
-    """Delete an imported task: {"removed": name} or {"errors": [[field, sentence]]}."""
-    asked, language = _request(asked)
-    try:
-        verbs.remove_task(str(asked.get("name") or ""))
-    except Refusal as problem:
-        return {"errors": [[problem.field, refused(language, problem)]]}
-    return {"removed": str(asked["name"])}
 
 
 def listing(asked: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import gradio as gr
 
 from lab.design.plain.refusal import Refusal
 from lab.ui.data import own_data
+from lab.ui.shell import bin as bins
 from lab.ui.shell.lanes import FILES
 from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.words.refusals import refused
@@ -26,7 +27,8 @@ def build(demo: gr.Blocks) -> None:
             part("Lab.dataForm(element, props, Lab.served(server))", server_functions=[FILES(own_data.look, own_data.none_read), FILES(own_data.keep, own_data.none_read), FILES(own_data.bring, own_data.not_brought)], offers=offers, elem_classes="lab-card lab-form", elem_id="data-form")  # fmt: skip
         with gr.Column(elem_classes="lab-detail", min_width=0):
             part("Lab.dataPreview(element)", elem_classes="lab-card lab-preview", elem_id="data-preview")
-            part("Lab.dataTasks(element, Lab.served(server))", server_functions=[own_data.listing, own_data.remove], elem_classes="lab-card", elem_id="data-tasks")  # fmt: skip
+            part("Lab.dataTasks(element, Lab.served(server))", server_functions=[own_data.listing], elem_classes="lab-card", elem_id="data-tasks")
+            part("Lab.binPart(element, Lab.served(server), 'task')", server_functions=bins.FUNCTIONS, elem_id="data-bin")
     taken = unseen("Lab.uploadRelay(element, props, watch)")
     file.upload(take, [file], [file, taken], trigger_mode="once", **QUIET)
 

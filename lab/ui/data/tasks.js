@@ -1,40 +1,19 @@
-// The imported tasks, each to the bench or deleted at the second press, and a table of those that come with the lab.
+// The imported tasks, each to the bench or into the bin, and a table of those that come with the lab.
 import { h, setHtml } from "../shell/dom.js";
-import { listen } from "../shell/events.js";
+import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const dataTasks = (element, server) => {
   const own = h("div", { class: "lab-own" });
   const table = h("div", {});
-  const notice = h("p", { class: "lab-muted", role: "status" });
-  element.replaceChildren(h("h3", {}, say("data.own")), notice, own, table);
-  const remove = (task) => {
-    const button = h(
+  element.replaceChildren(h("h3", {}, say("data.own")), own, table);
+  const remove = (task) =>
+    h(
       "button",
-      {
-        type: "button",
-        class: "lab-button warn",
-        onclick: async () => {
-          if (!button.dataset.sure) {
-            button.dataset.sure = "yes";
-            button.textContent = say("act.delete.sure");
-            setTimeout(() => {
-              delete button.dataset.sure;
-              button.textContent = say("act.delete");
-            }, 4000);
-            return;
-          }
-          const found = await server.remove({ name: task.name, language: LANGUAGE }).catch(() => ({ errors: [["", say("bench.lost")]] }));
-          notice.textContent = found.errors ? found.errors[0][1] : say("data.removed", { name: task.name });
-          notice.classList.toggle("wrong", Boolean(found.errors));
-          load();
-        },
-      },
+      { type: "button", class: "lab-button warn", onclick: () => emit("throw", { kind: "task", id: task.name, name: task.name }) },
       say("act.delete"),
     );
-    return button;
-  };
   const item = (task) =>
     h(
       "article",
@@ -51,6 +30,7 @@ const dataTasks = (element, server) => {
     setHtml(table, found.html);
   };
   listen("data-tasks", load);
+  listen("binned", (change) => change.kind === "task" && load());
   load();
 };
 

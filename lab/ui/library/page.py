@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
+from lab.design.presets import own
 from lab.ui.library import views
+from lab.ui.shell import bin as bins
 from lab.ui.shell.parts import QUIET, part
 from lab.ui.words.table import language_of
 
@@ -17,6 +21,8 @@ def build(demo: gr.Blocks) -> None:
     part("Lab.gallery(element)", elem_id="library-filter", elem_classes="lab-filter")
     chart = gr.HTML(apply_default_css=False, elem_classes="lab-card", elem_id="map")
     cards = gr.Markdown(latex_delimiters=DOLLARS, sanitize_html=False, elem_id="library")  # what it shows is escaped in views
+    part("Lab.ownMethods(element, Lab.served(server))", server_functions=[own_methods], elem_classes="lab-card lab-whenfull", elem_id="library-own")
+    part("Lab.binPart(element, Lab.served(server), 'method')", server_functions=bins.FUNCTIONS, elem_id="library-bin")
     demo.load(show, None, [chart, cards], **QUIET)
 
 
@@ -24,3 +30,8 @@ def show(request: gr.Request) -> list[str]:
     """Map and cards in the reader's language."""
     language = language_of(request)
     return [views.chart(language), views.gallery(language)]
+
+
+def own_methods(asked: Any) -> dict[str, Any]:
+    """{"own": the names of the methods that were saved on the bench}."""
+    return {"own": list(own.names("methods"))}

@@ -11,6 +11,7 @@ from lab.design.plain.refusal import Refusal
 from lab.runs import Run, default
 from lab.runs.records import check_name, check_notes, check_tags
 from lab.ui.runs import curves, readings, run_memory, views
+from lab.ui.shell import bin as bins
 from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.lanes import PLANS
@@ -33,9 +34,10 @@ def build(demo: gr.Blocks) -> None:
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
             part("Lab.chosenList(element, ...Lab.fed('rows'))", elem_id="runs")
+            part("Lab.binPart(element, Lab.served(server), 'run')", server_functions=bins.FUNCTIONS, elem_id="runs-bin")
         with gr.Column(elem_classes="lab-detail", min_width=0):
             head = part(
-                "Lab.htmlPart(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'remove', 'duplicate', 'next', 'sooner', 'later'])",
+                "Lab.htmlPart(element, 'head'); Lab.actions(element, trigger, Lab.fed('head')[1], ['stop', 'resume', 'duplicate', 'next', 'sooner', 'later'])",
                 elem_classes="lab-card",
                 elem_id="run-head",
             )
@@ -60,7 +62,7 @@ def build(demo: gr.Blocks) -> None:
                 with gr.Tab(native("native.log")):
                     part("Lab.logBox(element, ...Lab.fed('log'))", elem_id="run-log")
     leaving = unseen("Lab.leaveRun(element, props, watch)")
-    for act, verb in (("stop", stop), ("resume", resume), ("remove", remove), ("duplicate", duplicate),
+    for act, verb in (("stop", stop), ("resume", resume), ("duplicate", duplicate),
                       ("next", to_front), ("sooner", sooner), ("later", later)):  # fmt: skip
         getattr(head, act)(verb, None, [notice, leaving], trigger_mode="once", **QUIET)
     about.keep(keep, None, [notice, leaving], trigger_mode="once", **QUIET)
@@ -111,18 +113,6 @@ def stop(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]
 def resume(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
     """Queue the run again from its last checkpoint."""
     return _tried(resume_run, "said.resume", event, request)
-
-
-def remove(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
-    """Delete the run with its files."""
-
-    def verb(run: str) -> None:
-        if default().store.get(run).state == "queued":
-            default().stop(run, wait=False)
-        default().delete(run)
-
-    words, left = _tried(verb, "said.delete", event, request)
-    return words, {**left, "run": ""} if "wrong" not in words else left
 
 
 def duplicate(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:

@@ -16,6 +16,9 @@ const ago = (seconds) => {
 };
 // the run that is looked at, kept in the address
 const chosenRun = (choose) => {
+  listen("binned", ({ kind, gone, back }) => {
+    if (kind === "run") emit("choose", gone ? "" : back);
+  });
   listen("choose", (run) => {
     setAddress({ run });
     choose({ run });
@@ -115,7 +118,7 @@ const chosenList = (element, props, watch) => {
   take();
 };
 
-// buttons inside HTML from the server: data-act names the event; data-sure asks once more
+// buttons inside HTML from the server: data-act names the event
 const actions = (element, trigger, watch) => {
   let held = ""; // the button that has the focus: while a run goes on, its HTML is drawn anew every second
   element.addEventListener("focusin", (event) => {
@@ -136,16 +139,7 @@ const actions = (element, trigger, watch) => {
   element.addEventListener("click", (event) => {
     const button = event.target.closest("[data-act]");
     if (!button || button.disabled) return;
-    if (button.dataset.sure && !button.dataset.asked) {
-      const old = button.textContent;
-      button.dataset.asked = "yes";
-      button.textContent = button.dataset.sure;
-      setTimeout(() => {
-        delete button.dataset.asked;
-        button.textContent = old;
-      }, 3000);
-      return;
-    }
+    if (button.dataset.act === "throw") return emit("throw", { kind: "run", id: button.dataset.run, name: button.dataset.name });
     if (button.dataset.act === "copy") return copyText(document.querySelector(button.dataset.from)?.textContent || "", button);
     trigger(button.dataset.act, { run: button.dataset.run });
   });

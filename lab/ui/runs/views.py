@@ -33,8 +33,8 @@ def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any],
 
 
 def _actions(run: Run, language: str) -> str:
-    def button(act: str, key: str, css: str = "", sure: str = "") -> str:
-        more = f' data-sure="{esc(say(language, sure))}"' if sure else ""
+    def button(act: str, key: str, css: str = "", name: str = "") -> str:
+        more = f' data-name="{esc(name)}"' if name else ""
         return f'<button type="button" class="lab-button {css}" data-act="{act}" data-run="{run.id}" title="{esc(say(language, key + ".help"))}"{more}>{esc(say(language, key))}</button>'
 
     def link(to: str, key: str, about: str) -> str:
@@ -54,7 +54,7 @@ def _actions(run: Run, language: str) -> str:
         found.append(link("combine?runs", "page.combine", "act.combine.help"))
     found.append(link("export?run", "page.export", "act.export.help"))
     if run.over or run.state == "queued":
-        found.append(button("remove", "act.delete", "warn", "act.delete.sure"))
+        found.append(button("throw", "act.delete", "warn", name=run.name or run.id))
     return "".join(found)
 
 

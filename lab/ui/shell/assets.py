@@ -15,7 +15,7 @@ from starlette.routing import Route
 from lab.ui.words import table
 
 UI = Path(__file__).resolve().parents[1]
-STYLES = ("lab.css", "shared.css")  # those of the shell, in this order, before those of the pages
+STYLES = ("lab.css", "shared.css", "bin.css")  # those of the shell, in this order, before those of the pages
 
 
 def plotly_folder() -> Path:
