@@ -213,7 +213,7 @@ def edit(run_id: str, *, name: str | None = None, tags: Sequence[str] | None = N
     """Another name, other tags or notes, or another place in the queue (1: the first); the run as it is then. Everything is checked before anything changes."""
     from lab.runs.records import check_name, check_notes, check_tags
 
-    if name is None and tags is None and notes is None and place is None:
+    if (name, tags, notes, place) == (None,) * 4:
         raise Refusal("Say what to change: --name, --tag, --notes or --place.", "run")
     lab = queue_there()
     tags = None if tags is None else check_tags(tags)
@@ -262,8 +262,7 @@ def to_plan(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
 def estimate(spec: RunSpec | Mapping[str, Any]) -> dict[str, Any] | None:
     """How long a run will take by runs that are over, before it starts; None where none of them says anything.
 
-    {"seconds", "low", "high", "runs", "alike"}: median and range over `runs` runs that are alike in method (and batch), in kind of method, or
-    in task alone. Raises Refusal for a spec that is none.
+    {"seconds", "low", "high", "runs", "alike"}: median and range over `runs` runs alike in method (and batch), kind of method, or task. Raises Refusal.
     """
     from lab.planning.devices import memory
     from lab.runs import default, is_there
@@ -279,11 +278,12 @@ def estimate(spec: RunSpec | Mapping[str, Any]) -> dict[str, Any] | None:
     return asdict(found) if found else None
 
 
-def runs(**filters: Any) -> list[Run]:
-    """The runs of the lab, newest first; `filters` as Store.list takes them (states=, tag=, words=, limit=)."""
+def runs(where: str = "", **filters: Any) -> list[Run]:
+    """The runs that a query means (`lab.runs.query`), newest first; `filters` as Store.list takes them (states=, tag=, words=, limit=). Raises Refusal."""
+    from lab.results.table import listed
     from lab.runs import is_there
 
-    return queue().store.list(**filters) if is_there() else []
+    return listed(queue().store, where, **filters) if is_there() else []
 
 
 def queue() -> Queue:

@@ -31,7 +31,7 @@ MAY = {
     "trying": ("child", "design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "export", ""),
     "results": ("design", "tasks", "runs"),
     "doctor": ("design", "runs", "planning", "training"),
-    "verbs": ("bin", "design", "models", "tasks", "blocks", "combining", "origins", "runs", "planning", "export"),
+    "verbs": ("bin", "design", "models", "tasks", "blocks", "combining", "origins", "runs", "planning", "export", "results"),
     "cli": ("bin", "design", "models", "tasks", "blocks", "origins", "runs", "planning", "export", "verbs", "results", "doctor", "ui", ""),
     "ui": (
         "bin",

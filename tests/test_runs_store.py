@@ -154,7 +154,7 @@ def test_odd_values_and_steps_passed_twice(store):
 
 def test_migration_from_the_oldest_schema(url):
     store = Store(url)
-    empty = {table: [] for table in ("events", "schema_version", "ticket", "metrics", "runs", "lab", "deleted")}
+    empty = {table: [] for table in ("events", "schema_version", "ticket", "metrics", "runs", "lab", "deleted", "views")}
     store.database.write(lambda c: [c.execute(text(f"DROP TABLE {table}")) for table in empty])
     store.database.write(lambda c: migrate(c, upto=1))
 
@@ -358,3 +358,35 @@ def test_the_database_is_in_wal_with_full_sync_for_states_only(tmp_path):
     assert database.write(mode) == ("wal", 1) and database.write(mode, durable=True) == ("wal", 2) and database.write(mode) == ("wal", 1)
     plan = database.read(lambda c: c.exec_driver_sql("SELECT sql FROM sqlite_master WHERE name = 'metrics'").scalar())
     assert "WITHOUT ROWID" in plan
+
+
+def test_a_worker_says_what_it_is_busy_with(store):
+    """Its phase comes with the heartbeat, pollers see it change, and nothing of it is left once it is over or begins anew."""
+    run_id = store.create({"model": "m"})
+    attempt = store.claim(run_id, ME).attempt
+    seen = store.version(run_id)
+    store.log(run_id, [], attempt=attempt, phase=("tokenising", 0.25))
+    assert (store.get(run_id).phase, store.get(run_id).phase_share) == ("tokenising", 0.25) and store.version(run_id) > seen
+    store.log(run_id, [(1, "loss", 1.0)], attempt=attempt)
+    assert store.get(run_id).phase == "tokenising"
+    store.finish(run_id, "failed", attempt=attempt)
+    assert store.get(run_id).phase is None and store.get(run_id).phase_share is None
+
+
+def test_views_are_kept_and_dropped(store):
+    assert store.views() == {}
+    seen = store.store_version()
+    assert store.keep_view("  best LoRA ", {"where": "method = lora*", "columns": ["lr"]}) == "best LoRA" and store.store_version() > seen
+    store.keep_view("best LoRA", {"where": "method = lora", "columns": []})
+    assert store.views() == {"best LoRA": {"where": "method = lora", "columns": []}}
+    for name, document in (("", {}), ("x" * 81, {}), ("a\nb", {}), (5, {}), ("long", {"where": "x" * 9000})):
+        with pytest.raises(Refusal):
+            store.keep_view(name, document)
+    for number in range(99):
+        store.keep_view(f"v{number}", {})
+    with pytest.raises(Refusal, match="100 views"):
+        store.keep_view("one more", {})
+    store.drop_view("best LoRA")
+    assert "best LoRA" not in store.views()
+    with pytest.raises(Refusal):
+        store.drop_view("best LoRA")

@@ -73,6 +73,9 @@ def test_a_run_learns_and_leaves_everything(bert, toy, tmp_path):
     assert shown and {"input", "prediction", "reference"} <= set(shown[0])
     assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("*.bin")) and not list(tmp_path.rglob("*.pkl"))
     assert len([line for line in lines if line.startswith("step ")]) == 5
+    assert list(dict.fromkeys(name for name, _ in record.phases)) == ["loading", "tokenising", "evaluating", "saving", "training"]
+    shares = [share for name, share in record.phases if name == "evaluating"]
+    assert shares.count(0.0) == shares.count(1.0) >= 5 and record.phases[-1] == ("saving", None)
 
 
 def test_the_examples_are_the_rows_that_were_judged_and_cost_no_reading_of_the_data(bert, toy, tmp_path, monkeypatch):

@@ -148,6 +148,9 @@ def _runs(verbs: Any) -> None:
     added.add_argument("--state", action="append", help="only this state; may be given several times")
     added.add_argument("--tag", help="only with this tag")
     added.add_argument("--words", default="", help="only with these words in the name")
+    added.add_argument(
+        "--where", default="", metavar="QUERY", help="only those that a query means, as in 'accuracy > 0.78 and method = lora*'; docs/runs.md describes it"
+    )
     added.add_argument("--limit", type=int, default=50, help="at most so many (default 50)")
 
 

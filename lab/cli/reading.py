@@ -59,11 +59,15 @@ def runs(arguments: Namespace) -> Answer:
     from lab.runs import is_there
 
     asked = {"states": arguments.state, "tag": arguments.tag, "words": arguments.words, "limit": arguments.limit}
-    found = verbs.queue_now().store.list(**asked) if is_there() else []
+    if is_there():
+        verbs.queue_now()
+    found = verbs.runs(where=arguments.where, **asked)
     documents = [row_of(run) for run in found]
 
     def text() -> str:
         if not found:
+            if arguments.where and is_there():
+                return "No run is meant by that."
             return "There are no runs; start one with: python -m lab run --model minilm-l6 --task sentiment-rt --method lora --steps 150"
         return table(("run", "state", "name", "task", "step", "best", "trainable", "created"), [_row(run) for run in found],
                      right=("step", "trainable"))  # fmt: skip

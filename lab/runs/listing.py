@@ -96,11 +96,12 @@ class Listing:
         specs: bool = True,
         after: int | None = None,
         model: str | None = None,
+        ids: Iterable[str] | None = None,
     ) -> list[Run]:
         """Runs, newest first, queued ones in the order in which they will start.
 
         `states`: only these; `tag`: only with it; `words`: only with it in the name; `model`: only on it (SQLite takes small letters for
-        capitals); `after`: only what has changed since that `store_version()`; `specs=False` leaves `spec` empty (lighter).
+        capitals); `ids`: only these; `after`: only what has changed since that `store_version()`; `specs=False` leaves `spec` empty (lighter).
         """
         query = (select(runs) if specs else select(*_LIGHT)).where(HERE)
         if after is not None:
@@ -110,6 +111,8 @@ class Listing:
             if unknown := set(states) - set(STATES):
                 raise Refusal(f"{sorted(unknown)[0]!r} is not a state of a run; there are {', '.join(STATES)}.", "state")
             query = query.where(runs.c.state.in_(states))
+        if ids is not None:
+            query = query.where(runs.c.id.in_(list(ids)))
         if words:
             query = query.where(func.lower(runs.c.name).contains(words.lower(), autoescape=True))
         if model is not None:

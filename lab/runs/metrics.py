@@ -28,17 +28,21 @@ class Metrics:
         attempt: int | None = None,
         step: int | None = None,
         total_steps: int | None = None,
+        phase: tuple[str, float | None] | None = None,
         patience: float = 30.0,
     ) -> str | None:
         """Write metric rows, progress and a heartbeat in one transaction; the run's state, or None when it is not the caller's.
 
         `rows`: [(step, name, value)] or [(step, name, value, time)]. `step`: where the run is (the last row's if not given).
+        `phase`: what its worker is busy with, and which part of that is done (0 to 1).
         With nothing to write it is a heartbeat alone, which pollers do not notice.
         """
         rows, now = list(rows), time.time()
         if step is None and rows:
             step = int(max(row[0] for row in rows))
-        fields = {key: int(value) for key, value in (("step", step), ("total_steps", total_steps)) if value is not None}
+        fields: dict[str, Any] = {key: int(value) for key, value in (("step", step), ("total_steps", total_steps)) if value is not None}
+        if phase is not None:
+            fields |= {"phase": phase[0], "phase_share": phase[1]}
         query = update(runs).where(runs.c.id == check_id(run_id))
         if attempt is not None:
             query = query.where(runs.c.attempt == attempt)

@@ -22,6 +22,7 @@ ACTIVE = (STARTING, RUNNING, STOPPING)  # a worker has it, so it holds a slot
 OVER = (SUCCEEDED, FAILED, CANCELLED, INTERRUPTED)
 RESUMABLE = (FAILED, CANCELLED, INTERRUPTED)
 STATES = (QUEUED, *ACTIVE, *OVER)
+PHASES = ("loading", "tokenising", "training", "evaluating", "saving")  # of a run that has a worker; before the first one it starts
 
 SPEC_BYTES = 256 * 1024
 QUEUE_LENGTH = 1000
@@ -64,6 +65,8 @@ class Run:
     devices: int | None = None  # that it trains on together; None: one
     held: str | None = None  # its slots, where they are several: 0,3
     binned: float | None = None  # when it was put into the bin; None: it is in no bin
+    phase: str | None = None  # what its worker is busy with, one of PHASES
+    phase_share: float | None = None  # of that, 0 to 1
 
     @property
     def slots(self) -> list[int]:

@@ -47,6 +47,8 @@ runs = Table(
     Column("devices", BigInteger),  # that the run trains on together; NULL: one
     Column("held", Text),  # the slots of a run that holds several, as in 0,3
     Column("binned", Double),  # when it was put into the bin; NULL: it is not in it
+    Column("phase", String(16)),  # what its worker is busy with: see records.PHASES
+    Column("phase_share", Double),  # of that phase which is done, 0 to 1; NULL: not known
 )
 
 metrics = Table(
@@ -70,5 +72,7 @@ events = Table(
 )
 
 lab = Table("lab", metadata, Column("number", BigInteger, primary_key=True), Column("id", Text, nullable=False), Column("place", Text, nullable=False))
+
+views = Table("views", metadata, Column("name", String(80), primary_key=True), Column("document", Text, nullable=False))  # of the table of runs; JSON
 
 deleted = Table("deleted", metadata, Column("number", BigInteger, primary_key=True), Column("id", Text, nullable=False))  # with files and metrics to remove

@@ -47,12 +47,14 @@ from lab.runs.records import (
     spec_text,
 )
 from lab.runs.schema import deleted, events, runs
+from lab.runs.views import Views
 
 FORGOTTEN = 20_000  # metric rows of a deleted run that one transaction takes away
+_BUSY = {"phase": None, "phase_share": None}  # with nothing, until a worker says so
 _NOBODY = {"pid": None, "pid_create_time": None, "mark": None, "place": None, "host": None, "slot": None}
 
 
-class Store(Listing, Binned, Metrics):
+class Store(Listing, Binned, Metrics, Views):
     """Runs, their metrics and their history, in the database at `url` (made and migrated as needed).
 
     Raises Refusal when it cannot be opened or was made by a newer lab; every method may raise
@@ -136,7 +138,8 @@ class Store(Listing, Binned, Metrics):
 
         def work(connection: Connection) -> bool:
             version = take_ticket(connection)
-            more = {"position": _queue_place(connection)} if to == QUEUED else {}
+            more: dict[str, Any] = {"position": _queue_place(connection)} if to == QUEUED else {}
+            more |= {} if to in (RUNNING, STOPPING) else _BUSY
             moved = query.values(state=to, version=version, **more, **fields).returning(runs.c.number, runs.c.state)
             number = connection.execute(moved).scalar()
             if number is not None:
@@ -188,6 +191,7 @@ class Store(Listing, Binned, Metrics):
                     log_tail=None,
                     exit_code=None,
                     heartbeat=None,
+                    **_BUSY,
                     **asdict(launcher),
                 )
             )
@@ -259,7 +263,7 @@ class Store(Listing, Binned, Metrics):
             to = case((runs.c.state == STOPPING, CANCELLED), else_=FAILED)
         elif state == CANCELLED:
             to = case((runs.c.state == STOPPING, CANCELLED), else_=INTERRUPTED)
-        fields = {"error": error, "advice": advice, "exit_code": exit_code, "log_tail": log_tail, "slot": None}
+        fields = {"error": error, "advice": advice, "exit_code": exit_code, "log_tail": log_tail, "slot": None, **_BUSY}
         if result is not None:
             fields["result"] = result_text(result)
         query = update(runs).where(runs.c.id == check_id(run_id), runs.c.state.in_([*ACTIVE, INTERRUPTED]))

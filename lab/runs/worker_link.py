@@ -73,6 +73,7 @@ class WorkerLink:
         self._rows: list[tuple[int, str, float, float]] = []
         self._step: int | None = None
         self._total: int | None = None
+        self._phase: tuple[str, float | None] | None = None
         self._lock, self._delivery = threading.Lock(), threading.Lock()
         self._wake, self._done = threading.Event(), threading.Event()
         self._stop = self._lost = self._ended = self._terminated = False
@@ -109,6 +110,11 @@ class WorkerLink:
     def progress(self, step: int, total_steps: int | None = None) -> None:
         """Say where the run is without a metric (after resuming from a checkpoint, or before the first step)."""
         self.log(step, {}, total_steps=total_steps)
+
+    def phase(self, name: str, share: float | None = None) -> None:
+        """Say what this worker is busy with (records.PHASES), and which part of it is done (0 to 1). Told with the next heartbeat."""
+        with self._lock:
+            self._phase = name, share
 
     def flush(self, patience: float = 5.0) -> bool:
         """Deliver every row now; whether the store has them and the run is still this worker's. To be called before a checkpoint is
@@ -241,13 +247,17 @@ class WorkerLink:
         with self._lock:
             rows, self._rows = self._rows, []
             step, total = self._step, self._total
+            phase, self._phase = self._phase, None
             self._step = None
         try:
-            state = self.store.log(self.run.id, rows, attempt=self.run.attempt, step=step, patience=patience, total_steps=None if step is None else total)
+            state = self.store.log(
+                self.run.id, rows, attempt=self.run.attempt, step=step, patience=patience, total_steps=None if step is None else total, phase=phase
+            )
         except BaseException:
             with self._lock:
                 self._rows = rows + self._rows
                 self._step = step if self._step is None else self._step
+                self._phase = self._phase or phase
             raise
         if self._trouble:
             self._trouble = None

@@ -40,6 +40,7 @@ class Prepared:
         self.greater_is_better = self.spec.greater_is_better
         self.max_length = setting.max_length
         self._cache, self._seed, self._cap = cache_dir, seed, evaluation_rows
+        self.tokenised: Callable[[int, int], None] = lambda done, total: None  # told while a split is made: rows done, rows in all
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -66,6 +67,11 @@ class Prepared:
         """Test rows, all of them; empty where the data have no labelled test split."""
         return self._split("test", None, 0)
 
+    def tokenise(self) -> None:
+        """Make the splits that a run reads while it trains, unless they are kept from an earlier one."""
+        for split in ("train", "validation"):
+            getattr(self, split)
+
     def _split(self, split: str, rows: int | None, seed: int) -> Rows:
         path = self._path(split, rows, seed)
         found = Rows.load(path) if path is not None else None
@@ -76,6 +82,7 @@ class Prepared:
         encoded: list[dict[str, Any]] = []
         piece = len(examples) or 1 if self.family.joins else PIECE
         for start in range(0, len(examples), piece):
+            self.tokenised(start, len(examples))
             encoded += self.family.encode(examples[start : start + piece], self.setting, split == "train")
         if split == "train" and not encoded:
             raise Refusal(f"The task {self.spec.name} has no training rows.", "task")

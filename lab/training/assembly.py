@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,14 +124,16 @@ class Assembly:
 
 
 def assemble(spec: RunSpec, *, cache: Path | None, device: Any = "cpu", precision: str = "fp32",
-             state: dict[str, dict[str, Tensor]] | None = None) -> Assembly:  # fmt: skip
-    """Load and attach. `state` is what `Assembly.weights` gave, from a checkpoint. Raises Refusal for what cannot be."""
+             state: dict[str, dict[str, Tensor]] | None = None, tokenised: Callable[[int, int], None] | None = None) -> Assembly:  # fmt: skip
+    """Load and attach. `state` is what `Assembly.weights` gave, from a checkpoint; `tokenised`: `Prepared.tokenised`. Raises Refusal for what cannot be."""
     training = spec.training
     tokenizer, config = load_tokenizer(spec.model), config_of(spec.model)
     tasks = {name: prepare(each, tokenizer if number == 0 else _tokenizer_for(each, spec, tokenizer), config, max_length=training.max_length,
                            cache_dir=cache, seed=spec.seed, taken=spec.method.positions_taken)
              for number, (name, each) in enumerate(spec.tasks.items())}  # fmt: skip
     task = next(iter(tasks.values()))
+    for each in tasks.values() if tokenised else ():
+        each.tokenised = tokenised
     probe = _probe(spec, task, tokenizer, config, cache)
     if precision != "fp32" and spec.quantisation == "int8" and spec.method.select is not None and spec.method.select.weights == "bias":
         raise Refusal(

@@ -30,6 +30,9 @@ class Silent:
     def progress(self, step: int, total_steps: int | None = None) -> None:
         """Nothing: the first process tells."""
 
+    def phase(self, name: str, share: float | None = None) -> None:
+        """Nothing: the first process tells."""
+
     def flush(self) -> bool:
         """Nothing: the first process tells."""
         return True

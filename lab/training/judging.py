@@ -71,8 +71,10 @@ class Judge:
 class Evaluator:
     """Runs the tasks' own evaluation. All processes of a run evaluate alike and then agree on the first one's numbers."""
 
-    def __init__(self, assembly: Assembly, accelerator: Accelerator, plan: EvaluationPlan):
-        self.assembly, self.accelerator, self.plan = assembly, accelerator, plan
+    def __init__(
+        self, assembly: Assembly, accelerator: Accelerator, plan: EvaluationPlan, phase: Callable[[str, float | None], None] = lambda name, share: None
+    ):
+        self.assembly, self.accelerator, self.plan, self.phase = assembly, accelerator, plan, phase
         self.batch_size = assembly.spec.training.batch_size * LARGER
         self.all = {name: task.validation for name, task in assembly.tasks.items()}
         self.some, self.last = ({name: draw(rows, most) for name, rows in self.all.items()} for most in (plan.some, plan.last))
@@ -103,15 +105,20 @@ class Evaluator:
         return values
 
     def _run(self, rows: Mapping[str, Any], stopping: Callable[[], bool] | None = None) -> dict[str, float]:
+        self.phase("evaluating", 0.0)
         found = {name: self._of_task(name, each, stopping) for name, each in rows.items()}
         return together(found, self.assembly.judges) if self.assembly.several else next(iter(found.values()))
 
     def _of_task(self, name: str, rows: Any, stopping: Callable[[], bool] | None) -> dict[str, float]:
         if not len(rows):
             return {}
-        task = self.assembly.turn(name)
+        task, number, several = self.assembly.turn(name), list(self.all).index(name), len(self.all)
+
+        def done(some: int, every: int) -> None:
+            self.phase("evaluating", (number + some / every) / several)
+
         with self.accelerator.autocast():
-            values = task.evaluate(self.assembly.model, rows, batch_size=self.batch_size, device=self.accelerator.device, stopping=stopping)
+            values = task.evaluate(self.assembly.model, rows, batch_size=self.batch_size, device=self.accelerator.device, progress=done, stopping=stopping)
         values = {name: float(value) for name, value in values.items()}
         return broadcast_object_list([values])[0] if self.accelerator.num_processes > 1 else values
 

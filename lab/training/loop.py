@@ -67,7 +67,7 @@ class Loop:
         self.optimizer = optimizers.make_optimizer(assembly.groups(), training, spec.lr, spec.weight_decay, self.device.type)
         self.attached.begin(self.total, self.optimizer)
         self.judge = Judge(assembly.judge.name, assembly.judge.greater, training.early_stopping)
-        self.evaluator = Evaluator(assembly, accelerator, self.plan)
+        self.evaluator = Evaluator(assembly, accelerator, self.plan, reporter.phase)
         self.checkpoints = Checkpoints(run_dir / "checkpoints", training.keep_checkpoints, say)
         self.memory, self.speed = Memory(self.device), Speed()
         self.metering = Metering(self.model, self.optimizer, self.total, wanted=self.processes == 1 and not training.compile)
@@ -96,6 +96,7 @@ class Loop:
         try:
             if self.plan.due(self.step) and self.evaluated["step"] != self.step:
                 self.evaluate()
+            self.reporter.phase("training")
             while self.step < self.total and not self._asked_to_stop() and not self.judge.give_up:
                 with self.speed.step():
                     norm, rate = self.train_step()
@@ -297,7 +298,9 @@ class Loop:
         self.evaluated = {"step": self.step, **values}
         self.reporter.log(self.step, {f"eval_{name}": value for name, value in values.items()} | readings, total_steps=self.total)
         if self.judge.see(self.step, values):
+            self.reporter.phase("saving")
             self.save_best({"step": self.step, **values})
+        self.reporter.phase("training")
         self.say(self._line(values))
 
     def _line(self, values: dict[str, float]) -> str:

@@ -15,6 +15,9 @@ class Reporter(Protocol):
     def progress(self, step: int, total_steps: int | None = None) -> None:
         """Say where the run is."""
 
+    def phase(self, name: str, share: float | None = None) -> None:
+        """Say what is being done (`lab.runs.records.PHASES`), and which part of it is over (0 to 1; None: not known)."""
+
     def flush(self) -> bool:
         """Have everything noted so far written down, and say whether it is and the run is still ours: no checkpoint is written otherwise."""
 
@@ -29,6 +32,7 @@ class Record:
         self.rows: list[tuple[int, str, float]] = []
         self.step = 0
         self.total_steps: int | None = None
+        self.phases: list[tuple[str, float | None]] = []
         self.stop_when = stop_when
 
     def log(self, step: int, values: Mapping[str, float], *, total_steps: int | None = None) -> None:
@@ -37,6 +41,9 @@ class Record:
 
     def progress(self, step: int, total_steps: int | None = None) -> None:
         self.step, self.total_steps = step, total_steps or self.total_steps
+
+    def phase(self, name: str, share: float | None = None) -> None:
+        self.phases.append((name, share))
 
     def flush(self) -> bool:
         return True

@@ -39,7 +39,8 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     tasks all of them), "judged_rows", "evaluations": {"times", "rows", "cost", "seconds", "splits"} (see `Evaluator.made` and `evaluation.Split`), "device", "stopped_early", "energy", "probe", "tasks" (of several: rows, steps and metric of each),
     "base": {"padding", "told"} (see `Assembly.base`)}. `cache`: where tokenised data are kept. Raises Refusal, `checkpoints.Diverged`.
     """
-    began, run_dir = time.perf_counter(), Path(run_dir)
+    began, run_dir, reporter = time.perf_counter(), Path(run_dir), reporter or Record()
+    reporter.phase("loading")
     if not run_dir.is_symlink():  # a worker's way into the folder that it was given (lab.runs.files.Fence)
         run_dir.mkdir(parents=True, exist_ok=True)
     accelerator, precision, note = devices.make_accelerator(spec.training)
@@ -51,14 +52,14 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
         recover(run_dir / "best")
     devices.seed_everything(spec.seed)
     saved = _latest(run_dir, spec, accelerator, say)
-    assembly = _assembled(spec, accelerator, precision, saved, Path(cache) if cache else None)
+    assembly = _assembled(spec, accelerator, precision, saved, Path(cache) if cache else None, reporter)
     devices.seed_everything(spec.seed, accelerator.process_index)
 
     def save_best(facts: dict[str, Any]) -> None:
         if main:
             artefacts.write_adapter(run_dir / "best", assembly, facts, loop.evaluator.rows(end=False))
 
-    loop = Loop(assembly, accelerator, reporter or Record(), run_dir, say, save_best)
+    loop = Loop(assembly, accelerator, reporter, run_dir, say, save_best)
     _introduce(loop, precision, note, [] if saved else [f"{block.name}: {block.note}" for block in map(blocks.read, spec.built_on.names) if block.note], say)
     if saved:
         loop.restore(saved)
@@ -73,6 +74,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     if state == "cancelled":
         return _document(loop, run_id, "cancelled", {}, loop.judge.best)
     metrics, best = _judge_at_the_end(loop, run_dir, say)
+    reporter.phase("saving")
     result = _document(loop, run_id, "succeeded", metrics, best)
     result |= {"stopped_early": state == "stopped early", "energy": energy.finish() if main else {}}
     if spec.training.test:
@@ -91,10 +93,14 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     return result
 
 
-def _assembled(spec: RunSpec, accelerator: Accelerator, precision: str, saved: Checkpoint | None, cache: Path | None) -> Assembly:
+def _assembled(spec: RunSpec, accelerator: Accelerator, precision: str, saved: Checkpoint | None, cache: Path | None, reporter: Reporter) -> Assembly:
     """Model, method and data on the run's device, the frozen base shared out among the processes where the run says so."""
     shared = spec.training.sharding != "none"
-    assembly = assemble(spec, cache=cache, device="cpu" if shared else accelerator.device, precision=precision, state=saved.tensors if saved else None)
+    assembly = assemble(spec, cache=cache, device="cpu" if shared else accelerator.device, precision=precision, state=saved.tensors if saved else None,
+                        tokenised=lambda done, every: reporter.phase("tokenising", done / every))  # fmt: skip
+    for task in assembly.tasks.values():
+        reporter.phase("tokenising")
+        task.tokenise()
     if shared:
         sharding.share_out(assembly, accelerator.device)
     return assembly

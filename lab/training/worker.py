@@ -25,7 +25,7 @@ class Heard:
     """A WorkerLink that also hears SIGTERM when nobody but the system sends it."""
 
     def __init__(self, link: WorkerLink):
-        self.link, self.log, self.progress, self.flush, self.stopping = link, link.log, link.progress, link.flush, link.stopping
+        self.link, self.log, self.progress, self.phase, self.flush, self.stopping = link, link.log, link.progress, link.phase, link.flush, link.stopping
         signal.signal(signal.SIGTERM, lambda number, frame: link.terminated())
 
 

@@ -176,10 +176,12 @@ def restore(run: str) -> dict:
 # -- looking
 
 
-def runs(states: list[str] | None = None, tag: str = "", words: str = "", limit: int = 50) -> list:
-    """Runs, newest first, with result, settings in short and progress. states: only these; tag: only with it; words: only with them in the name."""
+def runs(states: list[str] | None = None, tag: str = "", words: str = "", limit: int = 50, where: str = "") -> list:
+    """Runs, newest first, with result, settings in short and progress. states: only these; tag: only with it; words: only with them in the name;
+    where: only those that a query means, as in "accuracy > 0.78 and method = lora*"."""
     most = min(limit, LISTED) if limit > 0 else LISTED
-    return [reading.row_of(run) for run in default().store.list(states=states or None, tag=tag or None, words=words or "", limit=most)]
+    asked = {"states": states or None, "tag": tag or None, "words": words or "", "limit": most}
+    return [reading.row_of(run) for run in verbs.runs(where=where, **asked)]
 
 
 def status(run: str) -> dict:
