@@ -47,7 +47,7 @@ def test_what_a_query_means(text, meant):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "sentence"),
     [
         ("accuracy >", "At the end of the query a value is lacking."), ("(seed = 1", "The bracket at letter 1 is never closed."),
         ("seed = )", "At letter 8, before ')', a value is lacking."), ("seed in 5", "At letter 9, before '5', ( and a list is lacking."),
@@ -61,8 +61,8 @@ def test_what_a_query_means(text, meant):
         ("not " * 400, f"are nested deeper than {DEPTH}."), ("a " * 900, "A query may have 100 conditions."), ("rank 4, seed 0", "At letter 7, before ',',"), (5, "must be a text"),
     ],
 )  # fmt: skip
-def test_what_is_no_query_says_where_it_ends_to_be_one(text, said):
-    with pytest.raises(Refusal, match=re.escape(said)) as refusal:
+def test_what_is_no_query_says_where_it_ends_to_be_one(text, sentence):
+    with pytest.raises(Refusal, match=re.escape(sentence)) as refusal:
         parse(text)
     assert refusal.value.field == "where" and re.search("[\u4e00-\u9fff]", refused("zh", refusal.value))
 
@@ -136,12 +136,12 @@ def test_runs_are_found_by_what_they_are_and_came_to(lab):
     assert found("tag = draft") == [runs[0]]
     queue.delete(runs[0])
     assert found("tag = draft") == [] and len(found("model = minilm*")) == 7
-    for where, said in (
+    for where, sentence in (
         ("acuracy > 0.5", "near it are accuracy"),
         ("memory < 3 min", "is counted in bytes, as in 900 MB"),
         ("seed = 1 MB", "is counted in plain numbers"),
     ):
-        with pytest.raises(Refusal, match=said) as refusal:
+        with pytest.raises(Refusal, match=sentence) as refusal:
             found(where)
         assert re.search("[\u4e00-\u9fff]", refused("zh", refusal.value))
 

@@ -135,23 +135,23 @@ def parse(text: Any) -> Query:
 
 
 def _tokens(text: str) -> Iterator[Token]:
-    plain, at = text.translate(WIDE), 0
-    while at < len(plain):
-        letter = plain[at]
+    narrow, at = text.translate(WIDE), 0
+    while at < len(narrow):
+        letter = narrow[at]
         if letter.isspace():
             at += 1
             continue
         if letter in "\"'":
-            end = plain.find(letter, at + 1)
+            end = narrow.find(letter, at + 1)
             if end < 0:
                 raise Refusal(f"The quotation mark at letter {at + 1} has no other one that ends it.", FIELD)
             yield Token("quoted", text[at + 1 : end], at + 1)
             at = end + 1
             continue
-        sign = next((each for each in SIGNS if plain.startswith(each, at)), "")
+        sign = next((each for each in SIGNS if narrow.startswith(each, at)), "")
         end = at + len(sign)
         if not sign:
-            while end < len(plain) and not plain[end].isspace() and plain[end] not in "\"'()=<>!,":
+            while end < len(narrow) and not narrow[end].isspace() and narrow[end] not in "\"'()=<>!,":
                 end += 1
             if end == at:  # a ! by itself
                 raise Refusal(f"The '{letter}' at letter {at + 1} says nothing here: write != for other than.", FIELD)
