@@ -43,7 +43,7 @@ SEEDS = "seeds"  # to group by: runs that differ in nothing but the seed
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One run of the table. `run` is without its spec; `settings`: {path: value} of it; `alike`: of runs with the same settings but the seed."""
 
     run: Run
@@ -81,13 +81,13 @@ def settings_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {sys.intern(path): value for path, value in flatten(spec) if not any(path == left or path.startswith(left + ".") for left in UNREAD)}
 
 
-def _row(run: Run, spec: Mapping[str, Any]) -> Row:
+def _row(run: Run, spec: Mapping[str, Any]) -> TableRow:
     settings = settings_of(spec)
     alike = json.dumps([{path: value for path, value in settings.items() if path != "seed"}, facts.method_of(run)], sort_keys=True)
-    return _filled(Row(run, settings, sys.intern(alike)), run)
+    return _filled(TableRow(run, settings, sys.intern(alike)), run)
 
 
-def _filled(row: Row, run: Run) -> Row:
+def _filled(row: TableRow, run: Run) -> TableRow:
     """The row with what is known of the run now. `run` may be without its spec where `row` has read it."""
     whole = replace(run, spec=run.spec or row.run.spec)
     result, known = run.result, facts.counts(run)
@@ -115,11 +115,11 @@ class RunTable:
 
     def __init__(self, store: Store):
         self._store = weakref.ref(store)
-        self._rows: dict[str, Row] = {}
+        self._rows: dict[str, TableRow] = {}
         self._version: int | None = None
         self._lock = threading.Lock()
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TableRow]:
         """All of them, newest first, queued ones in the order in which they will start."""
         store = self._store()
         assert store is not None
@@ -159,14 +159,14 @@ def listed(store: Store, where: str, limit: int | None = None, **filters: Any) -
     return found[:limit]
 
 
-def matching(rows: Sequence[Row], where: str | Query) -> list[Row]:
+def matching(rows: Sequence[TableRow], where: str | Query) -> list[TableRow]:
     """The rows that a query means. Raises Refusal for one that is none, names what no run has, or has a unit that its column is not counted in."""
     asked = query.parse(where) if isinstance(where, str) else where
     require_known(asked, rows)
     return [row for row in rows if asked.holds(row.values)]
 
 
-def require_known(asked: Query, rows: Sequence[Row]) -> None:
+def require_known(asked: Query, rows: Sequence[TableRow]) -> None:
     """Raise Refusal for a name that is no column, setting or metric, and for a unit of another kind."""
     for name, at in asked.names.items():
         if not _declared(name.lower()) and not any(len(row.values(name)) for row in rows):
@@ -185,7 +185,7 @@ def _declared(name: str) -> bool:
             or metric_named(name.removeprefix("final.").removeprefix("test.").partition("/")[0]) is not None)  # fmt: skip
 
 
-def names(rows: Sequence[Row]) -> list[str]:
+def names(rows: Sequence[TableRow]) -> list[str]:
     """Every name that a query over these runs may have: columns, metrics, settings by their whole path and in short."""
     metrics = dict.fromkeys(name for row in rows for name in row.metrics)
     paths = dict.fromkeys(path for row in rows for path in row.settings)
@@ -195,12 +195,12 @@ def names(rows: Sequence[Row]) -> list[str]:
 # -- columns, order, groups
 
 
-def differing(rows: Sequence[Row]) -> list[str]:
+def differing(rows: Sequence[TableRow]) -> list[str]:
     """The settings that tell these runs apart, at most MOST_DIFFERING. Where methods differ they stand for what they bring along, but for what also varies within one."""
     if len(rows) < 2:
         return []
     own = ("model", "task", "seed")  # columns by themselves, or of every group
-    by_method: dict[str, list[Row]] = {}
+    by_method: dict[str, list[TableRow]] = {}
     for row in rows:
         by_method.setdefault(row.columns["method"], []).append(row)
     found = []
@@ -213,18 +213,18 @@ def differing(rows: Sequence[Row]) -> list[str]:
     return found + ["seed"] * _varies(rows, "seed")
 
 
-def _varies(rows: Sequence[Row], path: str) -> bool:
+def _varies(rows: Sequence[TableRow], path: str) -> bool:
     first = rows[0].settings.get(path)
     return any(row.settings.get(path) != first for row in rows)
 
 
-def default_columns(rows: Sequence[Row]) -> list[str]:
+def default_columns(rows: Sequence[TableRow]) -> list[str]:
     """What the table shows unasked: what tells the runs apart, and state, method, task, best metric, weights, memory and time."""
     model = ["model"] if len(rows) > 1 and _varies(rows, "model") else []
     return ["state", "method", *model, "task", *differing(rows), "metric", "weights", "memory", "time"]
 
 
-def ordered(rows: Sequence[Row], name: str, descending: bool) -> list[Row]:
+def ordered(rows: Sequence[TableRow], name: str, descending: bool) -> list[TableRow]:
     """By one column; runs without a value stand at the end either way, and equal ones stay in their order."""
     with_value = [(value, row) for row in rows if (value := row.value(name)) is not None]
     without = [row for row in rows if row.value(name) is None]
@@ -245,7 +245,7 @@ class Members:
 
     key: str
     label: str
-    rows: list[Row]
+    rows: list[TableRow]
 
     def value(self, name: str) -> tuple[Any, float | None, int]:
         """(mean, standard deviation of a sample or None, how many) of numbers that are results; (the shared value or None, None, 0) of anything else."""
@@ -262,9 +262,9 @@ class Members:
         return (found[0], None, 0) if same else (None, None, 0)
 
 
-def grouped(rows: Sequence[Row], by: str) -> list[Members]:
+def grouped(rows: Sequence[TableRow], by: str) -> list[Members]:
     """Runs with the same value under a name, or with the same settings but the seed, in the order of each group's first run."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[TableRow]] = {}
     for row in rows:
         value = row.alike if by == SEEDS else row.value(by)
         found.setdefault(value if by == SEEDS else "–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value), []).append(

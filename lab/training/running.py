@@ -82,15 +82,19 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
         say("Test split: " + (", ".join(f"{name} {value:.4f}" for name, value in result["test"].items()) or "this task has none with labels") + ".")
     if loop.probed is not None:
         result["probe"] = {"task": spec.training.probe, "before": loop.probed, "after": probing.after(assembly, accelerator)}
-    with accelerator.autocast():
-        predictions = (
-            artefacts.predictions(assembly, accelerator.device) if main or spec.training.sharding != "none" else []
-        )  # a shared base answers in all processes or in none
+    predictions = _predictions(assembly, accelerator)
     if main:
         artefacts.write_predictions(run_dir, predictions)
         write_json(run_dir / "result.json", result)
     _conclude(result, loop, say)
     return result
+
+
+def _predictions(assembly: Assembly, accelerator: Accelerator) -> list[dict[str, Any]]:
+    """What the best weights make of a few rows; a shared base answers in all processes or in none."""
+    with accelerator.autocast():
+        wanted = accelerator.is_main_process or assembly.spec.training.sharding != "none"
+        return artefacts.predictions(assembly, accelerator.device) if wanted else []
 
 
 def _assembled(spec: RunSpec, accelerator: Accelerator, precision: str, saved: Checkpoint | None, cache: Path | None, reporter: Reporter) -> Assembly:
