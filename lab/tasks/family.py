@@ -89,6 +89,7 @@ class EvaluationLoop:
     device: Any = None
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)  # rows done, rows in all
     stopping: Callable[[], bool] = field(default=lambda: False)  # True: give up soon (Stopped is raised)
+    keep: Callable[[Mapping[str, Any]], None] = field(default=lambda found: None)  # told what each row came to: see `lab.tasks.answered`
 
 
 class Stopped(Exception):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 PER_LABEL = 30  # labels up to which each has a number of its own
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
@@ -57,8 +58,13 @@ def number_metrics(names: Sequence[str], predictions: Sequence[float], reference
     return {name: float(ways[name](predictions, references).statistic) for name in names if name in ways}
 
 
-def text_metrics(names: Sequence[str], predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
-    """rouge1, rouge2, rougeL (rouge-score with stemmer, mean F1 × 100), bleu and chrf (sacrebleu's defaults), exact_match of numbers."""
+def text_metrics(
+    names: Sequence[str], predictions: Sequence[str], references: Sequence[str], keep: Callable[[Mapping[str, Any]], None] = lambda found: None
+) -> dict[str, float]:
+    """rouge1, rouge2, rougeL (rouge-score with stemmer, mean F1 × 100), bleu and chrf (sacrebleu's defaults), exact_match of numbers.
+
+    `keep` is told what each row came to: scores of which these are the mean, and of BLEU its counts (`lab.tasks.answered`).
+    """
     result: dict[str, float] = {}
     kinds = [name for name in names if name.startswith("rouge")]
     if kinds:
@@ -67,16 +73,20 @@ def text_metrics(names: Sequence[str], predictions: Sequence[str], references: S
         scorer = RougeScorer(kinds, use_stemmer=True)
         scores = [scorer.score(reference, prediction) for reference, prediction in zip(references, predictions, strict=True)]
         result |= {kind: 100 * sum(score[kind].fmeasure for score in scores) / max(1, len(scores)) for kind in kinds}
+        keep({kind: [100 * score[kind].fmeasure for score in scores] for kind in kinds})
     if "bleu" in names or "chrf" in names:
         import sacrebleu
 
         if "bleu" in names:
             result["bleu"] = sacrebleu.corpus_bleu(list(predictions), [list(references)]).score
+            rows = [sacrebleu.corpus_bleu([prediction], [[reference]]) for prediction, reference in zip(predictions, references, strict=True)]
+            keep({"bleu": [[row.sys_len, row.ref_len, *row.counts, *row.totals] for row in rows]})
         if "chrf" in names:
             result["chrf"] = sacrebleu.corpus_chrf(list(predictions), [list(references)]).score
     if "exact_match" in names:
         right = [final_number(p) is not None and final_number(p) == final_number(r) for p, r in zip(predictions, references, strict=True)]
         result["exact_match"] = sum(right) / max(1, len(right))
+        keep({"exact_match": [float(one) for one in right]})
     return result
 
 

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,11 +161,14 @@ class Prepared:
         return collate(rows, self.setting)
 
     def evaluate(self, model: Any, rows: Rows, *, batch_size: int = 64, device: Any = None, progress: Callable[[int, int], None] | None = None,
-                 stopping: Callable[[], bool] | None = None) -> dict[str, float]:  # fmt: skip
-        """{"loss": mean negative log-likelihood (nats), metric: value, ...}. Raises `Stopped` when `stopping()` turns true."""
+                 stopping: Callable[[], bool] | None = None, keep: Callable[[Mapping[str, Any]], None] | None = None) -> dict[str, float]:  # fmt: skip
+        """{"loss": mean negative log-likelihood (nats), metric: value, ...}. Raises `Stopped` when `stopping()` turns true.
+
+        `keep` is told what each row came to: see `lab.tasks.answered`.
+        """
         if not len(rows):
             raise Refusal(f"The task {self.spec.name} has no rows to evaluate on.", "task")
-        return self.family.evaluate(model, rows, self._setting(), self._loop(batch_size, device, progress, stopping))
+        return self.family.evaluate(model, rows, self._setting(), self._loop(batch_size, device, progress, stopping, keep))
 
     def passes(self, device: str = "cpu") -> float:
         """What judging a validation row costs, in forward passes over a row: `Family.passes`, by the first rows."""
@@ -186,8 +189,8 @@ class Prepared:
         return replace(self.setting, spec=self.spec)
 
     @staticmethod
-    def _loop(batch_size: int, device: Any, progress: Any, stopping: Any) -> EvaluationLoop:
-        given = {"progress": progress, "stopping": stopping}
+    def _loop(batch_size: int, device: Any, progress: Any, stopping: Any, keep: Any = None) -> EvaluationLoop:
+        given = {"progress": progress, "stopping": stopping, "keep": keep}
         return EvaluationLoop(batch_size=batch_size, device=device, **{name: call for name, call in given.items() if call is not None})
 
     def examples(self, n: int = 5, split: str = "train") -> list[dict[str, Any]]:

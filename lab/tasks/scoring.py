@@ -67,11 +67,17 @@ def head_scores(model: torch.nn.Module, rows: Any, setting: Setting, loop: Evalu
 def token_loss(model: torch.nn.Module, rows: Any, setting: Setting, loop: EvaluationLoop) -> tuple[float, int]:
     """Mean negative log-likelihood per predicted token over all rows (nats), and how many tokens that were."""
     total, count = 0.0, 0
+    each = torch.zeros(2, len(rows), dtype=torch.float64)  # of every row: its loss in nats, its predicted tokens
     with judging(model):
-        for _, some in walk(rows, rows.lengths, loop):
-            _, losses = target_losses(model, to(collate(some, setting), loop.device), setting.objective)
-            total += float(losses.double().sum())
+        for indices, some in walk(rows, rows.lengths, loop):
+            owner, losses = target_losses(model, to(collate(some, setting), loop.device), setting.objective)
+            owner, losses = owner.cpu(), losses.double().cpu()
+            total += float(losses.sum())
             count += len(losses)
+            each[:, indices] = torch.stack(
+                [torch.zeros(len(some), dtype=torch.float64).index_add_(0, owner, part) for part in (losses, torch.ones_like(losses))]
+            )
+    loop.keep({"loss": each[0].numpy(), "tokens": each[1].numpy()})
     return total / max(1, count), count
 
 

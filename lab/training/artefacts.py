@@ -2,6 +2,7 @@
 
 spec.yaml           the frozen spec
 best/, adapter/     adapter.safetensors, head.safetensors (a new task head), method.json: the best and the last weights
+best/rows.npz       what each row that the best were judged on came to (lab.tasks.answered); test-rows.npz: of the test split, where it was asked for
 predictions.json    a few held-out rows with what the best weights make of them
 result.json         the document that the store keeps as the run's result
 """
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from lab.design.spec.run import RunSpec
 from lab.runs.files import MANIFEST, replace_folder, verify, write_json, write_manifest
+from lab.tasks import answered
 from lab.training.assembly import Assembly
 from lab.training.checkpoints import Diverged, not_finite, write_tensors
 
@@ -33,8 +35,11 @@ def write_spec(run_dir: Path, spec: RunSpec) -> None:
         path.write_text(yaml.safe_dump(spec.document(), allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
-def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any], judged_on: dict[str, int] | None = None) -> None:
-    """A folder with the weights as they are now, replaced whole; `facts`: the step and the numbers of its evaluation, on `judged_on` ({"rows", "of"})."""
+def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any], judged_on: dict[str, int] | None = None, answers: bytes = b"") -> None:
+    """A folder with the weights as they are now, replaced whole; `facts`: the step and the numbers of its evaluation, on `judged_on` ({"rows", "of"}).
+
+    `answers`: what each of those rows came to (`Evaluator.answers`).
+    """
     weights = assembly.weights()
     if name := not_finite(weights):
         raise Diverged(f"The weights are not finite numbers at step {facts['step']} ({name}): lower lr, or add warmup.")
@@ -47,6 +52,8 @@ def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any], judge
             "trainable": assembly.attached.trainable_now, "trainable_head": assembly.trainable_head,
             "method": assembly.spec.method.document(), "spec": assembly.spec.document(),
         })  # fmt: skip
+        if answers:
+            (part / answered.FILE).write_bytes(answers)
         write_manifest(part, int(facts["step"]))
 
     replace_folder(folder, fill)
@@ -90,6 +97,22 @@ def step_of(folder: Path) -> int | None:
         return json.loads((folder / "method.json").read_text(encoding="utf-8"))["step"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def answers_of(folder: Path) -> bytes:
+    """What each row that the weights in a folder were judged on came to; b"" where that was not kept."""
+    try:
+        return (folder / answered.FILE).read_bytes()
+    except OSError:
+        return b""
+
+
+def write_test_answers(run_dir: Path, answers: bytes) -> None:
+    """test-rows.npz, whole or not at all."""
+    if answers:
+        part = run_dir / f".test-{answered.FILE}"
+        part.write_bytes(answers)
+        part.replace(run_dir / f"test-{answered.FILE}")
 
 
 def predictions(assembly: Assembly, device: Any) -> list[dict[str, Any]]:

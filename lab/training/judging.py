@@ -17,6 +17,7 @@ from accelerate.utils import broadcast_object_list
 from lab.design.spec.evaluation import FORWARD, EvaluationPlan, Split
 from lab.design.spec.families import together
 from lab.design.spec.objectives import OBJECTIVES
+from lab.tasks import answered
 
 if TYPE_CHECKING:
     from lab.tasks import Prepared
@@ -78,6 +79,8 @@ class Evaluator:
         self.batch_size = assembly.spec.training.batch_size * LARGER
         self.all = {name: task.validation for name, task in assembly.tasks.items()}
         self.some, self.last = ({name: draw(rows, most) for name, rows in self.all.items()} for most in (plan.some, plan.last))
+        self.answered: dict[str, dict[str, Any]] = {}  # what each row of the newest evaluation came to, by task: see `lab.tasks.answered`
+        self.of: dict[str, int] = {}  # rows of the splits that they are of
         self.made = {"times": 0, "rows": 0, "cost": 0.0, "seconds": 0.0}  # on validation rows so far; cost in rows that are trained on
 
     def during(self, stopping: Callable[[], bool] | None = None) -> dict[str, float]:
@@ -91,7 +94,12 @@ class Evaluator:
 
     def test(self) -> dict[str, float]:
         """On the whole test split; empty where the task has none with labels."""
-        return self._run({name: task.test for name, task in self.assembly.tasks.items()})
+        rows = {name: task.test for name, task in self.assembly.tasks.items()}
+        return self._run(rows, rows)
+
+    def answers(self) -> bytes:
+        """What each row of the newest evaluation came to, as a file; b"" before there is one."""
+        return answered.pack(self.answered, self.of) if self.answered else b""
 
     def rows(self, end: bool) -> dict[str, int]:
         """{"rows": those of an evaluation during training, or at the end, "of": all there are}."""
@@ -99,13 +107,14 @@ class Evaluator:
 
     def _counted(self, rows: Mapping[str, Any], most: int, stopping: Callable[[], bool] | None = None) -> dict[str, float]:
         began = time.perf_counter()
-        values = self._run(rows, stopping)
+        values = self._run(rows, self.all, stopping)
         now = {"times": 1, "rows": count(rows), "cost": self.plan.price(most), "seconds": time.perf_counter() - began}
         self.made = {name: value + now[name] for name, value in self.made.items()}
         return values
 
-    def _run(self, rows: Mapping[str, Any], stopping: Callable[[], bool] | None = None) -> dict[str, float]:
+    def _run(self, rows: Mapping[str, Any], splits: Mapping[str, Any], stopping: Callable[[], bool] | None = None) -> dict[str, float]:
         self.phase("evaluating", 0.0)
+        self.answered, self.of = {}, {name: len(split) for name, split in splits.items()}
         found = {name: self._of_task(name, each, stopping) for name, each in rows.items()}
         return together(found, self.assembly.judges) if self.assembly.several else next(iter(found.values()))
 
@@ -113,12 +122,14 @@ class Evaluator:
         if not len(rows):
             return {}
         task, number, several = self.assembly.turn(name), list(self.all).index(name), len(self.all)
+        kept = self.answered.setdefault(name, {"row": drawn(self.of[name], len(rows))})
 
         def done(some: int, every: int) -> None:
             self.phase("evaluating", (number + some / every) / several)
 
         with self.accelerator.autocast():
-            values = task.evaluate(self.assembly.model, rows, batch_size=self.batch_size, device=self.accelerator.device, progress=done, stopping=stopping)
+            values = task.evaluate(self.assembly.model, rows, batch_size=self.batch_size, device=self.accelerator.device, progress=done, stopping=stopping,
+                                   keep=kept.update)  # fmt: skip
         values = {name: float(value) for name, value in values.items()}
         return broadcast_object_list([values])[0] if self.accelerator.num_processes > 1 else values
 
@@ -171,6 +182,9 @@ def count(rows: Mapping[str, Any]) -> int:
 
 def draw(rows: Any, most: int) -> Any:
     """At most so many rows: the same ones for every seed, in their order."""
-    if len(rows) <= most:
-        return rows
-    return rows.subset(sorted(random.Random(0).sample(range(len(rows)), most)))
+    return rows if len(rows) <= most else rows.subset(drawn(len(rows), most))
+
+
+def drawn(rows: int, most: int) -> list[int]:
+    """The places of the rows that `draw` takes."""
+    return list(range(rows)) if rows <= most else sorted(random.Random(0).sample(range(rows), most))

@@ -57,7 +57,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
 
     def save_best(facts: dict[str, Any]) -> None:
         if main:
-            artefacts.write_adapter(run_dir / "best", assembly, facts, loop.evaluator.rows(end=False))
+            artefacts.write_adapter(run_dir / "best", assembly, facts, loop.evaluator.rows(end=False), loop.evaluator.answers())
 
     loop = Loop(assembly, accelerator, reporter, run_dir, say, save_best)
     _introduce(loop, precision, note, [] if saved else [f"{block.name}: {block.note}" for block in map(blocks.read, spec.built_on.names) if block.note], say)
@@ -79,6 +79,8 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     result |= {"stopped_early": state == "stopped early", "energy": energy.finish() if main else {}}
     if spec.training.test:
         result["test"] = loop.evaluator.test()
+        if main:
+            artefacts.write_test_answers(run_dir, loop.evaluator.answers())
         say("Test split: " + (", ".join(f"{name} {value:.4f}" for name, value in result["test"].items()) or "this task has none with labels") + ".")
     if loop.probed is not None:
         result["probe"] = {"task": spec.training.probe, "before": loop.probed, "after": probing.after(assembly, accelerator)}
@@ -131,11 +133,14 @@ def _judge_at_the_end(loop: Loop, run_dir: Path, say: Callable[[str], None]) -> 
         last |= loop.evaluated
     else:
         last |= loop.evaluator.at_the_end()
+    answers = loop.evaluator.answers()
     if main:
         artefacts.write_adapter(run_dir / "adapter", assembly, last, judged_on)
     metrics = {name: value for name, value in last.items() if name != "step"}
     best = loop.judge.best
     settled = artefacts.step_of(run_dir / "best") == loop.step  # by a worker that was killed after this point
+    if settled and not answers:
+        answers = artefacts.answers_of(run_dir / "best")
     if loop.processes > 1:
         wait_for_everyone()
     kept = _best_weights(run_dir, best, say) if best is not None and best["step"] != loop.step and not settled else None
@@ -144,13 +149,14 @@ def _judge_at_the_end(loop: Loop, run_dir: Path, say: Callable[[str], None]) -> 
         assembly.set_weights(kept)
         if loop.plan.apart:
             best = {"step": best["step"], **loop.evaluator.at_the_end()}
+        of_best = loop.evaluator.answers() if loop.plan.apart else artefacts.answers_of(run_dir / "best")
         if not loop.judge.better(metrics, best):
             if main:
-                artefacts.write_adapter(run_dir / "best", assembly, best, judged_on)
+                artefacts.write_adapter(run_dir / "best", assembly, best, judged_on, of_best)
             return metrics, best
         assembly.set_weights(final)
     if main:
-        artefacts.write_adapter(run_dir / "best", assembly, last, judged_on)
+        artefacts.write_adapter(run_dir / "best", assembly, last, judged_on, answers)
     return metrics, last
 
 

@@ -15,7 +15,7 @@ from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.families import Column, Metric
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.task import TaskSpec
-from lab.tasks import cells, choices, sources
+from lab.tasks import answered, cells, choices, sources
 from lab.tasks.family import Choices, EvaluationLoop, Example, Family, Setting, an, frame
 from lab.tasks.labelling import labels_of
 from lab.tasks.metrics import label_metrics, number_metrics
@@ -132,7 +132,8 @@ class Classification(Family):
         return 1.0 if OBJECTIVES[setting.objective].headed else choices.passes(rows, setting)
 
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
-        predictions, references, loss, _ = self._judge(model, rows, setting, loop)
+        predictions, references, loss, scores = self._judge(model, rows, setting, loop)
+        loop.keep(answered.labels(predictions, references, scores))
         return {"loss": loss, **label_metrics(setting.spec.all_metrics, predictions, references, len(setting.labels))}
 
     def _judge(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> tuple[list[int], list[int], float, list[list[float]]]:
@@ -192,6 +193,7 @@ class Regression(Classification):
 
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         predictions, references, loss = self._numbers(model, rows, setting, loop)
+        loop.keep({"prediction": predictions, "reference": references})
         return {"loss": loss, **number_metrics(setting.spec.all_metrics, predictions, references)}
 
     def _numbers(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> tuple[list[float], list[float], float]:

@@ -15,7 +15,7 @@ from lab.design.body.architecture import Architecture
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import Column
 from lab.design.spec.task import TaskSpec
-from lab.tasks import cells, choices, sources
+from lab.tasks import answered, cells, choices, sources
 from lab.tasks.families.classification import ACCURACY, readable
 from lab.tasks.family import EvaluationLoop, Example, Family, Setting, fill, frame
 from lab.tasks.label_sets import as_list
@@ -111,7 +111,8 @@ class Commonsense(Family):
         return choices.passes(rows, setting)
 
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
-        chosen, right, loss, _ = choices.judge(model, rows, setting, loop)
+        chosen, right, loss, scores = choices.judge(model, rows, setting, loop)
+        loop.keep(answered.labels(chosen, right, scores))
         return {"loss": loss, **label_metrics(("accuracy",), chosen, right)}
 
     def predict(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:

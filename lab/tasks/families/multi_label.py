@@ -65,6 +65,7 @@ class MultiLabel(Classification):
 
     def evaluate(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> dict[str, float]:
         given, wanted, loss = self._sets(model, rows, setting, loop)
+        loop.keep({"prediction": given, "reference": wanted})
         return {"loss": loss, **label_set_metrics(setting.spec.all_metrics, given, wanted, setting.labels)}
 
     def _sets(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> tuple[list[list[int]], list[list[int]], float]:

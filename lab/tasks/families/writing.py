@@ -84,7 +84,7 @@ class Writing(Family):
         result = {"loss": loss}
         if written:
             references = [rows[i]["reference"] for i in range(len(rows))]
-            result |= text_metrics(written, self.answers(model, rows, setting, loop), references)
+            result |= text_metrics(written, self.answers(model, rows, setting, loop), references, loop.keep)
         return {**result, "perplexity": perplexity(loss)} if "perplexity" in names else result
 
     def answers(self, model: Any, rows: Any, setting: Setting, loop: EvaluationLoop) -> list[str]:
