@@ -32,6 +32,8 @@ for name in ("LAB_DATABASE_URL", "LAB_LAUNCHER", "LAB_HOME"):
 _SESSION = tempfile.TemporaryDirectory(prefix="lab-test-home-")  # so that no test writes to ./lab-home by accident
 os.environ["LAB_HOME"] = _SESSION.name
 sys.path.insert(0, str(ROOT / "tests"))
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of the many processes that tests start compiles the lab anew
+sys.dont_write_bytecode = False
 
 import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
@@ -94,6 +96,16 @@ def lab_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     monkeypatch.setenv("LAB_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def warm(lab_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of this test's lab start warm, from the one fork server of this pytest process: importing torch is not what is tested."""
+    from runs_support import starting
+
+    from lab.runs import default
+
+    starting(default(), "warm", monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,11 @@ def store(url):
     opened.close()
 
 
-@pytest.fixture(params=["sqlite-cold", "sqlite-warm", pytest.param("postgres-warm", marks=pytest.mark.postgres)])
+# each store and each way to start in the default run, and all three pairs in the slow one
+LABS = ["sqlite-cold", pytest.param("sqlite-warm", marks=pytest.mark.slow), pytest.param("postgres-warm", marks=pytest.mark.postgres)]
+
+
+@pytest.fixture(params=LABS)
 def lab(request, tmp_path, monkeypatch):
     """A Queue with one slot and the fake worker, started either way; what it started is ended afterwards."""
     kind, _, how = request.param.partition("-")

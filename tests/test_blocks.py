@@ -116,7 +116,7 @@ FURTHER = {
 }
 
 
-@pytest.mark.parametrize("method", FURTHER)
+@pytest.mark.parametrize("method", [pytest.param(name, marks=[] if place % 2 == 0 else [pytest.mark.slow]) for place, name in enumerate(FURTHER)])
 def test_training_further_starts_where_the_run_ended(home, bert, toy, method):
     """At a learning rate of almost nothing the new run is the old one: deltas, changed weights, frozen bases and head."""
     chosen = load_method(method, FURTHER[method])

@@ -109,15 +109,18 @@ def test_all_linear_is_every_projection_that_the_model_has() -> None:
     assert problems(load_method("lora", {"deltas.0.at": ["ffn.gate"]}), anatomy(model("bert-base-uncased").config))
 
 
-@pytest.mark.parametrize("preset", names("methods"))
 @pytest.mark.parametrize("name", names("models"))
-def test_every_preset_counts_on_every_model_or_says_why_not(preset: str, name: str) -> None:
-    try:
-        found = count(load_method(preset), model(name))
-    except Refusal as refusal:
-        assert str(refusal).endswith(".")
-    else:
-        assert 0 <= found.final <= max(found.trainable, found.total) and found.total == model(name).inventory.total
+def test_every_preset_counts_on_every_model_or_says_why_not(name: str) -> None:
+    wrong = []
+    for preset in names("methods"):
+        try:
+            found = count(load_method(preset), model(name))
+        except Refusal as refusal:
+            right = str(refusal).endswith(".")
+        else:
+            right = 0 <= found.final <= max(found.trainable, found.total) and found.total == model(name).inventory.total
+        wrong += [] if right else [preset]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(

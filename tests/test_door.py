@@ -33,9 +33,9 @@ MOZILLA = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64)"}
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """An app without a password; (address, home)."""
+    """An app without a password, in which runs only wait; (address, home)."""
     home = tmp_path_factory.mktemp("open") / "home"
-    with serving(home) as address:
+    with serving(home, LAB_SLOTS="0") as address:
         yield address, home
 
 

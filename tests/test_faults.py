@@ -230,7 +230,7 @@ def test_workers_killed_at_random_moments(lab, toys):
     hunt(lab, {method: document(toys, method) for method in chosen}, (KILLS + 1) // 2, STEPS)
 
 
-@pytest.mark.parametrize("lab", ["cold fake", "warm fake"], indirect=True)
+@pytest.mark.parametrize("lab", ["warm fake", pytest.param("cold fake", marks=pytest.mark.slow)], indirect=True)
 def test_some_workers_killed_at_random_moments(lab):
     """The same with a worker that needs no torch."""
     hunt(lab, {"fake": FAKE}, SMALL["workers"], FAKE["steps"])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "lab").rglob("*.py"))
@@ -19,6 +18,11 @@ LONG = {"_import": "a flag a line", "_carrier": "an actor of Ray is shipped as o
 
 def ids(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def bound(tree: ast.AST) -> list[tuple[str, int]]:
@@ -34,48 +38,46 @@ def bound(tree: ast.AST) -> list[tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=ids)
-def test_names_name_things(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for name, line in bound(tree):
-        assert name.strip("_") not in VERBS, f"{path}:{line}: '{name}' does not say what it holds"
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            assert not PLAYFUL & set(node.name.split("_")), f"{path}:{node.lineno}: {node.name}"
+def nodes(*kinds: type) -> list[tuple[Path, ast.AST]]:
+    return [(path, node) for path in FILES for node in ast.walk(parsed(path)) if isinstance(node, kinds)]
 
 
-@pytest.mark.parametrize("path", FILES, ids=ids)
-def test_nothing_is_defined_twice(path: Path) -> None:
+def test_names_name_things() -> None:
+    wrong = [f"{ids(path)}:{line}: '{name}' does not say what it holds" for path in FILES for name, line in bound(parsed(path)) if name.strip("_") in VERBS]
+    for path, node in nodes(ast.FunctionDef, ast.AsyncFunctionDef):
+        if PLAYFUL & set(node.name.split("_")):
+            wrong.append(f"{ids(path)}:{node.lineno}: {node.name}")
+    assert FILES and wrong == []
+
+
+def test_nothing_is_defined_twice() -> None:
     """Two of one name in one place, as a merge leaves them: the first is dead."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, (ast.Module, ast.ClassDef)):
-            defined = [
-                each.name
-                for each in node.body
-                if isinstance(each, (ast.FunctionDef, ast.ClassDef)) and not any(".setter" in ast.unparse(d) for d in each.decorator_list)
-            ]
-            assert len(defined) == len(set(defined)), f"{path}: {sorted({name for name in defined if defined.count(name) > 1})}"
+    wrong = []
+    for path, node in nodes(ast.Module, ast.ClassDef):
+        defined = [
+            each.name
+            for each in node.body
+            if isinstance(each, (ast.FunctionDef, ast.ClassDef)) and not any(".setter" in ast.unparse(d) for d in each.decorator_list)
+        ]
+        wrong += [f"{ids(path)}: {name}" for name in sorted({name for name in defined if defined.count(name) > 1})]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=ids)
-def test_files_and_functions_are_short(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= LINES, f"{path} has more than {LINES} lines"
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name not in LONG:
-            assert node.end_lineno - node.lineno < FUNCTION, f"{path}:{node.lineno}: {node.name} has more than {FUNCTION} lines"
-
-
-@pytest.mark.parametrize("path", sorted(path for path in (ROOT / "lab").rglob("*") if path.suffix in (".js", ".css")), ids=ids)
-def test_scripts_and_styles_are_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LINES
+def test_files_and_functions_are_short() -> None:
+    scripts = [path for path in (ROOT / "lab").rglob("*") if path.suffix in (".js", ".css")]
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in [*FILES, *scripts]}
+    wrong = [f"{ids(path)} has {count} lines, more than {LINES}" for path, count in lines.items() if count > LINES]
+    for path, node in nodes(ast.FunctionDef, ast.AsyncFunctionDef):
+        if node.name not in LONG and node.end_lineno - node.lineno >= FUNCTION:
+            wrong.append(f"{ids(path)}:{node.lineno}: {node.name} has more than {FUNCTION} lines")
+    assert scripts and wrong == []
 
 
 def test_no_two_classes_of_one_name() -> None:
     """Of those that other files may import."""
     homes = defaultdict(list)
     for path in FILES:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in parsed(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 homes[node.name].append(ids(path))
     twice = {name: where for name, where in homes.items() if len(where) > 1}

@@ -24,6 +24,7 @@ from comparing import told
 from oracles import peft_forms, peft_side
 from peft.optimizers import create_loraplus_optimizer
 from peft.tuners.lora.config import CordaConfig
+from spread import pairs
 from tiny import tiny, tiny_batch
 
 from lab.design.method.forms import FORMS
@@ -167,8 +168,7 @@ def form_of(case: str, architecture: str, **changes):
     return load_method(preset, {"deltas.0.at": at, **small, **changes}), build
 
 
-@pytest.mark.parametrize("architecture", OBJECTIVE)
-@pytest.mark.parametrize("case", peft_forms.FORMS)
+@pytest.mark.parametrize(("case", "architecture"), pairs(peft_forms.FORMS, list(OBJECTIVE), 2))
 def test_forms_with_a_type_of_their_own(case: str, architecture: str) -> None:
     method, build = form_of(case, architecture)
     if method is not None:  # gradients of scalings are sums over whole matrices, whose rounding in fp32 is at the bound

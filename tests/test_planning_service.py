@@ -110,7 +110,7 @@ RUNS = {  # a request, and GB of a device in which it does not fit
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", ["a run", pytest.param("a shape", marks=pytest.mark.slow)])
 def test_what_would_make_it_fit(client: PlanClient, name: str):
     """Each offer is a plan of its own: it promises the bytes of the changed request; a combination has no change that it could do without."""
     request, size = RUNS[name]

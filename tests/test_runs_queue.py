@@ -366,7 +366,11 @@ def test_the_receipt_is_plain_json(tmp_path):
         assert read_receipt(tmp_path, 1) is None
 
 
-@pytest.mark.parametrize("policy", ["ignore", "wait", "refuse"])
+@pytest.mark.parametrize(
+    ("lab", "policy"),
+    [("sqlite-cold", "ignore"), ("sqlite-warm", "wait"), pytest.param("postgres-warm", "refuse", marks=pytest.mark.postgres)],
+    indirect=["lab"],
+)
 def test_runs_that_do_not_fit_wait_or_are_refused_by_choice(lab, monkeypatch, policy):
     monkeypatch.setenv("LAB_MEMORY_POLICY", policy)
     memory = [(100 * 2**30, 50 * 2**30)]
@@ -411,7 +415,7 @@ def test_the_memory_policy_holds_from_the_first_launch_through_every_door(tmp_pa
         launch(document)
 
 
-@pytest.mark.parametrize("policy", ["wait", "refuse"])
+@pytest.mark.parametrize(("lab", "policy"), [("sqlite-cold", "wait"), ("sqlite-cold", "refuse")], indirect=["lab"])
 def test_a_plan_that_cannot_be_made_is_told(lab, monkeypatch, policy):
     def late(document):
         raise Refusal("The planner gave no answer in 120 s; try a smaller shape.")

@@ -60,7 +60,8 @@ def started(lab: Queue, document: dict = LONG, steps: int = 25):
 # -- whose run it is -----------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("copy", [lambda a, b: shutil.copytree(a, b, symlinks=True), lambda a, b: subprocess.run(["cp", "-a", a, b], check=True)])
+@pytest.mark.parametrize("copy", [
+    lambda a, b: subprocess.run(["cp", "-a", a, b], check=True), pytest.param(lambda a, b: shutil.copytree(a, b, symlinks=True), marks=pytest.mark.slow)])  # fmt: skip
 def test_a_copy_of_a_home_is_another_lab(here, tmp_path, copy):
     run = started(here)
     copy(tmp_path / "home", tmp_path / "copy")
@@ -89,7 +90,7 @@ def test_slots_are_counted_by_place_not_by_the_name_of_a_host(here, monkeypatch)
     assert socket.gethostname() not in processes.place()
 
 
-@pytest.mark.parametrize("then", ["nothing", "another lab"])
+@pytest.mark.parametrize("then", ["another lab", pytest.param("nothing", marks=pytest.mark.slow)])
 def test_a_home_that_is_moved_in_mid_run_takes_its_files_along(here, tmp_path, then):
     run = started(here, {"steps": 400, "pause": 0.01, "checkpoint_every": 20})
     (tmp_path / "home").rename(tmp_path / "moved")
@@ -469,7 +470,7 @@ def test_on_a_disk_that_takes_no_more_files_too(small, monkeypatch):
     assert [run.name for run in Queue(Home(), count=0).store.list()] == ["another"]
 
 
-@pytest.mark.parametrize("reserve", [True, False])
+@pytest.mark.parametrize("reserve", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_on_a_full_disk_runs_are_listed_shown_and_deleted(small, monkeypatch, reserve):
     monkeypatch.setenv("LAB_HOME", str(small / "home"))
     monkeypatch.setenv("LAB_SLOTS", "0")

@@ -337,7 +337,7 @@ def over_two(model, task, name, changes, sharding, **more):
 
 def test_two_processes_equal_one_with_twice_the_batch(bert, toy, tmp_path):
     runs = {f"{name}-{sharding}": over_two(bert, toy, name, KINDS[name], sharding)
-            for name, sharding in (("lora", "none"), ("lora", "fsdp"), ("adalora", "fsdp"), ("bitfit", "fsdp"), ("mam", "none"))}  # fmt: skip
+            for name, sharding in (("mam", "none"), ("adalora", "fsdp"), ("bitfit", "fsdp"))}  # fmt: skip
     found = apart(tmp_path / "runs", runs)
     assert max(found.values())[0] <= 1e-4, found
 

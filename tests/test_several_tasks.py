@@ -324,7 +324,7 @@ def test_a_changed_further_task_is_noticed(models, toy, others, lab_home, tmp_pa
 # -- memory, export, questions -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_a_plan_is_of_the_task_that_takes_most_and_holds_every_head(models, toy, others, method, tmp_path):
     """As the meter finds it once each head has had a step; the batch is that of the metered one."""
     given = run(

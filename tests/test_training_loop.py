@@ -211,21 +211,9 @@ def test_a_compiled_model_trains_alike(bert, toy, tmp_path):
 # -- resuming ----------------------------------------------------------------------------------------------------------------------------
 
 
-METHODS = [
-    "lora",
-    "full",
-    "prefix-tuning",
-    "adalora",
-    "aflora",
-    "lamda",
-    "lisa",
-    "diff-pruning",
-    "unipelt-apl",
-    "ia3",
-    "fish-mask",
-    "last-layers",
-    "eva",
-    "lora-ga",
+METHODS = [  # by default one of each kind of what a run keeps: two rates, ranks that a schedule moves, drawn layers, gates, a mask and ranks by data, each optimizer
+    *("lora", "adalora", "lisa", "diff-pruning", "fish-mask", "eva", "ia3", "last-layers"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("full", "prefix-tuning", "aflora", "lamda", "unipelt-apl", "lora-ga")),
 ]
 
 
@@ -289,7 +277,7 @@ def nine(dropping, toy, tmp_path_factory):
     return weights(folder)
 
 
-@pytest.mark.parametrize("at", range(1, 9))
+@pytest.mark.parametrize("at", [pytest.param(step, marks=[] if step in (1, 3, 4, 8) else [pytest.mark.slow]) for step in range(1, 9)])
 def test_a_stop_at_any_step_resumes_exactly(dropping, toy, nine, tmp_path, at):
     given = spec(dropping, toy, **NINE)
     stopped = train(given, Record(stop_when=lambda step: step >= at), tmp_path / "cut", say=silent)
@@ -312,7 +300,7 @@ class Impatient(Record):
         return self.n < 0
 
 
-@pytest.mark.parametrize("method", ["lora", "diff-pruning"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("diff-pruning", marks=pytest.mark.slow)])
 def test_a_stop_in_the_midst_of_a_step_loses_nothing(dropping, toy, tmp_path, method):
     given = spec(dropping, toy, method=method, steps=6, evaluate_every=3, checkpoint_every=100, accumulation=2)
     train(given, Record(), tmp_path / "whole", say=silent)
@@ -376,7 +364,7 @@ def test_a_probe_that_cannot_be_measured_is_refused_in_a_sentence(bert, toy, tmp
         train(spec(bert, toy, probe="text-lm"), Record(), tmp_path, say=silent)
 
 
-@pytest.mark.parametrize("kind", ["bart", "t5", "gpt2", "llama"])
+@pytest.mark.parametrize("kind", ["bart", "llama", pytest.param("t5", marks=pytest.mark.slow), pytest.param("gpt2", marks=pytest.mark.slow)])
 def test_other_objectives_train_and_forget(kind, tmp_path):
     """Summaries on encoder-decoders, text on decoders: the loss falls; a probe is measured before and after."""
     seq2seq = kind in ("bart", "t5")
@@ -505,7 +493,8 @@ def test_more_virtual_tokens_than_positions_are_refused(bert, toy, tmp_path):
         train(spec(bert, toy, method={"preset": "prompt-tuning", "set": {"deltas.0.rank": 62}}), Record(), tmp_path, say=silent)
 
 
-@pytest.mark.parametrize("kind, method", [("gpt2", "prefix-tuning"), ("gpt2", "full"), ("llama", "lora"), ("t5", "full"), ("bart", "lora")])
+@pytest.mark.parametrize("kind, method", [
+    ("gpt2", "prefix-tuning"), ("t5", "full"), ("bart", "lora"), pytest.param("gpt2", "full", marks=pytest.mark.slow), pytest.param("llama", "lora", marks=pytest.mark.slow)])  # fmt: skip
 def test_a_run_with_a_head_is_probed_on_words(kind, method, tmp_path, lab_home):
     """Before is the base's own language model without the method; after is that with what the run learned."""
     from lab.models import load, load_tokenizer

@@ -42,7 +42,7 @@ def measured_of(record: Record) -> dict[int, dict[str, float]]:
     return found
 
 
-@pytest.mark.parametrize("method", ["lora", "full", "lisa"])
+@pytest.mark.parametrize("method", ["lora", "lisa", pytest.param("full", marks=pytest.mark.slow)])
 def test_a_metered_run_trains_bit_for_bit_as_one_that_is_not(subject, method, tmp_path, monkeypatch: pytest.MonkeyPatch):
     model, task = subject
     asked = spec(model, task, method, steps=6, evaluate_every=6, accumulation=2)
@@ -55,7 +55,7 @@ def test_a_metered_run_trains_bit_for_bit_as_one_that_is_not(subject, method, tm
         assert metered.curve(name) == plain.curve(name), name
 
 
-@pytest.mark.parametrize("method", ["lora", "full", "adapter-houlsby", "prefix-tuning"])
+@pytest.mark.parametrize("method", ["full", "prefix-tuning", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lora", "adapter-houlsby"))])
 def test_a_run_measures_what_its_plan_says(subject, method, tmp_path):
     """For the batch of the metered step: its rows, all as long as the longest, and of a language model as many targets as it had."""
     model, task = subject

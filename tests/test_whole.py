@@ -371,7 +371,7 @@ def terminal(*arguments: str, shell: str = "", **environment: str) -> subprocess
     return subprocess.run(["sh", "-c", f'exec "$0" "$@" {shell}', *command], **given)
 
 
-@pytest.mark.parametrize("after", [0.0, 0.02, 0.2, 1.5])
+@pytest.mark.parametrize("after", [0.02, 1.5, *(pytest.param(moment, marks=pytest.mark.slow) for moment in (0.0, 0.2))])
 def test_ctrl_c_at_any_moment_leaves_all_or_nothing_and_says_which(lab_home, after):
     store = Store(Home(lab_home).database_url)
     command = subprocess.Popen(
