@@ -6,12 +6,14 @@ import ast
 import importlib.metadata
 import inspect
 import re
+import sys
 from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from lab.ui import STUBS
 from lab.ui.shell import gradio_private
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +37,12 @@ def test_private_names_of_gradio_stand_in_one_file():
             assert not any(name.startswith("gradio.") or (name == "gradio" and isinstance(node, ast.ImportFrom)) for name in names), f"{path}:{node.lineno}"
             if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
                 assert isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"), f"{path}:{node.lineno}: {ast.unparse(node)}"
+
+
+def test_gradio_makes_no_stubs():
+    """Its function of that name is there (else lab/ui/__init__.py replaces nothing), and it is not called."""
+    assert f"def {STUBS[1]}(" in inspect.getsource(sys.modules[STUBS[0]])
+    assert getattr(sys.modules[STUBS[0]], STUBS[1])() is None
 
 
 def test_gradio_has_what_is_used_of_it():
