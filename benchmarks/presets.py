@@ -10,7 +10,6 @@ whole validation split, at the last step.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import statistics
@@ -27,6 +26,7 @@ from lab.design.method.fusing import fusions  # noqa: E402
 from lab.design.method.named import load_method  # noqa: E402
 from lab.design.plain.numbers import percent, weights  # noqa: E402
 from lab.design.presets.catalogue import names  # noqa: E402
+from lab.design.spec.fingerprint import fingerprint  # noqa: E402
 from lab.design.spec.run import RunSpec, spec_of  # noqa: E402
 
 BASELINE = "head-only"
@@ -105,14 +105,6 @@ def spec_for(given: argparse.Namespace, name: str, seed: int) -> RunSpec:
         "keep_checkpoints": 1,
     }
     return spec_of({"model": given.model, "task": given.task, "method": name, "training": training, "seed": seed})
-
-
-def fingerprint(spec: RunSpec) -> str:
-    """Of what decides over a result: words about the method do not, and an option that came later counts only where it is used."""
-    document = spec.model_dump(mode="json", exclude_defaults=True)
-    method = {key: document["method"].get(key) for key in ("deltas", "select", "training")}
-    text = json.dumps([document["model"], document["task"], document["training"], spec.seed, method], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def run(spec: RunSpec) -> dict[str, Any]:

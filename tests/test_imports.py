@@ -32,6 +32,7 @@ MAY = {
     "trying": ("child", "design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "export", ""),
     "results": ("design", "tasks", "runs"),
     "doctor": ("design", "runs", "planning", "training"),
+<<<<<<< HEAD
     "verbs": ("bin", "design", "models", "tasks", "blocks", "combining", "origins", "runs", "planning", "export", "results"),
     "cli": ("bin", "design", "models", "tasks", "blocks", "origins", "runs", "planning", "export", "verbs", "results", "doctor", "ui", ""),
     "ui": (
@@ -52,6 +53,12 @@ MAY = {
         "cli",
         "",
     ),
+=======
+    "verbs": ("design", "models", "tasks", "blocks", "combining", "origins", "runs", "planning", "export"),
+    "boards": ("design", "results", "runs", "verbs", ""),
+    "cli": ("boards", "design", "models", "tasks", "blocks", "origins", "runs", "planning", "export", "verbs", "results", "doctor", "ui", ""),
+    "ui": ("design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "planning", "export", "trying", "verbs", "results", "cli", ""),
+>>>>>>> 17eb9e9 (Boards: the papers' questions, run again on this machine)
     "__init__": (),
     "__main__": ("cli",),
 }

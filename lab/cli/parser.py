@@ -8,13 +8,14 @@ from typing import Any, NoReturn
 
 from lab import __version__
 from lab.bin import KINDS
-from lab.cli import changing, completing, describing, reading, removing, running, taking
+from lab.cli import boards, changing, completing, describing, reading, removing, running, taking
 from lab.cli.called import program
 from lab.cli.request import BUILT_ON, TRAINING
 from lab.cli.taking import DELIMITERS
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import tables
+from lab.design.spec.board import names as board_names
 from lab.design.spec.combination import Combination
 from lab.design.spec.run import BuiltOn, RunSpec, Training
 from lab.export import FORMATS
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog=program(), description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
     top.add_argument("--version", action="version", version=f"delta-lab {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
-    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _restore, _bin, _compare, _combine,
+    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _board, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _restore, _bin, _compare, _combine,
                 _export, _import, _fetch, _doctor, _completion, _serve):  # fmt: skip
         add(verbs)
     return top
@@ -141,6 +142,15 @@ def _sweep(verbs: Any) -> None:
     added.add_argument("--list", action="store_true", help="take the first value of each axis, the second of each, ... instead of the grid")
     added.add_argument("--dry-run", action="store_true", help="say what would be queued, with trained weights, and queue nothing")
     added.add_argument("--wait", action="store_true", help="wait for all of them, starting each as a slot frees up")
+
+
+def _board(verbs: Any) -> None:
+    added = _verb(verbs, "board", boards.board, "ask a paper's question again on this machine: run a board or go on with it; without a name list them")
+    added.add_argument("board", metavar="BOARD", nargs="?", help=f"one of {', '.join(board_names())}")
+    added.add_argument("--results", metavar="DIR", help="where results are kept, a file per board (default: boards in the lab's home)")
+    added.add_argument("--minutes", type=float, help="begin nothing new after so many minutes; the next call goes on")
+    added.add_argument("--dry-run", action="store_true", help="list the runs that would begin now, and begin none")
+    added.add_argument("--write", metavar="FILE", help="write the findings of all boards as Markdown")
 
 
 def _runs(verbs: Any) -> None:

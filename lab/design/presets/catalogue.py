@@ -16,7 +16,7 @@ from lab.design.presets import own
 
 _LAB = Path(__file__).resolve().parents[2]
 PRESETS = _LAB / "presets" if (_LAB / "presets").is_dir() else _LAB.parent / "presets"  # as a wheel has them, or a checkout
-KINDS = ("architectures", "methods", "models", "tasks", "recipes", "papers", "sweeps")
+KINDS = ("architectures", "methods", "models", "tasks", "recipes", "papers", "sweeps", "boards")
 
 
 @functools.cache
