@@ -37,7 +37,7 @@ _NAMES = {  # public name: (module, name there)
     "load": ("lab.verbs", "load"),
     "attach": ("lab.engine", "attach"),
 }
-_ROOMS = ("models", "tasks", "runs", "export")  # folders that can be called, too
+_ROOMS = ("models", "tasks", "runs", "export", "inside")  # folders that can be called, too
 __all__ = sorted([*_NAMES, *_ROOMS])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -174,3 +175,10 @@ def test_a_damaged_file_is_refused(tmp_path):
     (tmp_path / "he-2022-table-3.json").write_text("[1", encoding="utf-8")
     with pytest.raises(Refusal, match="not a file of a board's results"):
         work_of.kept("he-2022-table-3", tmp_path)
+
+
+def test_the_page_is_that_of_the_results():
+    """docs/findings.md says what benchmarks/boards holds: python -m lab board --results benchmarks/boards --write docs/findings.md"""
+    root = Path(__file__).resolve().parents[1]
+    kept = {name: work_of.kept(name, root / "benchmarks" / "boards") for name in boards.names()}
+    assert (root / "docs" / "findings.md").read_text(encoding="utf-8") == findings.page(kept)

@@ -29,6 +29,7 @@ MAY = {
     "planning": ("design", "models", "tasks", "engine", "child"),
     "export": ("design", "models", "tasks", "blocks", "origins", "engine", "runs", ""),
     "training": ("child", "design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "planning", ""),
+    "inside": ("child", "design", "models", "tasks", "blocks", "origins", "engine", "runs", "export", ""),
     "trying": ("child", "design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "export", ""),
     "results": ("design", "tasks", "runs"),
     "doctor": ("design", "runs", "planning", "training"),
@@ -56,9 +57,31 @@ MAY = {
 =======
     "verbs": ("design", "models", "tasks", "blocks", "combining", "origins", "runs", "planning", "export"),
     "boards": ("design", "results", "runs", "verbs", ""),
+<<<<<<< HEAD
     "cli": ("boards", "design", "models", "tasks", "blocks", "origins", "runs", "planning", "export", "verbs", "results", "doctor", "ui", ""),
     "ui": ("design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "planning", "export", "trying", "verbs", "results", "cli", ""),
 >>>>>>> 17eb9e9 (Boards: the papers' questions, run again on this machine)
+=======
+    "cli": ("boards", "inside", "design", "models", "tasks", "blocks", "origins", "runs", "planning", "export", "verbs", "results", "doctor", "ui", ""),
+    "ui": (
+        "design",
+        "models",
+        "tasks",
+        "blocks",
+        "combining",
+        "origins",
+        "engine",
+        "runs",
+        "planning",
+        "export",
+        "trying",
+        "inside",
+        "verbs",
+        "results",
+        "cli",
+        "",
+    ),
+>>>>>>> 43a999f (Inside: spectra of weights, CKA of layers, heads' slots, answers)
     "__init__": (),
     "__main__": ("cli",),
 }

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog=program(), description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
     top.add_argument("--version", action="version", version=f"delta-lab {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
-    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _board, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _restore, _bin, _compare, _combine,
+    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _board, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _restore, _bin, _compare, _inside, _combine,
                 _export, _import, _fetch, _doctor, _completion, _serve):  # fmt: skip
         add(verbs)
     return top
@@ -226,6 +226,13 @@ def _kind(added: argparse.ArgumentParser, default: str = "") -> None:
 def _compare(verbs: Any) -> None:
     added = _verb(verbs, "compare", reading.compare, "lay runs side by side: results and the settings in which they differ")
     added.add_argument("run", metavar="RUN", nargs="+", help="two runs or more")
+
+
+def _inside(verbs: Any) -> None:
+    added = _verb(verbs, "inside", reading.inside, "look inside a run: what it changed of weights and layers, and its answers row by row")
+    added.add_argument("run", metavar="RUN", help="a run with a trained adapter")
+    added.add_argument("--beside", metavar="RUN", help="another run of the same task: the rows that they answer differently")
+    added.add_argument("--task", default="", help="of a run of several tasks, whose head is looked at")
 
 
 def _combine(verbs: Any) -> None:

@@ -23,7 +23,7 @@ NEAR = 0.1  # of a factor between two memories: the share by which it may be mis
 
 
 @dataclass(frozen=True)
-class Measured:
+class CellResult:
     """What a cell came to: the values of its seeds (NaN: not yet), at the factor of the learning rate that was taken."""
 
     cell: Cell
@@ -54,7 +54,7 @@ class Finding:
     published: float | None  # the paper's own difference
 
 
-def measured(name: str, kept: Kept) -> list[Measured]:
+def measured(name: str, kept: Kept) -> list[CellResult]:
     """Every cell of a board as far as it is known."""
     board, found = boards.load(name), []
     for cell in board.cells:
@@ -63,7 +63,7 @@ def measured(name: str, kept: Kept) -> list[Measured]:
         values = [math.nan if row is None or row["value"] is None else float(row["value"]) for row in rows]
         one: Mapping[str, Any] = next((row for row in rows if row is not None), {})
         greater = bool(one.get("greater", True)) if board.measure == "test" else False
-        found.append(Measured(cell, rate, values, one.get("lr"), one.get("trainable"), one.get("percent"), str(one.get("metric") or ""), greater))
+        found.append(CellResult(cell, rate, values, one.get("lr"), one.get("trainable"), one.get("percent"), str(one.get("metric") or ""), greater))
     return found
 
 
@@ -84,7 +84,7 @@ def findings(name: str, kept: Kept) -> list[Finding]:
     return [_finding(board, claim, cells[one], cells[other], pairs, (one, other)) for claim, (one, other) in zip(board.claims, asked, strict=True)]
 
 
-def _finding(board: Board, claim: Claim, one: Measured, other: Measured, pairs: Pairs, at: tuple[int, int]) -> Finding:
+def _finding(board: Board, claim: Claim, one: CellResult, other: CellResult, pairs: Pairs, at: tuple[int, int]) -> Finding:
     published = _difference(board, one.cell, other.cell)
     whole = all(math.isfinite(value) for value in (*one.values, *other.values))
     if not whole:
@@ -174,7 +174,7 @@ def _section(name: str, kept: Kept, found: list[Finding], command: str) -> list[
     return text
 
 
-def _table(board: Board, rows: list[Measured]) -> list[str]:
+def _table(board: Board, rows: list[CellResult]) -> list[str]:
     unit = {"test": "test", "forgetting": "rise of the probe's loss", "memory": "peak memory"}[board.measure]
     metric = next((row.metric for row in rows if row.metric), "")
     head = [
@@ -196,7 +196,7 @@ def _table(board: Board, rows: list[Measured]) -> list[str]:
     return lines
 
 
-def _value(board: Board, row: Measured) -> str:
+def _value(board: Board, row: CellResult) -> str:
     if not row.known:
         return "–"
     mean = float(np.mean(row.known))

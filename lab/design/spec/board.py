@@ -34,7 +34,7 @@ class BoardRow(Options):
     published: Published | None = option(None, help="where its numbers are, where it is no row of a table")
 
 
-class Setting(Options):
+class BoardSetting(Options):
     """What is changed for all rows: so many training rows, another batch."""
 
     label: str = option("", help="its name on the board")
@@ -73,7 +73,7 @@ class Board(Options):
     seeds: int = option(3, ge=1, le=100, help="runs of each cell")
     rates: list[float] = option(default_factory=lambda: [0.3, 1.0, 3.0], min_length=1, help="factors of the learning rate of a preset that are tried")
     rows: list[BoardRow] = option(min_length=2, help="its methods")
-    settings: list[Setting] = option(default_factory=lambda: [Setting()], min_length=1, help="what all rows run at")
+    settings: list[BoardSetting] = option(default_factory=lambda: [BoardSetting()], min_length=1, help="what all rows run at")
     claims: list[Claim] = option(default_factory=list, help="what the paper says")
     notes: str = option("", help="how it is smaller than the paper's")
 
@@ -119,7 +119,7 @@ class Cell:
     """A row at a setting."""
 
     row: BoardRow
-    setting: Setting
+    setting: BoardSetting
 
     @property
     def key(self) -> str:
@@ -174,8 +174,8 @@ def _job(name: str, place: int, rate: float, seed: int) -> Job:
     board = load(name)
     cell = board.cells[place]
     training = {**board.training, **({"test": True} if board.measure == "test" else {})}
-    document = {"model": board.model, "task": board.task, "method": board.method(cell.row), "training": training, "seed": seed, "tags": [tag(name)]}
-    document = apply(document, cell.setting.set)
+    base = {"model": board.model, "task": board.task, "method": board.method(cell.row), "training": training, "seed": seed, "tags": [tag(name)]}
+    document = apply(base, cell.setting.set)
     lr = float(f"{spec_of(document).lr * rate:.3g}")
     found = spec_of({**document, "training": {**document["training"], "lr": lr}})
     return Job(cell, rate, seed, found.model_copy(update={"name": f"{cell.key} · lr {lr:g} · seed {seed}"[:120]}), fingerprint(found))
