@@ -33,37 +33,11 @@ MAY = {
     "trying": ("child", "design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "export", ""),
     "results": ("design", "tasks", "runs"),
     "doctor": ("design", "runs", "planning", "training"),
-<<<<<<< HEAD
     "verbs": ("bin", "design", "models", "tasks", "blocks", "combining", "origins", "runs", "planning", "export", "results"),
-    "cli": ("bin", "design", "models", "tasks", "blocks", "origins", "runs", "planning", "export", "verbs", "results", "doctor", "ui", ""),
+    "boards": ("design", "results", "runs", "verbs", ""),
+    "cli": ("bin", "boards", "inside", "design", "models", "tasks", "blocks", "origins", "runs", "planning", "export", "verbs", "results", "doctor", "ui", ""),
     "ui": (
         "bin",
-        "design",
-        "models",
-        "tasks",
-        "blocks",
-        "combining",
-        "origins",
-        "engine",
-        "runs",
-        "planning",
-        "export",
-        "trying",
-        "verbs",
-        "results",
-        "cli",
-        "",
-    ),
-=======
-    "verbs": ("design", "models", "tasks", "blocks", "combining", "origins", "runs", "planning", "export"),
-    "boards": ("design", "results", "runs", "verbs", ""),
-<<<<<<< HEAD
-    "cli": ("boards", "design", "models", "tasks", "blocks", "origins", "runs", "planning", "export", "verbs", "results", "doctor", "ui", ""),
-    "ui": ("design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "planning", "export", "trying", "verbs", "results", "cli", ""),
->>>>>>> 17eb9e9 (Boards: the papers' questions, run again on this machine)
-=======
-    "cli": ("boards", "inside", "design", "models", "tasks", "blocks", "origins", "runs", "planning", "export", "verbs", "results", "doctor", "ui", ""),
-    "ui": (
         "design",
         "models",
         "tasks",
@@ -80,8 +54,7 @@ MAY = {
         "results",
         "cli",
         "",
-    ),
->>>>>>> 43a999f (Inside: spectra of weights, CKA of layers, heads' slots, answers)
+    ),  # fmt: skip
     "__init__": (),
     "__main__": ("cli",),
 }
