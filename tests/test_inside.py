@@ -129,7 +129,6 @@ def test_layers_of_a_prompt_are_those_of_the_text():
     batch = {key: value for key, value in tiny_batch(model).items() if key != "labels"}
     found = states.states(model, batch)["layers"]
     assert {len(layer) for layer in found} == {int(batch["attention_mask"].sum())}
-    assert states.similarities(attached, [batch])[0]["cka"] == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])

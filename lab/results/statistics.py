@@ -24,7 +24,7 @@ CHUNK = 4_000_000  # cells of drawn rows at once
 
 @dataclass(frozen=True)
 class Pairs:
-    """Every group against every other one, as (groups, groups) arrays: row minus column; NaN and 0 where a pair cannot be tested.
+    """Every group against every other one, as (groups, groups) arrays: row minus column; NaN and NONE where a pair cannot be tested.
 
     `effect`: difference of the means over what both have. `low`, `high`: 95 % interval. `p`: two-sided; `adjusted`: by Holm over all pairs. `n`: seeds
     compared. `how`: index of HOW.
@@ -68,9 +68,8 @@ def pairwise(values: np.ndarray, seeds: Sequence[int] | None = None, allowed: np
 
 
 def _square(above: np.ndarray, below: np.ndarray, upper: tuple[np.ndarray, np.ndarray], groups: int) -> np.ndarray:
-    square = np.full((groups, groups), np.nan)
+    square = np.zeros((groups, groups))
     square[upper], square[upper[::-1]] = above, below
-    np.fill_diagonal(square, 0.0)
     return square
 
 
@@ -130,7 +129,7 @@ def unbeaten(pairs: Pairs, tested: np.ndarray, greater: bool) -> np.ndarray:
     """Which groups nothing beats significantly, (groups,), of those that were `tested` against another at all."""
     better = pairs.effect < 0 if greater else pairs.effect > 0  # the column's group against the row's
     with np.errstate(invalid="ignore"):
-        beaten = (better & (pairs.adjusted < LEVEL)).any(1)
+        beaten = (better & (pairs.how != NONE) & (pairs.adjusted < LEVEL)).any(1)
     return tested & ~beaten
 
 
