@@ -6,7 +6,7 @@ presets/ stays on the top level, where people find and edit it; an editable inst
 
 from setuptools import find_packages, setup
 
-KINDS = ("architectures", "boards", "methods", "models", "papers", "sweeps", "tasks")
+KINDS = ("architectures", "boards", "methods", "models", "papers", "searches", "sweeps", "tasks")
 
 setup(
     packages=[*find_packages(include=["lab", "lab.*"]), "lab.presets"],

@@ -34,6 +34,7 @@ _NAMES = {  # public name: (module, name there)
     "estimate": ("lab.verbs", "estimate"),
     "run": ("lab.verbs", "run"),
     "combine": ("lab.verbs", "combine"),
+    "search": ("lab.searching", "search"),
     "load": ("lab.verbs", "load"),
     "attach": ("lab.engine", "attach"),
 }

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lab import __version__
 from lab.bin import KINDS
-from lab.cli import boards, changing, completing, describing, reading, removing, running, taking
+from lab.cli import boards, changing, completing, describing, reading, removing, running, searching, taking
 from lab.cli.called import program
 from lab.cli.request import BUILT_ON, TRAINING
 from lab.cli.taking import DELIMITERS
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog=program(), description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
     top.add_argument("--version", action="version", version=f"delta-lab {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
-    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _board, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _restore, _bin, _compare, _inside, _combine,
+    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _search, _board, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _restore, _bin, _compare, _inside, _combine,
                 _export, _import, _fetch, _doctor, _completion, _serve):  # fmt: skip
         add(verbs)
     return top
@@ -151,6 +151,12 @@ def _board(verbs: Any) -> None:
     added.add_argument("--minutes", type=float, help="begin nothing new after so many minutes; the next call goes on")
     added.add_argument("--dry-run", action="store_true", help="list the runs that would begin now, and begin none")
     added.add_argument("--write", metavar="FILE", help="write the findings of all boards as Markdown")
+
+
+def _search(verbs: Any) -> None:
+    searching.add_flags(
+        _verb(verbs, "search", searching.search, "look for the best design under a budget, with the last rung over seeds and presets beside it")
+    )
 
 
 def _runs(verbs: Any) -> None:
