@@ -1,1 +1,0 @@
-"""Inside: what a trained adapter did to weights, layers and answers."""

@@ -1,1 +1,0 @@
-"""Search: the best design under a budget."""
