@@ -34,10 +34,11 @@ _NAMES = {  # public name: (module, name there)
     "estimate": ("lab.verbs", "estimate"),
     "run": ("lab.verbs", "run"),
     "combine": ("lab.verbs", "combine"),
+    "search": ("lab.searching", "search"),
     "load": ("lab.verbs", "load"),
     "attach": ("lab.engine", "attach"),
 }
-_ROOMS = ("models", "tasks", "runs", "export")  # folders that can be called, too
+_ROOMS = ("models", "tasks", "runs", "export", "inside")  # folders that can be called, too
 __all__ = sorted([*_NAMES, *_ROOMS])
 
 

@@ -94,14 +94,14 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     Relative paths in it become absolute (below LAB_HOME relative to that), since workers run elsewhere, and what it is made from is frozen with it (`Origins`); a spec that
     already says so must find the same here. Raises Refusal with one sentence and its field.
     """
-    from lab import blocks, combining, origins
+    from lab import blocks, combining, continuing, origins
     from lab.models import checkpoint, locate, of_run, vocabulary
     from lab.tasks import FAMILIES, outside
     from lab.tasks import resolve as resolve_task
     from lab.tasks.together import at, fields_of, objectives_of
 
-    spec = blocks.settled(spec if isinstance(spec, RunSpec) else spec_of(blocks.filled(dict(spec)) if isinstance(spec, Mapping) else spec))
-    spec = combining.settled(spec)
+    spec = blocks.settled(spec if isinstance(spec, RunSpec) else spec_of(continuing.filled(blocks.filled(dict(spec))) if isinstance(spec, Mapping) else spec))
+    spec = continuing.settled(combining.settled(spec))
     model, tasks = of_run(spec), [at(field, lambda: resolve_task(task)) for field, task in fields_of(spec)]  # noqa: B023
     body = anatomy(model.config)
     require(spec.method, body)

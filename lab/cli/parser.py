@@ -8,13 +8,14 @@ from typing import Any, NoReturn
 
 from lab import __version__
 from lab.bin import KINDS
-from lab.cli import changing, completing, describing, reading, removing, running, taking
+from lab.cli import boards, changing, completing, describing, reading, removing, running, searching, taking
 from lab.cli.called import program
 from lab.cli.request import BUILT_ON, TRAINING
 from lab.cli.taking import DELIMITERS
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import tables
+from lab.design.spec.board import names as board_names
 from lab.design.spec.combination import Combination
 from lab.design.spec.run import BuiltOn, RunSpec, Training
 from lab.export import FORMATS
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog=program(), description="Delta Lab: a lab bench for parameter-efficient fine-tuning.")
     top.add_argument("--version", action="version", version=f"delta-lab {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
-    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _restore, _bin, _compare, _combine,
+    for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _search, _board, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _restore, _bin, _compare, _inside, _combine,
                 _export, _import, _fetch, _doctor, _completion, _serve):  # fmt: skip
         add(verbs)
     return top
@@ -143,6 +144,21 @@ def _sweep(verbs: Any) -> None:
     added.add_argument("--wait", action="store_true", help="wait for all of them, starting each as a slot frees up")
 
 
+def _board(verbs: Any) -> None:
+    added = _verb(verbs, "board", boards.board, "ask a paper's question again on this machine: run a board or go on with it; without a name list them")
+    added.add_argument("board", metavar="BOARD", nargs="?", help=f"one of {', '.join(board_names())}")
+    added.add_argument("--results", metavar="DIR", help="where results are kept, a file per board (default: boards in the lab's home)")
+    added.add_argument("--minutes", type=float, help="begin nothing new after so many minutes; the next call goes on")
+    added.add_argument("--dry-run", action="store_true", help="list the runs that would begin now, and begin none")
+    added.add_argument("--write", metavar="FILE", help="write the findings of all boards as Markdown")
+
+
+def _search(verbs: Any) -> None:
+    searching.add_flags(
+        _verb(verbs, "search", searching.search, "look for the best design under a budget, with the last rung over seeds and presets beside it")
+    )
+
+
 def _runs(verbs: Any) -> None:
     added = _verb(verbs, "runs", reading.runs, "list runs, newest first")
     added.add_argument("--state", action="append", help="only this state; may be given several times")
@@ -216,6 +232,13 @@ def _kind(added: argparse.ArgumentParser, default: str = "") -> None:
 def _compare(verbs: Any) -> None:
     added = _verb(verbs, "compare", reading.compare, "lay runs side by side: results and the settings in which they differ")
     added.add_argument("run", metavar="RUN", nargs="+", help="two runs or more")
+
+
+def _inside(verbs: Any) -> None:
+    added = _verb(verbs, "inside", reading.inside, "look inside a run: what it changed of weights and layers, and its answers row by row")
+    added.add_argument("run", metavar="RUN", help="a run with a trained adapter")
+    added.add_argument("--beside", metavar="RUN", help="another run of the same task: the rows that they answer differently")
+    added.add_argument("--task", default="", help="of a run of several tasks, whose head is looked at")
 
 
 def _combine(verbs: Any) -> None:

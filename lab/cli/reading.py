@@ -196,3 +196,45 @@ def _cell(value: Any) -> str:
     if value is None:
         return "–"
     return ", ".join(map(str, value)) if isinstance(value, list) else shorten(str(value), 40)
+
+
+def inside(arguments: Namespace) -> Answer:
+    """What `lab.inside.looking` tells of a run, or of what two runs answer differently."""
+    from lab.inside import look_inside
+
+    found = look_inside(arguments.run, arguments.beside, arguments.task)
+    return Answer(found, lambda: _differing(found) if arguments.beside else _inside(found))
+
+
+def _inside(found: dict[str, Any]) -> str:
+    share = lambda value: "–" if value is None else f"{100 * value:.2g} %"  # noqa: E731
+    spectra = table(("projection", "size", "effective rank", "alignment", "by chance", "intruders"), [
+        [f"{one['stack']}.{one['layer']}.{one['representation']}", share(one["relative"]), f"{one['effective_rank']:.3g}", share(one["alignment"]), share(one["by_chance"]), f"{one['intruders']} of {one['of']}"]
+        for one in found["weights"]], right=("size", "effective rank", "alignment", "by chance"))  # fmt: skip
+    layers = table(("states", "CKA"), [[f"{one['stack']} {one['layer']}", "–" if one["cka"] is None else f"{one['cka']:.3f}"] for one in found["cka"]])
+    masses = table(
+        ("slots", "λ", "by head"),
+        [[f"{one['stack']} {one['layer']}", f"{one['mean']:.3f}", " ".join(f"{value:.2f}" for value in one["heads"])] for one in found["slots"]],
+    )
+    answers = found["answers"] or {}
+    classes = (answers.get("confusion") or {}).get("classes", [])
+    scores = table(
+        ("class", "precision", "recall", "F1", "rows"),
+        [[one["label"], *("–" if one[key] is None else f"{one[key]:.3f}" for key in ("precision", "recall", "f1")), str(one["rows"])] for one in classes],
+    )
+    parts = [
+        *found["notes"],
+        spectra if found["weights"] else "No projection's weight changes.",
+        layers,
+        masses if found["slots"] else "",
+        scores if classes else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _differing(found: dict[str, Any]) -> str:
+    listed = table(
+        ("right", "first", "second", "text"),
+        [[str(row["reference"]), str(row["one"]), str(row["other"]), shorten(row["text"], 100)] for row in found["differ"]],
+    )
+    return f"Of {found['rows']:,} rows the first alone is right on {found['one_right']:,}, the second alone on {found['other_right']:,}.\n{listed}"

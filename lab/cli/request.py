@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lab import continuing
 from lab.blocks import filled
 from lab.design.plain.documents import read
 from lab.design.plain.refusal import Refusal
@@ -58,4 +59,5 @@ def document_of(arguments: argparse.Namespace, more: Mapping[str, Any] | None = 
     changes |= more or {}
     if any(path.split(".")[0] in ("model", "task", "further") or path == "training.probe" for path in changes):
         document.pop("origins", None)  # they are of the model or task that the file names
-    return apply(filled(document, str(changes.get(f"{BUILT_ON}start_from") or "")), changes)
+    document = filled(document, str(changes.get(f"{BUILT_ON}start_from") or ""))
+    return apply(continuing.filled(document, str(changes.get(f"{BUILT_ON}continues") or "")), changes)

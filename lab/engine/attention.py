@@ -32,6 +32,7 @@ class AttentionSlots(DeltaModule):
     """Slots read inside the attention. The gate of `learned-gate` multiplies keys and values (UniPELT's code)."""
 
     projections: dict[str, Located]  # of keys and values, by k and v
+    by_heads: list[float] | None = None  # where λ of each head goes while it is asked for
     copies = False  # while starting from real tokens (activations.py): take over the model's own keys and values
 
     def copy(self, keys: Tensor | None, values: Tensor | None) -> None:
@@ -88,7 +89,10 @@ class AttentionSlots(DeltaModule):
                 mask = mask[..., : scores.shape[-1]]
                 scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
             rest = scores.logsumexp(-1)
-            self.reading[f"lambda/{self.key}"] = float(torch.sigmoid(slots.logsumexp(-1) + self.share - rest).mean())
+            mass = torch.sigmoid(slots.logsumexp(-1) + self.share - rest)  # (batch, heads, positions)
+            self.reading[f"lambda/{self.key}"] = float(mass.mean())
+            if self.by_heads is not None:
+                self.by_heads[:] = mass.mean((0, 2)).tolist()
 
 
 def slots_of(module: nn.Module, apart: bool = False) -> list[AttentionSlots]:

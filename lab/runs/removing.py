@@ -59,6 +59,7 @@ class Removing:
                 run.id,
                 [
                     (run.spec.get("built_on") or {}).get("start_from"),
+                    (run.spec.get("built_on") or {}).get("continues"),
                     *((run.spec.get("built_on") or {}).get("stand_on") or ()),
                     *((run.spec.get("combination") or {}).get("runs") or ()),
                 ],

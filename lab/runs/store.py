@@ -74,6 +74,10 @@ class Store(Listing, Binned, Metrics, Views):
         """What the processes of the run's present attempt carry in their environment."""
         return token(run.id, run.attempt, self.identity)
 
+    def touch(self) -> None:
+        """Have pages look again: something beside the runs has changed that they show."""
+        self.database.write(take_ticket)
+
     def close(self) -> None:
         """Close the connections; the store opens new ones if it is used again."""
         self.database.close()

@@ -58,6 +58,7 @@ class Loop:
         self.total = training.steps or max(1, math.ceil((training.epochs or EPOCHS) * self.steps.per_epoch))
         if spec.combination and training.steps is None and training.epochs is None:
             self.total = 0  # it is judged as it is
+        self.end = min(self.total, training.until or self.total)  # of this run; learning rate, schedules and evaluations are laid out for all steps
         self.plan = evaluation.plan(training, self.total, training.batch_size * training.accumulation,
                                     judging.splits(assembly.tasks, self.steps.shares, self.device.type))  # fmt: skip
         self.tell_every = training.evaluate_every or max(1, self.total // EVALUATIONS)
@@ -91,13 +92,13 @@ class Loop:
         self.model.train()
         self.wrap()
         self.metering.begin(self.step)
-        self.reporter.progress(self.step, self.total)
-        self.reporter.log(self.step, self.plan.told, total_steps=self.total)  # for a page, while there is no result
+        self.reporter.progress(self.step, self.end)
+        self.reporter.log(self.step, self.plan.told, total_steps=self.end)  # for a page, while there is no result
         try:
             if self.plan.due(self.step) and self.evaluated["step"] != self.step:
                 self.evaluate()
             self.reporter.phase("training")
-            while self.step < self.total and not self._asked_to_stop() and not self.judge.give_up:
+            while self.step < self.end and not self._asked_to_stop() and not self.judge.give_up:
                 with self.speed.step():
                     norm, rate = self.train_step()
                 self.after_step(norm, rate)
@@ -107,23 +108,23 @@ class Loop:
             raise Diverged(f"{error} {self._kept()}") from None
         finally:
             self.feed.close()
-        if self.step < self.total and not self.judge.give_up:
-            self.say(f"Stopped at step {self.step} of {self.total}" + ("; a checkpoint is kept." if self.checkpoint() else f". {self._kept()}"))
+        if self.step < self.end and not self.judge.give_up:
+            self.say(f"Stopped at step {self.step} of {self.end}" + ("; a checkpoint is kept." if self.checkpoint() else f". {self._kept()}"))
             return "cancelled"
-        if self.step < self.total:
+        if self.step < self.end:
             self.say(f"Stopped early at step {self.step}: no gain in {self.judge.stale} evaluations.")
             return "stopped early"
         return "succeeded"
 
     def after_step(self, norm: Tensor, rate: float) -> None:
         """Log, evaluate and save where it is due."""
-        evaluate = self.plan.due(self.step)
+        evaluate = self.plan.due(self.step) or self.step == self.end
         if self.step == 1:
             self._measure_process()
         if measured := self.metering.values():
             if self.process_bytes:
                 measured["process_bytes"] = self.process_bytes
-            self.reporter.log(self.step, measured, total_steps=self.total)
+            self.reporter.log(self.step, measured, total_steps=self.end)
         if self.step % self.log_every == 0 or evaluate:
             self.log(norm, rate, measure=self.step % self.measure_every == 0 or evaluate)
         if self._asked_to_stop():
@@ -133,10 +134,10 @@ class Loop:
             self.evaluate()
             if libraries and self.process_bytes:  # metrics bring theirs with the first evaluation
                 self._measure_process()
-                self.reporter.log(self.step, {"process_bytes": self.process_bytes}, total_steps=self.total)
+                self.reporter.log(self.step, {"process_bytes": self.process_bytes}, total_steps=self.end)
         elif self.step % self.tell_every == 0:
             self.say(self._line({}))
-        if self.step % self.checkpoint_every == 0 or self.step == self.total:
+        if self.step % self.checkpoint_every == 0 or self.step == self.end:
             self.checkpoint()
 
     def _measure_process(self) -> None:
@@ -277,7 +278,7 @@ class Loop:
         if measure:
             values |= self.attached.measurements()
         self.last_loss = loss
-        self.reporter.log(self.step, values, total_steps=self.total)
+        self.reporter.log(self.step, values, total_steps=self.end)
 
     def _apart(self, losses: Tensor) -> dict[str, float]:
         """The mean loss of the steps of each task, of those that had any: {"loss/cola": 0.6}."""
@@ -289,14 +290,14 @@ class Loop:
         """About how long the run still takes, evaluations included: at the pace of those so far, before the first one as the plan counts them."""
         made = self.evaluator.made
         row = made["seconds"] / made["cost"] if made["cost"] else (self.speed.step_seconds or 0.0) * self.processes / self.steps.rows_per_step
-        return self.speed.left(self.total - self.step, self.plan.to_come(self.step) * row)
+        return self.speed.left(self.end - self.step, self.plan.to_come(self.step) * row)
 
     def evaluate(self) -> None:
         """Evaluate, keep the weights if they are the best so far, and say a line. Raises lab.tasks.Stopped."""
         values = self.evaluator.during(self.reporter.stopping)
         readings = self.evaluator.readings()
         self.evaluated = {"step": self.step, **values}
-        self.reporter.log(self.step, {f"eval_{name}": value for name, value in values.items()} | readings, total_steps=self.total)
+        self.reporter.log(self.step, {f"eval_{name}": value for name, value in values.items()} | readings, total_steps=self.end)
         if self.judge.see(self.step, values):
             self.reporter.phase("saving")
             self.save_best({"step": self.step, **values})
@@ -305,7 +306,7 @@ class Loop:
 
     def _line(self, values: dict[str, float]) -> str:
         """One line of the log: `step 75/150 · loss 0.512 · accuracy 0.771 (best 0.771) · eval loss 0.49 · 12 s left`."""
-        parts = [f"step {self.step}/{self.total}"]
+        parts = [f"step {self.step}/{self.end}"]
         if math.isfinite(self.last_loss):
             parts.append(f"loss {self.last_loss:.4f}")
         metric = self.judge.metric
@@ -317,7 +318,7 @@ class Loop:
         if "loss" in values and metric != "loss":
             parts.append(f"eval loss {values['loss']:.4f}")
         left = self.seconds_left()
-        if left and self.step < self.total:
+        if left and self.step < self.end:
             parts.append(f"about {duration(left)} left")
         return " · ".join(parts)
 
@@ -381,4 +382,4 @@ class Loop:
         if trainer["scaler"] and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(trainer["scaler"])
         devices.set_random_states(trainer["random"][self.rank])
-        self.say(f"Resumed at step {self.step} of {self.total}.")
+        self.say(f"Resumed at step {self.step} of {self.end}.")

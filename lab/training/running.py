@@ -10,7 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, wait_for_everyone
 
-from lab import blocks
+from lab import blocks, continuing
 from lab.design.method.notes import notes
 from lab.design.plain.numbers import duration, memory
 from lab.design.spec.run import RunSpec
@@ -47,9 +47,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     main = accelerator.is_main_process
     say = say if main else lambda line: None
     if main:
-        held(spec, run_dir)
-        artefacts.write_spec(run_dir, spec)
-        recover(run_dir / "best")
+        _held(spec, run_dir, say)
     devices.seed_everything(spec.seed)
     saved = _latest(run_dir, spec, accelerator, say)
     assembly = _assembled(spec, accelerator, precision, saved, Path(cache) if cache else None, reporter)
@@ -78,7 +76,10 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     result = _document(loop, run_id, "succeeded", metrics, best)
     result |= {"stopped_early": state == "stopped early", "energy": energy.finish() if main else {}}
     if spec.training.test:
-        result["test"] = _test(loop, run_dir, say)
+        result["test"] = loop.evaluator.test()
+        if main:
+            artefacts.write_test_answers(run_dir, loop.evaluator.answers())
+        say("Test split: " + (", ".join(f"{name} {value:.4f}" for name, value in result["test"].items()) or "this task has none with labels") + ".")
     if loop.probed is not None:
         result["probe"] = {"task": spec.training.probe, "before": loop.probed, "after": probing.after(assembly, accelerator)}
     predictions = _predictions(assembly, accelerator)
@@ -89,13 +90,12 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     return result
 
 
-def _test(loop: Loop, run_dir: Path, say: Callable[[str], None]) -> dict[str, float]:
-    """The numbers of the best weights on the test split; what each of its rows came to is kept."""
-    found = loop.evaluator.test()
-    if loop.accelerator.is_main_process:
-        artefacts.write_test_answers(run_dir, loop.evaluator.answers())
-    say("Test split: " + (", ".join(f"{name} {value:.4f}" for name, value in found.items()) or "this task has none with labels") + ".")
-    return found
+def _held(spec: RunSpec, run_dir: Path, say: Callable[[str], None]) -> None:
+    """The run's folder as training needs it: made from what the spec says, with what the run begins from. Raises Refusal."""
+    held(spec, run_dir)
+    artefacts.write_spec(run_dir, spec)
+    recover(run_dir / "best")
+    continuing.take_over(spec, run_dir, say)
 
 
 def _predictions(assembly: Assembly, accelerator: Accelerator) -> list[dict[str, Any]]:
@@ -134,6 +134,8 @@ def _judge_at_the_end(loop: Loop, run_dir: Path, say: Callable[[str], None]) -> 
     The best were chosen on the rows used during training. Where those are fewer, both are judged anew, and where the last ones beat them, they are the best.
     """
     assembly, main, judged_on = loop.assembly, loop.accelerator.is_main_process, loop.evaluator.rows(end=True)
+    if main and loop.end < loop.total:
+        continuing.leave(run_dir)
     last = {"step": loop.step}
     if not loop.plan.apart and loop.evaluated["step"] == loop.step:
         last |= loop.evaluated
@@ -210,6 +212,8 @@ def _introduce(loop: Loop, precision: str, note: str, below: list[str], say: Cal
         f"peak lr {spec.lr:g} ({spec.training.schedule}), {precision} on {loop.device}"
         + (f", {loop.processes} processes" if loop.processes > 1 else "")
         + (", the frozen base shared out over them" if spec.training.sharding != "none" else ""))  # fmt: skip
+    if loop.end < loop.total:
+        say(f"It ends after step {loop.end:,} of those, and another run may continue it.")
     say(loop.plan.words)
     if assembly.probe is not None:
         say(f"The forgetting probe {spec.training.probe} is measured besides, before and after training: {probing.words(spec, assembly.probe)}.")

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import gradio as gr
 from pydantic import create_model
 
-from lab import combining, verbs
+from lab import combining, searching, verbs
 from lab.cli import describing, reading
 from lab.design.plain.options import Options, validate
 from lab.design.plain.refusal import Refusal
@@ -173,6 +173,41 @@ def restore(run: str) -> dict:
     return _queued(run)
 
 
+# -- searching
+
+
+def search(spec: dict) -> dict:
+    """Begin a search for the best design under a budget and return {"name", "state"} at once; a process of its own drives it.
+
+    spec: as in {"model": "minilm-l6", "task": "sentiment-rt", "training": {"steps": 150}, "budget": "0.3 % weights, 900 MB",
+    "space": {"deltas.0.rank": "1..64 log"}, "anchors": ["lora"]}.
+    """
+    name = searching.begin(spec)
+    searching.start(name)
+    return {"name": name, "state": "running"}
+
+
+def searches() -> list:
+    """The names of all searches, the newest first."""
+    return searching.names()
+
+
+def search_status(name: str) -> dict:
+    """A search as it is now: {"name", "state", "phase", "metric", "trials", "refused", "chosen", "importance", "verdict", "spec", ...}."""
+    return searching.summary(searching.read(name))
+
+
+def search_stop(name: str) -> dict:
+    """Ask a search and its runs to stop; it can be resumed. As in search_status, at once."""
+    return searching.summary(searching.stop(name))
+
+
+def search_resume(name: str) -> dict:
+    """Take a search that was stopped or killed up again, driven by a process of its own. As in search_status, at once."""
+    searching.start(name)
+    return search_status(name)
+
+
 # -- looking
 
 
@@ -228,4 +263,5 @@ def export(run: Any, format: Any = "peft", adapter: Any = "best", task: Any = ""
     return str(packer.PACKER.make(run, format or "peft", adapter or "best", task or "").zip())
 
 
-VERBS = (methods, models, tasks, schema, count, plan, launch, combine, stop, resume, duplicate, edit, delete, restore, runs, status, metrics, log, compare)
+VERBS = (methods, models, tasks, schema, count, plan, launch, combine, stop, resume, duplicate, edit, delete, restore, search, searches, search_status, search_stop, search_resume,
+         runs, status, metrics, log, compare)  # fmt: skip

@@ -16,7 +16,7 @@ from lab.design.presets import own
 
 _LAB = Path(__file__).resolve().parents[2]
 PRESETS = _LAB / "presets" if (_LAB / "presets").is_dir() else _LAB.parent / "presets"  # as a wheel has them, or a checkout
-KINDS = ("architectures", "methods", "models", "tasks", "recipes", "papers", "sweeps")
+KINDS = ("architectures", "methods", "models", "tasks", "recipes", "papers", "sweeps", "searches", "boards")
 
 
 @functools.cache
@@ -42,7 +42,8 @@ def read(kind: str, name: str) -> dict[str, Any]:
         if name in (saved := own.names(kind)):
             return own.read(kind, name)
         near = difflib.get_close_matches(name, (*names(kind), *saved), n=3, cutoff=0.5) or names(kind)
-        raise Refusal(f"There is no {kind[:-1]} preset '{name[:80]}'; there are {', '.join(near)}.", kind[:-1])
+        word = "search" if kind == "searches" else kind[:-1]
+        raise Refusal(f"There is no {word} preset '{name[:80]}'; there are {', '.join(near)}.", word)
     file = _files(kind)[name]
     return _parse(file, file.stat().st_mtime_ns)
 

@@ -25,6 +25,10 @@ class Training(Options):
     """How a run trains. What is left empty (None) takes the method's or the task's own default."""
 
     steps: int | None = option(None, ge=1, le=10_000_000, label="steps", zh="步数", help="Optimizer steps. Empty: as the epochs give.")
+    until: int | None = option(
+        None, ge=1, le=10_000_000, label="end at", zh="止于", unit="steps",
+        help="End after this step, though learning rate and schedules are laid out for all steps: another run may continue it. Empty: after the last one.",
+    )  # fmt: skip
     epochs: float | None = option(None, gt=0, le=10_000, label="epochs", zh="轮数", help="Passes over the training data, where steps are not given.")
     batch_size: int = option(32, ge=1, le=65536, label="batch size", zh="批大小", unit="rows", help="Rows per forward pass on each device.")
     accumulation: int = option(1, ge=1, le=65536, label="gradient accumulation", zh="梯度累积", help="Forward passes per optimizer step.")
@@ -92,6 +96,12 @@ class Training(Options):
     )  # fmt: skip
     energy: bool = option(True, label="energy", zh="能耗", help="Estimate joules and CO2-equivalent with codecarbon, offline.")
 
+    @model_validator(mode="after")
+    def _within(self) -> Training:
+        if self.until and self.steps and self.until > self.steps:
+            raise Refusal(f"A run of {self.steps:,} steps cannot end after step {self.until:,}: lower until, or give more steps.", "until")
+        return self
+
 
 class BuiltOn(Options):
     """The adapters of earlier runs that a run goes on from or stands on: RUN, or RUN/final for the last weights in place of the best."""
@@ -105,6 +115,9 @@ class BuiltOn(Options):
     )
     start_head: Literal["keep", "new"] = option(
         "keep", label="its head", zh="其任务头", help="keep: the trained head goes on too, which needs the same labels. new: a fresh one, for another task."
+    )
+    continues: str = option(
+        "", max_length=120, label="continues", zh="续接", help="A run of the same settings that ended early (until): this one goes on from its last checkpoint."
     )
     stand_on: list[str] = option(
         default_factory=list, max_length=8, label="stand on", zh="叠加于",

@@ -50,6 +50,7 @@ def _actions(run: Run, language: str) -> str:
     found += [button("duplicate", "act.duplicate"), link("./?run", "act.bench", "act.bench.help"), link("compare?runs", "page.compare", "act.compare.help")]
     if run_facts.has_adapter(run):
         found.append(link("tryit?runs", "page.tryit", "act.try.help"))
+        found.append(link("inside?runs", "page.inside", "act.inside.help"))
     if run.over and run_facts.has_adapter(run):
         found.append(link("combine?runs", "page.combine", "act.combine.help"))
     found.append(link("export?run", "page.export", "act.export.help"))

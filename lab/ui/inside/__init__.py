@@ -1,0 +1,1 @@
+"""Inside: what a trained adapter did to weights, layers and answers."""

@@ -1,0 +1,1 @@
+"""Search: the best design under a budget."""
