@@ -13,14 +13,22 @@ import xml.etree.ElementTree
 
 import numpy as np
 import pytest
+import search_support
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
+from lab import searching
 from lab.design.method import named
 from lab.design.method.nearest import neighbours
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, tables
+from lab.design.spec import search
 from lab.results import compare, facts, published
 from lab.results.curves import AXES, axis
 from lab.runs import Home, Queue, processes
+from lab.searching.costs import Meter
+from lab.searching.driver import Driver
+from lab.searching.record import keep
 from lab.trying.client import TryClient
 from lab.ui.combine import views as views_combine
 from lab.ui.compare import coordinates, overlay, report
@@ -30,7 +38,10 @@ from lab.ui.library import views as views_library
 from lab.ui.runs import curves
 from lab.ui.runs import readings as views_readings
 from lab.ui.runs import views as views_runs
-from lab.ui.shell import charts, run_facts, run_list
+from lab.ui.search import form as form_search
+from lab.ui.search import page as page_search  # noqa: F401 (registers its question)
+from lab.ui.search import views as views_search
+from lab.ui.shell import charts, poll, run_facts, run_list
 from lab.ui.shell.curve_cache import Follower
 from lab.ui.sweep import grid
 from lab.ui.sweep import views as views_sweep
@@ -501,3 +512,30 @@ def test_only_runs_with_an_adapter_can_be_tried(store):
     folder.mkdir()
     (folder / "adapter.safetensors").write_bytes(b"")
     assert [row["id"] for row in views_tryit.rows()] == [run.id] == [row["id"] for row in views_combine.rows()]
+
+
+def test_a_search_on_its_page(lab_home):
+    """The page's own route, asked as its script asks: the newest search with its verdict, trade-offs, designs and what mattered, in both languages."""
+    visitor = TestClient(Starlette(routes=[poll.ROUTE]))
+    look = lambda **asked: visitor.post("/look/search", json={"chosen": {}, "chose": True, **asked}).json()["parts"]  # noqa: E731
+    assert look()["view"]["names"] == [] and "Begin a search" in look()["verdict"]
+    name = searching.begin({**search_support.DOCUMENT, "name": "demo", "sampler": "random", "title": NASTY})
+    assert look()["view"] == {"names": ["demo"], "name": "demo", "halt": False, "go_on": True}
+    record = searching.read(name)
+    Driver(record, search_support.Made(Meter(record.search(), search_support.peak)), keep, lambda line: None).run()
+    shown = look()
+    assert (
+        shown["view"]["go_on"] is False and NASTY not in shown["verdict"] and "95 % interval" in shown["verdict"] and "data-state='ended'" in shown["verdict"]
+    )
+    assert shown["trials"].count("data-trial=") == len(record.trials) and shown["trials"].count("data-state='over'") == sum(
+        t.state == "over" for t in record.trials
+    )
+    percent = next(chart for chart in shown["charts"]["charts"] if chart["id"] == "pareto_percent")
+    assert {point["id"] for point in percent["points"]} == {str(trial.number) for trial in record.trained} and percent["front"]
+    assert all(f"<code>{path}</code>" in shown["matters"] for path in record.importance) and record.importance
+    chinese = look(language="zh")
+    assert "区间" in chinese["verdict"] and "上限" in chinese["trials"] and not re.search("allowed|By accuracy", chinese["trials"] + chinese["verdict"])
+    for preset in form_search.presets():
+        assert form_search.spec_of_form(preset).document()["space"] == search.load(preset["name"]).document()["space"]
+    words, fine = views_search.before({**form_search.presets()[0], "budget": "little"}, "zh")
+    assert not fine and 'data-field="budget"' in words and "预算写作" in words

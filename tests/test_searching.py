@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from search_worker import value_of
+from search_support import DOCUMENT, Made, peak
 
 from lab import searching, verbs
 from lab.design.plain.refusal import Refusal
@@ -22,47 +22,15 @@ from lab.runs import default
 from lab.searching import driver, verdict
 from lab.searching.costs import Meter
 from lab.searching.driver import Driver
-from lab.searching.jobs import Outcome
-from lab.searching.record import DONE, OVER, PRESET, PRUNED, SPACE, SearchRecord, record_of
+from lab.searching.record import DONE, OVER, PRESET, PRUNED, SPACE, Judged, SearchRecord, Trial, record_of
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = (sys.executable, str(ROOT / "tests" / "search_worker.py"))
-DOCUMENT = {
-    "model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"steps": 90, "energy": False},
-    "space": {"deltas.0.rank": "1..64 log", "training.lr": "1e-4..1e-2 log", "deltas.0.dropout": [0, 0.1]},
-    "budget": "0.3 % weights, 900 MB", "anchors": ["lora", "bitfit", "adapter-pfeiffer"], "trials": 9, "seeds": 3,
-}  # fmt: skip
-
-
-class Made:
-    """A bench whose runs are formulas. It crashes at the n-th call, as a process that is killed, and keeps what its runs came to, as a queue does."""
-
-    def __init__(self, meter: Meter, dies: int = 0, done: dict | None = None):
-        self.costs, self.fitted = meter.costs, meter.fitted
-        self.dies, self.done, self.jobs = dies, {} if done is None else done, []
-
-    def check(self, run):
-        pass
-
-    def train(self, jobs, report, again):
-        self.dies -= 1
-        for job in jobs:
-            self.jobs.append(job)
-            steps = job.spec.training.until or job.spec.training.steps
-            self.done.setdefault(job.run, Outcome(value_of(job.spec.document(), steps) - 0.01 * job.test, float(steps)))
-        if self.dies == 0:
-            raise KeyboardInterrupt
-        return [self.done[job.run] for job in jobs]
 
 
 def fresh(document=None, **changes):
     found = search_of({**DOCUMENT, "name": "one", **(document or {}), **changes})
     return found, SearchRecord("one", found.document(), "accuracy", True, 0.0)
-
-
-def peak(document):
-    """As if memory rose with the rank: some of the space does not fit."""
-    return 700_000_000 + 20_000_000 * sum(delta["rank"] for delta in document["method"]["deltas"])
 
 
 @pytest.fixture(autouse=True)
@@ -189,12 +157,21 @@ def test_axes_that_only_some_designs_have():
     )
 
 
-def test_a_difference_that_may_be_chance_is_called_so():
-    found, record = fresh()
-    values = verdict.paired([0.80, 0.81, 0.79], [0.79, 0.80, 0.80])
-    assert values["low"] < 0 < values["high"]
-    clear = verdict.paired([0.90, 0.91, 0.905], [0.80, 0.80, 0.81])
-    assert clear["low"] > 0 and verdict.paired([0.9], [0.8])["low"] is None
+@pytest.mark.parametrize("one, other, noise, words", [
+    ([0.80, 0.81, 0.79], [0.79, 0.80, 0.80], True, "holds zero"), ([0.90, 0.91, 0.905], [0.80, 0.80, 0.81], False, "design that was found is better"),
+    ([0.80, 0.80, 0.81], [0.90, 0.91, 0.905], False, "preset is better"), ([0.9], [0.8], True, "One seed"), ([0.9, 0.8, 0.7], [0.8, 0.7, 0.6], True, "same difference"),
+], ids=["open", "better", "worse", "one seed", "same"])  # fmt: skip
+def test_a_difference_that_may_be_chance_is_called_so(one, other, noise, words):
+    found, record = fresh(seeds=len(one))
+    for number, (origin, values) in enumerate(((SPACE, one), (PRESET, other))):
+        judged = {str(seed): Judged(90, f"run{seed}", value) for seed, value in enumerate(values)}
+        record.trials.append(Trial(number, origin, "x", {}, {}, 1, 0.1, finals=judged, tests=judged))
+    record.chosen = [0, 1]
+    answer = verdict.reached(found, record)
+    assert answer["noise"] is noise and words in answer["sentences"][-1]
+    lost = {seed: Judged(90, each.run) for seed, each in record.trials[0].tests.items()}
+    record.trials[0].tests = lost
+    assert "flatter" in verdict.reached(found, record)["sentences"][-1] and verdict.reached(found, record)["on"] == "validation"
 
 
 DRIVE = """

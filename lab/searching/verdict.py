@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from lab.design.plain.refusal import Note
 from lab.design.spec.search import SearchSpec
+from lab.results import statistics
 from lab.searching.record import COMPLETE, PRESET, PRUNED, SPACE, SearchRecord, Trial
-
-LEVEL = 0.95
 
 
 def best(spec: SearchSpec, record: SearchRecord, origin: str) -> list[int]:
@@ -37,19 +34,14 @@ def pair(spec: SearchSpec, record: SearchRecord) -> list[Trial]:
     return found
 
 
-def paired(one: Sequence[float], other: Sequence[float], level: float = LEVEL) -> dict[str, float | None]:
-    """{"difference", "low", "high", "p"} of `one` over `other`, value by value: Student's t on the differences. Without an interval for fewer than two."""
-    differences = [a - b for a, b in zip(one, other, strict=True)]
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
-        return {"difference": mean, "low": None, "high": None, "p": None}
-    error = statistics.stdev(differences) / math.sqrt(len(differences))
-    if not error:
-        return {"difference": mean, "low": mean, "high": mean, "p": 0.0 if mean else 1.0}
-    from scipy.stats import t
+def paired(one: Sequence[float], other: Sequence[float]) -> dict[str, float | None]:
+    """{"difference", "low", "high", "p"} of `one` over `other`, seed by seed (lab.results.statistics); None where too few seeds leave it open."""
+    import numpy as np
 
-    reach = float(t.ppf(0.5 + level / 2, len(differences) - 1)) * error
-    return {"difference": mean, "low": mean - reach, "high": mean + reach, "p": float(2 * t.sf(abs(mean / error), len(differences) - 1))}
+    found = statistics.pairwise(np.array([one, other], dtype=float))
+    values = {name: float(getattr(found, name)[0, 1]) for name in ("low", "high", "p")}
+    difference = sum(a - b for a, b in zip(one, other, strict=True)) / len(one)
+    return {"difference": difference, **{name: value if value == value else None for name, value in values.items()}}
 
 
 def reached(spec: SearchSpec, record: SearchRecord) -> dict[str, Any]:
@@ -65,9 +57,8 @@ def reached(spec: SearchSpec, record: SearchRecord) -> dict[str, Any]:
     if winner and preset:
         answer |= paired(values[winner.number], values[preset.number])  # type: ignore[arg-type]
         sentences += _compared(record, winner, preset, values, answer)
-        gain = answer["low"] if record.greater else answer["high"] and -answer["high"]
-        answer["noise"] = answer["low"] is None or (answer["low"] <= 0 <= answer["high"])
-        sentences.append(_meaning(answer, gain))
+        answer["noise"] = answer["p"] is None or answer["p"] >= statistics.LEVEL
+        sentences.append(_meaning(answer, (answer["difference"] > 0) is record.greater))
     elif found:
         sentences.append(_alone(record, found[0], values[found[0].number]))
     else:
@@ -80,7 +71,7 @@ def reached(spec: SearchSpec, record: SearchRecord) -> dict[str, Any]:
 
 
 def _compared(record: SearchRecord, winner: Trial, preset: Trial, values: dict[int, list[Any]], answer: dict[str, Any]) -> list[str]:
-    one, other = statistics.fmean(values[winner.number]), statistics.fmean(values[preset.number])
+    one, other = _mean(values[winner.number]), _mean(values[preset.number])
     count = len(values[winner.number])
     number, label, beside = winner.number, winner.label, preset.label
     found = [
@@ -94,17 +85,23 @@ def _compared(record: SearchRecord, winner: Trial, preset: Trial, values: dict[i
     return [str(one) for one in found]
 
 
-def _meaning(answer: dict[str, Any], gain: float | None) -> str:
-    if answer["low"] is None:
+def _meaning(answer: dict[str, Any], gain: bool) -> str:
+    if answer["p"] is None:
         return Note("One seed says nothing about chance: the winner may be noise.")
+    if answer["noise"] and answer["low"] is None:
+        return Note("Every seed gives the same difference, and they are too few to judge it by: the winner may be noise.")
     if answer["noise"]:
         return Note("The interval holds zero: with these seeds the winner may be noise.")
-    if (gain or 0) > 0:
-        return Note("The interval leaves zero out: the design that was found is better than the best preset under this budget.")
-    return Note("The interval leaves zero out the other way: the best preset is better than what was found.")
+    if gain:
+        return Note("That is more than chance: the design that was found is better than the best preset under this budget.")
+    return Note("That is more than chance the other way: the best preset is better than what was found.")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _alone(record: SearchRecord, trial: Trial, values: list[Any]) -> str:
     return Note(
-        f"Only trial {trial.number} ({trial.label}) came to the end: {record.metric} {statistics.fmean(values):.4f} over {len(values)} seeds, with nothing beside it."
+        f"Only trial {trial.number} ({trial.label}) came to the end: {record.metric} {_mean(values):.4f} over {len(values)} seeds, with nothing beside it."
     )
