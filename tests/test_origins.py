@@ -143,6 +143,7 @@ def test_what_could_not_be_known_at_launch_is_held_from_the_first_start(made):
         train(unknown, run_dir=folder / "run")
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_finished_run_loads_and_exports_only_on_its_own_base(made, tmp_path: Path):
     folder, task, frozen = made
     run = lab.run(frozen.document())

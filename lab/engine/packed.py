@@ -84,11 +84,12 @@ def pack(module: nn.Module, value: Tensor) -> None:
 
 def states(module: nn.Module) -> Iterator[Tensor]:
     """What a layer keeps beside parameters and buffers to read its packed weight."""
-    state = getattr(getattr(module, "weight", None), "quant_state", None)
+    weight = module._parameters.get("weight")  # not by its name, by which a parametrised one is computed
+    state = getattr(weight, "quant_state", None)
     while state is not None:
         yield from (tensor for tensor in (state.absmax, state.code, state.offset) if isinstance(tensor, Tensor))
         state = state.state2
-    if type(getattr(module, "weight", None)).__name__ == "Int8Params":
+    if type(weight).__name__ == "Int8Params":
         yield _scales(module)
 
 
