@@ -6,6 +6,7 @@
     lab.count(model="bart-large", method="mam")                # {'trainable': ..., 'total': ..., 'percent': ..., ...}
     attached = lab.attach(model, method)                       # .detach() .merge() .unmerge() .trainable() .state_dict()
     run = lab.run(spec); lab.runs(); lab.export(run, format="peft", out="adapter")
+    run = lab.import_adapter("their-adapter", task="sst2")     # PEFT, AdapterHub, a lab's folder, or a hub id, as a run
     model, tokenizer = lab.load(run)                           # base model with the run's best adapter, in eval mode
 
 Importing this imports nothing else: every name is looked up at first use, and torch only by what needs it. Some rooms share
@@ -35,6 +36,7 @@ _NAMES = {  # public name: (module, name there)
     "run": ("lab.verbs", "run"),
     "combine": ("lab.verbs", "combine"),
     "search": ("lab.searching", "search"),
+    "import_adapter": ("lab.importing", "import_adapter"),
     "load": ("lab.verbs", "load"),
     "attach": ("lab.engine", "attach"),
 }

@@ -284,7 +284,8 @@ def _harm_of(folder: Path, stamp: tuple) -> str | None:
 
 def before_training(adapter: str, facts: dict[str, Any]) -> str:
     """A sentence where the best weights are those of step 0, from before any training; "" otherwise."""
-    if adapter != "best" or facts.get("step") != 0 or (facts.get("spec") or {}).get("combination"):
+    spec = facts.get("spec") or {}
+    if adapter != "best" or facts.get("step") != 0 or spec.get("combination") or (spec.get("training") or {}).get("steps") == 0:
         return ""
     return "The best weights of this run are those of step 0: no evaluation beat the model as it was before training. The final ones are the last."
 

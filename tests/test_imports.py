@@ -29,6 +29,7 @@ MAY = {
     "child": ("design",),
     "planning": ("design", "models", "tasks", "engine", "child"),
     "export": ("design", "models", "tasks", "blocks", "origins", "engine", "runs", ""),
+    "importing": ("design", "models", "tasks", "blocks", "origins", "engine", "runs", "export", "verbs", ""),
     "training": ("child", "design", "models", "tasks", "blocks", "combining", "continuing", "origins", "engine", "runs", "planning", ""),
     "inside": ("child", "design", "models", "tasks", "blocks", "origins", "engine", "runs", "export", ""),
     "trying": ("child", "design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "export", ""),
@@ -39,6 +40,7 @@ MAY = {
     "boards": ("design", "results", "runs", "verbs", ""),
     "cli": (
         "bin",
+        "importing",
         "boards",
         "inside",
         "design",
@@ -59,6 +61,7 @@ MAY = {
     ),
     "ui": (
         "bin",
+        "importing",
         "design",
         "models",
         "tasks",

@@ -268,12 +268,21 @@ def _export(verbs: Any) -> None:
 
 def _import(verbs: Any) -> None:
     added = _verb(
-        verbs, "import", taking.import_, "make a task of your own data: CSV, TSV, JSON, JSON Lines or Parquet, gzip allowed; a folder; or a set of the hub"
+        verbs,
+        "import",
+        taking.import_,
+        "make a task of your own data (CSV, TSV, JSON, JSON Lines or Parquet, gzip allowed; a folder; a set of the hub), or a run of an adapter",
     )
     added.add_argument(
-        "file", metavar="FILE", help="the data: a file, a folder of Parquet or of save_to_disk, or hub:owner/name; every row is checked before anything is kept"
+        "file",
+        metavar="FILE",
+        help="data: a file, a folder of Parquet or of save_to_disk, or hub:owner/name, of which every row is checked before anything is kept; "
+        "or an adapter: a folder that peft, AdapterHub's library or the lab wrote, a zip of one, or its hub id owner/name",
     )
-    added.add_argument("--name", help="what the task is called from then on: a-z, 0-9 and - (not needed with --dry-run)")
+    added.add_argument("--name", help="what the task is called from then on: a-z, 0-9 and - (not needed with --dry-run); of an adapter, what its run is called")
+    added.add_argument("--task", metavar="TASK", help="of an adapter: the task that it answers (default: the one that its folder says)")
+    added.add_argument("--model", metavar="MODEL", help="of an adapter: its base, as a preset, a folder or a hub id (default: the one that its folder says)")
+    added.add_argument("--tag", action="append", help="of an adapter: a word to find its run by; may be given several times")
     added.add_argument("--family", choices=tuple(FAMILIES), metavar="FAMILY", default="", help=f"{', '.join(FAMILIES)} (default: guessed)")
     added.add_argument(
         "--column",
@@ -308,7 +317,7 @@ def _import(verbs: Any) -> None:
         help="what the first row of a CSV holds; with data the columns are column_1, column_2, ... (default: names, asked where it looks like data)",
     )
     added.add_argument("--config", default="", help="configuration of a set of the hub")
-    added.add_argument("--revision", default="", help="commit, tag or branch of a set of the hub (default: the newest)")
+    added.add_argument("--revision", default="", help="commit, tag or branch of a set or an adapter of the hub (default: the newest)")
     added.add_argument(
         "--split",
         action="append",

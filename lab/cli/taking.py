@@ -34,8 +34,12 @@ def export(arguments: Namespace) -> Answer:
 
 def import_(arguments: Namespace) -> Answer:
     """{"task", "family", "columns", "format", "turns", "loss_on", "rows", "splits", "dropped", "disputed", "notes", "balance", "lengths", "examples"}; task is "" where nothing was kept."""
+    from lab.importing.folders import is_adapter
     from lab.tasks import gathering, importing, outside
 
+    if is_adapter(arguments.file):
+        return _import_adapter(arguments)
+    _require_unused(arguments, ("task", "model", "tag"), "is for an adapter (a folder or zip of one, or a hub id)")
     columns = dict(_pair(text) for text in arguments.column)
     turns: dict[str, object] = dict(_pair(text, "turn", "role=from") for text in arguments.turn)
     if arguments.speaker:
@@ -73,6 +77,25 @@ def import_(arguments: Namespace) -> Answer:
                 "splits": look.splits, "dropped": look.dropped, "disputed": look.disputed, "notes": [*notes, *look.notes], "balance": look.balance,
                 "lengths": look.lengths, "examples": look.examples}  # fmt: skip
     return Answer(document, lambda: _imported(document, look.spec.max_length))
+
+
+def _import_adapter(arguments: Namespace) -> Answer:
+    """{"run", "name", "model", "task", "method", "trainable", "imported": {"from", "format", ...}}."""
+    of_data = ("family", "column", "label", "label_separator", "spellings", "validation", "test", "encoding", "delimiter", "header", "config", "split", "rows", "turn", "speaker",
+               "loss_on", "prompt", "measure")  # fmt: skip
+    _require_unused(arguments, of_data, "is for data, and this is an adapter")
+    if arguments.dry_run:
+        raise Refusal("An adapter is imported whole or refused: leave --dry-run out.", "dry_run")
+    from lab.importing import import_adapter
+
+    run = import_adapter(
+        arguments.file, task=arguments.task or "", model=arguments.model or "", revision=arguments.revision, name=arguments.name or "", tags=arguments.tag or []
+    )
+    document = {"run": run.id, "name": run.name, "model": run.spec["model"], "task": run.spec["task"], "method": run.spec["method"]["name"],
+                "trainable": run.result["trainable"], "imported": run.result["imported"]}  # fmt: skip
+    task = document["task"] if isinstance(document["task"], str) else document["task"]["name"]
+    return Answer(document, lambda: facts([("run", f"{run.id}  {run.name}"), ("method", f"{document['method']}, {document['trainable']:,} weights"), ("model", document["model"]), ("task", task)])
+                  + f"\nNothing was measured: python -m lab run --start-from {run.id} --steps 0 evaluates it, here or with --task on another one.")  # fmt: skip
 
 
 def _families(trait: str) -> str:

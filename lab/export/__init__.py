@@ -20,9 +20,10 @@ from lab.export.base import Facts, Format
 from lab.export.bases import clean
 from lab.export.folder import new_folder
 from lab.export.gguf import Gguf
+from lab.export.script import Script
 from lab.export.writers import AdapterHub, Config, Lab, Merged, Peft
 
-FORMATS: dict[str, Format] = {found.name: found for found in (Peft("peft"), Peft("peft-lora"), AdapterHub(), Gguf(), Merged(), Lab(), Config())}
+FORMATS: dict[str, Format] = {found.name: found for found in (Peft("peft"), Peft("peft-lora"), AdapterHub(), Gguf(), Merged(), Lab(), Config(), Script())}
 __all__ = ["FORMATS", "Format", "export_run", "formats", "write"]
 
 
@@ -57,7 +58,8 @@ def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *
 def write(opened: Any, format: str, out: str | Path) -> Path:
     """Write what is open (a model with a method attached, see source.Opened) in a format. `merged` leaves the model merged."""
     chosen = _format(format)
-    _require(chosen, Facts(opened.spec.method, opened.attached.body, opened.objective, opened.spec.quantisation))
+    built_on = bool(opened.spec.built_on.names or opened.spec.combination)
+    _require(chosen, Facts(opened.spec.method, opened.attached.body, opened.objective, opened.spec.quantisation, built_on=built_on))
     with new_folder(out) as folder:
         chosen.write(opened, folder)
         clean(folder)

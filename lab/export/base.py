@@ -23,6 +23,7 @@ class Facts:
     objective: str
     quantisation: str = "none"
     heads: tuple[str, ...] = ()  # the tasks of a run that has a head for each of several
+    built_on: bool = False  # whether the run goes on from others, or puts them together
 
     @classmethod
     def of(cls, spec: RunSpec | Mapping[str, Any]) -> Facts:
@@ -34,7 +35,7 @@ class Facts:
         packed = checkpoint.quantised_by(model) if spec.quantisation == "none" else spec.quantisation
         objective = objective_of(spec.task, model)
         heads = tuple(spec.tasks) if spec.further and OBJECTIVES[objective].headed else ()
-        return cls(spec.method, anatomy(model.config), objective, packed or "none", heads)
+        return cls(spec.method, anatomy(model.config), objective, packed or "none", heads, bool(spec.built_on.names or spec.combination))
 
 
 class Format(Protocol):

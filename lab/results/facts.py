@@ -105,7 +105,7 @@ def result(run: Run) -> Result | None:
 
 def counts(run: Run) -> bool:
     """Whether the run's numbers are those of a training that came to its end and to something."""
-    return run.state == "succeeded" and _step(run) != 0
+    return run.state == "succeeded" and (_step(run) != 0 or run.result.get("total_steps") == 0)  # one of no steps was asked for as it is
 
 
 def greater_is_better(name: str) -> bool:

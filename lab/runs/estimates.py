@@ -96,7 +96,8 @@ def _steps(document: Mapping[str, Any], train_rows: int) -> tuple[int, int]:
     """(optimizer steps, rows in each)."""
     training = document.get("training") or {}
     rows = _batch(document) * int(training.get("accumulation") or 1) * devices_of_spec(document)
-    steps = int(training.get("steps") or max(1, math.ceil((training.get("epochs") or EPOCHS) * math.ceil(train_rows / rows))))
+    steps = training.get("steps")
+    steps = int(steps if steps is not None else max(1, math.ceil((training.get("epochs") or EPOCHS) * math.ceil(train_rows / rows))))
     return min(steps, int(training.get("until") or steps)), rows
 
 

@@ -38,6 +38,7 @@ from lab.runs.records import (
     RUNNING,
     STARTING,
     STOPPING,
+    SUCCEEDED,
     Run,
     check_name,
     check_notes,
@@ -119,6 +120,18 @@ class Store(Listing, Binned, Metrics, Views):
             for place, (row, one) in enumerate(zip(rows, given, strict=True), position):
                 number = connection.execute(insert(runs).values(**row, position=place, version=version).returning(runs.c.number)).scalar_one()
                 note(connection, number, QUEUED, one.get("message", ""))
+
+        self.database.write(work, durable=True)
+
+    def enter(self, run_id: str, spec: dict[str, Any], name: str, tags: Sequence[str], result: Mapping[str, Any], message: str) -> None:
+        """A run that was trained elsewhere: over from the beginning, never queued. Refusal as for `create`."""
+        row = {"id": check_id(run_id), "name": check_name(name), "state": SUCCEEDED, "spec": spec_text(spec), "tags": json.dumps(check_tags(tags)), "notes": "",
+               "attempt": 0, "created": time.time(), "ended": time.time(), "step": 0, "position": 0, "result": result_text(result)}  # fmt: skip
+
+        def work(connection: Connection) -> None:
+            version = take_ticket(connection)
+            if connection.execute(select(runs.c.number).where(runs.c.id == run_id)).scalar() is None:  # else only the answer was lost
+                note(connection, connection.execute(insert(runs).values(**row, version=version).returning(runs.c.number)).scalar_one(), SUCCEEDED, message)
 
         self.database.write(work, durable=True)
 

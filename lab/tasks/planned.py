@@ -22,7 +22,8 @@ def planned(spec: RunSpec) -> EvaluationPlan | None:
         for split, most in (("train", task.train_rows), ("validation", task.validation_rows))
         if (found := task.rows.get(split))
     }
-    if "validation" not in rows or not (training.steps or "train" in rows):
+    if "validation" not in rows or training.steps is None and "train" not in rows:
         return None
     each = training.batch_size * training.accumulation
-    return plan(training, training.steps or max(1, math.ceil((training.epochs or EPOCHS) * -(-rows["train"] // each))), each, [Split(rows["validation"])])
+    steps = training.steps if training.steps is not None else max(1, math.ceil((training.epochs or EPOCHS) * -(-rows["train"] // each)))
+    return plan(training, steps, each, [Split(rows["validation"])])

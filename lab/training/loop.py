@@ -55,9 +55,8 @@ class Loop:
         lengths = [task.train.lengths for task in assembly.tasks.values()]
         self.steps = Mixture(lengths, training.batch_size * training.accumulation * self.processes, spec.seed, training.temperature)
         self.feed = Feed(self.steps, list(assembly.tasks.values()), training, self.device, self.processes, self.rank)
-        self.total = training.steps or max(1, math.ceil((training.epochs or EPOCHS) * self.steps.per_epoch))
-        if spec.combination and training.steps is None and training.epochs is None:
-            self.total = 0  # it is judged as it is
+        as_it_is = training.steps == 0 or spec.combination and training.steps is None and training.epochs is None
+        self.total = 0 if as_it_is else training.steps or max(1, math.ceil((training.epochs or EPOCHS) * self.steps.per_epoch))
         self.end = min(self.total, training.until or self.total)  # of this run; learning rate, schedules and evaluations are laid out for all steps
         self.plan = evaluation.plan(training, self.total, training.batch_size * training.accumulation,
                                     judging.splits(assembly.tasks, self.steps.shares, self.device.type))  # fmt: skip

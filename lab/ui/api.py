@@ -23,7 +23,7 @@ from lab.models import resolve
 from lab.results.compare import settings
 from lab.runs import Run, default
 from lab.runs.home import check_id
-from lab.ui.export import packer
+from lab.ui.export import bringer, packer
 from lab.ui.shell import planner
 
 MOST = 50  # runs side by side
@@ -35,7 +35,7 @@ LOG_LINES = 2000
 def expose() -> None:
     """Name the verbs. A plan takes seconds of a process of its own, so fewer are asked at once."""
     for verb in VERBS:
-        gr.api(_told(verb), api_name=verb.__name__, concurrency_limit=2 if verb is plan else 4)
+        gr.api(_told(verb), api_name=verb.__name__, concurrency_limit=2 if verb in (plan, import_adapter) else 4)
     with gr.Row(visible=False):  # a file travels only as a component's value
         asked = [gr.Textbox(label=name, value=usual) for name, usual in (("run", ""), ("format", "peft"), ("adapter", "best"), ("task", ""))]
         gr.Button().click(_told(export), asked, gr.File(label="archive"), api_name="export", concurrency_limit=2)
@@ -255,13 +255,22 @@ def compare(runs: list[str]) -> dict:
     return {"runs": [summary(run) for run in found], "differences": settings(found)}
 
 
+def import_adapter(source: str, task: str = "", model: str = "", revision: str = "", name: str = "") -> dict:
+    """Bring an adapter in that was trained elsewhere, as a run that is over: {"run", "name", "model", "task", "method", "trainable", "imported"}.
+
+    source: a folder or zip on the app's machine that peft, AdapterHub's library or a lab wrote, or a hub id owner/name (revision: of it). task, model: where its folder
+    does not say which task it answers and which model it stands on. name: of the run.
+    """
+    return bringer.bring(source, task, model, revision, name)
+
+
 def export(run: Any, format: Any = "peft", adapter: Any = "best", task: Any = "") -> str:
     """Export a run's adapter in a format of the export room; a zip file of it, which clients download.
 
-    format: peft, peft-lora, adapterhub, gguf, merged, lab, config; adapter: best or final; task: of a run of several with heads, whose head goes along.
+    format: peft, peft-lora, adapterhub, gguf, merged, lab, config, script; adapter: best or final; task: of a run of several with heads, whose head goes along.
     """
     return str(packer.PACKER.make(run, format or "peft", adapter or "best", task or "").zip())
 
 
-VERBS = (methods, models, tasks, schema, count, plan, launch, combine, stop, resume, duplicate, edit, delete, restore, search, searches, search_status, search_stop, search_resume,
+VERBS = (methods, models, tasks, schema, count, plan, launch, combine, import_adapter, stop, resume, duplicate, edit, delete, restore, search, searches, search_status, search_stop, search_resume,
          runs, status, metrics, log, compare)  # fmt: skip

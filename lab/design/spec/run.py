@@ -24,7 +24,14 @@ EPOCHS, EVALUATIONS = 3.0, 10  # of a run that does not say how many
 class Training(Options):
     """How a run trains. What is left empty (None) takes the method's or the task's own default."""
 
-    steps: int | None = option(None, ge=1, le=10_000_000, label="steps", zh="步数", help="Optimizer steps. Empty: as the epochs give.")
+    steps: int | None = option(
+        None,
+        ge=0,
+        le=10_000_000,
+        label="steps",
+        zh="步数",
+        help="Optimizer steps. Empty: as the epochs give. 0: a run that goes on from another is evaluated as it is.",
+    )
     until: int | None = option(
         None, ge=1, le=10_000_000, label="end at", zh="止于", unit="steps",
         help="End after this step, though learning rate and schedules are laid out for all steps: another run may continue it. Empty: after the last one.",
@@ -201,6 +208,12 @@ class RunSpec(Options):
         problem = quantised_problem(self.method) if self.quantisation != "none" else None
         if problem:
             raise Refusal(problem.sentence, "quantisation")
+        return self
+
+    @model_validator(mode="after")
+    def _trains(self) -> RunSpec:
+        if self.training.steps == 0 and not (self.built_on.start_from or self.combination):
+            raise Refusal("Zero steps evaluate what was trained before: name a run in built_on.start_from, or give steps.", "training.steps")
         return self
 
     @model_validator(mode="after")

@@ -28,7 +28,7 @@ from lab.ui.shell.run_facts import adapters
 SECONDS = 600
 KEPT = 6  # folders at most, the last used ones; all are gone when the app ends
 SHOWN = 24_000  # letters of a text file's preview
-TEXTS = (".json", ".yaml", ".md", ".txt")
+TEXTS = (".json", ".yaml", ".md", ".txt", ".py")
 LONGEST_HEADER = 8 * 1024**2
 STORED = (".safetensors", ".bin")  # weights do not shrink
 

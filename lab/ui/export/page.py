@@ -1,4 +1,4 @@
-"""Export: a run's adapter in every format that the export room has, its files shown before they are taken."""
+"""Export: a run's adapter in every format that the export room has, its files shown before they are taken; and adapters from elsewhere, which become runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from lab.export import FORMATS, formats
 from lab.export.base import Facts
 from lab.results.facts import method_of, model_of, score, task_of
 from lab.runs import Run, default
-from lab.ui.export import packer
+from lab.tasks import names as task_names
+from lab.ui.export import bringer, packer
 from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.gradio_private import payload
+from lab.ui.shell.markup import esc
 from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.words.refusals import refused
@@ -35,8 +37,35 @@ def build(demo: gr.Blocks) -> None:
             form = part("Lab.exportForm(element, ...Lab.fed('form'), trigger, 'make', 'left')", elem_classes="lab-card lab-form", elem_id="export-form")
             take = gr.DownloadButton(gr.I18n()("native.export.download"), visible=False, variant="primary", elem_id="export-take")
             made = part("Lab.exportedFiles(element, props, watch)", elem_id="export-files")
+            _bring_in()
     form.left(lambda: [None, gr.DownloadButton(visible=False)], None, [made, take], **QUIET)
     form.make(make, None, [made, take], trigger_mode="always_last", concurrency_limit=2, show_progress="hidden", api_visibility="private")
+
+
+def _bring_in() -> None:
+    """The form of adapters from elsewhere, which become runs."""
+    words = gr.I18n()
+    with gr.Accordion(words("native.bring"), open=False, elem_id="bring-form"):
+        source = gr.Textbox(label=words("native.bring.source"), max_length=500, elem_id="bring-source")
+        upload = gr.File(label=words("native.bring.upload"), file_types=[".zip"], type="filepath", height=100, elem_id="bring-upload")
+        task = gr.Dropdown(["", *task_names()], value="", label=words("native.bring.task"), elem_id="bring-task")
+        model = gr.Textbox(label=words("native.bring.model"), max_length=500, elem_id="bring-model")
+        start = gr.Button(words("native.bring.start"), variant="primary", elem_id="bring-start")
+        outcome = gr.HTML(apply_default_css=False, elem_id="bring-outcome")
+    start.click(bring_in, [source, upload, task, model], [outcome, upload], trigger_mode="once", concurrency_limit=1, api_visibility="private")
+
+
+def bring_in(source: str, upload: str | None, task: str | None, model: str, request: gr.Request) -> list[Any]:
+    """Import an adapter as a run and say which it is, or why not."""
+    language = language_of(request)
+    try:
+        if not (source or "").strip() and not upload:
+            raise Refusal("Say where the adapter is: a folder, a zip, or a hub id.", "source")
+        found = bringer.bring((source or "").strip(), task or "", (model or "").strip(), upload=upload or "")
+    except Refusal as problem:
+        return [f'<p class="lab-said wrong" role="alert">{esc(refused(language, problem))}</p>', upload]
+    words = say(language, "bring.done", name=found["name"], run=found["run"], method=found["method"], weights=f"{found['trainable']:,}")
+    return [f'<p class="lab-said" role="status">{esc(words)}</p>', None]
 
 
 @watched("export")

@@ -65,6 +65,9 @@ class Form:
     peft_conv1d: ClassVar[bool] = False  # and on transformers' Conv1D too
     peft_scales: ClassVar[bool] = False  # and has an s of its own
     peft_insertion: ClassVar[str] = "parallel"  # of that type
+    peft_names: ClassVar[Mapping[str, str]] = {"rank": "r"}  # options of a delta by the keys that adapter_config.json of that type has for them
+    peft_strength: ClassVar[tuple[str, bool]] = ("", False)  # the key of s there, and whether it is multiplied by the rank; "": s is in the tensors
+    peft_fixed: ClassVar[Mapping[str, Any]] = {}  # what else it says
     peft_each_place: ClassVar[bool] = False  # several deltas of it that differ in their places alone are one adapter of that type
     joined: ClassVar[str] = ""  # of what h becomes, where the form decides it
 
@@ -158,7 +161,17 @@ class Form:
 
     def peft_config(self, delta: Delta, s: float) -> dict[str, Any]:
         """What an adapter_config.json of its own PEFT type says, with the scale s (1 where the tensors have it)."""
-        raise NotImplementedError
+        key, times_rank = self.peft_strength
+        strength = {key: s * delta.rank if times_rank else s} if key else {}
+        return {there: getattr(delta, ours) for ours, there in self.peft_names.items()} | strength | dict(self.peft_fixed)
+
+    def peft_options(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a delta that such an adapter_config.json describes, s among them: `peft_config` backwards. KeyError where one is missing."""
+        key, times_rank = self.peft_strength
+        found = {ours: config[there] for ours, there in self.peft_names.items()}
+        if key:
+            found |= {"composition": "scaled", "scale": float(config[key]) / (found["rank"] if times_rank else 1)}
+        return found
 
     def peft_tensors(self, p: Any, s: Any) -> dict[str, Any]:
         """{suffix: tensor} of its own PEFT type for one projection, for s·Δh."""

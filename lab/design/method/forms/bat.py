@@ -25,6 +25,7 @@ class Bat(Form):
     alone = True
     glyph, motif = "block", "M0 11.3H52M0 22.7H52M17.3 0V34M34.7 0V34M0 0L17.3 11.3M17.3 0L34.7 11.3M34.7 0L52 11.3"
     peft_type, peft_own = "MISS", True
+    peft_fixed = {"mini_r": 1, "miss_dropout": 0.0, "bias": "none", "init_weights": "bat"}
 
     def parts(self, delta, site):
         return [Part("D", (site.width_out // delta.rank, delta.rank, delta.rank), "zeros")]
@@ -58,9 +59,6 @@ class Bat(Form):
 
     def latex(self, delta):
         return f"x\\,\\left[D_j\\left(W_{{ij}}+I\\right)\\right]_{{{delta.rank}\\times {delta.rank}}}"
-
-    def peft_config(self, delta, s):
-        return {"r": delta.rank, "mini_r": 1, "miss_dropout": 0.0, "bias": "none", "init_weights": "bat"}
 
     def peft_tensors(self, p, s):
         return {"miss_block": s * p.D}

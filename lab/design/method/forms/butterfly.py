@@ -21,6 +21,8 @@ class Butterfly(Turning, Form):
     options = ("factors",)
     motif = "M8 8L44 26M8 26L44 8M8 8H44M8 26H44"
     peft_type = "BOFT"
+    peft_names = {"rank": "boft_block_size", "factors": "boft_n_butterfly_factor"}
+    peft_fixed = {"boft_block_num": 0, "boft_dropout": 0.0, "bias": "none"}
 
     def parts(self, delta, site):
         return [Part("Q", (delta.factors, site.width_out // delta.rank, delta.rank, delta.rank), "zeros")]
@@ -62,9 +64,6 @@ class Butterfly(Turning, Form):
 
     def peft_unfit(self, delta):
         return "PEFT joins several butterfly factors with a CUDA kernel alone" if delta.factors > 1 else ""
-
-    def peft_config(self, delta, s):
-        return {"boft_block_size": delta.rank, "boft_block_num": 0, "boft_n_butterfly_factor": delta.factors, "boft_dropout": 0.0, "bias": "none"}
 
     def peft_tensors(self, p, s):
         return {"boft_R": p.Q, "boft_s": p.Q.new_ones(len(p.target_weight()), 1)}

@@ -26,6 +26,8 @@ class C3A(Form):
     by_tensor = True
     glyph, motif = "block", "M0 17L26 34M0 0L52 34M26 0L52 17M26 0V34M0 17H52"
     peft_type, peft_own = "C3A", True
+    peft_names = {"rank": "block_size"}
+    peft_fixed = {"bias": "none", "block_size_pattern": {}, "init_weights": True}
 
     def parts(self, delta, site):
         bounds = {"xavier": math.sqrt(6 / sum(site.shape)), "kaiming": math.sqrt(1 / site.width_in)}
@@ -56,9 +58,6 @@ class C3A(Form):
 
     def latex(self, delta):
         return f"x\\,\\tfrac{{1}}{{d_x}}\\,\\mathrm{{circ}}_{{b={delta.rank}}}(w)"
-
-    def peft_config(self, delta, s):
-        return {"block_size": delta.rank, "bias": "none", "block_size_pattern": {}, "init_weights": True}
 
     def peft_tensors(self, p, s):
         return {"c3a_kernel": s * p.w}

@@ -65,6 +65,8 @@ class Cayley(Turning, Form):
     rank_label, rank_symbol = "block size", "b"
     defaults = {"insertion": "sequential", "composition": "rotate", "init": "identity", "rank": 32}
     peft_type = "OFT"
+    peft_names = {"rank": "oft_block_size"}
+    peft_fixed = {"r": 0, "module_dropout": 0.0, "use_cayley_neumann": False, "coft": False, "block_share": False, "bias": "none"}
 
     def parts(self, delta, site):
         return [Part("Q", (site.width_out // delta.rank, delta.rank * (delta.rank - 1) // 2), "zeros")]
@@ -97,9 +99,6 @@ class Cayley(Turning, Form):
 
     def lines(self, delta, x):
         return ["R_Q = (I-Q)(I+Q)^{-1}", "Q = \\mathrm{diag}(Q_i) = -Q^{\\top}"]
-
-    def peft_config(self, delta, s):
-        return {"r": 0, "oft_block_size": delta.rank, "module_dropout": 0.0, "use_cayley_neumann": False, "coft": False, "block_share": False, "bias": "none"}
 
     def peft_tensors(self, p, s):
         return {"oft_R.weight": p.Q}

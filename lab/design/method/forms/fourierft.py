@@ -25,6 +25,8 @@ class FourierFT(Form):
     own_input = True
     glyph, motif = "block", "M2 17C6 3 10 3 14 17S22 31 26 17S34 3 38 17S46 31 50 17"
     peft_type, peft_own, peft_scales, peft_conv1d = "FOURIERFT", True, True, True
+    peft_names, peft_strength = {"rank": "n_frequency"}, ("scaling", False)
+    peft_fixed = {"random_loc_seed": SEED, "bias": "none", "n_frequency_pattern": {}, "init_weights": False}
 
     def parts(self, delta, site):
         total = site.width_in * site.width_out
@@ -52,9 +54,6 @@ class FourierFT(Form):
 
     def latex(self, delta):
         return f"x\\,\\mathrm{{Re}}\\,\\mathcal{{F}}^{{-1}}(c^{{n={delta.rank}}})"
-
-    def peft_config(self, delta, s):
-        return {"n_frequency": delta.rank, "scaling": s, "random_loc_seed": SEED, "bias": "none", "n_frequency_pattern": {}, "init_weights": False}
 
     def peft_tensors(self, p, s):
         return {"fourierft_spectrum": s * p.spectrum}

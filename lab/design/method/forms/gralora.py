@@ -23,6 +23,8 @@ class GraLoRA(Form):
     own_input = True
     glyph, motif = "block", "M0 17H52M26 0V34"
     peft_type, peft_own, peft_scales, peft_conv1d = "GRALORA", True, True, True
+    peft_names, peft_strength = {"rank": "r", "blocks": "gralora_k"}, ("alpha", True)
+    peft_fixed = {"hybrid_r": 0, "gralora_dropout": 0.0, "bias": "none", "init_weights": True}
 
     def parts(self, delta, site):
         k = delta.blocks
@@ -67,17 +69,6 @@ class GraLoRA(Form):
 
     def latex(self, delta):
         return f"x\\,\\left[A_{{ij}}^{{r={delta.rank // delta.blocks}}} B_{{ij}}\\right]_{{{delta.blocks}\\times {delta.blocks}}}"
-
-    def peft_config(self, delta, s):
-        return {
-            "r": delta.rank,
-            "alpha": s * delta.rank,
-            "gralora_k": delta.blocks,
-            "hybrid_r": 0,
-            "gralora_dropout": 0.0,
-            "bias": "none",
-            "init_weights": True,
-        }
 
     def peft_tensors(self, p, s):
         return {"gralora_A": p.A.mT, "gralora_B": s * p.B.mT}

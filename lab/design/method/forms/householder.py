@@ -19,6 +19,7 @@ class Householder(Turning, Form):
     defaults = {"insertion": "sequential", "composition": "rotate", "init": "identity", "rank": 8}
     motif = "M4 17H48M12 5L26 17L40 5"
     peft_type = "HRA"
+    peft_fixed = {"apply_GS": False, "bias": "none", "init_weights": True}
 
     def parts(self, delta, site):
         return [Part("u", (delta.rank, site.width_out), "paired:2.23606797749979")]
@@ -43,9 +44,6 @@ class Householder(Turning, Form):
 
     def lines(self, delta, x):
         return ["R_u = H_r\\cdots H_1", "H_i = I - 2\\,u_i u_i^{\\top}/\\|u_i\\|^{2}"]
-
-    def peft_config(self, delta, s):
-        return {"r": delta.rank, "apply_GS": False, "bias": "none", "init_weights": True}
 
     def peft_tensors(self, p, s):
         return {"hra_u": p.u.T}

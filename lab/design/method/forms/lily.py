@@ -23,6 +23,8 @@ class Lily(Form):
     options = ("factors",)
     own_input = True
     peft_type, peft_own, peft_scales, peft_each_place = "LILY", True, True, True
+    peft_names, peft_strength = {"rank": "r", "factors": "num_B"}, ("scaling", False)
+    peft_fixed = {"stride_A": 1, "init_weights": True}
     refusals = {"nonlinearity": "The router alone is not linear: leave the nonlinearity at none, or choose form bottleneck."}
 
     def parts(self, delta, site):
@@ -48,9 +50,6 @@ class Lily(Form):
 
     def peft_unfit(self, delta):
         return "" if delta.shared and len(delta.places) == 1 else "A Lily in PEFT has one pool for each place, which all layers share"
-
-    def peft_config(self, delta, s):
-        return {"r": delta.rank, "stride_A": 1, "num_B": delta.factors, "scaling": s, "init_weights": True}
 
     def peft_tensors(self, p, s):
         return {"lily_A.weight": p.A, "lily_B.weight": s * p.B.flatten(0, 1), "lily_router.weight": p.router}

@@ -22,6 +22,8 @@ class LoHa(Form):
     own_input = True
     glyph, motif = "block", "M26 8a9 9 0 1 0 .01 0ZM26 15.5a1.5 1.5 0 1 0 .01 0Z"
     peft_type, peft_own, peft_scales = "LOHA", True, True
+    peft_strength = ("alpha", True)
+    peft_fixed = {"rank_dropout": 0.0, "module_dropout": 0.0, "init_weights": True}
 
     def parts(self, delta, site):
         down, up = (delta.rank, site.width_in), (site.width_out, delta.rank)
@@ -44,9 +46,6 @@ class LoHa(Form):
 
     def latex(self, delta):
         return f"x\\,\\left((A_1^{{r={delta.rank}}} B_1)\\odot (A_2^{{r={delta.rank}}} B_2)\\right)"
-
-    def peft_config(self, delta, s):
-        return {"r": delta.rank, "alpha": s * delta.rank, "rank_dropout": 0.0, "module_dropout": 0.0, "init_weights": True}
 
     def peft_tensors(self, p, s):
         return {"hada_w1_a": s * p.B1, "hada_w1_b": p.A1, "hada_w2_a": p.B2, "hada_w2_b": p.A2}

@@ -35,6 +35,8 @@ class LoKr(Form):
     own_input = True
     glyph, motif = "block", "M26 8a9 9 0 1 0 .01 0ZM19.6 10.6L32.4 23.4M32.4 10.6L19.6 23.4"
     peft_type, peft_own, peft_scales = "LOKR", True, True
+    peft_names, peft_strength = {"rank": "r", "factor": "decompose_factor", "decompose_both": "decompose_both"}, ("alpha", True)
+    peft_fixed = {"rank_dropout": 0.0, "module_dropout": 0.0}
 
     def parts(self, delta, site):
         (out, out_rest), (inner, inner_rest) = split(site.width_out, delta.factor), split(site.width_in, delta.factor)
@@ -83,8 +85,7 @@ class LoKr(Form):
         return f"x\\,\\left(C{rank if delta.decompose_both else ''} \\otimes D{rank}\\right)"
 
     def peft_config(self, delta, s):
-        return {"r": delta.rank, "alpha": s * delta.rank, "decompose_factor": delta.factor, "decompose_both": delta.decompose_both, "rank_dropout": 0.0,
-                "module_dropout": 0.0, "init_weights": True if delta.init == "lora" else delta.init}  # fmt: skip
+        return super().peft_config(delta, s) | {"init_weights": True if delta.init == "lora" else delta.init}
 
     def peft_tensors(self, p, s):
         names = {"C": "w1", "C1": "w1_a", "C2": "w1_b", "D": "w2", "D1": "w2_a", "D2": "w2_b"}

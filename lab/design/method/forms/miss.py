@@ -23,6 +23,7 @@ class MiSS(Form):
     by_tensor = True
     glyph, motif = "block", "M0 8.5H18M0 17H18M0 25.5H18M18 0V34"
     peft_type, peft_own = "MISS", True
+    peft_fixed = {"mini_r": 1, "miss_dropout": 0.0, "bias": "none", "init_weights": True}
 
     def parts(self, delta, site):
         return [Part("D", (site.width_out, delta.rank), "zeros")]
@@ -47,9 +48,6 @@ class MiSS(Form):
     def matrix(self, p):
         left, right, bias = self.factors(p)
         return left @ right, bias
-
-    def peft_config(self, delta, s):
-        return {"r": delta.rank, "mini_r": 1, "miss_dropout": 0.0, "bias": "none", "init_weights": True}
 
     def peft_tensors(self, p, s):
         return {"miss_block": s * p.D.T}

@@ -18,6 +18,8 @@ class Planar(Turning, Form):
     defaults = {"insertion": "sequential", "composition": "rotate", "init": "identity"}
     motif = "M10 26V8M10 26H28M10 26L24 13M34 26V8M34 26h14"
     peft_type, peft_insertion = "ROAD", "sequential"
+    peft_names = {}
+    peft_fixed = {"variant": "road_1", "group_size": 2, "init_weights": True}
 
     def parts(self, delta, site):
         return [Part("theta", (site.width_out // 2,), "zeros"), Part("alpha", (site.width_out // 2,), "constant:1")]
@@ -42,9 +44,6 @@ class Planar(Turning, Form):
         return [
             "R_{\\theta,\\alpha} = \\mathrm{diag}\\!\\left(\\alpha_i\\begin{pmatrix}\\cos\\theta_i&\\sin\\theta_i\\\\-\\sin\\theta_i&\\cos\\theta_i\\end{pmatrix}\\right)"
         ]
-
-    def peft_config(self, delta, s):
-        return {"variant": "road_1", "group_size": 2, "init_weights": True}
 
     def peft_tensors(self, p, s):
         return {"road_theta": p.theta, "road_alpha": p.alpha}

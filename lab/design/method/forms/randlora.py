@@ -26,6 +26,16 @@ class RandLoRA(Form):
     own_input = True
     glyph, motif = "block", "M0 4L24 14H28L52 4M0 30L24 20H28L52 30M0 17H52"
     peft_type, peft_own, peft_scales, peft_conv1d = "RANDLORA", True, True, True
+    peft_strength = ("randlora_alpha", True)
+    peft_fixed = {
+        "randlora_dropout": 0.0,
+        "projection_prng_key": 0,
+        "save_projection": True,
+        "sparse": False,
+        "very_sparse": False,
+        "bias": "none",
+        "init_weights": True,
+    }
 
     def parts(self, delta, site):
         rank, (narrow, wide) = delta.rank, sorted(site.shape)
@@ -65,10 +75,6 @@ class RandLoRA(Form):
         """Γ on the narrower side."""
         first = f"\\Gamma_n\\,A^{{r={delta.rank}}}\\Lambda_n\\,B_n"
         return [f"M = \\textstyle\\sum_{{n}}{first}", "M_{d_x>d_h} = \\textstyle\\sum_{n}B_n^{\\top}\\Lambda_n\\,A^{\\top}\\Gamma_n"]
-
-    def peft_config(self, delta, s):
-        return {"r": delta.rank, "randlora_alpha": s * delta.rank, "randlora_dropout": 0.0, "projection_prng_key": 0, "save_projection": True, "sparse": False,
-                "very_sparse": False, "bias": "none", "init_weights": True}  # fmt: skip
 
     def peft_shared(self, shared, sites):
         """As large as peft makes them: by the largest width of any h and of any x."""

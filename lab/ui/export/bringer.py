@@ -1,0 +1,58 @@
+"""Adapters brought in by the pages and the API: read by a process of its own (it needs torch). The app imports no torch for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from lab.design.plain import installed
+from lab.design.plain.boundary import require_inside
+from lab.design.plain.refusal import Refusal
+from lab.importing.folders import is_adapter
+from lab.models.places import HUB_ID
+from lab.tasks import uploads
+from lab.ui.shell.gradio_private import upload_folder
+
+SECONDS = 900  # the hub may be slow
+
+
+def bring(source: str, task: str = "", model: str = "", revision: str = "", name: str = "", upload: str = "") -> dict[str, Any]:
+    """What `lab import` says of an adapter that it kept as a run. `upload`: a zip in gradio's own upload folder, in place of a source. Raises Refusal."""
+    token = ""
+    if upload:
+        token, source = _staged(upload)
+    elif not HUB_ID.fullmatch(source) or Path(source).exists():
+        require_inside(source, "source")  # before it is said whether anything is there
+    if not is_adapter(source):
+        raise Refusal(f"There is no adapter at '{source[:200]}': give a folder or a zip of one, or a hub id owner/name.", "source")
+    given = {"task": task, "model": model, "revision": revision, "name": name}
+    command = [sys.executable, "-m", "lab", "import", "--json", *(f"--{flag}={value}" for flag, value in given.items() if value), "--", source]
+    environment = {**os.environ, "PYTHONPATH": installed.python_path(), "CUDA_VISIBLE_DEVICES": ""}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=SECONDS, stdin=subprocess.DEVNULL, env=environment)
+    except subprocess.TimeoutExpired:
+        raise Refusal("The import took too long and was ended.", "source") from None
+    finally:
+        uploads.unstage(token)
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+    raise Refusal((lines or ["The import failed without a word."])[-1][:600], "source")
+
+
+def _staged(path: str) -> tuple[str, str]:
+    """(token, path) of a zip that gradio took, moved into the lab; Refusal for any other path."""
+    try:
+        found = Path(path)
+        good = found.suffix == ".zip" and not found.is_symlink() and found.is_file() and found.resolve().is_relative_to(upload_folder().resolve())
+    except (OSError, ValueError, RuntimeError):
+        good = False
+    if not good:
+        raise Refusal("That is no upload of a zip: choose the file again.", "source")
+    token, folder = uploads.room()
+    return token, str(shutil.move(found, folder / "adapter.zip"))
