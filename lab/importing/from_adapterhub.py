@@ -16,7 +16,7 @@ from lab.design.body.anatomy import Anatomy
 from lab.design.plain.refusal import Refusal
 from lab.export.adapterhub import ACTIVATIONS, ATTENTION, NAME, Holders, document, family_of, pieces, role
 from lab.importing import places
-from lab.importing.places import Place
+from lab.importing.places import ProjectionPlace
 
 HOLDERS = ("adapters", "loras", "prefix_tunings", "prefix_gates", "shared_parameters")  # before the name of an adapter in the names of its tensors
 NO_MATTER = {"dropout", "init_weights", "inv_adapter", "inv_adapter_reduction_factor", "reduction_factor", "r", "alpha", "bottleneck_size", "non_linearity",
@@ -86,11 +86,11 @@ def _plain(value: Any) -> Any:
 def _wanted(names: list[str], config: Mapping[str, Any], body: Anatomy, stacks: tuple[str, ...] = ("encoder", "decoder", "cross")) -> list[dict[str, Any]]:
     """The places of deltas at representations in the layers that a configuration does not leave out; a decoder's are counted behind the encoder's."""
     out = set(config.get("leave_out") or ())
-    wanted: dict[Place, int] = {}
+    wanted: dict[ProjectionPlace, int] = {}
     for name, stack in body.sublayers():
         before = body.stacks[0].layers if body.encoder_decoder and name != "encoder" else 0
         here = [each for each in names if name != "cross" or each.startswith("attn")] if name in stacks else []
-        wanted |= {Place(name, layer, each): 0 for layer in range(stack.layers) if layer + before not in out for each in here}
+        wanted |= {ProjectionPlace(name, layer, each): 0 for layer in range(stack.layers) if layer + before not in out for each in here}
     if not wanted:
         raise Refusal("The configuration of this adapter leaves every layer of the base out.", "source")
     return [fields for _, fields in places.covered(wanted, body)]

@@ -1,7 +1,7 @@
 """A PEFT checkpoint as a method: what its adapter_config.json says, as deltas of the space; what they cannot say is refused by name.
 
 The tensors' names and places stand in the exporter (lab/export/peft.py), which is run backwards; here are the numbers that a configuration has. A few
-checkpoints are first written as the exporter writes them (`Reading.tensors`): ranks that an AdaLoRA has pruned come back as zeros, changes of a fused
+checkpoints are first written as the exporter writes them (`PeftReading.tensors`): ranks that an AdaLoRA has pruned come back as zeros, changes of a fused
 projection without a name of its own become changes of its slices.
 """
 
@@ -22,7 +22,7 @@ from lab.design.method.forms.base import Form
 from lab.design.plain.refusal import Refusal
 from lab.export.peft import PREFIX
 from lab.importing import places
-from lab.importing.places import MOST, Place
+from lab.importing.places import MOST, ProjectionPlace
 
 Tensors = dict[str, Tensor]
 MARKS = {  # how a part of a tensor's name begins, by type; of a form's own type they are those of its tensors
@@ -52,7 +52,7 @@ NOTHING = ("none", "None")  # words for what is not used
 
 
 @dataclass
-class Reading:
+class PeftReading:
     """The type by which the exporter writes it, the deltas, and the tensors as the exporter writes them."""
 
     kind: str
@@ -89,7 +89,7 @@ def _used(value: Any) -> bool:
     return any(map(_used, value.values())) if isinstance(value, Mapping) else bool(value) and value not in NOTHING
 
 
-def read(kind: str, config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
+def read(kind: str, config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
     """What the tensors of an adapter of a type are in the space. Raises Refusal."""
     try:
         found = READERS.get(kind, _own)(config, tensors, known, body)
@@ -120,7 +120,7 @@ def _by_path(tensors: Tensors, suffixes: tuple[str, ...]) -> dict[str, Tensors]:
 # -- low rank
 
 
-def _lora(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
+def _lora(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
     """Each projection with its own rank and alpha; where that takes too many deltas, smaller ranks get zeros and the scale goes into lora_B."""
     found = _by_path(tensors, ("lora_A.weight", "lora_B.weight", "lora_B.bias", "lora_magnitude_vector"))
     alphas, standard = dict(config.get("alpha_pattern") or {}), config["lora_alpha"]
@@ -147,7 +147,7 @@ def _lora(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[
     for path, (parts, s) in scaled.items():
         canonical |= {f"{PREFIX}{path}.{suffix}": tensor for suffix, tensor in _in_slices(parts, s, there[path]).items()}
     deltas = [{**fields, **_low_rank(rank, alpha, root, dora, biased)} for (rank, alpha), fields in covers]
-    return Reading("LORA", deltas, tensors=canonical)
+    return PeftReading("LORA", deltas, tensors=canonical)
 
 
 def _low_rank(rank: int, alpha: float, root: bool, dora: bool, biased: bool) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _padded(parts: Tensors, rank: int) -> Tensors:
     return parts | {"lora_A.weight": F.pad(parts["lora_A.weight"], (0, 0, 0, missing)), "lora_B.weight": F.pad(parts["lora_B.weight"], (0, missing))}
 
 
-def _in_slices(parts: Tensors, s: float, there: list[Place]) -> Tensors:
+def _in_slices(parts: Tensors, s: float, there: list[ProjectionPlace]) -> Tensors:
     """A change of a fused projection as the exporter writes those of its slices: beside each other, each with its own rows."""
     made = {suffix: tensor if suffix == "lora_A.weight" or s == 1.0 else s * tensor for suffix, tensor in parts.items()}
     if len(there) == 1:
@@ -190,7 +190,7 @@ def _in_slices(parts: Tensors, s: float, there: list[Place]) -> Tensors:
     return made | {"lora_A.weight": torch.cat([made["lora_A.weight"]] * len(there)), "lora_B.weight": torch.cat(blocks, 1)}
 
 
-def _adalora(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
+def _adalora(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
     """With its schedule; triplets that rank_pattern has taken out come back with E = 0. PEFT divides by the initial rank whatever is left."""
     found = _by_path(tensors, ("lora_A", "lora_E", "lora_B"))
     rank, canonical = int(config["init_r"]), {}
@@ -208,7 +208,7 @@ def _adalora(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, li
     options = {"form": "lowrank", "rank": rank, "composition": "scaled", "scale": float(config["lora_alpha"]) / (rank + 1e-5), "core": "diagonal",
                "init": "zero-core", "schedule": schedule}  # fmt: skip
     covers = places.covered(_same(found, known), body)
-    return Reading("ADALORA", [{**fields, **options} for _, fields in covers], tensors=canonical)
+    return PeftReading("ADALORA", [{**fields, **options} for _, fields in covers], tensors=canonical)
 
 
 def _unpruned(tensor: Tensor, mask: Tensor, columns: bool) -> Tensor:
@@ -221,7 +221,7 @@ def _unpruned(tensor: Tensor, mask: Tensor, columns: bool) -> Tensor:
     return whole
 
 
-def _same(found: Mapping[str, Any], known: Mapping[str, list[Place]], thing: Any = 0) -> dict[Place, Any]:
+def _same(found: Mapping[str, Any], known: Mapping[str, list[ProjectionPlace]], thing: Any = 0) -> dict[ProjectionPlace, Any]:
     """Each module's one place. Raises Refusal for a fused projection without a name of its own."""
     wanted = {}
     for path in found:
@@ -235,13 +235,13 @@ def _same(found: Mapping[str, Any], known: Mapping[str, list[Place]], thing: Any
     return wanted
 
 
-def _hira(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
+def _hira(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
     found = _by_path(tensors, ("hira_A", "hira_B"))
     options = {"form": "lowrank", "rank": int(config["r"]), "composition": "hira"}
-    return Reading("HIRA", [{**fields, **options} for _, fields in places.covered(_same(found, known), body)], tensors=tensors)
+    return PeftReading("HIRA", [{**fields, **options} for _, fields in places.covered(_same(found, known), body)], tensors=tensors)
 
 
-def _vera(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
+def _vera(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
     pair = {name: tensor for name, tensor in tensors.items() if name in ("base_model.vera_A", "base_model.vera_B")}
     if len(pair) < 2:
         raise Refusal(
@@ -249,10 +249,10 @@ def _vera(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[
         )
     found = _by_path({name: tensor for name, tensor in tensors.items() if name not in pair}, ("vera_lambda_d", "vera_lambda_b"))
     options = {"form": "lowrank", "rank": int(config["r"]), "composition": "add", "vectors": True, "shared": True, "init": "vectors", "trainable": ["d", "b"]}
-    return Reading("VERA", [{**_one(_same(found, known), body), **options}], tensors=tensors)
+    return PeftReading("VERA", [{**_one(_same(found, known), body), **options}], tensors=tensors)
 
 
-def _one(wanted: Mapping[Place, Any], body: Anatomy) -> dict[str, Any]:
+def _one(wanted: Mapping[ProjectionPlace, Any], body: Anatomy) -> dict[str, Any]:
     """The fields of the one delta that maps shared by all projections need. Raises Refusal."""
     covers = places.covered(wanted, body)
     if len(covers) > 1:
@@ -263,7 +263,7 @@ def _one(wanted: Mapping[Place, Any], body: Anatomy) -> dict[str, Any]:
 # -- other types
 
 
-def _ia3(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
+def _ia3(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
     """(out, 1) scales what a projection gives, (1, in) what it reads."""
     found, wanted = _by_path(tensors, ("ia3_l",)), {}
     for path, parts in found.items():
@@ -278,10 +278,10 @@ def _ia3(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[P
             place = place._replace(representation=inner)
         wanted[place] = 0
     options = {"form": "scale", "insertion": "sequential", "composition": "rescale"}
-    return Reading("IA3", [{**fields, **options} for _, fields in places.covered(wanted, body)], tensors=tensors)
+    return PeftReading("IA3", [{**fields, **options} for _, fields in places.covered(wanted, body)], tensors=tensors)
 
 
-def _prefix(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
+def _prefix(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
     options = {
         "at": ["attn.heads"],
         "form": "slots",
@@ -290,37 +290,37 @@ def _prefix(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, lis
         "rank": int(config["num_virtual_tokens"]),
         "positions": "shift",
     }
-    return Reading("PREFIX_TUNING", [options], tensors=tensors)
+    return PeftReading("PREFIX_TUNING", [options], tensors=tensors)
 
 
-def _prompt(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
+def _prompt(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
     if (config.get("num_transformer_submodules") or 1) != 1:
         raise Refusal(
             "This prompt has tokens for the decoder too (num_transformer_submodules 2), and virtual tokens of the space stand before the first stack alone.",
             "source",
         )
     options = {"at": ["embed"], "form": "tokens", "rank": int(config["num_virtual_tokens"])}
-    return Reading("PROMPT_TUNING", [options], tensors=tensors)
+    return PeftReading("PROMPT_TUNING", [options], tensors=tensors)
 
 
-def _adaption(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
+def _adaption(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
     depth, count = body.stacks[0].layers, int(config["adapter_layers"])
     options = {"at": ["attn.heads"], "form": "prompt", "composition": "zero-gate", "nonlinearity": "softmax", "rank": int(config["adapter_len"]),
                "layers": places.expression(range(max(0, depth - count), depth))}  # fmt: skip
-    return Reading("ADAPTION_PROMPT", [options], tensors=tensors)
+    return PeftReading("ADAPTION_PROMPT", [options], tensors=tensors)
 
 
-def _norms(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
-    return Reading("LN_TUNING", select={"what": "norm"}, tensors=tensors)
+def _norms(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
+    return PeftReading("LN_TUNING", select={"what": "norm"}, tensors=tensors)
 
 
-def _shira(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
+def _shira(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
     """Entries of weights, which are their own places: see lab.importing.entries."""
     found = _by_path(tensors, ("shira_weight", "shira_indices"))
     fields = _one(_same(found, known), body)
     if fields["layers"] != "all" or fields.get("stacks"):
         raise Refusal("This SHiRA is not in every layer, and fixed entries of the space are.", "source")
-    return Reading("SHIRA", select={"what": "sparse", "at": fields["at"], "rank": int(config["r"])}, tensors=tensors)
+    return PeftReading("SHIRA", select={"what": "sparse", "at": fields["at"], "rank": int(config["r"])}, tensors=tensors)
 
 
 def _form(config: Mapping[str, Any]) -> Form:
@@ -339,7 +339,7 @@ def _example(form: Form) -> Any:
     return Delta(at=["attn.v"], form=form.name)
 
 
-def _own(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[Place]], body: Anatomy) -> Reading:
+def _own(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[ProjectionPlace]], body: Anatomy) -> PeftReading:
     """A type that one form has alone: its options are those of the form's own configuration, backwards; what else that says must be as it says."""
     form, kind = _form(config), str(config["peft_type"])
     for key, fixed in form.peft_fixed.items():
@@ -355,7 +355,9 @@ def _own(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[P
     else:
         fields = [_one(wanted, body)] if form.shared else [each for _, each in places.covered(wanted, body)]
     turned = form.peft_insertion != "parallel" or form.own_input
-    return Reading(kind, [{**each, **options, **({} if turned or "attn.out" not in each["at"] else {"x": "projection"})} for each in fields], tensors=tensors)
+    return PeftReading(
+        kind, [{**each, **options, **({} if turned or "attn.out" not in each["at"] else {"x": "projection"})} for each in fields], tensors=tensors
+    )
 
 
 def _module(name: str) -> str:
@@ -365,7 +367,7 @@ def _module(name: str) -> str:
     return ".".join(parts[: next(index for index, part in enumerate(parts) if part.startswith(marks))])
 
 
-READERS: dict[str, Callable[[Mapping[str, Any], Tensors, Mapping[str, list[Place]], Anatomy], Reading]] = {
+READERS: dict[str, Callable[[Mapping[str, Any], Tensors, Mapping[str, list[ProjectionPlace]], Anatomy], PeftReading]] = {
     "LORA": _lora, "ADALORA": _adalora, "HIRA": _hira, "VERA": _vera, "IA3": _ia3, "PREFIX_TUNING": _prefix, "PROMPT_TUNING": _prompt, "P_TUNING": _prompt,
     "ADAPTION_PROMPT": _adaption, "LN_TUNING": _norms, "SHIRA": _shira,
 }  # fmt: skip

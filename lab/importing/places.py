@@ -12,7 +12,7 @@ from lab.design.space import REPRESENTATIONS
 MOST = 32  # deltas of a method
 
 
-class Place(NamedTuple):
+class ProjectionPlace(NamedTuple):
     """A projection of a layer. `slice`: the part that it is of a fused one (lab.engine.locate.Slice)."""
 
     stack: str
@@ -21,23 +21,23 @@ class Place(NamedTuple):
     slice: Any = None
 
 
-def projections(model: Any, body: Anatomy) -> dict[str, list[Place]]:
+def projections(model: Any, body: Anatomy) -> dict[str, list[ProjectionPlace]]:
     """{path of a module from the model: the projections that it is}; of a fused one with a name of its own, that one first."""
     from lab.engine.bind import PROJECTION, Binder
 
     binder, paths = Binder(model.base_model, body), {id(module): path for path, module in model.named_modules()}
-    found: dict[str, list[Place]] = {}
+    found: dict[str, list[ProjectionPlace]] = {}
     for stack, about in body.sublayers():
         for index in range(about.layers):
             for name in body.representations():
                 if name not in PROJECTION and name != "attn.out" or stack == "cross" and not name.startswith("attn"):
                     continue
                 located = binder.layer(stack, index).find(*PROJECTION.get(name, ("attn", "out")))
-                found.setdefault(paths[id(located.module)], []).append(Place(stack, index, name, located.part))
+                found.setdefault(paths[id(located.module)], []).append(ProjectionPlace(stack, index, name, located.part))
     return {path: sorted(each, key=lambda place: place.slice is not None) for path, each in found.items()}
 
 
-def of(path: str, known: Mapping[str, list[Place]]) -> list[Place]:
+def of(path: str, known: Mapping[str, list[ProjectionPlace]]) -> list[ProjectionPlace]:
     """The places that a module is: one, or the slices of a fused projection that has no name of its own. Raises Refusal."""
     if path not in known:
         raise Refusal(
@@ -47,11 +47,11 @@ def of(path: str, known: Mapping[str, list[Place]]) -> list[Place]:
     return whole[:1] or known[path]
 
 
-def covered(wanted: Mapping[Place, Hashable], body: Anatomy, each_place: bool = False) -> list[tuple[Any, dict[str, Any]]]:
+def covered(wanted: Mapping[ProjectionPlace, Hashable], body: Anatomy, each_place: bool = False) -> list[tuple[Any, dict[str, Any]]]:
     """[(what is wanted, {"at", "layers", "stacks"} of a delta)]: few deltas that together are at every place, each where one thing is wanted.
 
     `each_place`: a delta for each representation."""
-    groups: dict[Hashable, set[Place]] = {}
+    groups: dict[Hashable, set[ProjectionPlace]] = {}
     for place, thing in wanted.items():
         groups.setdefault((thing, place.representation) if each_place else (thing, ""), set()).add(place._replace(slice=None))
     found = []
@@ -60,7 +60,7 @@ def covered(wanted: Mapping[Place, Hashable], body: Anatomy, each_place: bool = 
     return found
 
 
-def _products(places: set[Place], body: Anatomy) -> list[dict[str, Any]]:
+def _products(places: set[ProjectionPlace], body: Anatomy) -> list[dict[str, Any]]:
     if (whole := _product(places, body)) is not None:
         return [whole]
     found: list[dict[str, Any]] = []
@@ -73,13 +73,13 @@ def _products(places: set[Place], body: Anatomy) -> list[dict[str, Any]]:
         for name in {place.representation for place in mine}:
             layers.setdefault(tuple(sorted(place.layer for place in mine if place.representation == name)), set()).add(name)
         for numbers, names in sorted(layers.items()):
-            product = _product({Place(stack, layer, name) for layer in numbers for name in names}, body)
+            product = _product({ProjectionPlace(stack, layer, name) for layer in numbers for name in names}, body)
             assert product is not None  # of one stack, the same layers for all of its representations
             found.append(product)
     return found
 
 
-def _product(places: set[Place], body: Anatomy) -> dict[str, Any] | None:
+def _product(places: set[ProjectionPlace], body: Anatomy) -> dict[str, Any] | None:
     """The fields of one delta at exactly these places; None where there is none."""
     depth = {name: stack.layers for name, stack in body.sublayers()}
     at = sorted({place.representation for place in places}, key=list(REPRESENTATIONS).index)

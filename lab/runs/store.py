@@ -21,6 +21,7 @@ from sqlalchemy import Case, Connection, case, delete, func, insert, or_, select
 from lab.design.plain.refusal import Refusal
 from lab.runs.binned import HERE, Binned
 from lab.runs.database import Database, take_ticket
+from lab.runs.entering import Entering
 from lab.runs.history import note
 from lab.runs.home import check_id, new_id
 from lab.runs.listing import Listing
@@ -38,7 +39,6 @@ from lab.runs.records import (
     RUNNING,
     STARTING,
     STOPPING,
-    SUCCEEDED,
     Run,
     check_name,
     check_notes,
@@ -55,7 +55,7 @@ _BUSY = {"phase": None, "phase_share": None}  # with nothing, until a worker say
 _NOBODY = {"pid": None, "pid_create_time": None, "mark": None, "place": None, "host": None, "slot": None}
 
 
-class Store(Listing, Binned, Metrics, Views):
+class Store(Entering, Listing, Binned, Metrics, Views):
     """Runs, their metrics and their history, in the database at `url` (made and migrated as needed).
 
     Raises Refusal when it cannot be opened or was made by a newer lab; every method may raise
@@ -120,18 +120,6 @@ class Store(Listing, Binned, Metrics, Views):
             for place, (row, one) in enumerate(zip(rows, given, strict=True), position):
                 number = connection.execute(insert(runs).values(**row, position=place, version=version).returning(runs.c.number)).scalar_one()
                 note(connection, number, QUEUED, one.get("message", ""))
-
-        self.database.write(work, durable=True)
-
-    def enter(self, run_id: str, spec: dict[str, Any], name: str, tags: Sequence[str], result: Mapping[str, Any], message: str) -> None:
-        """A run that was trained elsewhere: over from the beginning, never queued. Refusal as for `create`."""
-        row = {"id": check_id(run_id), "name": check_name(name), "state": SUCCEEDED, "spec": spec_text(spec), "tags": json.dumps(check_tags(tags)), "notes": "",
-               "attempt": 0, "created": time.time(), "ended": time.time(), "step": 0, "position": 0, "result": result_text(result)}  # fmt: skip
-
-        def work(connection: Connection) -> None:
-            version = take_ticket(connection)
-            if connection.execute(select(runs.c.number).where(runs.c.id == run_id)).scalar() is None:  # else only the answer was lost
-                note(connection, connection.execute(insert(runs).values(**row, version=version).returning(runs.c.number)).scalar_one(), SUCCEEDED, message)
 
         self.database.write(work, durable=True)
 
