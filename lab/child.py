@@ -6,7 +6,7 @@
 
     serve(answer, "It could not be read")      # the other side: what the child's module runs
 
-Questions are numbered ("id"), so that an answer that comes too late is never taken for another's. A child says {"id": 0, "ready": true}
+A child may say meanwhile what it does: phase("loading"), {"id": 3, "phase": "loading"}. Questions are numbered ("id"), so that an answer that comes too late is never taken for another's. A child says {"id": 0, "ready": true}
 when it is there. It answers one question at a time, within limits on time and memory: what strangers wrote is read here and nowhere else.
 """
 
@@ -44,6 +44,10 @@ class Exceeded(Refusal):
     """An answer that took more time or memory than it may."""
 
 
+class Superseded(Refusal):
+    """A question that nobody wanted any more when its turn came."""
+
+
 class Child:
     """At most one process at a time, started with the first question. Threads may share one: they are answered one after another.
 
@@ -62,6 +66,8 @@ class Child:
         self.process: subprocess.Popen | None = None
         self._replies: Queue[dict | None] = Queue()
         self._number, self._asking = 0, False
+        self._question: Mapping[str, Any] = {}
+        self._phase = ""
         self._turn = threading.Lock()
         self._timer: threading.Timer | None = None
         atexit.register(self.close)
@@ -71,19 +77,27 @@ class Child:
         """Whether the process lives."""
         return self.process is not None and self.process.poll() is None
 
-    def ask(self, question: Mapping[str, Any], seconds: float | None = None, memory: int | None = None) -> dict[str, Any]:
+    def phase(self, question: Mapping[str, Any]) -> str:
+        """What goes on for this very question (the object that was given to `ask`): waiting for its turn, starting the process, or what the child says."""
+        return self._phase or "answering" if self._question is question else "waiting"
+
+    def ask(
+        self, question: Mapping[str, Any], seconds: float | None = None, memory: int | None = None, wanted: Callable[[], bool] = lambda: True
+    ) -> dict[str, Any]:
         """The answer to {"id": number, **question}. Raises Refusal: the child's own, or that none comes in time or in memory, or that the process ends twice.
 
-        `seconds`, `memory`: other limits for this question.
+        `seconds`, `memory`: other limits for this question. `wanted`: asked when its turn has come; Superseded where it says no.
         """
         with self._turn:
+            if not wanted():
+                raise Superseded("A newer question was asked.", self.field)
             if self._timer:
                 self._timer.cancel()
             try:
-                self._asking = True
+                self._asking, self._question, self._phase = True, question, "" if self.running else "starting"
                 reply = self._asked(question, seconds or self.answer, memory or self.memory)
             finally:
-                self._asking = False
+                self._asking, self._question = False, {}
                 if self.idle is not None:
                     self._timer = threading.Timer(self.idle, self._let_go)
                     self._timer.daemon = True
@@ -119,10 +133,11 @@ class Child:
             return self.process
         kept = {name: value for name, value in os.environ.items() if name not in SECRET or self.store and name != "LAB_AUTH"}
         environment = {**kept, "OMP_NUM_THREADS": "1", "TMPDIR": tempfile.gettempdir(), "PYTHONPATH": installed.python_path(), **self.environment}
-        self._replies = Queue()
+        self._replies, self._phase = Queue(), "starting"
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=environment)
         threading.Thread(target=_listen, args=(self.process, self._replies), daemon=True).start()
         self._wait(0, self.start)
+        self._phase = ""
         return self.process
 
     def close(self) -> None:
@@ -165,7 +180,9 @@ class Child:
                 continue
             if reply is None:
                 raise EOFError
-            if reply.get("id") == number:
+            if reply.get("id") == number and "phase" in reply:
+                self._phase = str(reply["phase"])
+            elif reply.get("id") == number:
                 return reply
 
 
@@ -176,6 +193,15 @@ def _listen(process: subprocess.Popen, replies: Queue) -> None:
         except ValueError:
             continue
     replies.put(None)
+
+
+_say_phase: list[Callable[[str], None]] = []
+
+
+def phase(word: str) -> None:
+    """In a child: what is done now for the question that is being answered; whoever waits for it may look (`Child.phase`). Elsewhere nobody hears it."""
+    for heard in _say_phase:
+        heard(word)
 
 
 def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], wrong: str, prepare: Callable[[], None] | None = None) -> None:
@@ -200,6 +226,7 @@ def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], wrong: str, prepar
         try:
             question = json.loads(line)
             number = question.pop("id")
+            _say_phase[:] = [lambda word, number=number: say({"id": number, "phase": word})]
             reply = answer(question)
         except Refusal as refusal:
             reply = {"refusal": {"sentence": refusal.sentence, "field": refusal.field}}

@@ -16,7 +16,7 @@ from lab.design.body.anatomy import anatomy
 from lab.design.method import named
 from lab.design.method.count import count_on, widest_trained
 from lab.design.method.delta import Method
-from lab.design.method.lengths import room_for_inputs
+from lab.design.method.lengths import require_readable, room_for_inputs
 from lab.design.method.quantised import quantised_problem
 from lab.design.method.rules import ratio_problem, require
 from lab.design.plain.boundary import home_folder, located, portable
@@ -105,6 +105,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     model, tasks = of_run(spec), [at(field, lambda: resolve_task(task)) for field, task in fields_of(spec)]  # noqa: B023
     body = anatomy(model.config)
     require(spec.method, body)
+    require_readable(body, spec.training.max_length)
     for task in tasks:
         room_for_inputs(spec.method, body, spec.training.max_length, task.max_length)
     if problem := ratio_problem(spec.method, spec.lr_ratio):

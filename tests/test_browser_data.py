@@ -52,8 +52,10 @@ def test_a_file_becomes_a_task(idle, opened, tmp_path):
     page.wait_for_selector("#data-preview .lab-facts")
     assert page.input_value("#data-column-text") == "remark", "the language switch loses nothing"
     page.fill("#data-name", "films")
-    page.get_by_role("button", name="导入", exact=True).click()
+    page.get_by_role("button", name="导入", exact=True).dblclick()
     page.locator("#data-form .lab-said a").wait_for()
+    page.wait_for_timeout(700)
+    assert page.locator("#data-form .lab-wrong").count() == 0, "a second press imports nothing a second time"
     page.get_by_role("button", name="English").click()
     page.wait_for_selector('.lab-own-task[data-task="films"]')
     assert sorted(path.name for path in (home / "tasks" / "films").iterdir()) == ["data.csv", "task.yaml"] and not list(
@@ -106,8 +108,10 @@ def test_how_conversations_are_written_is_shown_and_corrected(idle, opened, tmp_
     if folder := os.environ.get("LAB_SHOTS"):
         page.screenshot(path=f"{folder}/chats-zh.png", full_page=True)
     page.fill("#data-name", "talks")
-    page.get_by_role("button", name="导入", exact=True).click()
+    page.get_by_role("button", name="导入", exact=True).dblclick()
     page.locator("#data-form .lab-said a").wait_for()
+    page.wait_for_timeout(700)
+    assert page.locator("#data-form .lab-wrong").count() == 0, "a second press imports nothing a second time"
     kept = yaml.safe_load((home / "tasks" / "talks" / "task.yaml").read_text(encoding="utf-8"))
     assert (
         kept["turns"] == {"role": "from", "content": "said", "speakers": {"human": "user", "narrator": "ignore", "gpt": "assistant"}}

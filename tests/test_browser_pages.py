@@ -313,6 +313,31 @@ def test_a_doubled_press_deletes_nothing_and_undo_brings_back(lab, idle, opened)
     watched.clean()
 
 
+def test_what_is_typed_survives_another_run_and_a_reload(lab, opened):
+    """Notes are a draft of their run until they are saved or discarded."""
+    address, runs, _ = lab
+    watched = opened(f"{address}/runs?run={runs[4, 0]}")
+    page = watched.page
+    page.get_by_role("tab", name="Name and notes").click()
+    page.locator("#about-notes").fill("half a thought")
+    for other in (runs[4, 1], runs[16, 0]):
+        page.locator(f'#runs [data-run="{other}"]').click()
+        page.wait_for_function(
+            "run => new URL(location.href).searchParams.get('run') === run && document.querySelector('#about-notes').value === ''", arg=other
+        )
+    page.locator(f'#runs [data-run="{runs[4, 0]}"]').click()
+    page.wait_for_function("document.querySelector('#about-notes').value === 'half a thought'")
+    page.reload()
+    page.get_by_role("tab", name="Name and notes").click()
+    page.wait_for_function("document.querySelector('#about-notes')?.value === 'half a thought'")
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_function("document.querySelector('.lab-unsaved').innerText === ''")
+    page.locator("#about-notes").fill("worse")
+    page.get_by_role("button", name="Discard").click()
+    assert page.locator("#about-notes").input_value() == "half a thought"
+    watched.clean()
+
+
 def test_try_it(lab, opened):
     address, runs, _ = lab
     watched = opened(address + "/tryit")

@@ -44,15 +44,32 @@ def test_text_is_written_with_and_without_the_delta(idle, opened):
     page = watched.page
     page.wait_for_function("document.querySelectorAll('#try-form .lab-item[aria-checked=true]').length === 2")
     assert not page.get_by_label("Second text").is_visible(), "neither task compares two texts"
+    sent = []
+    page.on("request", lambda request: sent.append(request.post_data_json or {}) if "component_server" in request.url else None)
+    for nothing in ("", "  \n "):
+        page.get_by_label("Text", exact=True).fill(nothing)
+        page.get_by_role("button", name="Ask", exact=True).click()
+        page.get_by_text("Write a text to ask about.").wait_for()
+    assert [one for one in sent if one.get("fn_name") in ("begin", "answer")] == [], "nothing is sent, so nothing is loaded"
+    page.get_by_label("Text", exact=True).fill("an old question")
     page.get_by_role("button", name="Ask", exact=True).click()
-    page.wait_for_function("document.querySelectorAll('#answers [role=alert]').length === 2", timeout=LONG)
-    assert page.locator("#answers [role=alert]").all_inner_texts() == ["Write a text to try."] * 2
+    page.locator("#answers .lab-asking").first.wait_for()
+    page.get_by_role("button", name="中文").click()
+    page.get_by_role("button", name="English").click()
+    page.wait_for_function("document.querySelectorAll('#try-form .lab-item[aria-checked=true]').length === 2")
+    assert page.get_by_label("Text", exact=True).input_value() == "an old question", "what was typed survives the language switch and a reload"
+    page.get_by_role("button", name="Ask", exact=True).click()
+    page.wait_for_function(
+        "['Starting', 'Loading', 'Waiting', 'The model'].some((word) => document.querySelector('#answers .lab-asking')?.innerText.startsWith(word))"
+    )
     page.get_by_label("Text", exact=True).fill("a warm film with a clever plot")
-    page.get_by_role("button", name="Ask", exact=True).click()
+    page.get_by_role("button", name="Ask", exact=True).click()  # while the first one is being answered
     page.wait_for_function("document.querySelectorAll('#answers .off').length === 2", timeout=LONG)
     for run in runs:  # random weights may also end at once, which the page says
         on, off = (page.locator(f'#answers [data-run="{run}"] {side} :is(blockquote, .lab-muted)').inner_text() for side in (".on", ".off"))
         assert on and off and on != off
     assert page.locator("#answers blockquote").count() >= 2
+    asked = [one["data"]["text"] for one in sent if one.get("fn_name") == "answer"]
+    assert asked[-2:] == ["a warm film with a clever plot"] * 2 and len(asked) <= 5, "of the older questions no more than what was under way"
     assert page.locator("#answers .off h4").all_inner_texts() == ["without Δ: the base model"] * 2
     watched.clean()

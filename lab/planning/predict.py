@@ -15,7 +15,7 @@ import torch
 from lab.design.body.anatomy import Anatomy, anatomy
 from lab.design.body.model import ModelSpec
 from lab.design.method.delta import Method
-from lab.design.method.lengths import room_for_inputs
+from lab.design.method.lengths import require_readable, room_for_inputs
 from lab.design.method.named import method_of
 from lab.design.method.quantised import quantised_problem
 from lab.design.method.rules import require
@@ -66,6 +66,7 @@ def plan(spec: RunSpec | Mapping[str, Any], *, batch: int | None = None, tokens:
     }  # fmt: skip
     steps: list[dict[str, Any]] = []
     for number, (task, (objective, labels)) in enumerate(zip(tasks, kinds, strict=True)):
+        require_readable(body, training.max_length)
         room = room_for_inputs(spec.method, body, training.max_length, task.max_length) or LARGEST
         own = {"tokens": tokens or min(training.max_length or task.max_length, room), "target_tokens": target_tokens or min(task.target_length, room),
                "objective": objective, "num_labels": labels, "others": sorted(kinds[:number] + kinds[number + 1 :])}  # fmt: skip

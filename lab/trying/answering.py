@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.blocks import adapter_folder
+from lab.child import phase
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.export.source import Opened, open_run, task_named
@@ -43,10 +44,12 @@ def both(opened: Opened, prepared: Any, request: Mapping[str, Any]) -> dict[str,
 def _get(run: str, task: str) -> tuple[Opened, Any]:
     key = (run, task, adapter_folder(run).stat().st_mtime_ns)  # a run that still trains may have a better adapter by now
     if key not in _opened:
+        phase("loading")
         opened = open_run(run, parts=ASKING, task=task)
         prepared = prepare(task_named(opened.spec, task)[1], opened.tokenizer, opened.model.config, max_length=opened.spec.training.max_length,
                            taken=opened.spec.method.positions_taken)  # fmt: skip
         _opened[key] = opened, prepared
+        phase("answering")
     _opened.move_to_end(key)
     while len(_opened) > KEPT:
         _opened.popitem(last=False)

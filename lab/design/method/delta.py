@@ -65,6 +65,7 @@ class Delta(Options):
         "all",
         pattern=r"^(all|-?[0-9]{1,5}(--?[0-9]{1,5})?(,-?[0-9]{1,5}(--?[0-9]{1,5})?)*)$",
         max_length=1000,
+        shape="all, or a list such as 0-5,8,-1 (-1 is the last layer)",
         label="layers",
         zh="层",
         help="all, or a list such as 0-5,8,-1; 2--1 is all from 2 on.",
@@ -72,6 +73,7 @@ class Delta(Options):
     tokens: str = option(
         "all",
         pattern=r"^(all|f[1-9][0-9]{0,3}(\+l[1-9][0-9]{0,3})?|l[1-9][0-9]{0,3})$",
+        shape="all, f7 (the first 7), l7 (the last 7) or both, f7+l7",
         label="tokens",
         zh="词元",
         help="all, or f7+l7, f1, l1: only the first 7 and last 7 tokens of an input are changed, never what the model writes (ReFT).",
@@ -137,7 +139,7 @@ class Delta(Options):
     allocation: Allocation | None = option(None, label="rank allocation", zh="秩分配", help="How rank is shared out over sites.")
 
     frozen_from: str = option(
-        "", pattern=r"^([a-z][a-z0-9]{7}/(best|final))?$", label="frozen from", zh="冻结自",
+        "", pattern=r"^([a-z][a-z0-9]{7}/(best|final))?$", shape="a run's id with /best or /final, as in k7qm2x9b/best", label="frozen from", zh="冻结自",
         help="The run whose trained weights it has; it stands frozen. Empty: it trains. Set by built_on.stand_on.",
     )  # fmt: skip
 

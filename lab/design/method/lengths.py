@@ -21,6 +21,15 @@ def room_beside(taken: int, positions: int | None, field: str = "method") -> int
     return positions - taken
 
 
+def require_readable(body: Anatomy, asked: int | None) -> None:
+    """Refusal where a run asks for longer inputs than the model has positions: they would be cut there, whatever was asked for."""
+    if asked is not None and body.positions is not None and asked > body.positions:
+        raise Refusal(
+            f"This model reads at most {body.positions} tokens, so an input of {asked:,} would be cut: make the longest input at most {body.positions}.",
+            "training.max_length",
+        )
+
+
 def room_for_inputs(method: Method, body: Anatomy, asked: int | None, own: int) -> int | None:
     """The longest input beside a method's positions, in tokens; None where there is no end.
 

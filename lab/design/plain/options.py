@@ -26,12 +26,12 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
-def option(default: Any = ..., *, help: str, label: str = "", symbol: str = "", unit: str = "", zh: str = "", **bounds: Any) -> Any:
-    """Declare one option. `label` is the field's term, `symbol` the paper's letter, `zh` the Chinese term.
+def option(default: Any = ..., *, help: str, label: str = "", symbol: str = "", unit: str = "", zh: str = "", shape: str = "", **bounds: Any) -> Any:
+    """Declare one option. `label` is the field's term, `symbol` the paper's letter, `zh` the Chinese term, `shape` what its `pattern` asks for, in words.
 
-    `bounds` go to pydantic (`ge`, `gt`, `le`, `lt`, `max_length`, `default_factory` ...).
+    `bounds` go to pydantic (`ge`, `gt`, `le`, `lt`, `max_length`, `pattern`, `default_factory` ...).
     """
-    extra: dict[str, Any] = {key: value for key, value in (("label", label), ("symbol", symbol), ("unit", unit), ("zh", zh)) if value}
+    extra: dict[str, Any] = {key: value for key, value in (("label", label), ("symbol", symbol), ("unit", unit), ("zh", zh), ("shape", shape)) if value}
     if "default_factory" not in bounds:
         bounds["default"] = default
     return Field(description=help, json_schema_extra=extra, **bounds)
@@ -118,7 +118,8 @@ def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
     inner = error.get("ctx", {}).get("error")
     if isinstance(inner, Refusal):  # a validator of ours already wrote the sentence
         return Refusal(inner.sentence, ".".join(filter(None, (path, inner.field))))
-    name = path.rsplit(".", 1)[-1].replace("_", " ") or group.__name__
+    extra = getattr(_info_at(group, where), "json_schema_extra", None) or {}
+    name = str(extra.get("label") or path.rsplit(".", 1)[-1].replace("_", " ") or group.__name__)
     given, context = error.get("input"), error.get("ctx", {})
     detail = "" if isinstance(given, (dict, list)) else f"; it is {given!r}" if isinstance(given, str) else f"; it is {given}"
     kind = error["type"]
@@ -133,13 +134,32 @@ def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
         "float_parsing": "a number", "float_type": "a number", "finite_number": "a finite number", "bool_parsing": "true or false",
         "bool_type": "true or false", "literal_error": "one of {expected}", "string_type": "text", "string_unicode": "text without half a letter (a lone surrogate)",
         "int_parsing_size": "a whole number of fewer digits", "list_type": "a list",
-        "string_pattern_mismatch": "of the form {pattern}", "string_too_short": "at least {min_length} characters long", "string_too_long": "at most {max_length} characters long",
+        "string_pattern_mismatch": "{shape}", "string_too_short": "at least {min_length} characters long", "string_too_long": "at most {max_length} characters long",
         "too_long": "at most {max_length} entries long", "too_short": "at least {min_length} entries long",
         "dict_type": "a group of options", "model_type": "a group of options", "model_attributes_type": "a group of options",
     }  # fmt: skip
     if kind in words:
-        return Refusal(f"{name[:1].upper()}{name[1:]} must be {words[kind].format(**context)}{detail}.", path)
+        filled = {key: f"{value:,.12g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else value for key, value in context.items()}
+        wanted = words[kind].format(**{"shape": extra.get("shape", "written in another way"), **filled})
+        return Refusal(f"{name[:1].upper()}{name[1:]} must be {wanted}{detail}.", path)
     return Refusal(f"{name[:1].upper()}{name[1:]}: {error['msg']}{detail}.", path)
+
+
+def _info_at(group: Any, location: tuple) -> Any:
+    """The declaration of the option at which an error is; None where there is none."""
+    open_, found = [group], None
+    for part in location:
+        declared = [info for one in open_ if (info := getattr(one, "model_fields", {}).get(part)) is not None]
+        if declared:
+            found, open_ = declared[0], [kind for info in declared for kind in _groups_in(info.annotation)]
+    return found
+
+
+def _groups_in(annotation: Any) -> list[type[BaseModel]]:
+    """The groups of options that a field's type has in it."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [group for part in get_args(annotation) for group in _groups_in(part)]
 
 
 @functools.cache

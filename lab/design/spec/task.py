@@ -32,6 +32,7 @@ class Reading(Options):
         "",
         max_length=40,
         pattern="^[A-Za-z0-9_-]*$",
+        shape="the name of an encoding, as in utf-8 or gb18030",
         label="encoding",
         zh="编码",
         help="of a text file, as in gb18030; empty: UTF-8, UTF-16 and GB18030 are recognised",
@@ -61,7 +62,9 @@ class DataSource(Options):
     splits: dict[str, str] = option(default_factory=dict, help="train, validation, test → the split's name in a hub data set")
     hash: HashSplit | None = option(None, help="make the splits by hash, where the source has one table")
     reading: Reading | None = option(None, help="how the file is read, decided when it was imported")
-    sha256: str = option("", help="checksum of the user's file, set when it is imported", pattern="^([0-9a-f]{64})?$")
+    sha256: str = option(
+        "", help="checksum of the user's file, set when it is imported", pattern="^([0-9a-f]{64})?$", shape="a checksum of 64 hexadecimal digits"
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> DataSource:

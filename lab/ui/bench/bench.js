@@ -3,6 +3,7 @@ import { currentDraft, rememberPrint } from "./draft.js";
 import { copyText, h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
+import { forgetText, keptText } from "../shell/storage.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const TEXT = ["equation", "table"]; // drawn by gradio's Markdown, which has KaTeX
@@ -51,13 +52,16 @@ const designTools = (element, server) => {
     );
     return button;
   };
-  const name = h("input", { type: "text", "aria-label": say("bench.save.name"), placeholder: say("bench.save.name"), maxlength: 80, spellcheck: "false" });
+  const field = h("input", { type: "text", "aria-label": say("bench.save.name"), placeholder: say("bench.save.name"), maxlength: 80, spellcheck: "false" });
+  const name = keptText(field, "preset-name");
   const keep = async (event) => {
     event.preventDefault();
     const found = await server.save({ language: LANGUAGE, draft: currentDraft(), name: name.value.trim() }).catch(() => ({ wrong: say("bench.lost") }));
     tell(found.wrong || say("bench.saved", { name: found.saved }), Boolean(found.wrong));
     if (found.wrong) return name.focus();
     form.hidden = true;
+    forgetText("preset-name");
+    name.value = "";
     emit("preset", found.saved);
   };
   const form = h("form", { class: "lab-save", onsubmit: keep }, name, h("button", { type: "submit", class: "lab-quiet" }, say("bench.save.go")));

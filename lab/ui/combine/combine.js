@@ -2,8 +2,8 @@
 import { h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { checkMark, listbox } from "../shell/run_list.js";
-import { runIds, setAddress } from "../shell/storage.js";
+import { checkMark, listbox, missing } from "../shell/run_list.js";
+import { forgetText, keptText, runIds, setAddress } from "../shell/storage.js";
 import { LANGUAGE, metricName, say } from "../shell/words.js";
 
 const POINTS = 11;
@@ -17,6 +17,8 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
   const weights = new Map();
   const { options } = props;
   let news = null;
+  let looked = false;
+  const gone = h("p", { class: "lab-said", role: "note", hidden: true });
   const select = (name) =>
     h(
       "select",
@@ -131,6 +133,11 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
   };
   const draw = () => {
     const rows = (news && news.rows) || [];
+    if (news && !looked) {
+      looked = true;
+      gone.textContent = missing(chosen, rows);
+      gone.hidden = !gone.textContent;
+    }
     chosen = news ? chosen.filter((id) => rowOf(id)).slice(0, most) : chosen;
     for (const id of chosen) if (!weights.has(id)) weights.set(id, rounded(1 / chosen.length));
     list.draw(rows);
@@ -141,7 +148,7 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
     drawWeights();
     if (news) tell();
   };
-  element.replaceChildren(h("h3", {}, say("combine.runs")), ...list.nodes, h("h3", {}, say("combine.weights")), sliders, link, ...Object.values(fields));
+  element.replaceChildren(h("h3", {}, say("combine.runs")), gone, ...list.nodes, h("h3", {}, say("combine.weights")), sliders, link, ...Object.values(fields));
   const take = () => {
     news = fedProps.value;
     draw();
@@ -174,13 +181,14 @@ const combineView = (element, server) => {
     rows: 3,
     maxlength: 20000,
     onkeydown: (press) => {
-      if (press.key === "Enter" && (press.ctrlKey || press.metaKey)) ask();
+      if (press.key === "Enter" && (press.ctrlKey || press.metaKey)) ask(true);
     },
   });
+  keptText(text, "combine-text");
   const answers = h("div", {});
-  const name = h("input", { type: "text", id: "combine-name", maxlength: 120 });
+  const name = keptText(h("input", { type: "text", id: "combine-name", maxlength: 120 }), "combine-name");
   const kept = h("p", { class: "lab-said", role: "status", hidden: true });
-  const question = h("button", { type: "button", class: "lab-button", onclick: () => ask() }, say("try.ask"));
+  const question = h("button", { type: "button", class: "lab-button", onclick: () => ask(true) }, say("try.ask"));
   const keep = h("button", { type: "button", class: "lab-cta", onclick: () => store() }, say("combine.keep"));
   const body = h(
     "div",
@@ -327,12 +335,18 @@ const combineView = (element, server) => {
     }
     progress.textContent = "";
   };
-  const ask = async () => {
-    if (!text.value.trim()) return;
-    const mine = turn;
+  let asking = 0; // the newest question wins
+  const ask = async (pressed = false) => {
+    const mine = ++asking;
+    text.setAttribute("aria-invalid", String(pressed && !text.value.trim()));
+    if (!text.value.trim()) {
+      answers.replaceChildren(pressed ? h("p", { class: "lab-wrong", role: "alert" }, say("try.empty.text")) : "");
+      if (pressed) text.focus();
+      return;
+    }
     answers.classList.add("stale");
     const found = await put("ask", { combination: now.asked, text: text.value });
-    if (mine !== turn) return;
+    if (mine !== asking) return;
     answers.classList.remove("stale");
     if (found.wrong) wrong(found.wrong);
     else setHtml(answers, found.html);
@@ -342,7 +356,11 @@ const combineView = (element, server) => {
     kept.hidden = false;
     kept.classList.toggle("wrong", Boolean(found.wrong));
     if (found.wrong) kept.textContent = found.wrong;
-    else kept.replaceChildren(say("combine.kept") + " ", h("a", { href: `runs?run=${found.run}` }, found.name));
+    else {
+      forgetText("combine-name");
+      name.value = "";
+      kept.replaceChildren(say("combine.kept") + " ", h("a", { href: `runs?run=${found.run}` }, found.name));
+    }
   };
   const take = async (news) => {
     const before = now;

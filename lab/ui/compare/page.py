@@ -53,10 +53,12 @@ def look(picked: dict[str, Any], seen: Seen, language: str) -> Update:
     if seen.before is not None and known == chosen and not seen.chose:
         return parts, f"{printed}/{chosen}"
     if not found:
-        return {**parts, "results": views.nothing(language, default().store.counts()), "charts": None, "lines": None, "settings": ""}, f"{printed}/"
+        gone = run_facts.not_here(picked.get("runs"), found, language)
+        return {**parts, "results": gone + views.nothing(language, default().store.counts()), "charts": None, "lines": None, "settings": ""}, f"{printed}/"
     same = not seen.chose and [one.partition(":")[0] for one in known.split(",")] == [run.id for run in found]  # specs are frozen
     settings = {} if same else {"settings": views.settings(found, language, _option(picked, "settings", ("differing", "all")) == "all")}
-    drawn = {"results": views.results(found, language), "charts": _charts(found, picked), "lines": coordinates.parallel(found, language)}
+    gone = run_facts.not_here(picked.get("runs"), found, language)
+    drawn = {"results": gone + views.results(found, language), "charts": _charts(found, picked), "lines": coordinates.parallel(found, language)}
     return {**parts, **drawn, **settings}, f"{printed}/{chosen}"
 
 

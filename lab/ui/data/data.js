@@ -3,7 +3,7 @@ import { DataFields } from "./fields.js";
 import { h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { storedItem, storeItem } from "../shell/storage.js";
+import { forgetText, keptText, storedItem, storeItem } from "../shell/storage.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const KEY = "lab_data_1";
@@ -24,6 +24,7 @@ const FRESH = {
   validation: "",
   test: "",
 };
+const HUB_KEY = "lab_data_hub_1";
 const HUB = { hub: "", config: "", revision: "", splits: "", rows: "" };
 
 const dataPreview = (element) => {
@@ -48,7 +49,7 @@ class Form extends DataFields {
       errors: {},
       kept: "",
       source: 0,
-      hub: { ...HUB },
+      hub: { ...HUB, ...(storedItem(HUB_KEY) || {}) },
       brought: [],
     });
     const measures = this.offers.measures.map(([name]) => name);
@@ -61,6 +62,7 @@ class Form extends DataFields {
   // another file: what was said about the last one is forgotten
   open(source, brought = []) {
     this.kept = "";
+    forgetText("data-path");
     this.brought = brought;
     this.form = null;
     this.doc = { ...FRESH, measure: this.doc.measure, max_length: this.doc.max_length, ...source };
@@ -89,6 +91,7 @@ class Form extends DataFields {
   }
 
   later() {
+    storeItem(KEY, this.doc); // at once: what is typed outlasts a reload
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.ask(), 350);
   }
@@ -160,34 +163,51 @@ class Form extends DataFields {
     return field === "columns" ? "family" : "file";
   }
 
+  keepHub() {
+    storeItem(HUB_KEY, this.hub);
+  }
+
   // rows of the hub, which then are like an upload
   async bring() {
+    if (this.bringing) return;
     this.errors = {};
     this.bringing = true;
     this.draw();
     const found = await this.server.bring({ ...this.hub, language: LANGUAGE }).catch(() => ({ errors: [["hub", say("bench.lost")]] }));
     this.bringing = false;
-    if (!found.errors) return this.open({ upload: found.upload }, found.notes);
+    if (!found.errors) {
+      this.hub = { ...HUB };
+      storeItem(HUB_KEY, null);
+      return this.open({ upload: found.upload }, found.notes);
+    }
     this.errors = { hub: found.errors.map(([, sentence]) => sentence) };
     this.draw();
   }
 
+  // one at a time; the button says so meanwhile
   async import() {
+    if (this.importing) return;
     clearTimeout(this.timer);
-    const found = await this.server.keep({ ...this.doc, language: LANGUAGE }).catch(() => ({ errors: [["file", say("bench.lost")]] }));
+    const { doc } = this;
+    this.importing = true;
+    this.draw();
+    const found = await this.server.keep({ ...doc, language: LANGUAGE }).catch(() => ({ errors: [["file", say("bench.lost")]] }));
+    this.importing = false;
+    if (!found.errors) emit("data-tasks");
+    if (this.doc !== doc) return; // another file was opened meanwhile, and is not asked about this one
     if (found.errors) return this.show({ form: this.form, html: "", errors: found.errors });
-    this.doc = { ...FRESH, measure: this.doc.measure };
+    this.doc = { ...FRESH, measure: doc.measure };
     this.leave();
     Object.assign(this, { form: null, errors: {}, kept: found.html });
     storeItem(KEY, null);
     emit("data-preview", {});
-    emit("data-tasks");
     this.draw();
   }
 
   draw() {
     const focused = document.activeElement && document.activeElement.id;
     const path = h("input", { id: "data-path", type: "text", value: this.doc.path, spellcheck: "false", autocomplete: "off", placeholder: "…/reviews.csv" });
+    keptText(path, "data-path");
     const read = () => path.value.trim() && this.open({ path: path.value.trim() });
     const door = h(
       "form",

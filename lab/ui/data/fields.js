@@ -10,7 +10,7 @@ const READING = {
 };
 const OTHER = "\u0000other";
 
-// What the form needs of the page: `offers`, `errors`, set(change), later(), bring(), import().
+// What the form needs of the page: `offers`, `errors`, set(change), later(), keepHub(), bring(), import().
 export class DataFields {
   field(name, label, control, help, id) {
     const wrong = this.errors[name] || [];
@@ -49,6 +49,7 @@ export class DataFields {
     const { hub } = this;
     const put = (name) => (value) => {
       hub[name] = value;
+      this.keepHub();
     };
     const splits = h(
       "textarea",
@@ -58,6 +59,7 @@ export class DataFields {
         placeholder: "train=train",
         oninput: (event) => {
           hub.splits = event.target.value;
+          this.keepHub();
         },
       },
       hub.splits,
@@ -66,7 +68,7 @@ export class DataFields {
       "details",
       {
         class: "lab-hub",
-        open: Boolean(this.errors.hub) || Boolean(this.bringing) || Boolean(this.opened),
+        open: Boolean(this.errors.hub) || Boolean(this.bringing) || Boolean(this.opened) || Boolean(hub.hub),
         ontoggle: (event) => {
           this.opened = event.target.open;
         },
@@ -81,20 +83,27 @@ export class DataFields {
       ),
       this.field("splits", "data.hubsplits", h("span", { class: "lab-whole" }, splits), "data.hubsplits.help", "data-hub-splits"),
       this.field("rows", "data.hubrows", this.input("data-hub-rows", hub.rows, put("rows")), "", "data-hub-rows"),
-      h("button", { type: "button", class: "lab-button", id: "data-bring", disabled: Boolean(this.bringing), onclick: () => this.bring() }, say("data.bring")),
+      h(
+        "button",
+        { type: "button", class: "lab-button", id: "data-bring", disabled: Boolean(this.bringing), onclick: () => this.bring() },
+        say(this.bringing ? "data.bringing" : "data.bring"),
+      ),
     );
   }
 
   // what the reader decides by content, to be decided by a person; open where it asks
   readings() {
-    const { doc, errors } = this;
+    const { doc, errors, form } = this;
     const one = (name, titles) =>
       this.field(
         name,
         "data." + name,
         this.choice(
           "data-" + name,
-          [["", say("data.auto")], ...READING[name].map((value) => [value, titles ? titles(value) : value])],
+          [
+            ["", say("data.auto") + (form && form.reading && form.reading[name] ? ` (${titles ? titles(form.reading[name]) : form.reading[name]})` : "")],
+            ...READING[name].map((value) => [value, titles ? titles(value) : value]),
+          ],
           doc.reading[name] || "",
           (value) => this.set({ reading: { ...doc.reading, [name]: value } }),
         ),
@@ -274,7 +283,11 @@ export class DataFields {
             this.field("prompt", "data.prompt.label", wrap(prompt), "data.prompt.help", "data-prompt"),
           ),
       this.field("name", "data.name", wrap(name), "data.name.help", "data-name"),
-      h("button", { type: "button", class: "lab-cta", id: "data-import", disabled: !this.ready, onclick: () => this.import() }, say("data.import")),
+      h(
+        "button",
+        { type: "button", class: "lab-cta", id: "data-import", disabled: !this.ready || Boolean(this.importing), onclick: () => this.import() },
+        say(this.importing ? "data.importing" : "data.import"),
+      ),
     ].filter(Boolean);
   }
 

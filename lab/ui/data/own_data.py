@@ -88,6 +88,7 @@ def _looked(asked: Mapping[str, Any], language: str) -> dict[str, Any]:
     try:
         found = outside.preview(path, **choices)
         html, form["labels"] = views.preview(found, language), found.spec.labels
+        form["reading"] = {name: getattr(found.spec.source.reading, name) for name in READING}  # as it was decided by content, where nobody said
     except Refusal as problem:
         errors.append([problem.field, refused(language, problem)])
     try:

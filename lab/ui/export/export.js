@@ -1,5 +1,5 @@
 // A run's formats, and the files of the one that was chosen.
-import { copyText, h } from "../shell/dom.js";
+import { copyText, h, setHtml } from "../shell/dom.js";
 import { formatNumber } from "../shell/numbers.js";
 import { register } from "../shell/parts.js";
 import { stateBadge } from "../shell/run_list.js";
@@ -16,6 +16,11 @@ const exportForm = (element, props, watch, trigger, event, left) => {
     const value = props.value;
     element.hidden = !value;
     if (!value) return;
+    if (value.missing) {
+      if (run) trigger(left, {});
+      run = "";
+      return setHtml(element, value.missing);
+    }
     if (value.run !== run) {
       if (run) trigger(left, {});
       run = value.run;

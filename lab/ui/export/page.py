@@ -77,7 +77,9 @@ def look(chosen: dict[str, Any], seen: Seen, language: str) -> Update:
     run = run_facts.chosen(asked) if isinstance(asked, str) and asked else _newest()
     parts = {"rows": {**rows, "selected": run.id if run else ""}}
     mark = f"{run.id}:{run.state}:{run.name}:{','.join(run_facts.adapters(run))}" if run else ""
-    form = {} if known and known == mark and not seen.chose else {"form": options(run, language)}
+    form: dict[str, Any] = {} if known and known == mark and not seen.chose else {"form": options(run, language)}
+    if run is None and asked:
+        form = {"form": {"missing": run_facts.missing(str(asked), language)}}
     return {**parts, **form}, f"{printed}/{mark}"
 
 

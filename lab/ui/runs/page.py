@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from lab.design.plain.refusal import Refusal
-from lab.runs import Run, default
+from lab.runs import OVER, Run, default
 from lab.runs.records import check_name, check_notes, check_tags
 from lab.ui.runs import curves, readings, run_memory, views
 from lab.ui.shell import bin as bins
@@ -106,8 +106,13 @@ def _detail(run: Run, language: str, fresh: bool) -> dict[str, Any]:
 
 
 def stop(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
-    """Ask the run to end."""
-    return _tried(lambda run: default().stop(run, wait=False), "said.stop", event, request)
+    """Ask the run to end: one that waits has ended with that, one that had ended says so."""
+    state: list[str] = []
+    words, again = _tried(lambda run: state.append(default().stop(run, wait=False)), "said.stop", event, request)
+    if state and state[0] in OVER:
+        language = language_of(request)
+        words = f'<p class="lab-said" role="status">{esc(say(language, "said.stopped", state=say(language, "state." + state[0])))}</p>'
+    return words, again
 
 
 def resume(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:
@@ -165,4 +170,5 @@ def _tried(verb: Any, key: str, event: gr.EventData, request: gr.Request) -> tup
         verb(str(form.get("run", "")))
     except Refusal as problem:
         return f'<p class="lab-said wrong" role="alert">{esc(refused(language_of(request), problem))}</p>', again
-    return f'<p class="lab-said" role="status">{esc(say(language_of(request), key))}</p>', again
+    until = ' data-until="over"' if key == "said.stop" else ""  # then the run's own state says it
+    return f'<p class="lab-said" role="status"{until}>{esc(say(language_of(request), key))}</p>', again

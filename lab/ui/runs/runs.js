@@ -4,7 +4,7 @@ import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
 import { askAgain } from "../shell/poll.js";
 import { listbox, mergedRows, noRuns, stateBadge } from "../shell/run_list.js";
-import { parsedJson, setAddress } from "../shell/storage.js";
+import { parsedJson, setAddress, storedItem, storeItem } from "../shell/storage.js";
 import { metricName, say } from "../shell/words.js";
 
 const ago = (seconds) => {
@@ -39,13 +39,39 @@ const aboutForm = (element, props, watch, trigger, event) => {
       .filter(Boolean);
   const changed = () => saved && (name.value !== saved.name || split().join() !== saved.tags.join() || notes.value !== saved.notes);
   const save = h("button", { type: "submit", class: "lab-button", disabled: true }, say("about.save"));
+  // what is typed and not saved is kept for its run, wherever one goes meanwhile
+  const draft = () => `lab_about_${saved.run}`;
+  const unsaved = h("small", { class: "lab-unsaved", role: "status" });
+  const discard = h(
+    "button",
+    {
+      type: "button",
+      class: "lab-button",
+      hidden: true,
+      onclick: () => {
+        storeItem(draft(), null);
+        fill(saved);
+      },
+    },
+    say("about.discard"),
+  );
+  const fill = (from) => {
+    name.value = from.name;
+    tags.value = from.tags.join(", ");
+    notes.value = from.notes;
+    settle();
+  };
+  const settle = () => {
+    const open = Boolean(changed());
+    save.disabled = discard.hidden = !open;
+    unsaved.textContent = open ? say("about.unsaved") : "";
+    return open;
+  };
   const field = (label, help, node) => h("div", { class: "lab-field" }, h("label", { for: node.id }, say(label)), node, h("small", {}, say(help)));
   const form = h(
     "form",
     {
-      oninput: () => {
-        save.disabled = !changed();
-      },
+      oninput: () => storeItem(draft(), settle() ? { name: name.value, tags: split(), notes: notes.value } : null),
       onsubmit: (submit) => {
         submit.preventDefault();
         trigger(event, { run: saved.run, name: name.value, tags: split(), notes: notes.value });
@@ -54,19 +80,19 @@ const aboutForm = (element, props, watch, trigger, event) => {
     field("about.name", "about.name.help", name),
     field("about.tags", "about.tags.help", tags),
     field("about.notes", "about.notes.help", notes),
-    save,
+    h("div", { class: "lab-about-acts" }, save, discard, unsaved),
   );
   element.replaceChildren(form);
   const draw = () => {
     const value = props.value;
     form.hidden = !value;
-    if (!value || (saved && saved.run === value.run && changed() && JSON.stringify(saved) === JSON.stringify(value))) return;
-    if (saved && saved.run === value.run && element.contains(document.activeElement) && changed() && value.notes !== notes.value) return;
+    if (!value || (saved && JSON.stringify(saved) === JSON.stringify(value))) return;
+    const same = saved && saved.run === value.run;
     saved = value;
-    name.value = value.name;
-    tags.value = value.tags.join(", ");
-    notes.value = value.notes;
-    save.disabled = true;
+    if (same && !settle()) storeItem(draft(), null); // it was saved just now
+    if (same && element.contains(document.activeElement) && changed()) return; // it is being typed in
+    const kept = storedItem(draft());
+    fill(kept && typeof kept.notes === "string" && Array.isArray(kept.tags) ? { ...value, ...kept } : value);
   };
   watch("value", draw);
   draw();
@@ -133,6 +159,7 @@ const actions = (element, trigger, watch) => {
   if (watch)
     watch("value", () =>
       setTimeout(() => {
+        if (!element.querySelector(".lab-state:is(.queued, .starting, .running, .stopping)")) document.querySelector('#run-said [data-until="over"]')?.remove();
         if (held && document.activeElement === document.body) element.querySelector(`[data-act="${held}"]`)?.focus();
       }, 0),
     );

@@ -22,7 +22,7 @@ ORDERS = get_args(EnergyAllocation.model_fields["order"].annotation)
 def head(run: Run | None, asked: str, eta: float | None, latest: dict[str, Any], language: str) -> str:
     """Name, state, actions, progress, the numbers so far, and advice where it failed."""
     if run is None:
-        return empty(language, "runs.gone" if asked else "runs.none")
+        return run_facts.missing(asked, language) or empty(language, "runs.none")
     facts = "".join(f"<div><dt>{esc(name)}</dt><dd>{value}</dd></div>" for name, value in _facts(run, latest, language))
     tags = "".join(f'<span class="lab-tag">{esc(tag)}</span>' for tag in run.tags)
     return (

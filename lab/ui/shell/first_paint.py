@@ -5,17 +5,19 @@ Gradio adds what `launch(head=)` names only when its own program has started. Th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from lab.ui.shell import lost
 from lab.ui.shell.gradio_private import LOGIN, MODULE
 
 
 class FirstPaint:
     """ASGI middleware that writes `head` into every HTML page, in front of </head>, and `modules` in front of the first script that is a module;
-    `login` alone into the page that asks for a password."""
+    `login` alone into the page that asks for a password. `pages`, (name, address) of ours, stand on the page that a browser gets for an address that is none."""
 
-    def __init__(self, app: Any, head: str, modules: str = "", login: str = ""):
-        self.app = app
+    def __init__(self, app: Any, head: str, modules: str = "", login: str = "", pages: Sequence[tuple[str, str]] = ()):
+        self.app, self.pages = app, pages
         self.head, self.modules, self.login = head.encode("utf-8"), modules.encode("utf-8"), login.encode("utf-8")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -25,8 +27,17 @@ class FirstPaint:
             return
         begin: dict[str, Any] = {}
         body = bytearray()
+        nothing: list[bool] = []  # the answer was that there is none
 
         async def watch(message: Any) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 404 and lost.wanted(scope):
+                nothing.append(True)
+                whole = lost.page(scope, self.pages)
+                await send({**message, "headers": [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", str(len(whole)).encode()),
+                                                   (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]})  # fmt: skip
+                await send({"type": "http.response.body", "body": whole})
+            if nothing:
+                return
             if message["type"] == "http.response.start":
                 headers = dict(message["headers"])
                 message = {**message, "headers": [*message["headers"], (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"same-origin")]}

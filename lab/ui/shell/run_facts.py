@@ -15,6 +15,7 @@ from lab.results import compare, facts
 from lab.runs import Run, default
 from lab.ui.shell.curve_cache import Follower
 from lab.ui.shell.markup import esc
+from lab.ui.words.refusals import refused
 from lab.ui.words.table import say
 
 COLOURS = 10  # --run-0 … --run-9 of lab.css, safe for colour-blind eyes, in a light and a dark version
@@ -65,6 +66,23 @@ def chosen(run_id: str) -> Run | None:
         return store.get(run_id) if run_id else next(iter(store.list(limit=1)), None)
     except Refusal:
         return None
+
+
+def missing(run_id: str, language: str) -> str:
+    """What a page says in the place of a run that its address names and that is not there: in the bin, gone, or no run's id."""
+    try:
+        if run_id:
+            default().store.get(run_id)
+    except Refusal as problem:
+        return f'<div class="lab-empty" role="alert"><p>{esc(refused(language, problem))}</p><p>{esc(say(language, "runs.none"))}</p></div>'
+    return ""
+
+
+def not_here(ids: Any, found: Iterable[Run], language: str) -> str:
+    """A note on the runs that an address names besides those that were found; "" where there are none."""
+    there = {run.id for run in found}
+    lost = [one[:40] for one in ids if isinstance(one, str) and one not in there] if isinstance(ids, list) else []
+    return f'<p class="lab-said" role="note">{esc(say(language, "runs.not_here", runs=", ".join(lost[:5])))}</p>' if lost else ""
 
 
 def adapters(run: Run) -> list[str]:

@@ -39,3 +39,13 @@ export const storedItem = (key) => {
     return null;
   }
 };
+
+// What is typed into a field outlasts the page (a reload, the other language, a crash) until it is forgotten.
+const TEXT = "lab_text_";
+export const keptText = (node, name) => {
+  const before = storedItem(TEXT + name);
+  if (typeof before === "string") node.value = before;
+  node.addEventListener("input", () => storeItem(TEXT + name, node.value || null));
+  return node;
+};
+export const forgetText = (name) => storeItem(TEXT + name, null);

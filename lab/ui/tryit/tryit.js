@@ -1,11 +1,12 @@
 // A text and the runs to try it on; the address keeps the runs.
-import { h } from "../shell/dom.js";
+import { h, setHtml } from "../shell/dom.js";
+import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { checkMark, listbox } from "../shell/run_list.js";
-import { runIds, setAddress } from "../shell/storage.js";
-import { metricName, say } from "../shell/words.js";
+import { checkMark, listbox, missing } from "../shell/run_list.js";
+import { keptText, runIds, setAddress } from "../shell/storage.js";
+import { LANGUAGE, metricName, say } from "../shell/words.js";
 
-const tryForm = (element, props, watch, trigger, event, most) => {
+const tryForm = (element, props, watch, most) => {
   let chosen = runIds(new URL(location.href).searchParams.get("runs"));
   let started = false;
   const text = h("textarea", {
@@ -17,9 +18,24 @@ const tryForm = (element, props, watch, trigger, event, most) => {
     },
   });
   const pair = h("textarea", { id: "try-pair", rows: 2, maxlength: 20000 });
+  keptText(text, "try-text");
+  keptText(pair, "try-pair");
+  const wrong = h("p", { class: "lab-wrong", role: "alert", hidden: true });
   const field = (label, help, node) => h("div", { class: "lab-field" }, h("label", { for: node.id }, say(label)), node, h("small", {}, say(help)));
+  // what is wrong is said here, before anything is sent
+  const refuse = (node, words) => {
+    wrong.textContent = words;
+    wrong.hidden = !words;
+    for (const one of [text, pair]) one.setAttribute("aria-invalid", String(Boolean(words) && one === node));
+    if (words && node) node.focus();
+    return words;
+  };
   const ask = () => {
-    if (!button.disabled) trigger(event, { runs: chosen, text: text.value, pair: pair.value });
+    if (button.disabled) return;
+    const rows = ((news && news.rows) || []).filter((row) => chosen.includes(row.id));
+    if (refuse(text, text.value.trim() ? "" : say("try.empty.text"))) return;
+    if (refuse(pair, rows.length && rows.every((row) => row.pair) && !pair.value.trim() ? say("try.empty.pair") : "")) return;
+    emit("try-ask", { runs: chosen, text: text.value, pair: pair.value });
   };
   const button = h("button", { type: "button", class: "lab-cta", onclick: ask }, say("try.ask"));
   const second = field("try.pair", "try.pair.help", pair);
@@ -34,6 +50,7 @@ const tryForm = (element, props, watch, trigger, event, most) => {
       onclick: () => {
         const found = samples();
         [text.value, pair.value] = found[at++ % found.length];
+        for (const node of [text, pair]) node.dispatchEvent(new Event("input"));
         text.focus();
       },
     },
@@ -65,11 +82,12 @@ const tryForm = (element, props, watch, trigger, event, most) => {
       return [on, !on && chosen.length >= most];
     },
   });
-  element.replaceChildren(field("try.text", "try.text.help", text), sample, second, h("h3", {}, say("try.runs")), ...list.nodes, button);
+  element.replaceChildren(field("try.text", "try.text.help", text), sample, second, wrong, h("h3", {}, say("try.runs")), ...list.nodes, button);
   const draw = () => {
     const rows = (news && news.rows) || [];
     if (news && !started && rows.length) {
       started = true;
+      refuse(null, missing(chosen, rows));
       chosen = chosen.filter((id) => rows.some((row) => row.id === id)).slice(0, most);
       if (!chosen.length && rows.length) chosen = [rows[0].id];
     }
@@ -80,10 +98,56 @@ const tryForm = (element, props, watch, trigger, event, most) => {
   };
   const take = () => {
     news = props.value;
+    if (news) emit("try-rows", news.rows.length);
     draw();
   };
   watch("value", take);
   take();
 };
 
-register({ tryForm });
+// The answers, a card a run, each filled as it comes. The newest question wins: what an older one brings is not shown.
+const LOOKED = 700; // milliseconds between two looks at what goes on
+const tryAnswers = (element, server) => {
+  const page = Math.random().toString(36).slice(2);
+  const cards = h("div", { class: "lab-answers", role: "status" });
+  let turn = 0;
+  const nothing = (rows) => {
+    if (!turn) element.replaceChildren(h("div", { class: "lab-empty" }, h("p", {}, say(rows ? "try.empty" : "try.none"))));
+  };
+  const follow = async (node, mine, still) => {
+    while (mine === turn && still()) {
+      const found = await server.phase({ page, language: LANGUAGE }).catch(() => ({ words: "" }));
+      const place = node.querySelector(".lab-asking");
+      if (mine === turn && still() && place && found.words && place.textContent !== found.words) place.textContent = found.words;
+      await new Promise((resolve) => setTimeout(resolve, LOOKED));
+    }
+  };
+  const ask = async (asked) => {
+    const mine = ++turn;
+    const begun = await server.begin({ ...asked, language: LANGUAGE }).catch(() => null);
+    if (mine !== turn) return;
+    element.replaceChildren(cards);
+    if (!begun) return void cards.replaceChildren(h("p", { class: "lab-said wrong", role: "alert" }, say("bench.lost")));
+    const nodes = begun.cards.map(({ html }) => {
+      const node = h("div", { class: "lab-answer" });
+      setHtml(node, html);
+      return node;
+    });
+    cards.replaceChildren(...nodes);
+    for (const [index, { run, task }] of begun.cards.entries()) {
+      let waits = true;
+      follow(nodes[index], mine, () => waits);
+      const found = await server
+        .answer({ run, task, text: asked.text, pair: asked.pair, page, turn: mine, language: LANGUAGE })
+        .catch(() => ({ wrong: say("bench.lost") }));
+      waits = false;
+      if (mine !== turn) return;
+      if (found.wrong) nodes[index].append(h("p", { class: "lab-said wrong", role: "alert" }, found.wrong));
+      else if (found.html) setHtml(nodes[index], found.html);
+    }
+  };
+  listen("try-ask", ask);
+  listen("try-rows", nothing);
+};
+
+register({ tryForm, tryAnswers });

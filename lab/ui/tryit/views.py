@@ -52,7 +52,7 @@ def card(run: Run, answer: dict[str, Any] | None, problem: str, language: str, t
     if problem:
         body = f'<p class="lab-said wrong" role="alert">{esc(problem)}</p>'
     elif answer is None:
-        body = f'<p class="lab-muted lab-asking">{esc(say(language, "try.asking"))}</p>'
+        body = f'<p class="lab-muted lab-asking">{esc(say(language, "try.phase.waiting"))}</p>'
     else:
         body = side("try.on", "on", answer, language) + side("try.off.text" if answer["kind"] == "text" else "try.off", "off", answer, language)
         if note := answer.get("note"):

@@ -12,8 +12,8 @@ from lab.design.method.delta import Delta
 from lab.design.method.forms import FORMS
 from lab.design.plain.options import fields
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.run import RunSpec, Training
-from lab.ui.words.table import TABLE
+from lab.design.spec.run import BuiltOn, RunSpec, Training
+from lab.ui.words.table import LANGUAGES, TABLE
 
 CHINESE: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "refusals.zh.yaml").read_text(encoding="utf-8"))
 
@@ -21,7 +21,22 @@ CHINESE: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "re
 def refused(language: str, problem: Refusal | str) -> str:
     """The sentence of a refusal; in English where its words have no translation, as those of another library."""
     sentence = problem.sentence if isinstance(problem, Refusal) else problem
-    return _chinese(sentence) if language == "zh" else sentence
+    return _labelled(_chinese(sentence) if language == "zh" else sentence, language)
+
+
+@functools.cache
+def _labels() -> dict[str, tuple[str, str]]:
+    """{an option as a file has it: (its label on pages, that in Chinese)}, of those that nobody would read as words."""
+    found = {field.path.rpartition(".")[2]: (field.label, field.zh or field.label) for group in (Delta, Training, BuiltOn) for field in fields(group)}
+    return {"built_on": ("built on", "基于已有运行"), **{name: labels for name, labels in found.items() if "_" in name or name == "lr"}}
+
+
+def _labelled(sentence: str, language: str) -> str:
+    """A page's own fields by their labels: `batch_size` is how a file has it. What is quoted, a path or a flag stays."""
+    place = LANGUAGES.index(language if language in LANGUAGES else "en")
+    return re.sub(
+        r"(?<![\w.'/`=\-])[a-z]+(?:_[a-z]+)*(?![\w'/`=\-]|\.\w)", lambda match: _labels().get(match[0], (match[0], match[0]))[place], sentence, flags=re.ASCII
+    )
 
 
 @functools.lru_cache(4096)
@@ -56,7 +71,13 @@ def _part(text: str) -> str:
 
 @functools.cache
 def _names() -> dict[str, str]:
-    declared = {field.path.replace("_", " "): field.zh for group in (Delta, Training, RunSpec) for field in fields(group) if field.zh}
+    declared = {
+        name: field.zh
+        for group in (Delta, Training, RunSpec)
+        for field in fields(group)
+        if field.zh
+        for name in (field.path.replace("_", " "), field.label.lower())
+    }
     named = {key: pair for key, pair in TABLE.items() if key.startswith(("label.", "dimension."))}
     options = {name.lower(): pair[1] for key, pair in named.items() for name in (key.partition(".")[2].replace("_", " "), pair[0])}
     return {**options, **declared, **{form.label.lower(): form.label_zh for form in FORMS.values()}}
