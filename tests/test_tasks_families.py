@@ -20,6 +20,7 @@ from lab.tasks import FAMILIES, describe, objective_of, prepare, resolve
 from lab.tasks.family import EvaluationLoop
 from lab.tasks.scoring import generate, option_scores, token_loss
 from lab.trying.answering import rows_of
+from tests.spread import pairs
 from tests.tiny import TEXT, tiny, tiny_config, tiny_tokenizer
 
 SAMPLE = {
@@ -147,7 +148,7 @@ def test_generation_does_not_depend_on_its_batch_or_cache(writer):
     assert together == alone and len(together) == len(task.validation)
 
 
-@pytest.mark.parametrize("preset", catalogue.names("methods"))
+@pytest.mark.parametrize(("preset", "writer"), pairs(catalogue.names("methods"), ["encoder-decoder", "decoder"], 1), indirect=["writer"])
 def test_generation_keeps_its_cache_with_every_method_that_allows_one(preset, writer):
     """After the first pass a decoder reads one token at a time; a learned gate, which averages over the sequence, reads it whole."""
     from lab.engine import attach
