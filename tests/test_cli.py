@@ -246,7 +246,7 @@ def test_sweep_and_compare(fake, capsys):
     compared = answer(capsys, "compare", ids[0], ids[3])
     assert compared["differing"] == {"method.deltas.0.rank": [4, 16], "training.lr": [0.001, 0.01]}
     text = words(capsys, "compare", *ids)
-    assert "0.716 *" in text and "method.deltas.0.rank" in text and "812 MB" in text
+    assert "0.716" in text and "with so few seeds nothing can be said" in text and "No *" in text and "method.deltas.0.rank" in text and "812 MB" in text
     assert "succeeded" in words(capsys, "runs") and "147 k" in words(capsys, "runs")
 
 

@@ -33,7 +33,7 @@ MAY = {
     "training": ("child", "design", "models", "tasks", "blocks", "combining", "continuing", "origins", "engine", "runs", "planning", ""),
     "inside": ("child", "design", "models", "tasks", "blocks", "origins", "engine", "runs", "export", ""),
     "trying": ("child", "design", "models", "tasks", "blocks", "combining", "origins", "engine", "runs", "export", ""),
-    "results": ("design", "tasks", "runs"),
+    "results": ("design", "models", "tasks", "runs"),
     "searching": ("design", "models", "tasks", "runs", "results", "verbs", ""),
     "doctor": ("design", "runs", "planning", "training"),
     "verbs": ("bin", "design", "models", "tasks", "blocks", "combining", "continuing", "origins", "runs", "planning", "export", "results"),
@@ -110,7 +110,7 @@ UI = {  # the rooms of lab/ui: those that each may import, besides itself; a pag
     "shell": ("words",),
     **dict.fromkeys(PAGES, ("shell", "words")),
     "door": (),
-    "api": ("export", "shell"),
+    "api": ("compare", "export", "shell"),
     "app": ("api", "shell", *PAGES),
     "serve": ("app", "door", "shell", "words"),
 }

@@ -18,8 +18,8 @@ from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import LOSS, Column, Metric
 from lab.design.spec.task import TaskSpec
-from lab.results import compare
-from lab.results.facts import outcome, result, score
+from lab.results import compare, groups
+from lab.results.facts import result, score
 from lab.runs import Run, default, processes
 from lab.tasks import FAMILIES, importing, outside, resolve, sources, suitability
 from lab.tasks.families import register
@@ -92,9 +92,10 @@ def test_pages_and_terminal_agree_with_the_trainer(family: str, metric: Metric, 
     rows = {row["name"]: row for row in run_list.news(None, "")[0]["rows"]}
     assert {name: row["metric_name"] for name, row in rows.items()} == dict.fromkeys(rows, metric.name)
     assert {row["value"] for row in rows.values()} == {result(run).value for run in runs} and rows["run-0"] == run_facts.row(runs[0])
-    shown = views_compare.results(runs, "en")
-    heading = re.findall(r'data-sort="\d+">([^<]+)<', shown)[2 + list(outcome(runs[0])).index(metric.name)]
-    assert starred(shown, heading) == [chosen]
+    page = views_compare.results(runs, "en")
+    heading = re.findall(r'data-sort="\d+">([^<]+)<', page)[3]  # what judges stands first, behind name, state and seeds
+    assert starred(page, heading) == [], "one seed each: no star for luck"
+    assert all(f"data-value='{result(run).value!r}'" in page for run in runs)
     lines = coordinates.parallel(runs, "en")["axes"][-1]
     assert lines["id"] == "metric" and (lines["good"] == "high") == metric.greater and lines["at"][best.best["step"]] == (1 if metric.greater else 0)
     assert {chart["metric"] for chart in overlay.fronts(runs, backdrop=False)} == {metric.name}
@@ -103,7 +104,7 @@ def test_pages_and_terminal_agree_with_the_trainer(family: str, metric: Metric, 
     assert compare.unbeaten(runs, "percent") == [run.id for place, run in enumerate(runs) if all(values[place] > cheaper for cheaper in values[:place])]
     assert main(["compare", *(run.id for run in runs)]) == 0
     table = capsys.readouterr().out
-    assert [row.split()[2] for row in table.splitlines() if " * " in row or row.rstrip().endswith("*")] == [chosen] and f"best {metric.name}" in table
+    assert "*" not in table.partition("No *")[0] and f"{chosen} against " in table and f"best {metric.name}" in table
     assert main(["runs"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(f" {metric.name} {numbers.number(result(run).value)} " in next(line for line in lines if run.id in line) for run in runs)
@@ -116,13 +117,15 @@ def test_what_is_no_result_is_shown_and_never_compared_by(state: str, step: int,
     other = over(task, {"best": {"step": step, "accuracy": 0.9}, "percent": 1.0}, "no-result", state)
     runs = [*there, other]
     assert result(other) is None and score(other).value == 0.9
-    assert starred(views_compare.results(runs, "en"), "accuracy") == ["run-0.6"] and "0.9" in views_compare.results(runs, "en")
-    assert len(overlay.fronts(runs)[0]["points"]) == 2 and other.id not in compare.unbeaten(runs, "percent")
-    (group,) = compare.groups(runs)
+    assert starred(views_compare.results(runs, "en", by_seeds=False), "accuracy") == [] and "(0.9)" in re.sub(
+        "<[^>]+>", "", views_compare.results(runs, "en", by_seeds=False)
+    )
+    assert len(overlay.fronts(runs, grouped=False)[0]["points"]) == 2 and other.id not in compare.unbeaten(runs, "percent")
+    (group,) = groups.grouped(runs)
     assert (len(group.values), group.mean, group.deviation) == (2, pytest.approx(0.55), pytest.approx(statistics.stdev([0.5, 0.6])))
     assert main(["compare", *(run.id for run in runs)]) == 0
     said = capsys.readouterr().out
-    assert "0.6 *" in said and "0.9 *" not in said and re.search(r"accuracy +0\.55 +0\.071 +2", said)
+    assert "(0.9)" in said and "0.6 *" not in said and re.search(r"accuracy +0\.55 +0\.071 +2", said)
 
 
 def test_a_run_without_a_judge_has_no_number():
@@ -216,9 +219,10 @@ def test_a_family_of_ones_own_is_known_everywhere(tmp_path, monkeypatch, capsys)
         assert document["best"]["wrongness"] == min(record.curve("eval_wrongness").values())
         assert score(found[-1]).value == document["best"]["wrongness"]
     # Compare says which run is the better one
-    column = next(column for column in compare.columns(found) if column.name == "wrongness")
+    tested = groups.tested(groups.grouped(found))
+    column = next(column for column in compare.columns(tested.groups) if column.name == "wrongness")
     values = [score(run).value for run in found]
-    assert column.greater is False and column.values == values and column.best(found) <= {values.index(min(values))}
+    assert column.greater is False and column.means == values and values[tested.best()] == min(values)
     head, *rows = compare.table(found)
     assert [row[head.index("wrongness")] for row in rows] == values and [row[head.index("task")] for row in rows] == ["posts", "posts"]
     assert "wrongness" in views_compare.results(found, "en")

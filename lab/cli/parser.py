@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from lab import __version__
 from lab.bin import KINDS
-from lab.cli import boards, changing, completing, describing, reading, removing, running, searching, taking
+from lab.cli import boards, changing, comparing, completing, describing, reading, removing, running, searching, taking
 from lab.cli.called import program
 from lab.cli.request import BUILT_ON, TRAINING
 from lab.cli.taking import DELIMITERS
@@ -230,8 +230,18 @@ def _kind(added: argparse.ArgumentParser, default: str = "") -> None:
 
 
 def _compare(verbs: Any) -> None:
-    added = _verb(verbs, "compare", reading.compare, "lay runs side by side: results and the settings in which they differ")
+    added = _verb(verbs, "compare", comparing.compare, "lay runs side by side: results and the settings in which they differ")
     added.add_argument("run", metavar="RUN", nargs="+", help="two runs or more")
+    added.add_argument("--baseline", metavar="RUN", default="", help="the run whose setting the others are held against (default: the best one)")
+    taken = added.add_mutually_exclusive_group()
+    for form, what in (
+        ("latex", "the table in LaTeX (booktabs)"),
+        ("markdown", "the table in Markdown"),
+        ("equations", "the methods' equations in LaTeX"),
+        ("bibtex", "the methods' papers in BibTeX"),
+    ):
+        taken.add_argument(f"--{form}", action="store_const", dest="form", const=form, default="", help=f"print {what}, and nothing else")
+    taken.add_argument("--appendix", metavar="FILE", default="", help="write all of these, figures, specifications, seeds, versions and costs as one zip file")
 
 
 def _inside(verbs: Any) -> None:

@@ -1,4 +1,4 @@
-"""runs, show, compare: what happened, read from the store."""
+"""runs, show: what happened, read from the store."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from lab import origins, verbs
+from lab import verbs
 from lab.cli.answer import Answer, facts, shorten, table
 from lab.design.plain import numbers
-from lab.design.plain.refusal import Refusal
-from lab.results import compare as comparing
-from lab.results.facts import FINAL, judged_on, score, task_of
+from lab.results.facts import judged_on, score, task_of
 
 if TYPE_CHECKING:
-    from lab.design.spec.families import Metric
     from lab.runs import Run
 
 
@@ -77,11 +74,11 @@ def runs(arguments: Namespace) -> Answer:
 
 def row_of(run: Run) -> dict[str, Any]:
     """A run in a list of them: its result, settings in short, and how far it is."""
-    return {**result_of(run), "name": run.name, **_settings(run), "step": run.step, "total_steps": run.total_steps,
+    return {**result_of(run), "name": run.name, **settings_of(run), "step": run.step, "total_steps": run.total_steps,
             "progress": run.progress, "created": run.created, "tags": run.tags}  # fmt: skip
 
 
-def _settings(run: Run) -> dict[str, Any]:
+def settings_of(run: Run) -> dict[str, Any]:
     method, tasks = run.spec.get("method") or {}, [run.spec.get("task"), *(run.spec.get("further") or ())]
     task, *further = [task.get("name") if isinstance(task, dict) else task for task in tasks]
     return {"model": run.spec.get("model"), "task": task, **({"further": further} if further else {}),
@@ -133,69 +130,6 @@ def _sparse(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: kept for key, item in value.items() if (kept := _sparse(item)) not in (None, "", [], {})}
     return [_sparse(item) for item in value] if isinstance(value, list) else value
-
-
-def compare(arguments: Namespace) -> Answer:
-    """{"runs": [result + "name"], "metric", "groups": [{"runs", "metric", "n", "mean", "deviation"} of each setting over its seeds], "front": {cost: [runs that none beats]},
-    "differing": {path: [value of each run]}, "unlike": [parts that are not of one origin],
-    "judged_rows": [how many validation rows, where runs of one task were not judged on as many]}."""
-    lab = verbs.queue_now()
-    if len(arguments.run) < 2:
-        raise Refusal("Give two runs or more to compare; `python -m lab runs` lists them.", "run")
-    found = list({run.id: run for run in (lab.store.find(words) for words in arguments.run)}.values())
-    if len(found) < 2:
-        raise Refusal(f"Those are all the same run, {found[0].id}: give two different ones.", "run")
-    differing, metric = comparing.settings(found), comparing.metric_of(found)
-    unlike = origins.unlike([run.spec for run in found])
-    groups = comparing.groups(found)
-    document = {
-        "runs": [{**result_of(run), "name": run.name, **_settings(run)} for run in found], "metric": metric.name if metric else "",
-        "groups": [{"runs": [run.id for run in group.runs], "metric": group.metric.name if group.metric else "", "n": len(group.values), "mean": group.mean,
-                    "deviation": group.deviation} for group in groups],
-        "front": {cost: comparing.unbeaten(found, cost) for cost in comparing.FRONTS}, "differing": differing, "unlike": unlike,
-        "judged_rows": comparing.judged_apart(found),
-    }  # fmt: skip
-    warning = f"These runs were not made from the same {', '.join(unlike)}: their results cannot simply be compared." if unlike else ""
-    rows = ", ".join(f"{rows:,}" for rows in document["judged_rows"])
-    apart = f"These runs were not judged on the same validation rows ({rows} of them): a small difference may come from the rows." if rows else ""
-
-    return Answer(
-        document, lambda: "\n\n".join(filter(None, (_results_table(found, metric), _groups_table(groups), _settings_table(found, differing), warning, apart)))
-    )
-
-
-def _results_table(found: list[Run], metric: Metric | None) -> str:
-    """One row per run; the best result by the metric that most are judged by has a star."""
-    finals = [column for column in comparing.columns(found) if column.name.startswith(FINAL)]
-    values = [judged.value if (judged := score(run)) and judged.metric == metric else None for run in found]
-    top = comparing.ResultColumn("", values, metric is None or metric.greater).best(found)
-    best = f"best {metric.name if metric else 'metric'}"
-    rows = []
-    for index, run in enumerate(found):
-        rows.append([run.id, run.state, shorten(run.name, 40), numbers.number(values[index]) + (" *" if index in top else "  "),
-                     *(numbers.number(column.values[index]) for column in finals), numbers.weights(run.result.get("trainable")),
-                     numbers.memory(run.result.get("peak_bytes")), numbers.duration(run.result.get("seconds"))])  # fmt: skip
-    names = [column.name for column in finals]
-    return table(["run", "state", "name", best, *names, "trainable", "peak", "time"], rows, right=(best, *names, "trainable", "peak", "time"))
-
-
-def _groups_table(groups: list[comparing.Group]) -> str:
-    """Mean and deviation over the seeds of each setting, where there are several."""
-    several = [group for group in groups if len(group.values) > 1 and group.metric]
-    rows = [[group.title, group.metric.name, numbers.number(group.mean), numbers.number(group.deviation, 2), str(len(group.values))] for group in several]
-    return table(["over seeds", "metric", "mean", "deviation", "n"], rows, right=("mean", "deviation", "n")) if rows else ""
-
-
-def _settings_table(found: list[Run], differing: dict[str, list[Any]]) -> str:
-    if not differing:
-        return "The settings are the same."
-    return table(["setting", *(run.id for run in found)], [[path, *map(_cell, values)] for path, values in differing.items()])
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return ", ".join(map(str, value)) if isinstance(value, list) else shorten(str(value), 40)
 
 
 def inside(arguments: Namespace) -> Answer:

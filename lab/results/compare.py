@@ -1,11 +1,10 @@
-"""Several runs against each other: the settings that differ, runs of one setting over seeds, what nothing beats, and plain tables to take away."""
+"""Several runs against each other: the settings that differ, what nothing beats, and plain tables to take away. Over seeds: `groups`."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,61 +12,29 @@ from typing import Any
 
 from lab.design.plain.differences import differences
 from lab.design.spec.families import Metric
-from lab.results.facts import counts, greater_is_better, judge, judged_on, method_of, model_of, outcome, result, score, task_of
+from lab.results.efficiency import pscp_of
+from lab.results.facts import COST, counts, greater_is_better, judged_on, method_of, model_of, outcome, result, score, task_of, why_not
+from lab.results.groups import Group, grouped
 from lab.runs import Run
 
 SAME_BY_NATURE = ("name", "tags", "method.name", "method.summary", "method.family", "method.branch", "method.deviations", "method.paper", "origins")
-COSTS = ("trainable", "percent", "peak_bytes", "seconds")  # of a result: less is better
+SPEED = "tokens_per_second"
+COSTS = ("trainable", "percent", "peak_bytes", "seconds", SPEED, "joules", "pscp")  # of a result, beside its metrics
+EXACT = ("trainable", "percent")  # counted, so that they are the same for every seed
 FRONTS = ("percent", "peak_bytes", "seconds")  # of a result, against which a metric is weighed
-FIELDS = ("trainable", "percent", "peak_bytes", "seconds", "tokens_per_second", "steps", "judged_rows")  # of a table to take away
+FIELDS = ("steps", "judged_rows")  # of a table to take away
+COST_OF = {**COST, "pscp": pscp_of}
 
 
 @dataclass(frozen=True)
-class ResultColumn:
-    """One number of each run: a metric, `final` metric, or a cost."""
+class Column:
+    """One number of each group of runs: a metric of their best weights, a `final` one, or a cost. `aside`: what was measured of runs that are no result."""
 
     name: str
-    values: list[float | None]
+    means: list[float | None]
+    deviations: list[float | None]
+    aside: list[float | None]
     greater: bool
-
-    def best(self, runs: Sequence[Run]) -> set[int]:
-        """Where the best of the runs that have a result stands; nowhere if there is nothing to compare."""
-        known = {
-            index: value for index, (value, run) in enumerate(zip(self.values, runs, strict=True)) if value is not None and math.isfinite(value) and counts(run)
-        }
-        if len(known) < 2 or min(known.values()) == max(known.values()):
-            return set()
-        top = max(known.values()) if self.greater else min(known.values())
-        return {index for index, value in known.items() if value == top}
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs with the same settings but for the seed. `values`: those that are results, by the metric that judges them."""
-
-    runs: list[Run]
-    metric: Metric | None
-    values: list[float]
-
-    @property
-    def mean(self) -> float | None:
-        """Over the seeds."""
-        return statistics.fmean(self.values) if self.values else None
-
-    @property
-    def deviation(self) -> float | None:
-        """The standard deviation of a sample, None for one value."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
-
-    @property
-    def title(self) -> str:
-        """What its runs' names begin with, and how many they are."""
-        if len(self.runs) == 1:
-            return self.runs[0].name or self.runs[0].id
-        first, last = min(run.name for run in self.runs), max(run.name for run in self.runs)
-        same = next((index for index, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-        name = first[:same].rstrip(" ·-_,=").removesuffix("seed").rstrip(" ·-_,=") or method_of(self.runs[0])
-        return f"{name} (n={len(self.runs)})"
 
 
 def metric_of(runs: Sequence[Run]) -> Metric | None:
@@ -81,20 +48,32 @@ def scores(runs: Sequence[Run], metric: Metric | None) -> list[float | None]:
     return [found.value if (found := result(run)) and found.metric == metric else None for run in runs]
 
 
-def columns(runs: Sequence[Run]) -> list[ResultColumn]:
-    """Every metric of the runs, best ones first and then final ones, and what they cost; columns without any number are left out."""
-    names = dict.fromkeys(name for run in runs for name in outcome(run))
-    found = [ResultColumn(name, [outcome(run).get(name) for run in runs], greater_is_better(name)) for name in names]
-    found += [ResultColumn(field, [_number(run.result.get(field)) for run in runs], False) for field in COSTS]
-    return [column for column in found if any(value is not None for value in column.values)]
+def columns(groups: Sequence[Group]) -> list[Column]:
+    """What judges the groups, what they cost, then every other metric, of best weights and of the last ones; columns without any number are left out."""
+    runs = [run for group in groups for run in group.runs]
+    judging = metric_of(runs)
+    first = [judging.name] if judging else []
+    others = [name for name in dict.fromkeys(name for run in runs for name in outcome(run)) if name not in first]
+    found = []
+    for name in [*first, *COSTS, *others]:
+        pairs = [_cost(group, name) if name in COSTS else group.number(name) for group in groups]
+        aside = [None if any(map(counts, group.runs)) else _measured(group, name) for group in groups]
+        greater = name in (SPEED, "pscp") or name not in COSTS and greater_is_better(name)
+        found.append(Column(name, [mean for mean, _ in pairs], [deviation for _, deviation in pairs], aside, greater))
+    return [column for column in found if any(value is not None for value in (*column.means, *column.aside))]
 
 
-def groups(runs: Sequence[Run]) -> list[Group]:
-    """Runs with the same settings together, in the order in which they were picked."""
-    found: dict[str, list[Run]] = {}
-    for run in runs:
-        found.setdefault(_setting(run), []).append(run)
-    return [Group(members, judge(members[0]), [each.value for run in members if (each := result(run))]) for members in found.values()]
+def _cost(group: Group, name: str) -> tuple[float | None, float | None]:
+    """(mean, deviation) over the group's results; what was counted beforehand is the same for all of them."""
+    known = [value for run in group.runs if counts(run) and (value := COST_OF[name](run)) is not None]
+    spread = statistics.stdev(known) if len(known) > 1 and name not in EXACT else None
+    return (statistics.fmean(known) if known else None), spread
+
+
+def _measured(group: Group, name: str) -> float | None:
+    """The newest number of a group that has no result."""
+    known = [value for run in group.runs if (value := COST_OF[name](run) if name in COSTS else outcome(run).get(name)) is not None]
+    return known[-1] if known else None
 
 
 def judged_apart(runs: Sequence[Run]) -> list[int]:
@@ -106,10 +85,6 @@ def judged_apart(runs: Sequence[Run]) -> list[int]:
     return sorted({rows for each in found.values() if len(each) > 1 for rows in each}, reverse=True)
 
 
-def _setting(run: Run) -> str:
-    return json.dumps({key: value for key, value in run.spec.items() if key not in ("seed", "name", "tags")}, sort_keys=True)
-
-
 def front(points: Sequence[tuple[float, float]], greater: bool) -> list[tuple[float, float]]:
     """The points (cost, value) that no other beats in both directions, by cost."""
     found: list[tuple[float, float]] = []
@@ -119,18 +94,18 @@ def front(points: Sequence[tuple[float, float]], greater: bool) -> list[tuple[fl
     return found
 
 
-def weighed(runs: Sequence[Run], field: str) -> list[tuple[Run, float, float]]:
-    """(run, cost, value) of the runs that have a result by the metric that most are judged by, and a positive cost."""
-    values = scores(runs, metric_of(runs))
-    return [(run, float(cost), value) for run, value in zip(runs, values, strict=True)
-            if value is not None and math.isfinite(value) and (cost := _number(run.result.get(field))) is not None and cost > 0]  # fmt: skip
+def weighed(groups: Sequence[Group], field: str) -> list[tuple[Group, float, float]]:
+    """(group, cost, value) of the groups that have a result by the metric that most runs are judged by, and a positive cost: means over seeds."""
+    metric = metric_of([run for group in groups for run in group.runs])
+    return [(group, cost, group.mean) for group in groups
+            if group.metric == metric and group.mean is not None and (cost := _cost(group, field)[0]) is not None and cost > 0]  # fmt: skip
 
 
 def unbeaten(runs: Sequence[Run], field: str) -> list[str]:
-    """The ids of the runs on the front of the metric against a cost."""
-    points, metric = weighed(runs, field), metric_of(runs)
+    """The ids of the runs whose group is on the front of the metric's mean against a cost."""
+    points, metric = weighed(grouped(runs), field), metric_of(runs)
     best = set(front([point[1:] for point in points], metric is None or metric.greater))
-    return [run.id for run, *point in points if tuple(point) in best]
+    return [run.id for group, *point in points if tuple(point) in best for run in group.runs if counts(run)]
 
 
 def settings(runs: Sequence[Run], everything: bool = False) -> dict[str, list[Any]]:
@@ -155,13 +130,14 @@ def varying(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 
 def table(runs: Sequence[Run]) -> list[list[Any]]:
-    """Heading and a row per run: id, name, state, results, and the settings that differ."""
+    """Heading and a row per run: id, name, state, results, costs, and the settings that differ. A run that is no result has no numbers, and says why."""
     metrics = list(dict.fromkeys(name for run in runs for name in outcome(run)))
     differing = settings(runs)
-    rows: list[list[Any]] = [["run", "name", "state", "model", "task", "method", "seed", *metrics, *FIELDS, *differing]]
+    rows: list[list[Any]] = [["run", "name", "state", "no_result", "model", "task", "method", "seed", *metrics, *COSTS, *FIELDS, *differing]]
     for index, run in enumerate(runs):
-        rows.append([run.id, run.name, run.state, model_of(run), task_of(run), method_of(run), run.spec.get("seed"),
-                     *[outcome(run).get(name) for name in metrics], *[run.result.get(field) for field in FIELDS],
+        numbers = outcome(run) if counts(run) else {}
+        rows.append([run.id, run.name, run.state, why_not(run), model_of(run), task_of(run), method_of(run), run.spec.get("seed"),
+                     *[numbers.get(name) for name in metrics], *[COST_OF[name](run) for name in COSTS], *[run.result.get(field) for field in FIELDS],
                      *[values[index] for values in differing.values()]])  # fmt: skip
     return rows
 
@@ -179,7 +155,3 @@ def _cell(value: Any) -> Any:
     if isinstance(value, (list, dict)):
         return json.dumps(value, ensure_ascii=False)
     return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -104,8 +104,59 @@ def result(run: Run) -> Result | None:
 
 
 def counts(run: Run) -> bool:
-    """Whether the run's numbers are those of a training that came to its end and to something."""
-    return run.state == "succeeded" and (_step(run) != 0 or run.result.get("total_steps") == 0)  # one of no steps was asked for as it is
+    """Whether the run's numbers are a result: those of a training that came to its end and to something.
+
+    The one predicate of tables, scatters, parallel coordinates, matrix, stars, tests, report, terminal and API: a run that was cancelled, failed or goes on
+    is no result, nor is one that was judged at step 0 alone, unless it was asked for no steps to judge trained weights: those that it goes on from or puts together.
+    """
+    return run.state == "succeeded" and (_step(run) != 0 and run.result.get("steps") != 0 or _judges_trained(run))
+
+
+def _judges_trained(run: Run) -> bool:
+    built = run.spec.get("built_on")
+    on = isinstance(built, Mapping) and (built.get("start_from") or built.get("stand_on"))
+    return run.result.get("total_steps") == 0 and bool(on or run.spec.get("combination"))
+
+
+def why_not(run: Run) -> str:
+    """Why a run is no result: over (it ended otherwise), going (it has not ended) or untrained (step 0 alone was judged); "" where it is one."""
+    return "" if counts(run) else "untrained" if run.state == "succeeded" else "over" if run.over else "going"
+
+
+def peak_bytes(run: Run) -> float | None:
+    """The peak that the run's steps allocated (bytes): of tensors, not of the process."""
+    return _number(run, "peak_bytes")
+
+
+def seconds(run: Run) -> float | None:
+    """The time of a run (s): from its first line to its last, over all of its attempts; of one that has no result document, that of its process."""
+    if (noted := _number(run, "seconds")) is not None:
+        return noted
+    end = run.ended or run.heartbeat
+    return max(0.0, end - run.started) if run.started and end else None
+
+
+def tokens_per_second(run: Run) -> float | None:
+    """The speed of a run: tokens that its steps read over the seconds that the steps took, evaluations left out."""
+    return _number(run, "tokens_per_second")
+
+
+def joules(run: Run) -> float | None:
+    """The energy of a run, measured or estimated; None where it was not asked for."""
+    known = run.result.get("energy") if isinstance(run.result, dict) else None
+    value = known.get("joules") if isinstance(known, dict) else None
+    return float(value) if _is_number(value) else None
+
+
+def _number(run: Run, name: str) -> float | None:
+    value = run.result.get(name) if isinstance(run.result, dict) else None
+    return value if _is_number(value) else None
+
+
+COST: dict[str, Callable[[Run], float | None]] = {  # of a run: less is better, but for the speed
+    "trainable": lambda run: _number(run, "trainable"), "percent": lambda run: _number(run, "percent"),
+    "peak_bytes": peak_bytes, "seconds": seconds, "tokens_per_second": tokens_per_second, "joules": joules,
+}  # fmt: skip
 
 
 def greater_is_better(name: str) -> bool:

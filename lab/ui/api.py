@@ -6,6 +6,7 @@ refuses is one sentence; the door (password, hosts, limits) stands before all of
 
 from __future__ import annotations
 
+import base64
 import functools
 import inspect
 from collections.abc import Callable
@@ -20,11 +21,14 @@ from lab.design.plain.options import Options, validate
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import RunSpec
 from lab.models import resolve
+from lab.results import groups
 from lab.results.compare import settings
+from lab.results.facts import why_not
 from lab.runs import Run, default
 from lab.runs.home import check_id
+from lab.ui.compare import appendix
 from lab.ui.export import bringer, packer
-from lab.ui.shell import planner
+from lab.ui.shell import planner, verdicts
 
 MOST = 50  # runs side by side
 LISTED = 1000  # runs in one answer
@@ -228,7 +232,7 @@ def summary(run: Run) -> dict:
     """What `status` and `compare` say about a run."""
     latest = {name: {"step": step, "value": value if value == value else None} for name, (step, value, _) in default().store.latest(run.id).items()}
     return {"run": run.id, "name": run.name, "state": run.state, "step": run.step, "total_steps": run.total_steps, "progress": run.progress,
-            "latest": latest, "result": run.result, "error": run.error, "advice": run.advice, "spec": run.spec}  # fmt: skip
+            "latest": latest, "result": run.result, "no_result": why_not(run), "error": run.error, "advice": run.advice, "spec": run.spec}  # fmt: skip
 
 
 def metrics(run: str, names: list[str] | None = None, after: int = -1, points: int = POINTS) -> dict:
@@ -248,11 +252,27 @@ def log(run: str, lines: int = 200) -> str:
 
 
 def compare(runs: list[str]) -> dict:
-    """Up to 50 runs side by side: {"runs": [as in status], "differences": {setting: [value per run]}}."""
+    """Up to 50 runs side by side: {"runs": [as in status], "differences": {setting: [value per run]}, "groups", "pairs", "sentences"}.
+
+    groups: each setting over its seeds, {"name", "runs", "metric", "n", "mean", "deviation", "by_seed", "star"}; pairs: {"one", "other", "kind", "effect", "low", "high", "p",
+    "adjusted", "n", "how"} of every two of them, by place, the better one first; sentences: the same in words, against the best one.
+    """
     if len(runs) > MOST:
         raise Refusal(f"At most {MOST} runs can be compared; {len(runs)} are given.", "runs")
     found = [default().store.get(check_id(run)) for run in runs]
-    return {"runs": [summary(run) for run in found], "differences": settings(found)}
+    tested = groups.tested(groups.grouped(found))
+    names = groups.names(tested.groups)
+    answers = {**groups.document(tested, names), "sentences": verdicts.lines(tested, names, "en")}
+    return {"runs": [summary(run) for run in found], "differences": settings(found), **answers}
+
+
+def paper(runs: list[str], form: str = "latex") -> str:
+    """A comparison as text for a paper. form: latex or markdown (the table over seeds), equations, bibtex (of the methods used), or
+    appendix: the zip of all that, figures, specifications, versions and costs, in base64."""
+    if len(runs) > MOST:
+        raise Refusal(f"At most {MOST} runs can be compared; {len(runs)} are given.", "runs")
+    found = [default().store.get(check_id(run)) for run in runs]
+    return base64.b64encode(appendix.appendix(found)).decode() if form == "appendix" else appendix.text_of(found, form)
 
 
 def import_adapter(source: str, task: str = "", model: str = "", revision: str = "", name: str = "") -> dict:
@@ -273,4 +293,4 @@ def export(run: Any, format: Any = "peft", adapter: Any = "best", task: Any = ""
 
 
 VERBS = (methods, models, tasks, schema, count, plan, launch, combine, import_adapter, stop, resume, duplicate, edit, delete, restore, search, searches, search_status, search_stop, search_resume,
-         runs, status, metrics, log, compare)  # fmt: skip
+         runs, status, metrics, log, compare, paper)  # fmt: skip

@@ -10,12 +10,14 @@ import { metricName, say } from "../shell/words.js";
 // what the comparison looks like, kept in the address: [name, the choices, the first one being usual]
 const OPTIONS = [
   ["along", ["step", "epoch", "tokens", "time"]],
-  ["group", ["no", "yes"]],
+  ["group", ["yes", "no"]],
   ["settings", ["differing", "all"]],
   ["papers", ["yes", "no"]],
 ];
 const params = new URL(location.href).searchParams;
 const COMPARED = Object.fromEntries(OPTIONS.map(([name, choices]) => [name, choices.includes(params.get(name)) ? params.get(name) : choices[0]]));
+
+COMPARED.baseline = runIds(params.get("baseline"))[0] || "";
 
 const compareTools = (element, trigger, events) => {
   const control = ([name, choices]) =>
@@ -53,9 +55,10 @@ const compareTools = (element, trigger, events) => {
 // a file made by the server, saved by the browser
 const savedFile = (element, props, watch) => {
   watch("value", () => {
-    const { name, type, text } = props.value || {};
-    if (!text) return;
-    const href = URL.createObjectURL(new Blob([text], { type }));
+    const { name, type, text, base64 } = props.value || {};
+    if (!text && !base64) return;
+    const bytes = base64 ? Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)) : text;
+    const href = URL.createObjectURL(new Blob([bytes], { type }));
     download(href, name);
     setTimeout(() => URL.revokeObjectURL(href), 10000);
   });
@@ -73,6 +76,16 @@ const pickedRuns = (choose) => {
   return choice();
 };
 
+// a click on a row's pin makes it the baseline, to which differences are shown; another one takes it away
+const pins = (element) =>
+  element.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-pin]");
+    if (!button) return;
+    COMPARED.baseline = button.getAttribute("aria-pressed") === "true" ? "" : button.dataset.pin;
+    setAddress({ baseline: COMPARED.baseline });
+    emit("compared");
+  });
+
 // the table of results: a click on a heading sorts by it, another one the other way round; kept when the table is drawn anew
 const sortable = (element, watch) => {
   let column = null;
@@ -80,7 +93,7 @@ const sortable = (element, watch) => {
   let at = [0, 0];
   const value = (row) => {
     const cell = row.children[column];
-    return cell.dataset.value === undefined ? (column < 2 ? cell.textContent : null) : Number(cell.dataset.value);
+    return cell.dataset.value === undefined ? (column < 2 ? cell.textContent.trim() : null) : Number(cell.dataset.value);
   };
   const sort = () => {
     const body = element.querySelector("tbody");
@@ -190,4 +203,4 @@ const picker = (element, props, watch) => {
   take();
 };
 
-register({ compareTools, savedFile, pickedRuns, sortable, picker });
+register({ pins, compareTools, savedFile, pickedRuns, sortable, picker });

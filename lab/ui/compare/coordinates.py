@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from lab.design.plain import numbers
-from lab.results import compare
+from lab.results import compare, facts
 from lab.runs import Run
 from lab.ui.shell import run_facts
 from lab.ui.shell.markup import esc
@@ -24,20 +24,48 @@ HALO = 'paint-order="stroke" stroke="#fff" stroke-width="5" stroke-linejoin="rou
 
 
 def parallel(runs: list[Run], language: str) -> dict[str, Any]:
-    """{"axes": [settings that vary, then outcomes], "lines": [{"id", "label", "colour"}]}, in the runs' order.
+    """{"axes": [settings that vary, then outcomes], "lines": [{"id", "label", "colour"}], "left": what has no axis, as a sentence}, in the runs' order.
 
     An axis has {"id", "title", "good": "low", "high" or "", "at": where each run stands, 0 at the bottom to 1 at the top,
     "shown": its value as text, "ticks": [[at, text, exact text]]}; None and – where a run has no value. A number's axis is
-    logarithmic where its values span a factor of 20 or more.
+    logarithmic where its values span a factor of 20 or more. No axis has what is the same for all runs, or a setting that tells runs apart as another one does.
     """
-    axes = [_axis(path, path.removeprefix("method.").removeprefix("training."), values) for path, values in list(compare.varying(runs).items())[:MOST_AXES]]
+    chosen, left = _telling(compare.varying(runs))
+    axes = [_axis(path, _short(path), values) for path, values in chosen.items()]
     for field, words, unit in OUTCOMES:
-        axes.append(_axis(field, say(language, words), [run.result.get(field) for run in runs], unit, "low"))
+        axes.append(_axis(field, say(language, words), [facts.COST[field](run) if facts.counts(run) else None for run in runs], unit, "low"))
     metric = compare.metric_of(runs)
     if metric is not None:
         axes.append(_axis("metric", metric_name(language, metric.name), compare.scores(runs, metric), "", "high" if metric.greater else "low"))
+    there = [axis for axis in axes if any(at is not None for at in axis["at"])]
+    constant = [axis for axis in there if len({shown for at, shown in zip(axis["at"], axis["shown"], strict=True) if at is not None}) < 2]
+    alike = [f"{axis['title']} {next(shown for at, shown in zip(axis['at'], axis['shown'], strict=True) if at is not None)}" for axis in constant]
+    words = [
+        say(language, key, names=("、" if language == "zh" else ", ").join(some))
+        for key, some in (("compare.parallel.same", alike), ("compare.parallel.left", left))
+        if some
+    ]
     lines = [{"id": run.id, "label": run.name or run.id, "colour": run_facts.colour(run)} for run in runs]
-    return {"axes": [axis for axis in axes if any(at is not None for at in axis["at"])], "lines": lines}
+    return {"axes": [axis for axis in there if axis not in constant], "lines": lines, "left": " ".join(words)}
+
+
+def _telling(varying: dict[str, list[Any]]) -> tuple[dict[str, list[Any]], list[str]]:
+    """(settings for an axis, the names of the others): of those that tell the runs apart in the same way the first one."""
+    chosen: dict[str, list[Any]] = {}
+    seen, left = set(), []
+    for path, values in varying.items():
+        words = [_words(value) for value in values]
+        pattern = tuple(words.index(word) for word in words)
+        if pattern in seen or len(chosen) == MOST_AXES:
+            left.append(_short(path))
+        else:
+            chosen[path] = values
+            seen.add(pattern)
+    return chosen, left
+
+
+def _short(path: str) -> str:
+    return path.removeprefix("method.").removeprefix("training.")
 
 
 def _axis(name: str, title: str, values: list[Any], unit: str = "", good: str = "") -> dict[str, Any]:

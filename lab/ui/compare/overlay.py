@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from lab.design.spec.families import LOSS, OF, Metric
-from lab.results import compare, published
+from lab.results import compare, groups, published
 from lab.results.curves import AXIS_CURVES, axis, mean_curve
 from lab.runs import Run
 from lab.runs.series import thinned
+from lab.ui.shell import verdicts
 from lab.ui.shell.charts import EVALUATION, TRAIN, chart, wanted
 from lab.ui.shell.json_text import plain
 from lab.ui.shell.run_facts import colour, metric_names, read_series
@@ -27,15 +28,15 @@ def of_runs(runs: list[Run], along: str = "step", grouped: bool = False, backdro
     everything = {run.id: {name: series if name in AXIS_CURVES else thinned(series, most)
                            for name, series in read_series(run, [*wanted(run), "memory_bytes", *AXIS_CURVES]).items()} for run in runs}  # fmt: skip
     named = [(metric, metric, EVALUATION, ".4~g", 6) for metric in _shown(runs, everything)]
-    groups = [*named, ("loss", "loss", TRAIN, ".4~g", 6), ("eval_loss", "eval_loss", EVALUATION, ".4~g", 4), ("trainable", "trainable", TRAIN, ".4~s", 4),
+    charted = [*named, ("loss", "loss", TRAIN, ".4~g", 6), ("eval_loss", "eval_loss", EVALUATION, ".4~g", 4), ("trainable", "trainable", TRAIN, ".4~s", 4),
               ("memory", "memory_bytes", TRAIN, ".3~s", 4)]  # fmt: skip
     charts = []
-    for name, curve, kind, reads, wide in groups:
+    for name, curve, kind, reads, wide in charted:
         found = traces(runs, everything, curve, kind, along, grouped)
         if found:
             charts.append(chart(name, reads, wide, found))
     key = ",".join(run.id for run in runs) + f"/{along}/{grouped}"
-    return {"key": key, "along": along, "charts": charts + fronts(runs, backdrop), "grouped": grouped}
+    return {"key": key, "along": along, "charts": charts + fronts(runs, backdrop, grouped), "grouped": grouped}
 
 
 def _shown(runs: list[Run], everything: dict[str, Series]) -> list[str]:
@@ -50,7 +51,7 @@ def _shown(runs: list[Run], everything: dict[str, Series]) -> list[str]:
 def traces(runs: list[Run], everything: dict[str, Series], name: str, kind: str, along: str, grouped: bool) -> list[dict[str, Any]]:
     """The curves called `name` of all runs, or of groups as mean and one standard deviation."""
     found = []
-    for group in compare.groups(runs) if grouped else [compare.Group([run], None, []) for run in runs]:
+    for group in groups.grouped(runs) if grouped else groups.alone(runs):
         having = [run for run in group.runs if name in everything[run.id]]
         if not having:
             continue
@@ -64,20 +65,24 @@ def traces(runs: list[Run], everything: dict[str, Series], name: str, kind: str,
     return found
 
 
-def fronts(runs: list[Run], backdrop: bool = True) -> list[dict[str, Any]]:
-    """Scatter charts: the metric against trained share, peak memory and time, with the front of the best trade-offs."""
-    metric = compare.metric_of(runs)
+def fronts(runs: list[Run], backdrop: bool = True, grouped: bool = True) -> list[dict[str, Any]]:
+    """Scatter charts: the metric against trained share, peak memory and time, means over seeds with their deviation, and the front of the best trade-offs."""
+    metric, found = compare.metric_of(runs), groups.grouped(runs) if grouped else groups.alone(runs)
+    names = {id(group): name for group, name in zip(found, groups.names(found), strict=True)}
     charts = []
     for field in compare.FRONTS if metric else ():
-        points = [
-            {"id": run.id, "label": run.name or run.id, "colour": colour(run), "x": cost, "y": value} for run, cost, value in compare.weighed(runs, field)
-        ]
+        points = [{"id": group.runs[0].id, "label": _titled(group, names[id(group)]), "colour": colour(group.runs[0]), "x": cost, "y": value,
+                   **({"spread": group.deviation} if group.deviation is not None else {})} for group, cost, value in compare.weighed(found, field)]  # fmt: skip
         if len(points) > 1:
             best = compare.front([(point["x"], point["y"]) for point in points], metric.greater)
             charts.append({"id": "pareto_" + field, "scatter": True, "wide": 4, "reads": f".{_digits(points)}~{FRONTS[field][0]}", "metric": metric.name,
                            "unit": FRONTS[field][1], "points": points, "front": [list(point) for point in best],
                            "papers": _papers(runs, metric) if backdrop and field == "percent" else [], "traces": []})  # fmt: skip
     return charts
+
+
+def _titled(group: groups.Group, name: str) -> str:
+    return f"{name}: {verdicts.mean_of(group)} (n={len(group.by_seed)})" if group.deviation is not None else name
 
 
 def _papers(runs: list[Run], metric: Metric) -> list[dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -10,7 +12,7 @@ import gradio as gr
 from lab.results import compare
 from lab.results.curves import AXES
 from lab.runs import Run, default
-from lab.ui.compare import coordinates, overlay, report, views
+from lab.ui.compare import appendix, coordinates, overlay, report, views
 from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.parts import QUIET, part, unseen
@@ -28,18 +30,26 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-side", min_width=0):
             part("Lab.picker(element, ...Lab.fed('rows'))", elem_id="picker")
         with gr.Column(elem_classes="lab-detail", min_width=0):
-            tools = part("Lab.compareTools(element, trigger, ['csv', 'report'])", elem_classes="lab-tools", elem_id="compare-tools")
+            tools = part(
+                "Lab.compareTools(element, trigger, ['csv', 'report', 'latex', 'markdown', 'bibtex', 'appendix'])",
+                elem_classes="lab-tools",
+                elem_id="compare-tools",
+            )
             part(
-                "Lab.htmlPart(element, 'results'); Lab.emitting(element); Lab.sortable(element, Lab.fed('results')[1])",
+                "Lab.htmlPart(element, 'results'); Lab.emitting(element); Lab.sortable(element, Lab.fed('results')[1]); Lab.pins(element)",
                 elem_classes="lab-card",
                 elem_id="results",
             )
+            part("Lab.htmlPart(element, 'answers')", elem_classes="lab-card", elem_id="answers")
             part("Lab.chartGrid(element, ...Lab.fed('charts'))", elem_id="compare-charts")
             part("Lab.parallelPlot(element, ...Lab.fed('lines'))", elem_classes="lab-card", elem_id="parallel")
             part("Lab.htmlPart(element, 'settings')", elem_classes="lab-card", elem_id="settings")
     saving = unseen("Lab.savedFile(element, props, watch)")
     tools.csv(take_csv, None, [saving], **QUIET)
     tools.report(take_report, None, [saving], **QUIET)
+    for form in ("latex", "markdown", "bibtex"):
+        getattr(tools, form)(taking(form), None, [saving], **QUIET)
+    tools.appendix(take_appendix, None, [saving], **QUIET)
 
 
 @watched("compare")
@@ -53,12 +63,13 @@ def look(picked: dict[str, Any], seen: Seen, language: str) -> Update:
     if seen.before is not None and known == chosen and not seen.chose:
         return parts, f"{printed}/{chosen}"
     if not found:
-        gone = run_facts.not_here(picked.get("runs"), found, language)
-        return {**parts, "results": gone + views.nothing(language, default().store.counts()), "charts": None, "lines": None, "settings": ""}, f"{printed}/"
+        nothing = run_facts.not_here(picked.get("runs"), found, language) + views.nothing(language, default().store.counts())
+        return {**parts, "results": nothing, "answers": "", "charts": None, "lines": None, "settings": ""}, f"{printed}/"
     same = not seen.chose and [one.partition(":")[0] for one in known.split(",")] == [run.id for run in found]  # specs are frozen
     settings = {} if same else {"settings": views.settings(found, language, _option(picked, "settings", ("differing", "all")) == "all")}
-    gone = run_facts.not_here(picked.get("runs"), found, language)
-    drawn = {"results": gone + views.results(found, language), "charts": _charts(found, picked), "lines": coordinates.parallel(found, language)}
+    gone, baseline = run_facts.not_here(picked.get("runs"), found, language), _pinned(picked)
+    tables = {"results": gone + views.results(found, language, _by_seeds(picked), baseline), "answers": views.answers(found, language, baseline)}
+    drawn = {**tables, "charts": _charts(found, picked), "lines": coordinates.parallel(found, language)}
     return {**parts, **drawn, **settings}, f"{printed}/{chosen}"
 
 
@@ -67,8 +78,12 @@ def _option(picked: dict[str, Any], name: str, choices: tuple[str, ...]) -> str:
     return asked if asked in choices else choices[0]
 
 
+def _by_seeds(picked: dict[str, Any]) -> bool:
+    return _option(picked, "group", ("yes", "no")) == "yes"
+
+
 def _charts(found: list[Run], picked: dict[str, Any]) -> dict[str, Any]:
-    return overlay.of_runs(found, _option(picked, "along", AXES), _option(picked, "group", ("no", "yes")) == "yes",
+    return overlay.of_runs(found, _option(picked, "along", AXES), _by_seeds(picked),
                           _option(picked, "papers", ("yes", "no")) == "yes")  # fmt: skip
 
 
@@ -85,9 +100,30 @@ def take_report(event: gr.EventData, request: gr.Request) -> dict[str, Any]:
     return {
         "name": "comparison.html",
         "type": "text/html",
-        "text": report.report(found, _charts(found, picked)["charts"], language, made),
+        "text": report.report(found, _charts(found, picked)["charts"], language, made, _pinned(picked)),
         "again": time.time(),
     }
+
+
+def taking(form: str) -> Callable[[gr.EventData], dict[str, Any]]:
+    """What gives the table, or the references, for a paper as a file."""
+
+    def take(event: gr.EventData) -> dict[str, Any]:
+        return {"name": appendix.FORMS[form][0], "type": "text/plain", "text": appendix.text_of(_runs(payload(event)), form), "again": time.time()}
+
+    return take
+
+
+def take_appendix(event: gr.EventData) -> dict[str, Any]:
+    """Everything that a paper needs as one zip."""
+    picked = payload(event)
+    packed = appendix.appendix(_runs(picked), baseline=_pinned(picked))
+    return {"name": "comparison.zip", "type": "application/zip", "base64": base64.b64encode(packed).decode(), "again": time.time()}
+
+
+def _pinned(picked: Any) -> str:
+    asked = picked.get("baseline") if isinstance(picked, dict) else None
+    return asked if isinstance(asked, str) else ""
 
 
 def _runs(picked: Any) -> list[Run]:

@@ -10,7 +10,7 @@ const TOP = 46;
 const TALL = 260;
 const LOW = 22;
 const SIDE = 112;
-const NARROWEST = 124;
+const NARROWEST = 96;
 const STEPS = 20;
 const svg = (tag, attributes, ...children) => h("svg:" + tag, attributes, ...children);
 const clipped = (text, letters) => (text.length > letters ? text.slice(0, letters - 1) + "…" : text);
@@ -60,6 +60,7 @@ const parallelPlot = (element, props, watch) => {
     ),
   );
   const box = h("div", { class: "lab-scroll" });
+  const left = h("p", { class: "lab-muted" });
   let drawing = null;
   let lines = [];
   let value = null;
@@ -67,6 +68,7 @@ const parallelPlot = (element, props, watch) => {
     h("div", { class: "lab-title" }, title, name, h("span", { class: "lab-gap" }), count, keep, clear, ...save),
     h("p", { class: "lab-muted" }, say("compare.parallel.help")),
     box,
+    left,
   );
 
   const within = (axis, at) => {
@@ -166,6 +168,7 @@ const parallelPlot = (element, props, watch) => {
       return box.replaceChildren();
     }
     const wide = Math.max(box.clientWidth || 900, 2 * SIDE + (value.axes.length - 1) * NARROWEST);
+    left.textContent = value.left || "";
     const stamp = JSON.stringify([value, wide]);
     if (stamp === known) return;
     known = stamp;

@@ -7,37 +7,66 @@ import re
 from typing import Any
 
 from lab.design.plain import numbers
-from lab.results import compare
+from lab.results import compare, groups, paper
 from lab.runs import Run
 from lab.ui.compare import coordinates
-from lab.ui.shell import run_facts
+from lab.ui.shell import run_facts, verdicts
 from lab.ui.shell.markup import esc
 from lab.ui.words.table import TABLE, metric_name, say
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b5509c", "#b88600", "#3a9bdc", "#7a5195", "#8c564b", "#5b7f0a", "#50606f")  # --run-N of lab.css
 WIDE, TALL, LEFT, BOTTOM = 560, 250, 64, 26
 SHOWN = {"trainable": numbers.weights, "percent": numbers.percent, "peak_bytes": numbers.memory, "seconds": numbers.duration}
+HEADS = {"method": "bench.method", "seeds": "answers.seeds", "trainable": "chart.trainable", "percent": "fact.share", "peak_bytes": "fact.peak", "seconds": "fact.time",
+         "tokens_per_second": "fact.speed", "joules": "fact.energy", "pscp": "answers.pscp"}  # fmt: skip
 STYLE = """body{font:14px/1.45 system-ui,sans-serif;max-width:1180px;margin:24px auto;padding:0 16px;color:#18202b;background:#fff}
 h1{font-size:20px}h2{font-size:15px;margin:26px 0 8px}table{border-collapse:collapse;font-size:12.5px}td,th{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid #dce0e7;vertical-align:top;white-space:nowrap}
 .scroll{overflow-x:auto}.charts{display:flex;flex-wrap:wrap;gap:14px}figure{margin:0}figcaption{font-weight:600;font-size:13px}svg text{font:11px system-ui,sans-serif;fill:#5b6675}
 pre{background:#f5f6f8;padding:10px;font-size:12px;overflow-x:auto}.key{display:flex;flex-wrap:wrap;gap:4px 18px;font-size:12.5px}.key i{display:inline-block;width:16px;border-top:3px solid;margin-right:6px;vertical-align:3px}"""
 
 
-def report(runs: list[Run], charts: list[dict[str, Any]], language: str, made: str) -> str:
-    """The file. `charts` as lab.ui.shell.charts makes them; `made`: when, as text."""
+def report(runs: list[Run], charts: list[dict[str, Any]], language: str, made: str, baseline: str = "") -> str:
+    """The file. `charts` as lab.ui.shell.charts makes them; `made`: when, as text; `baseline`: the run whose setting the others are held against."""
     title = say(language, "report.title", n=len(runs))
     drawn = "".join(_figure(chart, language) for chart in charts)
     specs = "".join(
         f"<details><summary>{esc(run.name or run.id)} ({esc(run.id)})</summary><pre>{esc(run_facts.spec_yaml(run))}</pre></details>" for run in runs
     )
     return (f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{esc(title)}</title>'
-            f'<style>{STYLE}</style></head><body><h1>{esc(title)}</h1><p>{esc(made)}</p><h2>{esc(say(language, "compare.results"))}</h2>{_table(compare.table(runs))}{run_facts.apart(runs, language)}'
+            f'<style>{STYLE}</style></head><body><h1>{esc(title)}</h1><p>{esc(made)}</p><h2>{esc(say(language, "compare.results"))}</h2>{_over_seeds(runs, language, baseline)}{_table(compare.table(runs))}{run_facts.apart(runs, language)}'
             f'<h2>{esc(say(language, "report.curves"))}</h2>{_key(runs, charts)}<div class="charts">{drawn}</div>{_parallel(runs, language)}'
             f'<h2>{esc(say(language, "report.specs"))}</h2>{specs}</body></html>')  # fmt: skip
 
 
+def _over_seeds(runs: list[Run], language: str, baseline: str) -> str:
+    """Each setting over its seeds, and which differences are real."""
+    tested = groups.tested(groups.grouped(runs))
+    names = groups.names(tested.groups)
+    heads, rows = paper.sheet(tested, names, every=True)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{esc(text)}{f' ± {esc(spread)}' if spread else ''}{' ★' if star else ''}</td>" for text, spread, star in row) + "</tr>"
+        for row in rows
+    )
+    place = next((place for place, group in enumerate(tested.groups) if any(run.id == baseline for run in group.runs)), None)
+    sentences = "".join(f"<li>{esc(line)}</li>" for line in verdicts.lines(tested, names, language, place))
+    return (f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{esc(_head(head, language))}</th>" for head in heads)}</tr></thead><tbody>{body}</tbody></table></div>'
+            f'<p>{esc(verdicts.stars(tested, language))}</p><h2>{esc(say(language, "answers.title"))}</h2><ul>{sentences}</ul>'
+            f'<p>{esc(say(language, "answers.tests", n=verdicts.pairs(tested)))}</p>')  # fmt: skip
+
+
+def _head(name: str, language: str) -> str:
+    if name in HEADS:
+        return say(language, HEADS[name])
+    return metric_name(language, name) + (" (×100)" if paper.scale(name) == 100 else "")
+
+
+def parallel_drawing(runs: list[Run], language: str) -> str:
+    """The parallel coordinates as SVG, "" where there are none."""
+    return coordinates.drawing(coordinates.parallel(runs, language), [_tint(run_facts.colour(run)) for run in runs], language)
+
+
 def _parallel(runs: list[Run], language: str) -> str:
-    drawn = coordinates.drawing(coordinates.parallel(runs, language), [_tint(run_facts.colour(run)) for run in runs], language)
+    drawn = parallel_drawing(runs, language)
     return drawn and f'<h2>{esc(say(language, "compare.parallel"))}</h2><div class="scroll">{drawn}</div>'
 
 
@@ -50,8 +79,13 @@ def _key(runs: list[Run], charts: list[dict[str, Any]]) -> str:
 
 
 def _tint(name: str) -> str:
+    return COLOURS[place_of(name)]
+
+
+def place_of(name: str) -> int:
+    """The place of a run's colour, var(--run-3), among COLOURS."""
     found = re.search(r"\d+", name)
-    return COLOURS[int(found.group()) % len(COLOURS)] if found else COLOURS[0]
+    return int(found.group()) % len(COLOURS) if found else 0
 
 
 def _table(rows: list[list[Any]]) -> str:
@@ -68,22 +102,26 @@ def _table(rows: list[list[Any]]) -> str:
 
 
 def _figure(chart: dict[str, Any], language: str) -> str:
-    name = f"chart.{chart['id']}"
-    caption = say(language, name) if name in TABLE else metric_name(language, chart["id"].removeprefix("eval_"))
-    if chart.get("scatter"):
-        caption = f"{metric_name(language, chart['metric'])} {caption}"
-    elif not chart["traces"]:
+    if not chart.get("scatter") and not chart["traces"]:
         return ""
-    return f"<figure><figcaption>{esc(caption)}</figcaption>{_plot(chart)}</figure>"
+    return f"<figure><figcaption>{esc(caption(chart, language))}</figcaption>{plot(chart)}</figure>"
 
 
-def _plot(chart: dict[str, Any]) -> str:
+def caption(chart: dict[str, Any], language: str) -> str:
+    """What a chart is called."""
+    name = f"chart.{chart['id']}"
+    title = say(language, name) if name in TABLE else metric_name(language, chart["id"].removeprefix("eval_"))
+    return f"{metric_name(language, chart['metric'])} {title}" if chart.get("scatter") else title
+
+
+def plot(chart: dict[str, Any]) -> str:
     """A chart as SVG: curves with their deviation, or points with the front and the papers' points; x is logarithmic for points."""
     traces, points, log = chart["traces"], chart.get("points", []), bool(chart.get("scatter"))
     marks, front = [*chart.get("papers", []), *points], chart.get("front", [])
     at = (lambda x: math.log10(x)) if log else (lambda x: x)  # noqa: E731
     xs = [at(x) for trace in traces for x in trace["x"] if x is not None] + [at(point["x"]) for point in marks]
-    ys = [y for trace in traces for y in (*trace["y"], *trace.get("low", ()), *trace.get("high", ())) if y is not None] + [point["y"] for point in marks]
+    ys = [y for trace in traces for y in (*trace["y"], *trace.get("low", ()), *trace.get("high", ())) if y is not None]
+    ys += [point["y"] + side * (point.get("spread") or 0) for point in marks for side in (-1, 1)]
     if not xs or not ys:
         return ""
     (x0, x1), (y0, y1) = _span(xs), _span(ys)
@@ -115,6 +153,8 @@ def _plot(chart: dict[str, Any]) -> str:
     parts.append(f'<polyline points="{" ".join(steps)}" fill="none" stroke="#64748b" stroke-dasharray="2 3"/>' if len(front) > 1 else "")
     for point in marks:
         x, y, about = across(point["x"]), down(point["y"]), f"<title>{esc(point['label'])}</title>"
+        if spread := point.get("spread"):
+            parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{down(point["y"] - spread):.1f}" y2="{down(point["y"] + spread):.1f}" stroke="#64748b"/>')
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{_tint(point["colour"])}">{about}</circle>' if "colour" in point
                      else f'<path d="M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5-5z" fill="none" stroke="#8792a2">{about}</path>')  # fmt: skip
     return f'<svg viewBox="0 0 {WIDE} {TALL}" width="{WIDE}" height="{TALL}">{"".join(parts)}</svg>'

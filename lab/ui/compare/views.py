@@ -8,28 +8,29 @@ from lab import origins
 from lab.design.plain import numbers
 from lab.design.plain.options import fields
 from lab.design.spec.run import Origins
-from lab.results import compare
+from lab.results import compare, examples, facts, groups
 from lab.runs import Run
-from lab.ui.shell import run_facts
+from lab.ui.shell import run_facts, verdicts
 from lab.ui.shell.markup import duration, empty, energy, esc, memory, number, percent, state_badge, weights
 from lab.ui.words.table import TABLE, metric_name, say
 
+SENTENCES = 8  # before the others are folded
+
 
 def _name(run: Run) -> str:
-    return f'<a href="runs?run={run.id}" class="lab-run-name"><span class="lab-dot" style="background:{run_facts.colour(run)}"></span>{esc(run.name or run.id)}</a>'
+    return _linked(run, run.name or run.id, f"runs?run={run.id}")
 
 
-def _columns(found: list[Run]) -> list[tuple[compare.ResultColumn, str, Any]]:
-    """(column, the key of its heading or its metric, how it is written)."""
-    written = {"trainable": ("chart.trainable", lambda value: weights(int(value))), "percent": ("fact.share", percent), "peak_bytes": ("fact.peak", memory),
-             "seconds": ("fact.time", duration)}  # fmt: skip
-    columns = [(column, *written.get(column.name, (column.name, number))) for column in compare.columns(found)]
-    used = [run.result.get("energy") if isinstance(run.result.get("energy"), dict) else {} for run in found]
-    joules = [float(one["joules"]) if isinstance(one.get("joules"), (int, float)) else None for one in used]
-    if any(value is not None for value in joules):
-        estimated = any(one.get("modelled", True) for one in used if one.get("joules"))
-        columns.append((compare.ResultColumn("energy", joules, False), "fact.energy.estimated" if estimated else "fact.energy", energy))
-    return columns
+def _linked(run: Run, name: str, link: str) -> str:
+    return f'<a href="{esc(link)}" class="lab-run-name"><span class="lab-dot" style="background:{run_facts.colour(run)}"></span>{esc(name)}</a>'
+
+
+def _written(runs: list[Run]) -> dict[str, tuple[str, Any]]:
+    """(the key of a cost's heading, how it is written)."""
+    estimated = any(run.result["energy"].get("modelled", True) for run in runs if facts.joules(run))
+    return {"trainable": ("chart.trainable", lambda value: weights(int(value))), "percent": ("fact.share", percent), "peak_bytes": ("fact.peak", memory),
+            "seconds": ("fact.time", duration), "tokens_per_second": ("fact.speed", lambda value: f"{esc(numbers.number(value, 3))} tok/s"),
+            "joules": ("fact.energy.estimated" if estimated else "fact.energy", energy), "pscp": ("answers.pscp", number)}  # fmt: skip
 
 
 def nothing(language: str, counts: dict[str, int]) -> str:
@@ -40,17 +41,83 @@ def nothing(language: str, counts: dict[str, int]) -> str:
     return f'<div class="lab-empty"><p>{esc(say(language, "compare.empty"))}</p>{button if counts["succeeded"] > 1 else ""}</div>'
 
 
-def results(found: list[Run], language: str) -> str:
-    """The table of results: best values of each run, the best of a column with a star."""
-    columns = _columns(found)
-    heads = "".join(f"<th scope='col' class='right'>{_sorter(_heading(key, language), index + 2)}</th>" for index, (_, key, _) in enumerate(columns))
-    marks = [column.best(found) for column, *_ in columns]
+def results(found: list[Run], language: str, by_seeds: bool = True, baseline: str = "") -> str:
+    """The table of results, a row for each setting over its seeds (`by_seeds`) or for each run: what judges them with stars, what they cost, other metrics."""
+    tested = tests(found, by_seeds)
+    groups, names, written = tested.groups, label(tested.groups), _written(found)
+    columns = compare.columns(groups)
+    place = _pinned(groups, baseline)
+    heads = "".join(f"<th scope='col' class='right'{_help(column.name, language)}>{_sorter(_heading(written.get(column.name, (column.name,))[0], language), index + 3)}</th>"
+                    for index, column in enumerate(columns))  # fmt: skip
+    judging = compare.metric_of(found)
     rows = []
-    for index, run in enumerate(found):
-        cells = "".join(_cell(column.values[index], format, index in mark, language) for (column, _, format), mark in zip(columns, marks, strict=True))
-        rows.append(f"<tr><th scope='row'>{_name(run)}</th><td>{state_badge(run.state, language)}</td>{cells}</tr>")
-    return (f'<h3>{esc(say(language, "compare.results"))}</h3><div class="lab-scroll"><table class="lab-table lab-results"><thead><tr><th scope="col">'
-            f'{_sorter(say(language, "compare.run"), 0)}</th><th scope="col">{_sorter(say(language, "compare.state"), 1)}</th>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>{run_facts.apart(found, language)}')  # fmt: skip
+    for index, group in enumerate(groups):
+        cells = "".join(
+            _cell(column, index, place, written, index in tested.stars and judging is not None and column.name == judging.name, language) for column in columns
+        )
+        rows.append(f"<tr{' class=pinned' if index == place else ''}><th scope='row'>{_row_name(group, names[index], index == place, language)}</th><td>{_states(group, language)}</td>"
+                    f"<td class='right' data-value='{len(group.by_seed)}'>{len(group.by_seed) or numbers.UNKNOWN}</td>{cells}</tr>")  # fmt: skip
+    aside = any(value is not None for column in columns for value in column.aside)
+    notes = [verdicts.stars(tested, language)] + ([say(language, "answers.none")] if aside else [])
+    titles = "".join(
+        f"<th scope='col'>{_sorter(say(language, key), index)}</th>" for index, key in enumerate(("compare.run", "compare.state", "answers.seeds"))
+    )
+    return (f'<h3>{esc(say(language, "compare.results"))}</h3><div class="lab-scroll" tabindex="0" role="region" aria-label="{esc(say(language, "compare.results"))}"><table class="lab-table lab-results"><thead><tr>'
+            f'{titles}{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>{"".join(f"<p class=lab-muted>{esc(note)}</p>" for note in notes)}{run_facts.apart(found, language)}')  # fmt: skip
+
+
+def tests(found: list[Run], by_seeds: bool = True) -> groups.Tested:
+    """The groups of some runs, or each run by itself, with the tests between them."""
+    return groups.tested(groups.grouped(found) if by_seeds else groups.alone(found))
+
+
+def label(found: list[groups.Group]) -> list[str]:
+    """What the groups are called."""
+    return groups.names(found)
+
+
+def answers(found: list[Run], language: str, baseline: str = "") -> str:
+    """Which differences are real: a sentence for each setting against the baseline, or the best one; by seeds, and by rows where they were kept."""
+    tested = tests(found)
+    names, place = label(tested.groups), _pinned(tested.groups, baseline)
+    place = tested.best() if place is None else place
+    found_out = verdicts.lines(tested, names, language, place)
+    if place is None or not found_out:
+        return ""
+    by_rows = [verdicts.by_rows(tested, each, place, other, names, language) for other, each in examples.differences(tested.groups, place).items()]
+    rows = (
+        f'<h4 title="{esc(say(language, "answers.rows.help"))}">{esc(say(language, "answers.rows.title"))}</h4>{_sentences(by_rows, language)}'
+        if by_rows
+        else ""
+    )
+    return (f'<h3>{esc(say(language, "answers.title"))}</h3>{_sentences(found_out, language)}<p class="lab-muted">{esc(say(language, "answers.tests", n=verdicts.pairs(tested)))}</p>{rows}'
+            + (f'<p class="lab-muted">{esc(say(language, "answers.rows.help"))}</p>' if by_rows else ""))  # fmt: skip
+
+
+def _sentences(sentences: list[str], language: str) -> str:
+    first, rest = sentences[:SENTENCES], sentences[SENTENCES:]
+    items = lambda some: "".join(f"<li>{esc(one)}</li>" for one in some)  # noqa: E731
+    more = f'<details><summary>{esc(say(language, "answers.more", n=len(rest)))}</summary><ul class="lab-answers">{items(rest)}</ul></details>' if rest else ""
+    return f'<ul class="lab-answers">{items(first)}</ul>{more}'
+
+
+def _pinned(found: list[groups.Group], baseline: str) -> int | None:
+    """The place of the group that a run is in."""
+    return next((place for place, group in enumerate(found) if baseline and any(run.id == baseline for run in group.runs)), None)
+
+
+def _row_name(group: groups.Group, name: str, pinned: bool, language: str) -> str:
+    link = f"runs?run={group.runs[0].id}" if len(group.runs) == 1 else "compare?group=no&runs=" + ",".join(run.id for run in group.runs)
+    pin = f'<button type="button" class="lab-pin" data-pin="{group.runs[0].id}" aria-pressed="{str(pinned).lower()}" title="{esc(say(language, "answers.baseline.help"))}">{esc(say(language, "answers.baseline.pin"))}</button>'
+    return _linked(group.runs[0], name, link) + pin
+
+
+def _states(group: groups.Group, language: str) -> str:
+    return " ".join(state_badge(state, language) for state in dict.fromkeys(run.state for run in group.runs))
+
+
+def _help(name: str, language: str) -> str:
+    return f' title="{esc(say(language, "answers.pscp.help"))}"' if name == "pscp" else ""
 
 
 def _sorter(text: str, column: int) -> str:
@@ -61,11 +128,29 @@ def _heading(key: str, language: str) -> str:
     return say(language, key) if key in TABLE else metric_name(language, key)
 
 
-def _cell(value: float | None, format: Any, best: bool, language: str) -> str:
+def _cell(column: compare.Column, index: int, baseline: int | None, written: dict[str, tuple[str, Any]], star: bool, language: str) -> str:
+    write = written.get(column.name, ("", number))[1]
+    value, spread, aside = column.means[index], column.deviations[index], column.aside[index]
     if value is None:
-        return f"<td class='right'>{numbers.UNKNOWN}</td>"
-    star = f' <span class="star" title="{esc(say(language, "compare.best"))}">★</span>' if best else ""
-    return f"<td class='right{' best' if best else ''}' data-value='{value!r}'>{format(value)}{star}</td>"
+        return f"<td class='right lab-aside'>{'(' + write(aside) + ')' if aside is not None else numbers.UNKNOWN}</td>"
+    marked = f' <span class="star" title="{esc(say(language, "compare.best"))}">★</span>' if star else ""
+    around = f" <small>± {esc(_spread(column.name, spread))}</small>" if spread or (spread == 0 and column.name not in compare.COSTS) else ""
+    apart = ""
+    delta = value - column.means[baseline] if baseline is not None and column.means[baseline] is not None else 0.0
+    if delta:
+        good = " up" if (delta > 0) == column.greater else " down"
+        apart = f"<small class='lab-delta{good}'>{esc(_signed(column.name, delta))}</small>"
+    return f"<td class='right{' best' if star else ''}' data-value='{value!r}'>{write(value)}{around}{marked}{apart}</td>"
+
+
+def _spread(name: str, value: float) -> str:
+    plain = {"peak_bytes": numbers.memory, "seconds": numbers.duration, "joules": numbers.energy, "percent": numbers.percent}
+    return plain[name](value) if name in plain else numbers.number(value, 2)
+
+
+def _signed(name: str, delta: float) -> str:
+    text = numbers.weights(abs(delta)) if name == "trainable" else _spread(name, abs(delta)) if name in compare.COSTS else numbers.number(abs(delta), 3)
+    return ("+" if delta > 0 else "−") + text
 
 
 def settings(found: list[Run], language: str, everything: bool = False) -> str:

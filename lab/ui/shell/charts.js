@@ -59,6 +59,7 @@ const points = (chart) => {
     type: "scatter",
     mode: "markers",
     marker,
+    error_y: { type: "data", array: list.map((p) => p.spread || 0), visible: list.some((p) => p.spread), thickness: 1, width: 3, color: styleValue("--muted") },
     hovertemplate: about,
     name,
   });

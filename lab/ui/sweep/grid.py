@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from lab.design.body.anatomy import anatomy
+from lab.design.method import named
 from lab.design.method.count import count_on
 from lab.design.plain import numbers
+from lab.design.plain.differences import differences
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import tables
 from lab.design.spec import sweep
@@ -60,6 +62,22 @@ def specs_of(asked: Mapping[str, Any]) -> list[RunSpec]:
     else:
         found = _of_table(str(asked["table"]), table, asked, document, texts)
     return [check(spec) for spec in found]
+
+
+def dropped(asked: Mapping[str, Any]) -> list[str]:
+    """What the bench changed of its method that the sweep's runs do not have, since an axis or a table brings methods of its own: `deltas.0.rank = 16`."""
+    base = asked.get("base")
+    method = base.get("method") if isinstance(base, Mapping) else None
+    over = asked.get("table") or any(isinstance(axis, Mapping) and axis.get("path") == "method" for axis in asked.get("axes") or ())
+    if not over or not isinstance(method, Mapping):
+        return []
+    try:
+        mine = named.method_of(dict(method))
+        preset = named.load_method(mine.preset)
+    except (Refusal, TypeError, ValueError):
+        return []
+    found = differences([mine.document(), preset.document()], ("name", "summary", "family", "branch", "deviations", "paper"))
+    return [f"{path} = {', '.join(map(str, mine_has)) if isinstance(mine_has, list) else mine_has}" for path, (mine_has, _) in found.items()]
 
 
 def _table(asked: Mapping[str, Any]) -> tables.PaperTable | None:

@@ -25,6 +25,7 @@ from lab.ui.words.refusals import refused
 from lab.ui.words.table import LANGUAGES, language_of, say
 
 TITLE, PLACE = "Sweep", 5  # of its tab, among the pages
+NO_AXIS = "none"  # in the address: no columns, all is averaged over
 FIRST_TABLE = "he-2022-table-5"
 FIRST = ("deltas.0.rank", "training.lr", "seed", "deltas.0.at", "deltas.0.composition", "method", "task", "model")
 
@@ -94,9 +95,10 @@ def look(asked: dict[str, Any], seen: Seen, language: str) -> Update:
     axes, row, column, matrix = [], "", "", empty(language, "sweep.empty") + _start(language)
     if runs:
         axes = list(compare.varying(runs)) or [""]
-        row = asked.get("row") if asked.get("row") in axes else axes[0]
+        row = asked.get("row") if asked.get("row") in axes else next((axis for axis in axes if axis != "seed"), axes[0])
         others = [axis for axis in axes if axis != row]
-        column = asked.get("column") if asked.get("column") in others else next((axis for axis in others if axis != "seed"), next(iter(others), ""))
+        asked_for = "" if asked.get("column") == NO_AXIS else asked.get("column") or None
+        column = asked_for if asked_for in ("", *others) else next((axis for axis in others if axis != "seed"), "")  # seeds are averaged over
         matrix = views.matrix(runs, row, column, language)
     parts = {"view": {"tags": tags, "tag": tag, "axes": axes, "row": row, "column": column}, "matrix": matrix}
     printed = f"{zlib.crc32(text(parts).encode()):x}"

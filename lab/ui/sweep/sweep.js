@@ -261,6 +261,9 @@ const chosenMatrix = (choose) => {
   return choiceOf((name) => params.get(name));
 };
 
+// an axis in words where it has some, else as it is written in a spec; a tag is its own name
+const axisName = (path) => (path === "method" ? say("bench.method") : path === "seed" ? say("sweep.seed") : path.replace(/^method\./, "") || "–");
+
 const matrixTools = (element, props, watch) => {
   let mark = "";
   const draw = () => {
@@ -276,7 +279,9 @@ const matrixTools = (element, props, watch) => {
         h(
           "select",
           { onchange: (event) => emit("matrix", change(event.target.value)) },
-          choices.map((one) => h("option", { value: one, selected: one === chosen }, one || "–")),
+          choices.map((one) =>
+            h("option", { value: one, selected: one === chosen || (one === "none" && !chosen) }, one === "none" ? say("sweep.averaged") : axisName(one)),
+          ),
         ),
       );
     const tags = value.tags.includes(value.tag) || !value.tag ? value.tags : [value.tag, ...value.tags];
@@ -284,14 +289,16 @@ const matrixTools = (element, props, watch) => {
       select("sweep.tag", "tag", tags, value.tag, (tag) => ({ tag, row: "", column: "" })),
       ...(value.axes.length > 1
         ? [
-            select("sweep.row", "row", value.axes, value.row, (row) => ({ tag: value.tag, row, column: row === value.column ? value.row : value.column })),
-            select(
-              "sweep.column",
-              "column",
-              value.axes.filter((one) => one !== value.row),
-              value.column,
-              (column) => ({ tag: value.tag, row: value.row, column }),
-            ),
+            select("sweep.row", "row", value.axes, value.row, (row) => ({
+              tag: value.tag,
+              row,
+              column: row === value.column ? value.row : value.column || "none",
+            })),
+            select("sweep.column", "column", [...value.axes.filter((one) => one !== value.row), "none"], value.column, (column) => ({
+              tag: value.tag,
+              row: value.row,
+              column,
+            })),
           ]
         : []),
     );

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import gradio as gr
 import yaml
 
 from lab.design.spec.families import OF
 from lab.tasks import FAMILIES
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 LANGUAGES = ("en", "zh")
 HERE = Path(__file__).parent
@@ -92,6 +94,8 @@ def script_table() -> str:
 
 def gradio_table() -> gr.I18n:
     """The keys `native.*` for labels of gradio's own controls."""
+    import gradio as gr  # only here: the terminal reads words too
+
     native = {key: pair for key, pair in TABLE.items() if key.startswith("native.")}
     chinese = {key: pair[1] for key, pair in native.items()}
     return gr.I18n(en={key: pair[0] for key, pair in native.items()}, zh=chinese, **{"zh-CN": chinese, "zh-TW": chinese})
