@@ -28,7 +28,7 @@ def parallel(runs: list[Run], language: str) -> dict[str, Any]:
 
     An axis has {"id", "title", "good": "low", "high" or "", "at": where each run stands, 0 at the bottom to 1 at the top,
     "shown": its value as text, "ticks": [[at, text, exact text]]}; None and – where a run has no value. A number's axis is
-    logarithmic where its values span a factor of 20 or more. No axis has what is the same for all runs, or a setting that tells runs apart as another one does.
+    logarithmic where its values span a factor of 20 or more. No axis (but that of the metric) has what is the same for all runs, or a setting that tells runs apart as another one does.
     """
     chosen, left = _telling(compare.varying(runs))
     axes = [_axis(path, _short(path), values) for path, values in chosen.items()]
@@ -38,7 +38,9 @@ def parallel(runs: list[Run], language: str) -> dict[str, Any]:
     if metric is not None:
         axes.append(_axis("metric", metric_name(language, metric.name), compare.scores(runs, metric), "", "high" if metric.greater else "low"))
     there = [axis for axis in axes if any(at is not None for at in axis["at"])]
-    constant = [axis for axis in there if len({shown for at, shown in zip(axis["at"], axis["shown"], strict=True) if at is not None}) < 2]
+    constant = [
+        axis for axis in there if axis["id"] != "metric" and len({shown for at, shown in zip(axis["at"], axis["shown"], strict=True) if at is not None}) < 2
+    ]
     alike = [f"{axis['title']} {next(shown for at, shown in zip(axis['at'], axis['shown'], strict=True) if at is not None)}" for axis in constant]
     words = [
         say(language, key, names=("、" if language == "zh" else ", ").join(some))
