@@ -39,9 +39,9 @@ def parallel(runs: list[Run], language: str) -> dict[str, Any]:
         axes.append(_axis("metric", metric_name(language, metric.name), compare.scores(runs, metric), "", "high" if metric.greater else "low"))
     there = [axis for axis in axes if any(at is not None for at in axis["at"])]
     constant = [
-        axis for axis in there if axis["id"] != "metric" and len({shown for at, shown in zip(axis["at"], axis["shown"], strict=True) if at is not None}) < 2
+        axis for axis in there if axis["id"] != "metric" and len({text for at, text in zip(axis["at"], axis["shown"], strict=True) if at is not None}) < 2
     ]
-    alike = [f"{axis['title']} {next(shown for at, shown in zip(axis['at'], axis['shown'], strict=True) if at is not None)}" for axis in constant]
+    alike = [f"{axis['title']} {next(text for at, text in zip(axis['at'], axis['shown'], strict=True) if at is not None)}" for axis in constant]
     words = [
         say(language, key, names=("、" if language == "zh" else ", ").join(some))
         for key, some in (("compare.parallel.same", alike), ("compare.parallel.left", left))

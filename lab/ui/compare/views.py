@@ -144,8 +144,8 @@ def _cell(column: compare.Column, index: int, baseline: int | None, written: dic
 
 
 def _spread(name: str, value: float) -> str:
-    plain = {"peak_bytes": numbers.memory, "seconds": numbers.duration, "joules": numbers.energy, "percent": numbers.percent}
-    return plain[name](value) if name in plain else numbers.number(value, 2)
+    writers = {"peak_bytes": numbers.memory, "seconds": numbers.duration, "joules": numbers.energy, "percent": numbers.percent}
+    return writers[name](value) if name in writers else numbers.number(value, 2)
 
 
 def _signed(name: str, delta: float) -> str:
