@@ -27,7 +27,7 @@ COST_OF = {**COST, "pscp": pscp_of}
 
 
 @dataclass(frozen=True)
-class Column:
+class NumberColumn:
     """One number of each group of runs: a metric of their best weights, a `final` one, or a cost. `aside`: what was measured of runs that are no result."""
 
     name: str
@@ -48,7 +48,7 @@ def scores(runs: Sequence[Run], metric: Metric | None) -> list[float | None]:
     return [found.value if (found := result(run)) and found.metric == metric else None for run in runs]
 
 
-def columns(groups: Sequence[Group]) -> list[Column]:
+def columns(groups: Sequence[Group]) -> list[NumberColumn]:
     """What judges the groups, what they cost, then every other metric, of best weights and of the last ones; columns without any number are left out."""
     runs = [run for group in groups for run in group.runs]
     judging = metric_of(runs)
@@ -59,7 +59,7 @@ def columns(groups: Sequence[Group]) -> list[Column]:
         pairs = [_cost(group, name) if name in COSTS else group.number(name) for group in groups]
         aside = [None if any(map(counts, group.runs)) else _measured(group, name) for group in groups]
         greater = name in (SPEED, "pscp") or name not in COSTS and greater_is_better(name)
-        found.append(Column(name, [mean for mean, _ in pairs], [deviation for _, deviation in pairs], aside, greater))
+        found.append(NumberColumn(name, [mean for mean, _ in pairs], [deviation for _, deviation in pairs], aside, greater))
     return [column for column in found if any(value is not None for value in (*column.means, *column.aside))]
 
 

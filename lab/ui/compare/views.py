@@ -128,7 +128,7 @@ def _heading(key: str, language: str) -> str:
     return say(language, key) if key in TABLE else metric_name(language, key)
 
 
-def _cell(column: compare.Column, index: int, baseline: int | None, written: dict[str, tuple[str, Any]], star: bool, language: str) -> str:
+def _cell(column: compare.NumberColumn, index: int, baseline: int | None, written: dict[str, tuple[str, Any]], star: bool, language: str) -> str:
     write = written.get(column.name, ("", number))[1]
     value, spread, aside = column.means[index], column.deviations[index], column.aside[index]
     if value is None:
