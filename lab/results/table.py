@@ -6,6 +6,7 @@ Specs are frozen, so what they say is read once for each run; what changes is re
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import statistics
 import sys
@@ -27,7 +28,8 @@ from lab.runs.store import Store
 
 LISTED = 5000  # the newest runs
 MOST_DIFFERING = 6  # settings that are shown unasked
-UNREAD = ("origins", "name", "tags", "method.summary", "method.deviations", "method.paper", "method.family", "method.branch", "method.name", "method.preset")
+UNREAD = ("origins", "name", "tags")  # of a spec: no settings
+WORDS_OF_METHOD = ("summary", "deviations", "paper", "family", "branch", "name", "preset")  # of its method
 KINDS = {"weights": "count", "percent": "percent", "memory": "bytes", "time": "seconds", "age": "seconds"}  # what a column is counted in
 WORDS = {
     "count": "weights, as in 1.3 M",
@@ -44,7 +46,7 @@ SEEDS = "seeds"  # to group by: runs that differ in nothing but the seed
 
 @dataclass(frozen=True)
 class TableRow:
-    """One run of the table. `run` is without its spec; `settings`: {path: value} of it; `alike`: of runs with the same settings but the seed."""
+    """One run of the table. `run` has of its spec what facts are read from; `settings`: {path: value} of it but the seed; `alike`: a print of them."""
 
     run: Run
     settings: Mapping[str, Any]
@@ -76,15 +78,20 @@ class TableRow:
         return None if not found else found[0] if len(found) == 1 else ", ".join(dict.fromkeys(map(str, found)))
 
 
-def settings_of(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """{path: value} of what a spec sets, but for its origins and what a preset says of itself."""
-    return {sys.intern(path): value for path, value in flatten(spec) if not any(path == left or path.startswith(left + ".") for left in UNREAD)}
+def _set(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What a spec sets, but for its origins and what a preset says of itself."""
+    method = spec.get("method")
+    kept = {name: value for name, value in spec.items() if name not in UNREAD}
+    return {**kept, "method": {name: value for name, value in method.items() if name not in WORDS_OF_METHOD}} if isinstance(method, Mapping) else kept
 
 
-def _row(run: Run, spec: Mapping[str, Any]) -> TableRow:
-    settings = settings_of(spec)
-    alike = json.dumps([{path: value for path, value in settings.items() if path != "seed"}, facts.method_of(run)], sort_keys=True)
-    return _filled(TableRow(run, settings, sys.intern(alike)), run)
+def _row(run: Run, known: dict[str, Mapping[str, Any]]) -> TableRow:
+    """The row of a run with its spec. `known`: the settings of those that differ in nothing but the seed, which they share."""
+    settings = _set({**run.spec, "seed": None})
+    alike = hashlib.sha256(json.dumps([settings, facts.method_of(run)], sort_keys=True).encode()).hexdigest()[:16]
+    if alike not in known:
+        known[alike] = {sys.intern(path): value for path, value in flatten(settings) if path != "seed"}
+    return _filled(TableRow(run, known[alike], alike), run)
 
 
 def _filled(row: TableRow, run: Run) -> TableRow:
@@ -134,8 +141,9 @@ class RunTable:
         wanted = set(order)
         self._rows = {run: row for run, row in self._rows.items() if run in wanted}
         new = wanted - self._rows.keys()
+        known = {row.alike: row.settings for row in self._rows.values()}
         for run in store.list(ids=new) if new else ():
-            self._rows[run.id] = _row(run, run.spec)
+            self._rows[run.id] = _row(run, known)
         for run in store.list(specs=False, after=self._version) if self._version is not None else ():
             if run.id in self._rows and run.id not in new:
                 self._rows[run.id] = _filled(self._rows[run.id], run)
@@ -201,6 +209,8 @@ def differing(rows: Sequence[TableRow]) -> list[str]:
         return []
     own = ("model", "task", "seed")  # columns by themselves, or of every group
     by_method: dict[str, list[TableRow]] = {}
+    seeds = len({row.columns["seed"] for row in rows}) > 1
+    rows = list({row.alike: row for row in rows}.values())
     for row in rows:
         by_method.setdefault(row.columns["method"], []).append(row)
     found = []
@@ -210,7 +220,7 @@ def differing(rows: Sequence[TableRow]) -> list[str]:
             found.append(path)
             if len(found) == MOST_DIFFERING:
                 break
-    return found + ["seed"] * _varies(rows, "seed")
+    return found + ["seed"] * seeds
 
 
 def _varies(rows: Sequence[TableRow], path: str) -> bool:
@@ -220,7 +230,7 @@ def _varies(rows: Sequence[TableRow], path: str) -> bool:
 
 def default_columns(rows: Sequence[TableRow]) -> list[str]:
     """What the table shows unasked: what tells the runs apart, and state, method, task, best metric, weights, memory and time."""
-    model = ["model"] if len(rows) > 1 and _varies(rows, "model") else []
+    model = ["model"] if len({row.columns["model"] for row in rows}) > 1 else []
     return ["state", "method", *model, "task", *differing(rows), "metric", "weights", "memory", "time"]
 
 

@@ -10,9 +10,9 @@ import gradio as gr
 from lab.design.plain.refusal import Refusal
 from lab.runs import OVER, Run, default
 from lab.runs.records import check_name, check_notes, check_tags
-from lab.ui.runs import curves, readings, run_memory, views
+from lab.ui.runs import curves, readings, run_memory, table, views
 from lab.ui.shell import bin as bins
-from lab.ui.shell import run_facts, run_list
+from lab.ui.shell import bulk, run_facts, run_list
 from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.lanes import PLANS
 from lab.ui.shell.markup import esc
@@ -31,9 +31,11 @@ def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
     native = gr.I18n()
     unseen("Lab.watching('runs', Lab.chosenRun)")
-    with gr.Row(elem_classes="lab-runs", equal_height=False):
+    part("Lab.viewSwitch(element)", elem_id="runs-view")
+    part("Lab.runTable(element, ...Lab.fed('table'), Lab.served(server))", server_functions=[bulk.act, table.view], elem_id="run-table")
+    with gr.Row(elem_classes=["lab-runs", "as-list"], equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
-            part("Lab.chosenList(element, ...Lab.fed('rows'))", elem_id="runs")
+            part("Lab.chosenList(element, ...Lab.fed('rows'), Lab.served(server))", server_functions=[bulk.act], elem_id="runs")
             part("Lab.binPart(element, Lab.served(server), 'run')", server_functions=bins.FUNCTIONS, elem_id="runs-bin")
         with gr.Column(elem_classes="lab-detail", min_width=0):
             head = part(
@@ -71,6 +73,10 @@ def build(demo: gr.Blocks) -> None:
 @watched("runs")
 def look(chosen: dict[str, Any], seen: Seen, language: str) -> Update:
     """What has changed of the list and of the chosen run. The mark: "print of the order/run:version:step of the newest reading"."""
+    if chosen.get("view") == "table":
+        return table.look(chosen, seen, language)
+    if seen.mark.startswith("t"):  # what a table has shown says nothing of a list
+        seen = Seen(None, "", True)
     order, _, known = seen.mark.partition("/")
     rows, printed = run_list.news(seen.before, order)
     asked = chosen.get("run") if isinstance(chosen.get("run"), str) else ""

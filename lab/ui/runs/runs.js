@@ -3,9 +3,11 @@ import { copyText, h } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
 import { askAgain } from "../shell/poll.js";
+import { GOING, manyButtons } from "../shell/bulk.js";
 import { listbox, mergedRows, noRuns, stateBadge } from "../shell/run_list.js";
 import { parsedJson, setAddress, storedItem, storeItem } from "../shell/storage.js";
 import { metricName, say } from "../shell/words.js";
+import { shownView, tableChoice } from "./table_choice.js";
 
 const ago = (seconds) => {
   const gone = Math.max(0, Date.now() / 1000 - seconds);
@@ -19,11 +21,15 @@ const chosenRun = (choose) => {
   listen("binned", ({ kind, gone, back }) => {
     if (kind === "run") emit("choose", gone ? "" : back);
   });
-  listen("choose", (run) => {
+  let run = new URL(location.href).searchParams.get("run") || "";
+  const choice = () => ({ run, view: shownView(), ...(shownView() === "table" ? tableChoice() : {}) });
+  listen("choose", (next) => {
+    run = next;
     setAddress({ run });
-    choose({ run });
+    choose(choice());
   });
-  return { run: new URL(location.href).searchParams.get("run") || "" };
+  for (const event of ["view", "table"]) listen(event, () => choose(choice()));
+  return choice();
 };
 
 // name, tags and notes of the chosen run; what is being typed is never overwritten
@@ -115,7 +121,7 @@ const parts = (row) => {
     going ? h("span", { class: "lab-thin", style: `--part:${(100 * Math.min(1, row.step / row.total)).toFixed(1)}%` }) : null,
   ];
 };
-const chosenList = (element, props, watch) => {
+const chosenList = (element, props, watch, server) => {
   let selected = "";
   let seen = "";
   const list = listbox({
@@ -126,7 +132,13 @@ const chosenList = (element, props, watch) => {
     choose: (row) => emit("choose", row.id),
   });
   const nothing = noRuns();
-  element.replaceChildren(...list.nodes, nothing);
+  const ids = (rows) => rows.map((row) => row.id);
+  const many = manyButtons(
+    server,
+    () => ids(list.listed()),
+    () => ids(list.listed().filter((row) => GOING.includes(row.state))),
+  );
+  element.replaceChildren(many.node, ...list.nodes, nothing);
   const rows = mergedRows();
   const take = () => {
     const news = parsedJson(props.value);
@@ -135,6 +147,8 @@ const chosenList = (element, props, watch) => {
     selected = news.selected;
     nothing.hidden = known.length > 0;
     list.draw(known);
+    many.node.hidden = !known.length;
+    many.draw();
     if (selected !== seen) {
       seen = selected;
       list.reveal(selected);
