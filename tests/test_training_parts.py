@@ -370,9 +370,10 @@ def test_random_states_are_put_back():
 def test_meters_read():
     memory, speed = Memory(torch.device("cpu")).read(), Speed()
     assert 10e6 < memory["memory_bytes"] <= memory["peak_bytes"]
-    assert speed.left(5) is None
-    with speed.step():
-        sum(range(1000))
+    for _ in range(3):
+        assert speed.left(5) is None, "the first steps warm up"
+        with speed.step():
+            sum(range(1000))
     speed.count(8, 100)
     found = speed.read()
     assert found["tokens_per_second"] == pytest.approx(found["rows_per_second"] * 12.5)

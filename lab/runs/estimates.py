@@ -7,6 +7,7 @@ the time of the steps; what their evaluations took for a row gives that of the e
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -48,6 +49,16 @@ def estimate(document: Mapping[str, Any], runs: Iterable[Run], device: str, host
             times = [_seconds(document, run) for run in found]
             return Estimate(median(times), min(times), max(times), len(found), alike)
     return None
+
+
+def time_left(going: Iterable[float], waiting: Iterable[float], slots: int) -> float:
+    """Seconds until the last of some runs is over: those of `going` have a slot and this much left, the others take this long and start as slots come free."""
+    free = sorted(going)[-slots:] if slots > 0 else []
+    free = [0.0] * (max(1, slots) - len(free)) + free
+    for seconds in waiting:
+        heapq.heapify(free)
+        heapq.heappush(free, heapq.heappop(free) + seconds)
+    return max(free)
 
 
 def _measured(run: Run) -> bool:

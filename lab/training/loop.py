@@ -271,9 +271,10 @@ class Loop:
         values = {"loss": loss, **apart, "lr": rate, "grad_norm": float(norm), "epoch": self.steps.epochs_done,
                   "trainable": self.attached.trainable_now, "trainable_head": self.assembly.trainable_head,
                   **self.speed.read(), **self.memory.read()}  # fmt: skip
-        left = self.seconds_left()
-        if left is not None:
-            values |= {"seconds_per_step": self.speed.step_seconds, "eta_seconds": left}
+        if self.speed.step_seconds is not None:
+            values["seconds_per_step"] = self.speed.step_seconds
+        if (left := self.seconds_left()) is not None:
+            values["eta_seconds"] = left
         if measure:
             values |= self.attached.measurements()
         self.last_loss = loss

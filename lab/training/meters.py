@@ -70,6 +70,9 @@ def resident_peak() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
+KNOWN = 3  # steps before which nobody knows how long the others take
+
+
 class Speed:
     """Rows and tokens per second since the last reading and over the whole run, and the time that is left."""
 
@@ -77,6 +80,7 @@ class Speed:
         self.rows = self.tokens = 0
         self.seconds = 0.0  # of training steps only
         self.step_seconds: float | None = None  # smoothed
+        self.timed = 0  # steps of this attempt
         self._rows = self._tokens = 0
         self._seconds = 0.0
         self.wall_began = time.perf_counter()  # of the whole run, moved back by what earlier attempts took
@@ -87,6 +91,7 @@ class Speed:
         start = time.perf_counter()
         yield
         took = time.perf_counter() - start
+        self.timed += 1
         self._seconds += took
         self.seconds += took
         self.step_seconds = took if self.step_seconds is None else SMOOTHING * self.step_seconds + (1 - SMOOTHING) * took
@@ -105,8 +110,8 @@ class Speed:
         return found
 
     def left(self, steps: int, other: float = 0.0) -> float | None:
-        """Seconds that `steps` more will take, `other` seconds (evaluations to come) added; None before the first step."""
-        return None if self.step_seconds is None else steps * self.step_seconds + other
+        """Seconds that `steps` more will take, `other` seconds (evaluations to come) added; None before KNOWN steps: the first ones warm up."""
+        return None if self.step_seconds is None or self.timed < KNOWN else steps * self.step_seconds + other
 
     def wall(self) -> float:
         """Seconds of the whole run, everything included; time between a stop and its resumption is not."""

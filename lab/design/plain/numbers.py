@@ -66,6 +66,19 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
+def about(seconds: float | None) -> str:
+    """A time that is estimated, rounded to what can be known of it: 10 s, 40 s, 3 min, 25 min, 1 h 20 min, 7 h, 2 d."""
+    if not _known(seconds):
+        return UNKNOWN
+    for most, step, size, unit in ((55, 10, 1, "s"), (585, 60, 60, "min"), (3450, 300, 60, "min")):
+        if seconds < most:
+            return f"{max(step, step * math.floor(seconds / step + 0.5)) // size} {unit}"
+    if seconds < 5 * 3600:
+        tens = math.floor(seconds / 600 + 0.5)
+        return f"{tens // 6} h" + (f" {tens % 6 * 10} min" if tens % 6 else "")
+    return f"{math.floor(seconds / 3600 + 0.5)} h" if seconds < 47.5 * 3600 else f"{math.floor(seconds / 86400 + 0.5)} d"
+
+
 def number(value: float | None, digits: int = 4) -> str:
     """Any other number with `digits` significant digits: 0.7873, 0.001, 2e-05, 128, 12,345."""
     if not _known(value):

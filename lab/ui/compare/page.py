@@ -12,7 +12,7 @@ import gradio as gr
 from lab.results import compare
 from lab.results.curves import AXES
 from lab.runs import Run, default
-from lab.ui.compare import appendix, coordinates, overlay, report, views
+from lab.ui.compare import appendix, coordinates, overlay, report, views, what_next
 from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.parts import QUIET, part, unseen
@@ -25,7 +25,7 @@ MOST = 50
 
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
-    unseen("Lab.watching('compare', Lab.pickedRuns)")
+    unseen("Lab.watching('compare', Lab.pickedRuns); Lab.tabTitle(...Lab.fed('tab'))")
     with gr.Row(elem_classes="lab-runs", equal_height=False):
         with gr.Column(elem_classes="lab-side", min_width=0):
             part("Lab.picker(element, ...Lab.fed('rows'))", elem_id="picker")
@@ -35,6 +35,7 @@ def build(demo: gr.Blocks) -> None:
                 elem_classes="lab-tools",
                 elem_id="compare-tools",
             )
+            part("Lab.htmlPart(element, 'next')", elem_id="what-next")
             part(
                 "Lab.htmlPart(element, 'results'); Lab.emitting(element); Lab.sortable(element, Lab.fed('results')[1]); Lab.pins(element)",
                 elem_classes="lab-card",
@@ -64,12 +65,14 @@ def look(picked: dict[str, Any], seen: Seen, language: str) -> Update:
         return parts, f"{printed}/{chosen}"
     if not found:
         nothing = run_facts.not_here(picked.get("runs"), found, language) + views.nothing(language, default().store.counts())
-        return {**parts, "results": nothing, "answers": "", "charts": None, "lines": None, "settings": ""}, f"{printed}/"
+        none = {"results": nothing, "answers": "", "charts": None, "lines": None, "settings": "", "next": "", "tab": run_facts.tab([], language)}
+        return {**parts, **none}, f"{printed}/"
     same = not seen.chose and [one.partition(":")[0] for one in known.split(",")] == [run.id for run in found]  # specs are frozen
     settings = {} if same else {"settings": views.settings(found, language, _option(picked, "settings", ("differing", "all")) == "all")}
     gone, baseline = run_facts.not_here(picked.get("runs"), found, language), _pinned(picked)
     tables = {"results": gone + views.results(found, language, _by_seeds(picked), baseline), "answers": views.answers(found, language, baseline)}
     drawn = {**tables, "charts": _charts(found, picked), "lines": coordinates.parallel(found, language)}
+    drawn |= {"next": what_next.steps(found, language), "tab": run_facts.tab(found, language)}
     return {**parts, **drawn, **settings}, f"{printed}/{chosen}"
 
 

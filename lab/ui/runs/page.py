@@ -30,7 +30,7 @@ LOG_LINES = 200
 def build(demo: gr.Blocks) -> None:
     """Lay out the page and connect it."""
     native = gr.I18n()
-    unseen("Lab.watching('runs', Lab.chosenRun)")
+    unseen("Lab.watching('runs', Lab.chosenRun); Lab.tabTitle(...Lab.fed('tab'))")
     part("Lab.viewSwitch(element)", elem_id="runs-view")
     part("Lab.runTable(element, ...Lab.fed('table'), Lab.served(server))", server_functions=[bulk.act, table.view], elem_id="run-table")
     with gr.Row(elem_classes=["lab-runs", "as-list"], equal_height=False):
@@ -89,6 +89,7 @@ def look(chosen: dict[str, Any], seen: Seen, language: str) -> Update:
             "head": head,
             **dict.fromkeys(("charts", "memory", "maps", "about")),
             **dict.fromkeys(("spec", "log", "predictions"), ""),
+            "tab": run_facts.tab([], language),
         }, f"{printed}/"
     old, state, read = (known.split(":") + ["", ""])[:3] if known.startswith(run.id) and not seen.chose else ("", "", "")
     if state == str(run.version):
@@ -105,7 +106,7 @@ def _detail(run: Run, language: str, fresh: bool) -> dict[str, Any]:
     more = [*(views.TOLD if run.active else ()), *([f"energy_kept/{order}" for order in views.ORDERS] if views.order_of(run) else ())]
     if more:
         latest |= {name: (step, value) for name, (step, value, _) in default().store.latest(run.id, more).items()}
-    return {"head": views.head(run, run.id, run_facts.eta(run, series), latest, language), "charts": drawn, "memory": run_memory.of_run(run, series),
+    return {"tab": run_facts.tab([run], language), "head": views.head(run, run.id, run_facts.eta(run), latest, language), "charts": drawn, "memory": run_memory.of_run(run, series),
             **({"spec": views.spec(run, language)} if fresh else {}), "log": default().log_tail(run.id, LOG_LINES),
             **({"predictions": readings.predictions(run, language)} if fresh or run.over else {}),
             "about": {"run": run.id, "name": run.name, "tags": run.tags, "notes": run.notes}}  # fmt: skip

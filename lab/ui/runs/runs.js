@@ -2,6 +2,7 @@
 import { copyText, h } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
+import { noticeOf, toggleNotice } from "../shell/notify.js";
 import { askAgain } from "../shell/poll.js";
 import { GOING, manyButtons } from "../shell/bulk.js";
 import { listbox, mergedRows, noRuns, stateBadge } from "../shell/run_list.js";
@@ -146,6 +147,7 @@ const chosenList = (element, props, watch, server) => {
     if (!known) return;
     selected = news.selected;
     nothing.hidden = known.length > 0;
+    noticeOf(known);
     list.draw(known);
     many.node.hidden = !known.length;
     many.draw();
@@ -156,6 +158,13 @@ const chosenList = (element, props, watch, server) => {
   };
   watch("value", take);
   take();
+};
+
+// hear of the end of a run, or no more; where the browser does not allow it, the button says so
+const notify = async (button) => {
+  const wrong = await toggleNotice(button.dataset.run);
+  button.setAttribute("aria-pressed", String(!wrong && button.getAttribute("aria-pressed") !== "true"));
+  if (wrong) button.textContent = wrong;
 };
 
 // buttons inside HTML from the server: data-act names the event
@@ -180,6 +189,7 @@ const actions = (element, trigger, watch) => {
   element.addEventListener("click", (event) => {
     const button = event.target.closest("[data-act]");
     if (!button || button.disabled) return;
+    if (button.dataset.act === "notify") return notify(button);
     if (button.dataset.act === "throw") return emit("throw", { kind: "run", id: button.dataset.run, name: button.dataset.name });
     if (button.dataset.act === "copy") return copyText(document.querySelector(button.dataset.from)?.textContent || "", button);
     trigger(button.dataset.act, { run: button.dataset.run });

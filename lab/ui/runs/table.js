@@ -2,6 +2,7 @@
 import { actOn, compareThese, GOING, stopThese } from "../shell/bulk.js";
 import { h } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
+import { noticeOf } from "../shell/notify.js";
 import { register } from "../shell/parts.js";
 import { sure } from "../shell/sure.js";
 import { LANGUAGE, say } from "../shell/words.js";
@@ -279,6 +280,7 @@ const runTable = (element, props, watch, server) => {
       );
     }
     for (const row of news.rows) known.rows.set(row.id, row);
+    noticeOf(news.rows);
     if (news.order) known.order = news.order;
     known.groups = news.groups || (news.whole ? {} : known.groups);
     count.textContent = say("table.count", { n: news.n, all: news.total });

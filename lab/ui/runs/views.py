@@ -9,6 +9,7 @@ from lab.design.plain import numbers
 from lab.design.spec.families import LOSS, metric_named
 from lab.results.facts import judged_on, method_of, model_of, numbers_of, score, task_of
 from lab.runs import RESUMABLE, Run
+from lab.runs.records import PHASES
 from lab.ui.shell import run_facts
 from lab.ui.shell.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
 from lab.ui.words.refusals import refused
@@ -43,6 +44,7 @@ def _actions(run: Run, language: str) -> str:
     found = []
     if run.state in ("queued", "starting", "running"):
         found.append(button("stop", "act.stop", "warn"))
+        found.append(button("notify", "act.notify"))
     if run.state in RESUMABLE:
         found.append(button("resume", "act.resume"))
     if run.state == "queued":
@@ -63,12 +65,25 @@ def _progress(run: Run, eta: float | None, language: str) -> str:
     if run.state in ("queued", "succeeded") and not run.active:
         return f'<p class="lab-muted">{esc(say(language, "runs.waiting"))}</p>' if run.state == "queued" else ""
     share = 100 * (run.progress or 0.0)
-    text = say(language, "runs.step", step=f"{run.step:,}", total=f"{run.total_steps:,}" if run.total_steps else "–")
+    words = say(language, "runs.step", step=f"{run.step:,}", total=f"{run.total_steps:,}") if run.total_steps else ""
     if run.state == "running":
-        left = say(language, "runs.eta", time=numbers.duration(eta)) if eta is not None else say(language, "runs.eta.unknown")
-        text += " · " + left
-    bar = f'<div class="lab-progress {run.state}" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100" aria-label="{esc(text)}"><i style="width:{share:.2f}%"></i></div>'
-    return f'{bar}<p class="lab-muted" id="progress-words">{esc(text)}</p>'
+        words = " · ".join(filter(None, (words, run_facts.time_left(eta, language))))
+    bar = f'<div class="lab-progress {run.state}" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" aria-valuemax="100" aria-label="{esc(words or say(language, "runs.progress"))}"><i style="width:{share:.2f}%"></i></div>'
+    return f'{bar}{_phases(run, language)}<p class="lab-muted" id="progress-words">{esc(words)}</p>'
+
+
+def _phases(run: Run, language: str) -> str:
+    """What a run goes through, with what it is busy with now and how far it is in that."""
+    now = run_facts.phase(run)
+    if not now:
+        return ""
+    part = run.progress if now == "training" else run.phase_share
+    share = f" <b>{100 * part:.0f} %</b>" if part is not None and now != "starting" else ""
+    steps = "".join(
+        f'<li aria-current="step">{esc(say(language, f"phase.{name}"))}{share}</li>' if name == now else f"<li>{esc(say(language, f'phase.{name}'))}</li>"
+        for name in ("starting", *PHASES)
+    )
+    return f'<ol class="lab-phases" aria-label="{esc(say(language, "phase"))}">{steps}</ol>'
 
 
 def _trouble(run: Run, language: str) -> str:

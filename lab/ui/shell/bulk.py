@@ -33,7 +33,7 @@ def act(asked: Any) -> dict[str, Any]:
             problems.append(refused(language, problem))
     if name == "stop" and done:
         default().reconcile()
-    words = [say(language, f"many.{name}", n=done, tag=str(asked.get("tag") or ""))] if done or not problems and name in verbs else []
+    words = [say(language, f"many.{name}", n=done, tag=str(asked.get("tag") or "").strip())] if done or not problems and name in verbs else []
     words += [say(language, "many.refused", n=len(problems), why=problems[0])] if problems else []
     return {"words": " ".join(words), "done": done, "wrong": bool(problems)}
 

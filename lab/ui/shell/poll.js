@@ -5,10 +5,13 @@ import { LANGUAGE, say } from "./words.js";
 
 let reading = () => ({});
 let asking = () => {}; // of the page that is watched
+const background = []; // those who want to hear while the page is hidden
+export const keepAsking = (wanted) => background.push(wanted);
 export const currentChoice = () => reading();
 export const askAgain = () => asking(); // somebody has just done something: what came of it is shown at once
 
 const EVERY = 1000;
+const HIDDEN = 5000; // while nobody looks, but wants to hear
 const LONGEST = 8000; // milliseconds between two questions; the longest pause while the lab does not answer
 const feeds = {};
 const feed = (name) => (feeds[name] = feeds[name] || { props: { value: null }, heard: [] });
@@ -60,7 +63,8 @@ const watching = (page, start) => {
     if (mine !== turn) return; // asked once more meanwhile
     missed = answer ? 0 : missed + 1;
     lost(why || (missed > 2 ? say("bench.lost") : ""));
-    timer = setTimeout(() => document.hidden || ask(), Math.min(LONGEST, EVERY * 2 ** Math.max(0, missed - 1)));
+    const pause = document.hidden ? HIDDEN : EVERY * 2 ** Math.max(0, missed - 1);
+    timer = setTimeout(() => (document.hidden && !background.some((wanted) => wanted())) || ask(), Math.min(LONGEST, pause));
     if (!answer || !answer.parts) return;
     chose = false;
     seen = answer.seen;

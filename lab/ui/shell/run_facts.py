@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -21,6 +22,7 @@ from lab.ui.words.table import say
 COLOURS = 10  # --run-0 … --run-9 of lab.css, safe for colour-blind eyes, in a light and a dark version
 FOLLOWER = Follower()
 PREDICTION_BYTES = 512 * 1024
+SOON = 8.0  # seconds, below which none are counted
 
 
 def colour(run: Run, further: int = 0) -> str:
@@ -104,16 +106,39 @@ def spec_yaml(run: Run) -> str:
     return yaml.safe_dump(run.spec, sort_keys=False, allow_unicode=True, width=100)
 
 
-def eta(run: Run, series: dict[str, Any]) -> float | None:
-    """Seconds that a running run still needs, from the times of its last steps; None before there are enough."""
-    if run.state != "running" or not run.total_steps or "loss" not in series:
+def eta(run: Run) -> float | None:
+    """Seconds that a run still needs by its own last word, evaluations included; None before it can know."""
+    if run.state not in ("running", "stopping"):
         return None
-    steps, _, times = series["loss"]
-    if len(steps) < 3 or steps[-1] <= steps[0]:
+    last = default().store.latest(run.id, ["eta_seconds"]).get("eta_seconds")
+    if last is None or run.started is None or not math.isfinite(last[1]):
         return None
-    first = max(0, len(steps) - 40)
-    pace = (times[-1] - times[first]) / max(1, steps[-1] - steps[first])
-    return max(0.0, pace * (run.total_steps - run.step))
+    return max(0.0, last[1] - (time.time() - last[2]))
+
+
+def time_left(seconds: float | None, language: str) -> str:
+    """How long it still takes, in words; what is said before that is known."""
+    if seconds is None:
+        return say(language, "runs.eta.unknown")
+    return say(language, "runs.eta.soon") if seconds < SOON else say(language, "runs.eta", time=numbers.about(seconds))
+
+
+def phase(run: Run) -> str:
+    """What a run that a worker has is busy with; "" for any other."""
+    return (run.phase or "starting") if run.state == "running" else "starting" if run.state == "starting" else ""
+
+
+def tab(runs: Sequence[Run], language: str) -> dict[str, Any]:
+    """{"text": what the browser's tab says of these runs, "going": whether they are not over yet}: `42 % · lora · Delta Lab`."""
+    if not runs:
+        return {"text": "", "going": False}
+    going = [run for run in runs if not run.over]
+    done = [1.0 if run.over else run.progress or 0.0 for run in runs]
+    name = runs[0].name or runs[0].id if len(runs) == 1 else say(language, "tab.runs", n=len(runs))
+    states = dict.fromkeys(run.state for run in runs)
+    busy = len(runs) > 1 or runs[0].state in ("running", "stopping")
+    first = f"{100 * sum(done) / len(done):.0f} %" if going and busy else say(language, f"state.{next(iter(states))}") if len(states) == 1 else ""
+    return {"text": " · ".join(filter(None, (first, name))), "going": bool(going)}
 
 
 def read_series(run: Run, names: Iterable[str]) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import RunSpec
 from lab.results import compare
 from lab.runs import default
-from lab.ui.shell import planner
+from lab.ui.shell import bulk, planner
 from lab.ui.shell.draft import start
 from lab.ui.shell.json_text import text
 from lab.ui.shell.lanes import PLANS
 from lab.ui.shell.markup import empty, esc
 from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.poll import Seen, Update, watched
-from lab.ui.sweep import grid, views
+from lab.ui.sweep import grid, progress, views
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import LANGUAGES, language_of, say
 
@@ -53,8 +53,10 @@ def build(demo: gr.Blocks) -> None:
         with gr.Column(elem_classes="lab-detail", min_width=0):
             notice = gr.HTML(apply_default_css=False, elem_id="sweep-said")
             part("Lab.matrixTools(element, ...Lab.fed('view'))", elem_classes="lab-tools", elem_id="sweep-view")
+            part("Lab.htmlPart(element, 'progress')", elem_id="sweep-progress")
+            part("Lab.manyRuns(element, ...Lab.fed('many'), Lab.served(server))", server_functions=[bulk.act], elem_id="sweep-many")
             part("Lab.htmlPart(element, 'matrix'); Lab.beginTable(element)", elem_classes="lab-card", elem_id="matrix")
-    unseen("Lab.watching('sweep', Lab.chosenMatrix)")
+    unseen("Lab.watching('sweep', Lab.chosenMatrix); Lab.tabTitle(...Lab.fed('tab'))")
     started = unseen("watch('value', () => props.value && Lab.emit('matrix', props.value))")
     form.change(check, [form], [verdict, launch], trigger_mode="always_last", **QUIET)
     launch.click(start_all, [form], [notice, started], trigger_mode="once", **QUIET)
@@ -100,7 +102,7 @@ def look(asked: dict[str, Any], seen: Seen, language: str) -> Update:
         asked_for = "" if asked.get("column") == NO_AXIS else asked.get("column") or None
         column = asked_for if asked_for in ("", *others) else next((axis for axis in others if axis != "seed"), "")  # seeds are averaged over
         matrix = views.matrix(runs, row, column, language)
-    parts = {"view": {"tags": tags, "tag": tag, "axes": axes, "row": row, "column": column}, "matrix": matrix}
+    parts = {"view": {"tags": tags, "tag": tag, "axes": axes, "row": row, "column": column}, "matrix": matrix, **progress.news(runs, language)}
     printed = f"{zlib.crc32(text(parts).encode()):x}"
     return {} if printed == seen.mark and not seen.chose else parts, printed
 
