@@ -2,25 +2,10 @@
 import { h } from "../shell/dom.js";
 import { stateBadge } from "../shell/run_list.js";
 import { say } from "../shell/words.js";
+import { linesOf, selected } from "./lines.js";
 
 const PITCH = 33; // pixels from one row to the next (as table.css has it)
 const SPARE = 10; // rows beyond either edge
-
-// What stands below each other: groups as {group, ids}, the runs of open ones behind them.
-export const linesOf = (order, open) =>
-  order.flatMap((entry) =>
-    typeof entry === "string"
-      ? [{ id: entry }]
-      : [{ group: entry[0], ids: entry[1] }, ...(open.has(entry[0]) ? entry[1].map((id) => ({ id, below: true })) : [])],
-  );
-
-// The selection after a press on a run: `how` is only, toggle or range (from `anchor` to it, in the order of `ids`).
-export const selected = (before, ids, id, how, anchor) => {
-  if (how === "toggle") return new Set(before.has(id) ? [...before].filter((one) => one !== id) : [...before, id]);
-  const [from, to] = [ids.indexOf(anchor), ids.indexOf(id)];
-  if (how !== "range" || from < 0) return new Set([id]);
-  return new Set(ids.slice(Math.min(from, to), Math.max(from, to) + 1));
-};
 
 const cell = (value, column) => {
   const [text, hover, difference, mark] = typeof value === "string" ? [value] : value;
