@@ -128,6 +128,49 @@ def test_runs_are_described_sorted_and_moved(lab, opened):
     watched.clean()
 
 
+def test_runs_as_a_table_are_queried_sorted_selected_and_kept_as_a_view(lab, opened):
+    address, runs, _ = lab
+    watched = opened(f"{address}/runs")
+    page = watched.page
+    page.get_by_role("button", name="Table", exact=True).click()
+    query, rows = page.get_by_label("Which runs"), page.locator("#run-table tbody tr[data-run]")
+    query.fill("name = rank* and state = succeeded and accuracy > 0.745")
+    page.wait_for_function("document.querySelectorAll('#run-table tbody tr[data-run]').length === 3")
+    page.locator("#run-table th[data-column=metric] button").press("Enter")
+    page.wait_for_selector("#run-table th[data-column=metric][aria-sort=descending]")
+    assert rows.evaluate_all("found => found.map((row) => row.dataset.run)") == [runs[16, 1], runs[16, 0], runs[4, 1]]
+    rows.nth(0).click(position={"x": 500, "y": 10})
+    page.keyboard.press("Shift+ArrowDown")
+    assert page.locator("#run-table tr[aria-selected=true]").count() == 2
+    page.get_by_label("tag", exact=True).fill("best ones")
+    page.get_by_role("button", name="Add tag").click()
+    page.get_by_text("2 tagged best ones.").wait_for()
+    rows.nth(2).locator("input").click(modifiers=["Shift"])
+    assert page.locator("#run-table tr[aria-selected=true]").count() == 3
+    rows.nth(0).click(position={"x": 500, "y": 10})
+    page.get_by_role("button", name="Make baseline").click()
+    page.wait_for_function("document.querySelectorAll('#run-table td small.worse').length >= 2")
+    page.get_by_role("button", name="Save view").click()
+    page.get_by_label("name of the view").fill("above 0.745")
+    page.get_by_label("name of the view").press("Enter")
+    page.get_by_role("button", name="Delete view").wait_for()
+    query.fill("acuracy > 1")
+    page.get_by_text("There is no column, setting or metric 'acuracy' (at letter 1); near it are accuracy").wait_for()
+    assert rows.count() == 3, "what was there stays until the query is one"
+    query.fill("")
+    page.reload()
+    page.get_by_label("Views").select_option("above 0.745")
+    page.wait_for_function("document.querySelectorAll('#run-table tbody tr[data-run]').length === 3")
+    assert query.input_value().endswith("0.745") and "view=table" in page.url
+    page.get_by_label("Group").select_option("seeds")
+    page.locator("#run-table tr.group").nth(1).wait_for()
+    page.locator("#run-table tr.group").first.click()
+    rows.first.press("Enter")
+    page.wait_for_function(f"document.querySelector('#run-head h2')?.title === '{runs[16, 1]}'")
+    assert page.title().startswith("succeeded · rank 16, seed 1 · ") and page.get_by_role("button", name="Compare these").first.is_visible()
+    watched.clean()
+
+
 def test_compare_takes_other_views_home(lab, opened, tmp_path):
     address, runs, _ = lab
     watched = opened(f"{address}/compare?runs={','.join(runs.values())}")

@@ -125,15 +125,16 @@ def _ended(run: Run) -> Answer:
 
 
 def _reporter(run: Run) -> Callable[[Run], None]:
-    """Lines on standard error while a run goes on: where to look, then its state and one line per tenth of the steps."""
+    """Lines on standard error while a run goes on: where to look, then its state, what it does before its first step, and one line per tenth of the steps."""
     print(f"run {run.id} · {run.name}", file=sys.stderr, flush=True)
-    seen: list[Any] = [None, -1]
+    seen: list[Any] = [None, -1, ""]
 
     def report(now: Run) -> None:
         tenth = int(10 * now.progress) if now.progress is not None else 0
-        if (now.state, tenth) != tuple(seen) and not now.over:
-            seen[:] = now.state, tenth
+        phase = f", {now.phase}" if now.state == "running" and now.phase and not now.step else ""  # loading, tokenising; then steps say it
+        if (now.state, tenth, phase) != tuple(seen) and not now.over:
+            seen[:] = now.state, tenth, phase
             steps = f"  step {now.step:,} of {now.total_steps:,}" if now.total_steps else ""
-            print(f"  {now.state}{steps}", file=sys.stderr, flush=True)
+            print(f"  {now.state}{phase}{steps}", file=sys.stderr, flush=True)
 
     return report

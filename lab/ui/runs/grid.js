@@ -147,6 +147,7 @@ export const grid = (heard) => {
   };
   const settle = () => {
     lines = linesOf(content.order, open);
+    table.setAttribute("role", lines.some((line) => line.group !== undefined) ? "treegrid" : "grid"); // rows that open are those of a tree
     ids = content.order.flatMap((entry) => (typeof entry === "string" ? [entry] : entry[1]));
     const there = new Set(ids);
     const left = new Set([...picked].filter((id) => there.has(id)));

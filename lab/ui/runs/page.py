@@ -74,7 +74,8 @@ def build(demo: gr.Blocks) -> None:
 def look(chosen: dict[str, Any], seen: Seen, language: str) -> Update:
     """What has changed of the list and of the chosen run. The mark: "print of the order/run:version:step of the newest reading"."""
     if chosen.get("view") == "table":
-        return table.look(chosen, seen, language)
+        news, mark = table.look(chosen, seen, language)
+        return {**news, "tab": run_facts.tab([], language)}, mark
     if seen.mark.startswith("t"):  # what a table has shown says nothing of a list
         seen = Seen(None, "", True)
     order, _, known = seen.mark.partition("/")
