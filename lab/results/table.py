@@ -262,14 +262,11 @@ class Members:
         found = [value for row in self.rows if (value := row.value(name)) is not None]
         if name == "metric" and len({facts.judge(row.run) for row in self.rows if row.columns["metric"] is not None}) > 1:
             return None, None, 0  # of several metrics there is no mean
-        if (
-            found
-            and all(_number(value) is not None for value in found)
-            and (name in KINDS or name == "metric" or any(name in row.metrics for row in self.rows))
-        ):
+        measured = name in KINDS or name == "metric" or any(name in row.metrics for row in self.rows)
+        if found and measured:
             return statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found)
-        same = found and all(value == found[0] for value in found) and len(found) == len(self.rows)
-        return (found[0], None, 0) if same else (None, None, 0)
+        same = len(found) == len(self.rows) and all(value == found[0] for value in found)
+        return (found[0] if same else None), None, 0
 
 
 def grouped(rows: Sequence[TableRow], by: str) -> list[Members]:
@@ -277,9 +274,7 @@ def grouped(rows: Sequence[TableRow], by: str) -> list[Members]:
     found: dict[str, list[TableRow]] = {}
     for row in rows:
         value = row.alike if by == SEEDS else row.value(by)
-        found.setdefault(value if by == SEEDS else "–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value), []).append(
-            row
-        )
+        found.setdefault("–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value), []).append(row)
     return [Members(key, members[0].run.name if by == SEEDS else key, members) for key, members in found.items()]
 
 
