@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import time
@@ -161,3 +162,17 @@ def test_the_table_shows_what_differs_sorts_and_groups(lab):
     )
     assert groups[-1].value("metric") == (None, None, 0)
     assert [(group.label, len(group.rows)) for group in table.grouped(rows, "deltas.0.rank")] == [("8", 4), ("4", 4)]
+
+
+def test_the_terminal_takes_queries(lab, capsys, monkeypatch):
+    from lab.cli import main
+
+    monkeypatch.setenv("LAB_SLOTS", "0")
+
+    _, runs = lab
+    assert main(["runs", "--where", "accuracy > 0.74 and method != lora*", "--json"]) == 0
+    assert [row["run"] for row in json.loads(capsys.readouterr().out)] == [runs[5]]
+    assert main(["runs", "--where", "acuracy > 1", "--json"]) != 0 and "near it are accuracy" in "".join(capsys.readouterr())
+    assert main(["stop", "--where", "tag = grid or state = queued", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"run": runs[7], "state": "cancelled"}
+    assert main(["stop", "--json"]) != 0 and "--where" in "".join(capsys.readouterr())

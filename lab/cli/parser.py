@@ -177,7 +177,11 @@ def _show(verbs: Any) -> None:
 
 
 def _stop(verbs: Any) -> None:
-    _verb(verbs, "stop", running.stop, "stop runs; each keeps its last checkpoint").add_argument("run", metavar="RUN", nargs="+", help="runs to stop")
+    added = _verb(verbs, "stop", running.stop, "stop runs; each keeps its last checkpoint")
+    added.add_argument("run", metavar="RUN", nargs="*", help="runs to stop")
+    added.add_argument(
+        "--where", default="", metavar="QUERY", help="those that a query means, of the ones that are not over, as in 'tag = sweep-ab12'; see runs"
+    )
 
 
 def _resume(verbs: Any) -> None:

@@ -56,11 +56,17 @@ def resume(arguments: Namespace) -> Answer:
 
 
 def stop(arguments: Namespace) -> Answer:
-    """Stop runs and wait until they have stopped."""
+    """Stop runs, named or meant by a query, and wait until they have stopped."""
     lab = verbs.queue_there()
+    if not arguments.run and not arguments.where.strip():
+        raise Refusal("Name the runs to stop, or say with --where which.", "run")
     found = [lab.store.find(words) for words in arguments.run]
-    with standing([run.id for run in found]):
-        states = [{"run": run.id, "state": lab.stop(run.id)} for run in found]
+    found += [run for run in verbs.runs(where=arguments.where) if not run.over] if arguments.where.strip() else []
+    ids = list(dict.fromkeys(run.id for run in found))
+    with standing(ids):
+        for run_id in ids:
+            lab.store.ask_stop(run_id)  # all of them, before the first is waited for
+        states = [{"run": run_id, "state": lab.stop(run_id)} for run_id in ids]
     return Answer(states[0] if len(states) == 1 else states, lambda: "\n".join(f"{row['run']}  {row['state']}" for row in states))
 
 
