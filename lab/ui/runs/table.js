@@ -89,7 +89,7 @@ const columnMenu = (change) => {
     const tick = ([name, title]) =>
       h(
         "label",
-        { class: "lab-tick" },
+        {},
         h("input", {
           type: "checkbox",
           checked: names.includes(name),

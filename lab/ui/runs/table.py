@@ -122,7 +122,7 @@ def _greater(name: str, found: Sequence[TableRow]) -> bool:
 def _offered(rows: Sequence[TableRow], language: str) -> list[list[str]]:
     """[[name, heading, run | metric | setting]] of every column that there could be."""
     metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
-    paths = list(dict.fromkeys(path for row in {row.alike: row for row in rows}.values() for path in row.settings))
+    paths = list(dict.fromkeys(path for row in {row.alike: row for row in rows}.values() for path in row.settings if path not in COLUMNS))
     return [*([name, title(name, (), language), "run"] for name in COLUMNS if name != "name"), *([name, title(name, rows, language), "metric"] for name in metrics),
             *([path, path.removeprefix("method.").removeprefix("training."), "setting"] for path in paths)][:OFFERED]  # fmt: skip
 

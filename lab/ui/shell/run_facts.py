@@ -107,19 +107,21 @@ def spec_yaml(run: Run) -> str:
 
 
 def eta(run: Run) -> float | None:
-    """Seconds that a run still needs by its own last word, evaluations included; None before it can know."""
+    """Seconds that a run still needs by its own last word, evaluations included, below 0 where it takes longer than it thought; None before it can know."""
     if run.state not in ("running", "stopping"):
         return None
     last = default().store.latest(run.id, ["eta_seconds"]).get("eta_seconds")
     if last is None or run.started is None or not math.isfinite(last[1]):
         return None
-    return max(0.0, last[1] - (time.time() - last[2]))
+    return last[1] - (time.time() - last[2])
 
 
 def time_left(seconds: float | None, language: str) -> str:
     """How long it still takes, in words; what is said before that is known."""
     if seconds is None:
         return say(language, "runs.eta.unknown")
+    if seconds < -SOON:
+        return say(language, "runs.eta.late")
     return say(language, "runs.eta.soon") if seconds < SOON else say(language, "runs.eta", time=numbers.about(seconds))
 
 

@@ -51,7 +51,7 @@ def left(runs: Sequence[Run]) -> tuple[float | None, int]:
             waiting.append(seconds)
             continue
         own = run_facts.eta(run)
-        going.append(own if own is not None else seconds * (1.0 - (run.progress or 0.0)) if seconds is not None else None)
+        going.append(max(0.0, own) if own is not None else seconds * (1.0 - (run.progress or 0.0)) if seconds is not None else None)
     known = [one for one in (*going, *waiting) if one is not None]
     if not known:
         return None, len(runs)
