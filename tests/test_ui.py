@@ -26,6 +26,7 @@ from lab.design.spec import writing
 from lab.ui.bench import assessment, copies, knobs, schema
 from lab.ui.bench import views as views_bench
 from lab.ui.export.packer import PACKER
+from lab.ui.shell.method_words import equations
 from lab.ui.words import table as words
 
 UI = ROOT / "lab" / "ui"
@@ -73,7 +74,7 @@ def test_every_preset_has_an_answer_and_a_figure(method, model):
     for index, delta in enumerate(found.method.deltas):
         if FORMS[delta.form].has_rank:
             assert f"={delta.rank}</text>" in drawn, (index, delta.form)
-    assert views_bench.costs(found, "en") and views_bench.table(found.method, "zh") and assessment.equations(found.method)
+    assert views_bench.costs(found, "en") and views_bench.table(found.method, "zh") and equations(found.method)
 
 
 def test_answers_come_at_once():

@@ -44,5 +44,5 @@ def build() -> gr.Blocks:
 def page_head(name: str) -> None:
     """The bar on top of every page: where you are, the other pages, language and light or dark."""
     gr.Navbar(visible=False)
-    links = [[page, page if place else "./"] for place, page in enumerate(pages())]
+    links = [[page, page if place else "./"] for place, (page, built) in enumerate(pages().items()) if getattr(built, "IN_BAR", True)]
     part("Lab.header(element, props)", value=name, pages=links, elem_classes="lab-head")

@@ -9,13 +9,11 @@ from typing import Any, get_args
 
 from lab import blocks
 from lab.design.body.anatomy import Anatomy, anatomy
-from lab.design.figure import equation
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.count import Count, count_on
 from lab.design.method.delta import Delta, Method
 from lab.design.method.insertions import INSERTIONS
 from lab.design.method.named import method_of
-from lab.design.method.nearest import nearest
 from lab.design.method.rules import problems
 from lab.design.method.settling import GROUPS, with_composition, with_form, with_group
 from lab.design.plain.options import validate
@@ -26,7 +24,6 @@ from lab.design.spec.run import BuiltOn, RunSpec, spec_of
 from lab.models import locate, resolve
 from lab.tasks import resolve as resolve_task
 from lab.tasks.together import objectives_of
-from lab.ui.words.table import TABLE, say
 from lab.verbs import check
 
 
@@ -205,23 +202,6 @@ def _objection(delta: dict[str, Any], name: str, body: Anatomy | None) -> str:
     except ValueError:
         return ""
     return next((problem.sentence for problem in problems(tried, body, alone=True) if problem.field == f"deltas.0.{name}"), "")
-
-
-def equations(method: Method, body: Anatomy | None = None) -> str:
-    """The method's equations on a model as Markdown with display LaTeX."""
-    return "\n\n".join(f"$${line}$$" for line in equation.latex(method, body))
-
-
-def near(method: Method, language: str) -> str:
-    """A sentence on the named method that is nearest, and the step that leads there."""
-    found = nearest(method)[0]
-    if not found.steps:
-        return say(language, "near.same", name=found.name)
-    words = [TABLE.get(f"dimension.{step.dimension}", [step.dimension] * 2)[language == "zh"] for step in found.steps]
-    if len(found.steps) == 1 and found.steps[0].before and found.steps[0].after:
-        return say(language, "near.step", name=found.name, dimension=words[0], before=found.steps[0].before, after=found.steps[0].after)
-    joined = ("、" if language == "zh" else ", ").join(dict.fromkeys(words))
-    return say(language, "near.steps", name=found.name, count=len(words), dimensions=joined)
 
 
 def spec_for(draft: dict[str, Any]) -> RunSpec:

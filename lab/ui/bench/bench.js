@@ -78,8 +78,22 @@ const designTools = (element, server) => {
     },
     say("bench.save"),
   );
+  const present = h(
+    "button",
+    {
+      type: "button",
+      class: "lab-quiet",
+      title: say("present.open.help"),
+      onclick: () => {
+        const { method } = currentDraft();
+        const [name, value] = typeof method === "string" ? ["method", method] : ["design", JSON.stringify(method)];
+        location.href = "present?" + new URLSearchParams({ [name]: value });
+      },
+    },
+    say("present.open"),
+  );
   element.replaceChildren(
-    h("div", { class: "lab-tools" }, h("span", { class: "lab-muted" }, say("bench.copy")), ["yaml", "command", "python"].map(copy), open),
+    h("div", { class: "lab-tools" }, h("span", { class: "lab-muted" }, say("bench.copy")), ["yaml", "command", "python"].map(copy), open, present),
     form,
     notice,
   );

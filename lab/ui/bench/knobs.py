@@ -17,6 +17,8 @@ from lab.runs import default
 from lab.ui.bench import assessment, views
 from lab.ui.bench.schema import own_methods, own_tasks
 from lab.ui.shell.draft import start
+from lab.ui.shell.method_words import equations
+from lab.ui.shell.method_words import near as near_words
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked
 
@@ -42,7 +44,7 @@ def turn(asked: Any) -> dict[str, Any]:
 
 def form_state(found: assessment.Assessment, language: str) -> dict[str, Any]:
     """What the knobs themselves must know."""
-    near = assessment.near(found.method, language) if found.method and found.modified else ""
+    near = near_words(found.method, language) if found.method and found.modified else ""
     own = found.method.training if found.method else ()  # what a run takes where a field is left empty
     hints = {f"training.{name}": f"{value:g}" for name, value in own if value is not None}
     errors = [(path, refused(language, sentence)) for path, sentence in found.errors]
@@ -68,7 +70,7 @@ def of_run(draft: Mapping[str, Any]) -> dict[str, Any]:
 def _parts(found: assessment.Assessment, language: str) -> dict[str, str]:
     parts = {"costs": views.costs(found, language)}
     if found.method and found.whole:
-        parts |= {"figure": figure(found.whole, found.body, language), "equation": assessment.equations(found.whole, found.body),
+        parts |= {"figure": figure(found.whole, found.body, language), "equation": equations(found.whole, found.body),
                   "table": views.table(found.whole, language), "notes": views.notes(found.method, language)}  # fmt: skip
     return parts
 

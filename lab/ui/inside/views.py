@@ -111,7 +111,7 @@ def _table(columns: Sequence[str], lines: Sequence[tuple[str, str]]) -> str:
 def _curve(one: dict[str, Any], language: str) -> str:
     """Singular values of ΔW and of W, on a logarithmic axis."""
     top = max(one["values_weight"][0], one["values"][0])
-    floor = max(min(value for value in (*one["values"], *one["values_weight"]) if value > 0), top * 1e-5)
+    floor = min(value for value in (*one["values"], *one["values_weight"]) if value >= top * 1e-4)
 
     def line(values: Sequence[float], css: str) -> str:
         points = [(index, value) for index, value in enumerate(values) if value >= floor]

@@ -68,7 +68,8 @@ def _card(name: str, method: Method, language: str) -> str:
     drawing = DEFINITIONS.sub("", figure(method, body, language))
     return (
         f'<article class="lab-card lab-method" id="method-{esc(name)}" data-words="{esc(words)}"><header><h3>{esc(method.name)}</h3>'
-        f'<span class="lab-gap"></span><a class="lab-button" href="./?method={esc(name)}">{esc(say(language, "library.open"))}</a></header>'
+        f'<span class="lab-gap"></span><a class="lab-button" href="present?method={esc(name)}" title="{esc(say(language, "present.open.help"))}">{esc(say(language, "present.open"))}</a>'
+        f'<a class="lab-button" href="./?method={esc(name)}">{esc(say(language, "library.open"))}</a></header>'
         f'<div class="lab-thumb">{drawing}</div>{formulas}<p class="lab-summary">{esc(of_preset(language, "methods", name, method.summary))} <code>{esc(name)}</code></p>{_paper(method)}'
         f"{_steps(name, language)}{_deviations(method, language)}{_published(name, language)}</article>"
     )
