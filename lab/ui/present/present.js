@@ -2,7 +2,7 @@
 import { h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { setAddress } from "../shell/storage.js";
+import { parsedJson, setAddress } from "../shell/storage.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -130,12 +130,7 @@ const stage = (element, server) => {
   });
   listen("stage-go", go);
   const asked = new URL(location.href).searchParams;
-  let design = null;
-  try {
-    design = JSON.parse(asked.get("design") || "null");
-  } catch {
-    design = null;
-  }
+  const design = parsedJson(asked.get("design") || "null");
   go({ method: design || asked.get("method") || "" });
 };
 
