@@ -41,7 +41,7 @@ from hypothesis import HealthCheck, settings  # noqa: E402
 import lab.ui  # noqa: E402, F401  # so that gradio is imported as the app imports it
 
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]}
-settings.register_profile("lab", max_examples=300, **_COMMON)
+settings.register_profile("lab", max_examples=200, **_COMMON)
 settings.register_profile("thorough", max_examples=3000, **_COMMON)
 settings.load_profile("lab")
 
