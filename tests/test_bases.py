@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from laws import SIX
 from safetensors.torch import load_file, save_file
 from tiny import ARCHITECTURES, DECODERS, ENCODER_DECODERS, ENCODERS, TEXT, tiny, tiny_tokenizer
 
@@ -163,8 +164,9 @@ def with_tokenizer(folder: Path, architecture: str, objective: str | None, pad: 
 TEXTS = ["a film", "it was a dull and a long one", "x", "fine <pad> </s>"]
 
 
-@pytest.mark.parametrize("objective", ["classification", "regression"])
-@pytest.mark.parametrize("architecture", HEADED)
+@pytest.mark.parametrize(("architecture", "objective"), [
+    pytest.param(name, objective, marks=[pytest.mark.slow] if objective == "regression" and name not in SIX else []) for name in HEADED for objective in ("classification", "regression")
+])  # fmt: skip
 def test_a_texts_logits_do_not_depend_on_its_batch(architecture, objective, tmp_path):
     """Alone against padded, whatever the model's config said of padding: nothing, or another token."""
     from lab.tasks import prepare, resolve
@@ -189,7 +191,9 @@ def test_a_texts_logits_do_not_depend_on_its_batch(architecture, objective, tmp_
     assert (together[0] - together[1]).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if OWN[name] != "classification"])
+@pytest.mark.parametrize("architecture", [
+    pytest.param(name, marks=[] if name in (*SIX, "mbart", "gemma2", "falcon") else [pytest.mark.slow]) for name in ARCHITECTURES if OWN[name] != "classification"
+])  # fmt: skip
 def test_what_is_written_does_not_depend_on_the_batch(architecture, tmp_path):
     """Generation pads decoders on the left, teacher forcing on the right: both as alone; decoders have no padding token of their own."""
     from lab.tasks import prepare, resolve, scoring

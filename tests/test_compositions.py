@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from laws import SIX, batch_of, check_laws, fresh, inventory, shake
+from spread import pairs
 
 from lab.design.body.anatomy import anatomy
 from lab.design.figure.equation import latex
@@ -67,14 +68,15 @@ def test_a_composition_has_an_equation_a_figure_a_count_and_an_export(form: str,
     assert one.peft_types or answers["peft"]
 
 
-@pytest.mark.parametrize("architecture", SIX)
-@pytest.mark.parametrize("composition", [name for name in COMPOSITIONS if "lowrank" in COMPOSITIONS[name].forms or name in FORMS["lowrank"].compositions])
+LINEAR = [name for name in COMPOSITIONS if "lowrank" in COMPOSITIONS[name].forms or name in FORMS["lowrank"].compositions]
+
+
+@pytest.mark.parametrize(("composition", "architecture"), pairs(LINEAR, SIX, 2))
 def test_every_composition_of_a_linear_change_obeys_the_laws(composition: str, architecture: str) -> None:
     check_laws(architecture, method_of("lowrank", composition))
 
 
-@pytest.mark.parametrize("architecture", SIX)
-@pytest.mark.parametrize("insertion", INSERTIONS)
+@pytest.mark.parametrize(("insertion", "architecture"), pairs(INSERTIONS, SIX, 3))
 def test_every_insertion_of_a_linear_change_obeys_the_laws(insertion: str, architecture: str) -> None:
     """With a second delta beside the same projections, so that the order in which they merge counts."""
     at = ["attn.qkv", "ffn.down"] if architecture == "gpt2" else ["attn.q", "ffn.down"]

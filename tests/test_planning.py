@@ -287,14 +287,18 @@ def test_anchor_published_maximum_on_an_l40s():
     assert sum(plan.categories.values()) == plan.peak_allocated_bytes
 
 
+MAXIMA = [
+    (22_292_725_760, "lora", {"deltas.0.rank": 32, "deltas.0.alpha": 64}), (22_552_772_608, "lora", {"deltas.0.rank": 64, "deltas.0.alpha": 128}),
+    (24_698_159_104, "lora", {"deltas.0.rank": 10, "deltas.0.at": ["ffn.up", "ffn.gate", "ffn.down"]}), (21_621_637_120, "vera", {}),
+    (23_234_347_008, "ia3", {}), (21_181_235_200, "ln-tuning", {}), (20_921_188_352, "p-tuning", {"deltas.0.encoder": "mlp", "deltas.0.encoder_width": 3072}),
+    (24_532_484_096, "dora", {"deltas.0.at": ["attn.q", "attn.v"], "deltas.0.rank": 32}), (23_597_154_304, "hira", {"deltas.0.at": ["attn.q", "attn.v"], "deltas.0.rank": 32}),
+    (22_296_920_064, "gralora", {"deltas.0.rank": 32}), (22_332_571_648, "oft", {"deltas.0.at": ["attn.q", "attn.v"], "deltas.0.rank": 96}), (20_271_071_232, "miss", {"deltas.0.rank": 64}),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("most", "method", "changes"),
-    [(22_292_725_760, "lora", {"deltas.0.rank": 32, "deltas.0.alpha": 64}), (22_552_772_608, "lora", {"deltas.0.rank": 64, "deltas.0.alpha": 128}),
-     (24_698_159_104, "lora", {"deltas.0.rank": 10, "deltas.0.at": ["ffn.up", "ffn.gate", "ffn.down"]}), (21_621_637_120, "vera", {}),
-     (23_234_347_008, "ia3", {}), (21_181_235_200, "ln-tuning", {}), (20_921_188_352, "p-tuning", {"deltas.0.encoder": "mlp", "deltas.0.encoder_width": 3072}),
-     (24_532_484_096, "dora", {"deltas.0.at": ["attn.q", "attn.v"], "deltas.0.rank": 32}), (23_597_154_304, "hira", {"deltas.0.at": ["attn.q", "attn.v"], "deltas.0.rank": 32}),
-     (22_296_920_064, "gralora", {"deltas.0.rank": 32}), (22_332_571_648, "oft", {"deltas.0.at": ["attn.q", "attn.v"], "deltas.0.rank": 96}), (20_271_071_232, "miss", {"deltas.0.rank": 64})],
-)  # fmt: skip
+    ("most", "method", "changes"), [pytest.param(*case, marks=[pytest.mark.slow] if index % 3 else []) for index, case in enumerate(MAXIMA)]
+)
 def test_published_maxima_of_the_same_model(most: int, method: str, changes: dict):
     """As peft's comparison ran them (benchmarks/memory.py has the source): a script that keeps the cache, nothing fitted to the method."""
     plan = plan_shape(model="llama-3.2-3b", method=method, batch=4, tokens=704, dtype="bfloat16", adapter_dtype="float32", overrides=changes, use_cache=True)
