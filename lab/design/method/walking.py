@@ -41,7 +41,8 @@ def steps(method: Method, index: int, dimension: str, body: Anatomy | None = Non
         values = {name: [name] for name in (*REPRESENTATIONS, *SETS)}
         values.setdefault(place(own, "at"), list(own.at))
     else:
-        values = {name: name for name in {"form": FORMS, "insertion": INSERTIONS, "composition": COMPOSITIONS}[dimension]}
+        kinds: dict[str, Any] = {"form": FORMS, "insertion": INSERTIONS, "composition": COMPOSITIONS}
+        values = {name: name for name in kinds[dimension]}
     found = []
     for value, option in values.items():
         point = _moved(method, index, dimension, option)
