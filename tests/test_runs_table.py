@@ -226,3 +226,14 @@ def test_a_thousand_runs_are_filtered_soon(lab):
     for _ in range(4):
         assert look({"where": "lr > 4.5e-4 and name = run* and not tag = draft", "sort": "lr"})[0]["n"] > 200
     assert (time.process_time() - began) / 4 < 0.15
+
+
+def test_what_is_judged_as_it_is_counts_in_the_table(lab):
+    """A combination takes no steps and is a result all the same: the row knows what facts ask of its spec, also when it was read again."""
+    queue, runs = lab
+    document = {**queue.store.get(runs[0]).spec, "combination": {"runs": runs[:2], "weights": [0.5, 0.5]}}
+    run = queue.store.create(document, "both")
+    queue.store.claim(run, processes.identity())
+    look({})
+    queue.store.finish(run, "succeeded", result={"best": {"step": 0, "accuracy": 0.95}, "steps": 0, "total_steps": 0})
+    assert look({"where": "accuracy > 0.94"})[0]["order"] == [run]

@@ -97,18 +97,18 @@ def _row(run: Run, known: dict[str, Mapping[str, Any]]) -> TableRow:
 def _filled(row: TableRow, run: Run) -> TableRow:
     """The row with what is known of the run now. `run` may be without its spec where `row` has read it."""
     whole = replace(run, spec=run.spec or row.run.spec)
-    result, known = run.result, facts.counts(run)
+    result, known = run.result, facts.counts(whole)
     judged = facts.result(whole)
     columns = {
         "id": run.id, "name": run.name, "state": run.state, "notes": run.notes, "phase": run.phase if run.state == "running" else None, "error": run.error,
         "model": facts.model_of(whole), "task": facts.task_of(whole), "method": facts.method_of(whole), "seed": whole.spec.get("seed"),
         "metric": judged.value if judged else None, "weights": _number(result.get("trainable")), "percent": _number(result.get("percent")),
-        "memory": _number(result.get("peak_bytes")), "time": _number(result.get("seconds")), "created": run.created, "started": run.started,
+        "memory": facts.peak_bytes(run), "time": facts.seconds(run), "created": run.created, "started": run.started,
         "ended": run.ended, "step": run.step, "steps": run.total_steps, "progress": run.progress, "parent": run.parent, "tags": run.tags,
     }  # fmt: skip
     metrics = {name.replace(" ", "."): value for name, value in facts.outcome(run).items()} if known else {}
     metrics |= {f"test.{name}": value for name, value in facts.numbers_of(run, "test").items()} if known else {}
-    kept = {name: whole.spec.get(name) for name in ("model", "task", "further", "method", "seed")}  # what facts are read from
+    kept = {name: whole.spec.get(name) for name in ("model", "task", "further", "method", "seed", "built_on", "combination")}  # what facts are read from
     kept["method"] = {"name": facts.method_of(whole)}
     return replace(row, run=replace(whole, spec=kept), columns=columns, metrics=metrics)
 

@@ -159,7 +159,7 @@ def _cell(row: TableRow, name: str, base: TableRow | None, language: str) -> Cel
         return ""  # the row says it
     if value is None:
         score = facts.score(row.run) if name == "metric" else None
-        return [f"({numbers.number(score.value)})", say(language, "table.no.result"), "", "none"] if score else ""
+        return [f"({numbers.number(score.value)})", say(language, "table.no.result"), "", "none"] if score and facts.why_not(row.run) != "going" else ""
     words = written(name, value)
     hover = repr(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else ""
     difference, mark = _difference(row, name, value, base) if base is not None and base is not row else ("", "")
