@@ -108,8 +108,9 @@ def test_groups_over_seeds_have_means_of_results(lab):
     news, _ = look({"group": "seeds", "sort": "metric", "descending": True, "columns": ["state", "metric", "seed", "method"]})
     (first, of_first), (second, of_second) = news["order"]
     assert of_first == [runs[3], runs[4]] and sorted(of_second) == sorted(runs[:3])
+    assert news["groups"][second]["label"] == "lora"
     assert news["groups"][first]["states"] == ["succeeded", "queued"]
-    assert news["groups"][second]["cells"] == ["", ["0.71 ± 0.01", "mean ± standard deviation over 3 results of 3 runs"], "", "LoRA"]
+    assert news["groups"][second]["cells"] == ["", ["0.71 ± 0.01", "mean ± standard deviation over 3 seeds, of 3 runs"], "", "LoRA"]
 
 
 def test_a_number_that_is_no_result_stands_in_brackets(lab):

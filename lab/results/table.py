@@ -22,6 +22,7 @@ from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import metric_named
 from lab.design.spec.run import RunSpec, Training
 from lab.results import facts
+from lab.results.groups import group_of
 from lab.runs import Run, query
 from lab.runs.query import FIELD, Query
 from lab.runs.store import Store
@@ -251,11 +252,12 @@ def order_key(value: Any) -> tuple[int, float, str]:
 
 @dataclass(frozen=True)
 class Members:
-    """Runs of one group. `label`: the value that they share; of seeds the first one's name."""
+    """Runs of one group. `label`: the value that they share; of seeds what their names begin with. `seeds`: they differ in nothing but those, each of which counts once."""
 
     key: str
     label: str
     rows: list[TableRow]
+    seeds: bool = False
 
     def value(self, name: str) -> tuple[Any, float | None, int]:
         """(mean, standard deviation of a sample or None, how many) of numbers that are results; (the shared value or None, None, 0) of anything else."""
@@ -263,6 +265,12 @@ class Members:
         if name == "metric" and len({facts.judge(row.run) for row in self.rows if row.columns["metric"] is not None}) > 1:
             return None, None, 0  # of several metrics there is no mean
         measured = name in KINDS or name == "metric" or any(name in row.metrics for row in self.rows)
+        if found and measured and self.seeds:
+            each: dict[Any, list[float]] = {}
+            for row in self.rows:
+                if (value := row.value(name)) is not None:
+                    each.setdefault(row.columns["seed"], []).append(value)
+            found = [statistics.fmean(values) for values in each.values()]
         if found and measured:
             return statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found)
         same = len(found) == len(self.rows) and all(value == found[0] for value in found)
@@ -275,7 +283,9 @@ def grouped(rows: Sequence[TableRow], by: str) -> list[Members]:
     for row in rows:
         value = row.alike if by == SEEDS else row.value(by)
         found.setdefault("–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value), []).append(row)
-    return [Members(key, members[0].run.name if by == SEEDS else key, members) for key, members in found.items()]
+    if by == SEEDS:
+        return [Members(key, group_of([row.run for row in members]).name, members, seeds=True) for key, members in found.items()]
+    return [Members(key, key, members) for key, members in found.items()]
 
 
 def in_order(groups: Iterable[Members], name: str, descending: bool) -> list[Members]:

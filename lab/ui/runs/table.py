@@ -190,7 +190,7 @@ def _group(group: Members, columns: Sequence[str], language: str) -> dict[str, A
             cells.append(written(name, value))
         else:
             spread = f" ± {WRITTEN.get(name, lambda one: numbers.number(one, 2))(deviation)}" if deviation is not None else ""
-            cells.append([written(name, value) + spread, say(language, "table.mean", n=n, all=len(group.rows))])
+            cells.append([written(name, value) + spread, say(language, "table.mean.seeds" if group.seeds else "table.mean", n=n, all=len(group.rows))])
     states = dict.fromkeys(row.run.state for row in group.rows)
     return {"label": group.label, "states": list(states), "cells": cells}
 
