@@ -135,21 +135,35 @@ def browser() -> Iterator[Any]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def contexts() -> dict[str, Any]:
+    """Contexts of the file's browser by their options: what one page fetched and compiled, the next one has."""
+    return {}
+
+
 @pytest.fixture
-def opened(browser: Any) -> Iterator[Callable[..., Any]]:
-    """opened(address, **options of the context): a watched page, which is closed after the test, so that it asks no more."""
+def opened(browser: Any, contexts: dict[str, Any]) -> Iterator[Callable[..., Any]]:
+    """opened(address, **options of the context): a watched page that remembers nothing of earlier tests. It is closed after the test, so that it asks no more."""
+    from urllib.parse import urljoin
+
     from ui_support import Watched
 
-    contexts = []
+    pages = []
 
     def opened(address: str, **options: Any) -> Watched:
-        contexts.append(browser.new_context(**{"viewport": {"width": 1440, "height": 900}, "locale": "en-US", **options}))
-        page = contexts[-1].new_page()
+        context = contexts.get(repr(options)) or browser.new_context(**{"viewport": {"width": 1440, "height": 900}, "locale": "en-US", **options})
+        contexts[repr(options)] = context
+        pages.append(context.new_page())
+        page = pages[-1]
         page.set_default_timeout(60_000)
+        if len(pages) == 1:
+            context.clear_cookies()
+            page.goto(urljoin(address, "/gradio_api/startup-events"))
+            page.evaluate("localStorage.clear(); sessionStorage.clear()")
         watched = Watched(page)
         page.goto(address)
         return watched
 
     yield opened
-    for context in contexts:
-        context.close()
+    for page in [page for context in contexts.values() for page in context.pages]:
+        page.close()
