@@ -38,8 +38,8 @@ class NumberColumn:
 
 
 def metric_of(runs: Sequence[Run]) -> Metric | None:
-    """The metric that most of the runs are judged by, of those that have a number by it."""
-    found = [measured.metric for run in runs if (measured := score(run))]
+    """The metric that most of the results are judged by; where none is a result yet, of what was measured."""
+    found = [measured.metric for run in runs if (measured := result(run))] or [measured.metric for run in runs if (measured := score(run))]
     return max(dict.fromkeys(found), key=found.count) if found else None
 
 
