@@ -149,6 +149,12 @@ def test_words_of_budgets_and_spaces():
         "deltas.0.rank": "1..64 log", "method": ["lora", "dora"], "deltas.0.at": [["attn.q"], ["ffn.out"]]}  # fmt: skip
 
 
+def test_a_sampler_that_learns_leaves_what_is_refused():
+    """TPE would come back for ever to choices whose outcome it has never seen, were it not told that they have no meaning."""
+    record, _ = made(space={**DOCUMENT["space"], "deltas.0.composition": ["scaled", "learned-gate", "gated", "rescale"]})
+    assert len(record.trained) == 9 and record.meaningless and not record.note
+
+
 def test_axes_that_only_some_designs_have():
     record, _ = made(space={"method": ["lora", "bitfit"], "deltas.0.rank": {"low": 1, "high": 7, "when": {"method": ["lora"]}}}, anchors=["bitfit"], trials=6)
     assert record.trials[0].params == {"method": "bitfit"}, "an anchor that is a point of the space teaches the sampler"

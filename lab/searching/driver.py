@@ -40,6 +40,7 @@ from lab.searching.record import (
 )
 
 TRIES = 200  # points in a row that are refused, over the budget or known before a search gives up
+LEARNED = 200  # points without a meaning that the sampler learns from, the newest ones
 LISTED = 60  # reasons of refusal that are kept
 
 
@@ -153,6 +154,7 @@ class Driver:
                     self.bench.check(run)
             except Refusal as problem:
                 self._refuse(problem.sentence)
+                record.meaningless = [*record.meaningless, params][-LEARNED:]
                 continue
             known.add(same_design(run))
             self._add(

@@ -70,7 +70,7 @@ class LabBench:
         lab = verbs.queue()
         if not self._warm and len(jobs):
             self._warm = True
-            lab.warm(wait=WARM_SECONDS)
+            self._await_warmth(lab)
         known = lab.store.known([job.run for job in jobs])
         refused: dict[str, str] = {}
         for job in jobs:
@@ -85,6 +85,14 @@ class LabBench:
         waited = [job.run for job in jobs if job.run not in refused]
         over = self._wait(lab, waited, report)
         return [Outcome(None, error=refused[job.run]) if job.run in refused else _outcome(over[job.run], job.test) for job in jobs]
+
+    def _await_warmth(self, lab: Any) -> None:
+        """Until workers start warm, where they may, or a stop is asked for."""
+        until = time.monotonic() + WARM_SECONDS
+        while time.monotonic() < until and not self.stopping():
+            began = time.monotonic()
+            if lab.warm(wait=PAUSE) or time.monotonic() - began < PAUSE / 2:  # it is there, or there will be none
+                return
 
     def _wait(self, lab: Any, ids: Sequence[str], report: Callable[[str], None]) -> dict[str, Run]:
         seen: dict[str, str] = {}

@@ -96,6 +96,7 @@ class SearchRecord:
     trials: list[Trial] = field(default_factory=list)
     asked: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    meaningless: list[dict[str, Any]] = field(default_factory=list)  # params of points that the design's rules refused, the newest ones
     seconds: float = 0.0
     note: str = ""  # why no more designs were begun, or what went wrong
     chosen: list[int] = field(default_factory=list)  # trials of the last rung

@@ -20,6 +20,7 @@ from lab.design.spec.search import Axis, SearchSpec
 from lab.searching.record import COMPLETE, OPEN, OVER, PRUNED, SearchRecord, Trial
 
 FACTOR = 3  # of successive halving and Hyperband: one of so many goes on (Li et al. 2018 take 3 or 4)
+STUCK = 20  # attempts at one design after which it is drawn at random: a sampler that learns may come back to what is refused or known
 FEWEST = 4  # trials from which importances say anything at all
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -65,6 +66,8 @@ def ordered(spec: SearchSpec) -> list[tuple[str, Axis]]:
 def draw(spec: SearchSpec, record: SearchRecord, number: int, attempt: int) -> dict[str, Any]:
     """The params of a new design, {path: value}."""
     seed = _seed(spec, number, attempt)
+    if attempt >= STUCK and spec.sampler in ("tpe", "nsga2"):
+        return _suggested(spec, optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask())
     study = _quasi(spec, record.asked, seed) if spec.sampler == "qmc" else _study(spec, record, _sampler(spec, seed))
     return _suggested(spec, study.ask())
 
@@ -115,6 +118,7 @@ def _quasi(spec: SearchSpec, asked: int, seed: int) -> optuna.Study:
 def _study(spec: SearchSpec, record: SearchRecord, sampler: optuna.samplers.BaseSampler, pruner: optuna.pruners.BasePruner | None = None) -> optuna.Study:
     study = optuna.create_study(study_name=record.name, directions=_directions(spec, record), sampler=sampler, pruner=pruner)
     study.add_trials([_frozen(spec, trial) for trial in record.trials])
+    study.add_trials([_meaningless(spec, params) for params in record.meaningless])
     return study
 
 
@@ -143,6 +147,17 @@ def _frozen(spec: SearchSpec, trial: Trial) -> FrozenTrial:
         intermediate_values={} if len(spec.objectives) > 1 else {_resource(spec, rung.step): rung.value for rung in trial.rungs if rung.value is not None},
         system_attrs=dict(trial.marks),
         constraints=_constraints(spec, trial),
+    )
+
+
+def _meaningless(spec: SearchSpec, params: dict[str, Any]) -> FrozenTrial:
+    """A point that the design's rules refuse, as one that breaks a bound: TPE would come back to what it has never seen the outcome of."""
+    axes = {path: spec.space[path] for path in params}
+    return optuna.trial.create_trial(
+        state=TrialState.PRUNED,
+        params={path: inner(axis, params[path]) for path, axis in axes.items()},
+        distributions={path: distribution(axis) for path, axis in axes.items()},
+        constraints={"meaning": 1.0},
     )
 
 

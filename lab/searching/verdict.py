@@ -45,7 +45,7 @@ def paired(one: Sequence[float], other: Sequence[float]) -> dict[str, float | No
 
 
 def reached(spec: SearchSpec, record: SearchRecord) -> dict[str, Any]:
-    """{"winner", "preset": numbers of trials or None, "on": test or validation, "values": by trial, "difference", "low", "high", "p", "seeds", "noise", "sentences"}."""
+    """{"winner", "preset": numbers of trials or None, "on": test or validation, "values": by trial, "difference", "low", "high", "p", "seeds", "noise", "better": the trial that is more than chance ahead, "sentences"}."""
     found = pair(spec, record)
     tested = bool(found) and all(one.value is not None for trial in found for one in trial.tests.values())
     values = {trial.number: [one.value for one in (trial.tests if tested else trial.finals).values()] for trial in found}
@@ -58,7 +58,9 @@ def reached(spec: SearchSpec, record: SearchRecord) -> dict[str, Any]:
         answer |= paired(values[winner.number], values[preset.number])  # type: ignore[arg-type]
         sentences += _compared(record, winner, preset, values, answer)
         answer["noise"] = answer["p"] is None or answer["p"] >= statistics.LEVEL
-        sentences.append(_meaning(answer, (answer["difference"] > 0) is record.greater))
+        gain = (answer["difference"] > 0) is record.greater
+        answer["better"] = None if answer["noise"] else winner.number if gain else preset.number
+        sentences.append(_meaning(answer, gain))
     elif found:
         sentences.append(_alone(record, found[0], values[found[0].number]))
     else:

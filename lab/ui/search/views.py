@@ -102,8 +102,7 @@ def _row(trial: Trial, record: SearchRecord, language: str) -> str:
     runs = [one.run for one in (*trial.tests.values(), *trial.finals.values(), *reversed(trial.rungs))]
     label = f"<a href='runs?run={runs[0]}'>{esc(trial.label)}</a>" if runs else esc(trial.label)
     mark = f" <small>{esc(say(language, 'search.preset'))}</small>" if trial.origin == PRESET else ""
-    best = trial.number == record.verdict.get("winner")
-    star = f" <span class='star' title='{esc(say(language, 'search.winner'))}'>★</span>" if best and not record.verdict.get("noise") else ""
+    star = f" <span class='star' title='{esc(say(language, 'search.winner'))}'>★</span>" if trial.number == record.verdict.get("better") else ""
     value = _value(trial)
     seeds = f" <small>n={len(trial.finals)}</small>" if trial.final is not None else ""
     reason = f"<small class='lab-why'>{esc(refused(language, trial.reason))}</small>" if trial.reason else ""
