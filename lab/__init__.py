@@ -8,6 +8,8 @@
     run = lab.run(spec); lab.runs(); lab.export(run, format="peft", out="adapter")
     run = lab.import_adapter("their-adapter", task="sst2")     # PEFT, AdapterHub, a lab's folder, or a hub id, as a run
     model, tokenizer = lab.load(run)                           # base model with the run's best adapter, in eval mode
+    lab.metrics(run); lab.compare([run, other]).frame          # every point of the curves, results side by side, as pandas frames
+    lab.push(run, "me/my-adapter").send()                      # to the Hugging Face hub; without .send() it shows what would go where
 
 Importing this imports nothing else: every name is looked up at first use, and torch only by what needs it. Some rooms share
 their name with a verb (`lab.runs` is the folder of the store): those modules can be called.
@@ -38,6 +40,9 @@ _NAMES = {  # public name: (module, name there)
     "search": ("lab.searching", "search"),
     "import_adapter": ("lab.importing", "import_adapter"),
     "load": ("lab.verbs", "load"),
+    "metrics": ("lab.frames", "metrics"),
+    "compare": ("lab.frames", "compare"),
+    "push": ("lab.export.hub", "prepare"),
     "attach": ("lab.engine", "attach"),
 }
 _ROOMS = ("models", "tasks", "runs", "export", "inside")  # folders that can be called, too

@@ -94,7 +94,7 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
     Relative paths in it become absolute (below LAB_HOME relative to that), since workers run elsewhere, and what it is made from is frozen with it (`Origins`); a spec that
     already says so must find the same here. Raises Refusal with one sentence and its field.
     """
-    from lab import blocks, combining, continuing, origins
+    from lab import blocks, combining, continuing, origins, tracking
     from lab.models import checkpoint, locate, of_run, vocabulary
     from lab.tasks import FAMILIES, outside
     from lab.tasks import resolve as resolve_task
@@ -126,11 +126,11 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
             vocabulary.check(model, place.folder)
     require_training(spec.method, model, objectives[0])
     require_read(spec, objectives)
+    tracking.require(spec.training.track)
     if spec.training.devices > 1:
         queue().launcher.require(spec.training.devices, spec.training.device)
-    changes: dict[str, Any] = {}
-    if model.source.folder and spec.model not in models():
-        changes["model"] = portable(Path(model.source.folder))
+    own = model.source.folder and spec.model not in models()
+    changes: dict[str, Any] = {"model": portable(Path(model.source.folder))} if own else {}
     first, *further = [_held(given, task) for (_, given), task in zip(fields_of(spec), tasks, strict=True)]
     changes |= {"task": first, "further": further}
     frozen = now or origins.origins_of(spec)

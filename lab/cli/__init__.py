@@ -13,8 +13,8 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from lab.cli.called import as_called
 from lab.cli.parser import parser
+from lab.design.plain.called import as_called
 from lab.design.plain.refusal import Refusal
 
 OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130

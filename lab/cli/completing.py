@@ -7,8 +7,8 @@ from argparse import Namespace
 
 from lab import verbs
 from lab.cli.answer import Answer
-from lab.cli.called import INSTALLED
 from lab.design.plain import installed
+from lab.design.plain.called import INSTALLED
 from lab.design.plain.refusal import Refusal
 
 SHELLS = ("bash", "zsh", "fish")

@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 
 from lab import __version__
 from lab.bin import KINDS
-from lab.cli import boards, changing, comparing, completing, describing, reading, removing, running, searching, taking
-from lab.cli.called import program
+from lab.cli import boards, changing, comparing, completing, describing, reading, removing, running, searching, sending, taking
 from lab.cli.request import BUILT_ON, TRAINING
 from lab.cli.taking import DELIMITERS
+from lab.design.plain.called import program
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import tables
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"delta-lab {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True, dest="verb")
     for add in (_methods, _models, _tasks, _count, _plan, _run, _sweep, _search, _board, _runs, _show, _stop, _resume, _edit, _duplicate, _delete, _restore, _bin, _compare, _inside, _combine,
-                _export, _import, _fetch, _doctor, _completion, _serve):  # fmt: skip
+                _metrics, _track, _export, _push, _import, _fetch, _doctor, _completion, _serve):  # fmt: skip
         add(verbs)
     return top
 
@@ -97,7 +97,7 @@ def _spec_flag(group: Any, prefix: str, field: OptionField) -> None:
     if field.kind == "flag":
         group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
     else:
-        metavar = "{" + ",".join(field.choices) + "}" if field.choices else (field.unit or field.kind).upper()
+        metavar = "{" + ",".join(field.choices) + "}" + ",..." * (field.kind == "list") if field.choices else (field.unit or field.kind).upper()
         group.add_argument(flag, metavar=metavar, **options)
 
 
@@ -278,6 +278,18 @@ def _export(verbs: Any) -> None:
     added.add_argument("--adapter", choices=("best", "final"), default="best", help="the best one by the task's metric, or the last (default best)")
     added.add_argument("--task", help="of a run of several tasks, whose head goes with the adapter (format lab keeps all)")
     added.add_argument("--formats", action="store_true", help="list the formats, and with RUN which of them it can be written in")
+
+
+def _metrics(verbs: Any) -> None:
+    sending.metrics_flags(_verb(verbs, "metrics", sending.metrics, "every point of runs' curves, with step, time and split: the last ones, or all into a file"))
+
+
+def _track(verbs: Any) -> None:
+    sending.track_flags(_verb(verbs, "track", sending.track, "hand the curves of runs to a tracker: of those that are over, or whose tracker was cut off"))
+
+
+def _push(verbs: Any) -> None:
+    sending.push_flags(_verb(verbs, "push", sending.push, "send a run's export to the Hugging Face hub, after showing what would go where"))
 
 
 def _import(verbs: Any) -> None:

@@ -24,7 +24,7 @@ from lab.export.script import Script
 from lab.export.writers import AdapterHub, Config, Lab, Merged, Peft
 
 FORMATS: dict[str, Format] = {found.name: found for found in (Peft("peft"), Peft("peft-lora"), AdapterHub(), Gguf(), Merged(), Lab(), Config(), Script())}
-__all__ = ["FORMATS", "Format", "export_run", "formats", "write"]
+__all__ = ["FORMATS", "Format", "export_run", "formats", "require_format", "write"]
 
 
 def formats(spec: Any = None) -> list[dict[str, str]]:
@@ -44,15 +44,21 @@ def export_run(run_id: str, format: str = "peft", out: str | Path = "adapter", *
     from lab.runs import default
 
     run = default().store.find(run_id)
-    chosen, facts = _format(format), Facts.of(run.spec)
-    _require(chosen, facts)
-    _require_head(chosen, facts, task)
+    chosen = _format(format)
+    require_format(run, format, task)
     if chosen.weights:
         adapter_folder(run.id, adapter)
     with new_folder(out) as folder:
         chosen.write(open_run(run.id, adapter, weights=chosen.weights, task=task), folder)
         clean(folder)
     return Path(out).expanduser().absolute()
+
+
+def require_format(run: Any, format: str, task: str = "") -> None:
+    """Raise Refusal where a run (as the store has it) cannot be written in a format, as far as its specification shows."""
+    chosen, facts = _format(format), Facts.of(run.spec)
+    _require(chosen, facts)
+    _require_head(chosen, facts, task)
 
 
 def write(opened: Any, format: str, out: str | Path) -> Path:

@@ -13,6 +13,7 @@ from lab.runs import launch
 from lab.runs.home import Home
 from lab.runs.keeper import Keeper
 from lab.runs.launch import default, is_there, reconcile, resume, stop
+from lab.runs.notebook import Runs
 from lab.runs.queue import Queue
 from lab.runs.records import ACTIVE, OVER, RESUMABLE, STATES, Event, Run
 from lab.runs.store import Store
@@ -42,8 +43,8 @@ __all__ = [
 class _Room(types.ModuleType):
     """`lab.runs` is this module, and `lab.runs()` lists the runs (filters as `Store.list` takes them)."""
 
-    def __call__(self, **filters: Any) -> list[Run]:
-        return default().store.list(**filters) if is_there() else []
+    def __call__(self, **filters: Any) -> Runs:
+        return Runs(default().store.list(**filters) if is_there() else [])
 
 
 sys.modules[__name__].__class__ = _Room

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.design.plain.refusal import Refusal
+from lab.runs import notebook
 
 QUEUED, STARTING, RUNNING, STOPPING = "queued", "starting", "running", "stopping"
 SUCCEEDED, FAILED, CANCELLED, INTERRUPTED = "succeeded", "failed", "cancelled", "interrupted"
@@ -72,6 +73,9 @@ class Run:
     def slots(self) -> list[int]:
         """The slots that it holds; [] where it holds none."""
         return slots_held(self.slot, self.held)
+
+    def _repr_html_(self) -> str:
+        return notebook.one(self)
 
     @property
     def active(self) -> bool:

@@ -17,6 +17,7 @@ from lab.design.plain.refusal import Refusal
 from lab.runs import WorkerLink
 from lab.runs.records import CANCELLED, SUCCEEDED
 from lab.runs.slots import devices, devices_of_spec, slots
+from lab.tracking import mirror
 from lab.training.preload import quiet
 from lab.training.ranks import Ranks
 
@@ -57,6 +58,7 @@ def main(run_id: str) -> int:
 def lead(link: WorkerLink) -> int:
     """Train as the first (or only) process of the run, and tell its end."""
     heard = Heard(link)
+    mirror.beside(link.run, link.home, link.store, lambda sentence: print(f"[lab] {sentence}", file=sys.stderr, flush=True))
     with Ranks(link, devices_of_spec(link.run.spec)):
         result = train_as(link.run.spec, link.run.id, heard, link.run_dir, link.home.cache)
     if result["state"] == "cancelled":

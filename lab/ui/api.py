@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
@@ -17,6 +18,7 @@ from pydantic import create_model
 
 from lab import combining, searching, verbs
 from lab.cli import describing, reading
+from lab.design.plain.called import as_called
 from lab.design.plain.options import Options, validate
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import RunSpec
@@ -27,7 +29,7 @@ from lab.results.facts import why_not
 from lab.runs import Run, default
 from lab.runs.home import check_id
 from lab.ui.compare import appendix
-from lab.ui.export import bringer, packer
+from lab.ui.export import bringer, packer, pusher
 from lab.ui.shell import planner, verdicts
 
 MOST = 50  # runs side by side
@@ -38,7 +40,7 @@ LOG_LINES = 2000
 
 def expose() -> None:
     """Name the verbs. A plan takes seconds of a process of its own, so fewer are asked at once."""
-    for verb in VERBS:
+    for verb in (*VERBS, push) if os.environ.get(pusher.VARIABLE) == pusher.ALL else VERBS:
         gr.api(_told(verb), api_name=verb.__name__, concurrency_limit=2 if verb in (plan, import_adapter) else 4)
     with gr.Row(visible=False):  # a file travels only as a component's value
         asked = [gr.Textbox(label=name, value=usual) for name, usual in (("run", ""), ("format", "peft"), ("adapter", "best"), ("task", ""))]
@@ -57,7 +59,7 @@ def _told(verb: Callable) -> Callable:
             asked = validate(arguments, signature.bind_partial(*given, **named).arguments)
             return verb(**{name: getattr(asked, name) for name in fields})
         except Refusal as problem:
-            raise gr.Error(problem.sentence, print_exception=False) from None
+            raise gr.Error(as_called(problem.sentence), print_exception=False) from None
 
     return answered
 
@@ -290,6 +292,22 @@ def export(run: Any, format: Any = "peft", adapter: Any = "best", task: Any = ""
     format: peft, peft-lora, adapterhub, gguf, merged, lab, config, script; adapter: best or final; task: of a run of several with heads, whose head goes along.
     """
     return str(packer.PACKER.make(run, format or "peft", adapter or "best", task or "").zip())
+
+
+def push(
+    run: str, repo: str = "", format: str = "peft", adapter: str = "best", task: str = "", public: bool = False, confirm: str = "", replace: bool = False
+) -> dict:
+    """Send a run's export to a repository of the Hugging Face hub, in two calls; only where the app was started with --push.
+
+    Without confirm nothing is sent: {"repo", "address", "visibility", "exists", "files", "bytes", "replaces", "notes", "confirm", "state": "ready"} says
+    what would be. With that confirm (and replace=true where "foreign" says that files of others would be replaced) it is sent in the background; the
+    same call again says how it stands: "state" sending, sent (with "sent", the commit's address) or wrong (with "sentence"). public: everybody may read it.
+    """
+    if confirm:
+        if pusher.PUSHER.standing(confirm)["run"] != check_id(run):
+            raise Refusal("That push is of another run.", "confirm")
+        return pusher.PUSHER.send(confirm, replace)
+    return pusher.PUSHER.look(run, repo, format, adapter, task, public)
 
 
 VERBS = (methods, models, tasks, schema, count, plan, launch, combine, import_adapter, stop, resume, duplicate, edit, delete, restore, search, searches, search_status, search_stop, search_resume,

@@ -56,6 +56,7 @@ def settle_environment(settings: Settings) -> None:
     os.environ["GRADIO_TEMP_DIR"] = str(scratch(home.path) / "gradio")  # uploads, and what is handed out
     os.environ.pop("LAB_AUTH", None)  # no child needs it
     os.environ.pop(VARIABLE, None) if settings.open_paths else os.environ.__setitem__(VARIABLE, CLOSED)
+    os.environ["LAB_PUSHING"] = ("all" if settings.push else "page") if settings.ours else ""  # who may send with this machine's token (lab.ui.export.pusher)
     os.environ.setdefault("LAB_DATABASE_WAIT", "3600")  # a server that starts with the app may be slower
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

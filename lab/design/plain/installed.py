@@ -8,6 +8,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]  # the checkout, or the folder of installed packages
 
 
+def from_checkout() -> bool:
+    """Whether this is a checkout, or an editable install of one."""
+    return (ROOT / "requirements.txt").is_file()
+
+
 def command(extra: str = "") -> str:
     """What installs an extra: pip install -r requirements-ray.txt, or pip install 'delta-lab[ray]'; "" for what the lab needs itself."""
     file = f"requirements-{extra}.txt" if extra else "requirements.txt"

@@ -49,7 +49,7 @@ class OptionField:
     symbol: str
     unit: str
     zh: str
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()  # of a list: those of its entries
     minimum: float | None = None
     maximum: float | None = None
     optional: bool = False  # None is a value
@@ -74,7 +74,7 @@ def fields(group: type[Options], prefix: str = "") -> Iterator[OptionField]:
             symbol=str(extra.get("symbol", "")),
             unit=str(extra.get("unit", "")),
             zh=str(extra.get("zh", "")),
-            choices=tuple(map(str, get_args(annotation))) if get_origin(annotation) is Literal else (),
+            choices=_choices(annotation),
             minimum=bound.get("ge", bound.get("gt")),
             maximum=bound.get("le", bound.get("lt")),
             optional=optional,
@@ -87,6 +87,12 @@ def _strip_none(annotation: Any) -> tuple[Any, bool]:
         optional = len(rest) < len(get_args(annotation))
         return (rest[0] if len(rest) == 1 else annotation), optional
     return annotation, False
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """The words that a choice, or each entry of a list, is one of."""
+    inner = get_args(annotation)[0] if get_origin(annotation) is list else annotation
+    return tuple(map(str, get_args(inner))) if get_origin(inner) is Literal else ()
 
 
 def _kind(annotation: Any) -> str:
@@ -119,7 +125,8 @@ def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
     if isinstance(inner, Refusal):  # a validator of ours already wrote the sentence
         return Refusal(inner.sentence, ".".join(filter(None, (path, inner.field))))
     extra = getattr(_info_at(group, where), "json_schema_extra", None) or {}
-    name = str(extra.get("label") or path.rsplit(".", 1)[-1].replace("_", " ") or group.__name__)
+    words_of = [part for part in path.split(".") if not _is_index(part)]  # of an entry of a list, the list
+    name = str(extra.get("label") or (words_of[-1] if words_of else "").replace("_", " ") or group.__name__)
     given, context = error.get("input"), error.get("ctx", {})
     detail = "" if isinstance(given, (dict, list)) else f"; it is {given!r}" if isinstance(given, str) else f"; it is {given}"
     kind = error["type"]

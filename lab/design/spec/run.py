@@ -19,6 +19,7 @@ from lab.design.spec.sharing import sharing_problem, whole_base_needed
 from lab.design.spec.task import TaskSpec
 
 EPOCHS, EVALUATIONS = 3.0, 10  # of a run that does not say how many
+TrackerName = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 
 
 class Training(Options):
@@ -102,6 +103,17 @@ class Training(Options):
         help="Of several tasks, a step takes one of n rows with a probability ∝ n^(1/T): 1 goes by size, more evens them out.",
     )  # fmt: skip
     energy: bool = option(True, label="energy", zh="能耗", help="Estimate joules and CO2-equivalent with codecarbon, offline.")
+    track: list[TrackerName] = option(
+        default_factory=list, max_length=4, label="trackers", zh="实验跟踪",
+        help="Where the curves go besides, as tensorboard,wandb: kept on this machine unless a tracker's own settings name a server. Needs the extra tracking.",
+    )  # fmt: skip
+
+    @field_validator("track", mode="before")
+    @classmethod
+    def _trackers(cls, value: Any) -> Any:
+        """As a flag has it: tensorboard,wandb; each once."""
+        value = value.replace(",", " ").split() if isinstance(value, str) else value
+        return list(dict.fromkeys(value)) if isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value) else value
 
     @model_validator(mode="after")
     def _within(self) -> Training:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import asdict
-from typing import Any, get_args
+from typing import Any
 
 from lab.design.method import named
 from lab.design.method.compositions import COMPOSITIONS, taken
@@ -18,7 +18,7 @@ from lab.design.method.starts import LOOKS, STARTS
 from lab.design.plain.options import OptionField, fields
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
-from lab.design.space import KINDS, REPRESENTATIONS, SET_WORDS, SETS, StackName
+from lab.design.space import KINDS, REPRESENTATIONS, SET_WORDS, SETS
 from lab.design.spec.run import BuiltOn, RunSpec, Training
 from lab.runs import launchers
 from lab.ui.shell.draft import start
@@ -85,7 +85,7 @@ def _word(language: str, key: str) -> str:
 
 def _field(field: OptionField, group: str = "") -> dict[str, Any]:
     """A field with its Chinese words: those of its own group first (`help.adalora.start`), else those of its path."""
-    several = {"at": (*REPRESENTATIONS, *SETS), "stacks": get_args(StackName)}.get(field.path, ())
+    several = (*REPRESENTATIONS, *SETS) if field.path == "at" else field.choices if field.kind == "list" else ()
     chinese = lambda what: TABLE.get(f"{what}.{group}.{field.path}", TABLE.get(f"{what}.{field.path}", ["", ""]))[1]  # noqa: E731
     return {
         **asdict(field), "default": _scalar(field.default), "choices": several or field.choices, "several": bool(several),

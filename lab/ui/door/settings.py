@@ -33,6 +33,7 @@ FLAGS: tuple[tuple[str, str, Any, str], ...] = (
     ("allow-host", "LAB_ALLOW_HOST", (), "a name that browsers may use for it, as a proxy's: lab.example.org or lab.example.org:8443; may be given several times (LAB_ALLOW_HOST)"),
     ("root-path", "LAB_ROOT_PATH", "", "the path that a proxy puts it under, as /lab (LAB_ROOT_PATH)"),
     ("mcp", "LAB_MCP", False, "also offer the verbs of the API to language models, as tools of the Model Context Protocol at /gradio_api/mcp (LAB_MCP=1; docs/api.md)"),
+    ("push", "LAB_PUSH", False, "let the API, and with --mcp language models, push runs to the Hugging Face hub with this machine's token; pages may by themselves, where only its owner or who has the password reaches them (LAB_PUSH=1)"),
     ("proxy", "LAB_PROXY", (), "address or network of a proxy whose X-Forwarded-Host, -Proto and -For are believed, as 127.0.0.1; may be given several times (LAB_PROXY)"),
 )  # fmt: skip
 # variables of hosts (a Space, a container) that say the same, where neither the flag nor ours is given
@@ -62,6 +63,12 @@ class Settings:
     mcp: bool = False
     proxies: tuple[str, ...] = ()
     notice: str = ""
+    push: bool = False
+
+    @property
+    def ours(self) -> bool:
+        """Whether nobody comes in but by a password, or from this very machine without a proxy between."""
+        return self.door is not None or of_this_machine(self.host) and not (self.share or self.proxies or self.allow_hosts or self.root_path)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +119,10 @@ def read(given: Any = None) -> Settings:
         raise Refusal(f"Give --root-path a path as /lab, not '{root[:80]}'.", "root_path")
     home = chosen["home"] or (str(STORAGE / "lab-home") if in_space() and os.access(STORAGE, os.W_OK) else "")
     names = tuple(name.lower() for name in allowed)
-    return Settings(host, port, home, door, chosen["share"], chosen["open-paths"], names, root, _mcp(chosen["mcp"]), chosen["proxy"], notice)
+    found = Settings(host, port, home, door, chosen["share"], chosen["open-paths"], names, root, _mcp(chosen["mcp"]), chosen["proxy"], notice, chosen["push"])
+    if found.push and not found.ours:
+        raise Refusal("With --push whoever reaches the lab sends to the hub with this machine's token, so it needs --auth user:password here.", "push")
+    return found
 
 
 def in_space() -> bool:

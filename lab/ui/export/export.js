@@ -125,7 +125,7 @@ const exportForm = (element, props, watch, trigger, event, left) => {
         h(
           "code",
           {},
-          `python -m lab export ${value.run} --format ${format}${adapter === "final" ? " --adapter final" : ""}${head() ? ` --task ${task}` : ""} --out my-adapter`,
+          `${say("lab.command")} export ${value.run} --format ${format}${adapter === "final" ? " --adapter final" : ""}${head() ? ` --task ${task}` : ""} --out my-adapter`,
         ),
       ),
     );

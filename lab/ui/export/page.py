@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +17,7 @@ from lab.export.base import Facts
 from lab.results.facts import method_of, model_of, score, task_of
 from lab.runs import Run, default
 from lab.tasks import names as task_names
-from lab.ui.export import bringer, packer
+from lab.ui.export import bringer, packer, pusher
 from lab.ui.shell import run_facts, run_list
 from lab.ui.shell.gradio_private import payload
 from lab.ui.shell.markup import esc
@@ -25,6 +27,7 @@ from lab.ui.words.refusals import refused
 from lab.ui.words.table import TABLE, language_of, metric_name, say
 
 TITLE, PLACE = "Export", 7  # of its tab, among the pages
+FOLLOWED = 0.5  # seconds between two looks at a push that goes on
 
 
 def build(demo: gr.Blocks) -> None:
@@ -37,9 +40,13 @@ def build(demo: gr.Blocks) -> None:
             form = part("Lab.exportForm(element, ...Lab.fed('form'), trigger, 'make', 'left')", elem_classes="lab-card lab-form", elem_id="export-form")
             take = gr.DownloadButton(gr.I18n()("native.export.download"), visible=False, variant="primary", elem_id="export-take")
             made = part("Lab.exportedFiles(element, props, watch)", elem_id="export-files")
+            push = part("Lab.pushForm(element, props, watch, trigger, 'ask', 'send')", elem_id="export-push")
             _bring_in()
-    form.left(lambda: [None, gr.DownloadButton(visible=False)], None, [made, take], **QUIET)
-    form.make(make, None, [made, take], trigger_mode="always_last", concurrency_limit=2, show_progress="hidden", api_visibility="private")
+    form.left(lambda: [None, gr.DownloadButton(visible=False), None], None, [made, take, push], **QUIET)
+    heavy = {"show_progress": "hidden", "api_visibility": "private"}
+    form.make(make, None, [made, take, push], trigger_mode="always_last", concurrency_limit=2, **heavy)
+    push.ask(ask, None, push, concurrency_limit=2, **heavy)
+    push.send(send, None, push, concurrency_limit=4, **heavy)
 
 
 def _bring_in() -> None:
@@ -121,7 +128,7 @@ def make(event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
     """Write the export and show its files; the download stands beside them."""
     asked = payload(event)
     choice = {name: str(asked.get(name, "")) for name in ("run", "format", "adapter", "task")}
-    yield [{**choice, "state": "making"}, gr.DownloadButton(visible=False)]
+    yield [{**choice, "state": "making"}, gr.DownloadButton(visible=False), None]
     try:
         packed = packer.PACKER.make(choice["run"], choice["format"], choice["adapter"] or "best", choice["task"])
         files, note = packed.files(), note_of(choice["run"], choice["adapter"] or "best") if FORMATS[choice["format"]].weights else ""
@@ -134,6 +141,53 @@ def make(event: gr.EventData, request: gr.Request) -> Iterator[list[Any]]:
                 "size": numbers.memory(sum(file["bytes"] for file in files)),
             },
             gr.DownloadButton(value=str(packed.zip()), visible=True),
+            _pushing(choice, language_of(request)),
         ]
     except Refusal as problem:
-        yield [{**choice, "state": "wrong", "sentence": refused(language_of(request), problem)}, gr.DownloadButton(visible=False)]
+        yield [{**choice, "state": "wrong", "sentence": refused(language_of(request), problem)}, gr.DownloadButton(visible=False), None]
+
+
+def _pushing(choice: dict[str, str], language: str) -> dict[str, Any]:
+    """What export/push.js begins with: an empty form, the run's push that goes on or has ended, or why there is none."""
+    if not os.environ.get(pusher.VARIABLE):
+        return {"choice": choice, "state": "off", "sentence": refused(language, pusher.OFF)}
+    last = pusher.PUSHER.of_run(choice["run"])
+    return {"choice": choice, "state": "form"} if last is None or last["format"] != choice["format"] else _shown(last, choice, language)
+
+
+def _shown(document: dict[str, Any], choice: dict[str, str], language: str) -> dict[str, Any]:
+    """A push for the page: sizes in words, sentences in its language."""
+    files = [{**file, "size": numbers.memory(file["bytes"])} for file in document["files"]]
+    share = 100 * document["done"] / max(1, document["bytes"])
+    told = {"notes": [refused(language, note) for note in document["notes"]], "sentence": refused(language, document["sentence"])}
+    return {**document, **told, "choice": choice, "files": files, "size": numbers.memory(document["bytes"]), "share": share}
+
+
+def ask(event: gr.EventData, request: gr.Request) -> Iterator[dict[str, Any]]:
+    """Look at the repository; what would be sent there is shown, and nothing is sent."""
+    asked, language = payload(event), language_of(request)
+    choice = {name: str((asked.get("choice") or {}).get(name, "")) for name in ("run", "format", "adapter", "task")}
+    yield {"choice": choice, "state": "asking"}
+    try:
+        found = pusher.PUSHER.look(
+            choice["run"], str(asked.get("repo", "")), choice["format"], choice["adapter"] or "best", choice["task"], asked.get("public") is True
+        )
+        yield _shown(found, choice, language)
+    except Refusal as problem:
+        yield {"choice": choice, "state": "wrong", "sentence": refused(language, problem)}
+
+
+def send(event: gr.EventData, request: gr.Request) -> Iterator[dict[str, Any]]:
+    """Send what was looked at, or go on following it; it goes on when the page is left."""
+    asked, language = payload(event), language_of(request)
+    choice = {name: str((asked.get("choice") or {}).get(name, "")) for name in ("run", "format", "adapter", "task")}
+    confirm = str(asked.get("confirm", ""))
+    try:
+        found = pusher.PUSHER.send(confirm, replace=asked.get("replace") is True)
+        while found["state"] == "sending":
+            yield _shown(found, choice, language)
+            time.sleep(FOLLOWED)
+            found = pusher.PUSHER.standing(confirm)
+        yield _shown(found, choice, language)
+    except Refusal as problem:
+        yield {"choice": choice, "state": "wrong", "sentence": refused(language, problem)}

@@ -181,7 +181,7 @@ def spec(run: Run | None, language: str) -> str:
     """The frozen spec with its buttons."""
     if run is None:
         return ""
-    command = f"python -m lab show {run.id} --json"
+    command = f"{say(language, 'lab.command')} show {run.id} --json"
     differs = changed(run) if run.spec else ""
     note = f'<p class="lab-said wrong" role="note">{esc(refused(language, differs))}</p>' if differs else ""
     return (f'{note}<div class="lab-spec-bar"><span class="lab-muted">{esc(say(language, "runs.spec.help"))}</span><span class="lab-gap"></span>'

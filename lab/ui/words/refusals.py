@@ -10,6 +10,7 @@ import yaml
 
 from lab.design.method.delta import Delta
 from lab.design.method.forms import FORMS
+from lab.design.plain.called import as_called
 from lab.design.plain.options import fields
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import BuiltOn, RunSpec, Training
@@ -19,9 +20,9 @@ CHINESE: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "re
 
 
 def refused(language: str, problem: Refusal | str) -> str:
-    """The sentence of a refusal; in English where its words have no translation, as those of another library."""
+    """The sentence of a refusal; in English where its words have no translation, as those of another library. It names the command as it is called."""
     sentence = problem.sentence if isinstance(problem, Refusal) else problem
-    return _labelled(_chinese(sentence) if language == "zh" else sentence, language)
+    return as_called(_labelled(_chinese(sentence) if language == "zh" else sentence, language))
 
 
 @functools.cache

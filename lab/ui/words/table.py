@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lab.design.plain.called import program
 from lab.design.spec.families import OF
 from lab.tasks import FAMILIES
 
@@ -51,8 +52,8 @@ def say(language: str, key: str, **values: Any) -> str:
 
 
 def declared() -> dict[str, list[str]]:
-    """The words that families of tasks bring along: `family.<name>` and `role.<column>`."""
-    found = {f"family.{family.name}": [family.title, family.zh] for family in FAMILIES.values()}
+    """The words that families of tasks bring along, `family.<name>` and `role.<column>`, and what the lab's command is called: `lab.command`."""
+    found = {"lab.command": [program(), program()]} | {f"family.{family.name}": [family.title, family.zh] for family in FAMILIES.values()}
     return found | {f"role.{column.name}": [column.label, column.zh] for family in FAMILIES.values() for column in family.columns}
 
 
