@@ -251,3 +251,21 @@ def test_only_what_the_page_lacks_is_sent():
 def test_a_schedule_says_where_it_starts_and_ends():
     found = assessment.assess({**DRAFT, "method": "diff-pruning"})
     assert "lab-after" in views_bench.costs(found, "en") and found.count.final < found.count.trainable
+
+
+def test_pages_name_the_command_as_it_is_called_here(monkeypatch):
+    """delta-lab where it is installed: in every sentence, word and script of the pages."""
+    import re as patterns
+
+    from lab.ui.words.refusals import refused as said
+    from lab.ui.words.table import script_table
+
+    sentence = "Not fetched yet: run 'python -m lab fetch qwen' (1 GB, once)."
+    for started, name in (("/usr/bin/delta-lab", "delta-lab"), ("/site/lab/__main__.py", "python -m lab"), ("app.py", "python -m lab")):
+        monkeypatch.setattr("sys.argv", [started])
+        assert all(f"{name} fetch qwen" in said(language, sentence) for language in ("en", "zh"))
+        assert f'"lab.command":["{name}","{name}"]' in script_table()
+    for path in (ROOT / "lab" / "ui").rglob("*.[jp][sy]"):
+        text = path.read_text(encoding="utf-8")
+        assert path.suffix == ".py" or "python -m lab" not in text, path
+        assert not patterns.search(r"f\"[^\"]*python -m lab", text), path

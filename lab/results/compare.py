@@ -17,7 +17,18 @@ from lab.results.facts import COST, counts, greater_is_better, judged_on, method
 from lab.results.groups import Group, grouped
 from lab.runs import Run
 
-SAME_BY_NATURE = ("name", "tags", "method.name", "method.summary", "method.family", "method.branch", "method.deviations", "method.paper", "origins", "training.track")
+SAME_BY_NATURE = (
+    "name",
+    "tags",
+    "method.name",
+    "method.summary",
+    "method.family",
+    "method.branch",
+    "method.deviations",
+    "method.paper",
+    "origins",
+    "training.track",
+)
 SPEED = "tokens_per_second"
 COSTS = ("trainable", "percent", "peak_bytes", "seconds", SPEED, "joules", "pscp")  # of a result, beside its metrics
 EXACT = ("trainable", "percent")  # counted, so that they are the same for every seed

@@ -98,7 +98,9 @@ def group_of(members: Sequence[Run]) -> Group:
 
 
 def _setting(run: Run) -> str:
-    return json.dumps({key: value for key, value in run.spec.items() if key not in UNCOUNTED}, sort_keys=True)
+    kept = {key: value for key, value in run.spec.items() if key not in UNCOUNTED}
+    training = {key: value for key, value in (kept.get("training") or {}).items() if key != "track"}  # which shows a run, and changes nothing of it
+    return json.dumps({**kept, "training": training}, sort_keys=True)
 
 
 def names(groups: Sequence[Group], ignore: Sequence[str] = ()) -> list[str]:
