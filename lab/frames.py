@@ -14,6 +14,7 @@ from lab import verbs
 from lab.design.plain.refusal import Refusal
 from lab.results import compare as comparing
 from lab.results import points
+from lab.results.groups import Group, grouped
 from lab.runs import Run, notebook
 
 
@@ -27,11 +28,11 @@ def metrics(*runs: Run | str, names: Iterable[str] = ()) -> Any:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side. `differing`: {setting: value of each run}; `groups`: runs of one setting over their seeds (lab.results.compare.Group)."""
+    """Runs side by side. `differing`: {setting: value of each run}; `groups`: runs of one setting over their seeds (lab.results.groups.Group)."""
 
     runs: list[Run]
     differing: dict[str, list[Any]]
-    groups: list[comparing.Group]
+    groups: list[Group]
 
     @property
     def frame(self) -> Any:
@@ -59,7 +60,7 @@ def compare(runs: Sequence[Run | str]) -> Comparison:
     found = list({run.id: run for run in _found(runs)}.values())
     if len(found) < 2:
         raise Refusal("Give two different runs or more to compare.", "run")
-    return Comparison(found, comparing.settings(found), comparing.groups(found))
+    return Comparison(found, comparing.settings(found), grouped(found))
 
 
 def _found(runs: Sequence[Run | str]) -> list[Run]:

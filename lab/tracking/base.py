@@ -28,7 +28,7 @@ class About:
     memory: dict[str, str] = field(default_factory=dict)
 
 
-class Tracker(Protocol):
+class CurveTracker(Protocol):
     """One place that curves go to. Whatever a method raises ends this tracker's part, and nothing else."""
 
     name: str  # of the option, and of the package

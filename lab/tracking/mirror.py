@@ -27,7 +27,7 @@ from lab.runs.files import write_json
 from lab.runs.home import Home
 from lab.runs.records import RUNNING
 from lab.tracking import FOLDER, require
-from lab.tracking.base import About, Row, Tracker, config_of, summary_of
+from lab.tracking.base import About, Row, CurveTracker, config_of, summary_of
 from lab.tracking.trackers import QUIET, TRACKERS, reason
 
 SECONDS = 2.0  # between two looks
@@ -45,7 +45,7 @@ class Mirror:
         self._folder = home.run_dir(run.id) / FOLDER
         self._folder.mkdir(exist_ok=True)
         self._state: dict[str, Any] = _read(self._folder / STATE)
-        self._open: dict[str, Tracker] = {}
+        self._open: dict[str, CurveTracker] = {}
         for name in names:
             known = self._state.setdefault(name, {"sent": {}, "memory": {}})
             about = About(run.id, run.name, config_of(run.spec), self._folder, home.path, known["memory"])
@@ -73,8 +73,8 @@ class Mirror:
         """Tell the trackers the run's state and final numbers."""
         run = self._run
         for name, tracker in list(self._open.items()):
-            told = not run.over or self._state[name].get("ended") == run.attempt
-            summary = {} if told else summary_of(run.result)
+            closed = not run.over or self._state[name].get("ended") == run.attempt
+            summary = {} if closed else summary_of(run.result)
             if self._try(name, lambda tracker=tracker, summary=summary: tracker.end(run.state if run.over else RUNNING, summary)) and run.over:
                 self._state[name]["ended"] = run.attempt
         self._keep()

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from lab.tracking.base import PROJECT, About, Row, Tracker
+from lab.tracking.base import PROJECT, About, Row, CurveTracker
 
 # What the libraries would tell their makers, or anybody, besides the curves: off, unless somebody has set it.
 QUIET = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_CONSOLE": "off", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
@@ -153,7 +153,7 @@ def _key(name: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", name)[:250]
 
 
-TRACKERS: dict[str, type[Tracker]] = {kind.name: kind for kind in (TensorBoard, Trackio, Wandb, MLflow)}
+TRACKERS: dict[str, type[CurveTracker]] = {kind.name: kind for kind in (TensorBoard, Trackio, Wandb, MLflow)}
 PRIVATE = ("WANDB_API_KEY", "MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD", "HF_TOKEN", "TRACKIO_WRITE_TOKEN")
 
 

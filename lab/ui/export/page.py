@@ -159,8 +159,8 @@ def _shown(document: dict[str, Any], choice: dict[str, str], language: str) -> d
     """A push for the page: sizes in words, sentences in its language."""
     files = [{**file, "size": numbers.memory(file["bytes"])} for file in document["files"]]
     share = 100 * document["done"] / max(1, document["bytes"])
-    told = {"notes": [refused(language, note) for note in document["notes"]], "sentence": refused(language, document["sentence"])}
-    return {**document, **told, "choice": choice, "files": files, "size": numbers.memory(document["bytes"]), "share": share}
+    sentences = {"notes": [refused(language, note) for note in document["notes"]], "sentence": refused(language, document["sentence"])}
+    return {**document, **sentences, "choice": choice, "files": files, "size": numbers.memory(document["bytes"]), "share": share}
 
 
 def ask(event: gr.EventData, request: gr.Request) -> Iterator[dict[str, Any]]:

@@ -28,7 +28,7 @@ OFF = "Pushing is off here, since others may reach this page and would send with
 
 
 @dataclass
-class Job:
+class Outgoing:
     """A push and how far it is. `state`: ready, sending, sent or wrong."""
 
     push: hub.Push
@@ -47,7 +47,7 @@ class Pusher:
     """The pushes of this app, by the word that confirms each. Any thread may ask."""
 
     def __init__(self) -> None:
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._jobs: OrderedDict[str, Outgoing] = OrderedDict()
         self._lock = threading.Lock()
 
     def look(self, run: str, repo: str, format: str = "peft", adapter: str = "best", task: str = "", public: bool = False) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Pusher:
         packed = packer.PACKER.make(run, format, adapter, task)
         scratch = tempfile.TemporaryDirectory(prefix="lab-push-", ignore_cleanup_errors=True)
         folder = Path(shutil.copytree(packed.folder, Path(scratch.name) / "export", copy_function=_linked))  # what is shown is what goes
-        job, confirm = Job(hub.Push(target, folder, found.id, found.name, format), scratch), secrets.token_urlsafe(12)
+        job, confirm = Outgoing(hub.Push(target, folder, found.id, found.name, format), scratch), secrets.token_urlsafe(12)
         with self._lock:
             self._jobs[confirm] = job
             for old in [name for name, each in self._jobs.items() if each.state != "sending"][: max(0, len(self._jobs) - KEPT)]:
@@ -94,7 +94,7 @@ class Pusher:
             found = [(confirm, job) for confirm, job in self._jobs.items() if job.push.run == run and job.state != "ready"]
         return found[-1][1].document(found[-1][0]) if found else None
 
-    def _work(self, job: Job, replace: bool) -> None:
+    def _work(self, job: Outgoing, replace: bool) -> None:
         def progress(done: int, _total: int, file: str) -> None:
             job.done, job.file = done, file
 
