@@ -12,6 +12,7 @@ import lab
 from lab.design.method.forms import FORMS
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue
 from lab.design.spec.run import EPOCHS
 from lab.export import kinds
 from lab.export.base import Facts
@@ -61,6 +62,8 @@ def why_not_peft(opened: Any) -> str:
     if kind not in TRAINED_ALIKE:
         return "peft loads what this method trains, and does not train it as the lab does."
     task, training = resolve_task(next(iter(spec.tasks.values()))), spec.training
+    if opened.origin.gguf:
+        return "Its base has the weights of a GGUF, which the lab converts."
     if spec.further or opened.objective != "classification" or task.family != "classification" or not task.labels:
         return "Its task is more than one label for one text or pair, whose template and metric are the lab's own."
     if not (task.source.hub or task.source.package or task.source.file):
@@ -80,7 +83,12 @@ def why_not_peft(opened: Any) -> str:
 
 
 def _engine(opened: Any, why: str) -> str:
-    document = plain_names(opened.spec.document())
+    document = opened.spec.document()
+    for index, (name, task) in enumerate([("task", opened.spec.task), *(("further", task) for task in opened.spec.further)]):
+        if isinstance(task, str) and task not in catalogue.names("tasks"):  # of the user's own data, which the lab elsewhere does not have by its name
+            found = resolve_task(task).model_dump(mode="json")
+            document = {**document, "task": found} if name == "task" else {**document, name: [*document[name][: index - 1], found, *document[name][index:]]}
+    document = plain_names(document)
     return _filled("engine", opened, SPEC=_json(document), VERSION=lab.__version__, WHY=why)
 
 
