@@ -24,6 +24,7 @@ from lab.importing.folders import CONFIG, HEAD_CONFIG, HEADS, SIDECAR, SPEC, WEI
 from lab.models import resolve as resolve_model
 from lab.tasks import objective_of
 from lab.tasks import resolve as resolve_task
+from lab.verbs import count
 
 
 @dataclass
@@ -337,5 +338,5 @@ def _lab(folder: Folder, task: str, model: str, given: dict[str, Any], about: di
         )
     tasks = {"tasks": found.tasks} if found.tasks else {}
     weights = {"adapter": adapter, **({"head": head} if head else {})}
-    return Imported(spec, weights, {"objective": found.objective, "labels": list(names), **tasks}, found.attached.count()["trainable"] or found.trainable or 0,
+    return Imported(spec, weights, {"objective": found.objective, "labels": list(names), **tasks}, found.trainable or count(spec.model, spec.method)["trainable"],
                     {**about, "run": str(folder.document(SIDECAR).get("run") or "")})  # fmt: skip
