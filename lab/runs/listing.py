@@ -51,6 +51,11 @@ class Listing:
         """The ids of all runs in the order of `list`; those in the bin are none of them, here and everywhere."""
         return list(self.database.read(lambda c: c.execute(select(runs.c.id).where(HERE).order_by(*_ORDER).limit(limit)).scalars().all()))
 
+    def names(self, limit: int | None = None) -> dict[str, str]:
+        """{id: name} of all runs in the order of `list`."""
+        query = select(runs.c.id, runs.c.name).where(HERE).order_by(*_ORDER).limit(limit)
+        return dict(self.database.read(lambda c: c.execute(query).all()))
+
     def known(self, ids: Iterable[str], binned: bool = False) -> set[str]:
         """Which of these are runs; those in the bin count where `binned` says so."""
         query = select(runs.c.id).where(runs.c.id.in_(list(ids)), true() if binned else HERE)

@@ -2,7 +2,7 @@
 import { h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { checkMark, listbox, missing } from "../shell/run_list.js";
+import { checkMark, listbox, missing, nameOf } from "../shell/run_list.js";
 import { forgetText, keptText, runIds, setAddress } from "../shell/storage.js";
 import { LANGUAGE, metricName, say } from "../shell/words.js";
 
@@ -55,7 +55,7 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
       min: -0.5,
       max: 1.5,
       step: 0.05,
-      "aria-label": `${say("combine.weight")} ${row.name}`,
+      "aria-label": `${say("combine.weight")} ${row.label}`,
       oninput: (event) => set(row.id, Number(event.target.value), false),
       onchange: (event) => set(row.id, Number(event.target.value), true),
     });
@@ -64,7 +64,7 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
       min: -10,
       max: 10,
       step: 0.05,
-      "aria-label": `${say("combine.weight.exact")} ${row.name}`,
+      "aria-label": `${say("combine.weight.exact")} ${row.label}`,
       onchange: (event) => set(row.id, Number(event.target.value) || 0, true),
     });
     const node = h(
@@ -74,7 +74,7 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
         "span",
         { class: "lab-weight-name", title: `${row.method} · ${row.task}` },
         h("span", { class: "lab-dot", style: `background:${row.colour}` }),
-        row.name,
+        row.label,
       ),
       range,
       exact,
@@ -110,7 +110,7 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
     words: (row) => [row.name, row.model, row.task, row.method, row.id],
     parts: (row, on) => [
       checkMark(row, on),
-      h("span", { class: "lab-name" }, row.name),
+      nameOf(row),
       h("span", {}),
       h("span", { class: "lab-sub" }, [row.method, row.task, row.metric && `${metricName(row.metric_name)} ${row.metric}`].filter(Boolean).join(" · ")),
     ],
@@ -253,7 +253,7 @@ const combineView = (element, server) => {
       say("combine.task"),
       say("combine.metric"),
       say("combine.here"),
-      ...(two ? now.rows.map((row) => say("combine.alone", { run: row.name })) : []),
+      ...(two ? now.rows.map((row) => say("combine.alone", { run: row.label })) : []),
     ];
     const tasks = here || ends.find(Boolean) || [];
     numbers.replaceChildren(

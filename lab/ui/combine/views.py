@@ -22,7 +22,7 @@ def rows() -> list[dict[str, Any]]:
             judged = run_facts.row(run)
             found.append({"id": run.id, "name": run.name or run.id, "colour": run_facts.colour(run), "model": model_of(run), "task": task_of(run),
                           "method": method_of(run), "base": _base(run), "metric": judged["metric"], "metric_name": judged["metric_name"]})  # fmt: skip
-    return found
+    return run_facts.labelled(found)
 
 
 def _base(run: Run) -> str:

@@ -3,7 +3,7 @@ import { copyText, download, h } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
 import { currentChoice } from "../shell/poll.js";
-import { checkMark, listbox, mergedRows, noRuns, stateBadge } from "../shell/run_list.js";
+import { checkMark, listbox, mergedRows, nameOf, noRuns, stateBadge } from "../shell/run_list.js";
 import { parsedJson, runIds, setAddress } from "../shell/storage.js";
 import { metricName, say } from "../shell/words.js";
 
@@ -137,7 +137,7 @@ const picker = (element, props, watch) => {
   const choose = (ids) => emit("pick", ids.slice(0, MOST));
   const parts = (row, on) => [
     checkMark(row, on),
-    h("span", { class: "lab-name" }, row.name || row.id),
+    nameOf(row),
     stateBadge(row.state),
     h("span", { class: "lab-sub" }, [row.metric && `${metricName(row.metric_name)} ${row.metric}`, row.trainable].filter(Boolean).join(" · ") || row.id),
   ];

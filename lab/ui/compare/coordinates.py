@@ -10,10 +10,12 @@ from typing import Any
 
 from lab.design.plain import numbers
 from lab.results import compare, facts
+from lab.results.labels import labels_of
 from lab.runs import Run
-from lab.ui.shell import run_facts
 from lab.ui.shell.markup import esc
-from lab.ui.words.table import metric_name, say
+from lab.ui.shell.run_styles import dash_attribute, run_styles
+from lab.ui.words.settings import setting_name
+from lab.ui.words.table import metric_name, say, time_units
 
 OUTCOMES = (("trainable", "chart.trainable", ""), ("peak_bytes", "fact.peak", "B"), ("seconds", "fact.time", " s"))  # of a result, its words, its unit
 MOST_AXES = 8  # of settings
@@ -24,19 +26,23 @@ HALO = 'paint-order="stroke" stroke="#fff" stroke-width="5" stroke-linejoin="rou
 
 
 def parallel(runs: list[Run], language: str) -> dict[str, Any]:
-    """{"axes": [settings that vary, then outcomes], "lines": [{"id", "label", "colour"}], "left": what has no axis, as a sentence}, in the runs' order.
+    """{"axes": [settings that vary, then outcomes], "lines": [{"id", "label", "colour", "dash"}], "left": what has no axis, as a sentence}, in the runs' order.
 
     An axis has {"id", "title", "good": "low", "high" or "", "at": where each run stands, 0 at the bottom to 1 at the top,
     "shown": its value as text, "ticks": [[at, text, exact text]]}; None and – where a run has no value. A number's axis is
     logarithmic where its values span a factor of 20 or more. No axis (but that of the metric) has what is the same for all runs, or a setting that tells runs apart as another one does.
     """
-    chosen, left = _telling(compare.varying(runs))
-    axes = [_axis(path, _short(path), values) for path, values in chosen.items()]
+    chosen, left = _telling(compare.varying(runs), language)
+    axes = [_axis(path, setting_name(language, path).removeprefix("training."), values) for path, values in chosen.items()]
     for field, words, unit in OUTCOMES:
         axes.append(_axis(field, say(language, words), [facts.COST[field](run) if facts.counts(run) else None for run in runs], unit, "low"))
     metric = compare.metric_of(runs)
     if metric is not None:
         axes.append(_axis("metric", metric_name(language, metric.name), compare.scores(runs, metric), "", "high" if metric.greater else "low"))
+    for axis in axes:
+        if axis["id"] == "seconds":
+            axis["shown"] = [time_units(language, text) for text in axis["shown"]]
+            axis["ticks"] = [[at, time_units(language, text), exact] for at, text, exact in axis["ticks"]]
     there = [axis for axis in axes if any(at is not None for at in axis["at"])]
     constant = [
         axis for axis in there if axis["id"] != "metric" and len({text for at, text in zip(axis["at"], axis["shown"], strict=True) if at is not None}) < 2
@@ -47,11 +53,12 @@ def parallel(runs: list[Run], language: str) -> dict[str, Any]:
         for key, some in (("compare.parallel.same", alike), ("compare.parallel.left", left))
         if some
     ]
-    lines = [{"id": run.id, "label": run.name or run.id, "colour": run_facts.colour(run)} for run in runs]
+    labels, styles = labels_of(runs), run_styles([run.number for run in runs])
+    lines = [{"id": run.id, "label": labels[run.id], "colour": style.colour, "dash": style.dash} for run, style in zip(runs, styles, strict=True)]
     return {"axes": [axis for axis in there if axis not in constant], "lines": lines, "left": " ".join(words)}
 
 
-def _telling(varying: dict[str, list[Any]]) -> tuple[dict[str, list[Any]], list[str]]:
+def _telling(varying: dict[str, list[Any]], language: str) -> tuple[dict[str, list[Any]], list[str]]:
     """(settings for an axis, the names of the others): of those that tell the runs apart in the same way the first one."""
     chosen: dict[str, list[Any]] = {}
     seen, left = set(), []
@@ -59,15 +66,11 @@ def _telling(varying: dict[str, list[Any]]) -> tuple[dict[str, list[Any]], list[
         words = [_words(value) for value in values]
         pattern = tuple(words.index(word) for word in words)
         if pattern in seen or len(chosen) == MOST_AXES:
-            left.append(_short(path))
+            left.append(setting_name(language, path).removeprefix("training."))
         else:
             chosen[path] = values
             seen.add(pattern)
     return chosen, left
-
-
-def _short(path: str) -> str:
-    return path.removeprefix("method.").removeprefix("training.")
 
 
 def _axis(name: str, title: str, values: list[Any], unit: str = "", good: str = "") -> dict[str, Any]:
@@ -137,7 +140,7 @@ def drawing(value: dict[str, Any], tints: list[str], language: str) -> str:
             open_ = at is not None
         about = "\n".join([line["label"], *(f"{axis['title']}: {axis['shown'][index]}" for axis in axes)])
         parts.append(
-            f'<path d="{path}" fill="none" stroke="{tint}" stroke-width="1.8" stroke-opacity="0.8" stroke-linejoin="round" stroke-linecap="round"><title>{esc(about)}</title></path>'
+            f'<path d="{path}" fill="none" stroke="{tint}" stroke-width="1.8" stroke-opacity="0.8" stroke-linejoin="round" stroke-linecap="round"{dash_attribute(line["dash"])}><title>{esc(about)}</title></path>'
         )
     for place, axis in enumerate(axes):
         x = across(place)

@@ -10,12 +10,14 @@ import numpy as np
 from lab.design.spec.families import LOSS, OF, Metric
 from lab.results import compare, groups, published
 from lab.results.curves import AXIS_CURVES, axis, mean_curve
+from lab.results.labels import labels, labels_of
 from lab.runs import Run
 from lab.runs.series import thinned
 from lab.ui.shell import verdicts
-from lab.ui.shell.charts import EVALUATION, TRAIN, chart, wanted
+from lab.ui.shell.charts import EVALUATION, TRAIN, better, chart, wanted
 from lab.ui.shell.json_text import plain
-from lab.ui.shell.run_facts import colour, metric_names, read_series
+from lab.ui.shell.run_facts import metric_names, read_series
+from lab.ui.shell.run_styles import run_styles
 
 OVERLAID, FEWEST = 12_000, 150  # points of all overlaid curves of a chart together, of one of them at least
 FRONTS = {"percent": ("g", " %"), "peak_bytes": ("s", "B"), "seconds": ("r", " s")}  # x of a front: how d3 writes it, its unit
@@ -23,7 +25,7 @@ Series = dict[str, Any]
 
 
 def of_runs(runs: list[Run], along: str = "step", grouped: bool = False, backdrop: bool = True) -> dict[str, Any]:
-    """Charts of several runs overlaid: a colour for each run or group, the x axis as asked, and the Pareto fronts."""
+    """Charts of several runs overlaid: colour, dash and marker for each run or group, the x axis as asked, and the Pareto fronts."""
     most = max(FEWEST, OVERLAID // max(1, len(runs)))
     everything = {run.id: {name: series if name in AXIS_CURVES else thinned(series, most)
                            for name, series in read_series(run, [*wanted(run), "memory_bytes", *AXIS_CURVES]).items()} for run in runs}  # fmt: skip
@@ -51,12 +53,14 @@ def _shown(runs: list[Run], everything: dict[str, Series]) -> list[str]:
 def traces(runs: list[Run], everything: dict[str, Series], name: str, kind: str, along: str, grouped: bool) -> list[dict[str, Any]]:
     """The curves called `name` of all runs, or of groups as mean and one standard deviation."""
     found = []
-    for group in groups.grouped(runs) if grouped else groups.alone(runs):
+    found_groups, labels = groups.grouped(runs) if grouped else groups.alone(runs), labels_of(runs)
+    for group, style in zip(found_groups, run_styles([group.runs[0].number for group in found_groups]), strict=True):
         having = [run for run in group.runs if name in everything[run.id]]
         if not having:
             continue
         curves = [(axis(everything[run.id], along)(everything[run.id][name]), everything[run.id][name][1]) for run in having]
-        about = {"name": name, "kind": kind, "colour": colour(having[0]), "label": group.title}
+        label = group.title if len(group.runs) > 1 else labels[group.runs[0].id]
+        about = {"name": name, "kind": kind, **style.drawn, "label": label, "better": better(name)}
         if len(curves) == 1:
             found.append({**about, "x": plain(np.asarray(curves[0][0])), "y": plain(curves[0][1])})
         else:
@@ -68,10 +72,11 @@ def traces(runs: list[Run], everything: dict[str, Series], name: str, kind: str,
 def fronts(runs: list[Run], backdrop: bool = True, grouped: bool = True) -> list[dict[str, Any]]:
     """Scatter charts: the metric against trained share, peak memory and time, means over seeds with their deviation, and the front of the best trade-offs."""
     metric, found = compare.metric_of(runs), groups.grouped(runs) if grouped else groups.alone(runs)
-    names = {id(group): name for group, name in zip(found, groups.names(found), strict=True)}
+    names = labels({group.runs[0].id: name for group, name in zip(found, groups.names(found), strict=True)})
+    styles = dict(zip(names, run_styles([group.runs[0].number for group in found]), strict=True))
     charts = []
     for field in compare.FRONTS if metric else ():
-        points = [{"id": group.runs[0].id, "label": _titled(group, names[id(group)]), "colour": colour(group.runs[0]), "x": cost, "y": value,
+        points = [{"id": group.runs[0].id, "label": _titled(group, names[group.runs[0].id]), **styles[group.runs[0].id].drawn, "x": cost, "y": value,
                    **({"spread": group.deviation} if group.deviation is not None else {})} for group, cost, value in compare.weighed(found, field)]  # fmt: skip
         if len(points) > 1:
             best = compare.front([(point["x"], point["y"]) for point in points], metric.greater)

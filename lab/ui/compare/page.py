@@ -20,6 +20,7 @@ from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.words.table import language_of
 
 TITLE, PLACE = "Compare", 4  # of its tab, among the pages
+SKIPS = (("skip.results", "results"), ("skip.charts", "compare-charts"), ("skip.settings", "settings"))  # the words of a link, where it goes
 MOST = 50
 
 

@@ -190,7 +190,7 @@ const parallelPlot = (element, props, watch) => {
         "g",
         { class: "line", style: `--run:${line.colour}` },
         svg("path", { class: "wide", d: path }),
-        svg("path", { class: "thin", d: path }),
+        svg("path", { class: "thin", d: path, "stroke-dasharray": line.dash === "solid" ? false : line.dash.replaceAll("px", "") }),
         svg("title", {}, [line.label, ...value.axes.map((axis) => `${axis.title}: ${axis.shown[index]}`)].join("\n")),
       );
       node.addEventListener("pointerenter", () => point(line));

@@ -8,14 +8,17 @@ from typing import Any
 
 from lab.design.plain import numbers
 from lab.results import compare, groups, paper
+from lab.results.labels import labels_of
 from lab.runs import Run
 from lab.ui.compare import coordinates
 from lab.ui.shell import run_facts, verdicts
 from lab.ui.shell.markup import esc
+from lab.ui.shell.run_styles import dash_attribute, run_styles
 from lab.ui.words.table import TABLE, metric_name, say
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b5509c", "#b88600", "#3a9bdc", "#7a5195", "#8c564b", "#5b7f0a", "#50606f")  # --run-N of lab.css
+COLOURS = ("#002bb2", "#d28100", "#05a268", "#b481b4", "#9b1103", "#3a90ff", "#162e6b", "#5e1c2e")  # --run-N of lab.css
 WIDE, TALL, LEFT, BOTTOM = 560, 250, 64, 26
+MARKED = 8  # markers of a curve, about
 SHOWN = {"trainable": numbers.weights, "percent": numbers.percent, "peak_bytes": numbers.memory, "seconds": numbers.duration}
 HEADS = {"method": "bench.method", "seeds": "answers.seeds", "trainable": "chart.trainable", "percent": "fact.share", "peak_bytes": "fact.peak", "seconds": "fact.time",
          "tokens_per_second": "fact.speed", "joules": "fact.energy", "pscp": "answers.pscp"}  # fmt: skip
@@ -62,7 +65,8 @@ def _head(name: str, language: str) -> str:
 
 def parallel_drawing(runs: list[Run], language: str) -> str:
     """The parallel coordinates as SVG, "" where there are none."""
-    return coordinates.drawing(coordinates.parallel(runs, language), [_tint(run_facts.colour(run)) for run in runs], language)
+    value = coordinates.parallel(runs, language)
+    return coordinates.drawing(value, [_tint(line["colour"]) for line in value["lines"]], language)
 
 
 def _parallel(runs: list[Run], language: str) -> str:
@@ -72,10 +76,16 @@ def _parallel(runs: list[Run], language: str) -> str:
 
 def _key(runs: list[Run], charts: list[dict[str, Any]]) -> str:
     """The colours of the curves, groups of runs where curves are means; of the runs where there are no curves."""
-    colours = {trace["label"]: trace["colour"] for chart in charts for trace in chart["traces"]} or {run.name or run.id: run_facts.colour(run) for run in runs}
-    return (
-        '<div class="key">' + "".join(f'<span><i style="border-color:{_tint(colour)}"></i>{esc(label)}</span>' for label, colour in colours.items()) + "</div>"
-    )
+    found = {trace["label"]: trace for chart in charts for trace in chart["traces"]}
+    if not found:
+        found = {label: style.drawn for label, style in zip(labels_of(runs).values(), run_styles([run.number for run in runs]), strict=True)}
+    return '<div class="key">' + "".join(f"<span>{_mark(trace)}{esc(label)}</span>" for label, trace in found.items()) + "</div>"
+
+
+def _mark(trace: dict[str, Any]) -> str:
+    tint = _tint(trace["colour"])
+    return (f'<svg viewBox="-13 -5 26 10" width="26" height="10"><path d="M-13 0H13" stroke="{tint}" stroke-width="2"{dash_attribute(trace["dash"])}/>'
+            f'<path d="{trace["shape"]}" fill="{tint}"/></svg> ')  # fmt: skip
 
 
 def _tint(name: str) -> str:
@@ -139,12 +149,13 @@ def plot(chart: dict[str, Any]) -> str:
             edge = [f"{x:.1f},{down(high):.1f}" for x, _, high in band] + [f"{x:.1f},{down(low):.1f}" for x, low, _ in reversed(band)]
             parts.append(f'<polygon points="{" ".join(edge)}" fill="{_tint(trace["colour"])}" fill-opacity="0.16"/>')
         line = " ".join(f"{x:.1f},{down(trace['y'][i]):.1f}" for x, i in pairs if trace["y"][i] is not None)
-        dash = ' stroke-dasharray="6 4"' if trace["kind"] == "eval" else ""
+        dash = dash_attribute(trace["dash"])
         parts.append(
             f'<polyline points="{line}" fill="none" stroke="{_tint(trace["colour"])}" stroke-width="1.6"{dash}><title>{esc(trace["label"])}</title></polyline>'
         )
-        if len(line.split()) == 1:  # a run that was judged once
-            parts.append(f'<circle cx="{line.split(",")[0]}" cy="{line.split(",")[1]}" r="3" fill="{_tint(trace["colour"])}"/>')
+        spots = line.split()
+        for spot in spots[:: max(1, len(spots) // MARKED)]:
+            parts.append(f'<path d="{trace["shape"]}" transform="translate({spot})" fill="{_tint(trace["colour"])}"/>')
     steps = [
         f"{across(x):.1f},{down(y):.1f}"
         for (before, (x, y)) in zip([None, *front], front, strict=False)
@@ -155,7 +166,7 @@ def plot(chart: dict[str, Any]) -> str:
         x, y, about = across(point["x"]), down(point["y"]), f"<title>{esc(point['label'])}</title>"
         if spread := point.get("spread"):
             parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{down(point["y"] - spread):.1f}" y2="{down(point["y"] + spread):.1f}" stroke="#64748b"/>')
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{_tint(point["colour"])}">{about}</circle>' if "colour" in point
+        parts.append(f'<path d="{point["shape"]}" transform="translate({x:.1f},{y:.1f}) scale(1.4)" fill="{_tint(point["colour"])}">{about}</path>' if "colour" in point
                      else f'<path d="M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5-5z" fill="none" stroke="#8792a2">{about}</path>')  # fmt: skip
     return f'<svg viewBox="0 0 {WIDE} {TALL}" width="{WIDE}" height="{TALL}">{"".join(parts)}</svg>'
 

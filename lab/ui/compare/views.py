@@ -9,27 +9,31 @@ from lab.design.plain import numbers
 from lab.design.plain.options import fields
 from lab.design.spec.run import Origins
 from lab.results import compare, examples, facts, groups
+from lab.results.labels import labels, labels_of
 from lab.runs import Run
 from lab.ui.shell import run_facts, verdicts
 from lab.ui.shell.markup import duration, empty, energy, esc, memory, number, percent, state_badge, weights
+from lab.ui.shell.run_styles import RunStyle, run_styles, style_mark
 from lab.ui.words.table import TABLE, metric_name, say
 
 SENTENCES = 8  # before the others are folded
 
 
-def _name(run: Run) -> str:
-    return _linked(run, run.name or run.id, f"runs?run={run.id}")
+def _names(found: list[Run]) -> list[str]:
+    """A link for each run: how it is drawn, and its name with what tells it from the others first."""
+    named, styles = labels_of(found), run_styles([run.number for run in found])
+    return [_linked(style, run.name or run.id, named[run.id], f"runs?run={run.id}") for run, style in zip(found, styles, strict=True)]
 
 
-def _linked(run: Run, name: str, link: str) -> str:
-    return f'<a href="{esc(link)}" class="lab-run-name"><span class="lab-dot" style="background:{run_facts.colour(run)}"></span>{esc(name)}</a>'
+def _linked(style: RunStyle, whole: str, name: str, link: str) -> str:
+    return f'<a href="{esc(link)}" class="lab-run-name" title="{esc(whole)}">{style_mark(style)}<span>{esc(name)}</span></a>'
 
 
-def _written(runs: list[Run]) -> dict[str, tuple[str, Any]]:
+def _written(runs: list[Run], language: str) -> dict[str, tuple[str, Any]]:
     """(the key of a cost's heading, how it is written)."""
     estimated = any(run.result["energy"].get("modelled", True) for run in runs if facts.joules(run))
     return {"trainable": ("chart.trainable", lambda value: weights(int(value))), "percent": ("fact.share", percent), "peak_bytes": ("fact.peak", memory),
-            "seconds": ("fact.time", duration), "tokens_per_second": ("fact.speed", lambda value: f"{esc(numbers.number(value, 3))} tok/s"),
+            "seconds": ("fact.time", lambda seconds: duration(language, seconds)), "tokens_per_second": ("fact.speed", lambda value: f"{esc(numbers.number(value, 3))} tok/s"),
             "joules": ("fact.energy.estimated" if estimated else "fact.energy", energy), "pscp": ("answers.pscp", number)}  # fmt: skip
 
 
@@ -44,18 +48,19 @@ def nothing(language: str, counts: dict[str, int]) -> str:
 def results(found: list[Run], language: str, by_seeds: bool = True, baseline: str = "") -> str:
     """The table of results, a row for each setting over its seeds (`by_seeds`) or for each run: what judges them with stars, what they cost, other metrics."""
     tested = tests(found, by_seeds)
-    groups, names, written = tested.groups, label(tested.groups), _written(found)
+    groups, names, written = tested.groups, label(tested.groups), _written(found, language)
     columns = compare.columns(groups)
     place = _pinned(groups, baseline)
     heads = "".join(f"<th scope='col' class='right'{_help(column.name, language)}>{_sorter(_heading(written.get(column.name, (column.name,))[0], language), index + 3)}</th>"
                     for index, column in enumerate(columns))  # fmt: skip
-    judging = compare.metric_of(found)
+    judging, marks = compare.metric_of(found), list(labels({str(place): name for place, name in enumerate(names)}).values())
+    styles = run_styles([group.runs[0].number for group in groups])
     rows = []
     for index, group in enumerate(groups):
         cells = "".join(
             _cell(column, index, place, written, index in tested.stars and judging is not None and column.name == judging.name, language) for column in columns
         )
-        rows.append(f"<tr{' class=pinned' if index == place else ''}><th scope='row'>{_row_name(group, names[index], index == place, language)}</th><td>{_states(group, language)}</td>"
+        rows.append(f"<tr{' class=pinned' if index == place else ''}><th scope='row'>{_row_name(group, styles[index], (names[index], marks[index]), index == place, language)}</th><td>{_states(group, language)}</td>"
                     f"<td class='right' data-value='{len(group.by_seed)}'>{len(group.by_seed) or numbers.UNKNOWN}</td>{cells}</tr>")  # fmt: skip
     aside = any(value is not None for column in columns for value in column.aside)
     notes = [verdicts.stars(tested, language)] + ([say(language, "answers.none")] if aside else [])
@@ -106,10 +111,10 @@ def _pinned(found: list[groups.Group], baseline: str) -> int | None:
     return next((place for place, group in enumerate(found) if baseline and any(run.id == baseline for run in group.runs)), None)
 
 
-def _row_name(group: groups.Group, name: str, pinned: bool, language: str) -> str:
+def _row_name(group: groups.Group, style: RunStyle, name: tuple[str, str], pinned: bool, language: str) -> str:
     link = f"runs?run={group.runs[0].id}" if len(group.runs) == 1 else "compare?group=no&runs=" + ",".join(run.id for run in group.runs)
     pin = f'<button type="button" class="lab-pin" data-pin="{group.runs[0].id}" aria-pressed="{str(pinned).lower()}" title="{esc(say(language, "answers.baseline.help"))}">{esc(say(language, "answers.baseline.pin"))}</button>'
-    return _linked(group.runs[0], name, link) + pin
+    return _linked(style, *name, link) + pin
 
 
 def _states(group: groups.Group, language: str) -> str:
@@ -159,12 +164,12 @@ def settings(found: list[Run], language: str, everything: bool = False) -> str:
     rows = compare.settings(found, everything)
     if len(found) < 2 or not rows:
         return title + unlike(found, language) + f'<p class="lab-muted">{esc(say(language, "compare.same"))}</p>'
-    heads = "".join(f"<th scope='col'>{_name(run)}</th>" for run in found)
+    heads = "".join(f"<th scope='col'>{name}</th>" for name in _names(found))
     body = "".join(
         f"<tr><th scope='row'><code>{esc(path)}</code></th>" + "".join(f"<td>{esc(_setting(value))}</td>" for value in values) + "</tr>"
         for path, values in rows.items()
     )
-    return f'{title}{unlike(found, language)}<div class="lab-scroll"><table class="lab-table lab-differences"><thead><tr><th></th>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'{title}{unlike(found, language)}<div class="lab-scroll"><table class="lab-table lab-differences"><thead><tr><td></td>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def unlike(found: list[Run], language: str) -> str:

@@ -1,7 +1,7 @@
 // Which runs to look into, and the fields that filter lists of rows. The address keeps the runs.
 import { h } from "../shell/dom.js";
 import { register } from "../shell/parts.js";
-import { checkMark, listbox } from "../shell/run_list.js";
+import { checkMark, listbox, nameOf } from "../shell/run_list.js";
 import { runIds, setAddress } from "../shell/storage.js";
 import { say } from "../shell/words.js";
 
@@ -25,7 +25,7 @@ const insideForm = (element, props, watch, trigger, event, most) => {
     words: (row) => [row.name, row.model, row.task, row.method, row.id],
     parts: (row, on) => [
       checkMark(row, on),
-      h("span", { class: "lab-name" }, row.name),
+      nameOf(row),
       h("span", {}),
       h("span", { class: "lab-sub" }, [row.model, row.task, row.method].filter(Boolean).join(" · ")),
     ],

@@ -20,11 +20,12 @@ MEASURES = ("relative", "effective_rank", "alignment", "intruders")
 
 def rows() -> list[dict[str, Any]]:
     """The runs that have an adapter, newest first."""
-    return [
+    found = [
         {"id": run.id, "name": run.name or run.id, "colour": run_facts.colour(run), "model": model_of(run), "task": task_of(run), "method": method_of(run)}
         for run in default().store.list(limit=LISTED)
         if run.state != "queued" and run_facts.has_adapter(run)
     ]
+    return run_facts.labelled(found)
 
 
 def look(found: dict[str, Any], language: str) -> str:

@@ -5,7 +5,7 @@ import { register } from "../shell/parts.js";
 import { noticeOf, toggleNotice } from "../shell/notify.js";
 import { askAgain } from "../shell/poll.js";
 import { GOING, manyButtons } from "../shell/bulk.js";
-import { listbox, mergedRows, noRuns, stateBadge } from "../shell/run_list.js";
+import { listbox, mergedRows, nameOf, noRuns, stateBadge } from "../shell/run_list.js";
 import { parsedJson, setAddress, storedItem, storeItem } from "../shell/storage.js";
 import { metricName, say } from "../shell/words.js";
 import { shownView, tableChoice } from "./table_choice.js";
@@ -110,7 +110,7 @@ const parts = (row) => {
   const going = row.total && ACTIVE.includes(row.state);
   return [
     h("span", { class: "lab-dot", style: `background:${row.colour}` }),
-    h("span", { class: "lab-name" }, row.name || row.id),
+    nameOf(row),
     stateBadge(row.state),
     h(
       "span",

@@ -13,13 +13,14 @@ import yaml
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.results import compare, facts
+from lab.results.labels import labels
 from lab.runs import Run, default
 from lab.ui.shell.curve_cache import Follower
 from lab.ui.shell.markup import esc
+from lab.ui.shell.run_styles import COLOURS
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import say
 
-COLOURS = 10  # --run-0 … --run-9 of lab.css, safe for colour-blind eyes, in a light and a dark version
 FOLLOWER = Follower()
 PREDICTION_BYTES = 512 * 1024
 SOON = 8.0  # seconds, below which none are counted
@@ -40,6 +41,12 @@ def row(run: Run) -> dict[str, Any]:
         "trainable": numbers.weights(run.result.get("trainable")) if run.result.get("trainable") else "",
         "value": judged.value if judged and math.isfinite(judged.value) else None, "weights": run.result.get("trainable") or None,
     }  # fmt: skip
+
+
+def labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of a list with a label each: the name, or what tells it from the others first."""
+    found = labels({row["id"]: row["name"] for row in rows})
+    return [{**row, "label": found[row["id"]]} for row in rows]
 
 
 def judged(counts: Mapping[str, float], language: str) -> str:

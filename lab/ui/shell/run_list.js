@@ -7,6 +7,7 @@ const SPARE = 8; // pixels from one row to the next (as shared.css has it); rows
 export const stateBadge = (state) => h("span", { class: "lab-state " + state }, say("state." + state));
 
 export const checkMark = (row, on) => h("span", { class: "lab-check", style: on ? `background:${row.colour};border-color:${row.colour}` : "" });
+export const nameOf = (row) => h("span", { class: "lab-name", title: row.name || row.id }, row.label);
 export const noRuns = () =>
   h("div", { class: "lab-empty", hidden: true }, h("p", {}, say("runs.empty")), h("a", { href: "./", class: "lab-cta" }, say("runs.empty.go")));
 
@@ -53,14 +54,17 @@ const sorting = (changed) => {
 };
 
 // The rows that the server tells (lab.ui.shell.run_list): all of them at first, then those that have changed, and the order where it is another.
+// A row's label is its name, or what tells it from the others first.
 export const mergedRows = () => {
   const known = new Map();
   let order = null;
+  let labels = {};
   return (news) => {
     if (!news) return null;
     if (news.whole) known.clear();
     for (const row of news.rows) known.set(row.id, row);
-    if (news.order) order = news.order;
+    if (news.order) [order, labels] = [news.order, news.labels || {}];
+    for (const row of known.values()) row.label = labels[row.id] || row.name || row.id;
     return order && order.map((id) => known.get(id)).filter(Boolean);
   };
 };

@@ -9,6 +9,7 @@ import dataclasses
 import zlib
 from typing import Any
 
+from lab.results.labels import labels
 from lab.runs import Run, default
 from lab.ui.shell import run_facts
 
@@ -17,16 +18,24 @@ LENGTH = 5000  # the newest runs; older ones are in `python -m lab runs`
 
 
 def news(before: int | None, known: str) -> tuple[dict[str, Any], str]:
-    """({"rows", "whole": True where these are all, "order": ids where it has changed}, a print of the order for the next time).
+    """({"rows", "whole": True where these are all, "order": ids where it or a name has changed, "labels": of runs whose names do not tell them apart},
+    a print of the order and the names for the next time).
 
     `before`: the store's version that the page shows, None at first; `known`: the print of the order that it has.
     """
     store = default().store
-    order = store.ids(LENGTH)
-    printed = f"{zlib.crc32(','.join(order).encode()):x}"
+    names = store.names(LENGTH)
+    order = list(names)
+    printed = f"{zlib.crc32(repr(names).encode()):x}"
     whole = before is None or (printed != known and len(order) == LENGTH)  # a run that comes into sight has not changed
     rows = [run_facts.row(run) for run in _with_tasks(store.list(specs=False, limit=LENGTH, after=None if whole else before))]
-    return {"rows": rows, **({"whole": True} if whole else {}), **({"order": order} if whole or printed != known else {})}, printed
+    news = {"order": order, "labels": _labels(names)} if whole or printed != known else {}
+    return {"rows": rows, **({"whole": True} if whole else {}), **news}, printed
+
+
+def _labels(names: dict[str, str]) -> dict[str, str]:
+    found = labels({run: name or run for run, name in names.items()})
+    return {run: label for run, label in found.items() if label != (names[run] or run)}
 
 
 def _with_tasks(runs: list[Run]) -> list[Run]:

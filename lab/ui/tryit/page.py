@@ -26,6 +26,7 @@ from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked, say
 
 TITLE, PLACE = "Try it", 6  # of its tab, among the pages
+SKIPS = (("skip.answers", "answers"),)  # the words of a link, where it goes
 MOST = 6
 ASKED = Lane(4, 30)
 PAGES_KEPT = 200  # whose newest question is remembered

@@ -2,7 +2,7 @@
 import { h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { checkMark, listbox, missing } from "../shell/run_list.js";
+import { checkMark, listbox, missing, nameOf } from "../shell/run_list.js";
 import { keptText, runIds, setAddress } from "../shell/storage.js";
 import { LANGUAGE, metricName, say } from "../shell/words.js";
 
@@ -64,7 +64,7 @@ const tryForm = (element, props, watch, most) => {
   };
   const parts = (row, on) => [
     checkMark(row, on),
-    h("span", { class: "lab-name" }, row.name),
+    nameOf(row),
     h("span", {}),
     h("span", { class: "lab-sub" }, [row.model, row.task, row.metric && `${metricName(row.metric_name)} ${row.metric}`].filter(Boolean).join(" · ")),
   ];

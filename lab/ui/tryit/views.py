@@ -15,7 +15,7 @@ from lab.ui.shell.answers import side
 from lab.ui.shell.json_text import text
 from lab.ui.shell.markup import esc
 from lab.ui.words.refusals import refused
-from lab.ui.words.table import say
+from lab.ui.words.table import say, titled
 
 LISTED = 200
 SAMPLED, SAMPLES, SAMPLE = 20, 5, 2000  # runs whose held-out rows are read, rows of each, letters of a row
@@ -33,7 +33,7 @@ def rows() -> list[dict[str, Any]]:
             )
             found.append({"id": run.id, "samples": samples, "name": run.name or run.id, "colour": run_facts.colour(run), "model": model_of(run), "task": task_of(run),
                           "pair": any(compares(text(task)) for task in (run.spec.get("task", ""), *(run.spec.get("further") or ()))), "metric": run_facts.row(run)["metric"], "metric_name": run_facts.row(run)["metric_name"]})  # fmt: skip
-    return found
+    return run_facts.labelled(found)
 
 
 def _compares(task: str) -> bool:
@@ -48,7 +48,7 @@ def _compares(task: str) -> bool:
 def card(run: Run, answer: dict[str, Any] | None, problem: str, language: str, task: str = "") -> str:
     """One run's answers (of several tasks those of one): what it answers, what is wrong, or that it is being asked."""
     head = (f'<header><span class="lab-dot" style="background:{run_facts.colour(run)}"></span><h3><a href="runs?run={run.id}">{esc(run.name or run.id)}</a></h3></header>'
-            f'<p class="lab-muted">{esc(model_of(run))} · {f"<b>{esc(task)}</b>" if task else esc(task_of(run))} · {esc(method_of(run))}</p>')  # fmt: skip
+            f'<p class="lab-muted">{esc(model_of(run))} · {f"<b>{esc(task)}</b>" if task else esc(task_of(run))} · {esc(titled(language, method_of(run)))}</p>')  # fmt: skip
     if problem:
         body = f'<p class="lab-said wrong" role="alert">{esc(problem)}</p>'
     elif answer is None:

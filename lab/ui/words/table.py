@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from lab.design.plain import numbers
 from lab.design.plain.called import program
 from lab.design.spec.families import OF
 from lab.tasks import FAMILIES
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("en", "zh")
 HERE = Path(__file__).parent
+TIME_UNITS = {"d": "天", "h": "小时", "min": "分", "s": "秒"}
 
 
 def _table() -> dict[str, list[str]]:
@@ -38,6 +41,21 @@ PRESETS: dict[str, dict[str, str]] = yaml.safe_load((HERE / "presets.zh.yaml").r
 def of_preset(language: str, kind: str, name: str, english: str) -> str:
     """What a preset says of itself; its own English where there is no Chinese, as for presets of one's own."""
     return PRESETS[kind].get(name, english) if language == "zh" else english
+
+
+def titled(language: str, english: str) -> str:
+    """A title of a preset, or its licence; in English where it is a name."""
+    return PRESETS["titles"].get(english, english) if language == "zh" else english
+
+
+def time_words(language: str, seconds: float | None) -> str:
+    """A time span: 4 min 12 s, 4 分 12 秒."""
+    return time_units(language, numbers.duration(seconds))
+
+
+def time_units(language: str, text: str) -> str:
+    """A time span that is written already, with the units of a language."""
+    return re.sub(r" (d|h|min|s)\b", lambda unit: " " + TIME_UNITS[unit[1]], text) if language == "zh" else text
 
 
 def deviation(language: str, english: str) -> str:
