@@ -46,7 +46,13 @@ settings.register_profile("thorough", max_examples=3000, **_COMMON)
 settings.load_profile("lab")
 
 
-PAGES = ("browser_pages", "browser_data", "browser_bench", "browser_tryit")  # their tests share an app, and see what those before them left in it
+PAGES = (
+    "browser_pages",
+    "browser_data",
+    "browser_bench",
+    "browser_tryit",
+    "browser_access",
+)  # their tests share an app, and see what those before them left in it
 # What takes longest begins first: a long file at the end would keep one worker at it while the others have nothing left.
 FIRST = (*PAGES, "browser", "browser_live", "browser_door", "training_worker", "laws", "planning", "training_loop", "runs_queue", "door", "export", "docs")
 

@@ -21,6 +21,7 @@ from lab.design.method.named import load_method
 from lab.design.method.rules import problems
 from lab.design.method.settling import with_composition, with_form
 from lab.design.plain.refusal import Refusal
+from lab.design.presets import catalogue
 from lab.design.presets.catalogue import names
 from lab.design.spec import writing
 from lab.ui.bench import assessment, copies, knobs, schema
@@ -189,6 +190,27 @@ def test_every_knob_has_chinese_words():
     for field in (field for part in (drawn["delta"], drawn["training"], drawn["identity"], *groups) for field in part):
         assert field["zh"], field["path"]
         assert field["help_zh"] != field["help"], field["path"]
+
+
+def test_titles_and_licences_that_are_words_have_chinese():
+    """Of several words, one of which is written small, and no name of a model."""
+    documents = [catalogue.read(kind, name) for kind in ("methods", "tasks", "models") for name in names(kind)]
+    english = {document[key] for document in documents for key in ("name", "title", "licence") if document.get(key)}
+    named = {"BERT base", "BART large", "T5 base", "RoBERTa base", "DeBERTa v3 base", "Llama 2 (7B)", "Llama 3.2 (3B)", "SmolLM2 135M Instruct", "Qwen2.5 (0.5B)", "Social IQa"}  # fmt: skip
+    several = {title for title in english if len(title.split()) > 1 and re.search(r"(?<![\w.-])[A-Z]?[a-z]{3,}", title)}  # one word is a name: Compacter
+    missing = {title for title in several - named if words.titled("zh", title) == title}
+    assert not missing
+    assert not set(words.PRESETS["titles"]) - english, "titles of nothing"
+
+
+def test_settings_and_times_are_said_in_chinese():
+    from lab.ui.sweep.page import paths
+    from lab.ui.words.settings import setting_name
+
+    assert [path for path in paths() if not re.search("[\u4e00-\u9fff]", setting_name("zh", path))] == []
+    assert setting_name("zh", "method.deltas.1.rank") == "Δ2 秩" and setting_name("en", "method.deltas.1.rank") == "deltas.1.rank"
+    assert [words.time_words("zh", seconds) for seconds in (0.42, 252, 3800, 100_000)] == ["0.4 秒", "4 分 12 秒", "1 小时 03 分", "1 天 3 小时"]
+    assert words.say("zh", "fact.best", metric=words.metric_name("zh", "accuracy")) == "最佳准确率"
 
 
 @pytest.mark.parametrize("kind", ["methods", "tasks", "models"])

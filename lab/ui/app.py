@@ -31,18 +31,18 @@ def build() -> gr.Blocks:
     """All pages. Nothing is read from the store before somebody opens one."""
     with gr.Blocks(title="Delta Lab · Bench", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as demo:
         (home, page), *others = pages().items()
-        page_head(home)
+        page_head(home, page)
         page.build(demo)
         api.expose()
     for name, page in others:
         with demo.route(page.TITLE, name):
-            page_head(name)
+            page_head(name, page)
             page.build(demo)
     return demo
 
 
-def page_head(name: str) -> None:
-    """The bar on top of every page: where you are, the other pages, language and light or dark."""
+def page_head(name: str, module: ModuleType) -> None:
+    """The bar on top of every page: where you are, the other pages, language and light or dark; before it links past it, also to what the page names in SKIPS."""
     gr.Navbar(visible=False)
     links = [[page, page if place else "./"] for place, (page, built) in enumerate(pages().items()) if getattr(built, "IN_BAR", True)]
-    part("Lab.header(element, props)", value=name, pages=links, elem_classes="lab-head")
+    part("Lab.header(element, props)", value=name, pages=links, skips=getattr(module, "SKIPS", ()), elem_classes="lab-head")

@@ -8,7 +8,8 @@ const { byLanguage, known, LANGUAGE, metricName, say } = await import("../../lab
 const { parsedJson, runIds, setAddress, storedItem, storeItem } = await import("../../lab/ui/shell/storage.js");
 const { emit, listen } = await import("../../lab/ui/shell/events.js");
 const { mergedRows } = await import("../../lab/ui/shell/run_list.js");
-const { chartLayout, traceLines } = await import("../../lab/ui/shell/charts.js");
+const { chartLayout, traceLines, valueRange } = await import("../../lab/ui/shell/chart_traces.js");
+const { barWords, curveWords, pointWords } = await import("../../lab/ui/shell/chart_words.js");
 const { register } = await import("../../lab/ui/shell/parts.js");
 
 test("numbers keep three or four digits and take the unit that they round up to", () => {
@@ -149,6 +150,74 @@ test("a scatter of points at one place gets an axis around it", () => {
       { x: 100, y: 2 },
     ]).xaxis.range,
     undefined,
+  );
+});
+
+test("equal values stand in the middle of their axis, which goes below 0 for none that cannot", () => {
+  const range = (values, more = {}, choices = {}) => valueRange({ traces: [curve({ x: values.map((_, x) => x), y: values })], ...more }, choices);
+  for (const value of [0.75, 1e-6, 3e9, 0]) {
+    const [low, high] = range([value, value, value]).range;
+    assert.ok(low >= 0 && low <= value && high > value && high <= Math.max(1, 1.11 * value), `${value}: ${low} to ${high}`);
+  }
+  const [low, high] = range([-0.2, -0.2]).range;
+  assert.ok(low < -0.2 && high > -0.2 && high < 0);
+  assert.equal(range([5, 5], { zero: true }).range[0], 0);
+  assert.deepEqual([range([0, 1]).range, range([0, 1]).floor, range([-1, 1]).floor], [null, 0, null]);
+});
+
+test("a logarithmic axis is for values above 0, and outliers are left out where there are some", () => {
+  const chart = (values, more = {}) => ({ id: "loss", reads: ".4~g", traces: [curve({ x: values.map((_, x) => x), y: values })], ...more });
+  const axis = (values, choices) => chartLayout({ ...chart(values), ...choices }, "key", "", 230).yaxis;
+  assert.equal(axis([1, 10, 100], { log: true }).type, "log");
+  assert.equal(axis([0, 10, 100], { log: true }).type, undefined);
+  const spiky = [...Array(100).keys()].map((step) => (step === 50 ? 1e6 : 1 + step / 100));
+  const found = valueRange(chart(spiky), { clip: true });
+  assert.ok(found.outside === 1 && found.range[1] < 10 && found.range[0] >= 0);
+  assert.deepEqual(axis(spiky, { clip: true }).range, found.range);
+  assert.equal(valueRange(chart([1, 2, 3, 4]), { clip: true }).range, null);
+  assert.ok(Math.abs(axis(spiky, { clip: true, log: true }).range[1]) < 1, "powers of ten");
+});
+
+test("what a chart shows is said in words made from its data", () => {
+  Object.assign(globalThis.LAB_WORDS, {
+    "drawn.none": ["nothing", ""],
+    "drawn.next": ["; ", ""],
+    "drawn.comma": [", ", ""],
+    "drawn.curve": ["{name} {first} {start} {last} {end} {range}", ""],
+    "drawn.range": ["{low}..{high}", ""],
+    "drawn.constant": ["constant", ""],
+    "drawn.best": [" best {value} {at}", ""],
+    "drawn.curves": ["{n} curves {low} {lowest} {high} {highest}", ""],
+    "drawn.between": ["{low}..{high}", ""],
+    "drawn.points": ["{n} {x} {across} {y} {up}", ""],
+    "drawn.at": ["{name} {y} {x}", ""],
+    "drawn.front": [" front {names}", ""],
+    "drawn.bar": ["{name} {total} {parts}", ""],
+  });
+  const one = { name: "loss", x: [1, 2, 3], y: [2, 0.5, null], better: "low" };
+  assert.equal(curveWords([one], "step", "B"), "loss 2B step 1 0.5B step 2 0.5B..2B best 0.5B step 2");
+  assert.equal(curveWords([{ ...one, y: [null, null, null] }], "step"), "nothing");
+  const many = [...Array(9).keys()].map((n) => ({ name: `run ${n}`, x: [1], y: [n] }));
+  assert.equal(curveWords(many, "step"), "9 curves 0 run 0 8 run 8");
+  const points = [
+    { label: "a", x: 1, y: 0.5 },
+    { label: "b", x: 4, y: 0.4 },
+  ];
+  assert.equal(pointWords(points, [[1, 0.5]], "share", "accuracy", " %"), "2 share 1..4 % accuracy 0.4..0.5 front a 0.5 1 %");
+  assert.equal(
+    barWords(
+      [
+        {
+          name: "plan",
+          parts: [
+            ["weights", 1000],
+            ["rest", 0],
+          ],
+        },
+      ],
+      "B",
+    ),
+    "plan 1 kB weights 1 kB",
   );
 });
 

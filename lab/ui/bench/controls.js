@@ -26,6 +26,20 @@ export class OptionControls {
     );
   }
 
+  // what an option, or a choice of it, is, and why choices of it are not to be had
+  helpOf(row) {
+    const reasons = this.reasons[(row.closest("[data-path]") || row).dataset.path] || {};
+    const choice = row.dataset.choice;
+    const why = choice ? [reasons[choice]] : [...new Set(Object.values(reasons))].slice(0, 2);
+    return [row.dataset.help, ...why.filter(Boolean).map((text) => h("span", { class: "lab-why" }, text))];
+  }
+
+  explain(target) {
+    const row = target.closest && target.closest("[data-help]");
+    const line = this.element.querySelector(".lab-help");
+    if (line && row) line.replaceChildren(...this.helpOf(row));
+  }
+
   // an option that belongs to some of the kinds, and not to the one that is chosen
   unread(name, kinds, chosen) {
     const owners = Object.keys(kinds).filter((kind) => kinds[kind].options.includes(name));

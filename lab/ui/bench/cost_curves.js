@@ -1,9 +1,10 @@
 // Cost curves under the memory plan: peak memory against batch for several methods, trained weights against rank. Nothing is asked before it is wanted.
 import { chosenDevice, currentDraft } from "./draft.js";
+import { curveWords } from "../shell/chart_words.js";
 import { h } from "../shell/dom.js";
 import { listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { canDraw, plotConfig, styleValue } from "../shell/plots.js";
+import { canDraw, drawPlot, plotConfig, styleValue } from "../shell/plots.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const costCurves = (element, props, server) => {
@@ -45,8 +46,8 @@ const costCurves = (element, props, server) => {
     type: "log",
     ...more,
   });
-  const plot = (node, lines, x, y, shapes = []) =>
-    Plotly.react(
+  const plot = (node, lines, x, y, along, unit, shapes = []) =>
+    drawPlot(
       node,
       lines,
       {
@@ -63,6 +64,7 @@ const costCurves = (element, props, server) => {
         yaxis: axis(y),
       },
       plotConfig(),
+      curveWords(lines, along, unit),
     );
   const line = (name, pairs, unit) => ({
     x: pairs.map((pair) => pair[0]),
@@ -82,6 +84,8 @@ const costCurves = (element, props, server) => {
       Object.entries(points).map(([name, pairs]) => line(name, pairs, "B")),
       { tickvals: props.batches, ticktext: props.batches.map(String) },
       { tickformat: ".2~s", ticksuffix: "B", dtick: 1 },
+      say("costs.curves.along.batch"),
+      "B",
       roof,
     );
     const ranks = [...new Set(Object.values(curves).flatMap((pairs) => pairs.map((pair) => pair[0])))].sort((a, b) => a - b);
@@ -90,6 +94,8 @@ const costCurves = (element, props, server) => {
       Object.entries(curves).map(([name, pairs]) => line(name, pairs, "")),
       { tickvals: ranks, ticktext: ranks.map(String) },
       { tickformat: ".2~s", dtick: 1 },
+      say("costs.curves.along.rank"),
+      "",
     );
     memory.dataset.points = Object.values(points).reduce((sum, pairs) => sum + pairs.length, 0);
     weights.dataset.curves = Object.keys(curves).length;

@@ -4,6 +4,7 @@ import { OptionControls } from "./controls.js";
 import { DEVICES, overDevices } from "./devices.js";
 import { provideDraft, rememberPrint, shownPrints, writePath, writePaths } from "./draft.js";
 import { furtherTasks } from "./further.js";
+import { infoMarks } from "./info_marks.js";
 import { h, icon } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
@@ -122,16 +123,6 @@ class Knobs extends OptionControls {
     if (near) near.textContent = this.near || "";
   }
 
-  explain(target) {
-    const row = target.closest && target.closest("[data-help]");
-    const line = this.element.querySelector(".lab-help");
-    if (!line || !row) return;
-    const reasons = this.reasons[(row.closest("[data-path]") || row).dataset.path] || {};
-    const choice = row.dataset.choice;
-    const why = choice ? [reasons[choice]] : [...new Set(Object.values(reasons))].slice(0, 2);
-    line.replaceChildren(row.dataset.help, ...why.filter(Boolean).map((text) => h("span", { class: "lab-why" }, text)));
-  }
-
   draw() {
     const scrolled = this.element.querySelector(".lab-knobs")?.scrollTop || 0;
     const focused = document.activeElement?.id;
@@ -152,6 +143,7 @@ class Knobs extends OptionControls {
     );
     this.element.querySelector(".lab-knobs").scrollTop = scrolled;
     if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    infoMarks(this);
     this.mark();
   }
 

@@ -55,9 +55,7 @@ def _time(spec: RunSpec, elsewhere: str | None, language: str) -> str:
     if found is None:
         words = esc(say(language, "time.later"))
     else:
-        words = (
-            f"{esc(say(language, 'time.about'))} <b>{duration(found['seconds'])}</b>, {esc(say(language, 'time.from.' + found['alike'], runs=found['runs']))}"
-        )
+        words = f"{esc(say(language, 'time.about'))} <b>{duration(language, found['seconds'])}</b>, {esc(say(language, 'time.from.' + found['alike'], runs=found['runs']))}"
     return f'<p class="lab-muted" id="plan-time">{words}</p>{_judged(spec, language)}'
 
 

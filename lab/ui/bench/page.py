@@ -23,6 +23,7 @@ from lab.ui.words.refusals import refused
 from lab.ui.words.table import LANGUAGES, language_of, say
 
 TITLE, PLACE = "Bench", 0  # of its tab, among the pages
+SKIPS = (("skip.knobs", "knobs"), ("skip.costs", "costs"), ("skip.launch", "launch"))  # the words of a link, where it goes
 QUICK = ("lora", "adapter-parallel-scaled")
 DOLLARS = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 

@@ -22,7 +22,7 @@ from lab.design.space import KINDS, REPRESENTATIONS, SET_WORDS, SETS
 from lab.design.spec.run import BuiltOn, RunSpec, Training
 from lab.runs import launchers
 from lab.ui.shell.draft import start
-from lab.ui.words.table import TABLE, of_preset
+from lab.ui.words.table import TABLE, of_preset, titled
 
 MAIN = ("form", "at", "insertion", "composition", "rank", "scale", "scale_start", "alpha", "rank_scaling", "nonlinearity", "init", "layers", "stacks")
 OWN = (
@@ -121,7 +121,7 @@ def _model(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("models", name)
     return {
         "name": name,
-        "title": document.get("title", name),
+        "title": titled(language, document.get("title", name)),
         "kind": document["kind"],
         "group": _word(language, f"kind.{document['kind']}"),
         "help": of_preset(language, "models", name, document.get("description", "")),
@@ -132,7 +132,7 @@ def _task(name: str, language: str) -> dict[str, str]:
     document = catalogue.read("tasks", name)
     return {
         "name": name,
-        "title": document.get("title") or name,
+        "title": titled(language, document.get("title") or name),
         "group": _word(language, f"family.{document['family']}"),
         "help": of_preset(language, "tasks", name, document.get("description", "")),
     }
@@ -165,7 +165,7 @@ def _method(name: str, language: str) -> dict[str, str]:
     method = named.method_of(name)
     return {
         "name": name,
-        "title": document.get("name", name),
+        "title": titled(language, document.get("name", name)),
         "kind": method.kind,
         "group": _word(language, f"method.{method.kind}"),
         "help": of_preset(language, "methods", name, document.get("summary", "")),

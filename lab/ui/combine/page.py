@@ -25,6 +25,7 @@ from lab.ui.words.table import language_asked
 from lab.verbs import check
 
 TITLE, PLACE = "Combine", 6.5  # of its tab, among the pages
+SKIPS = (("skip.answers", "combine-view"),)  # the words of a link, where it goes
 ASKED = Lane(2, 30)
 
 

@@ -16,6 +16,7 @@ from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_of
 
 TITLE, PLACE = "Data", 2  # of its tab, among the pages
+SKIPS = (("skip.tasks", "data-tasks"),)  # the words of a link, where it goes
 
 
 def build(demo: gr.Blocks) -> None:

@@ -11,7 +11,7 @@ from lab.tasks import FAMILIES
 from lab.tasks.importing import Preview
 from lab.ui.shell.markup import esc, exact, memory
 from lab.ui.words.refusals import refused
-from lab.ui.words.table import of_preset, say
+from lab.ui.words.table import metric_name, of_preset, say, titled
 
 LABELS, LETTERS, LOST = 12, 1500, 300
 WIDE, TALL, FLOOR = 560, 120, 22  # of the histogram, and the height of its axis
@@ -129,7 +129,7 @@ def kept(spec: TaskSpec, language: str) -> str:
 
 def row(spec: TaskSpec, language: str) -> dict[str, Any]:
     """An imported task for the list."""
-    return {"name": spec.name, "family": say(language, f"family.{spec.family}"), "metric": spec.main_metric, "about": spec.description,
+    return {"name": spec.name, "family": say(language, f"family.{spec.family}"), "metric": metric_name(language, spec.main_metric), "about": spec.description,
             "rows": " / ".join(f"{spec.rows.get(split, 0):,}" for split in ("train", "validation", "test")), "labels": ", ".join(spec.labels[:LABELS])}  # fmt: skip
 
 
@@ -150,6 +150,6 @@ def _preset(spec: TaskSpec, language: str) -> str:
     where = spec.source.hub or spec.source.package.partition("/")[0] or spec.source.bundled
     rows = " / ".join(count(spec.rows[split]) for split in ("train", "validation", "test") if split in spec.rows)
     paper = f" {spec.paper}." if spec.paper else ""
-    return (f'<tr data-task="{esc(spec.name)}"><th scope="row"><a href="./?task={esc(spec.name)}">{esc(spec.title)}</a><small>{esc(of_preset(language, "tasks", spec.name, spec.description))}{esc(paper)}</small></th>'
-            f'<td>{esc(say(language, f"family.{spec.family}"))}</td><td>{esc(spec.main_metric)}</td><td class="num">{rows}</td>'
-            f'<td>{esc(spec.licence)}<small>{esc(where)}</small></td></tr>')  # fmt: skip
+    return (f'<tr data-task="{esc(spec.name)}"><th scope="row"><a href="./?task={esc(spec.name)}">{esc(titled(language, spec.title))}</a><small>{esc(of_preset(language, "tasks", spec.name, spec.description))}{esc(paper)}</small></th>'
+            f'<td>{esc(say(language, f"family.{spec.family}"))}</td><td>{esc(metric_name(language, spec.main_metric))}</td><td class="num">{rows}</td>'
+            f'<td>{esc(titled(language, spec.licence))}<small>{esc(where)}</small></td></tr>')  # fmt: skip

@@ -24,10 +24,11 @@ from lab.ui.shell.markup import esc
 from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.words.refusals import refused
-from lab.ui.words.table import TABLE, language_of, metric_name, say
+from lab.ui.words.table import TABLE, language_of, metric_name, say, titled
 
 TITLE, PLACE = "Export", 7  # of its tab, among the pages
 FOLLOWED = 0.5  # seconds between two looks at a push that goes on
+SKIPS = (("skip.formats", "export-form"),)  # the words of a link, where it goes
 
 
 def build(demo: gr.Blocks) -> None:
@@ -111,7 +112,12 @@ def options(run: Run | None, language: str) -> dict[str, Any] | None:
         each["refusal"] = refused(language, each.get("refusal") or "") or None
         each["one_head"] = FORMATS[each["format"]].one_head
         each["waits"] = FORMATS[each["format"]].weights and not kept
-    about = [model_of(run), task_of(run), method_of(run), f"{metric_name(language, judged.metric.name)} {numbers.number(judged.value)}" if judged else ""]
+    about = [
+        model_of(run),
+        task_of(run),
+        titled(language, method_of(run)),
+        f"{metric_name(language, judged.metric.name)} {numbers.number(judged.value)}" if judged else "",
+    ]
     return {
         "run": run.id,
         "name": run.name or run.id,

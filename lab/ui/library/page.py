@@ -13,6 +13,7 @@ from lab.ui.shell.parts import QUIET, part
 from lab.ui.words.table import language_of
 
 TITLE, PLACE = "Library", 1  # of its tab, among the pages
+SKIPS = (("skip.methods", "library"),)  # the words of a link, where it goes
 DOLLARS = [{"left": "$$", "right": "$$", "display": True}]
 
 

@@ -68,7 +68,9 @@ def svg(names: dict[str, str], language: str) -> str:
         for name, (x, y) in at.items()
     )
     title = esc(say(language, "library.map"))
-    return f'<svg class="lab-map" viewBox="-4 -4 {width + 8:.0f} {height + 8:.0f}" width="{width + 8:.0f}" role="img" aria-label="{title}">{lines}{boxes}</svg>'
+    return (
+        f'<svg class="lab-map" viewBox="-4 -4 {width + 8:.0f} {height + 8:.0f}" width="{width + 8:.0f}" role="group" aria-label="{title}">{lines}{boxes}</svg>'
+    )
 
 
 @dataclass

@@ -19,7 +19,7 @@ from lab.models import resolve
 from lab.results import published
 from lab.ui.library import space_map as space
 from lab.ui.shell.markup import esc
-from lab.ui.words.table import deviation, of_preset, say
+from lab.ui.words.table import deviation, of_preset, say, titled
 
 SHOWN_ON = "minilm-l6"  # the bundled model: its block is what the figures show
 DEFINITIONS = re.compile(r"<defs>.*?</defs>", re.DOTALL)
@@ -55,6 +55,7 @@ def _card(name: str, method: Method, language: str) -> str:
         [
             name,
             method.name,
+            titled(language, method.name),
             method.family,
             method.branch,
             say(language, "method." + method.kind),
@@ -67,7 +68,7 @@ def _card(name: str, method: Method, language: str) -> str:
     formulas = "".join(f'<div class="lab-formula">$${esc(line)}$$</div>' for line in equation.latex(method, body))
     drawing = DEFINITIONS.sub("", figure(method, body, language))
     return (
-        f'<article class="lab-card lab-method" id="method-{esc(name)}" data-words="{esc(words)}"><header><h3>{esc(method.name)}</h3>'
+        f'<article class="lab-card lab-method" id="method-{esc(name)}" data-words="{esc(words)}"><header><h3>{esc(titled(language, method.name))}</h3>'
         f'<span class="lab-gap"></span><a class="lab-button" href="present?method={esc(name)}" title="{esc(say(language, "present.open.help"))}">{esc(say(language, "present.open"))}</a>'
         f'<a class="lab-button" href="./?method={esc(name)}">{esc(say(language, "library.open"))}</a></header>'
         f'<div class="lab-thumb">{drawing}</div>{formulas}<p class="lab-summary">{esc(of_preset(language, "methods", name, method.summary))} <code>{esc(name)}</code></p>{_paper(method)}'
@@ -96,7 +97,7 @@ def _steps(name: str, language: str) -> str:
     for one, other, step in neighbours():
         if name in (one, other):
             there, before, after = (other, step.before, step.after) if name == one else (one, step.after, step.before)
-            rows.append(f'<li><a href="#method-{esc(there)}">{esc(methods()[there].name)}</a>: {esc(_dimension(step.dimension, language))} '
+            rows.append(f'<li><a href="#method-{esc(there)}">{esc(titled(language, methods()[there].name))}</a>: {esc(_dimension(step.dimension, language))} '
                         f"<code>{esc(before)}</code> → <code>{esc(after)}</code></li>")  # fmt: skip
     return f'<p class="lab-muted">{esc(say(language, "library.step"))}</p><ul class="lab-near">{"".join(rows)}</ul>' if rows else ""
 
@@ -125,7 +126,7 @@ def _published(name: str, language: str) -> str:
 @functools.lru_cache(maxsize=2)
 def chart(language: str) -> str:
     """The map of the space with its legend, and the methods that are further from any other."""
-    names = {name: method.name for name, method in methods().items()}
+    names = {name: titled(language, method.name) for name, method in methods().items()}
     used = dict.fromkeys(step.dimension for _, _, step in neighbours())
     legend = "".join(f'<span class="way {kind}"><i></i>{esc(_dimension(name, language))}</span>' for name, kind in space.DIMENSIONS.items() if name in used)
     return (f'<h3>{esc(say(language, "library.map"))}</h3><p class="lab-muted">{esc(say(language, "library.map.help"))}</p><div class="lab-ways">{legend}</div>'
@@ -140,7 +141,7 @@ def _far(language: str) -> str:
         if near:
             steps = "; ".join(f"{_dimension(step.dimension, language)} {step.before or '–'} → {step.after or '–'}" for step in near.steps)
             rows.append(
-                f'<tr><td><a href="#method-{esc(name)}">{esc(method.name)}</a></td><td><a href="#method-{esc(near.preset)}">{esc(near.name)}</a></td><td>{esc(steps)}</td></tr>'
+                f'<tr><td><a href="#method-{esc(name)}">{esc(titled(language, method.name))}</a></td><td><a href="#method-{esc(near.preset)}">{esc(titled(language, near.name))}</a></td><td>{esc(steps)}</td></tr>'
             )
     heads = "".join(f"<th>{esc(say(language, key))}</th>" for key in ("table.method", "library.nearest", "library.steps"))
     return (f'<details><summary>{esc(say(language, "library.far"))}</summary><div class="lab-scroll"><table class="lab-table"><thead><tr>{heads}</tr></thead>'

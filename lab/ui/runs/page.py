@@ -24,6 +24,7 @@ from lab.verbs import duplicate as duplicate_run
 from lab.verbs import resume as resume_run
 
 TITLE, PLACE = "Runs", 3  # of its tab, among the pages
+SKIPS = (("skip.run", "run-head"), ("skip.charts", "run-charts"), ("skip.readings", "run-tabs"))  # the words of a link, where it goes
 LOG_LINES = 200
 
 

@@ -1,10 +1,11 @@
 // What a run measured at its sites, as maps of layer × site: at any of the steps when it was read, and over time for what is chosen in the map.
-import { chartLayout, traceLines } from "../shell/charts.js";
+import { chartLayout, traceLines } from "../shell/chart_traces.js";
+import { curveWords } from "../shell/chart_words.js";
 import { h } from "../shell/dom.js";
 import { listen } from "../shell/events.js";
 import { formatNumber, mixedColour } from "../shell/numbers.js";
 import { register } from "../shell/parts.js";
-import { canDraw, plotConfig, resolvedColour } from "../shell/plots.js";
+import { canDraw, drawPlot, plotConfig, resolvedColour } from "../shell/plots.js";
 import { parsedJson } from "../shell/storage.js";
 import { known, say } from "../shell/words.js";
 
@@ -183,7 +184,11 @@ const readingMaps = (element, props, watch) => {
       },
     ];
     const traces = traceLines(chart).map((trace) => (steps.length < 30 ? { ...trace, mode: "lines+markers", marker: { ...trace.marker, size: 4 } } : trace));
-    Plotly.react(found.plot, traces, layout, plotConfig({ displayModeBar: false }));
+    const spoken = curveWords(
+      chart.traces.map((trace) => ({ ...trace, name: trace.label })),
+      known("compare.along.step", ""),
+    );
+    drawPlot(found.plot, traces, layout, plotConfig({ displayModeBar: false }), spoken);
   };
   const draw = () => {
     if (!value || !value.quantities.length) return;

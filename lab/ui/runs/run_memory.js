@@ -1,11 +1,12 @@
 // The memory of a run: stacked bars of what was predicted and what was measured, beside the device's bytes over time.
+import { barWords, curveWords } from "../shell/chart_words.js";
 import { h } from "../shell/dom.js";
 import { listen } from "../shell/events.js";
 import { formatNumber } from "../shell/numbers.js";
 import { register } from "../shell/parts.js";
-import { canDraw, plotConfig, styleValue } from "../shell/plots.js";
+import { canDraw, drawPlot, plotConfig, styleValue } from "../shell/plots.js";
 import { isDark } from "../shell/theme.js";
-import { LANGUAGE, say } from "../shell/words.js";
+import { known, LANGUAGE, say } from "../shell/words.js";
 
 const KINDS = [
   ["weights", "--frozen"],
@@ -58,7 +59,7 @@ const bars = (plot, columns) => {
     yshift: 9,
     font: { size: 11, color: styleValue("--ink") },
   }));
-  Plotly.react(
+  drawPlot(
     plot,
     traces,
     layout({
@@ -69,6 +70,10 @@ const bars = (plot, columns) => {
       yaxis: { ...axes(), tickformat: ".3~s", ticksuffix: "B", nticks: 5, rangemode: "tozero" },
     }),
     CONFIG,
+    barWords(
+      columns.map((one) => ({ name: one.label.replace("<br>", ", "), parts: KINDS.map(([name]) => [say("plan." + name), one.parts[name]]) })),
+      "B",
+    ),
   );
 };
 
@@ -104,7 +109,7 @@ const lines = (plot, value, line) => {
       ]
     : [];
   const top = Math.max(line || 0, ...Object.values(value.lines).flatMap(([, y]) => y));
-  Plotly.react(
+  drawPlot(
     plot,
     traces,
     layout({
@@ -116,6 +121,7 @@ const lines = (plot, value, line) => {
       yaxis: { ...axes(), tickformat: ".3~s", ticksuffix: "B", nticks: 5, range: [0, top * 1.12] },
     }),
     CONFIG,
+    curveWords(traces, known("compare.along.step", ""), "B") + (line ? say("drawn.next") + say("memory.line") + " " + formatNumber(line) + "B" : ""),
   );
 };
 

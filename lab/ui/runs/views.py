@@ -13,7 +13,7 @@ from lab.runs.records import PHASES
 from lab.ui.shell import run_facts
 from lab.ui.shell.markup import duration, empty, energy, esc, exact, memory, number, percent, state_badge, weights
 from lab.ui.words.refusals import refused
-from lab.ui.words.table import metric_name, say
+from lab.ui.words.table import metric_name, say, titled
 from lab.verbs import changed
 
 TOLD = ("evaluations", "evaluation_rows", "judged_rows", "validation_rows")  # by a run at its beginning: see `EvaluationPlan.told`
@@ -116,7 +116,7 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
         return latest[name][1] if name in latest else None
 
     facts = [(say(language, "bench.model"), esc(model_of(run))), (say(language, "bench.task"), esc(task_of(run))),
-             (say(language, "bench.method"), esc(method_of(run)))]  # fmt: skip
+             (say(language, "bench.method"), esc(titled(language, method_of(run))))]  # fmt: skip
     if parts := _parts(run):
         facts.append((say(language, "fact.parts"), parts))
     judged = score(run)
@@ -143,7 +143,7 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
         facts.append((say(language, "fact.speed"), exact(f"{numbers.number(float(f'{speed:.3g}'))} tok/s", speed)))
     if run.started:
         end = run.ended or run.heartbeat or run.started
-        facts.append((say(language, "fact.time"), duration(max(0.0, end - run.started))))
+        facts.append((say(language, "fact.time"), duration(language, max(0.0, end - run.started))))
     used = run.result.get("energy") if isinstance(run.result.get("energy"), dict) else {}
     if used.get("joules"):
         estimated = f' <span class="lab-muted">{esc(say(language, "fact.estimated"))}</span>' if used.get("modelled", True) else ""

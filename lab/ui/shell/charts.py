@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lab.design.spec.families import OF
-from lab.results.facts import tasks_of
+from lab.results.facts import greater_is_better, tasks_of
 from lab.runs import Run, default
 from lab.ui.shell.json_text import plain
 from lab.ui.shell.run_facts import metric_names
@@ -38,4 +38,12 @@ def wanted(run: Run) -> list[str]:
 def trace(series: Any, name: str, kind: str, tint: str, label: str = "") -> dict[str, Any]:
     """One curve: x, y, its name, whether it is dashed, its colour."""
     steps, values, _ = series
-    return {"name": name, "label": label, "x": plain(steps), "y": plain(values), "kind": kind, "colour": tint}
+    return {"name": name, "label": label, "x": plain(steps), "y": plain(values), "kind": kind, "colour": tint, "better": better(name)}
+
+
+def better(curve: str) -> str:
+    """Which end of a curve is its best: "low", "high", or "" where neither is."""
+    name = curve.partition(OF)[0]
+    if name in ("loss", "eval_loss"):
+        return "low"
+    return ("high" if greater_is_better(name.removeprefix("eval_")) else "low") if name.startswith("eval_") else ""

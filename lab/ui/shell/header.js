@@ -15,8 +15,31 @@ const switchLanguage = () => {
   location.reload();
 };
 
+// The first stops of Tab: past the bar, and to the places of a long page. `skips`: [[key of its words, id of its element]]
+const skipLinks = (element, skips) => {
+  const go = (event, find) => {
+    const place = find();
+    event.preventDefault();
+    if (!place) return;
+    if (!place.matches("a[href], button, input, select, textarea")) place.tabIndex = -1;
+    place.scrollIntoView({ block: "start" });
+    place.focus({ preventScroll: true });
+  };
+  const content = () => element.closest(".lab-head")?.nextElementSibling;
+  const link = (key, to, find) => h("a", { href: "#" + to, onclick: (event) => go(event, find) }, say(key));
+  const all = skips.map(([key, id]) =>
+    h(
+      "li",
+      {},
+      link(key, id, () => document.getElementById(id)),
+    ),
+  );
+  return h("ul", { class: "lab-skips" }, h("li", {}, link("skip.content", CONTENT, content)), all);
+};
+
+const CONTENT = "lab-bar"; // what the address of the first skip link names: it is there from the start
 // `pages`: [[name, address]]; `page`: the one that is open
-const header = (element, { value: page, pages }) => {
+const header = (element, { value: page, pages, skips }) => {
   document.title = "Delta Lab · " + say("page." + page);
   const mark = h(
     "svg:svg",
@@ -34,7 +57,18 @@ const header = (element, { value: page, pages }) => {
   );
   const nav = h("nav", { "aria-label": say("pages") }, pages.map(link));
   element.replaceChildren(
-    h("header", { class: "lab-bar" }, h("a", { href: "./", class: "lab-brand" }, mark, "Delta Lab"), nav, h("span", { class: "lab-gap" }), language, theme),
+    skipLinks(element, skips),
+    h("h1", { class: "lab-spoken" }, "Delta Lab"),
+    h("h2", { class: "lab-spoken" }, say("page." + page)), // the cards' headings are of the third order
+    h(
+      "header",
+      { class: "lab-bar", id: CONTENT },
+      h("a", { href: "./", class: "lab-brand" }, mark, "Delta Lab"),
+      nav,
+      h("span", { class: "lab-gap" }),
+      language,
+      theme,
+    ),
   );
   element.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on a narrow screen the bar is scrolled
 };

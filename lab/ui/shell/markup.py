@@ -6,7 +6,7 @@ import html
 from typing import Any
 
 from lab.design.plain import numbers
-from lab.ui.words.table import say
+from lab.ui.words.table import say, time_words
 
 
 def esc(text: Any) -> str:
@@ -40,9 +40,9 @@ def number(value: float | None, digits: int = 4) -> str:
     return exact(numbers.number(value, digits), value) if value is not None else numbers.UNKNOWN
 
 
-def duration(seconds: float | None) -> str:
+def duration(language: str, seconds: float | None) -> str:
     """A time span: 4 min 12 s."""
-    return exact(numbers.duration(seconds), round(float(seconds), 3)) if seconds is not None else numbers.UNKNOWN
+    return exact(time_words(language, seconds), round(float(seconds), 3)) if seconds is not None else numbers.UNKNOWN
 
 
 def energy(joules: float | None) -> str:

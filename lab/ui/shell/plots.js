@@ -24,6 +24,45 @@ export const plotConfig = (more = {}, unit = "") => ({
   ...more,
 });
 
+// Where fingers point the bar of buttons is always there: above the drawing, not over its newest points. In pixels.
+const barRoom = () => (window.matchMedia?.("(hover: none)").matches ? 26 : 0);
+
+// One stop of Tab for plotly's bar of buttons; arrows walk it.
+const toolbar = (plot) => {
+  const bar = plot.querySelector(".modebar");
+  const buttons = [...plot.querySelectorAll(".modebar-btn")];
+  if (!bar || bar.dataset.walked === String(buttons.length)) return;
+  bar.dataset.walked = buttons.length;
+  bar.setAttribute("role", "toolbar");
+  bar.setAttribute("aria-label", say("charts.tools"));
+  buttons.forEach((button, index) => {
+    button.setAttribute("role", "button");
+    button.setAttribute("aria-label", button.dataset.title || "");
+    button.tabIndex = index ? -1 : 0;
+    button.addEventListener("keydown", (event) => {
+      const to = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: buttons.length - 1 }[event.key];
+      if (["Enter", " "].includes(event.key) && button.tagName === "A") button.click();
+      if (buttons[to]) buttons[to].focus();
+    });
+  });
+};
+
+// Draw with plotly. `words`: what is drawn, for those who do not see it; the drawing itself, whose texts make no sense one by one, is left out for them.
+export const drawPlot = (plot, traces, asked, config, words) => {
+  const room = config.displayModeBar === false ? 0 : barRoom();
+  const layout = { ...asked, height: asked.height + room, margin: { ...asked.margin, t: asked.margin.t + room } };
+  const drawn = Plotly.react(plot, traces, layout, config);
+  let about = plot.nextElementSibling;
+  if (!about?.matches(".lab-drawn")) plot.after((about = h("p", { class: "lab-spoken lab-drawn" })));
+  if (about.textContent !== words) about.textContent = words;
+  const finish = () => {
+    plot.querySelectorAll("svg.main-svg").forEach((svg) => svg.setAttribute("aria-hidden", "true"));
+    toolbar(plot);
+  };
+  finish();
+  drawn?.then(finish, () => {});
+};
+
 const waiting = new Set();
 
 // plotly.js of the installed wheel is run when the first chart is to be drawn: it is large, and a page has other things to show before.

@@ -36,6 +36,7 @@ const watching = (page, start) => {
   let missed = 0;
   let chose = false;
   let notice = null;
+  document.body.classList.add("lab-unanswered"); // what depends on the first answer is seen when it is in its place (shared.css)
   const lost = (why) => {
     if (why && !notice) document.body.append((notice = h("p", { class: "lab-lost", role: "alert" })));
     if (why && notice.textContent !== why) notice.textContent = why;
@@ -62,6 +63,7 @@ const watching = (page, start) => {
     }
     if (mine !== turn) return; // asked once more meanwhile
     missed = answer ? 0 : missed + 1;
+    if (answer || why || missed > 2) setTimeout(() => document.body.classList.remove("lab-unanswered"), 0);
     lost(why || (missed > 2 ? say("bench.lost") : ""));
     const pause = document.hidden ? HIDDEN : EVERY * 2 ** Math.max(0, missed - 1);
     timer = setTimeout(() => (document.hidden && !background.some((wanted) => wanted())) || ask(), Math.min(LONGEST, pause));

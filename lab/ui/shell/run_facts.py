@@ -19,7 +19,7 @@ from lab.ui.shell.curve_cache import Follower
 from lab.ui.shell.markup import esc
 from lab.ui.shell.run_styles import COLOURS
 from lab.ui.words.refusals import refused
-from lab.ui.words.table import say
+from lab.ui.words.table import say, time_units
 
 FOLLOWER = Follower()
 PREDICTION_BYTES = 512 * 1024
@@ -129,7 +129,7 @@ def time_left(seconds: float | None, language: str) -> str:
         return say(language, "runs.eta.unknown")
     if seconds < -SOON:
         return say(language, "runs.eta.late")
-    return say(language, "runs.eta.soon") if seconds < SOON else say(language, "runs.eta", time=numbers.about(seconds))
+    return say(language, "runs.eta.soon") if seconds < SOON else say(language, "runs.eta", time=time_units(language, numbers.about(seconds)))
 
 
 def phase(run: Run) -> str:

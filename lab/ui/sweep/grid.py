@@ -26,7 +26,7 @@ from lab.runs.processes import identity
 from lab.ui.shell.markup import esc, memory
 from lab.ui.shell.planner import client, question_of
 from lab.ui.words.refusals import refused
-from lab.ui.words.table import language_asked, metric_name, say
+from lab.ui.words.table import language_asked, metric_name, say, time_words
 from lab.verbs import check
 
 MOST_PLANS = 8  # shapes of one sweep that are planned, the heaviest first
@@ -216,7 +216,7 @@ def _time(specs: list[RunSpec], device: Mapping[str, Any], language: str) -> str
     if not known:
         return f'<p class="lab-muted" data-time="">{esc(say(language, "sweep.time.unknown"))}</p>'
     name = str(device["name"]) if device["kind"] == "cuda" else "CPU"
-    words = say(language, "sweep.time.about", time=numbers.duration(sum(known)), device=name)
+    words = say(language, "sweep.time.about", time=time_words(language, sum(known)), device=name)
     if len(known) < len(specs):
         words += " " + say(language, "sweep.time.some", n=len(specs) - len(known), all=len(specs))
     return f'<p class="lab-muted" data-time="{sum(known):.0f}">{esc(words)}</p>'

@@ -22,10 +22,12 @@ from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.sweep import grid, progress, views
 from lab.ui.words.refusals import refused
+from lab.ui.words.settings import setting_name
 from lab.ui.words.table import LANGUAGES, language_of, say
 
 TITLE, PLACE = "Sweep", 5  # of its tab, among the pages
 NO_AXIS = "none"  # in the address: no columns, all is averaged over
+SKIPS = (("skip.matrix", "matrix"),)  # the words of a link, where it goes
 FIRST_TABLE = "he-2022-table-5"
 FIRST = ("deltas.0.rank", "training.lr", "seed", "deltas.0.at", "deltas.0.composition", "method", "task", "model")
 
@@ -38,6 +40,7 @@ def build(demo: gr.Blocks) -> None:
                 "Lab.sweepForm(element, props, watch)",
                 start=start(),
                 paths=paths(),
+                titles={one: {path: setting_name(one, path) for path in paths()} for one in LANGUAGES},
                 tables={one: grid.choices(one) for one in LANGUAGES},
                 elem_classes="lab-card lab-form",
                 elem_id="sweep-form",
@@ -102,7 +105,12 @@ def look(asked: dict[str, Any], seen: Seen, language: str) -> Update:
         asked_for = "" if asked.get("column") == NO_AXIS else asked.get("column") or None
         column = asked_for if asked_for in ("", *others) else next((axis for axis in others if axis != "seed"), "")  # seeds are averaged over
         matrix = views.matrix(runs, row, column, language)
-    parts = {"view": {"tags": tags, "tag": tag, "axes": axes, "row": row, "column": column}, "matrix": matrix, **progress.news(runs, language)}
+    titles = {axis: setting_name(language, axis) for axis in axes}
+    parts = {
+        "view": {"tags": tags, "tag": tag, "axes": axes, "row": row, "column": column, "titles": titles},
+        "matrix": matrix,
+        **progress.news(runs, language),
+    }
     printed = f"{zlib.crc32(text(parts).encode()):x}"
     return {} if printed == seen.mark and not seen.chose else parts, printed
 

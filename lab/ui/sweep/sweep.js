@@ -206,7 +206,7 @@ const sweepForm = (element, props) => {
     h(
       "datalist",
       { id: "sweep-paths" },
-      props.paths.map((path) => h("option", { value: path })),
+      props.paths.map((path) => h("option", { value: path }, props.titles[LANGUAGE][path])),
     ),
   );
   drawTable();
@@ -261,9 +261,6 @@ const chosenMatrix = (choose) => {
   return choiceOf((name) => params.get(name));
 };
 
-// an axis in words where it has some, else as it is written in a spec; a tag is its own name
-const axisName = (path) => (path === "method" ? say("bench.method") : path === "seed" ? say("sweep.seed") : path.replace(/^method\./, "") || "–");
-
 const matrixTools = (element, props, watch) => {
   let mark = "";
   const draw = () => {
@@ -280,7 +277,11 @@ const matrixTools = (element, props, watch) => {
           "select",
           { onchange: (event) => emit("matrix", change(event.target.value)) },
           choices.map((one) =>
-            h("option", { value: one, selected: one === chosen || (one === "none" && !chosen) }, one === "none" ? say("sweep.averaged") : axisName(one)),
+            h(
+              "option",
+              { value: one, selected: one === chosen || (one === "none" && !chosen) },
+              one === "none" ? say("sweep.averaged") : value.titles[one] || one || "–",
+            ),
           ),
         ),
       );

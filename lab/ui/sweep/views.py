@@ -17,6 +17,7 @@ from lab.ui.shell import run_facts, run_list, verdicts
 from lab.ui.shell.markup import esc
 from lab.ui.sweep import grid
 from lab.ui.words.refusals import refused
+from lab.ui.words.settings import setting_name
 from lab.ui.words.table import metric_name, say
 
 TAGS, PREVIEW, COUNTED = 60, 8, 200
@@ -78,7 +79,7 @@ def matrix(runs: list[Run], rows: str, columns: str, language: str) -> str:
     titles += "".join(
         f"<th scope='col' class='paper'>{esc(cite)}<small>{esc(_short(task))} {esc(metric_name(language, unit))}</small></th>" for cite, task, unit in papers
     )
-    corner = " \\ ".join(_axis(path, language) for path in (rows, columns) if path)
+    corner = " \\ ".join(setting_name(language, path) for path in (rows, columns) if path)
     return (f'<p class="lab-muted">{esc(_caption(runs, metric, averaged, language))}</p><div class="lab-scroll" tabindex="0" role="region" aria-label="{esc(say(language, "compare.results"))}"><table class="lab-matrix"><thead><tr><th>{esc(corner)}</th>{titles}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>{run_facts.apart(runs, language)}{_answers(tested, list(cells), language)}")  # fmt: skip
 
@@ -94,7 +95,11 @@ def _tested(runs: list[Run], cells: dict[tuple[str, str], list[Run]], averaged: 
 
 def _caption(runs: list[Run], metric: Metric | None, averaged: list[str], language: str) -> str:
     name = metric_name(language, metric.name) if metric else say(language, "chart.metric")
-    also = say(language, "sweep.caption.also", names=("、" if language == "zh" else ", ").join(_axis(path, language) for path in averaged)) if averaged else ""
+    also = (
+        say(language, "sweep.caption.also", names=("、" if language == "zh" else ", ").join(setting_name(language, path) for path in averaged))
+        if averaged
+        else ""
+    )
     return say(language, "sweep.caption", metric=name, done=sum(run.over for run in runs), all=len(runs)) + also
 
 
@@ -138,11 +143,6 @@ def _published_as(points: list[published.Point]) -> str:
 
 def _short(task: str) -> str:
     return {"wmt16-en-ro": "en-ro", "xsum": "XSum", "mnli": "MNLI", "sst2": "SST-2"}.get(task, task)
-
-
-def _axis(path: str, language: str) -> str:
-    """An axis in words where it has some, else as it is written in a spec."""
-    return say(language, "bench.method") if path == "method" else say(language, "sweep.seed") if path == "seed" else path.removeprefix("method.")
 
 
 def _values(values: list[Any]) -> list[str]:

@@ -1,0 +1,141 @@
+"""Every page for people who read it by other means or on other screens: axe-core's rules, layout that stays where it is, keyboard, touch, charts in words.
+
+Each page is loaded once, and widths, themes and languages take turns over them; all of their combinations are slow tests.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+from test_browser_pages import finished
+from ui_support import LONG
+
+from lab.runs import Home, Queue
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+ROUTES = ("", "library", "data", "runs?run={run}", "compare?runs={all}", "sweep?tag=grid&row=method.deltas.0.rank&column=seed", "tryit?runs={run}", "combine?runs={run}", "export?run={run}")  # fmt: skip
+LANGUAGES, WIDTHS, THEMES = ("en-US", "zh-CN"), (1440, 390), ("light", "dark")
+LONGEST = 0.1  # layout shift, above which people lose what they were about to press (web.dev/cls)
+SHIFTS = "new PerformanceObserver((list) => { for (const one of list.getEntries()) if (!one.hadRecentInput) (window.shifts ??= []).push([one.value, one.sources.map((s) => s.node?.id || s.node?.className || s.node?.nodeName)]); }).observe({ type: 'layout-shift', buffered: true });"  # fmt: skip
+LAST = {"": "#costs [data-trainable]", "library": "#method-mam .katex", "runs": "#run-charts .main-svg", "compare": "#compare-charts .main-svg"}  # of what a page shows  # fmt: skip
+FOUND = "async () => (await axe.run({ resultTypes: ['violations'] })).violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.target} ${node.html.slice(0, 160)}`))"
+
+
+def cases():
+    """(route, language, width, theme): for each route one that is of the default suite."""
+    for index, route in enumerate(ROUTES):
+        turn = (LANGUAGES[index % 2], WIDTHS[index // 2 % 2], THEMES[(index + index // 2 + index // 4) % 2])
+        for case in product(LANGUAGES, WIDTHS, THEMES):
+            yield pytest.param(route, *case, marks=() if case == turn else pytest.mark.slow, id="-".join([route.partition("?")[0] or "bench", *map(str, case)]))
+
+
+@pytest.fixture(scope="module")
+def axe():
+    package = importlib.util.find_spec("axe_playwright_python")
+    if package is None:
+        pytest.skip("axe-playwright-python of requirements-test.txt is not there")
+    return (Path(package.submodule_search_locations[0]) / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def lab(idle):
+    """(address, ids of runs that are over): those that the files before have left, or new ones."""
+    address, home = idle
+    queue = Queue(Home(home), count=0)
+    runs = [run.id for run in queue.store.list(["succeeded"], tag="grid") if (queue.home.run_dir(run.id) / "best").is_dir()]
+    if not runs:
+        runs = [finished(queue, rank, seed, 0.7 + rank / 100 + seed / 100) for rank in (4, 16) for seed in (0, 1)]
+        best = queue.home.run_dir(runs[0], create=True) / "best"
+        best.mkdir()
+        (best / "adapter.safetensors").write_bytes(b"")  # pages ask whether it is there
+    more = [run.id for run in queue.store.list(["succeeded"], tag="grid") if run.id not in runs]
+    return address, [*runs, *more][:4]
+
+
+def visit(opened, lab, route, language="en-US", width=1440, theme="light", **options):
+    address, runs = lab
+    height = 900 if width > 500 else 844
+    watched = opened("about:blank", locale=language, viewport={"width": width, "height": height}, color_scheme=theme, **options)
+    watched.page.add_init_script(SHIFTS)
+    watched.page.goto(f"{address}/{route.format(run=runs[0], all=','.join(runs))}")
+    watched.page.wait_for_selector(".lab-bar nav a", timeout=LONG)
+    watched.page.wait_for_selector(LAST.get(route.partition("?")[0], ".lab-card"), timeout=LONG, state="attached")
+    watched.page.wait_for_timeout(1500)
+    return watched
+
+
+@pytest.mark.parametrize(("route", "language", "width", "theme"), cases())
+def test_a_page_is_there_for_everybody(lab, opened, axe, route, language, width, theme):
+    """No rule of axe-core is broken, nothing moves while the page comes, and nothing is wider than the screen."""
+    watched = visit(opened, lab, route, language, width, theme)
+    page = watched.page
+    moved = page.evaluate("window.shifts || []")
+    assert sum(value for value, _ in moved) <= LONGEST, sorted(moved, reverse=True)[:4]
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    if route == "library":  # a hundred cards of one kind: a few of them
+        page.locator("#library-filter input").fill("prefix")
+    page.evaluate(axe)
+    assert page.evaluate(FOUND) == []
+    drawings = page.locator(".lab-plot:has(.main-svg):visible")
+    words = [drawing.evaluate("plot => plot.nextElementSibling.textContent") for drawing in drawings.all()]
+    assert all(len(sentence) > 5 and not re.search(r"undefined|NaN|drawn\.", sentence) for sentence in words), words
+    watched.clean()
+
+
+def test_a_chart_fills_the_screen_and_comes_back(lab, opened):
+    """By the keyboard alone: past the bar, to the charts, one of them large, Escape; a logarithmic axis that stays."""
+    watched = visit(opened, lab, "compare?runs={all}")
+    page = watched.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # Skip to the charts
+    assert page.evaluate("document.activeElement.id") == "compare-charts"
+    larger = page.locator("[data-chart=loss] .lab-tool").last
+    plot = page.locator("[data-chart=loss] .lab-plot")
+    before = plot.bounding_box()
+    larger.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('dialog[open] .main-svg')?.getBoundingClientRect().height > 600")
+    after = plot.bounding_box()
+    assert after["width"] > 1.8 * before["width"] and after["height"] > 2 * before["height"]
+    page.keyboard.press("Escape")
+    page.wait_for_function(
+        f"!document.querySelector('dialog') && document.querySelector('[data-chart=loss] .main-svg').getBoundingClientRect().height < {before['height'] + 2}"
+    )
+    assert larger.evaluate("node => node === document.activeElement")
+    page.get_by_label("log y axis").check()
+    page.wait_for_function("document.querySelector('[data-chart=loss] .lab-plot').layout.yaxis.type === 'log'")
+    page.reload()
+    page.wait_for_function("document.querySelector('[data-chart=loss] .lab-plot')?.layout?.yaxis.type === 'log'", timeout=LONG)
+    page.get_by_label("log y axis").uncheck()
+    lines = page.evaluate("document.querySelector('[data-chart=loss] .lab-plot').data.map((t) => [t.line.color, t.line.dash, t.marker.symbol].join())")
+    assert len(lines) == len(set(lines)) == 4
+    watched.clean()
+
+
+def test_a_finger_gets_the_help_of_a_knob(lab, opened):
+    """A tap on the mark shows it below the knob; another place or Escape closes it. What scrolls says so."""
+    watched = visit(opened, lab, "", width=390, has_touch=True, is_mobile=True)
+    page = watched.page
+    mark = page.get_by_role("button", name=re.compile("^About rank"))
+    mark.tap()
+    text = page.locator(".lab-info-text")
+    assert len(text.inner_text()) > 10 and mark.get_attribute("aria-expanded") == "true"
+    assert page.evaluate(
+        "(() => { const box = document.querySelector('.lab-info-text').getBoundingClientRect(); return box.top >= 0 && box.bottom <= innerHeight; })()"
+    )
+    page.keyboard.press("Escape")
+    assert text.count() == 0
+    mark.tap()
+    text.wait_for()
+    page.locator("#knobs h3").first.tap()
+    assert text.count() == 0 and mark.get_attribute("aria-expanded") == "false"
+    assert page.locator(".lab-figure.lab-more-right").count() == 1, "the figure is wider than the phone, and its edge fades"
+    watched.clean()
