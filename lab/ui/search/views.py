@@ -46,7 +46,7 @@ def verdict(record: SearchRecord, state: str, language: str) -> str:
     trained, over = len([trial for trial in record.trials if trial.value is not None]), len([trial for trial in record.trials if trial.state == OVER])
     head = (f"<h3>{esc(title)} <span class='lab-state {_badge(state)}' data-state='{esc(state)}'>{word('search.state.' + state)}</span></h3>"
             f"<p class='lab-muted'>{word('search.phase.' + record.phase)} {word('search.so.far', trained=trained, all=found.trials, over=over, refused=sum(record.refused.values()))} "
-            f"{duration(record.seconds)}</p>")  # fmt: skip
+            f"{duration(language, record.seconds)}</p>")  # fmt: skip
     sentences = [refused(language, one) for one in record.verdict.get("sentences") or ()]
     noise = bool(record.verdict.get("noise")) and record.phase == DONE
     answer = "".join(f"<p class='{'lab-note' if noise and place == len(sentences) - 1 else 'lab-told'}'>{esc(one)}</p>" for place, one in enumerate(sentences))
