@@ -259,14 +259,14 @@ def ask(opener, address: str, page: str, body: bytes, kind: str = "application/j
 def test_looks_of_pages_are_for_those_who_have_logged_in(locked):
     """With a password nobody is answered who has not logged in; nothing that is sent makes the app fail."""
     stranger = urllib.request.build_opener()
-    for page in ("runs", "compare", "sweep", "tryit", "combine", "export"):
+    for page in ("runs", "compare", "sweep", "search", "tryit", "combine", "export"):
         assert ask(stranger, locked, page, b"{}")[0] == 401
     friend = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
     with pytest.raises(urllib.error.HTTPError):
         friend.open(f"{locked}/login", urllib.parse.urlencode({"username": "me", "password": "wrong"}).encode())
     assert ask(friend, locked, "runs", b"{}")[0] == 401
     friend.open(f"{locked}/login", urllib.parse.urlencode({"username": "me", "password": "a-long-password"}).encode())
-    for page in ("runs", "compare", "sweep", "tryit", "combine", "export"):
+    for page in ("runs", "compare", "sweep", "search", "tryit", "combine", "export"):
         status, said = ask(friend, locked, page, b"{}")
         told = json.loads(said)
         assert status == 200 and told["parts"]

@@ -29,8 +29,16 @@ def before(asked: Any, language: str) -> tuple[str, bool]:
         return f'<p class="lab-said wrong" role="alert" data-field="{esc(problem.field)}">{esc(refused(language, problem))}</p>', False
     rungs = ", ".join(f"{rung:,}" for rung in [*found.ladder, found.steps] if rung) if found.ladder[-1] != found.steps else f"{found.steps:,}"
     words = say(language, "search.before", trials=found.trials, rungs=rungs, finalists=found.finalists, baselines=found.baselines, seeds=found.seeds)
-    budget = form.budget_text(found) or say(language, "search.budget.none")
+    budget = _budget(found, language)
     return f'<p class="lab-count">{esc(budget)}</p><p class="lab-muted">{esc(words)}</p>', True
+
+
+def _budget(found: SearchSpec, language: str) -> str:
+    bounds = found.budget
+    parts = [say(language, "search.budget.percent", share=numbers.percent(bounds.percent)) if bounds.percent is not None else "",
+             say(language, "search.budget.weights", n=numbers.weights(bounds.weights)) if bounds.weights is not None else "",
+             numbers.memory(bounds.memory) if bounds.memory is not None else ""]  # fmt: skip
+    return " · ".join(filter(None, parts)) or say(language, "search.budget.none")
 
 
 def state_of(record: SearchRecord) -> str:
