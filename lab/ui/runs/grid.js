@@ -17,6 +17,10 @@ const cell = (value, column) => {
   );
 };
 
+// What a run that goes on is doing, and how far it is.
+const busy = (row) =>
+  row.state === "running" ? h("small", {}, say("phase." + (row.phase || "starting")), row.share ? ` ${Math.round(100 * row.share)} %` : "") : null;
+
 // `heard`: sort(column), choose(id), select(set) are called with what somebody wants.
 export const grid = (heard) => {
   const body = h("tbody", {});
@@ -55,7 +59,9 @@ export const grid = (heard) => {
     const row = content.rows.get(line.id);
     if (!row) return h("tr", {});
     const state = content.columns.findIndex((column) => column.name === "state");
-    const cells = content.columns.map((column, index) => (index === state ? h("td", {}, stateBadge(row.state)) : cell(row.cells[index] ?? "", column)));
+    const cells = content.columns.map((column, index) =>
+      index === state ? h("td", {}, stateBadge(row.state), busy(row)) : cell(row.cells[index] ?? "", column),
+    );
     const on = picked.has(row.id);
     return h(
       "tr",
