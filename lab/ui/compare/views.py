@@ -102,8 +102,8 @@ def answers(found: list[Run], language: str, baseline: str = "") -> str:
 def _sentences(sentences: list[str], language: str) -> str:
     first, rest = sentences[:SENTENCES], sentences[SENTENCES:]
     items = lambda some: "".join(f"<li>{esc(one)}</li>" for one in some)  # noqa: E731
-    more = f'<details><summary>{esc(say(language, "answers.more", n=len(rest)))}</summary><ul class="lab-answers">{items(rest)}</ul></details>' if rest else ""
-    return f'<ul class="lab-answers">{items(first)}</ul>{more}'
+    more = f'<details><summary>{esc(say(language, "answers.more", n=len(rest)))}</summary><ul class="lab-verdicts">{items(rest)}</ul></details>' if rest else ""
+    return f'<ul class="lab-verdicts">{items(first)}</ul>{more}'
 
 
 def _pinned(found: list[groups.Group], baseline: str) -> int | None:

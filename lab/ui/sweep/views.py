@@ -111,11 +111,11 @@ def _answers(tested: groups.Tested, places: list[tuple[str, str]], language: str
     found = verdicts.lines(tested, names, language)
     items = lambda some: "".join(f"<li>{esc(one)}</li>" for one in some)  # noqa: E731
     rest = (
-        f'<details><summary>{esc(say(language, "answers.more", n=len(found) - SENTENCES))}</summary><ul class="lab-answers">{items(found[SENTENCES:])}</ul></details>'
+        f'<details><summary>{esc(say(language, "answers.more", n=len(found) - SENTENCES))}</summary><ul class="lab-verdicts">{items(found[SENTENCES:])}</ul></details>'
         if len(found) > SENTENCES
         else ""
     )
-    body = f'<ul class="lab-answers">{items(found[:SENTENCES])}</ul>{rest}' if found else ""
+    body = f'<ul class="lab-verdicts">{items(found[:SENTENCES])}</ul>{rest}' if found else ""
     return f'<p class="lab-muted">{esc(verdicts.stars(tested, language))}</p>{body}'
 
 
