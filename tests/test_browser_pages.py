@@ -385,6 +385,40 @@ def test_what_is_typed_survives_another_run_and_a_reload(lab, opened):
     watched.clean()
 
 
+def test_back_goes_to_the_last_run_and_to_the_last_picks(lab, opened):
+    address, runs, _ = lab
+    one, two, three = runs[4, 0], runs[4, 1], runs[16, 0]
+    page = opened(f"{address}/runs?run={one}").page
+    for run in (two, three):
+        page.locator(f'#runs [data-run="{run}"]').click()
+        page.locator(f'#runs [data-run="{run}"][aria-selected="true"]').wait_for()
+    for run in (two, one):
+        page.go_back()
+        page.locator(f'#runs [data-run="{run}"][aria-selected="true"]').wait_for()
+        assert f"run={run}" in page.url
+    page.goto(f"{address}/compare?runs={one}")
+    page.locator(f'#picker [data-run="{two}"]').click()
+    page.locator(f'#picker [data-run="{two}"][aria-checked="true"]').wait_for()
+    page.go_back()
+    page.locator(f'#picker [data-run="{two}"][aria-checked="false"]').wait_for()
+    assert page.url.endswith(f"runs={one}")
+
+
+def test_a_bench_without_its_lab_says_so_and_comes_back(lab, opened):
+    """No old count stands as if it were of the new rank."""
+    page = opened(lab[0] + "/").page
+    page.wait_for_selector("#costs [data-trainable]")
+    page.route("**/component_server*", lambda route: route.abort())
+    page.get_by_label("rank", exact=False).first.fill("3")
+    page.locator("#costs.lab-unanswered").wait_for()
+    page.get_by_text("The lab does not answer. What is greyed").wait_for()
+    before = page.locator("#costs [data-trainable]").get_attribute("data-trainable")
+    page.unroute("**/component_server*")
+    page.wait_for_function("before => document.querySelector('#costs:not(.lab-unanswered) [data-trainable]')?.dataset.trainable !== before", arg=before)
+    page.locator(".lab-lost").wait_for(state="detached")
+    page.locator('#costs [data-verdict="fine"]').wait_for()  # the memory plan's word
+
+
 def test_try_it(lab, opened):
     address, runs, _ = lab
     watched = opened(address + "/tryit")

@@ -20,8 +20,10 @@ from lab.design.plain.options import OptionField, Options, fields, validate
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import RunSpec, Training, spec_of
 from lab.design.spec.task import Reading, TaskSpec
+from lab.results import compare, facts
 from lab.runs import Home, Queue
 from lab.runs.processes import identity
+from lab.ui.bench import knobs
 from lab.ui.compare import page as compare_page
 from lab.ui.export import page as export_page
 from lab.ui.runs import page as runs_page
@@ -141,3 +143,47 @@ def test_stop_says_what_came_of_it(lab_home):
     words, _ = runs_page.stop(SimpleNamespace(_data={"run": going}), None)
     assert "Asked it to stop" in words and 'data-until="over"' in words, "which goes when it has ended"
     json.dumps(words)
+
+
+def test_the_bench_has_one_verdict():
+    """Weights that are not here, or what is wrong, stand in the place of the verdict; whether it fits is filled in there by the memory plan."""
+    for draft, verdict in (({**SPEC, "model": "llama-2-7b"}, False), ({**SPEC, "training": {"steps": 0}}, False), (SPEC, True)):
+        html = knobs.turn({"draft": draft, "language": "en"})["parts"]["costs"][1]
+        assert "can run" not in html and ("data-verdict" in html) == verdict, draft
+        assert verdict or 'class="lab-problems"' in html or 'class="lab-note"' in html
+
+
+def over(lab, name, result, began, ended):
+    run = lab.store.create({**SPEC}, name)
+    lab.store.claim(run, identity())
+    lab.store.log(run, [(1, "tokens_per_second", 123.0)])
+    lab.store.finish(run, "succeeded", result=result)
+    lab.store.database.write(lambda c: c.exec_driver_sql(f"UPDATE runs SET started = {began}, ended = {ended} WHERE id = '{run}'"))
+    return run
+
+
+def test_time_and_speed_of_a_run_are_the_same_everywhere(lab_home):
+    """As the run measured them; one that was paused for hours was not slow."""
+    lab = Queue(Home(), count=0)
+    run = lab.store.get(
+        over(lab, "a", {"best": {"step": 3, "accuracy": 0.5}, "seconds": 61.5, "tokens_per_second": 987.0, "device": "cpu", "peak_bytes": 2e9}, 1000, 90_000)
+    )
+    assert run_facts.row(run)["seconds"] == facts.seconds(run) == 61.5 and facts.tokens_per_second(run) == 987.0
+    shown = views.head(run, run.id, None, {"tokens_per_second": (1, 123.0)}, "en")
+    assert "987 tok/s" in shown and "123" not in shown and "peak process memory" in shown
+    assert "61.5" in compare.as_csv([run])
+    for result in ({}, {"device": "cuda:0"}):
+        assert ("peak step memory" in views.head(lab.store.get(over(lab, "b", {**result, "peak_bytes": 1e9}, 1, 5)), "", None, {}, "en")) == bool(result)
+
+
+def test_runs_opens_what_goes_on(lab_home):
+    lab = Queue(Home(), count=0)
+    assert run_facts.chosen("") is None
+    waits = lab.launch({"n": 1})
+    assert run_facts.chosen("").id == waits
+    done = over(lab, "done", {}, 1, 2)
+    assert run_facts.chosen("").id == done, "rather than one that waits"
+    going = lab.store.create({})
+    lab.store.claim(going, identity())
+    lab.launch({"n": 2})
+    assert run_facts.chosen("").id == going

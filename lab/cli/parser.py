@@ -107,7 +107,12 @@ def _labels(added: argparse.ArgumentParser) -> None:
 
 
 def _plan(verbs: Any) -> None:
-    added = _verb(verbs, "plan", describing.plan, "predict the peak memory of a run; no weights and no accelerator are needed")
+    added = _verb(
+        verbs,
+        "plan",
+        describing.plan,
+        "predict the peak step memory of a run (weights, optimizer state, what a step takes); no weights and no accelerator are needed",
+    )
     _spec_flags(added)
     added.add_argument("--fit", type=float, metavar="GB", help="say also what would make it fit into a device of so many GB")
     shape = added.add_argument_group("without a task")

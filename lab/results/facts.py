@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -124,7 +124,7 @@ def why_not(run: Run) -> str:
 
 
 def peak_bytes(run: Run) -> float | None:
-    """The peak that the run's steps allocated (bytes): of tensors, not of the process."""
+    """The peak of a run (bytes): step memory on an accelerator, process memory on a CPU (see `of_steps`)."""
     return _number(run, "peak_bytes")
 
 
@@ -157,6 +157,13 @@ COST: dict[str, Callable[[Run], float | None]] = {  # of a run: less is better, 
     "trainable": lambda run: _number(run, "trainable"), "percent": lambda run: _number(run, "percent"),
     "peak_bytes": peak_bytes, "seconds": seconds, "tokens_per_second": tokens_per_second, "joules": joules,
 }  # fmt: skip
+
+
+def of_steps(run: Run, curves: Collection[str] = ()) -> bool:
+    """Whether a run's bytes are step memory: what an accelerator's allocator gave for weights, optimizer state and steps, as plans say it. Else they are process memory: all
+    that its process holds on a CPU. `curves`: the names of those that it has, of a run without a result."""
+    device = run.result.get("device") if isinstance(run.result, dict) else None
+    return "reserved_peak_bytes" in curves or str(device or "cpu").split(":")[0] != "cpu"
 
 
 def greater_is_better(name: str) -> bool:

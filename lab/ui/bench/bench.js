@@ -98,6 +98,27 @@ const designTools = (element, server) => {
     notice,
   );
 };
+// Where the lab does not answer, what is shown is of an earlier design: it is greyed, said, and asked for again.
+const SHOWN = "#costs, #memory, #figure, #equation, #table1, #notes";
+const AGAIN = 2000; // milliseconds
+const silence = () => {
+  let notice = null;
+  let timer = 0;
+  listen("unanswered", () => {
+    document.querySelectorAll(SHOWN).forEach((node) => node.classList.add("lab-unanswered"));
+    if (!notice) document.body.append((notice = h("p", { class: "lab-lost", role: "alert" }, say("bench.silent"))));
+    clearTimeout(timer);
+    timer = setTimeout(() => emit("again"), AGAIN);
+  });
+  listen("answer", () => {
+    if (!notice) return;
+    clearTimeout(timer);
+    notice.remove();
+    notice = null;
+    document.querySelectorAll(SHOWN).forEach((node) => node.classList.remove("lab-unanswered"));
+  });
+};
+silence();
 const answerRelay = (element, props, watch) => watch("value", () => props.value && emit("answer", props.value));
 const goTo = (element, props, watch) => {
   watch("value", () => {

@@ -25,6 +25,7 @@ class Knobs extends OptionControls {
     element.addEventListener("focusin", (event) => this.explain(event.target));
     element.addEventListener("mouseover", (event) => this.explain(event.target));
     provideDraft(() => structuredClone(this.doc));
+    listen("again", () => this.asking || this.ask());
     listen("preset", (name) => this.set("method", name));
     listen("settings", (values) => this.restack(() => writePaths(this.doc, values)));
     this.draw();
@@ -55,7 +56,7 @@ class Knobs extends OptionControls {
         const answer = await this.server.turn({ draft, seq, changed: this.changed, language: LANGUAGE, have: shownPrints() });
         emit("answer", answer);
       } catch {
-        this.element.querySelector(".lab-help").textContent = say("bench.lost");
+        emit("unanswered");
       }
       waits = seq !== this.seq;
     }
@@ -117,8 +118,7 @@ class Knobs extends OptionControls {
       const hint = (this.hints || {})[path];
       if (input && hint !== undefined) input.placeholder = hint;
     }
-    const badge = this.element.querySelector(".lab-modified");
-    if (badge) badge.hidden = !this.modified;
+    this.element.querySelector(".lab-modified")?.toggleAttribute("hidden", !this.modified);
     const near = this.element.querySelector(".lab-near");
     if (near) near.textContent = this.near || "";
   }

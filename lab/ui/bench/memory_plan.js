@@ -29,16 +29,30 @@ const memoryPlan = (element, server) => {
     if (offer) emit("settings", parsedJson(offer.dataset.set));
   });
   element.replaceChildren(body, h("label", { class: "lab-muted lab-plan-device" }, say("plan.device"), choice));
+  // One verdict, beside the count: that a design is whole says nothing yet of its memory
+  let verdict = "asking"; // of the design that was asked about
+  const judge = (found) => {
+    const line = document.querySelector("#costs [data-verdict]");
+    if (!line) return;
+    const over = found === "over" && body.querySelector(".lab-over");
+    line.textContent = over ? over.textContent : say("costs.verdict." + (found === "over" ? "asking" : found));
+    line.className = over ? "lab-over" : "lab-fine";
+    line.dataset.verdict = found;
+  };
   let asked = "";
   let timer = 0;
   let turn = 0;
+  const markOf = (draft, device) =>
+    JSON.stringify([draft.model, draft.quantisation, draft.task, draft.further, draft.method, draft.built_on, draft.training, device]);
   const ask = async () => {
     const draft = currentDraft();
     const device = chosenDevice();
-    const mark = JSON.stringify([draft.model, draft.quantisation, draft.task, draft.further, draft.method, draft.built_on, draft.training, device]);
+    const mark = markOf(draft, device);
     if (mark === asked) return;
     asked = mark;
     const mine = ++turn;
+    verdict = "asking";
+    judge(verdict);
     if (!body.querySelector("[data-peak]")) body.replaceChildren(h("p", { class: "lab-muted" }, say("plan.asking")));
     body.classList.add("stale");
     for (const advise of [false, true]) {
@@ -46,14 +60,19 @@ const memoryPlan = (element, server) => {
       try {
         found = await server.plan({ draft, language: LANGUAGE, topic, turn: mine, device, advise });
       } catch {
-        found = { html: "" };
+        asked = ""; // what is shown is of an earlier design, and stays grey
+        if (mine === turn) emit("unanswered");
+        return;
       }
       if (mine !== turn || found.superseded) return;
       setHtml(body, found.html);
       body.classList.remove("stale");
+      verdict = body.querySelector(".lab-over") ? "over" : body.querySelector("[data-peak]") ? "fine" : "unplanned";
+      judge(verdict);
       if (!found.html) return;
     }
   };
+  listen("answer", () => judge(markOf(currentDraft(), chosenDevice()) === asked ? verdict : "asking"));
   listen("settled", () => {
     clearTimeout(timer);
     timer = setTimeout(ask, REST);

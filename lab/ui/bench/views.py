@@ -28,13 +28,11 @@ def costs(found: Assessment, language: str) -> str:
         parts.append(f'<p class="lab-muted">{word("costs.unknown")}</p>')
     else:
         parts.append('<p class="lab-count">–</p>')
-    parts.append(_problems(found, language))
+    parts.append(_problems(found, language))  # the one verdict: what is wrong, that the weights are not here, or (filled in by the memory plan) whether it fits
     if found.method and found.body and not found.errors:
         parts += [
             f'<p class="lab-note" data-field="method.{path}">{esc(refused(language, sentence))}</p>' for path, sentence in notes_on(found.method, found.body)
         ]
-    if found.place and not found.present:
-        parts.append(f'<p class="lab-note">{esc(refused(language, found.place))}</p>')
     return "".join(parts)
 
 
@@ -79,7 +77,9 @@ def _where(name: str, language: str) -> str:
 
 def _problems(found: Assessment, language: str) -> str:
     if not found.errors:
-        return f'<p class="lab-fine">{esc(say(language, "costs.fine"))}</p>'
+        if found.place and not found.present:
+            return f'<p class="lab-note" role="status">{esc(refused(language, found.place))}</p>'
+        return f'<p class="lab-fine" role="status" data-verdict="asking">{esc(say(language, "costs.verdict.asking"))}</p>'
     rows = "".join(f'<li data-field="{esc(path)}">{esc(refused(language, sentence))}</li>' for path, sentence in found.errors[:6])
     return f'<ul class="lab-problems" role="alert">{rows}</ul>'
 

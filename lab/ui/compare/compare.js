@@ -67,10 +67,16 @@ const savedFile = (element, props, watch) => {
 const pickedRuns = (choose) => {
   let runs = runIds(new URL(location.href).searchParams.get("runs"));
   const choice = () => ({ runs, ...COMPARED });
+  let back = false; // to picks of before: those are no new ones
   listen("pick", (picked) => {
     runs = picked;
-    setAddress({ runs: runs.join(",") });
+    if (!back) setAddress({ runs: runs.join(",") }, true);
     choose(choice());
+  });
+  window.addEventListener("popstate", () => {
+    back = true;
+    emit("pick", runIds(new URL(location.href).searchParams.get("runs")));
+    back = false;
   });
   listen("compared", () => choose(choice()));
   return choice();

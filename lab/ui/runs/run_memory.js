@@ -176,18 +176,21 @@ const runMemory = (element, props, watch, server) => {
     if (plan.batch) columns.push({ predicted: true, label: say("memory.batch") + "<br>" + shape(plan.batch), parts: plan.batch.parts });
     for (const one of value.measured) columns.push({ label: say("memory.measured", { step: one.step }) + "<br>" + shape(one), parts: one.parts });
     const base = value.device === "cpu" ? value.process : 0;
+    const line = plan.worst ? plan.worst.peak + base : 0;
     bars(left, columns);
-    lines(right, value, plan.worst ? plan.worst.peak + base : 0);
-    right.dataset.line = Math.round(plan.worst ? plan.worst.peak + base : 0);
+    lines(right, value, line);
+    right.dataset.line = Math.round(line);
     left.dataset.bars = columns.map((one) => Math.round(total(one.parts))).join();
     card.dataset.points = value.lines.memory_bytes ? value.lines.memory_bytes[0].length : 0;
     const first = value.measured[0];
     const off = first && plan.batch ? 100 * (plan.batch.peak / total(first.parts) - 1) : null;
+    const above = line && Math.max(0, ...Object.values(value.lines).flatMap(([, y]) => y)) > line;
     words.textContent = [
       plan.wrong || (!plan.worst ? say("plan.asking") : ""),
       off === null ? "" : say("memory.off", { off: Math.abs(off) < 0.005 ? "0.00" : (off > 0 ? "+" : "−") + Math.abs(off).toFixed(2) }),
       value.measured.length ? "" : say("memory.later"),
       value.measured.length > 1 ? say("memory.changed") : "",
+      above ? say(value.device === "cpu" ? "memory.above" : "memory.above.cuda") : "",
       value.device === "cpu" ? say(base ? "memory.resident.base" : "memory.resident", { base: formatNumber(base) + "B" }) : "",
     ]
       .filter(Boolean)

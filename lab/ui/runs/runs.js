@@ -22,12 +22,20 @@ const chosenRun = (choose) => {
   listen("binned", ({ kind, gone, back }) => {
     if (kind === "run") emit("choose", gone ? "" : back);
   });
-  let run = new URL(location.href).searchParams.get("run") || "";
+  const named = () => new URL(location.href).searchParams.get("run") || "";
+  let run = named();
+  let returned = false; // to a place of before: that is no new one
   const choice = () => ({ run, view: shownView(), ...(shownView() === "table" ? tableChoice() : {}) });
   listen("choose", (next) => {
     run = next;
-    setAddress({ run });
+    if (!returned) setAddress({ run }, true);
     choose(choice());
+  });
+  window.addEventListener("popstate", () => {
+    if (named() === run) return;
+    returned = true;
+    emit("choose", named());
+    returned = false;
   });
   for (const event of ["view", "table"]) listen(event, () => choose(choice()));
   return choice();

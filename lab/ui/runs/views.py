@@ -7,7 +7,7 @@ from typing import Any, get_args
 from lab.design.method.allocations.energy import EnergyAllocation
 from lab.design.plain import numbers
 from lab.design.spec.families import LOSS, metric_named
-from lab.results.facts import judged_on, method_of, model_of, numbers_of, score, task_of
+from lab.results.facts import judged_on, method_of, model_of, numbers_of, of_steps, score, seconds, task_of, tokens_per_second
 from lab.runs import RESUMABLE, Run
 from lab.runs.records import PHASES
 from lab.ui.shell import run_facts
@@ -136,14 +136,13 @@ def _facts(run: Run, latest: dict[str, Any], language: str) -> list[tuple[str, s
     if isinstance(run.result.get("percent"), (int, float)):
         facts.append((say(language, "fact.share"), percent(run.result["percent"])))
     peak = run.result.get("peak_bytes") or now("peak_bytes") or now("memory_bytes")
-    facts.append((say(language, "fact.peak"), memory(peak)))
+    facts.append((say(language, "fact.peak.step" if of_steps(run, latest) else "fact.peak.process"), memory(peak)))
     facts += _energy_kept(run, latest, language)
-    speed = now("tokens_per_second")
+    speed = tokens_per_second(run) or now("tokens_per_second")
     if speed:
         facts.append((say(language, "fact.speed"), exact(f"{numbers.number(float(f'{speed:.3g}'))} tok/s", speed)))
-    if run.started:
-        end = run.ended or run.heartbeat or run.started
-        facts.append((say(language, "fact.time"), duration(language, max(0.0, end - run.started))))
+    if (took := seconds(run)) is not None:
+        facts.append((say(language, "fact.time"), duration(language, took)))
     used = run.result.get("energy") if isinstance(run.result.get("energy"), dict) else {}
     if used.get("joules"):
         estimated = f' <span class="lab-muted">{esc(say(language, "fact.estimated"))}</span>' if used.get("modelled", True) else ""

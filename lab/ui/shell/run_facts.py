@@ -14,7 +14,7 @@ from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.results import compare, facts
 from lab.results.labels import labels
-from lab.runs import Run, default
+from lab.runs import OVER, Run, default
 from lab.ui.shell.curve_cache import Follower
 from lab.ui.shell.markup import esc
 from lab.ui.shell.run_styles import COLOURS
@@ -36,7 +36,7 @@ def row(run: Run) -> dict[str, Any]:
     judged = facts.score(run)
     return {
         "id": run.id, "name": run.name, "state": run.state, "colour": colour(run), "step": run.step, "total": run.total_steps or 0,
-        "created": run.created, "seconds": _seconds(run), "tags": run.tags,
+        "created": run.created, "seconds": facts.seconds(run) or 0.0, "tags": run.tags,
         "metric": numbers.number(judged.value) if judged else "", "metric_name": judged.metric.name if judged else "",
         "trainable": numbers.weights(run.result.get("trainable")) if run.result.get("trainable") else "",
         "value": judged.value if judged and math.isfinite(judged.value) else None, "weights": run.result.get("trainable") or None,
@@ -64,15 +64,16 @@ def apart(found: list[Run], language: str) -> str:
     return f'<p class="lab-said" role="note">{esc(say(language, "compare.judged", rows=rows))}</p>' if rows else ""
 
 
-def _seconds(run: Run) -> float:
-    return max(0.0, (run.ended or run.heartbeat or run.started) - run.started) if run.started else 0.0
-
-
 def chosen(run_id: str) -> Run | None:
-    """The run of that id, the newest one for an empty id, None where there is none."""
+    """The run of that id; for an empty id the newest that goes on, else the newest that is over, else the next of the queue. None where there is none."""
     store = default().store
     try:
-        return store.get(run_id) if run_id else next(iter(store.list(limit=1)), None)
+        if run_id:
+            return store.get(run_id)
+        found = (
+            store.active()[-1:] or store.list(OVER, specs=False, limit=1) or store.list(specs=False, limit=1)
+        )  # what goes on, else what came out last, else what waits
+        return store.get(found[0].id) if found else None
     except Refusal:
         return None
 

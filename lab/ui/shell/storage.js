@@ -1,13 +1,15 @@
 // What outlasts a page: its address and the browser's storage; and documents that come as JSON text.
 export const DRAFT = "lab_bench_draft_1"; // the item that the bench keeps its design under, which a sweep begins with
 
-export const setAddress = (changes) => {
+// `entry`: as a place of its own, to which Back leads.
+export const setAddress = (changes, entry = false) => {
   const url = new URL(location.href);
   for (const [key, value] of Object.entries(changes)) {
     if (value) url.searchParams.set(key, value);
     else url.searchParams.delete(key);
   }
-  history.replaceState(history.state, "", url);
+  if (entry && url.href !== location.href) history.pushState(history.state, "", url);
+  else history.replaceState(history.state, "", url);
 };
 
 // The ids of runs that an address names.
