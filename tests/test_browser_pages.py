@@ -409,7 +409,7 @@ def test_a_bench_without_its_lab_says_so_and_comes_back(lab, opened):
     page = opened(lab[0] + "/").page
     page.wait_for_selector("#costs [data-trainable]")
     page.route("**/component_server*", lambda route: route.abort())
-    page.get_by_label("rank", exact=False).first.fill("3")
+    page.locator("#knob-method-deltas-0-rank").fill("3")
     page.locator("#costs.lab-unanswered").wait_for()
     page.get_by_text("The lab does not answer. What is greyed").wait_for()
     before = page.locator("#costs [data-trainable]").get_attribute("data-trainable")
