@@ -86,8 +86,8 @@ const designTools = (element, server) => {
       title: say("present.open.help"),
       onclick: () => {
         const { method } = currentDraft();
-        const [name, value] = typeof method === "string" ? ["method", method] : ["design", JSON.stringify(method)];
-        location.href = "present?" + new URLSearchParams({ [name]: value });
+        const [key, value] = typeof method === "string" ? ["method", method] : ["design", JSON.stringify(method)];
+        location.href = "present?" + new URLSearchParams({ [key]: value });
       },
     },
     say("present.open"),
