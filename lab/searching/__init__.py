@@ -121,8 +121,8 @@ def summary(record: SearchRecord) -> dict[str, Any]:
     """A record as terminals and the API tell it."""
     chosen = set(record.chosen)
     rows = [{"trial": trial.number, "from": trial.origin, "design": trial.label, "state": trial.state, "reason": trial.reason, "weights": trial.weights,
-             "percent": trial.percent, "memory": trial.memory, "step": trial.step, "value": trial.value, "seconds": trial.seconds, "point": trial.point,
-             "runs": [rung.run for rung in trial.rungs], "finals": {seed: vars(one) for seed, one in trial.finals.items()} if trial.number in chosen else {},
+             "percent": trial.percent, "memory": trial.memory, "step": trial.standing[1], "value": trial.standing[0], "seconds": trial.standing[2], "point": trial.point,
+             "rungs": [vars(rung) for rung in trial.rungs], "finals": {seed: vars(one) for seed, one in trial.finals.items()} if trial.number in chosen else {},
              "tests": {seed: vars(one) for seed, one in trial.tests.items()}} for trial in record.trials]  # fmt: skip
     state = record.state if record.state != kept.RUNNING or driven(record.name) else "interrupted"
     return {"name": record.name, "state": state, "phase": record.phase, "metric": record.metric, "greater_is_better": record.greater, "trials": rows,

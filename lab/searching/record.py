@@ -80,6 +80,15 @@ class Trial:
         values = [each.value for each in self.finals.values()]
         return sum(values) / len(values) if values and None not in values else None  # type: ignore[arg-type]
 
+    @property
+    def standing(self) -> tuple[float | None, int, float | None]:
+        """(value on validation rows, steps, seconds of its training): the mean of the last rung once all its seeds are there, before that of the highest rung."""
+        if self.final is None:
+            return self.value, self.step, self.seconds
+        found = list(self.finals.values())
+        times = [each.seconds for each in found if each.seconds is not None]
+        return self.final, found[0].step, sum(times) / len(times) if times else None
+
 
 @dataclass
 class SearchRecord:

@@ -16,7 +16,11 @@ from lab.ui.shell.markup import duration, empty, esc, memory, number, percent
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import metric_name, say
 
-COSTS = (("percent", "percent", "g", " %"), ("peak_bytes", "memory", "s", "B"), ("seconds", "seconds", "r", " s"))  # chart, of a trial, as d3 writes it, unit
+COSTS = (  # chart, of a trial, as d3 writes it, unit
+    ("percent", lambda trial: trial.percent, "g", " %"),
+    ("peak_bytes", lambda trial: trial.memory, "s", "B"),
+    ("seconds", lambda trial: trial.standing[2], "r", " s"),
+)
 COLOURS = {PRESET: "var(--run-1)", "space": "var(--run-0)", "chosen": "var(--run-3)"}
 
 
@@ -70,11 +74,11 @@ def _badge(state: str) -> str:
 
 def charts(record: SearchRecord) -> dict[str, Any] | None:
     """The metric against each cost, with the front of what no other beats; None before there are two designs."""
-    judged = [trial for trial in record.trials if _value(trial) is not None]
+    judged = [trial for trial in record.trials if trial.standing[0] is not None]
     drawn = []
-    for name, field, reads, unit in COSTS:
-        points = [{"id": str(trial.number), "label": f"{trial.number} · {trial.label}", "colour": COLOURS["chosen" if trial.number in record.chosen else trial.origin],
-                   "x": cost, "y": _value(trial)} for trial in judged if (cost := getattr(trial, field)) and math.isfinite(cost)]  # fmt: skip
+    for name, cost_of, reads, unit in COSTS:
+        points = [{"id": str(trial.number), "label": f"{trial.number} · {trial.label}", "colour": _colour(trial, record),
+                   "x": cost, "y": trial.standing[0]} for trial in judged if (cost := cost_of(trial)) and math.isfinite(cost)]  # fmt: skip
         if len(points) > 1:
             best = front([(point["x"], point["y"]) for point in points], record.greater)
             drawn.append({"id": f"pareto_{name}", "scatter": True, "wide": 4, "reads": f".3~{reads}", "metric": record.metric, "unit": unit, "points": points,
@@ -82,9 +86,9 @@ def charts(record: SearchRecord) -> dict[str, Any] | None:
     return {"key": record.name, "along": "step", "charts": drawn, "grouped": False} if drawn else None
 
 
-def _value(trial: Trial) -> float | None:
-    """On validation rows: the mean of the last rung where it is there, else of the highest rung."""
-    return trial.final if trial.final is not None else trial.value
+def _colour(trial: Trial, record: SearchRecord) -> str:
+    """Of a design on the charts and in the table: those of the last rung, presets, the others."""
+    return COLOURS["chosen" if trial.number in record.chosen else trial.origin]
 
 
 def trials(record: SearchRecord, language: str) -> str:
@@ -93,7 +97,7 @@ def trials(record: SearchRecord, language: str) -> str:
         return empty(language, "search.empty")
     word = lambda key, **values: esc(say(language, key, **values))  # noqa: E731
     sign = -1.0 if record.greater else 1.0
-    rows = sorted(record.trials, key=lambda one: (one.state == OVER, one.number not in record.chosen, -one.step, sign * (_value(one) or 0.0), one.number))
+    rows = sorted(record.trials, key=lambda one: (one.state == OVER, one.number not in record.chosen, -one.step, sign * (one.standing[0] or 0.0), one.number))
     metric = esc(metric_name(language, record.metric))
     heads = "".join(f"<th scope='col'{css}>{text}</th>" for text, css in (
         (word("search.trial"), ""), (word("search.design"), ""), (word("search.state"), ""), (word("library.share"), " class='right'"), (word("search.memory"), " class='right'"),
@@ -111,13 +115,14 @@ def _row(trial: Trial, record: SearchRecord, language: str) -> str:
     label = f"<a href='runs?run={runs[0]}'>{esc(trial.label)}</a>" if runs else esc(trial.label)
     mark = f" <small>{esc(say(language, 'search.preset'))}</small>" if trial.origin == PRESET else ""
     star = f" <span class='star' title='{esc(say(language, 'search.winner'))}'>★</span>" if trial.number == record.verdict.get("better") else ""
-    value = _value(trial)
+    value, step, _ = trial.standing
+    dot = f"<span class='lab-dot' style='background:{_colour(trial, record)}'></span>" if value is not None else ""
     seeds = f" <small>n={len(trial.finals)}</small>" if trial.final is not None else ""
     reason = f"<small class='lab-why'>{esc(refused(language, trial.reason))}</small>" if trial.reason else ""
     css = "over" if trial.state == OVER else "chosen" if trial.number in record.chosen else ""
-    return (f"<tr class='{css}' data-trial='{trial.number}' data-state='{trial.state}'><td>{trial.number}</td><th scope='row'>{label}{mark}{star}{reason}</th>"
+    return (f"<tr class='{css}' data-trial='{trial.number}' data-state='{trial.state}'><td>{trial.number}</td><th scope='row'>{dot}{label}{mark}{star}{reason}</th>"
             f"<td>{esc(say(language, 'search.trial.' + trial.state))}</td><td class='right'>{percent(trial.percent)}</td><td class='right'>{memory(trial.memory)}</td>"
-            f"<td class='right'>{trial.step or ''}</td><td class='right'>{number(value)}{seeds}</td></tr>")  # fmt: skip
+            f"<td class='right'>{step or ''}</td><td class='right'>{number(value)}{seeds}</td></tr>")  # fmt: skip
 
 
 def matters(record: SearchRecord, language: str) -> str:
