@@ -205,7 +205,7 @@ const chartGrid = (element, props, watch, server = {}) => {
   };
   const spoken = (chart) =>
     chart.scatter
-      ? pointWords(chart.points, chart.front, say(COSTS[chart.id]), metricName(chart.metric), chart.unit)
+      ? pointWords(chart.points, chart.front, say(COSTS[chart.id] || "chart." + chart.id), metricName(chart.metric), chart.unit)
       : curveWords(
           chart.traces.map((t) => ({ ...t, name: curveName(t) })),
           known("compare.along." + value.along, ""),
