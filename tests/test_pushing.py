@@ -175,3 +175,31 @@ def test_who_may_push_with_this_machines_token(monkeypatch: pytest.MonkeyPatch):
         assert not read(others).ours and read({**others, **door}).ours
         with pytest.raises(Refusal, match="so it needs --auth"):
             read({**others, "push": True})
+
+
+@pytest.mark.browser
+def test_the_page_shows_before_it_sends(tmp_path: Path, opened):
+    """Look, then a button that takes no second click of the same hand; what arrives is what was shown."""
+    from ui_support import serving
+
+    from lab.design.spec.run import spec_of
+    from lab.runs import Home, Queue
+
+    home = tmp_path / "home"
+    run_id = Queue(Home(home)).store.create(spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora"}).document(), name="waits")
+    with hub({}, TOKENS, tmp_path / "room") as (address, asked):
+        more = {"HF_ENDPOINT": address, "HF_TOKEN": "hf_writes_secretly", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "", "HF_HUB_DISABLE_XET": "1"}
+        with serving(home, LAB_SLOTS="0", **more) as app:
+            page = opened(f"{app}/export?run={run_id}").page
+            page.click("[data-format=config]", timeout=60_000)
+            page.fill("#push-repo", "settings", timeout=120_000)
+            page.click("#push-look")
+            page.wait_for_selector("#push-send")
+            assert page.is_disabled("#push-send") and "me/settings" in page.inner_text("#push-send") and not any("/commit/" in line for line in asked)
+            assert page.inner_text("#export-push .lab-push-plan").count("spec.yaml") == 1
+            page.screenshot(path=str(tmp_path / "ready.png"), full_page=True)
+            page.wait_for_selector("#push-send:not([disabled])")
+            page.click("#push-send")
+            page.wait_for_selector("#export-push a[href*='me/settings']", timeout=60_000)
+            assert sum("/commit/" in line for line in asked) == 1 and "secretly" not in page.content()
+    assert (tmp_path / "room" / "me" / "settings" / "method.yaml").is_file()

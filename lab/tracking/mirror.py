@@ -27,7 +27,7 @@ from lab.runs.files import write_json
 from lab.runs.home import Home
 from lab.runs.records import RUNNING
 from lab.tracking import FOLDER, require
-from lab.tracking.base import About, Row, CurveTracker, config_of, summary_of
+from lab.tracking.base import About, CurveTracker, Row, config_of, summary_of
 from lab.tracking.trackers import QUIET, TRACKERS, reason
 
 SECONDS = 2.0  # between two looks

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from lab.tracking.base import PROJECT, About, Row, CurveTracker
+from lab.tracking.base import PROJECT, About, CurveTracker, Row
 
 # What the libraries would tell their makers, or anybody, besides the curves: off, unless somebody has set it.
 QUIET = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_CONSOLE": "off", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true",
