@@ -177,6 +177,7 @@ def test_who_may_push_with_this_machines_token(monkeypatch: pytest.MonkeyPatch):
             read({**others, "push": True})
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_page_shows_before_it_sends(tmp_path: Path, opened):
     """Look, then a button that takes no second click of the same hand; what arrives is what was shown."""
