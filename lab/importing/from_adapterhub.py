@@ -111,7 +111,7 @@ def _bottleneck(config: Mapping[str, Any], tensors: Found, body: Anatomy, family
     nonlinearity = next((ours for ours, theirs in ACTIVATIONS.items() if sigma in (theirs, {"silu": "swish"}.get(theirs))), None)
     if nonlinearity is None:
         raise Refusal(f"The space has no bottleneck with the nonlinearity {sigma[:40]}.", "source")
-    options: dict[str, Any] = {"form": "compacter" if compacter else "bottleneck", "rank": _width(tensors, compacter), "nonlinearity": nonlinearity, "biases": True,
+    options: dict[str, Any] = {"form": "compacter" if compacter else "bottleneck", "rank": _width(tensors, config, family), "nonlinearity": nonlinearity, "biases": True,
                                "insertion": "parallel" if config.get("is_parallel") else "sequential"}  # fmt: skip
     scaling = config.get("scaling", 1.0)
     options |= {"composition": "scaled", "scale": scaling if scaling == "learned" else float(scaling)} | _gated(config)
@@ -126,13 +126,22 @@ def _bottleneck(config: Mapping[str, Any], tensors: Found, body: Anatomy, family
     return [{**fields, **options} for fields in _wanted(names, config, body, stacks)]
 
 
-def _width(tensors: Found, compacter: bool) -> int:
-    """Of a bottleneck, by its first map: (r, in), or of a Compacter the bias of it (r,)."""
-    ending = f".adapters.{NAME}.adapter_down.0.{'b' if compacter else 'weight'}"
-    widths = {tensor.shape[0] for name, tensor in tensors.items() if name.endswith(ending)}
+def _width(tensors: Found, config: Mapping[str, Any], family: Holders) -> int:
+    """Of a bottleneck, by its first map: (r, in), or of a Compacter the bias of it (r,). In a union each place has its own."""
+    ending = f".adapters.{NAME}.adapter_down.0.{'b' if config.get('phm_layer') else 'weight'}"
+    widths = {
+        tensor.shape[0]
+        for name, tensor in tensors.items()
+        if name.endswith(ending) and config.get("mh_adapter" if _of_attention(name, family) else "output_adapter")
+    }
     if len(widths) != 1:
         raise Refusal("The bottlenecks of this adapter have several widths, or none, and a delta has one.", "source")
     return int(widths.pop())
+
+
+def _of_attention(name: str, family: Holders) -> bool:
+    """Whether a tensor is of a bottleneck behind an attention; T5 counts the parts of a layer, and its encoder's second is the FFN."""
+    return f".{family.attention}.adapters." in name or (f".{family.cross}.adapters." in name and "encoder." not in name)
 
 
 def _lora(config: Mapping[str, Any], tensors: Found, body: Anatomy, family: Holders) -> list[dict[str, Any]]:
