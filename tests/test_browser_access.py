@@ -60,7 +60,7 @@ def lab(idle):
 def visit(opened, lab, route, language="en-US", width=1440, theme="light", **options):
     address, runs = lab
     height = 900 if width > 500 else 844
-    watched = opened("about:blank", locale=language, viewport={"width": width, "height": height}, color_scheme=theme, **options)
+    watched = opened(f"{address}/gradio_api/startup-events", locale=language, viewport={"width": width, "height": height}, color_scheme=theme, **options)
     watched.page.add_init_script(SHIFTS)
     watched.page.goto(f"{address}/{route.format(run=runs[0], all=','.join(runs))}")
     watched.page.wait_for_selector(".lab-bar nav a", timeout=LONG)
