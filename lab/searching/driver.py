@@ -18,7 +18,7 @@ from lab.design.spec.sweep import varied
 from lab.runs.home import new_id
 from lab.searching import sampling, verdict
 from lab.searching.costs import Costs
-from lab.searching.jobs import Bench, Halted, Job, Outcome
+from lab.searching.jobs import Bench, Halted, Outcome, SearchJob
 from lab.searching.record import (
     COMPLETE,
     DONE,
@@ -204,16 +204,16 @@ class Driver:
         self.say(f"{trial.number:3} {trial.label}: {self.record.metric} {outcome.value:.4f} at step {rung.step}, {trial.state}" if outcome.value is not None
                  else f"{trial.number:3} {trial.label}: failed ({outcome.error})")  # fmt: skip
 
-    def _job(self, trial: Trial, judged: Judged, continues: str = "", seed: int | None = None, test: bool = False) -> Job:
+    def _job(self, trial: Trial, judged: Judged, continues: str = "", seed: int | None = None, test: bool = False) -> SearchJob:
         run = self.runs[trial.number]
         training = run.training.model_copy(update={"until": judged.step if judged.step < self.spec.steps else None, "test": test})
         words = "test" if test else f"step {judged.step}"
         name = f"{self.record.name} {trial.number} · {trial.label}"[:96] + f" · {words}"
         built_on = run.built_on.model_copy(update={"continues": continues})
         changes = {"training": training, "built_on": built_on, "seed": self.spec.seed if seed is None else seed, "name": name, "tags": [self.record.name]}
-        return Job(judged.run, run.model_copy(update=changes), test)
+        return SearchJob(judged.run, run.model_copy(update=changes), test)
 
-    def _train(self, jobs: list[Job]) -> list[Outcome]:
+    def _train(self, jobs: list[SearchJob]) -> list[Outcome]:
         again, self._again = self._again, False
         return self.bench.train(jobs, self.say, again) if jobs else []
 

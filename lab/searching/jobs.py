@@ -23,7 +23,7 @@ class Halted(Exception):
 
 
 @dataclass(frozen=True)
-class Job:
+class SearchJob:
     """A run to be trained. `run`: its id; `test`: its number is that of the test split."""
 
     run: str
@@ -49,7 +49,7 @@ class Bench(Protocol):
 
     def check(self, run: RunSpec) -> None: ...
 
-    def train(self, jobs: Sequence[Job], report: Callable[[str], None], again: bool) -> list[Outcome]: ...
+    def train(self, jobs: Sequence[SearchJob], report: Callable[[str], None], again: bool) -> list[Outcome]: ...
 
 
 class LabBench:
@@ -64,7 +64,7 @@ class LabBench:
         """Raise Refusal for a run that the lab would not start."""
         verbs.check(run)
 
-    def train(self, jobs: Sequence[Job], report: Callable[[str], None], again: bool) -> list[Outcome]:
+    def train(self, jobs: Sequence[SearchJob], report: Callable[[str], None], again: bool) -> list[Outcome]:
         """Train all jobs and wait for them; those that are in the store already are only waited for. `again`: the first time after a search was
         taken up again, when what ended early is resumed. Raises Halted, with every job stopped, when a stop is asked for."""
         lab = verbs.queue()
