@@ -9,6 +9,7 @@ does not depend on what else the machine does; medians over --times. Then how lo
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -84,12 +85,12 @@ def measure(address: str, pair: list[str], times: int) -> dict[str, tuple[float,
 
 def queried(address: str, times: int) -> dict[str, float]:
     """{query: milliseconds from the question to its whole answer}, medians, over HTTP as the page asks; the first of all is not counted."""
-    found = {}
+    found, another = {}, itertools.count()
     for query in (QUERIES[0], *QUERIES):
         body = {"chosen": {"view": "table", "where": query, "sort": "metric", "descending": True}, "seen": "", "chose": True, "language": "en"}
         taken = []
-        for number in range(times):
-            body["chosen"]["baseline"] = str(number)  # another choice, so that no answer is one that was kept
+        for _ in range(times):
+            body["chosen"]["baseline"] = str(next(another))  # another choice, so that no answer is one that was kept
             asked = urllib.request.Request(f"{address}/look/runs", json.dumps(body).encode(), {"content-type": "application/json"})
             before = time.perf_counter()
             urllib.request.urlopen(asked, timeout=60).read()
