@@ -20,7 +20,7 @@ from typing import Any
 from lab import __version__, verbs
 from lab.design.plain.refusal import Refusal
 from lab.design.spec import board as boards
-from lab.design.spec.board import Job
+from lab.design.spec.board import BoardRun
 from lab.design.spec.fingerprint import fingerprint
 from lab.results.facts import counts, judge, numbers_of
 from lab.runs import RESUMABLE, Run
@@ -62,7 +62,7 @@ def standing(name: str, folder: Path) -> dict[str, Any]:
     return {"board": name, "title": board.title, "where": board.where, "done": done, "runs": boards.size(name), "due": todo}
 
 
-def _all(name: str, found: Mapping[str, Any]) -> Iterator[Job]:
+def _all(name: str, found: Mapping[str, Any]) -> Iterator[BoardRun]:
     """Every run that the board has now."""
     board = boards.load(name)
     for cell in board.cells:
@@ -104,7 +104,7 @@ def work(name: str, folder: Path, minutes: float | None = None, progress: Callab
         time.sleep(POLL)
 
 
-def _launched(one: Job) -> str:
+def _launched(one: BoardRun) -> str:
     checked = verbs.check(one.spec)
     return verbs.queue().launch(checked.document(), checked.name, checked.tags)
 
@@ -117,7 +117,7 @@ def _there(name: str) -> dict[str, Run]:
     return found
 
 
-def _taken_up(one: Job, there: dict[str, Run]) -> str:
+def _taken_up(one: BoardRun, there: dict[str, Run]) -> str:
     """The run of an earlier sitting that does this job, "" where there is none; one that ended early goes on from its checkpoint."""
     run = there.pop(one.print, None)
     if run is None:

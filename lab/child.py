@@ -44,7 +44,7 @@ class Exceeded(Refusal):
     """An answer that took more time or memory than it may."""
 
 
-class Superseded(Refusal):
+class Overtaken(Refusal):
     """A question that nobody wanted any more when its turn came."""
 
 
@@ -86,11 +86,11 @@ class Child:
     ) -> dict[str, Any]:
         """The answer to {"id": number, **question}. Raises Refusal: the child's own, or that none comes in time or in memory, or that the process ends twice.
 
-        `seconds`, `memory`: other limits for this question. `wanted`: asked when its turn has come; Superseded where it says no.
+        `seconds`, `memory`: other limits for this question. `wanted`: asked when its turn has come; Overtaken where it says no.
         """
         with self._turn:
             if not wanted():
-                raise Superseded("A newer question was asked.", self.field)
+                raise Overtaken("A newer question was asked.", self.field)
             if self._timer:
                 self._timer.cancel()
             try:

@@ -17,7 +17,7 @@ from lab.results import findings
 SEEDS = {"he-2022-table-5": 5, "he-2022-table-6": 5}  # of the papers' tables that the issue asks more of
 
 
-def result(one: boards.Job, value: float, validation: float | None = None) -> dict:
+def result(one: boards.BoardRun, value: float, validation: float | None = None) -> dict:
     return {"spec": one.print, "metric": "accuracy", "greater": True, "validation": value if validation is None else validation, "value": value}
 
 

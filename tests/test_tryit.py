@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lab.child import Child, Superseded
+from lab.child import Child, Overtaken
 from lab.ui.tryit import page
 from lab.ui.words.table import TABLE
 
@@ -43,7 +43,7 @@ def test_a_question_that_nobody_wants_any_more_is_not_put(child):
         seen.add(child.phase(first))
         assert child.phase(second) == "waiting"
         time.sleep(0.002)
-    with pytest.raises(Superseded):
+    with pytest.raises(Overtaken):
         child.ask(second, wanted=lambda: False)
     threads[0].join()
     assert answers == ["old"] and {"starting", "loading", "answering"} <= seen

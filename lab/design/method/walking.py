@@ -21,7 +21,7 @@ DIMENSIONS = ("form", "at", "insertion", "composition")  # of He et al. 2022, Ta
 
 
 @dataclass(frozen=True)
-class Step:
+class WalkStep:
     """A value of a dimension, and the method that it leads to."""
 
     value: str
@@ -33,7 +33,7 @@ def place(delta: Delta, dimension: str) -> str:
     return ", ".join(delta.at) if dimension == "at" else str(getattr(delta, dimension))
 
 
-def steps(method: Method, index: int, dimension: str, body: Anatomy | None = None) -> list[Step]:
+def steps(method: Method, index: int, dimension: str, body: Anatomy | None = None) -> list[WalkStep]:
     """The points along one dimension of the delta `index` that have a meaning (on a model, where one is given), the method's own among them, in the order of the space."""
     own = method.deltas[index]
     values: dict[str, Any] = {}
@@ -47,7 +47,7 @@ def steps(method: Method, index: int, dimension: str, body: Anatomy | None = Non
     for value, option in values.items():
         point = _moved(method, index, dimension, option)
         if point is not None and (value == place(own, dimension) or not problems(point, body)):
-            found.append(Step(value, point))
+            found.append(WalkStep(value, point))
     return found
 
 

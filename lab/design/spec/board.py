@@ -128,7 +128,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Job:
+class BoardRun:
     """A run of a cell."""
 
     cell: Cell
@@ -164,13 +164,13 @@ def tag(name: str) -> str:
     return f"board-{name}"
 
 
-def job(name: str, cell: Cell, rate: float, seed: int) -> Job:
+def job(name: str, cell: Cell, rate: float, seed: int) -> BoardRun:
     """A run of a cell at so many times the preset's own learning rate."""
     return _job(name, load(name).cells.index(cell), rate, seed)
 
 
 @functools.lru_cache(maxsize=4096)
-def _job(name: str, place: int, rate: float, seed: int) -> Job:
+def _job(name: str, place: int, rate: float, seed: int) -> BoardRun:
     board = load(name)
     cell = board.cells[place]
     training = {**board.training, **({"test": True} if board.measure == "test" else {})}
@@ -178,7 +178,7 @@ def _job(name: str, place: int, rate: float, seed: int) -> Job:
     document = apply(base, cell.setting.set)
     lr = float(f"{spec_of(document).lr * rate:.3g}")
     found = spec_of({**document, "training": {**document["training"], "lr": lr}})
-    return Job(cell, rate, seed, found.model_copy(update={"name": f"{cell.key} · lr {lr:g} · seed {seed}"[:120]}), fingerprint(found))
+    return BoardRun(cell, rate, seed, found.model_copy(update={"name": f"{cell.key} · lr {lr:g} · seed {seed}"[:120]}), fingerprint(found))
 
 
 def chosen_rate(name: str, cell: Cell, kept: Mapping[str, Mapping[str, Any]]) -> float | None:
@@ -195,13 +195,13 @@ def chosen_rate(name: str, cell: Cell, kept: Mapping[str, Mapping[str, Any]]) ->
     return max(known, key=lambda one: (one[1] if one[2] else -one[1], -abs(one[0] - 1)))[0]
 
 
-def result_of(one: Job, kept: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def result_of(one: BoardRun, kept: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """What was kept of a run; None where there is nothing, or it was of another spec."""
     found = kept.get(one.key)
     return found if found is not None and found.get("spec") == one.print else None
 
 
-def due(name: str, kept: Mapping[str, Mapping[str, Any]]) -> list[Job]:
+def due(name: str, kept: Mapping[str, Mapping[str, Any]]) -> list[BoardRun]:
     """The runs that can begin now and have no result: learning rates cell by cell, then the other seeds, one after another over all cells."""
     board = load(name)
     first = [job(name, cell, rate, 0) for cell in board.cells for rate in board.rates if chosen_rate(name, cell, kept) is None or len(board.rates) == 1]

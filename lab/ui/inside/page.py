@@ -67,17 +67,17 @@ def ask(event: gr.EventData, request: gr.Request) -> Iterator[str]:
     yield f'<div role="status">{empty(language, "inside.asking")}</div>'
     found: list[str] = []
     if len(runs) > 1:
-        found.append(_told({"run": runs[0].id, "other": runs[1].id}, lambda answer: views.differing(runs[0], runs[1], answer, language), language))
+        found.append(_answered({"run": runs[0].id, "other": runs[1].id}, lambda answer: views.differing(runs[0], runs[1], answer, language), language))
         yield "".join(found)
     for run in runs:
         for task in tasks_of(run) or [""]:
             title = f'<h2 class="lab-in-title">{esc(run.name or run.id)}{f" · {esc(task)}" if task else ""}</h2>'
-            found.append(title + _told({"run": run.id, "task": task}, lambda answer: views.look(answer, language), language))
+            found.append(title + _answered({"run": run.id, "task": task}, lambda answer: views.look(answer, language), language))
             yield "".join(found)
 
 
-def _told(question: dict[str, Any], shown: Any, language: str) -> str:
+def _answered(question: dict[str, Any], render: Any, language: str) -> str:
     try:
-        return shown(client().ask(question))
+        return render(client().ask(question))
     except Refusal as problem:
         return f'<p class="lab-said wrong" role="alert">{esc(refused(language, problem))}</p>'

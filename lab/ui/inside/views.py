@@ -39,19 +39,19 @@ def look(found: dict[str, Any], language: str) -> str:
 def differing(one: Run, other: Run, found: dict[str, Any], language: str) -> str:
     """The rows on which two runs answer differently."""
     names = {"one": one.name or one.id, "other": other.name or other.id}
-    told = say(language, "inside.differ.told", rows=f"{found['rows']:,}", first=f"{found['one_right']:,}", second=f"{found['other_right']:,}", **names)
+    sentence = say(language, "inside.differ.told", rows=f"{found['rows']:,}", first=f"{found['one_right']:,}", second=f"{found['other_right']:,}", **names)
     table = _rows_table([say(language, "inside.text"), say(language, "inside.right"), names["one"], names["other"]],
-                        [[row["text"], row["reference"], _said(row["one"], row["one_chance"]), _said(row["other"], row["other_chance"])] for row in found["differ"]])  # fmt: skip
-    return _card("inside.differ", f"<p>{esc(told)}</p>{_filtered(table, language) if found['differ'] else ''}", language)
+                        [[row["text"], row["reference"], _answer(row["one"], row["one_chance"]), _answer(row["other"], row["other_chance"])] for row in found["differ"]])  # fmt: skip
+    return _card("inside.differ", f"<p>{esc(sentence)}</p>{_filtered(table, language) if found['differ'] else ''}", language)
 
 
-def _said(answer: Any, chance: float | None) -> str:
+def _answer(answer: Any, chance: float | None) -> str:
     return str(answer) + (f" ({100 * chance:.0f} %)" if chance is not None else "")
 
 
 def _card(key: str, body: str, language: str, help: str = "") -> str:
-    told = f'<p class="lab-muted">{esc(say(language, help))}</p>' if help else ""
-    return f'<section class="lab-card lab-in-card"><h3>{esc(say(language, key))}</h3>{told}{body}</section>'
+    about = f'<p class="lab-muted">{esc(say(language, help))}</p>' if help else ""
+    return f'<section class="lab-card lab-in-card"><h3>{esc(say(language, key))}</h3>{about}{body}</section>'
 
 
 # -- weights -----------------------------------------------------------------------------------------------------------------------
@@ -140,8 +140,8 @@ def _layers(found: dict[str, Any], language: str) -> str:
         for one in found["cka"]
         if one["cka"] is not None
     )
-    told = say(language, "inside.cka.told", rows=f"{found['rows']:,}")
-    return _card("inside.cka", f'<p class="lab-muted">{esc(told)}</p><table class="lab-labels"><tbody>{bars}</tbody></table>', language, "inside.cka.help")
+    sentence = say(language, "inside.cka.told", rows=f"{found['rows']:,}")
+    return _card("inside.cka", f'<p class="lab-muted">{esc(sentence)}</p><table class="lab-labels"><tbody>{bars}</tbody></table>', language, "inside.cka.help")
 
 
 def _slots(found: list[dict[str, Any]], language: str) -> str:
@@ -191,8 +191,8 @@ def _answers(found: dict[str, Any] | None, language: str) -> str:
     for key in ("worst", "least_certain"):
         if found.get(key):
             parts.append(f"<details><summary>{esc(say(language, f'inside.{key}'))}</summary>{_filtered(_listed(found[key], language), language)}</details>")
-    told = say(language, "inside.answers.told", rows=f"{found['judged']:,}")
-    return _card("inside.answers", f'<p class="lab-muted">{esc(told)}</p>{"".join(parts)}', language)
+    sentence = say(language, "inside.answers.told", rows=f"{found['judged']:,}")
+    return _card("inside.answers", f'<p class="lab-muted">{esc(sentence)}</p>{"".join(parts)}', language)
 
 
 def _confusion(found: dict[str, Any], language: str) -> str:

@@ -11,10 +11,9 @@ from typing import Any
 
 import gradio as gr
 
-from lab.child import Superseded
 from lab.design.plain.refusal import Refusal
 from lab.results.facts import tasks_of
-from lab.trying.client import TryClient
+from lab.trying.client import Overtaken, TryClient
 from lab.ui.shell import run_facts
 from lab.ui.shell.json_text import text
 from lab.ui.shell.lanes import Lane
@@ -76,7 +75,7 @@ def answer(asked: Any = None) -> dict[str, Any]:
     NEWEST.ask(page, turn, question)
     try:
         return {"html": views.card(found[0], client().ask(question, wanted=lambda: NEWEST.is_newest(page, turn)), "", language, task)}
-    except Superseded:
+    except Overtaken:
         return {"old": True}
     except Refusal as problem:
         return {"html": views.card(found[0], None, refused(language, problem), language, task)}
