@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lab.child import Child
+from lab.child import Child, Overtaken
+
+__all__ = ["Overtaken", "TryClient"]
 
 COMMAND = "lab.trying.serve"
 START_SECONDS, ANSWER_SECONDS, IDLE_SECONDS = 180, 180, 300
