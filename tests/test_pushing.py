@@ -141,7 +141,8 @@ def test_each_way_that_it_cannot_be_sent_is_one_sentence(exported: Path, tmp_pat
             assert run(WAYS, exported, tmp_path / fault.replace("/", "") / "room", address)["sentence"] == sentence
     with hub({}, TOKENS, tmp_path / "none" / "room") as (address, asked):
         for given, sentence in (({"token": ""}, "There is no token of the hub on this machine"), ({"token": "hf_reads_secretly"}, "The token of me on this machine may only read"),
-                                ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set, so nothing is sent to the hub")):  # fmt: skip
+                                ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set, so nothing is sent to the hub"),
+                                ({"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "1"}, "TRANSFORMERS_OFFLINE is set, so nothing is sent to the hub")):  # fmt: skip
             assert run(WAYS, exported, tmp_path / "none" / "room", address, **given)["sentence"].startswith(sentence)
         assert not any(line.startswith(("POST", "PUT")) for line in asked)
     assert run(WAYS, exported, tmp_path / "none" / "room", address)["sentence"].startswith("The hub cannot be reached at ")
@@ -189,13 +190,15 @@ def test_the_page_shows_before_it_sends(tmp_path: Path, opened):
     home = tmp_path / "home"
     run_id = Queue(Home(home)).store.create(spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora"}).document(), name="waits")
     with hub({}, TOKENS, tmp_path / "room") as (address, asked):
-        more = {"HF_ENDPOINT": address, "HF_TOKEN": "hf_writes_secretly", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "", "HF_HUB_DISABLE_XET": "1"}
+        more = {"HF_ENDPOINT": address, "HF_TOKEN": "hf_writes_secretly", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "",
+                "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
         with serving(home, LAB_SLOTS="0", **more) as app:
             page = opened(f"{app}/export?run={run_id}").page
             page.click("[data-format=config]", timeout=60_000)
             page.fill("#push-repo", "settings", timeout=120_000)
             page.click("#push-look")
-            page.wait_for_selector("#push-send")
+            page.wait_for_selector("#push-send, #export-push [role=alert]")
+            assert not page.query_selector("#export-push [role=alert]"), page.inner_text("#export-push")
             assert page.is_disabled("#push-send") and "me/settings" in page.inner_text("#push-send") and not any("/commit/" in line for line in asked)
             assert page.inner_text("#export-push .lab-push-plan").count("spec.yaml") == 1
             page.screenshot(path=str(tmp_path / "ready.png"), full_page=True)

@@ -193,7 +193,7 @@ def look(repo: str, format: str, public: bool = False) -> Target:
         from huggingface_hub import constants, get_token
 
         if constants.is_offline_mode():
-            raise Refusal("HF_HUB_OFFLINE is set, so nothing is sent to the hub: unset it to push.", "repo")
+            raise _offline()
         if not get_token():
             raise Refusal("There is no token of the hub on this machine: run 'hf auth login', or set HF_TOKEN.", "repo")
         me = _api().whoami(cache=True)
@@ -270,6 +270,12 @@ STATUSES = {
 }
 
 
+def _offline() -> Refusal:
+    """Names the variable that is set: where HF_HUB_OFFLINE is empty, huggingface_hub heeds TRANSFORMERS_OFFLINE."""
+    variable = "HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
+    return Refusal(f"{variable} is set, so nothing is sent to the hub: unset it to push.", "repo")
+
+
 def refusal_of(error: BaseException, repo: str) -> Refusal:
     """One sentence for what huggingface_hub raised, by its kind and its status alone."""
     from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
@@ -280,7 +286,7 @@ def refusal_of(error: BaseException, repo: str) -> Refusal:
         seen = seen.__cause__ or seen.__context__
     statuses = [status for each in chain if isinstance(status := getattr(getattr(each, "response", None), "status_code", None), int)]
     if any(isinstance(each, OfflineModeIsEnabled) for each in chain):
-        return Refusal("HF_HUB_OFFLINE is set, so nothing is sent to the hub: unset it to push.", "repo")
+        return _offline()
     if any(isinstance(each, LocalTokenNotFoundError) for each in chain):
         return Refusal("There is no token of the hub on this machine: run 'hf auth login', or set HF_TOKEN.", "repo")
     if any(isinstance(each, HFValidationError) for each in chain):
