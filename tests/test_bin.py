@@ -94,6 +94,24 @@ def test_a_run_that_others_are_built_on_stays(lab_home):
         lab.bin(base)
 
 
+def test_many_runs_go_in_one_transaction(lab_home, monkeypatch):
+    """What one refuses stops none of the others; what only runs that go too are built on goes with them, and what one that stays is built on stays."""
+    lab = Queue(Home(), count=0)
+    done, below, kept, active = (lab.store.create({}) for _ in range(4))
+    for run_id in (done, below, kept):
+        lab.store.claim(run_id, identity())
+        lab.store.finish(run_id, "succeeded")
+    waits = lab.store.create({"built_on": {"start_from": below}})
+    lab.store.claim(active, identity())
+    reads = lab.store.create({"built_on": {"stand_on": [kept]}})
+    writes, write = [], lab.store.database.write
+    monkeypatch.setattr(lab.store.database, "write", lambda *asked, **more: writes.append(1) or write(*asked, **more))
+    stay = lab.bin_all([done, below, waits, kept, active, "nobody00", "no id", done])
+    assert set(stay) == {kept, active, "nobody00", "no id"} and f"run {reads}" in stay[kept] and "stop it before" in stay[active] and len(writes) == 1
+    assert {run.id for run in lab.store.binned()} == {done, below, waits} and lab.store.events(done)[-1].message == "Put into the bin."
+    assert set(lab.bin_all([kept, reads])) == set() and {run.id for run in lab.store.list()} == {active}
+
+
 @pytest.mark.parametrize("kind", WRITE)
 def test_own_presets_go_and_come_back(kind, lab_home, monkeypatch):
     WRITE[kind]("mine")

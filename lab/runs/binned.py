@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, case, select, update
 
@@ -23,25 +24,27 @@ class Binned:
 
     def bin(self, run_id: str) -> None:
         """Put a run into the bin; a queued one is cancelled with that. Refusal while a worker has it, or where there is none."""
-        now = time.time()
+        if problem := self.bin_all([run_id]).get(run_id):
+            raise Refusal(problem, "run")
+
+    def bin_all(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """Put runs into the bin in one transaction, as `bin` does; {id: why} of those that stay."""
+        now, wanted = time.time(), [check_id(run_id) for run_id in run_ids]
         waits = runs.c.state == QUEUED
-        query = update(runs).where(runs.c.id == check_id(run_id), runs.c.state.not_in(ACTIVE), HERE)
+        query = update(runs).where(runs.c.id.in_(wanted), runs.c.state.not_in(ACTIVE), HERE)
         query = query.values(binned=now, state=case((waits, CANCELLED), else_=runs.c.state), ended=case((waits, now), else_=runs.c.ended))
 
-        def work(connection: Connection) -> str:
-            moved = connection.execute(query.values(version=take_ticket(connection)).returning(runs.c.number, runs.c.state)).first()
-            if moved is not None:
-                note(connection, moved.number, moved.state, "Put into the bin.")
-                return ""
-            found = connection.execute(select(runs.c.state, runs.c.binned).where(runs.c.id == run_id)).first()
-            if found is None:
-                return f"There is no run {run_id}."
-            return (
-                "" if found.binned is not None else f"Run {run_id} is {found.state}: stop it before you delete it."
-            )  # binned: the answer was lost, or somebody else was faster
+        def work(connection: Connection) -> dict[str, str]:
+            moved = connection.execute(query.values(version=take_ticket(connection)).returning(runs.c.id, runs.c.number, runs.c.state)).all()
+            for one in moved:
+                note(connection, one.number, one.state, "Put into the bin.")
+            left = set(wanted) - {one.id for one in moved}
+            found = connection.execute(select(runs.c.id, runs.c.state, runs.c.binned).where(runs.c.id.in_(left))).all() if left else []
+            refused = {run_id: f"There is no run {run_id}." for run_id in left - {one.id for one in found}}
+            # one in the bin: the answer was lost, or somebody else was faster
+            return refused | {one.id: f"Run {one.id} is {one.state}: stop it before you delete it." for one in found if one.binned is None}
 
-        if problem := self.database.write(work, durable=True):
-            raise Refusal(problem, "run")
+        return self.database.write(work, durable=True)
 
     def restore(self, run_id: str) -> None:
         """Take a run out of the bin, in the state that it had. Refusal where it is not in it."""

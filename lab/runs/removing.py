@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,9 +25,15 @@ class Removing:
 
     def bin(self, run_id: str) -> None:
         """Put a run into the bin, out of every list; a queued one is cancelled with that. Refusal while a worker has it, or where a run that may begin is built on it."""
-        self._require_free(run_id)
+        if problem := self.bin_all([run_id]).get(run_id):
+            raise Refusal(problem, "run")
+
+    def bin_all(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """Put runs into the bin in one transaction; {id: why} of those that stay, which stop none of the others. What only runs that go with it are built on may go."""
+        refused = self._kept(run_ids)
+        going = [run_id for run_id in dict.fromkeys(run_ids) if run_id not in refused]
         with whole(), self.home.room():
-            self.store.bin(run_id)
+            return refused | (self.store.bin_all(going) if going else {})
 
     def restore(self, run_id: str) -> None:
         """Take a run out of the bin. Refusal where it is not in it."""
@@ -42,31 +49,44 @@ class Removing:
             self.clear()
 
     def _require_free(self, run_id: str) -> None:
-        run = self.store.get(run_id)
-        if run.active:
-            raise Refusal(f"Run {run_id} is {run.state}: stop it before you delete it.", "run")
-        if waiting := self._built_on(run_id):
-            more = f" and {len(waiting) - 1} more" if len(waiting) > 1 else ""
-            raise Refusal(
-                f"Run {run_id} is what run {waiting[0]}{more} is built on, which has no weights of its own yet: delete that one first, or let it begin.", "run"
-            )
+        if problem := self._kept([run_id]).get(run_id):
+            raise Refusal(problem, "run")
 
-    def _built_on(self, run_id: str) -> list[str]:
-        """The runs that would still read the adapter of a run: those that are built on it and may begin, or begin again. The others have a copy."""
-        found = [run for run in self.store.list((records.QUEUED, *records.ACTIVE, *records.RESUMABLE)) if not self.home.has_checkpoint(run.id)]
-        named = [
-            (
-                run.id,
-                [
-                    (run.spec.get("built_on") or {}).get("start_from"),
-                    (run.spec.get("built_on") or {}).get("continues"),
-                    *((run.spec.get("built_on") or {}).get("stand_on") or ()),
-                    *((run.spec.get("combination") or {}).get("runs") or ()),
-                ],
-            )
-            for run in found
-        ]
-        return [other for other, names in named if any(str(name or "").partition("/")[0] == run_id for name in names)]
+    def _kept(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """{id: why} of the runs that cannot go: there is none, a worker has it, or one that stays and has no weights yet is built on it."""
+        refused: dict[str, str] = {}
+        found = {run.id: run for run in self.store.list(ids=list(run_ids), specs=False)}
+        for run_id in run_ids:
+            if run_id not in found:
+                try:
+                    self.store.get(run_id)
+                except Refusal as problem:  # malformed, unknown, or in the bin
+                    refused[run_id] = problem.sentence
+            elif found[run_id].active:
+                refused[run_id] = f"Run {run_id} is {found[run_id].state}: stop it before you delete it."
+        readers = self._readers()
+        while True:  # who is kept keeps what it is built on
+            going = set(run_ids) - set(refused)
+            waiting = {run_id: stays for run_id in going if (stays := [one for one in readers.get(run_id, ()) if one not in going])}
+            if not waiting:
+                return refused
+            for run_id, stays in waiting.items():
+                more = f" and {len(stays) - 1} more" if len(stays) > 1 else ""
+                refused[run_id] = (
+                    f"Run {run_id} is what run {stays[0]}{more} is built on, which has no weights of its own yet: delete that one first, or let it begin."
+                )
+
+    def _readers(self) -> dict[str, list[str]]:
+        """{run: the runs that would still read its adapter}: those that are built on it and may begin, or begin again. The others have a copy."""
+        found: dict[str, list[str]] = {}
+        for run in self.store.list((records.QUEUED, *records.ACTIVE, *records.RESUMABLE)):
+            built, combined = run.spec.get("built_on") or {}, run.spec.get("combination") or {}
+            names = [built.get("start_from"), built.get("continues"), *(built.get("stand_on") or ()), *(combined.get("runs") or ())]
+            below = {str(name).partition("/")[0] for name in names if name}
+            if below and not self.home.has_checkpoint(run.id):
+                for one in below:
+                    found.setdefault(one, []).append(run.id)
+        return found
 
     def clear(self) -> None:
         """Remove the files and metrics of runs that were deleted, also of those whose deletion was cut short, and of those that have been in the bin for its days."""

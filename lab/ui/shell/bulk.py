@@ -21,11 +21,13 @@ def act(asked: Any) -> dict[str, Any]:
     runs = list(dict.fromkeys(run for run in given if isinstance(run, str)))[:MOST] if isinstance(given, list) else []
     verbs: dict[Any, Callable[[str], bool]] = {
         "stop": _stop,
-        "bin": _bin,
         "tag": lambda run: _tag(run, asked, True),
         "untag": lambda run: _tag(run, asked, False),
     }
     done, problems = 0, []
+    if name == "bin" and runs:
+        kept = default().bin_all(runs)
+        done, problems = len(runs) - len(kept), [refused(language, sentence) for sentence in kept.values()]
     for run in runs if name in verbs else ():
         try:
             done += verbs[name](run)
@@ -33,7 +35,7 @@ def act(asked: Any) -> dict[str, Any]:
             problems.append(refused(language, problem))
     if name == "stop" and done:
         default().reconcile()
-    words = [say(language, f"many.{name}", n=done, tag=str(asked.get("tag") or "").strip())] if done or not problems and name in verbs else []
+    words = [say(language, f"many.{name}", n=done, tag=str(asked.get("tag") or "").strip())] if done or not problems and name in (*verbs, "bin") else []
     words += [say(language, "many.refused", n=len(problems), why=problems[0])] if problems else []
     return {"words": " ".join(words), "done": done, "wrong": bool(problems)}
 
@@ -41,11 +43,6 @@ def act(asked: Any) -> dict[str, Any]:
 def _stop(run: str) -> bool:
     """Ask it to stop; whether it was to be stopped at all."""
     return default().store.get(run).state in (QUEUED, *ACTIVE) and bool(default().store.ask_stop(run))
-
-
-def _bin(run: str) -> bool:
-    default().bin(run)
-    return True
 
 
 def _tag(run: str, asked: Mapping[str, Any], there: bool) -> bool:
