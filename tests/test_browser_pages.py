@@ -229,7 +229,7 @@ def test_parallel_coordinates_choose_runs(lab, opened, tmp_path):
         "seconds",
         "metric",
     ]
-    assert "peak memory" in page.locator("#parallel").inner_text().partition("The same for all")[2]  # a constant takes no room
+    assert "peak process memory" in page.locator("#parallel").inner_text().partition("The same for all")[2]  # a constant takes no room
     assert page.locator("#parallel .line").count() == 4
     hit = axes.last.locator(".hit")
     hit.scroll_into_view_if_needed()

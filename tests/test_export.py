@@ -357,7 +357,8 @@ def test_a_real_run_goes_home(lab_home, tmp_path, monkeypatch, capsys):
         lab.export(found["run"], format, tmp_path / format)
     texts = {format: (tmp_path / format / "README.md").read_text(encoding="utf-8") for format in ("peft", "merged", "lab")}
     assert all(
-        "on the validation split" in text.lower() and "sentence-transformers/all-MiniLM-L6-v2" in text and "peak memory" in text for text in texts.values()
+        "on the validation split" in text.lower() and "sentence-transformers/all-MiniLM-L6-v2" in text and "peak process memory" in text
+        for text in texts.values()
     )
     model, tokenizer = lab.load(found["run"])
     batch = tokenizer(["a moving and funny film", "dull from start to end"], return_tensors="pt", padding=True)

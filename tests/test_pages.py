@@ -18,12 +18,13 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from lab import searching
+from lab.cli import comparing
 from lab.design.method import named
 from lab.design.method.nearest import neighbours
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, tables
 from lab.design.spec import search
-from lab.results import compare, facts, published
+from lab.results import compare, facts, groups, paper, published
 from lab.results.curves import AXES, axis
 from lab.runs import Home, Queue, processes
 from lab.searching.costs import Meter
@@ -46,6 +47,7 @@ from lab.ui.shell.curve_cache import Follower
 from lab.ui.sweep import grid
 from lab.ui.sweep import views as views_sweep
 from lab.ui.tryit import views as views_tryit
+from lab.ui.words.table import say
 
 SPEC = {"model": "minilm-l6", "task": "sst2", "method": {"name": "LoRA", "preset": "lora", "deltas": [{"rank": 8}]}, "seed": 0}
 NASTY = "<img src=x onerror=alert(1)>"
@@ -305,6 +307,27 @@ def test_what_is_taken_away_is_safe(store):
     page = report.report(runs, overlay.of_runs(runs)["charts"], "en", "now")
     assert "Parallel coordinates" in page and page.count('stroke-linecap="round"') == len(runs)
     assert "<img" not in page and "<script" not in page and "http" not in page
+
+
+MEMORY = {"cpu": "peak process memory", "cuda:0": "peak step memory", "both": "peak memory, of steps or of processes"}
+
+
+@pytest.mark.parametrize("on", MEMORY)
+def test_memory_is_called_what_it_is(store, on):
+    """On every surface step memory or process memory, or both where runs of both kinds stand side by side; never one word for two things."""
+    devices = ("cpu", "cuda:0") if on == "both" else (on, on)
+    runs = [finished(store, f"run {seed}", {**SPEC, "seed": seed, "model": f"m{seed}"}, best={"step": 1, "accuracy": 0.5 + seed / 10}, peak_bytes=1e9 + 1e8 * seed, device=device)
+            for seed, device in enumerate(devices)]  # fmt: skip
+    (chart,) = [chart for chart in overlay.fronts(runs) if chart["id"] == "pareto_peak_bytes"]
+    tested = groups.tested(groups.alone(runs))
+    texts = [views_compare.results(runs, "en"), f"{say('en', chart['words'])} {say('en', chart['cost'])}", str(coordinates.parallel(runs, "en")), comparing._results_table(runs, None),
+             report.report(runs, [chart], "en", "now"), paper.latex_table(tested, ["a", "b"]), paper.markdown_table(tested, ["a", "b"])]  # fmt: skip
+    for text in texts:
+        assert MEMORY[on] in text, (MEMORY[on], text[:3000])
+        assert not re.search(r"peak memory(?!, of steps)|peak[_ ]bytes", text.replace("pareto_peak_bytes", "").replace("'id': 'peak_bytes'", ""))
+    heads, *rows = [line.split(",") for line in compare.as_csv(runs).splitlines()]
+    places = heads.index("peak_step_bytes"), heads.index("peak_process_bytes")
+    assert [[bool(row[place]) for place in places] for row in rows] == [[device != "cpu", device == "cpu"] for device in devices]
 
 
 def test_metrics_have_their_own_names(store):

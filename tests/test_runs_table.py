@@ -53,7 +53,16 @@ def look(chosen, seen=FIRST, language="en"):
 def test_the_table_is_whole_at_first_and_then_what_has_changed(lab):
     queue, runs = lab
     news, mark = look({})
-    assert [column["title"] for column in news["columns"]] == ["state", "method", "task", "seed", "best accuracy", "trained weights", "peak memory", "time"]
+    assert [column["title"] for column in news["columns"]] == [
+        "state",
+        "method",
+        "task",
+        "seed",
+        "best accuracy",
+        "trained weights",
+        "peak process memory",
+        "time",
+    ]
     assert news["whole"] and news["order"] == [runs[4], *reversed(runs[:4])] and (news["n"], news["total"]) == (5, 5)
     assert news["rows"][1]["cells"] == [
         "",

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from lab import origins, verbs
 from lab.cli.answer import Answer, shorten, table
 from lab.cli.reading import result_of, settings_of
-from lab.design.plain import numbers
+from lab.design.plain import numbers, peaks
 from lab.design.plain.refusal import Refusal
 from lab.results import compare as comparing
 from lab.results import examples, groups
-from lab.results.facts import COST, FINAL, counts, score, why_not
+from lab.results.facts import COST, FINAL, counts, peak_kind, score, why_not
 
 if TYPE_CHECKING:
     from lab.design.spec.families import Metric
@@ -101,7 +101,8 @@ def _results_table(found: list[Run], metric: Metric | None) -> str:
         rows.append([run.id, run.state, shorten(run.name, 40), aside, *(numbers.number(column.means[index]) for column in finals), numbers.weights(COST["trainable"](run)),
                      numbers.memory(COST["peak_bytes"](run)), numbers.duration(COST["seconds"](run))])  # fmt: skip
     names = [column.name for column in finals]
-    return table(["run", "state", "name", best, *names, "trainable", "peak", "time"], rows, right=(best, *names, "trainable", "peak", "time"))
+    peak = peaks.WORDS[peak_kind(found)]
+    return table(["run", "state", "name", best, *names, "trainable", peak, "time"], rows, right=(best, *names, "trainable", peak, "time"))
 
 
 def _groups_table(tested: groups.Tested, names: list[str]) -> str:

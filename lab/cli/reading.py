@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from lab import verbs
 from lab.cli.answer import Answer, facts, shorten, table
-from lab.design.plain import numbers
-from lab.results.facts import judged_on, of_steps, score, task_of
+from lab.design.plain import numbers, peaks
+from lab.results.facts import judged_on, peak_kind, score, task_of
 
 if TYPE_CHECKING:
     from lab.runs import Run
@@ -42,7 +42,7 @@ def result_text(run: Run) -> str:
         ("judged on", f"{rows[0]:,} of {rows[1]:,} validation rows" if (rows := judged_on(run)) and rows[0] < rows[1] else ""),
         ("test", _metrics(result.get("test", {}))),
         ("trainable", f"{result['trainable']:,}" if result["trainable"] else ""),
-        ("peak step memory" if of_steps(run) else "peak process memory", numbers.memory(result["peak_bytes"]) if result["peak_bytes"] else ""),
+        (peaks.WORDS[peak_kind([run])], numbers.memory(result["peak_bytes"]) if result["peak_bytes"] else ""),
         ("time", numbers.duration(result["seconds"]) if result["seconds"] else ""),
     ])  # fmt: skip
 

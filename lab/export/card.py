@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 import lab
-from lab.design.plain import numbers
+from lab.design.plain import numbers, peaks
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.task import TaskSpec
@@ -169,7 +169,7 @@ def _training(opened: Any) -> str:
         packed,
         f"- trained weights: {opened.trainable:,}" if opened.trainable else "",
         f"- time: {numbers.duration(seconds)}" + (f" on {costs['device']}" if costs.get("device") else "") if seconds else "",
-        f"- peak memory: {numbers.memory(costs['peak_bytes'])}" if costs.get("peak_bytes") else "",
+        f"- {peaks.WORDS[peaks.kind_on(costs.get('device'))]}: {numbers.memory(costs['peak_bytes'])}" if costs.get("peak_bytes") else "",
         f"- energy: {numbers.number(costs['joules'] / 3600)} Wh" if costs.get("joules") else "",
     ]
     return "## Training\n\n" + "\n".join(line for line in lines if line)

@@ -13,7 +13,7 @@ from typing import Any
 from lab.design.plain.differences import differences
 from lab.design.spec.families import Metric
 from lab.results.efficiency import pscp_of
-from lab.results.facts import COST, counts, greater_is_better, judged_on, method_of, model_of, outcome, result, score, task_of, why_not
+from lab.results.facts import COST, counts, greater_is_better, judged_on, method_of, model_of, of_steps, outcome, result, score, task_of, why_not
 from lab.results.groups import Group, grouped
 from lab.runs import Run
 
@@ -153,10 +153,20 @@ def table(runs: Sequence[Run]) -> list[list[Any]]:
     return rows
 
 
+def sheet(runs: Sequence[Run]) -> list[list[Any]]:
+    """`table` as files have it: step and process memory in columns of their own."""
+    heads, *rows = table(runs)
+    at = heads.index("peak_bytes")
+    heads[at : at + 1] = ["peak_step_bytes", "peak_process_bytes"]
+    for run, row in zip(runs, rows, strict=True):
+        row[at : at + 1] = [row[at], None] if of_steps(run) else [None, row[at]]
+    return [heads, *rows]
+
+
 def as_csv(runs: Sequence[Run]) -> str:
-    """The table as CSV; a text that a spreadsheet would read as a formula gets an apostrophe."""
+    """`sheet` as CSV; a text that a spreadsheet would read as a formula gets an apostrophe."""
     out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([[_cell(value) for value in row] for row in table(runs)])
+    csv.writer(out, lineterminator="\n").writerows([[_cell(value) for value in row] for row in sheet(runs)])
     return out.getvalue()
 
 

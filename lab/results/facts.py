@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lab.design.plain import peaks
 from lab.design.presets import catalogue, own
 from lab.design.spec.families import LOSS, OF, Metric, judging, judging_together, metric_named
 from lab.design.spec.run import named_tasks
@@ -163,7 +164,13 @@ def of_steps(run: Run, curves: Collection[str] = ()) -> bool:
     """Whether a run's bytes are step memory: what an accelerator's allocator gave for weights, optimizer state and steps, as plans say it. Else they are process memory: all
     that its process holds on a CPU. `curves`: the names of those that it has, of a run without a result."""
     device = run.result.get("device") if isinstance(run.result, dict) else None
-    return "reserved_peak_bytes" in curves or str(device or "cpu").split(":")[0] != "cpu"
+    return "reserved_peak_bytes" in curves or peaks.kind_on(device) == "step"
+
+
+def peak_kind(runs: Iterable[Run]) -> peaks.Kind:
+    """What the bytes of these runs are: step or process memory, or both where runs of both kinds stand side by side."""
+    kinds = {of_steps(run) for run in runs if peak_bytes(run) is not None}
+    return "both" if len(kinds) > 1 else "step" if kinds == {True} else "process"
 
 
 def greater_is_better(name: str) -> bool:

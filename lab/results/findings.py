@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lab.design.plain import numbers
+from lab.design.plain import numbers, peaks
 from lab.design.presets import catalogue
 from lab.design.spec import board as boards
 from lab.design.spec.board import Board, Cell, Claim
@@ -175,7 +175,7 @@ def _section(name: str, kept: Kept, found: list[Finding], command: str) -> list[
 
 
 def _table(board: Board, rows: list[CellResult]) -> list[str]:
-    unit = {"test": "test", "forgetting": "rise of the probe's loss", "memory": "peak memory"}[board.measure]
+    unit = {"test": "test", "forgetting": "rise of the probe's loss", "memory": peaks.WORDS["step"]}[board.measure]
     metric = next((row.metric for row in rows if row.metric), "")
     head = [
         "",

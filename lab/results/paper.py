@@ -11,11 +11,11 @@ from typing import Any
 
 from lab.design.figure.equation import latex as equations_of
 from lab.design.method import named
-from lab.design.plain import numbers
+from lab.design.plain import numbers, peaks
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import metric_named
 from lab.results import compare
-from lab.results.facts import FINAL, counts
+from lab.results.facts import FINAL, counts, peak_kind
 from lab.results.groups import Tested
 from lab.runs import Run
 
@@ -28,7 +28,6 @@ SPECIAL = {
 HEADS = {
     "trainable": "weights",
     "percent": "share",
-    "peak_bytes": "peak memory",
     "seconds": "time",
     "tokens_per_second": "tokens/s",
     "joules": "energy",
@@ -71,8 +70,10 @@ def scale(name: str) -> float:
     return 100.0 if metric and metric.fraction else 1.0
 
 
-def head(name: str) -> str:
+def head(name: str, tested: Tested) -> str:
     """A column's heading."""
+    if name == "peak_bytes":
+        return peaks.WORDS[peak_kind(run for group in tested.groups for run in group.runs)]
     return HEADS.get(name, name.replace("_", " ") + (" (×100)" if scale(name) == 100 else ""))
 
 
@@ -95,7 +96,7 @@ def latex_table(tested: Tested, names: Sequence[str], caption: str = "", every: 
         r"\centering",
         rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
         r"\toprule",
-        " & ".join(escape(head(name)) for name in heads) + r" \\",
+        " & ".join(escape(head(name, tested)) for name in heads) + r" \\",
         r"\midrule",
     ]
     for row in rows:
@@ -108,7 +109,7 @@ def markdown_table(tested: Tested, names: Sequence[str], every: bool = False) ->
     """The same as a Markdown table."""
     heads, rows = sheet(tested, names, every)
     cell = lambda text: str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")  # noqa: E731
-    lines = ["| " + " | ".join(cell(head(name)) for name in heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
+    lines = ["| " + " | ".join(cell(head(name, tested)) for name in heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
     for row in rows:
         lines.append("| " + " | ".join(cell(text) + (f" ± {cell(spread)}" if spread else "") + (" ★" if star else "") for text, spread, star in row) + " |")
     return "\n".join([*lines, ""])

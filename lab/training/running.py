@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list, wait_for_everyone
 
 from lab import blocks, continuing
 from lab.design.method.notes import notes
+from lab.design.plain import peaks
 from lab.design.plain.numbers import duration, memory
 from lab.design.spec.run import RunSpec
 from lab.engine.kernels import attention_words
@@ -250,4 +251,6 @@ def _conclude(result: dict[str, Any], loop: Loop, say: Callable[[str], None]) ->
         numbers += f", best {result['best'][metric]:.4f} at step {result['best']['step']}"
         if result["best"]["step"] == 0 and loop.total:
             say("Note: no evaluation beat the model as it was before training, so the best weights are those of step 0.")
-    say(f"Done in {duration(result['seconds'])}: {numbers}; {result['tokens_per_second']:,.0f} tokens/s, peak memory {memory(result['peak_bytes'])}")
+    say(
+        f"Done in {duration(result['seconds'])}: {numbers}; {result['tokens_per_second']:,.0f} tokens/s, {peaks.WORDS[peaks.kind_on(loop.device)]} {memory(result['peak_bytes'])}"
+    )

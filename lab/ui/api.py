@@ -98,7 +98,7 @@ def count(model: str, method: Any) -> dict:
 
 
 def plan(spec: dict, setting: dict | None = None) -> dict:
-    """The peak memory of a run by category, predicted without weights: {"peak_allocated_bytes", "categories", "trainable", ...}.
+    """The peak step memory of a run by category, predicted without weights: {"peak_allocated_bytes", "categories", "trainable", ...}.
 
     spec: as for launch; setting: batch, tokens, target_tokens, targets, dtype, adapter_dtype or device given over it.
     """

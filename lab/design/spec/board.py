@@ -62,7 +62,9 @@ class Board(Options):
     paper: str = option("", help="of presets/papers")
     cite: str = option("", help="what is cited, where presets/papers has no such paper")
     where: str = option(help="the table or figure")
-    measure: Literal["test", "forgetting", "memory"] = option("test", help="what is compared: the test split, the loss of a probe, or the planned peak memory")
+    measure: Literal["test", "forgetting", "memory"] = option(
+        "test", help="what is compared: the test split, the loss of a probe, or the planned peak step memory"
+    )
     table: str = option("", help="of presets/sweeps, whose rows these are")
     published: str = option("", help="the task of the paper's numbers that stand beside")
     metric: str = option("", help="their metric")

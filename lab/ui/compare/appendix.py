@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lab import __version__
+from lab.design.plain import peaks
+from lab.design.plain.called import program
 from lab.design.plain.refusal import Refusal
 from lab.results import compare, facts, groups, paper, pgfplots
 from lab.runs import Run
@@ -36,7 +38,7 @@ PACKAGES = (
     "bitsandbytes",
     "codecarbon",
 )
-AXES = {"pareto_percent": "trained share (%)", "pareto_peak_bytes": "peak memory (B)", "pareto_seconds": "time (s)"}
+AXES = {"pareto_percent": "trained share (%)", "pareto_seconds": "time (s)"}
 ENGLISH = "en"  # of what is packed
 STAMP = (1980, 1, 1, 0, 0, 0)  # of every file in the zip, so that the same comparison is the same file
 FORMS: dict[str, tuple[str, Callable[[groups.Tested, list[str]], str]]] = {  # what is taken away as a text: its file, and how it is made
@@ -85,7 +87,7 @@ def _figures(runs: list[Run], charts: list[dict[str, Any]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for chart in charts:
         title, file = report.caption(chart, "en"), re.sub(r"[^a-z0-9_-]+", "-", str(chart["id"]).lower())
-        x = AXES.get(chart["id"], say(ENGLISH, "compare.along.step"))
+        x = {**AXES, "pareto_peak_bytes": f"{peaks.WORDS[facts.peak_kind(runs)]} (B)"}.get(chart["id"], say(ENGLISH, "compare.along.step"))
         if drawn := report.plot(chart):
             found[f"figures/{file}.svg"] = _alone(drawn)
             found[f"figures/{file}.tex"] = pgfplots.picture(chart, title, x, title.partition(" ")[0] if chart.get("scatter") else title, report.place_of)
@@ -145,7 +147,7 @@ Made {made} by Delta Lab {__version__}.
 - figures/: every chart as SVG and as pgfplots code (\\usepackage{{pgfplots}}, \\usepgfplotslibrary{{fillbetween}}, \\pgfplotsset{{compat=1.18}}), colours included
 - equations.tex, references.bib: of the methods used; authors are not in the presets, so each entry says whom to look up
 - results.csv, runs.json: every run with its numbers, seed, device, costs and energy; report.html: the same to read
-- specs/: each run's frozen specification. To run one again: python -m lab run --spec specs/{runs[0].id if runs else "RUN"}.yaml
+- specs/: each run's frozen specification. To run one again: {program()} run --spec specs/{runs[0].id if runs else "RUN"}.yaml
 
 Seeds: {seeds}. Cost: {used}.
 

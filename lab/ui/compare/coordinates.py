@@ -17,7 +17,11 @@ from lab.ui.shell.run_styles import dash_attribute, run_styles
 from lab.ui.words.settings import setting_name
 from lab.ui.words.table import metric_name, say, time_units
 
-OUTCOMES = (("trainable", "chart.trainable", ""), ("peak_bytes", "fact.peak", "B"), ("seconds", "fact.time", " s"))  # of a result, its words, its unit
+OUTCOMES = (
+    ("trainable", "chart.trainable", ""),
+    ("peak_bytes", "", "B"),
+    ("seconds", "fact.time", " s"),
+)  # of a result, its words ("": as `facts.peak_kind` says), its unit
 MOST_AXES = 8  # of settings
 MOST_TICKS = 5
 NEAREST = 0.055  # of an axis: ticks that stand nearer would be written over each other
@@ -35,7 +39,8 @@ def parallel(runs: list[Run], language: str) -> dict[str, Any]:
     chosen, left = _telling(compare.varying(runs), language)
     axes = [_axis(path, setting_name(language, path).removeprefix("training."), values) for path, values in chosen.items()]
     for field, words, unit in OUTCOMES:
-        axes.append(_axis(field, say(language, words), [facts.COST[field](run) if facts.counts(run) else None for run in runs], unit, "low"))
+        title = say(language, words or f"fact.peak.{facts.peak_kind(runs)}")
+        axes.append(_axis(field, title, [facts.COST[field](run) if facts.counts(run) else None for run in runs], unit, "low"))
     metric = compare.metric_of(runs)
     if metric is not None:
         axes.append(_axis("metric", metric_name(language, metric.name), compare.scores(runs, metric), "", "high" if metric.greater else "low"))

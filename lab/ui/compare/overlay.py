@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lab.design.spec.families import LOSS, OF, Metric
-from lab.results import compare, groups, published
+from lab.results import compare, facts, groups, published
 from lab.results.curves import AXIS_CURVES, axis, mean_curve
 from lab.results.labels import labels, labels_of
 from lab.runs import Run
@@ -81,6 +81,7 @@ def fronts(runs: list[Run], backdrop: bool = True, grouped: bool = True) -> list
         if len(points) > 1:
             best = compare.front([(point["x"], point["y"]) for point in points], metric.greater)
             charts.append({"id": "pareto_" + field, "scatter": True, "wide": 4, "reads": f".{_digits(points)}~{FRONTS[field][0]}", "metric": metric.name,
+                           **({"words": f"chart.pareto.{facts.peak_kind(runs)}", "cost": f"fact.peak.{facts.peak_kind(runs)}"} if field == "peak_bytes" else {}),
                            "unit": FRONTS[field][1], "points": points, "front": [list(point) for point in best],
                            "papers": _papers(runs, metric) if backdrop and field == "percent" else [], "traces": []})  # fmt: skip
     return charts

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from lab.design.plain import numbers
-from lab.results import compare, groups, paper
+from lab.results import compare, facts, groups, paper
 from lab.results.labels import labels_of
 from lab.runs import Run
 from lab.ui.compare import coordinates
@@ -19,8 +19,14 @@ from lab.ui.words.table import TABLE, metric_name, say
 COLOURS = ("#002bb2", "#d28100", "#05a268", "#b481b4", "#9b1103", "#3a90ff", "#162e6b", "#5e1c2e")  # --run-N of lab.css
 WIDE, TALL, LEFT, BOTTOM = 560, 250, 64, 26
 MARKED = 8  # markers of a curve, about
-SHOWN = {"trainable": numbers.weights, "percent": numbers.percent, "peak_bytes": numbers.memory, "seconds": numbers.duration}
-HEADS = {"method": "bench.method", "seeds": "answers.seeds", "trainable": "chart.trainable", "percent": "fact.share", "peak_bytes": "fact.peak", "seconds": "fact.time",
+SHOWN = {
+    "trainable": numbers.weights,
+    "percent": numbers.percent,
+    "peak_step_bytes": numbers.memory,
+    "peak_process_bytes": numbers.memory,
+    "seconds": numbers.duration,
+}
+HEADS = {"method": "bench.method", "seeds": "answers.seeds", "trainable": "chart.trainable", "percent": "fact.share", "seconds": "fact.time",
          "tokens_per_second": "fact.speed", "joules": "fact.energy", "pscp": "answers.pscp"}  # fmt: skip
 STYLE = """body{font:14px/1.45 system-ui,sans-serif;max-width:1180px;margin:24px auto;padding:0 16px;color:#18202b;background:#fff}
 h1{font-size:20px}h2{font-size:15px;margin:26px 0 8px}table{border-collapse:collapse;font-size:12.5px}td,th{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid #dce0e7;vertical-align:top;white-space:nowrap}
@@ -36,7 +42,7 @@ def report(runs: list[Run], charts: list[dict[str, Any]], language: str, made: s
         f"<details><summary>{esc(run.name or run.id)} ({esc(run.id)})</summary><pre>{esc(run_facts.spec_yaml(run))}</pre></details>" for run in runs
     )
     return (f'<!doctype html><html lang="{language}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{esc(title)}</title>'
-            f'<style>{STYLE}</style></head><body><h1>{esc(title)}</h1><p>{esc(made)}</p><h2>{esc(say(language, "compare.results"))}</h2>{_over_seeds(runs, language, baseline)}{_table(compare.table(runs))}{run_facts.apart(runs, language)}'
+            f'<style>{STYLE}</style></head><body><h1>{esc(title)}</h1><p>{esc(made)}</p><h2>{esc(say(language, "compare.results"))}</h2>{_over_seeds(runs, language, baseline)}{_table(compare.sheet(runs))}{run_facts.apart(runs, language)}'
             f'<h2>{esc(say(language, "report.curves"))}</h2>{_key(runs, charts)}<div class="charts">{drawn}</div>{_parallel(runs, language)}'
             f'<h2>{esc(say(language, "report.specs"))}</h2>{specs}</body></html>')  # fmt: skip
 
@@ -52,12 +58,14 @@ def _over_seeds(runs: list[Run], language: str, baseline: str) -> str:
     )
     place = next((place for place, group in enumerate(tested.groups) if any(run.id == baseline for run in group.runs)), None)
     sentences = "".join(f"<li>{esc(line)}</li>" for line in verdicts.lines(tested, names, language, place))
-    return (f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{esc(_head(head, language))}</th>" for head in heads)}</tr></thead><tbody>{body}</tbody></table></div>'
+    return (f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{esc(_head(head, language, runs))}</th>" for head in heads)}</tr></thead><tbody>{body}</tbody></table></div>'
             f'<p>{esc(verdicts.stars(tested, language))}</p><h2>{esc(say(language, "answers.title"))}</h2><ul>{sentences}</ul>'
             f'<p>{esc(say(language, "answers.tests", n=verdicts.pairs(tested)))}</p>')  # fmt: skip
 
 
-def _head(name: str, language: str) -> str:
+def _head(name: str, language: str, runs: list[Run]) -> str:
+    if name == "peak_bytes":
+        return say(language, f"fact.peak.{facts.peak_kind(runs)}")
     if name in HEADS:
         return say(language, HEADS[name])
     return metric_name(language, name) + (" (×100)" if paper.scale(name) == 100 else "")
@@ -119,7 +127,7 @@ def _figure(chart: dict[str, Any], language: str) -> str:
 
 def caption(chart: dict[str, Any], language: str) -> str:
     """What a chart is called."""
-    name = f"chart.{chart['id']}"
+    name = chart.get("words") or f"chart.{chart['id']}"
     title = say(language, name) if name in TABLE else metric_name(language, chart["id"].removeprefix("eval_"))
     return f"{metric_name(language, chart['metric'])} {title}" if chart.get("scatter") else title
 

@@ -32,7 +32,7 @@ def _linked(style: RunStyle, whole: str, name: str, link: str) -> str:
 def _written(runs: list[Run], language: str) -> dict[str, tuple[str, Any]]:
     """(the key of a cost's heading, how it is written)."""
     estimated = any(run.result["energy"].get("modelled", True) for run in runs if facts.joules(run))
-    return {"trainable": ("chart.trainable", lambda value: weights(int(value))), "percent": ("fact.share", percent), "peak_bytes": ("fact.peak", memory),
+    return {"trainable": ("chart.trainable", lambda value: weights(int(value))), "percent": ("fact.share", percent), "peak_bytes": (f"fact.peak.{facts.peak_kind(runs)}", memory),
             "seconds": ("fact.time", lambda seconds: duration(language, seconds)), "tokens_per_second": ("fact.speed", lambda value: f"{esc(numbers.number(value, 3))} tok/s"),
             "joules": ("fact.energy.estimated" if estimated else "fact.energy", energy), "pscp": ("answers.pscp", number)}  # fmt: skip
 

@@ -95,6 +95,8 @@ def title(name: str, found: Sequence[TableRow], language: str) -> str:
         return (
             say(language, "table.metric.best", metric=metric_name(language, next(iter(judges)))) if len(judges) == 1 else say(language, "table.column.metric")
         )
+    if name == "memory" and found:  # of these runs; "peak memory" where it may be either
+        return say(language, f"fact.peak.{facts.peak_kind(row.run for row in found)}")
     if f"table.column.{name}" in TABLE:
         return say(language, f"table.column.{name}")
     if name.startswith(("final.", "test.")):

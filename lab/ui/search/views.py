@@ -82,6 +82,7 @@ def charts(record: SearchRecord) -> dict[str, Any] | None:
         if len(points) > 1:
             best = front([(point["x"], point["y"]) for point in points], record.greater)
             drawn.append({"id": f"pareto_{name}", "scatter": True, "wide": 4, "reads": f".3~{reads}", "metric": record.metric, "unit": unit, "points": points,
+                          **({"words": "chart.pareto.planned", "cost": "search.memory"} if name == "peak_bytes" else {}),
                           "front": [list(point) for point in best], "papers": [], "traces": []})  # fmt: skip
     return {"key": record.name, "along": "step", "charts": drawn, "grouped": False} if drawn else None
 

@@ -4,7 +4,7 @@ import { resolvedColour, styleValue } from "./plots.js";
 import { known, metricName, ofTask, say } from "./words.js";
 
 export const plainly = (text) => String(text).replace(/[<>&]/g, "");
-export const COSTS = { pareto_percent: "fact.share", pareto_peak_bytes: "fact.peak", pareto_seconds: "fact.time" };
+export const COSTS = { pareto_percent: "fact.share", pareto_seconds: "fact.time" };
 export const curveName = (trace) => trace.label || ofTask(trace.name, (name) => known("curve." + name, name.replace(/^eval_/, "").replaceAll("_", " ")));
 
 const MARKED = 12; // markers on a curve, about

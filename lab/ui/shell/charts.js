@@ -100,11 +100,17 @@ const chartGrid = (element, props, watch, server = {}) => {
   element.replaceChildren(bar, names, grid);
 
   const title = (chart) =>
-    chart.scatter ? `${metricName(chart.metric)} ${say("chart." + chart.id)}` : known("chart." + chart.id, metricName(chart.id.replace(/^eval_/, "")));
+    chart.scatter
+      ? `${metricName(chart.metric)} ${say(chart.words || "chart." + chart.id)}`
+      : known("chart." + chart.id, metricName(chart.id.replace(/^eval_/, "")));
   const tool = (label, help, action) => h("button", { type: "button", class: "lab-tool", title: say(help), "aria-label": say(help), onclick: action }, label);
   const card = (chart) => {
-    if (drawn[chart.id]) return drawn[chart.id];
+    if (drawn[chart.id]) {
+      drawn[chart.id].title.textContent = title(chart); // what it is against may be another memory now
+      return drawn[chart.id];
+    }
     const found = { id: chart.id, dialog: null, zoomed: null, key: h("span", { class: "lab-curves" }), plot: h("div", { class: "lab-plot" }) };
+    found.title = h("span", {}, title(chart));
     found.larger = tool("⤢", "charts.larger", () => (found.dialog ? found.dialog.close() : enlarge(found)));
     found.node = h(
       "figure",
@@ -112,7 +118,7 @@ const chartGrid = (element, props, watch, server = {}) => {
       h(
         "figcaption",
         {},
-        h("span", {}, title(chart)),
+        found.title,
         found.key,
         h(
           "span",
@@ -205,7 +211,7 @@ const chartGrid = (element, props, watch, server = {}) => {
   };
   const spoken = (chart) =>
     chart.scatter
-      ? pointWords(chart.points, chart.front, say(COSTS[chart.id] || "chart." + chart.id), metricName(chart.metric), chart.unit)
+      ? pointWords(chart.points, chart.front, say(chart.cost || COSTS[chart.id] || "chart." + chart.id), metricName(chart.metric), chart.unit)
       : curveWords(
           chart.traces.map((t) => ({ ...t, name: curveName(t) })),
           known("compare.along." + value.along, ""),

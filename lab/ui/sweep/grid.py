@@ -156,7 +156,7 @@ def _heaviness(spec: RunSpec) -> tuple[int, int, int]:
 
 
 def forecast(asked: Any) -> dict[str, Any]:
-    """{"html", "more"} for {"form", "language", "topic", "turn", "done"}: peak memory of the largest run, after planning one more shape than `done`.
+    """{"html", "more"} for {"form", "language", "topic", "turn", "done"}: peak step memory of the largest run, after planning one more shape than `done`.
 
     The page asks again while there is `more`, so a changed form never waits for the plans of an older one.
     {"html": ""} where the form is not right yet, {"superseded": True} where the same page has asked anew.
