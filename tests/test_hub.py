@@ -78,6 +78,34 @@ raw_rows(talks)
 told["first"].append({split: len(rows) for split, rows in sources.first_rows(talks.source, 5).items()})
 told["checked"].append(launch())
 """
+FETCHED = """
+import time
+from lab import fetches
+from lab.ui.bench.fetches import fetching
+THINGS = [("models", "acme/tiny"), ("tasks", "commonsense-boolq"), ("models", "acme/pickle")]
+states = lambda: [fetches.available(*thing).state for thing in THINGS]
+asked = lambda act: fetching({"field": "model", "name": "acme/tiny", "act": act, "language": "en"})
+told["before"], told["marked"] = states(), "commonsense-boolq" in fetches.elsewhere("tasks")
+told["shown"] = [asked(""), asked("size")]
+fetches.FETCHES.start(*THINGS[1])
+fetches.FETCHES.cancel(*THINGS[1])
+told["cancelled"] = [fetches.FETCHES.standing(*THINGS[1])["state"], states()[1], fetches.FETCHES._going[THINGS[1]].process.poll() is not None]
+processes = []
+for thing in THINGS + THINGS:
+    fetches.FETCHES.start(*thing)
+    processes.append(fetches.FETCHES._going[thing].process.pid)
+told["one each"], told["fourth"] = len(set(processes)), tried(lambda: fetches.FETCHES.start("tasks", "sst2"))
+told["going"] = asked("")["state"]
+until = time.monotonic() + 200
+while any(fetches.FETCHES.standing(*thing)["state"] == "going" for thing in THINGS) and time.monotonic() < until:
+    time.sleep(0.1)
+told["ended"], told["after"] = [fetches.FETCHES.standing(*thing) for thing in THINGS], states()
+told["marked after"], told["shown after"] = "commonsense-boolq" in fetches.elsewhere("tasks"), asked("")
+"""
+OFFLINE = """
+from lab import fetches
+told["states"] = [fetches.available(*thing) .__dict__ for thing in (("models", "acme/tiny"), ("models", "gpt2"), ("tasks", "commonsense-boolq"), ("tasks", "sst2"))]
+"""
 BAD = """
 for name in ("acme/none", "acme/closed", "acme/bare", "acme/pickle"):
     told[name] = tried(lambda: load(name, objective="classification"))
@@ -144,7 +172,7 @@ def served(tmp_path_factory):
     repos = {"acme/tiny": Repo("models", tiny, {"v1": tmp / "tiny" / "v1"}), "acme/closed": Repo("models", tiny, gated=True), "acme/bare": Repo("models", tmp / "bare"),
              "acme/pickle": Repo("models", tmp / "pickle"), "acme/reviews": Repo("datasets", reviews, {"refs/convert/parquet": tmp / "reviews" / "parquet"}),
              "acme/terms": Repo("datasets", reviews, gated=True), "acme/script": Repo("datasets", tmp / "script"), "acme/empty": Repo("datasets", tmp / "bare"),
-             "acme/moving": Repo("datasets", tmp / "moving"), "acme/talks": Repo("datasets", tmp / "talks")}  # fmt: skip
+             "google/boolq": Repo("datasets", reviews), "acme/moving": Repo("datasets", tmp / "moving"), "acme/talks": Repo("datasets", tmp / "talks")}  # fmt: skip
     with hub(repos) as (address, asked):
         yield address, asked, tmp
 
@@ -181,6 +209,47 @@ def test_conversations_of_the_hub_that_are_here_are_checked_at_launch(served, tm
     found = told(CHECKED, address, tmp, "looked", "0", str(model))
     assert found["first"] == [0, {"train": 5, "validation": 5}]
     assert found["checked"][0] == "talks" and "refuses the system's turn of row 1 (System role not supported)" in found["checked"][1]
+
+
+def test_what_is_not_here_is_fetched_by_a_process_of_its_own(served):
+    """One state for everybody who asks; a size, one fetch of each thing, an end by hand, and one sentence for what fails; offline what is here stays."""
+    address, asked, tmp = served
+    found = told(FETCHED, address, tmp, "fetched")
+    size = sum(path.stat().st_size for path in (tmp / "tiny" / "main").iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".jinja", ".model"))
+    assert found["before"] == ["fetchable"] * 3 and found["marked"]
+    assert [one["state"] for one in found["shown"]] == ["fetchable"] * 2 and [bool(one["size"]) for one in found["shown"]] == [False, True]
+    assert found["cancelled"] == ["cancelled", "fetchable", True]
+    assert found["one each"] == 3 and found["fourth"].startswith("3 things are being fetched") and found["going"] == "going"
+    tiny, rows, pickle = found["ended"]
+    assert (tiny["state"], tiny["done"], tiny["total"]) == ("done", size, size) and (rows["state"], rows["sentence"]) == ("done", ""), found["ended"]
+    assert (pickle["state"], pickle["sentence"]) == ("wrong", SENTENCES["acme/pickle"])
+    assert found["after"] == ["here", "here", "fetchable"] and not found["marked after"] and found["shown after"]["state"] == "here"
+    before = len(asked)
+    states = told(OFFLINE, address, tmp, "fetched", "1")["states"]
+    assert [one["state"] for one in states] == ["here", "absent", "here", "absent"] and "HF_HUB_OFFLINE is set" in states[1]["words"]
+    assert len(asked) == before
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_the_bench_fetches_what_is_not_here(served, opened, tmp_path):
+    """The picker says what is not here, a button fetches it with its size, and the verdict is asked anew."""
+    from ui_support import serving
+
+    address, _, tmp = served
+    online = {"HF_ENDPOINT": address, "HF_HOME": str(tmp / "paged"), "HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "", "HF_DATASETS_OFFLINE": ""}
+    with serving(tmp_path / "home", LAB_SLOTS="0", **online) as app:
+        page = opened(f"{app}/?model=acme/tiny").page
+        page.wait_for_selector("[data-fetch=model] [data-act=start]", timeout=60_000)
+        page.wait_for_function("/[0-9]/.test(document.querySelector('[data-fetch=model] [data-act=start]').textContent)")
+        assert "acme/tiny" in page.inner_text("#costs .lab-note") and not page.query_selector("#costs [data-verdict]")
+        assert page.locator("#knob-model option", has_text="GPT-2").first.inner_text().endswith("to fetch")
+        page.screenshot(path=str(tmp_path / "fetchable.png"))
+        page.click("[data-fetch=model] [data-act=start]")
+        page.wait_for_selector("[data-fetch=model] progress", timeout=30_000)
+        page.screenshot(path=str(tmp_path / "going.png"))
+        page.wait_for_selector("#costs [data-verdict]", timeout=60_000)
+        assert page.is_hidden("[data-fetch=model]")
 
 
 @pytest.fixture(scope="module")

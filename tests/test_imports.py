@@ -25,6 +25,7 @@ MAY = {
     "continuing": ("design", "runs"),
     "origins": ("design", "models", "tasks", "blocks"),
     "bin": ("design", "tasks", "runs"),
+    "fetches": ("design", "models", "tasks"),
     "engine": ("design",),
     "child": ("design",),
     "planning": ("design", "models", "tasks", "engine", "child"),
@@ -42,6 +43,7 @@ MAY = {
     "boards": ("design", "results", "runs", "verbs", ""),
     "cli": (
         "bin",
+        "fetches",
         "importing",
         "boards",
         "inside",
@@ -64,6 +66,7 @@ MAY = {
     ),
     "ui": (
         "bin",
+        "fetches",
         "importing",
         "design",
         "models",

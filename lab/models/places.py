@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import functools
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,9 +97,37 @@ def _elsewhere(spec: ModelSpec) -> Place:
 
 
 def _in_hub_cache(repository: str, revision: str) -> bool:
+    return _cached(repository, "config.json", revision) is not None
+
+
+def in_hub_cache(repository: str, revision: str = "") -> bool:
+    """Whether the hub's cache has a model whole: its configuration and every file of its weights."""
+    if not _in_hub_cache(repository, revision):
+        return False
+    if _cached(repository, "model.safetensors", revision) is not None:
+        return True
+    index = _cached(repository, "model.safetensors.index.json", revision)
+    try:
+        files = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()) if index else set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
+    return bool(files) and all(isinstance(name, str) and _cached(repository, name, revision) is not None for name in files)
+
+
+def _cached(repository: str, name: str, revision: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(repository, "config.json", revision=revision or None), str)
+    found = try_to_load_from_cache(repository, name, revision=revision or None)
+    return Path(found) if isinstance(found, str) else None
+
+
+def offline() -> str:
+    """The variable that keeps this process from the hub, "" without one: where HF_HUB_OFFLINE is empty, huggingface_hub heeds TRANSFORMERS_OFFLINE."""
+    from huggingface_hub import constants
+
+    if not constants.is_offline_mode():
+        return ""
+    return "HF_HUB_OFFLINE" if os.environ.get("HF_HUB_OFFLINE") else "TRANSFORMERS_OFFLINE"
 
 
 def _from_folder(name: str, folder: Path) -> ModelSpec:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import functools
+import glob
 import gzip
 import hashlib
 import json
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -131,18 +133,47 @@ def _bundled_tables(name: str) -> dict[str, list[Row]]:
 
 
 def _hub_tables(source: DataSource) -> dict[str, list[Row]]:
+    names = source.splits or {split: split for split in SPLITS}
+    builder = prepare(source)
+    try:
+        return {split: builder.as_dataset(split=name).to_list() for split, name in names.items()}
+    except Exception as error:
+        raise hub_refusal(source, error) from None
+
+
+def prepare(source: DataSource) -> DatasetBuilder:
+    """Download a set of the hub and make of it what `datasets` reads, unless both are here. Raises Refusal."""
     import datasets
 
-    names = source.splits or {split: split for split in SPLITS}
     datasets.disable_progress_bars()
     try:
         builder = builder_of(source)
         builder.download_and_prepare()
-        return {split: builder.as_dataset(split=name).to_list() for split, name in names.items()}
+        return builder
     except Refusal:
         raise
     except Exception as error:  # datasets, the hub's client and fsspec each raise their own kinds
         raise hub_refusal(source, error) from None
+
+
+def prepared_here(source: DataSource) -> bool:
+    """Whether `datasets` has prepared a set of the hub on this machine, by the folders of its cache alone: nothing is imported or asked for it."""
+    from huggingface_hub.constants import HF_HOME
+
+    commit = commit_of(source)
+    cache = Path(os.environ.get("HF_DATASETS_CACHE") or Path(HF_HOME, "datasets")).expanduser()
+    config = glob.escape(source.config) if source.config else ""
+    return bool(commit) and any(cache.glob(f"*/{config}*/*/{commit}/dataset_info.json"))  # data set / configuration / version / commit
+
+
+def require_here(source: DataSource) -> None:
+    """Refusal, which says what to do, where rows that are not the hub's are not on this machine."""
+    if source.package:
+        package_file(source.package)
+    elif source.bundled:
+        _bundled(source.bundled)
+    elif source.file:
+        _require_file(source.file)
 
 
 def first_rows(source: DataSource, count: int) -> dict[str, list[Row]]:

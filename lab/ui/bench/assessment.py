@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from lab import blocks
+from lab import blocks, fetches
 from lab.design.body.anatomy import Anatomy, anatomy
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.count import Count, count_on
@@ -21,7 +21,8 @@ from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.design.space import REPRESENTATIONS, SETS
 from lab.design.spec.run import BuiltOn, RunSpec, spec_of
-from lab.models import locate, resolve
+from lab.fetches import Availability
+from lab.models import resolve
 from lab.tasks import resolve as resolve_task
 from lab.tasks.together import objectives_of
 from lab.verbs import check
@@ -37,8 +38,7 @@ class Assessment:
     whole: Method | None = None  # with the frozen deltas of the runs that it stands on
     body: Anatomy | None = None
     count: Count | None = None
-    place: str = ""
-    present: bool = True
+    there: dict[str, Availability] = field(default_factory=dict)  # of the model and the task
     modified: bool = False
     errors: list[tuple[str, str]] = field(default_factory=list)
     reasons: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -117,8 +117,7 @@ def _settled(draft: dict[str, Any], changed: str) -> dict[str, Any] | None:
 def _model(found: Assessment) -> Any:
     try:
         spec = resolve(str(found.draft.get("model", "")))
-        place = locate(spec)
-        found.place, found.present = place.words, place.kind not in ("absent", "hub")
+        found.there["model"] = fetches.of_model(spec)
         found.body = anatomy(spec.config)
         return spec
     except Refusal as problem:
@@ -150,11 +149,12 @@ def _rest(found: Assessment, spec: Any) -> None:
     further = found.draft.get("further")
     tasks = {"task": found.draft.get("task"), **{f"further.{number}": task for number, task in enumerate(further if isinstance(further, list) else ())}}
     for path, task in tasks.items():
-        if isinstance(task, str) and task not in catalogue.names("tasks"):
+        if isinstance(task, str):
             try:
-                resolve_task(task)
+                found.there[path] = fetches.available("tasks", task)
             except Refusal as problem:
-                found.errors.append((path, problem.sentence))
+                if not any(at == path for at, _ in found.errors):
+                    found.errors.append((path, problem.sentence))
     if len(tasks) > 1 and spec and not found.errors:
         try:
             objectives_of([resolve_task(task) for task in tasks.values()], spec)

@@ -4,6 +4,7 @@ import { OptionControls } from "./controls.js";
 import { DEVICES, overDevices } from "./devices.js";
 import { provideDraft, rememberPrint, shownPrints, writePath, writePaths } from "./draft.js";
 import { furtherTasks } from "./further.js";
+import { FetchLine, titleOf } from "./fetches.js";
 import { infoMarks } from "./info_marks.js";
 import { h, icon } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
@@ -15,6 +16,7 @@ class Knobs extends OptionControls {
   constructor(element, props, server) {
     super();
     Object.assign(this, { element, props, server, schema: parsedJson(props.schemas[LANGUAGE]), seq: 0, reasons: {}, errors: {}, opened: new Set() });
+    this.fetches = { model: new FetchLine(server, "model"), task: new FetchLine(server, "task") };
     const asked = new URL(location.href).searchParams;
     const kept = storedItem(DRAFT);
     this.doc = kept && kept.method && kept.model ? kept : structuredClone(this.schema.start);
@@ -78,6 +80,7 @@ class Knobs extends OptionControls {
       this.hold();
     }
     Object.assign(this, { reasons: answer.reasons || {}, errors: {}, hints: answer.hints || {} });
+    for (const [field, line] of Object.entries(this.fetches)) line.take((answer.there || {})[field] || null);
     for (const [field, sentence] of answer.errors) (this.errors[field] = this.errors[field] || []).push(sentence);
     Object.assign(this, { modified: answer.modified, near: answer.near || "" });
     const own = (answer.parts || {}).own;
@@ -86,6 +89,8 @@ class Knobs extends OptionControls {
       this.schema.runs = own[1].runs || [];
       for (const kind of ["methods", "tasks"])
         this.schema[kind] = [...this.schema[kind].filter((one) => !one.own), ...own[1][kind].map((one) => ({ ...one, own: true }))];
+      this.schema.models.forEach((one) => (one.there = own[1].there.models[one.name]));
+      this.schema.tasks.forEach((one) => (one.there = own[1].there.tasks[one.name]));
       this.draw();
     }
     if (answer.document) this.draw();
@@ -158,7 +163,9 @@ class Knobs extends OptionControls {
     );
     return [
       this.grouped("model", this.schema.models, this.doc.model, say("bench.model"), say("bench.model.help"), true),
+      this.fetches.model.node,
       this.grouped("task", this.schema.tasks, this.doc.task, say("bench.task"), say("bench.task.help"), true),
+      this.fetches.task.node,
       ...furtherTasks(this),
       this.grouped("method", this.schema.methods, method, say("bench.method"), say("bench.method.help"), false),
       badge,
@@ -179,7 +186,7 @@ class Knobs extends OptionControls {
         h(
           "optgroup",
           { label: group },
-          members.map((item) => h("option", { value: item.name, selected: item.name === value, title: item.help || "" }, item.title)),
+          members.map((item) => h("option", { value: item.name, selected: item.name === value, title: item.help || "" }, titleOf(item))),
         ),
       ),
       free ? h("option", { value: "\u0000other" }, say("bench.other")) : null,

@@ -14,7 +14,7 @@ from lab import blocks
 from lab.design.figure.figure import figure
 from lab.design.plain.refusal import Refusal
 from lab.runs import default
-from lab.ui.bench import assessment, views
+from lab.ui.bench import assessment, fetches, views
 from lab.ui.bench.schema import own_methods, own_tasks
 from lab.ui.shell.draft import start
 from lab.ui.shell.method_words import equations
@@ -28,7 +28,7 @@ KEPT = ("model", "quantisation", "task", "further", "method", "built_on", "train
 def turn(asked: Any) -> dict[str, Any]:
     """The answer to {"draft", "seq", "changed", "language", "have": {part: print}}: what `bench/knobs.js` and `bench.js` put into the page.
 
-    Returns {"seq", "document" (where the server changed the draft), "errors", "reasons", "modified", "near", "hints",
+    Returns {"seq", "document" (where the server changed the draft), "errors", "reasons", "modified", "near", "hints", "there": see lab.ui.bench.fetches,
     "parts": {name: [print, HTML, Markdown, or the lab's own methods and tasks]}}.
     """
     asked = asked if isinstance(asked, Mapping) else {}
@@ -37,7 +37,7 @@ def turn(asked: Any) -> dict[str, Any]:
     have = asked.get("have") if isinstance(asked.get("have"), Mapping) else {}
     found = assessment.assess({**of_run(draft), **({} if draft.get("run") else {"changed": asked.get("changed", "")})})
     parts = {name: [_print(text), text] for name, text in _parts(found, language).items()}
-    mine = {"methods": own_methods(language), "tasks": own_tasks(language), "runs": blocks.choices(str(found.draft.get("model", "")))}
+    mine = {"methods": own_methods(language), "tasks": own_tasks(language), "runs": blocks.choices(str(found.draft.get("model", ""))), "there": fetches.marks()}
     parts["own"] = [_print(json.dumps(mine)), mine]
     return {**form_state(found, language), "seq": asked.get("seq", 0), "parts": {name: part for name, part in parts.items() if have.get(name) != part[0]}}
 
@@ -50,7 +50,7 @@ def form_state(found: assessment.Assessment, language: str) -> dict[str, Any]:
     errors = [(path, refused(language, sentence)) for path, sentence in found.errors]
     reasons = {path: {choice: refused(language, why) for choice, why in choices.items()} for path, choices in found.reasons.items()}
     return {"document": found.document, "errors": errors, "reasons": reasons, "modified": found.modified,
-            "near": near, "hints": hints}  # fmt: skip
+            "near": near, "hints": hints, "there": fetches.of_draft(found.draft, found.there, language)}  # fmt: skip
 
 
 def of_run(draft: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from lab.runs import default
 from lab.ui.bench import assessment
 from lab.ui.bench.copies import save, write
 from lab.ui.bench.cost_curves import BATCHES, PRESETS, counts, point
+from lab.ui.bench.fetches import fetching
 from lab.ui.bench.knobs import form_state, turn
 from lab.ui.bench.memory_plan import plan
 from lab.ui.bench.schema import schema
 from lab.ui.shell.json_text import text
-from lab.ui.shell.lanes import PLANS
+from lab.ui.shell.lanes import FILES, PLANS
 from lab.ui.shell.markup import esc
 from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.planner import announce, busy
@@ -33,7 +34,13 @@ def build(demo: gr.Blocks) -> None:
     both = {language: text(schema(language)) for language in LANGUAGES}
     with gr.Row(elem_classes="lab-bench", equal_height=False):
         with gr.Column(elem_classes="lab-left", min_width=0):
-            knobs = part("Lab.knobForm(element, props, Lab.served(server))", value=None, schemas=both, server_functions=[turn], elem_id="knobs")
+            knobs = part(
+                "Lab.knobForm(element, props, Lab.served(server))",
+                value=None,
+                schemas=both,
+                server_functions=[turn, FILES(fetching, lambda words: {"state": "wrong", "sentence": words})],
+                elem_id="knobs",
+            )
         with gr.Column(elem_classes="lab-middle", min_width=0):
             filled("figure", "lab-card lab-figure")
             formula = gr.Markdown(latex_delimiters=DOLLARS, elem_classes="lab-card lab-equation", elem_id="equation")

@@ -77,8 +77,8 @@ def _where(name: str, language: str) -> str:
 
 def _problems(found: Assessment, language: str) -> str:
     if not found.errors:
-        if found.place and not found.present:
-            return f'<p class="lab-note" role="status">{esc(refused(language, found.place))}</p>'
+        if absent := next((one for one in found.there.values() if one.state != "here"), None):
+            return f'<p class="lab-note" role="status">{esc(refused(language, absent.words))}</p>'
         return f'<p class="lab-fine" role="status" data-verdict="asking">{esc(say(language, "costs.verdict.asking"))}</p>'
     rows = "".join(f'<li data-field="{esc(path)}">{esc(refused(language, sentence))}</li>' for path, sentence in found.errors[:6])
     return f'<ul class="lab-problems" role="alert">{rows}</ul>'
