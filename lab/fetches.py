@@ -88,7 +88,7 @@ _known: dict[str, tuple[float, dict[str, str]]] = {}
 
 def elsewhere(kind: str) -> dict[str, str]:
     """{name: fetchable or absent} of the presets of a kind that are not here, as it was within the last `FRESH` seconds."""
-    when, found = _known.get(kind, (-FRESH, {}))
+    when, found = _known.get(kind, (float("-inf"), {}))
     if time.monotonic() - when >= FRESH:
         found = {}
         for name in catalogue.names(kind):

@@ -50,7 +50,7 @@ export class FetchLine {
     const begin = () => button("start", found.size ? say("fetch.start.size", { size: found.size }) : say("fetch.start"));
     const parts = {
       absent: () => [line(found.words)],
-      fetchable: () => [line(found.words), begin()],
+      fetchable: () => [line(say("fetch.fetchable")), begin()],
       cancelled: () => [line(say("fetch.cancelled")), begin()],
       wrong: () => [line(found.sentence, true), begin()],
       going: () => [
