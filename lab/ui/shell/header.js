@@ -1,6 +1,7 @@
 // The bar on top of every page: where you are, the other pages, language and light or dark.
 import { h, icon } from "./dom.js";
 import { register } from "./parts.js";
+import { pageLetters, shortcutButton } from "./shortcuts.js";
 import { settleTheme, toggleTheme } from "./theme.js";
 import { LANGUAGE, say } from "./words.js";
 
@@ -66,6 +67,7 @@ const header = (element, { value: page, pages, skips }) => {
       h("a", { href: "./", class: "lab-brand" }, mark, "Delta Lab"),
       nav,
       h("span", { class: "lab-gap" }),
+      shortcutButton(pages, pageLetters(pages.map(([name]) => name))),
       language,
       theme,
     ),
