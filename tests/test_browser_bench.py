@@ -128,6 +128,63 @@ def test_the_bench_by_keyboard(idle, opened):
     watched.clean()
 
 
+def test_a_design_is_a_link_and_its_changes_are_undone(idle, opened):
+    """The address follows the knobs and opens the same design in another tab, which leaves this one alone; changes are undone by keys and buttons, also after a reload."""
+    watched = opened(idle[0])
+    page = watched.page
+    rank, steps, entries = page.get_by_label("rank r"), page.get_by_label("steps", exact=True), page.evaluate("history.length")
+    trainable(page, 73_728)
+    rank.fill("16")
+    trainable(page, 147_456)
+    steps.fill("77")
+    page.wait_for_url(re.compile(r"method=lora&method\.deltas\.0\.rank=16&training\.steps=77$"))
+    assert page.evaluate("history.length") == entries
+    other = opened(page.url)
+    trainable(other.page, 147_456)
+    assert other.page.get_by_label("steps", exact=True).input_value() == "77"
+    other.page.get_by_label("rank r").fill("4")
+    trainable(other.page, 36_864)
+    other.clean()
+    page.reload()
+    trainable(page, 147_456)
+    page.get_by_role("button", name="Undo", exact=True).click()
+    page.wait_for_function("document.querySelector('[data-path=\"training.steps\"] input').value === '150'")
+    page.keyboard.press("Control+z")
+    trainable(page, 73_728)
+    page.keyboard.press("Control+Shift+z")
+    trainable(page, 147_456)
+    page.get_by_label("method", exact=True).select_option("adapter-houlsby")
+    page.locator(".lab-exchange", has_text="came along: rank").wait_for()
+    assert page.locator('[data-path="method.deltas.0.rank"] input[type=text]').input_value() == "16"
+    page.goto(f"{idle[0]}/?link=2&method=bitfit")
+    page.locator(".lab-exchange", has_text="another version").wait_for()
+    assert page.locator('[data-path="method.deltas.0.rank"] input[type=text]').input_value() == "16"
+    watched.clean()
+
+
+def test_the_sheet_of_shortcuts(idle, opened):
+    watched = opened(idle[0] + "/present?method=lora&method.deltas.0.rank=5")
+    page = watched.page
+    page.locator("#stage-count", has_text="46.1 k").wait_for()
+    page.keyboard.press("?")
+    page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="detached")
+    assert "/present" in page.url, "Escape was the sheet's"
+    page.keyboard.press("g")
+    page.keyboard.press("b")
+    page.get_by_label("rank r").press("?")
+    assert page.get_by_role("dialog").count() == 0, "a key that belongs to a text"
+    page.locator("#knob-undo").focus()
+    page.keyboard.press("?")
+    page.get_by_role("button", name="Close").click()
+    assert page.evaluate("document.activeElement.id") == "knob-undo"
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    page.wait_for_url("**/runs**")
+    watched.clean()
+
+
 def test_chinese(idle, opened):
     watched = opened(idle[0])
     page = watched.page

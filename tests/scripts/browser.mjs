@@ -13,10 +13,15 @@ globalThis.document = { cookie: "", createElement: element, createElementNS: ele
 globalThis.getComputedStyle = () => ({ getPropertyValue: (name) => ` value of ${name} ` });
 globalThis.location = { href: "http://127.0.0.1/compare?runs=abcdefgh&__theme=dark" };
 globalThis.history = { state: null, replaceState: (_state, _title, url) => (globalThis.location.href = String(url)) };
-const items = new Map();
-globalThis.localStorage = {
-  getItem: (key) => items.get(key) ?? null,
-  setItem: (key, value) => items.set(key, value),
-  removeItem: (key) => items.delete(key),
+const storage = () => {
+  const items = new Map();
+  return {
+    getItem: (key) => items.get(key) ?? null,
+    setItem: (key, value) => items.set(key, value),
+    removeItem: (key) => items.delete(key),
+    clear: () => items.clear(),
+  };
 };
+globalThis.localStorage = storage();
+globalThis.sessionStorage = storage();
 Object.defineProperty(globalThis, "navigator", { configurable: true, value: { language: "en-US" } });

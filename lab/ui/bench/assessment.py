@@ -38,6 +38,7 @@ class Assessment:
     whole: Method | None = None  # with the frozen deltas of the runs that it stands on
     body: Anatomy | None = None
     count: Count | None = None
+    spec: RunSpec | None = None  # what a run of it would be, where it is a design at all
     there: dict[str, Availability] = field(default_factory=dict)  # of the model and the task
     modified: bool = False
     errors: list[tuple[str, str]] = field(default_factory=list)
@@ -143,7 +144,8 @@ def _rest(found: Assessment, spec: Any) -> None:
     """Tasks, training and seed, checked by the spec itself; several tasks also on their model."""
     try:
         stand_in = found.method or _preset("lora")
-        spec_of({**{k: v for k, v in found.draft.items() if k in RunSpec.model_fields}, "method": stand_in})
+        asked = spec_of({**{k: v for k, v in found.draft.items() if k in RunSpec.model_fields}, "method": stand_in})
+        found.spec = asked if found.method else None
     except Refusal as problem:
         found.errors.append((problem.field, problem.sentence))
     further = found.draft.get("further")

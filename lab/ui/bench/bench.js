@@ -1,4 +1,5 @@
 // What the server answers on the bench goes into the page part by part; only what changed is touched.
+import { designAddress } from "./address.js";
 import { currentDraft, rememberPrint } from "./draft.js";
 import { copyText, h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
@@ -52,6 +53,20 @@ const designTools = (element, server) => {
     );
     return button;
   };
+  const link = h(
+    "button",
+    {
+      type: "button",
+      class: "lab-quiet",
+      title: say("bench.copy.link.help"),
+      onclick: async () => {
+        const found = await server.link({ language: LANGUAGE, draft: currentDraft() }).catch(() => ({ wrong: say("bench.lost") }));
+        tell(found.wrong || "", true);
+        if (!found.wrong) copyText(designAddress(found.link), link);
+      },
+    },
+    say("bench.copy.link.button"),
+  );
   const field = h("input", { type: "text", "aria-label": say("bench.save.name"), placeholder: say("bench.save.name"), maxlength: 80, spellcheck: "false" });
   const name = keptText(field, "preset-name");
   const keep = async (event) => {
@@ -86,14 +101,13 @@ const designTools = (element, server) => {
       title: say("present.open.help"),
       onclick: () => {
         const { method } = currentDraft();
-        const [key, value] = typeof method === "string" ? ["method", method] : ["design", JSON.stringify(method)];
-        location.href = "present?" + new URLSearchParams({ [key]: value });
+        location.href = "present?" + new URLSearchParams({ method: typeof method === "string" ? method : JSON.stringify(method) });
       },
     },
     say("present.open"),
   );
   element.replaceChildren(
-    h("div", { class: "lab-tools" }, h("span", { class: "lab-muted" }, say("bench.copy")), ["yaml", "command", "python"].map(copy), open, present),
+    h("div", { class: "lab-tools" }, h("span", { class: "lab-muted" }, say("bench.copy")), ["yaml", "command", "python"].map(copy), link, open, present),
     form,
     notice,
   );
@@ -119,6 +133,12 @@ const silence = () => {
   });
 };
 silence();
+document.addEventListener("keydown", (event) => {
+  const launch = document.querySelector("#launch");
+  if (!launch || event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || document.querySelector("dialog[open]")) return;
+  event.preventDefault();
+  launch.click();
+});
 const answerRelay = (element, props, watch) => watch("value", () => props.value && emit("answer", props.value));
 const goTo = (element, props, watch) => {
   watch("value", () => {

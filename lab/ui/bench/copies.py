@@ -8,6 +8,7 @@ from typing import Any
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
 from lab.design.spec import writing
+from lab.design.spec.links import link_of
 from lab.ui.bench import assessment
 from lab.ui.words.refusals import refused
 from lab.ui.words.table import language_asked
@@ -25,6 +26,15 @@ def write(asked: Any) -> dict[str, str]:
     except Refusal as problem:
         return {"wrong": refused(language_asked(asked), problem)}
     return {"yaml": writing.as_yaml(spec), "command": writing.as_command(spec), "python": writing.as_python(spec)}
+
+
+def link(asked: Any) -> dict[str, Any]:
+    """{"link": the parameters of the address} of {"draft"}, whether or not it can run here; {"wrong": sentence} where it is no design."""
+    draft = asked.get("draft") if isinstance(asked, Mapping) else None
+    found = assessment.assess(dict(draft) if isinstance(draft, Mapping) else {})
+    if found.spec is None:
+        return {"wrong": refused(language_asked(asked), found.errors[0][1])}
+    return {"link": link_of(found.spec, str(found.draft.get("name") or ""))}
 
 
 def save(asked: Any) -> dict[str, str]:

@@ -1,15 +1,18 @@
 // The bench's knobs: a form drawn from the option declarations. The design itself is decided on the server (lab.ui.bench.assessment).
+import { followDesign, startingDraft } from "./address.js";
 import { builtOn } from "./built_on.js";
 import { OptionControls } from "./controls.js";
-import { DEVICES, overDevices } from "./devices.js";
 import { provideDraft, rememberPrint, shownPrints, writePath, writePaths } from "./draft.js";
 import { furtherTasks } from "./further.js";
 import { FetchLine, titleOf } from "./fetches.js";
 import { infoMarks } from "./info_marks.js";
+import { adders, selectionCard, trainingRows } from "./sections.js";
+import { DesignHistory, stepOf } from "./undo.js";
 import { h, icon } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { DRAFT, parsedJson, setAddress, storedItem, storeItem } from "../shell/storage.js";
+import { typing } from "../shell/shortcuts.js";
+import { parsedJson, storeDraft } from "../shell/storage.js";
 import { byLanguage, LANGUAGE, say } from "../shell/words.js";
 
 class Knobs extends OptionControls {
@@ -17,18 +20,21 @@ class Knobs extends OptionControls {
     super();
     Object.assign(this, { element, props, server, schema: parsedJson(props.schemas[LANGUAGE]), seq: 0, reasons: {}, errors: {}, opened: new Set() });
     this.fetches = { model: new FetchLine(server, "model"), task: new FetchLine(server, "task") };
-    const asked = new URL(location.href).searchParams;
-    const kept = storedItem(DRAFT);
-    this.doc = kept && kept.method && kept.model ? kept : structuredClone(this.schema.start);
-    for (const part of ["model", "task", "method"]) if (asked.get(part)) this.doc[part] = asked.get(part);
-    if (asked.get("run")) this.doc = { ...this.doc, run: asked.get("run") };
-    if ([...asked.keys()].some((key) => key !== "__theme")) setAddress({ run: "", model: "", task: "", method: "" });
+    this.doc = startingDraft(this.schema.start);
+    this.history = new DesignHistory();
+    this.was = structuredClone(this.doc);
     listen("answer", (answer) => this.answered(answer));
     element.addEventListener("focusin", (event) => this.explain(event.target));
     element.addEventListener("mouseover", (event) => this.explain(event.target));
     provideDraft(() => structuredClone(this.doc));
     listen("again", () => this.asking || this.ask());
     listen("preset", (name) => this.set("method", name));
+    document.addEventListener("keydown", (event) => {
+      const step = typing(event) ? "" : stepOf(event);
+      if (!step) return;
+      event.preventDefault();
+      this.travel(step);
+    });
     listen("settings", (values) => this.restack(() => writePaths(this.doc, values)));
     this.draw();
     this.send("");
@@ -37,15 +43,27 @@ class Knobs extends OptionControls {
   // One question at a time: what is turned while it is under way goes into the next one.
   send(changed) {
     this.seq += 1;
+    this.history.note(this.was, this.doc, changed);
     this.hold();
     this.changed = changed;
     if (!this.asking) this.ask();
   }
 
-  // kept over a reload, and what Launch reads
+  // kept over a reload, and what Launch reads; what the address still asks for is not the design yet
   hold() {
-    storeItem(DRAFT, this.doc);
+    const { run, link, ...own } = this.doc;
+    if (!run && !link) storeDraft(own);
+    this.was = structuredClone(this.doc);
     this.props.value = structuredClone(this.doc);
+  }
+
+  // to the design before the last change, or back again
+  travel(step) {
+    const found = this.history[step](this.doc);
+    if (!found) return;
+    Object.assign(this, { doc: found, was: structuredClone(found), before: null });
+    this.draw();
+    this.send("");
   }
 
   async ask() {
@@ -55,7 +73,7 @@ class Knobs extends OptionControls {
       const seq = this.seq;
       const draft = structuredClone(this.doc);
       try {
-        const answer = await this.server.turn({ draft, seq, changed: this.changed, language: LANGUAGE, have: shownPrints() });
+        const answer = await this.server.turn({ draft, seq, changed: this.changed, before: this.before, language: LANGUAGE, have: shownPrints() });
         emit("answer", answer);
       } catch {
         emit("unanswered");
@@ -76,9 +94,14 @@ class Knobs extends OptionControls {
   answered(answer) {
     if (!answer || (answer.seq !== undefined && answer.seq < this.seq)) return;
     if (answer.document) {
-      this.doc = answer.document;
+      const { run, link, ...own } = this.doc;
+      if ((run || link) && !answer.refused) this.history.note(own, answer.document, "");
+      Object.assign(this, { doc: answer.document, before: null });
       this.hold();
     }
+    if (answer.refused || answer.exchange) this.notice = [answer.refused, answer.exchange].filter(Boolean).join(" ");
+    else if (answer.seq !== undefined) this.notice = "";
+    followDesign(answer.link);
     Object.assign(this, { reasons: answer.reasons || {}, errors: {}, hints: answer.hints || {} });
     for (const [field, line] of Object.entries(this.fetches)) line.take((answer.there || {})[field] || null);
     for (const [field, sentence] of answer.errors) (this.errors[field] = this.errors[field] || []).push(sentence);
@@ -121,11 +144,20 @@ class Knobs extends OptionControls {
       });
       const input = row.querySelector("input");
       const hint = (this.hints || {})[path];
-      if (input && hint !== undefined) input.placeholder = hint;
+      if (input && (hint !== undefined || "hint" in input.dataset)) {
+        input.placeholder = hint ?? "";
+        input.dataset.hint = "";
+      }
     }
     this.element.querySelector(".lab-modified")?.toggleAttribute("hidden", !this.modified);
     const near = this.element.querySelector(".lab-near");
     if (near) near.textContent = this.near || "";
+    const notice = this.element.querySelector(".lab-exchange");
+    if (notice && notice.textContent !== (this.notice || "")) notice.textContent = this.notice || "";
+    for (const step of ["undo", "redo"]) {
+      const button = this.element.querySelector(`[data-step="${step}"]`);
+      if (button) button.setAttribute("aria-disabled", String(!this.history[step === "undo" ? "past" : "next"].length));
+    }
   }
 
   draw() {
@@ -140,9 +172,9 @@ class Knobs extends OptionControls {
         { class: "lab-knobs" },
         h("section", { class: "lab-card", "aria-label": say("bench.what") }, this.pickers()),
         ...deltas,
-        whole && method.select ? this.selection(method.select) : null,
-        this.adders(whole ? method : null),
-        h("section", { class: "lab-card" }, h("h3", {}, say("bench.training")), this.training()),
+        whole && method.select ? selectionCard(this, method.select) : null,
+        adders(this, whole ? method : null),
+        h("section", { class: "lab-card" }, h("h3", {}, say("bench.training")), trainingRows(this)),
       ),
       h("p", { class: "lab-help", "aria-live": "off" }, say("bench.help")),
     );
@@ -154,6 +186,12 @@ class Knobs extends OptionControls {
 
   pickers() {
     const method = typeof this.doc.method === "string" ? this.doc.method : this.doc.method.preset || "";
+    const step = (name) =>
+      h(
+        "button",
+        { type: "button", class: "lab-quiet", id: "knob-" + name, "data-step": name, title: say(`bench.${name}.help`), onclick: () => this.travel(name) },
+        say("bench." + name),
+      );
     const badge = h(
       "span",
       { class: "lab-modified", hidden: true },
@@ -171,6 +209,8 @@ class Knobs extends OptionControls {
       badge,
       builtOn(this),
       h("p", { class: "lab-near", "aria-live": "polite" }, this.near || ""),
+      h("p", { class: "lab-exchange", role: "status" }, this.notice || ""),
+      h("div", { class: "lab-steps", role: "group", "aria-label": say("bench.steps") }, ["undo", "redo"].map(step)),
     ];
   }
 
@@ -196,6 +236,7 @@ class Knobs extends OptionControls {
   }
 
   choose(path, value) {
+    if (path === "method") this.before = typeof this.doc.method === "object" ? this.doc.method : null;
     if (value !== "\u0000other") return this.set(path, value);
     const old = this.element.querySelector("#knob-" + path);
     const kept = this.doc[path];
@@ -314,84 +355,10 @@ class Knobs extends OptionControls {
     return this.schema.delta.find((field) => field.path === name);
   }
 
-  selection(select) {
-    const group = this.schema.selections[select.what] || { fields: [] };
-    return h(
-      "section",
-      { class: "lab-card lab-delta" },
-      h(
-        "h3",
-        {},
-        h("span", { class: "lab-swatch" }),
-        say("bench.select"),
-        " ",
-        h("span", { class: "lab-form" }, say("select." + select.what)),
-        h("span", { class: "lab-gap" }),
-        h(
-          "button",
-          {
-            type: "button",
-            class: "lab-icon",
-            title: say("bench.remove"),
-            "aria-label": say("bench.remove"),
-            onclick: () => this.set("method.select", null, true),
-          },
-          icon("close"),
-        ),
-      ),
-      h(
-        "div",
-        { class: "lab-row", "data-path": "method.select", "data-help": say("select." + select.what + ".help") },
-        h("label", { for: "knob-select" }, say("bench.select.what")),
-        h(
-          "select",
-          { id: "knob-select", onchange: (event) => this.set("method.select", { what: event.target.value }, true) },
-          Object.keys(this.schema.selections).map((what) => h("option", { value: what, selected: what === select.what }, say("select." + what))),
-        ),
-      ),
-      h("p", { class: "lab-told" }, say("select." + select.what + ".help")),
-      group.fields.map((field) => this.row(field, "method.select." + field.path, select, {})),
-    );
-  }
-
-  adders(method) {
-    if (!method) return null;
-    return h(
-      "div",
-      { class: "lab-adders" },
-      h(
-        "button",
-        { type: "button", class: "lab-add", onclick: () => this.restack((d) => d.push(structuredClone(this.schema.fresh))) },
-        "+ " + say("bench.add"),
-      ),
-      method.select
-        ? null
-        : h("button", { type: "button", class: "lab-add", onclick: () => this.set("method.select", { what: "bias" }, true) }, "+ " + say("bench.select.add")),
-    );
-  }
-
   restack(change) {
     change(this.doc.method.deltas);
     this.draw();
     this.send("method.deltas");
-  }
-
-  training() {
-    const elsewhere = ["temperature", ...DEVICES]; // beside the tasks that it is of, or not here
-    const main = this.schema.training.filter((field) => this.schema.training_main.includes(field.path));
-    const more = this.schema.training.filter((field) => !main.includes(field) && !elsewhere.includes(field.path));
-    const row = (field) => this.row(field, "training." + field.path, this.doc.training, {});
-    return [
-      ...main.map(row),
-      ...overDevices(this).map(row),
-      ...this.schema.identity.map((field) => this.row(field, field.path, this.doc, {})),
-      h(
-        "details",
-        { open: this.opened.has("training"), ontoggle: (event) => (event.target.open ? this.opened.add("training") : this.opened.delete("training")) },
-        h("summary", {}, say("bench.more")),
-        more.map(row),
-      ),
-    ];
   }
 }
 

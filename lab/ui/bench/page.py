@@ -9,10 +9,10 @@ import gradio as gr
 from lab.design.plain.refusal import Refusal
 from lab.runs import default
 from lab.ui.bench import assessment
-from lab.ui.bench.copies import save, write
+from lab.ui.bench.copies import link, save, write
 from lab.ui.bench.cost_curves import BATCHES, PRESETS, counts, point
 from lab.ui.bench.fetches import fetching
-from lab.ui.bench.knobs import form_state, turn
+from lab.ui.bench.knobs import form_state, of_address, turn
 from lab.ui.bench.memory_plan import plan
 from lab.ui.bench.schema import schema
 from lab.ui.shell.json_text import text
@@ -57,7 +57,7 @@ def build(demo: gr.Blocks) -> None:
             with gr.Row(elem_classes="lab-launch", equal_height=True):
                 launch = gr.Button(gr.I18n()("native.launch"), variant="primary", elem_id="launch", min_width=0)
                 enqueue = gr.Button(gr.I18n()("native.enqueue"), elem_id="enqueue", min_width=0)
-            part("Lab.designTools(element, Lab.served(server))", server_functions=[write, save], elem_id="tools")
+            part("Lab.designTools(element, Lab.served(server))", server_functions=[write, link, save], elem_id="tools")
             quick = gr.Button(gr.I18n()("native.quick"), elem_id="quick")
             advice = gr.HTML(elem_classes="lab-advice", elem_id="advice", apply_default_css=False)
             part("Lab.costCurves(element, props, Lab.served(server))", server_functions=[PLANS(point, lambda words: {"wrong": words}), counts],
@@ -80,7 +80,7 @@ def filled(name: str, css: str) -> gr.HTML:
 def launch_draft(draft: dict[str, Any] | None, request: gr.Request) -> list[Any]:
     """Launch what the knobs say and go to its run; or say at the field what is wrong, with nothing lost."""
     try:
-        run = default().launch(assessment.launch_document(draft or {}))
+        run = default().launch(assessment.launch_document(of_address(draft or {})[0]))
     except Refusal as problem:
         return [gr.skip(), *_refused(draft or {}, problem, request)]
     return [{"to": f"runs?run={run}"}, _advice(say(language_of(request), "launched")), gr.skip()]
@@ -89,7 +89,7 @@ def launch_draft(draft: dict[str, Any] | None, request: gr.Request) -> list[Any]
 def enqueue_draft(draft: dict[str, Any] | None, request: gr.Request) -> list[Any]:
     """Queue what the knobs say and stay here, to turn them on and queue the next."""
     try:
-        run = default().store.get(default().launch(assessment.launch_document(draft or {})))
+        run = default().store.get(default().launch(assessment.launch_document(of_address(draft or {})[0])))
     except Refusal as problem:
         return _refused(draft or {}, problem, request)
     language, waiting = language_of(request), len(default().store.list(["queued"], specs=False))

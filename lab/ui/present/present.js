@@ -2,7 +2,8 @@
 import { h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { parsedJson, setAddress } from "../shell/storage.js";
+import { addressParameters, setAddressParameters } from "../shell/storage.js";
+import { typing } from "../shell/shortcuts.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -61,17 +62,19 @@ const stage = (element, server) => {
   element.replaceChildren(lanes, h("div", { class: "lab-tools" }, notice, full, leave));
   const show = (found) => {
     now = found;
-    setAddress(typeof found.method === "string" ? { method: found.method, design: "" } : { method: "", design: JSON.stringify(found.method) });
+    setAddressParameters(found.link);
     chosen = Math.min(chosen, Math.max(0, found.dimensions.length - 1));
     emit("stage", found);
     draw();
   };
-  const go = async (asked) => {
+  // `why`: why what the address asks for is not on the stage
+  const go = async (asked, why = "") => {
     const mine = ++number;
-    notice.textContent = "";
+    notice.textContent = why;
     const found = await server.walk({ language: LANGUAGE, ...asked }).catch(() => ({ wrong: say("bench.lost") }));
     if (mine !== number) return; // a newer step is on its way
-    if (found.wrong) notice.textContent = found.wrong;
+    if (found.wrong && !now && !why) go({}, found.wrong);
+    else if (found.wrong) notice.textContent = found.wrong;
     else morph(() => show(found));
   };
   const turn = (by) => {
@@ -124,14 +127,12 @@ const stage = (element, server) => {
   };
   document.addEventListener("keydown", (event) => {
     const act = keys[event.key];
-    if (!act || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    if (!act || event.ctrlKey || event.metaKey || event.altKey || typing(event)) return;
     event.preventDefault();
     act();
   });
   listen("stage-go", go);
-  const asked = new URL(location.href).searchParams;
-  const design = parsedJson(asked.get("design") || "null");
-  go({ method: design || asked.get("method") || "" });
+  go({ link: addressParameters() });
 };
 
 register({ stage, stageHead, stageFigure, stageCount, stageFormula });

@@ -17,6 +17,7 @@ from lab.design.method.named import method_of
 from lab.design.plain import numbers
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
+from lab.design.spec.links import link_of_method, parts_of
 from lab.models import resolve
 from lab.ui.shell.method_words import equations, near
 from lab.ui.words.refusals import refused
@@ -27,15 +28,16 @@ WORDS = {"form": "functional form", "at": "modified representation", "insertion"
 
 
 def walk(asked: Any) -> dict[str, Any]:
-    """The stage for {"method": a preset's name or a document, "model", "delta", "language"}.
+    """The stage for {"method": a preset's name or a document, or "link": the parameters of a design's address, "model", "delta", "language"}.
 
-    {"name", "near", "summary", "figure", "equation", "count", "method": the document, "deltas": how many, "delta", "dimensions": [{"name", "label", "value",
-    "steps": [{"value", "label", "method"}]}], "presets": [[name, title]]}, or {"wrong": a sentence}.
+    {"link": the parameters of the method's address, "name", "near", "summary", "figure", "equation", "count", "method": the document, "deltas": how many,
+    "delta", "dimensions": [{"name", "label", "value", "steps": [{"value", "label", "method"}]}], "presets": [[name, title]]}, or {"wrong": a sentence}.
     """
     asked = asked if isinstance(asked, Mapping) else {}
     language = language_asked(asked)
     try:
-        method = method_of(asked.get("method") or FIRST)
+        linked = parts_of(asked["link"]) if asked.get("link") else {}
+        method = method_of(asked.get("method") or linked.get("method") or FIRST)
         method = method if method.preset else walking.named(method)
         spec = resolve(str(asked.get("model") or MODEL))
         body = anatomy(spec.config)
@@ -49,7 +51,7 @@ def walk(asked: Any) -> dict[str, Any]:
         else ""
     )
     return {
-        "name": method.name, "near": "" if method.preset else near(method, language), "summary": of_preset(language, "methods", method.preset or "", method.summary),
+        "link": link_of_method(method), "name": method.name, "near": "" if method.preset else near(method, language), "summary": of_preset(language, "methods", method.preset or "", method.summary),
         "figure": figure(method, body, language), "equation": equations(method, body), "count": words, "method": _document(method), "deltas": len(method.deltas), "delta": index,
         "dimensions": [_dimension(method, index, name, body, language) for name in walking.DIMENSIONS] if method.deltas else [],
         "presets": [[name, name] for name in (*catalogue.names("methods"), *own.names("methods"))],

@@ -3,7 +3,7 @@ import { h, icon } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
 import { askAgain, currentChoice } from "../shell/poll.js";
-import { DRAFT, setAddress, storedItem, storeItem } from "../shell/storage.js";
+import { setAddress, storedDraft, storedItem, storeItem } from "../shell/storage.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const KEY = "lab_search_1";
@@ -11,8 +11,7 @@ const OBJECTIVES = ["metric", "weights", "memory", "seconds"];
 const SAMPLERS = ["tpe", "random", "nsga2", "qmc"];
 
 const searchForm = (element, props) => {
-  const draft = storedItem(DRAFT);
-  const bench = draft && draft.model && draft.method ? draft : props.start;
+  const bench = storedDraft() || props.start;
   const fresh = () => ({
     preset: "",
     base: bench,

@@ -1,5 +1,5 @@
 // What outlasts a page: its address and the browser's storage; and documents that come as JSON text.
-export const DRAFT = "lab_bench_draft_1"; // the item that the bench keeps its design under, which a sweep begins with
+const DRAFT = "lab_bench_draft_1"; // the item that the bench keeps its design under, which a sweep begins with
 
 // `entry`: as a place of its own, to which Back leads.
 export const setAddress = (changes, entry = false) => {
@@ -10,6 +10,17 @@ export const setAddress = (changes, entry = false) => {
   }
   if (entry && url.href !== location.href) history.pushState(history.state, "", url);
   else history.replaceState(history.state, "", url);
+};
+
+// What an address says, without what it says of the look (__theme): {name: value}.
+const looks = (name) => name.startsWith("__");
+export const addressParameters = () => Object.fromEntries([...new URL(location.href).searchParams].filter(([name]) => !looks(name)));
+// It says this, and nothing of what it said before.
+export const setAddressParameters = (parameters) => {
+  const url = new URL(location.href);
+  for (const name of [...url.searchParams.keys()]) if (!looks(name)) url.searchParams.delete(name);
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  if (url.href !== location.href) history.replaceState(history.state, "", url);
 };
 
 // The ids of runs that an address names.
@@ -25,21 +36,35 @@ export const parsedJson = (value) => {
   }
 };
 
-export const storeItem = (key, value) => {
+const TAB = "sessionStorage"; // of this tab alone, kept over a reload
+const put = (place, key, value) => {
   try {
-    if (value === null) localStorage.removeItem(key);
-    else localStorage.setItem(key, JSON.stringify(value));
+    if (value === null) globalThis[place].removeItem(key);
+    else globalThis[place].setItem(key, JSON.stringify(value));
   } catch {
     /* a browser that keeps nothing */
   }
 };
-
-export const storedItem = (key) => {
+const get = (place, key) => {
   try {
-    return JSON.parse(localStorage.getItem(key));
+    return JSON.parse(globalThis[place].getItem(key));
   } catch {
     return null;
   }
+};
+export const storeItem = (key, value) => put("localStorage", key, value);
+export const storedItem = (key) => get("localStorage", key);
+export const storeTabItem = (key, value) => put(TAB, key, value);
+export const storedTabItem = (key) => get(TAB, key);
+
+// The bench's design: this tab's own, so that tabs do not overwrite each other; a new tab starts from the last one of any.
+export const storeDraft = (draft) => {
+  put(TAB, DRAFT, draft);
+  put("localStorage", DRAFT, draft);
+};
+export const storedDraft = () => {
+  const kept = get(TAB, DRAFT) ?? get("localStorage", DRAFT);
+  return kept && kept.model && kept.method ? kept : null;
 };
 
 // What is typed into a field outlasts the page (a reload, the other language, a crash) until it is forgotten.

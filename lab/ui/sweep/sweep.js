@@ -3,13 +3,12 @@ import { h, icon, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
 import { currentChoice } from "../shell/poll.js";
-import { DRAFT, setAddress, storedItem, storeItem } from "../shell/storage.js";
+import { setAddress, storedDraft, storedItem, storeItem } from "../shell/storage.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const KEY = "lab_sweep_1";
 const sweepForm = (element, props) => {
-  const draft = storedItem(DRAFT);
-  const base = draft && draft.model && draft.method ? draft : props.start;
+  const base = storedDraft() || props.start;
   const kept = storedItem(KEY) || {};
   const tables = props.tables[LANGUAGE];
   let axes =
