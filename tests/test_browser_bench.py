@@ -155,6 +155,10 @@ def test_a_design_is_a_link_and_its_changes_are_undone(idle, opened):
     trainable(page, 147_456)
     page.get_by_label("method", exact=True).select_option("adapter-houlsby")
     page.locator(".lab-exchange", has_text="came along: rank").wait_for()
+    page.get_by_label("method", exact=True).press("Control+z")  # a list of choices has no undo of its own
+    trainable(page, 147_456)
+    page.keyboard.press("Control+y")
+    page.wait_for_function("document.querySelector('#knob-method').value === 'adapter-houlsby'")
     assert page.locator('[data-path="method.deltas.0.rank"] input[type=text]').input_value() == "16"
     page.goto(f"{idle[0]}/?link=2&method=bitfit")
     page.locator(".lab-exchange", has_text="another version").wait_for()

@@ -6,7 +6,7 @@ import { test } from "node:test";
 const { designAddress, followDesign, startingDraft } = await import("../../lab/ui/bench/address.js");
 const { DesignHistory, stepOf } = await import("../../lab/ui/bench/undo.js");
 const { addressParameters, setAddressParameters, storeDraft, storedDraft } = await import("../../lab/ui/shell/storage.js");
-const { pageLetters, typing } = await import("../../lab/ui/shell/shortcuts.js");
+const { choosing, pageLetters, typing } = await import("../../lab/ui/shell/shortcuts.js");
 
 const design = (rank) => ({ model: "minilm-l6", method: { deltas: [{ rank }] } });
 const usual = { model: "minilm-l6", method: "lora" };
@@ -101,5 +101,7 @@ test("every page has a letter of its own, and keys that belong to a text are lef
   assert.equal(letters.b, "bench");
   assert.equal(typing({ target: { closest: () => null } }), false);
   assert.equal(typing({ target: { closest: () => ({}) } }), true);
+  const list = { target: { closest: (selector) => (selector === "select" ? {} : null) } };
+  assert.deepEqual([typing(list), choosing(list)], [false, true]);
   assert.equal(typing({ defaultPrevented: true, target: {} }), true);
 });

@@ -135,7 +135,7 @@ const silence = () => {
 silence();
 document.addEventListener("keydown", (event) => {
   const launch = document.querySelector("#launch");
-  if (!launch || event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || document.querySelector("dialog[open]")) return;
+  if (!launch || event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.target.closest("form, dialog")) return;
   event.preventDefault();
   launch.click();
 });

@@ -3,7 +3,7 @@ import { h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
 import { addressParameters, setAddressParameters } from "../shell/storage.js";
-import { typing } from "../shell/shortcuts.js";
+import { choosing } from "../shell/shortcuts.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -127,7 +127,7 @@ const stage = (element, server) => {
   };
   document.addEventListener("keydown", (event) => {
     const act = keys[event.key];
-    if (!act || event.ctrlKey || event.metaKey || event.altKey || typing(event)) return;
+    if (!act || event.ctrlKey || event.metaKey || event.altKey || choosing(event)) return;
     event.preventDefault();
     act();
   });

@@ -8,8 +8,10 @@ const WAIT = 1500; // milliseconds in which a letter may follow g
 const TEXT =
   "textarea, select, [contenteditable=''], [contenteditable=true], input:not([type=range], [type=checkbox], [type=radio], [type=button], [type=submit])";
 
-// Whether a key belongs to what has the focus: to a text, or to a dialog.
+// Whether a key belongs to a text that has the focus, or to a dialog; a letter or an arrow may also belong to a list of choices.
 export const typing = (event) => event.defaultPrevented || Boolean(event.target.closest?.(TEXT)) || Boolean(document.querySelector("dialog[open]"));
+
+export const choosing = (event) => typing(event) || Boolean(event.target.closest?.("select"));
 
 // {letter: page}: the first letter of each page's name that none before it has.
 export const pageLetters = (names) => {
@@ -116,7 +118,7 @@ const showSheet = (letters) => {
 export const shortcutButton = (pages, letters) => {
   let since = 0; // when g was pressed
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || typing(event) || storedItem(OFF)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || choosing(event) || storedItem(OFF)) return;
     const page = event.timeStamp - since < WAIT ? letters[event.key.toLowerCase()] : undefined;
     since = event.key === "g" ? event.timeStamp : 0;
     if (page) location.href = pages.find(([name]) => name === page)[1];
