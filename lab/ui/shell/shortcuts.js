@@ -5,8 +5,7 @@ import { say } from "./words.js";
 
 const OFF = "lab_keys_off";
 const WAIT = 1500; // milliseconds in which a letter may follow g
-const TEXT =
-  "textarea, select, [contenteditable=''], [contenteditable=true], input:not([type=range], [type=checkbox], [type=radio], [type=button], [type=submit])";
+const TEXT = "textarea, [contenteditable=''], [contenteditable=true], input:not([type=range], [type=checkbox], [type=radio], [type=button], [type=submit])";
 
 // Whether a key belongs to a text that has the focus, or to a dialog; a letter or an arrow may also belong to a list of choices.
 export const typing = (event) => event.defaultPrevented || Boolean(event.target.closest?.(TEXT)) || Boolean(document.querySelector("dialog[open]"));
