@@ -31,7 +31,9 @@ def carried(before: Method, after: Method, anatomy: Anatomy | None = None) -> Ca
 
     Changes are what differs from the preset that `before` started from; in a free design, what differs from its forms' defaults, and where they stand.
     """
-    method, kept, dropped = after, [], []
+    method = after
+    kept: list[str] = []
+    dropped: list[str] = []
     for index, option, value in _changes(before):
         place = _place(before.own, index, method.deltas) if option in CARRIED else None
         tried = _with(method, place, option, value) if place is not None and _same(option, before.own[index], method.deltas[place]) else None

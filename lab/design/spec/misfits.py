@@ -13,7 +13,8 @@ from lab.design.spec.sharing import nothing_frozen
 
 def misfits(method: Method, draft: Mapping[str, Any]) -> dict[str, Any]:
     """{path in the draft: the value that means 'not used'} of what `method` would be refused for."""
-    training = draft.get("training") if isinstance(draft.get("training"), Mapping) else {}
+    given = draft.get("training")
+    training: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     ratio = training.get("lr_ratio")
     found: dict[str, Any] = {}
     if isinstance(ratio, (int, float)) and ratio_problem(method, float(ratio)):

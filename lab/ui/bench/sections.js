@@ -66,7 +66,7 @@ export const trainingRows = (knobs) => {
   const row = (field) => knobs.row(field, "training." + field.path, knobs.doc.training, {});
   return [
     ...main.map(row),
-    ...overDevices(this).map(row),
+    ...overDevices(knobs).map(row),
     ...knobs.schema.identity.map((field) => knobs.row(field, field.path, knobs.doc, {})),
     h(
       "details",
