@@ -100,7 +100,7 @@ def test_a_run_from_its_launch_to_its_end(lab, home):
         ("export", "peft", "best", ""),
     ):
         for name in (copy, "../../etc"):
-            with pytest.raises(AppError, match="no run|is not a run id"):
+            with pytest.raises(AppError, match="no run|is not a run id|is in the bin"):
                 ask(lab, verb, name, *more)
 
 

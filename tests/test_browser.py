@@ -68,7 +68,7 @@ def test_main_path(app, opened, tmp_path):
     second = launch(page)
     page.wait_for_selector("#run-head .lab-state.running", timeout=LONG)
     points(page, "loss", 2)
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
     page.wait_for_selector("#run-head .lab-state.cancelled", timeout=60_000)
 
     page.locator(f'.lab-item[data-run="{first}"]').click()
@@ -132,7 +132,7 @@ def test_the_example_of_the_api_runs(app, home):
         assert f"{found['runs'][1]}-peft/adapter_model.safetensors" in packed.namelist()
     endpoints = found["lab"].view_api(return_format="dict", print_info=False)["named_endpoints"]
     documented = {name for line in page.splitlines() if line.startswith("| `/") for name in re.findall(r"`(/\w+)`", line.split("|")[1])}
-    assert set(endpoints) == documented >= {"/launch", "/combine", "/status", "/compare", "/export"}
+    assert set(endpoints) == documented - {"/push"} >= {"/launch", "/combine", "/status", "/compare", "/export"}  # push is there with serve --push alone
     for arguments, verb, said in (
         ([{"model": "minilm-l6", "steps": 3}], "/launch", "task"),
         (["zzzzzzzz"], "/status", "no run"),

@@ -56,7 +56,7 @@ REFUSALS = {
     "gated bottleneck run": ([*RUN[:5], "--method", "adapter-houlsby", "--set", "deltas.0.at=[attn.q]", "--set", "deltas.0.composition=gated"],
                              "attention mass"),
     "no method": (["run", "--model", "minilm-l6", "--task", "sentiment-rt"], "'method' is missing"),
-    "steps 0": ([*RUN[:7], "--steps", "0"], "at least 1"),
+    "steps 0": ([*RUN[:7], "--steps", "0"], "or give steps"),
     "steps of letters": ([*RUN[:7], "--steps", "many"], "whole number"),
     "unknown schedule": ([*RUN, "--schedule", "zigzag"], "linear"),
     "unknown option": ([*RUN, "--set", "deltas.0.rnk=3"], "no option"),

@@ -37,6 +37,7 @@ def test_a_notebook_runs(path: Path, lab_home: Path):
     cells = [cell for cell in document["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells), "outputs are made by readers, not kept"
     sources = []
+    lab_home.mkdir(exist_ok=True)
     for cell in cells:
         parameters = "parameters" in cell["metadata"].get("tags", ())
         sources.append("".join(cell["source"]) + (f"\n{SMALL}" if parameters else ""))

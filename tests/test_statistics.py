@@ -260,7 +260,7 @@ def test_parallel_coordinates_say_what_has_no_axis(home):
     assert [axis["id"] for axis in lines["axes"]] == ["method.deltas.0.rank", "trainable", "peak_bytes", "metric"] and lines[
         "left"
     ] == "The same for all: time 9.0 s."
-    assert coordinates._telling({"a": [1, 1, 2], "method.b": [5, 5, 9], "c": [1, 2, 2]}) == ({"a": [1, 1, 2], "c": [1, 2, 2]}, ["b"])
+    assert coordinates._telling({"a": [1, 1, 2], "method.b": [5, 5, 9], "c": [1, 2, 2]}, "en") == ({"a": [1, 1, 2], "c": [1, 2, 2]}, ["b"])
 
 
 # -- sweep -----------------------------------------------------------------------------------------------------------------------------

