@@ -15,7 +15,7 @@ PASSWORD = "a-long-password"
 # What a page of another site can try with somebody else's cookies; each answer that it could read is a success.
 ATTACK = """
 async ([lab, component]) => {
-  const told = {}, remove = JSON.stringify({ data: { name: "mine", language: "en" }, component_id: component, session_hash: "x", fn_name: "remove" });
+  const told = {}, remove = JSON.stringify({ data: { kind: "task", id: "mine", language: "en" }, component_id: component, session_hash: "x", fn_name: "throw" });
   const post = (path, body, type, more) => fetch(lab + path, { method: "POST", body, credentials: "include", headers: type ? { "Content-Type": type } : {}, ...more });
   const tried = async (name, act) => { try { const said = await act(); told[name] = said && said.type === "opaque" ? "opaque" : String(said && said.status); } catch (error) { told[name] = "blocked"; } };
   for (const type of ["text/plain", "application/x-www-form-urlencoded", "application/json"]) {
@@ -79,7 +79,7 @@ def test_other_sites_do_nothing(browser, tmp_path):
         page.wait_for_selector('.lab-own-task[data-task="mine"]')
         watched.clean()
         component = page.evaluate(
-            "async () => (await (await fetch('config')).json()).components.find((part) => String(part.props.server_fns || '').includes('remove')).id"
+            "async () => (await (await fetch('config')).json()).components.find((part) => String(part.props.server_fns || '').includes('throw')).id"
         )
 
         foreign = context.new_page()

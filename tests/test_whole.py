@@ -92,7 +92,7 @@ def test_a_run_succeeds_only_with_its_files(ended, monkeypatch, tmp_path, name, 
     found = artefacts.astray(artefacts_there, result)
     assert found.startswith(f"{name}/") and words in found
     told = []
-    link = SimpleNamespace(run=SimpleNamespace(id="abcdefgh", spec={}), run_dir=artefacts_there, home=SimpleNamespace(cache=tmp_path), at_home=lambda: True, finish=lambda *a: told.append(a), log=None, progress=None, phase=lambda *a, **k: None,
+    link = SimpleNamespace(run=SimpleNamespace(id="abcdefgh", spec={}), run_dir=artefacts_there, home=SimpleNamespace(cache=tmp_path), at_home=lambda: True, finish=lambda *a: told.append(a), log=None, progress=None, phase=lambda *a, **k: None, store=None,
                            flush=None, stopping=None, terminated=None)  # fmt: skip
     monkeypatch.setattr(worker, "train_as", lambda *a: result)
     monkeypatch.setattr(worker.signal, "signal", lambda *a: None)
