@@ -243,7 +243,13 @@ def test_programs_log_in(locked):
     from gradio_client import Client
 
     client = Client(locked, auth=("me", PASSWORD), verbose=False)
-    assert client.predict([], api_name="/compare") | {"groups": [], "pairs": [], "sentences": []} == {"runs": [], "differences": {}, "groups": [], "pairs": [], "sentences": []}
+    assert client.predict([], api_name="/compare") | {"groups": [], "pairs": [], "sentences": []} == {
+        "runs": [],
+        "differences": {},
+        "groups": [],
+        "pairs": [],
+        "sentences": [],
+    }
     assert httpx.post(f"{locked}/look/runs", json={}, auth=("me", PASSWORD)).status_code == 200
     assert httpx.post(f"{locked}/look/runs", json={}, auth=("me", "wrong-one"), **told_from("10.0.0.2")).status_code == 401
 

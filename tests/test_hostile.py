@@ -115,7 +115,13 @@ def may_be(field: Any, value: Any) -> bool:
 
 def spec_cases() -> Iterator[Case]:
     for field in fields(Training):
-        values = NUMBERS if field.kind in ("number", "integer") else ["maybe", [], {}, 7, math.nan] if field.kind == "flag" else [*([] if field.kind == "list" else [[]]), {}, "zigzag" * 100]
+        values = (
+            NUMBERS
+            if field.kind in ("number", "integer")
+            else ["maybe", [], {}, 7, math.nan]
+            if field.kind == "flag"
+            else [*([] if field.kind == "list" else [[]]), {}, "zigzag" * 100]
+        )
         for place, value in enumerate(values):
             if not may_be(field, value):
                 yield f"spec: training.{field.path} #{place}", lambda f=field, v=value: check(changed(SPEC, f"training.{f.path}", v))

@@ -294,7 +294,10 @@ def test_the_front_holds_what_nothing_beats():
 
 
 def test_papers_stand_behind_runs_of_their_task(store):
-    runs = [finished(store, spec={**SPEC, "training": {"steps": steps}}, best={"accuracy": value}, percent=share) for steps, value, share in ((5, 0.9, 0.5), (6, 0.92, 1.0))]
+    runs = [
+        finished(store, spec={**SPEC, "training": {"steps": steps}}, best={"accuracy": value}, percent=share)
+        for steps, value, share in ((5, 0.9, 0.5), (6, 0.92, 1.0))
+    ]
     chart = next(one for one in overlay.fronts(runs) if one["id"] == "pareto_percent")
     assert {"label": "mam, He et al. 2022", "method": "mam", "x": 0.5, "y": pytest.approx(0.942)} in chart["papers"]
     assert overlay.fronts(runs, backdrop=False)[0]["papers"] == []
