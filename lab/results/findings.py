@@ -19,7 +19,7 @@ from lab.results.statistics import LEVEL, Pairs, pairwise
 Verdict = Literal["agrees", "does not agree", "cannot be decided", "open"]
 VERDICTS: tuple[Verdict, ...] = ("agrees", "does not agree", "cannot be decided", "open")
 Kept = Mapping[str, Mapping[str, Any]]
-NEAR = 0.1  # of a factor between two memories: the share by which it may be missed
+NEAR = 0.05  # of a factor between two memories: the share by which it may be missed
 
 
 @dataclass(frozen=True)
