@@ -79,6 +79,7 @@ def test_a_page_is_there_for_everybody(lab, opened, axe, route, language, width,
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     if route == "library":  # a hundred cards of one kind: a few of them
         page.locator("#library-filter input").fill("prefix")
+        page.wait_for_timeout(1000)  # boxes that scroll are reached by the keyboard once what is in them is drawn
     page.evaluate(axe)
     assert page.evaluate(FOUND) == []
     drawings = page.locator(".lab-plot:has(.main-svg):visible")

@@ -65,7 +65,7 @@ def test_a_saved_model_loads_from_its_folder(model_type, tmp_path):
     [
         ("minilm", "classification", "minilm-l6"),
         ("no/where", "classification", "hub cannot be reached"),
-        ("./nowhere", "classification", "no folder"),
+        ("./no-such-model-of-ours", "classification", "no folder"),
         ("minilm-l6", "causal", "is an encoder and cannot continue a text"),
         ("minilm-l6", "seq2seq", "is an encoder and cannot turn one text into another"),
         ("roberta-base", "classification", "hub cannot be reached"),
