@@ -18,7 +18,7 @@ from lab.engine import attach, merge
 from lab.engine.looking import nothing
 from lab.inside import rows, states, weights
 
-DATA_DRIVEN = ("eva", "corda", "lora-ga", "fish-mask", "shira")  # their starts read rows
+DATA_DRIVEN = ("eva", "corda", "lora-ga", "fish-mask")  # their starts read rows
 PRESETS = [name for name in names("methods") if name not in DATA_DRIVEN and not fusions(load_method(name))]
 
 

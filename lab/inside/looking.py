@@ -64,7 +64,7 @@ def disagree(one: str, other: str) -> dict[str, Any]:
     from lab.runs import default
     from lab.tasks import resolve
 
-    kept, labels, texts = [], (), None
+    kept = []
     for run_id in (one, other):
         run = default().store.get(run_id)
         answers = _of_task(adapter_folder(run.id), "")
