@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
@@ -46,13 +48,34 @@ EMPTY = """async () => {
 }"""
 
 
-def measure(page, url: str, turns: int, method: str, idle: int = 400) -> tuple[list[float], list[float]]:
-    """The times of so many turns of the first delta's rank, and of as many empty round trips between them, in ms. `idle`: ms of rest after each turn."""
+def measure(page, url: str, turns: int, method: str, idle: int = 400) -> tuple[list[float], list[float], float]:
+    """The times of so many turns of the first delta's rank, of as many empty round trips between them, and the processor time of a turn, all in ms.
+
+    `idle`: ms of rest after each turn. The processor time is that of the app's process and of the page's main thread, with the empty round trips.
+    """
     page.goto(f"{url}/?method={method}")
     page.wait_for_selector("#costs [data-trainable]")
     page.wait_for_timeout(2000)
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    app = listening(url)
+    before = processor(app, devtools)
     pairs = [(page.evaluate(TURN, [10 + turn, idle]), page.evaluate(EMPTY)) for turn in range(turns)]
-    return [turn for turn, _ in pairs], [empty for _, empty in pairs]
+    return [turn for turn, _ in pairs], [empty for _, empty in pairs], (processor(app, devtools) - before) / turns
+
+
+def listening(url: str) -> psutil.Process:
+    """The process on this machine that answers at an address."""
+    port = int(url.rsplit(":", 1)[1])
+    found = (at.pid for at in psutil.net_connections("tcp") if at.status == psutil.CONN_LISTEN and at.laddr.port == port)
+    return psutil.Process(next(pid for pid in found if pid))
+
+
+def processor(app: psutil.Process, devtools) -> float:
+    """What the app and the page's main thread have computed so far, in ms: unlike the clock it hardly grows beside other work."""
+    spent = app.cpu_times()
+    page = {metric["name"]: metric["value"] for metric in devtools.send("Performance.getMetrics")["metrics"]}
+    return 1000 * (spent.user + spent.system + page["TaskDuration"])
 
 
 def main() -> int:
@@ -67,10 +90,10 @@ def main() -> int:
     with contextlib.ExitStack() as stack:
         url = given.url or stack.enter_context(serving(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "home"))
         page = stack.enter_context(chromium()).new_page(viewport={"width": 1440, "height": 900})
-        turned, empty = measure(page, url.rstrip("/"), given.turns, given.method)
+        turned, empty, spent = measure(page, url.rstrip("/"), given.turns, given.method)
     times = sorted(turned)
     print(f"{given.turns} turns of {given.method}: median {statistics.median(times):.0f} ms, 90 % {times[int(0.9 * (len(times) - 1))]:.0f} ms, "
-          f"worst {times[-1]:.0f} ms; an empty round trip {statistics.median(empty):.0f} ms; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")  # fmt: skip
+          f"worst {times[-1]:.0f} ms; an empty round trip {statistics.median(empty):.0f} ms; processor {spent:.0f} ms a turn; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")  # fmt: skip
     print(" ".join(f"{took:.0f}" for took in times))
     return 0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import statistics
 import sys
 import zipfile
 
@@ -38,12 +37,12 @@ def points(page, chart, least, timeout=LONG):
 
 
 def test_a_turned_knob_is_answered_at_once(app, opened):
-    """Count and figure, within 150 ms of the input; on a busy machine, within a few times what it takes to answer anything."""
+    """Count and figure: every turn is answered, for at most 300 ms of processor (150 on two slow cores) of the app and the page together."""
     from benchmarks.knobs import measure
 
     watched = opened(app)
-    turned, empty = measure(watched.page, app, 15, "lora", idle=200)
-    assert min(turned) > 0 and statistics.median(turned) < max(150.0, 12 * statistics.median(empty)), (turned, empty)
+    turned, _, spent = measure(watched.page, app, 15, "lora", idle=200)
+    assert min(turned) > 0 and 0 < spent < 300, (turned, spent)
     watched.clean()
 
 
