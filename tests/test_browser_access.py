@@ -18,11 +18,11 @@ from lab.runs import Home, Queue
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
-ROUTES = ("", "library", "data", "runs?run={run}", "compare?runs={all}", "sweep?tag=grid&row=method.deltas.0.rank&column=seed", "tryit?runs={run}", "combine?runs={run}", "export?run={run}")  # fmt: skip
+ROUTES = ("", "library", "data", "runs?run={run}", "compare?runs={all}", "sweep?tag=grid&row=method.deltas.0.rank&column=seed", "tryit?runs={run}", "combine?runs={all}", "export?run={run}", "search", "inside", "present")  # fmt: skip
 LANGUAGES, WIDTHS, THEMES = ("en-US", "zh-CN"), (1440, 390), ("light", "dark")
 LONGEST = 0.1  # layout shift, above which people lose what they were about to press (web.dev/cls)
 SHIFTS = "new PerformanceObserver((list) => { for (const one of list.getEntries()) if (!one.hadRecentInput) (window.shifts ??= []).push([one.value, one.sources.map((s) => s.node?.id || s.node?.className || s.node?.nodeName)]); }).observe({ type: 'layout-shift', buffered: true });"  # fmt: skip
-LAST = {"": "#costs [data-trainable]", "library": "#method-mam .katex", "runs": "#run-charts .main-svg", "compare": "#compare-charts .main-svg"}  # of what a page shows  # fmt: skip
+LAST = {"": "#costs [data-trainable]", "library": "#method-mam .katex", "runs": "#run-charts .main-svg", "compare": "#compare-charts .main-svg", "present": "#stage-figure svg"}  # of what a page shows  # fmt: skip
 FOUND = "async () => (await axe.run({ resultTypes: ['violations'] })).violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.target} ${node.html.slice(0, 160)}`))"
 
 

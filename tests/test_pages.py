@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from lab import searching
+from lab.asking import answering
 from lab.cli import comparing
 from lab.design.method import named
 from lab.design.method.nearest import neighbours
@@ -30,7 +31,6 @@ from lab.runs import Home, Queue, processes
 from lab.searching.costs import Meter
 from lab.searching.driver import Driver
 from lab.searching.record import keep
-from lab.trying.client import TryClient
 from lab.ui.combine import views as views_combine
 from lab.ui.compare import coordinates, overlay, report
 from lab.ui.compare import views as views_compare
@@ -497,7 +497,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def client(tmp_path):
-    found = TryClient([sys.executable, "-c", CHILD, str(tmp_path / "died")], idle=60)
+    found = answering([sys.executable, "-c", CHILD, str(tmp_path / "died")], idle=60)
     yield found
     found.close()
 

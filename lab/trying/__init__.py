@@ -1,1 +1,1 @@
-"""Trained adapters on a text of one's own: a child process with the models, and the torch-free client that pages use."""
+"""Trained adapters on a text of one's own: a child process with the models."""

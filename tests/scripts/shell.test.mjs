@@ -8,6 +8,7 @@ const { byLanguage, known, LANGUAGE, metricName, say } = await import("../../lab
 const { parsedJson, runIds, setAddress, storedItem, storeItem } = await import("../../lab/ui/shell/storage.js");
 const { emit, listen } = await import("../../lab/ui/shell/events.js");
 const { mergedRows } = await import("../../lab/ui/shell/run_list.js");
+const { runChoice } = await import("../../lab/ui/shell/run_choice.js");
 const { chartLayout, traceLines, valueRange } = await import("../../lab/ui/shell/chart_traces.js");
 const { barWords, curveWords, pointWords } = await import("../../lab/ui/shell/chart_words.js");
 const { register } = await import("../../lab/ui/shell/parts.js");
@@ -115,6 +116,51 @@ test("a list put together from its news is the list", () => {
   assert.deepEqual(ids(merged({ rows: [{ id: "a", state: 2 }] })), ["b1", "a2"]);
   assert.deepEqual(ids(merged({ rows: [{ id: "c", state: 1 }], order: ["c", "a"] })), ["c1", "a2"]); // b is gone
   assert.deepEqual(ids(merged({ rows: [{ id: "d", state: 1 }], whole: true, order: ["d"] })), ["d1"]);
+});
+
+const RUNS = ["arun0001", "brun0002", "crun0003", "drun0004"].map((id, index) => ({ id, base: index === 3 ? "other" : "one" }));
+const choiceOf = (address, more = {}) => {
+  setAddress({ runs: address });
+  return runChoice({ most: 2, ...more });
+};
+
+test("the runs of an address are chosen where they are there, at most so many; those that are not are told once", () => {
+  const choice = choiceOf("brun0002,xrun0009,arun0001,brun0002,crun0003");
+  assert.deepEqual(choice.take(RUNS), ["xrun0009"]);
+  assert.deepEqual(
+    [choice.ids(), choice.rows()],
+    [
+      ["brun0002", "arun0001"],
+      [RUNS[1], RUNS[0]],
+    ],
+  );
+  assert.ok(choice.full(RUNS[2]) && !choice.full(RUNS[0]), "no third one, but one of the two can be given back");
+  assert.deepEqual([choice.take(RUNS.slice(1)), choice.ids()], [[], ["brun0002"]]); // deleted meanwhile
+});
+
+test("a click chooses a run or gives it back, the address says so, and one that is full or unknown changes nothing", () => {
+  const choice = choiceOf("", { fits: (row, first) => row.base === first.base });
+  choice.take(RUNS);
+  const turned = RUNS.map(({ id }) => id).concat("nobody00", "arun0001");
+  const address = () => new URL(location.href).searchParams.get("runs");
+  assert.deepEqual(
+    turned.map((id) => (choice.turn(id), address())),
+    ["arun0001", "arun0001,brun0002", "arun0001,brun0002", "arun0001,brun0002", "arun0001,brun0002", "brun0002"],
+  );
+  assert.deepEqual([choice.full(RUNS[2]), choice.full(RUNS[3])], [false, true], "another base does not go with the first");
+});
+
+test("the newest run is chosen for who names none, as soon as there is one, and not again for who gave it back", () => {
+  const choice = choiceOf("", { first: true });
+  assert.deepEqual([choice.take([]), choice.ids()], [[], []]);
+  choice.take(RUNS);
+  assert.deepEqual(choice.ids(), ["arun0001"]);
+  choice.turn("arun0001");
+  choice.take(RUNS);
+  assert.deepEqual(choice.ids(), []);
+  const gone = choiceOf("xrun0009", { first: true });
+  assert.deepEqual([gone.take(RUNS), gone.ids()], [["xrun0009"], []]);
+  setAddress({ runs: "" });
 });
 
 const curve = (more) => ({ name: "loss", kind: "train", x: [...Array(50).keys()], y: Array(50).fill(1), colour: "var(--run-0)", ...more });

@@ -2,8 +2,8 @@
 import { h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { checkMark, listbox, missing, nameOf } from "../shell/run_list.js";
-import { forgetText, keptText, runIds, setAddress } from "../shell/storage.js";
+import { runPicker } from "../shell/run_picker.js";
+import { forgetText, keptText } from "../shell/storage.js";
 import { LANGUAGE, metricName, say } from "../shell/words.js";
 
 const POINTS = 11;
@@ -13,19 +13,15 @@ const rounded = (value) => Math.round(value * 1000) / 1000;
 let current = null; // what the form says now, for a view that comes into the page after it
 
 const combineForm = (element, props, fedProps, fedWatch, most) => {
-  let chosen = runIds(new URL(location.href).searchParams.get("runs"));
   const weights = new Map();
   const { options } = props;
-  let news = null;
-  let looked = false;
-  const gone = h("p", { class: "lab-said", role: "note", hidden: true });
   const select = (name) =>
     h(
       "select",
-      { id: "combine-" + name, onchange: () => draw() },
+      { id: "combine-" + name, onchange: () => redo() },
       options[name].choices.map((one) => h("option", { value: one }, say(`combine.${name}.${one}`))),
     );
-  const number = (name, attributes) => h("input", { type: "number", id: "combine-" + name, onchange: () => draw(), ...attributes });
+  const number = (name, attributes) => h("input", { type: "number", id: "combine-" + name, onchange: () => redo(), ...attributes });
   const how = select("how");
   const sign = select("sign");
   const rank = number("rank", { min: 1, max: 65536, step: 1, placeholder: say("combine.rank.none") });
@@ -33,17 +29,13 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
   const field = (name, node) =>
     h("div", { class: "lab-field" }, h("label", { for: node.id }, say("combine." + name)), node, h("small", {}, say(`combine.${name}.help`)));
   const fields = { how: field("how", how), rank: field("rank", rank), density: field("density", density), sign: field("sign", sign) };
-  const linked = h("input", { type: "checkbox", checked: true, id: "combine-linked", onchange: () => draw() });
+  const linked = h("input", { type: "checkbox", checked: true, id: "combine-linked", onchange: () => redo() });
   const link = h("label", { class: "lab-linked", for: "combine-linked" }, linked, say("combine.linked"));
   const sliders = h("div", { class: "lab-weights" });
-  const rowOf = (id) => ((news && news.rows) || []).find((row) => row.id === id);
   const set = (id, value, over) => {
     weights.set(id, rounded(value));
-    if (chosen.length === 2 && linked.checked)
-      weights.set(
-        chosen.find((one) => one !== id),
-        rounded(1 - value),
-      );
+    const [other, ...others] = picker.ids().filter((one) => one !== id);
+    if (other && !others.length && linked.checked) weights.set(other, rounded(1 - value));
     drawWeights();
     if (over) tell();
   };
@@ -84,7 +76,7 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
     return found;
   };
   const drawWeights = () => {
-    const rows = chosen.map(rowOf).filter(Boolean);
+    const rows = picker.rows();
     link.hidden = rows.length !== 2;
     const found = rows.map(slider);
     if ([...sliders.children].some((node, index) => node !== (found[index] || {}).node) || sliders.children.length !== found.length)
@@ -95,64 +87,47 @@ const combineForm = (element, props, fedProps, fedWatch, most) => {
       found[index].range.value = value;
     });
   };
-  const choose = ({ id }) => {
-    chosen = chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id];
-    for (const one of chosen) weights.set(one, rounded(1 / chosen.length));
-    setAddress({ runs: chosen.join(",") });
-    draw();
+  let shared = ""; // the runs that the weights were shared out among
+  const share = () => {
+    const mark = picker.ids().join(",");
+    if (mark !== shared) weights.clear();
+    shared = mark;
+    for (const id of picker.ids()) if (!weights.has(id)) weights.set(id, rounded(1 / picker.ids().length));
   };
-  const list = listbox({
+  const picker = runPicker({
     label: say("combine.runs"),
-    hint: say("try.filter"),
-    many: true,
-    sorted: false,
-    few: 8,
-    words: (row) => [row.name, row.model, row.task, row.method, row.id],
-    parts: (row, on) => [
-      checkMark(row, on),
-      nameOf(row),
-      h("span", {}),
-      h("span", { class: "lab-sub" }, [row.method, row.task, row.metric && `${metricName(row.metric_name)} ${row.metric}`].filter(Boolean).join(" · ")),
-    ],
-    choose,
-    state: (row) => {
-      const on = chosen.includes(row.id);
-      const first = rowOf(chosen[0]);
-      return [on, !on && (chosen.length >= most || (first && first.base !== row.base))];
+    most,
+    fits: (row, first) => row.base === first.base,
+    about: (row) => [row.method, row.task, row.metric && `${metricName(row.metric_name)} ${row.metric}`],
+    changed: () => {
+      share();
+      redo();
     },
   });
   const combination = () => {
-    const bare = { runs: chosen, weights: chosen.map((id) => weights.get(id)), how: how.value };
+    const bare = { runs: picker.ids(), weights: picker.ids().map((id) => weights.get(id)), how: how.value };
     if (rank.value) bare.rank = Number(rank.value);
     for (const [name, needed] of Object.entries(NEEDS)) if (needed.includes(how.value)) bare[name] = name === "density" ? Number(density.value) : sign.value;
     return bare;
   };
   const tell = () => {
-    current = chosen.length > 1 ? { asked: combination(), rows: chosen.map(rowOf).filter(Boolean) } : null;
+    current = picker.ids().length > 1 ? { asked: combination(), rows: picker.rows() } : null;
     emit("combination", current);
   };
-  const draw = () => {
-    const rows = (news && news.rows) || [];
-    if (news && !looked) {
-      looked = true;
-      gone.textContent = missing(chosen, rows);
-      gone.hidden = !gone.textContent;
-    }
-    chosen = news ? chosen.filter((id) => rowOf(id)).slice(0, most) : chosen;
-    for (const id of chosen) if (!weights.has(id)) weights.set(id, rounded(1 / chosen.length));
-    list.draw(rows);
-    fields.density.hidden = !NEEDS.density.includes(how.value);
-    fields.sign.hidden = !NEEDS.sign.includes(how.value);
-    for (const node of [link, sliders, fields.how, fields.rank]) node.hidden = chosen.length < 2;
-    if (chosen.length < 2) fields.density.hidden = fields.sign.hidden = true;
-    drawWeights();
-    if (news) tell();
-  };
-  element.replaceChildren(h("h3", {}, say("combine.runs")), gone, ...list.nodes, h("h3", {}, say("combine.weights")), sliders, link, ...Object.values(fields));
-  const take = () => {
-    news = fedProps.value;
+  const redo = () => {
     draw();
+    tell();
   };
+  const draw = () => {
+    const few = picker.ids().length < 2;
+    fields.density.hidden = few || !NEEDS.density.includes(how.value);
+    fields.sign.hidden = few || !NEEDS.sign.includes(how.value);
+    for (const node of [link, sliders, fields.how, fields.rank]) node.hidden = few;
+    drawWeights();
+  };
+  element.replaceChildren(...picker.nodes, h("h3", {}, say("combine.weights")), sliders, link, ...Object.values(fields));
+  draw();
+  const take = () => fedProps.value && picker.take(fedProps.value.rows);
   fedWatch("value", take);
   take();
 };

@@ -10,11 +10,12 @@ from typing import Any
 import gradio as gr
 
 from lab import combining
+from lab.asking import answering
+from lab.child import Child
 from lab.design.plain.options import fields
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.combination import MOST, Combination
 from lab.runs import default
-from lab.trying.client import TryClient
 from lab.ui.combine import views
 from lab.ui.shell.json_text import text
 from lab.ui.shell.lanes import Lane
@@ -30,9 +31,9 @@ ASKED = Lane(2, 30)
 
 
 @functools.cache
-def client() -> TryClient:
+def client() -> Child:
     """The process with the models of this page."""
-    return TryClient()
+    return answering()
 
 
 def build(demo: gr.Blocks) -> None:

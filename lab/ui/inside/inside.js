@@ -1,57 +1,25 @@
-// Which runs to look into, and the fields that filter lists of rows. The address keeps the runs.
+// Which runs to look into, and the fields that filter lists of rows.
 import { h } from "../shell/dom.js";
 import { register } from "../shell/parts.js";
-import { checkMark, listbox, nameOf } from "../shell/run_list.js";
-import { runIds, setAddress } from "../shell/storage.js";
+import { runPicker } from "../shell/run_picker.js";
 import { say } from "../shell/words.js";
 
 const insideForm = (element, props, watch, trigger, event, most) => {
-  let chosen = runIds(new URL(location.href).searchParams.get("runs"));
-  let started = false;
-  let news = null;
-  const ask = () => trigger(event, { runs: chosen });
-  const button = h("button", { type: "button", class: "lab-cta", onclick: ask }, say("inside.ask"));
-  const choose = ({ id }) => {
-    chosen = chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id];
-    setAddress({ runs: chosen.join(",") });
-    draw();
-  };
-  const list = listbox({
+  const ask = () => trigger(event, { runs: picker.ids() });
+  const button = h("button", { type: "button", class: "lab-cta", disabled: true, onclick: ask }, say("inside.ask"));
+  const picker = runPicker({
     label: say("try.runs"),
-    hint: say("try.filter"),
-    many: true,
-    sorted: false,
-    few: 8,
-    words: (row) => [row.name, row.model, row.task, row.method, row.id],
-    parts: (row, on) => [
-      checkMark(row, on),
-      nameOf(row),
-      h("span", {}),
-      h("span", { class: "lab-sub" }, [row.model, row.task, row.method].filter(Boolean).join(" · ")),
-    ],
-    choose,
-    state: ({ id }) => {
-      const on = chosen.includes(id);
-      return [on, !on && chosen.length >= most];
+    most,
+    first: true,
+    about: (row) => [row.model, row.task, row.method],
+    changed: ({ asked }) => {
+      button.disabled = !picker.ids().length;
+      if (asked) ask(); // a link to a look is a look
     },
   });
-  element.replaceChildren(h("h3", {}, say("try.runs")), h("small", { class: "lab-muted" }, say("inside.runs.help")), ...list.nodes, button);
-  const draw = () => {
-    const rows = (news && news.rows) || [];
-    if (news && !started && rows.length) {
-      started = true;
-      const asked = chosen.length > 0;
-      chosen = chosen.filter((id) => rows.some((row) => row.id === id)).slice(0, most);
-      if (!chosen.length) chosen = [rows[0].id];
-      else if (asked) ask(); // a link to a look is a look
-    }
-    list.draw(rows);
-    button.disabled = !chosen.length;
-  };
-  const take = () => {
-    news = props.value;
-    draw();
-  };
+  const [head, ...list] = picker.nodes;
+  element.replaceChildren(head, h("small", { class: "lab-muted" }, say("inside.runs.help")), ...list, button);
+  const take = () => props.value && picker.take(props.value.rows);
   watch("value", take);
   take();
 };

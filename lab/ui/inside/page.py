@@ -9,8 +9,9 @@ from typing import Any
 
 import gradio as gr
 
+from lab.asking import looking
+from lab.child import Child
 from lab.design.plain.refusal import Refusal
-from lab.inside.client import InsideClient
 from lab.results.facts import tasks_of
 from lab.ui.inside import views
 from lab.ui.shell import run_facts
@@ -27,9 +28,9 @@ MOST = 2
 
 
 @functools.cache
-def client() -> InsideClient:
+def client() -> Child:
     """The one client of this app."""
-    return InsideClient()
+    return looking()
 
 
 def build(demo: gr.Blocks) -> None:

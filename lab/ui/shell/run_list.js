@@ -69,12 +69,6 @@ export const mergedRows = () => {
   };
 };
 
-// A sentence on the runs that an address names and that are not among the rows; "" where all are.
-export const missing = (ids, rows) => {
-  const gone = ids.filter((id) => !rows.some((row) => row.id === id));
-  return gone.length ? say("runs.not_here", { runs: gone.slice(0, 5).join(", ") }) : "";
-};
-
 const searched = (row) => [row.name, row.id, row.state, say("state." + row.state), ...row.tags];
 // `words(row)`: what the filter looks in; `parts(row, on)`: what a row shows; `state(row)`: [whether it is chosen, whether it cannot be];
 // `choose(row)`: what a click does. `many`: several can be chosen. Returns {nodes, draw(rows), reveal(id), listed()}.

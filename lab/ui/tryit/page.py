@@ -11,9 +11,10 @@ from typing import Any
 
 import gradio as gr
 
+from lab.asking import answering
+from lab.child import Child, Overtaken
 from lab.design.plain.refusal import Refusal
 from lab.results.facts import tasks_of
-from lab.trying.client import Overtaken, TryClient
 from lab.ui.shell import run_facts
 from lab.ui.shell.json_text import text
 from lab.ui.shell.lanes import Lane
@@ -32,9 +33,9 @@ PAGES_KEPT = 200  # whose newest question is remembered
 
 
 @functools.cache
-def client() -> TryClient:
+def client() -> Child:
     """The one client of this app."""
-    return TryClient()
+    return answering()
 
 
 def build(demo: gr.Blocks) -> None:

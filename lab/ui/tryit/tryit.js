@@ -2,13 +2,11 @@
 import { h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { checkMark, listbox, missing, nameOf } from "../shell/run_list.js";
-import { keptText, runIds, setAddress } from "../shell/storage.js";
+import { runPicker } from "../shell/run_picker.js";
+import { keptText } from "../shell/storage.js";
 import { LANGUAGE, metricName, say } from "../shell/words.js";
 
 const tryForm = (element, props, watch, most) => {
-  let chosen = runIds(new URL(location.href).searchParams.get("runs"));
-  let started = false;
   const text = h("textarea", {
     id: "try-text",
     rows: 4,
@@ -32,14 +30,13 @@ const tryForm = (element, props, watch, most) => {
   };
   const ask = () => {
     if (button.disabled) return;
-    const rows = ((news && news.rows) || []).filter((row) => chosen.includes(row.id));
+    const rows = picker.rows();
     if (refuse(text, text.value.trim() ? "" : say("try.empty.text"))) return;
     if (refuse(pair, rows.length && rows.every((row) => row.pair) && !pair.value.trim() ? say("try.empty.pair") : "")) return;
-    emit("try-ask", { runs: chosen, text: text.value, pair: pair.value });
+    emit("try-ask", { runs: picker.ids(), text: text.value, pair: pair.value });
   };
-  const button = h("button", { type: "button", class: "lab-cta", onclick: ask }, say("try.ask"));
+  const button = h("button", { type: "button", class: "lab-cta", disabled: true, onclick: ask }, say("try.ask"));
   const second = field("try.pair", "try.pair.help", pair);
-  let news = null;
   let at = 0;
   const sample = h(
     "button",
@@ -56,50 +53,23 @@ const tryForm = (element, props, watch, most) => {
     },
     say("try.sample"),
   );
-  const samples = () => ((news && news.rows) || []).filter((row) => chosen.includes(row.id)).flatMap((row) => row.samples);
-  const choose = ({ id }) => {
-    chosen = chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id];
-    setAddress({ runs: chosen.join(",") });
-    draw();
-  };
-  const parts = (row, on) => [
-    checkMark(row, on),
-    nameOf(row),
-    h("span", {}),
-    h("span", { class: "lab-sub" }, [row.model, row.task, row.metric && `${metricName(row.metric_name)} ${row.metric}`].filter(Boolean).join(" · ")),
-  ];
-  const list = listbox({
+  const samples = () => picker.rows().flatMap((row) => row.samples);
+  const picker = runPicker({
     label: say("try.runs"),
-    hint: say("try.filter"),
-    many: true,
-    sorted: false,
-    few: 8,
-    words: (row) => [row.name, row.model, row.task, row.id],
-    parts,
-    choose,
-    state: ({ id }) => {
-      const on = chosen.includes(id);
-      return [on, !on && chosen.length >= most];
+    most,
+    first: true,
+    about: (row) => [row.model, row.task, row.metric && `${metricName(row.metric_name)} ${row.metric}`],
+    changed: () => {
+      button.disabled = !picker.ids().length;
+      sample.hidden = !samples().length;
+      second.hidden = !picker.rows().some((row) => row.pair);
     },
   });
-  element.replaceChildren(field("try.text", "try.text.help", text), sample, second, wrong, h("h3", {}, say("try.runs")), ...list.nodes, button);
-  const draw = () => {
-    const rows = (news && news.rows) || [];
-    if (news && !started && rows.length) {
-      started = true;
-      refuse(null, missing(chosen, rows));
-      chosen = chosen.filter((id) => rows.some((row) => row.id === id)).slice(0, most);
-      if (!chosen.length && rows.length) chosen = [rows[0].id];
-    }
-    list.draw(rows);
-    button.disabled = !chosen.length;
-    sample.hidden = !samples().length;
-    second.hidden = !rows.some((row) => row.pair && chosen.includes(row.id));
-  };
+  element.replaceChildren(field("try.text", "try.text.help", text), sample, second, wrong, ...picker.nodes, button);
   const take = () => {
-    news = props.value;
-    if (news) emit("try-rows", news.rows.length);
-    draw();
+    if (!props.value) return;
+    picker.take(props.value.rows);
+    emit("try-rows", props.value.rows.length);
   };
   watch("value", take);
   take();
