@@ -238,3 +238,15 @@ def test_one_name_has_one_meaning():
     with pytest.raises(ValueError, match="one meaning"):
         register(Other)
     assert "others" not in FAMILIES
+
+
+def test_a_delta_that_one_run_has_alone_differs_in_what_its_author_would_write():
+    """MAM beside prefix tuning: its second delta's place, form, insertion and composition, and what is no default of the form; all of them on demand."""
+    store = default().store
+    runs = [store.get(store.create(run_of("minilm-l6", "sentiment-rt", method).document(), method)) for method in ("prefix-tuning", "mam")]
+    found = compare.settings(runs)
+    second = {path.removeprefix("method.deltas.1.") for path in found if path.startswith("method.deltas.1.")}
+    assert second >= {*compare.DIMENSIONS, "rank", "scale", "inner_dropout"} and not second & {"vectors", "blocks", "token_positions", "encoder_width"}
+    assert {path for path, values in found.items() if None not in values} == {path for path, values in compare.settings(runs, True).items()
+                                                                              if None not in values and any(value != values[0] for value in values)}  # fmt: skip
+    assert "method.deltas.1.encoder_width" in compare.settings(runs, everything=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -10,8 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab.design.plain.differences import differences
+from lab.design.method import named
+from lab.design.plain.differences import differences, flatten
+from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import Metric
+from lab.design.spec.writing import brief
 from lab.results.efficiency import pscp_of
 from lab.results.facts import COST, counts, greater_is_better, judged_on, method_of, model_of, of_steps, outcome, result, score, task_of, why_not
 from lab.results.groups import Group, grouped
@@ -33,6 +37,7 @@ SPEED = "tokens_per_second"
 COSTS = ("trainable", "percent", "peak_bytes", "seconds", SPEED, "joules", "pscp")  # of a result, beside its metrics
 EXACT = ("trainable", "percent")  # counted, so that they are the same for every seed
 FRONTS = ("percent", "peak_bytes", "seconds")  # of a result, against which a metric is weighed
+DIMENSIONS = ("at", "form", "insertion", "composition")  # of a delta: said even where they are a default
 FIELDS = ("steps", "judged_rows")  # of a table to take away
 COST_OF = {**COST, "pscp": pscp_of}
 
@@ -120,8 +125,27 @@ def unbeaten(runs: Sequence[Run], field: str) -> list[str]:
 
 
 def settings(runs: Sequence[Run], everything: bool = False) -> dict[str, list[Any]]:
-    """{setting: value per run} of the settings in which runs differ; None where a run has it not. `everything`: all settings."""
-    return differences([run.spec for run in runs], SAME_BY_NATURE, everything)
+    """{setting: value per run} of the settings in which runs differ; None where a run has it not. `everything`: all settings.
+
+    Of a delta that some runs have not, only what is no default of its form is a difference: it has some thirty settings besides.
+    """
+    found = differences([run.spec for run in runs], SAME_BY_NATURE, everything)
+    if everything or not any(None in values for values in found.values()):
+        return found
+    written = {path for run in runs for path in _written(run)}
+    return {
+        path: values
+        for path, values in found.items()
+        if None not in values or not path.startswith("method.") or path in written or path.rpartition(".")[2] in DIMENSIONS
+    }
+
+
+def _written(run: Run) -> list[str]:
+    """The settings of a run's method that somebody would write; all of them where the lab has come to refuse the method."""
+    method = run.spec.get("method") or {}
+    with contextlib.suppress(Refusal):
+        method = brief(named.method_of(method))
+    return [path for path, _ in flatten({"method": method})]
 
 
 def varying(runs: Sequence[Run]) -> dict[str, list[Any]]:
