@@ -46,8 +46,9 @@ def test_gradio_makes_no_stubs():
 
 
 def test_gradio_has_what_is_used_of_it():
-    with gr.Blocks() as demo:
+    with gradio_private.building(), gr.Blocks() as demo:
         gr.Button().click(lambda: None, None, None)
+    assert demo.app is None and demo.config == {}, "they are made in another way"
     outer = FastAPI()
     gr.mount_gradio_app(outer, demo, path="/", auth=("me", "a-long-password"), ssr_mode=False)
     inner = gradio_private.mounted(outer, demo)

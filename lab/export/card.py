@@ -6,10 +6,9 @@ import json
 from pathlib import Path, PurePath
 from typing import Any
 
-import yaml
-
 import lab
 from lab.design.plain import numbers, peaks
+from lab.design.plain.documents import bundled
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.task import TaskSpec
@@ -19,7 +18,7 @@ from lab.export.folder import sidecar, write_json
 from lab.tasks import FAMILIES
 from lab.tasks import resolve as resolve_task
 
-LOADING: dict[str, str] = yaml.safe_load((Path(__file__).parent / "loading.yaml").read_text(encoding="utf-8"))
+LOADING: dict[str, str] = bundled(Path(__file__).parent / "loading.yaml")
 LIBRARIES = {"peft": "peft", "peft-lora": "peft", "adapterhub": "adapter-transformers", "merged": "transformers"}
 PIPELINES = {"summarization": "summarization", "translation": "translation"}
 COUNTS = ("step",)  # a number beside the metrics that is none

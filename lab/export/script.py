@@ -6,11 +6,10 @@ import json
 from pathlib import Path, PurePath
 from typing import Any
 
-import yaml
-
 import lab
 from lab.design.method.forms import FORMS
 from lab.design.plain import numbers
+from lab.design.plain.documents import bundled
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.design.spec.run import EPOCHS
@@ -19,7 +18,7 @@ from lab.export.base import Facts
 from lab.export.bases import plain_names
 from lab.tasks import resolve as resolve_task
 
-TEMPLATES: dict[str, str] = yaml.safe_load((Path(__file__).parent / "scripts.yaml").read_text(encoding="utf-8"))
+TEMPLATES: dict[str, str] = bundled(Path(__file__).parent / "scripts.yaml")
 TRAINED_ALIKE = ("LORA", "IA3", "LN_TUNING", "HRA", "LOHA")  # of PEFT's types: those that start and train as the lab's methods do
 
 

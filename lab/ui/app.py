@@ -9,6 +9,7 @@ from types import ModuleType
 import gradio as gr
 
 from lab.ui import api
+from lab.ui.shell import gradio_private
 from lab.ui.shell.parts import part
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "sans-serif")
@@ -27,8 +28,9 @@ def theme() -> gr.themes.Base:
     return gr.themes.Base(font=list(map(gr.themes.Font, SANS)), font_mono=list(map(gr.themes.Font, MONO)), radius_size="sm", spacing_size="sm")
 
 
+@gradio_private.building()
 def build() -> gr.Blocks:
-    """All pages. Nothing is read from the store before somebody opens one."""
+    """All pages, to be mounted. Nothing is read from the store before somebody opens one."""
     with gr.Blocks(title="Delta Lab · Bench", analytics_enabled=False, fill_width=True, delete_cache=(3600, 86400)) as demo:
         (home, page), *others = pages().items()
         page_head(home, page)

@@ -23,7 +23,7 @@ from lab.design.plain.refusal import Refusal
 class Options(BaseModel):
     """A group of options: unknown keys are refused, values are never changed in place."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 def option(default: Any = ..., *, help: str, label: str = "", symbol: str = "", unit: str = "", zh: str = "", shape: str = "", **bounds: Any) -> Any:

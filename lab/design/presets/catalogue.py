@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lab.design.plain import plugins
+from lab.design.plain.documents import bundled
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import own
 
@@ -50,4 +49,4 @@ def read(kind: str, name: str) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=512)
 def _parse(path: Path, _changed: int) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    return bundled(path)

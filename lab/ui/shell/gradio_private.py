@@ -5,12 +5,15 @@ It holds for the version `TESTED`, which requirements.txt pins; tests/test_gradi
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio import networking
+from gradio.routes import App
 from gradio.state_holder import SessionState, StateHolder
 from gradio.utils import get_upload_folder
 from gradio_client import Client
@@ -29,6 +32,17 @@ EVENTS = 100  # whose times are remembered
 def payload(event: gr.EventData) -> dict[str, Any]:
     """What a script of ours gave to `trigger`; empty where it is no object."""
     return event._data if isinstance(event._data, dict) else {}
+
+
+@contextlib.contextmanager
+def building() -> Iterator[None]:
+    """Blocks that are built here describe themselves and make a web app when they are mounted, once, instead of at the end of each of their pages."""
+    make, describe = App.create_app, gr.Blocks.get_config_file
+    App.create_app, gr.Blocks.get_config_file = staticmethod(lambda *_, **__: None), lambda _: {}
+    try:
+        yield
+    finally:
+        App.create_app, gr.Blocks.get_config_file = staticmethod(make), describe
 
 
 def upload_folder() -> Path:

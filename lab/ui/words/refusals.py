@@ -6,17 +6,16 @@ import functools
 import re
 from pathlib import Path
 
-import yaml
-
 from lab.design.method.delta import Delta
 from lab.design.method.forms import FORMS
 from lab.design.plain.called import as_called
+from lab.design.plain.documents import bundled
 from lab.design.plain.options import fields
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import BuiltOn, RunSpec, Training
 from lab.ui.words.table import LANGUAGES, TABLE
 
-CHINESE: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "refusals.zh.yaml").read_text(encoding="utf-8"))
+CHINESE: dict[str, dict[str, str]] = bundled(Path(__file__).parent / "refusals.zh.yaml")
 
 
 def refused(language: str, problem: Refusal | str) -> str:

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from lab.design.plain import numbers
 from lab.design.plain.called import program
+from lab.design.plain.documents import bundled
 from lab.design.spec.families import OF
 from lab.tasks import FAMILIES
 
@@ -28,14 +27,14 @@ def _table() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted(HERE.glob("*.yaml")):
         if not path.name.endswith(".zh.yaml"):
-            words = yaml.safe_load(path.read_text(encoding="utf-8"))
+            words = bundled(path)
             assert not found.keys() & words.keys(), f"{path}: {sorted(found.keys() & words.keys())} stand in another file too"
             found |= words
     return found
 
 
 TABLE = _table()
-PRESETS: dict[str, dict[str, str]] = yaml.safe_load((HERE / "presets.zh.yaml").read_text(encoding="utf-8"))
+PRESETS: dict[str, dict[str, str]] = bundled(HERE / "presets.zh.yaml")
 
 
 def of_preset(language: str, kind: str, name: str, english: str) -> str:
