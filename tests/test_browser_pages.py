@@ -382,6 +382,23 @@ def test_what_is_typed_survives_another_run_and_a_reload(lab, opened):
     page.locator("#about-notes").fill("worse")
     page.get_by_role("button", name="Discard").click()
     assert page.locator("#about-notes").input_value() == "half a thought"
+    page.locator("#about-notes").fill(
+        '# Found\n\n- **half** a [thought](https://arxiv.org)\n\n<img src="http://evil.test/x" onerror="alert(1)"> ![seen](http://evil.test/y.png)'
+    )
+    page.get_by_role("button", name="Preview").click()
+    page.locator("#about-read strong", has_text="half").wait_for()
+    assert (
+        page.locator("#about-read h4").inner_text() == "Found"
+        and page.locator("#about-read img").count() == 0
+        and not page.locator("#about-notes").is_visible()
+    )
+    page.get_by_role("button", name="Save").click()
+    page.wait_for_function("document.querySelector('.lab-unsaved').innerText === ''")
+    page.reload()
+    page.get_by_role("tab", name="Name and notes").click()
+    page.locator("#about-read strong", has_text="half").wait_for()  # notes that are there are read first
+    page.get_by_role("button", name="Write").click()
+    assert page.locator("#about-notes").input_value().startswith("# Found")
     watched.clean()
 
 

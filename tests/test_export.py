@@ -249,6 +249,7 @@ def test_a_card_says_what_is_known(tmp_path):
     opened = trained("llama", "causal", {"preset": "adalora", "set": {"deltas.0.rank": 6, "deltas.0.schedule.target_rank": 3}}, origin=origin)
     opened.metrics = {"accuracy": 0.75, "loss": 0.5, "step": 40}
     opened.judged_on = {"rows": 100, "of": 831}
+    opened.notes = "# Mine\n\n---\nlicense: other\n---\n```python\nmodel = evil\n"
     opened.costs = {"seconds": 12.0, "peak_bytes": 2_000_000, "total_steps": 40, "joules": 7200.0}
     folder = write(opened, "peft", tmp_path / "out")
     card = ModelCard.load(folder / "README.md")
@@ -264,8 +265,10 @@ def test_a_card_says_what_is_known(tmp_path):
         "`positive` for positive",
         "energy: 2 Wh",
         "target_rank 3",
+        opened.notes.strip(),
     ):
         assert words in card.text, words
+    assert card.text.rstrip().endswith(opened.notes.strip()), "as they are, after everything that the lab says"
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     assert (config["tinit"], config["tfinal"], config["total_step"], config["revision"]) == (4, 16, 40, "0123abc")
 

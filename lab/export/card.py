@@ -32,7 +32,7 @@ def write_card(opened: Any, format: str, folder: Path, *, prefix: bool = False) 
     write_json(folder / "delta_lab.json", sidecar(opened, format))
     task = task_of(opened)
     text = "\n\n".join(part for part in (_about(opened, task, format), _results(opened, task), _answers(opened, task), _design(opened), _training(opened),
-                                         _loading(opened, format, prefix)) if part)  # fmt: skip
+                                         _loading(opened, format, prefix), _notes(opened)) if part)  # fmt: skip
     card = ModelCard(f"---\n{_metadata(opened, task, format).to_yaml()}\n---\n\n{text}\n")
     (folder / "README.md").write_text(str(card), encoding="utf-8")
 
@@ -176,6 +176,11 @@ def _training(opened: Any) -> str:
 
 def _loading(opened: Any, format: str, prefix: bool) -> str:
     return "## Loading\n\n" + code_of(opened, format, prefix) + (f"\n\n{LOADING['cached_prefix']}" if format == "peft" and prefix else "")
+
+
+def _notes(opened: Any) -> str:
+    """Last, as they are: whatever their markup does, it does to nothing that the lab says."""
+    return f"## Notes\n\n{opened.notes.strip()}" if opened.notes.strip() else ""
 
 
 def code_of(opened: Any, format: str, prefix: bool = False) -> str:

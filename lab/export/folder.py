@@ -136,6 +136,7 @@ def sidecar(opened: Any, format: str) -> dict[str, Any]:
             for delta in method.deltas
         ],
         **({"costs": opened.costs} if opened.costs else {}),
+        **({"notes": opened.notes} if opened.notes else {}),
         "base": {name: value for name, value in asdict(opened.origin).items() if value},
         "spec": plain_names(opened.spec.document()),
     }  # fmt: skip

@@ -40,6 +40,7 @@ class Opened:
     tasks: dict[str, Any] = field(default_factory=dict)  # of a run of several: {name: {"objective", "labels"}}
     judged_on: dict[str, int] = field(default_factory=dict)  # {"rows", "of"}: the validation rows that `metrics` are of
     costs: dict[str, Any] = field(default_factory=dict)  # of the run: seconds, peak_bytes, device, joules, total_steps, as far as they are known
+    notes: str = ""  # what somebody wrote about the run, in Markdown
     origin: Origin | None = None  # what a card says of the base; None: what `base` says alone
 
     def __post_init__(self) -> None:
@@ -67,7 +68,12 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
     if note:
         print(note, file=sys.stderr, flush=True)
     metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
-    return _open(spec, folder, {**facts, "metrics": metrics, "run": run.id, "adapter": named, "note": note, "costs": costs_of(run.result or {})}, task)
+    return _open(
+        spec,
+        folder,
+        {**facts, "metrics": metrics, "run": run.id, "adapter": named, "note": note, "notes": run.notes, "costs": costs_of(run.result or {})},
+        task,
+    )
 
 
 def costs_of(result: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def _open(spec: RunSpec, folder: Path | None, facts: dict[str, Any], task: str =
     origin = base_of(model_spec)
     return Opened(spec, model, attached, tokenizer, objective, origin.name, facts.get("run") or "", facts.get("adapter") or "best", facts.get("metrics") or {},
                   facts.get("trainable"), folder, facts.get("note") or "", labels, task if spec.further else "", facts.get("tasks") or {},
-                  facts.get("judged_on") or {}, facts.get("costs") or {}, origin)  # fmt: skip
+                  facts.get("judged_on") or {}, facts.get("costs") or {}, str(facts.get("notes") or ""), origin)  # fmt: skip
 
 
 def task_named(spec: RunSpec, name: str) -> tuple[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -14,18 +15,20 @@ from lab.ui.runs import curves, readings, run_memory, table, views
 from lab.ui.shell import bin as bins
 from lab.ui.shell import bulk, run_facts, run_list
 from lab.ui.shell.gradio_private import payload
-from lab.ui.shell.lanes import PLANS
+from lab.ui.shell.lanes import PLANS, Lane
+from lab.ui.shell.markdown import markdown
 from lab.ui.shell.markup import esc
 from lab.ui.shell.parts import QUIET, part, unseen
 from lab.ui.shell.poll import Seen, Update, watched
 from lab.ui.words.refusals import refused
-from lab.ui.words.table import language_of, say
+from lab.ui.words.table import language_asked, language_of, say
 from lab.verbs import duplicate as duplicate_run
 from lab.verbs import resume as resume_run
 
 TITLE, PLACE = "Runs", 3  # of its tab, among the pages
 SKIPS = (("skip.run", "run-head"), ("skip.charts", "run-charts"), ("skip.readings", "run-tabs"))  # the words of a link, where it goes
 LOG_LINES = 200
+READ = Lane(2, 30)  # hostile notes take a second or two to read
 
 
 def build(demo: gr.Blocks) -> None:
@@ -59,7 +62,8 @@ def build(demo: gr.Blocks) -> None:
                 with gr.Tab(native("native.predictions")):
                     part("Lab.htmlPart(element, 'predictions')", elem_id="run-predictions")
                 with gr.Tab(native("native.about")):
-                    about = part("Lab.aboutForm(element, ...Lab.fed('about'), trigger, 'keep')", elem_id="run-about", elem_classes="lab-about")
+                    about = part("Lab.aboutForm(element, ...Lab.fed('about'), trigger, 'keep', Lab.served(server))", server_functions=[READ(read, lambda words: {"wrong": words})],
+                                 elem_id="run-about", elem_classes="lab-about")  # fmt: skip
                 with gr.Tab(native("native.spec")):
                     part("Lab.htmlPart(element, 'spec'); Lab.actions(element, trigger)", elem_id="run-spec")
                 with gr.Tab(native("native.log")):
@@ -169,6 +173,15 @@ def keep(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]
         default().annotate(run, notes)
 
     return _tried(verb, "said.kept", event, request)
+
+
+def read(asked: Any = None) -> dict[str, str]:
+    """{"html"}: {"text"}, notes in Markdown, as they read; {"wrong"}: what is wrong with them."""
+    text = asked.get("text") if isinstance(asked, Mapping) else None
+    try:
+        return {"html": markdown(check_notes(text))}
+    except Refusal as problem:
+        return {"wrong": refused(language_asked(asked), problem)}
 
 
 def _tried(verb: Any, key: str, event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]:

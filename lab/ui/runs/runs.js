@@ -6,7 +6,7 @@ import { noticeOf, toggleNotice } from "../shell/notify.js";
 import { askAgain } from "../shell/poll.js";
 import { GOING, manyButtons } from "../shell/bulk.js";
 import { listbox, mergedRows, nameOf, noRuns, stateBadge } from "../shell/run_list.js";
-import { parsedJson, setAddress, storedItem, storeItem } from "../shell/storage.js";
+import { parsedJson, setAddress } from "../shell/storage.js";
 import { metricName, say } from "../shell/words.js";
 import { shownView, tableChoice } from "./table_choice.js";
 
@@ -39,78 +39,6 @@ const chosenRun = (choose) => {
   });
   for (const event of ["view", "table"]) listen(event, () => choose(choice()));
   return choice();
-};
-
-// name, tags and notes of the chosen run; what is being typed is never overwritten
-const aboutForm = (element, props, watch, trigger, event) => {
-  let saved = null;
-  const name = h("input", { type: "text", id: "about-name", maxlength: 120, autocomplete: "off" });
-  const tags = h("input", { type: "text", id: "about-tags", autocomplete: "off" });
-  const notes = h("textarea", { id: "about-notes", rows: 5, maxlength: 20000 });
-  const split = () =>
-    tags.value
-      .split(/[,，]/)
-      .map((tag) => tag.trim())
-      .filter(Boolean);
-  const changed = () => saved && (name.value !== saved.name || split().join() !== saved.tags.join() || notes.value !== saved.notes);
-  const save = h("button", { type: "submit", class: "lab-button", disabled: true }, say("about.save"));
-  // what is typed and not saved is kept for its run, wherever one goes meanwhile
-  const draft = () => `lab_about_${saved.run}`;
-  const unsaved = h("small", { class: "lab-unsaved", role: "status" });
-  const discard = h(
-    "button",
-    {
-      type: "button",
-      class: "lab-button",
-      hidden: true,
-      onclick: () => {
-        storeItem(draft(), null);
-        fill(saved);
-      },
-    },
-    say("about.discard"),
-  );
-  const fill = (from) => {
-    name.value = from.name;
-    tags.value = from.tags.join(", ");
-    notes.value = from.notes;
-    settle();
-  };
-  const settle = () => {
-    const open = Boolean(changed());
-    save.disabled = discard.hidden = !open;
-    unsaved.textContent = open ? say("about.unsaved") : "";
-    return open;
-  };
-  const field = (label, help, node) => h("div", { class: "lab-field" }, h("label", { for: node.id }, say(label)), node, h("small", {}, say(help)));
-  const form = h(
-    "form",
-    {
-      oninput: () => storeItem(draft(), settle() ? { name: name.value, tags: split(), notes: notes.value } : null),
-      onsubmit: (submit) => {
-        submit.preventDefault();
-        trigger(event, { run: saved.run, name: name.value, tags: split(), notes: notes.value });
-      },
-    },
-    field("about.name", "about.name.help", name),
-    field("about.tags", "about.tags.help", tags),
-    field("about.notes", "about.notes.help", notes),
-    h("div", { class: "lab-about-acts" }, save, discard, unsaved),
-  );
-  element.replaceChildren(form);
-  const draw = () => {
-    const value = props.value;
-    form.hidden = !value;
-    if (!value || (saved && JSON.stringify(saved) === JSON.stringify(value))) return;
-    const same = saved && saved.run === value.run;
-    saved = value;
-    if (same && !settle()) storeItem(draft(), null); // it was saved just now
-    if (same && element.contains(document.activeElement) && changed()) return; // it is being typed in
-    const kept = storedItem(draft());
-    fill(kept && typeof kept.notes === "string" && Array.isArray(kept.tags) ? { ...value, ...kept } : value);
-  };
-  watch("value", draw);
-  draw();
 };
 
 const ACTIVE = ["running", "stopping", "starting"];
@@ -225,4 +153,4 @@ const leaveRun = (element, props, watch) => {
   });
 };
 
-register({ chosenRun, aboutForm, chosenList, actions, logBox, leaveRun });
+register({ chosenRun, chosenList, actions, logBox, leaveRun });
