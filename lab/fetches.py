@@ -77,6 +77,12 @@ def of_task(spec: Any) -> Availability:
     return Availability("here")
 
 
+def require(field: str, found: Availability) -> None:
+    """Raises Refusal, at a field, for what is neither here nor can be fetched: nothing is queued that would wait in vain."""
+    if found.state == "absent":
+        raise Refusal(found.words, field)
+
+
 def _on_hub(repository: str, words: str) -> Availability:
     if variable := offline():
         return Availability("absent", None, f"{repository} is not on this machine, and {variable} is set, so it is not fetched: unset it to fetch.")

@@ -88,13 +88,13 @@ def inventory_of(model: ModelSpec) -> Any:
     return measure(model)
 
 
-def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
+def check(spec: RunSpec | Mapping[str, Any], *, queued: bool = True) -> RunSpec:
     """The spec, validated as a whole before anything starts: options, rules on this model, a task and weights that are there.
 
     Relative paths in it become absolute (below LAB_HOME relative to that), since workers run elsewhere, and what it is made from is frozen with it (`Origins`); a spec that
-    already says so must find the same here. Raises Refusal with one sentence and its field.
+    already says so must find the same here. `queued=False`: of a run that is over, for which nothing needs to be here. Raises Refusal with one sentence and its field.
     """
-    from lab import blocks, combining, continuing, origins, tracking
+    from lab import blocks, combining, continuing, fetches, origins, tracking
     from lab.models import checkpoint, locate, of_run, vocabulary
     from lab.tasks import FAMILIES, outside
     from lab.tasks import resolve as resolve_task
@@ -112,8 +112,11 @@ def check(spec: RunSpec | Mapping[str, Any]) -> RunSpec:
         raise problem
     objectives = objectives_of(tasks, model)
     place = locate(model)
-    if place.kind == "absent":
-        raise Refusal(place.words, "model")
+    if queued:
+        fetches.require("model", fetches.of_model(model))
+        for (field, _), task in zip(fields_of(spec), tasks, strict=True):
+            if task.source.hub:  # of other rows what is wrong is said by those who read them
+                fetches.require(field, fetches.of_task(task))
     checkpoint.check(model, place.folder)
     if checkpoint.quantised_by(model) and (problem := quantised_problem(spec.method)):
         raise problem

@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from lab import verbs
+from lab import fetches, verbs
 from lab.design.body.model import Wheel
 from lab.design.method.delta import Delta
 from lab.design.plain.options import OptionField, Options, fields, validate
@@ -89,6 +89,16 @@ def test_an_input_longer_than_the_model_reads_is_refused_and_not_cut_in_silence(
             verb({**SPEC, "training": {"max_length": length}})
         assert problem.value.field == "training.max_length"
     assert verbs.check({**SPEC, "training": {"max_length": 512}}).training.max_length == 512
+
+
+@pytest.mark.parametrize("field, change", [("model", {"model": "gpt2"}), ("task", {"task": "sst2"}), ("further.0", {"further": ["sst2"]})])
+def test_what_can_neither_be_read_nor_fetched_is_not_queued(field, change, monkeypatch):
+    with pytest.raises(Refusal, match="HF_HUB_OFFLINE is set, so it is not fetched: unset it to fetch") as problem:
+        verbs.check({**SPEC, **change})
+    assert problem.value.field == field and "openai-community/gpt2 is not" in problem.value.sentence or field != "model"
+    assert verbs.check({**SPEC, **change}, queued=False), "a run that is over needs neither"
+    monkeypatch.setattr(fetches, "offline", lambda: "")
+    assert verbs.check({**SPEC, **change}), "the worker fetches it"
 
 
 def test_an_address_that_is_none_is_a_page_for_people_and_what_it_was_for_programs():

@@ -151,7 +151,10 @@ def test_pscp_is_as_its_authors_count(home):
     made = run(0.8, 0, 8)
     added = efficiency.added_tflops("minilm-l6", json.dumps(made.spec["method"], sort_keys=True))
     assert added == pytest.approx(2e-12 * 512 * 6 * 2 * 2 * 384 * 8)  # two low-rank products at q and v of six layers
-    assert efficiency.pscp_of(made) == pytest.approx(efficiency.pscp(0.8, 8000, added, 1.08))
+    assert efficiency.pscp_of(made) is None, "on a CPU with no metered step only the process's memory is known"
+    for more in ({"step_bytes": 3e8}, {"step_bytes": None, "device": "cuda:0", "peak_bytes": 3e8}):
+        alike = run(0.8, 0, 8, **more)
+        assert efficiency.pscp_of(alike) == pytest.approx(efficiency.pscp(0.8, 8000, added, 0.3)), "one memory on both"
 
 
 # -- what is no result is none, wherever results are shown -------------------------------------------------------------------------

@@ -59,6 +59,7 @@ def test_a_run_learns_and_leaves_everything(bert, toy, tmp_path):
     assert list(record.curve("eval_accuracy")) == [0, 15, 30, 45, 60] and record.total_steps == 60
     for name in ("lr", "grad_norm", "tokens_per_second", "rows_per_second", "trainable", "memory_bytes", "peak_bytes", "epoch"):
         assert len(record.curve(name)) == 60, name
+    assert result["step_bytes"] == max(record.curve("measured/peak").values()) < result["peak_bytes"], "a step's memory is a part of its process's"
     assert [n for _, n, _ in record.rows if n.startswith("delta_norm/")]
     assert result["state"] == "succeeded" and result["run"] == "abc" and result["steps"] == 60
     assert result["best"]["accuracy"] >= result["metrics"]["accuracy"] and result["best"]["accuracy"] > 0.7

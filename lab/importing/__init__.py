@@ -32,5 +32,5 @@ def import_adapter(source: str | Path, *, task: str = "", model: str = "", revis
     """
     with opened(str(source), revision) as folder:
         found = read(folder, task, model, name, list(tags))
-        spec = check(found.spec)
+        spec = check(found.spec, queued=False)
         return default().store.get(keep(spec, found, inventory_of(resolve(spec.model)).total))

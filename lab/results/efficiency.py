@@ -5,7 +5,7 @@ PSCP = P · (1 + M_p/C_p)^−β_p · (1 + M_f/C_f)^−β_f · (1 + M_m/C_m)^−�
 P: the metric; M_p: trainable weights; M_f: what the method adds to a forward pass, TFLOPs; M_m: peak memory of training, GB. Constants and β = 1 are those of the
 authors' script (kinit-sk/PEFT-Factory, scripts/peftfactory/cal_psqp.py), made for models of 8 B weights on a device of 94 GB: on small models all penalties
 are near 1. Where the lab differs: M_f is counted, not profiled (two FLOPs a multiply-add of `lab.design.method.work`, one row of 512 tokens as there,
-what merges into weights not merged), and M_m is the peak that the run's steps allocated.
+what merges into weights not merged), and M_m is peak step memory on every device, on a CPU that of its metered steps: a process holds more than a step does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lab.design.body.anatomy import anatomy
 from lab.design.method import named
 from lab.design.method.work import frozen_work, step_work
 from lab.design.plain.refusal import Refusal
-from lab.results.facts import peak_bytes, result
+from lab.results.facts import result, step_bytes
 from lab.runs import Run
 
 WEIGHTS, TFLOPS, GB = 5e8, 10.0, 94.0  # C_p, C_f, C_m
@@ -35,7 +35,7 @@ def pscp(performance: float, weights: float, tflops: float, gigabytes: float, be
 
 def pscp_of(run: Run) -> float | None:
     """The score of a run's result, in the unit of its metric; None where it is no result, its metric is better when it is less, or a cost is not known."""
-    judged, weights, peak = result(run), run.result.get("trainable"), peak_bytes(run)
+    judged, weights, peak = result(run), run.result.get("trainable"), step_bytes(run)
     if judged is None or not judged.metric.greater or not isinstance(weights, (int, float)) or peak is None:
         return None
     added = added_tflops(str(run.spec.get("model", "")), json.dumps(run.spec.get("method"), sort_keys=True))

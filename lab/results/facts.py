@@ -129,6 +129,12 @@ def peak_bytes(run: Run) -> float | None:
     return _number(run, "peak_bytes")
 
 
+def step_bytes(run: Run) -> float | None:
+    """The step memory of a run (bytes) wherever it ran: what an accelerator's allocator gave, on a CPU the most of its metered steps; None where no step was metered
+    (several processes, a compiled model, a lab before)."""
+    return peak_bytes(run) if of_steps(run) else _number(run, "step_bytes")
+
+
 def seconds(run: Run) -> float | None:
     """The time of a run (s): from its first line to its last, over all of its attempts; of one that has no result document, that of its process."""
     if (noted := _number(run, "seconds")) is not None:

@@ -34,6 +34,7 @@ class Metering:
         self.left = min(MOST, 1 + total // PER) if wanted else 0
         self.due = 0  # the next step to meter; 0: none
         self._last = 0
+        self.peak_bytes = 0  # the most of all metered steps; 0: none was
         self._values: dict[str, float] = {}
 
     def begin(self, step: int) -> None:
@@ -55,6 +56,7 @@ class Metering:
         self.left, self._last = self.left - 1, step
         with measure_step(self.model, optimizer=self.optimizer, batches=batches) as measured:
             yield
+        self.peak_bytes = max(self.peak_bytes, measured.peak_bytes)
         self._values = _rows(measured, batches, objective)
 
     def values(self) -> dict[str, float]:

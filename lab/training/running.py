@@ -35,7 +35,7 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     """Train, or go on from the newest whole checkpoint of `run_dir`, and give the result document.
 
     {"run", "state": succeeded | cancelled, "trainable", "trainable_final", "trainable_head", "total", "percent", "metrics" and "best"
-    (numbers on `judged_rows` rows of the validation split; best with its step), "judge": {"metric", "greater_is_better"}, "peak_bytes", "seconds", "tokens_per_second", "rows_per_second", "steps",
+    (numbers on `judged_rows` rows of the validation split; best with its step), "judge": {"metric", "greater_is_better"}, "peak_bytes", "step_bytes" (of metered steps, None where none was), "seconds", "tokens_per_second", "rows_per_second", "steps",
     "total_steps", "training_seconds" (of the steps alone), "train_rows", "validation_rows" (all there are), "evaluation_rows" (those used during training; of several
     tasks all of them), "judged_rows", "evaluations": {"times", "rows", "cost", "seconds", "splits"} (see `Evaluator.made` and `evaluation.Split`), "device", "stopped_early", "energy", "probe", "tasks" (of several: rows, steps and metric of each),
     "base": {"padding", "told"} (see `Assembly.base`)}. `cache`: where tokenised data are kept. Raises Refusal, `checkpoints.Diverged`.
@@ -186,7 +186,7 @@ def _document(loop: Loop, run_id: str, state: str, metrics: dict[str, float], be
     return {
         "run": run_id, "state": state, "trainable": loop.trainable_at_start, "trainable_final": loop.attached.trainable_now,
         "trainable_head": assembly.trainable_head, "total": assembly.total, "percent": 100 * loop.trainable_at_start / assembly.total,
-        "metrics": metrics, "best": best or {}, "judge": {"metric": assembly.judge.name, "greater_is_better": assembly.judge.greater}, "peak_bytes": int(loop.memory.read()["peak_bytes"]), "seconds": round(speed.wall(), 2),
+        "metrics": metrics, "best": best or {}, "judge": {"metric": assembly.judge.name, "greater_is_better": assembly.judge.greater}, "peak_bytes": int(loop.memory.read()["peak_bytes"]), "step_bytes": loop.metering.peak_bytes or None, "seconds": round(speed.wall(), 2),
         "tokens_per_second": round(speed.tokens / trained, 1), "rows_per_second": round(speed.rows / trained, 2),
         "steps": loop.step, "total_steps": loop.total, "training_seconds": round(speed.seconds, 3), "train_rows": sum(len(task.train) for task in assembly.tasks.values()),
         "base": assembly.base, "validation_rows": counts["validation_rows"], "evaluation_rows": counts["evaluation_rows"],

@@ -14,6 +14,7 @@ from lab.ui.words.refusals import refused
 from lab.ui.words.table import metric_name, of_preset, say, titled
 
 LABELS, LETTERS, LOST = 12, 1500, 300
+COLUMNS = ("data.family", "bench.metric", "data.counted", "data.licence")  # of the table of tasks, after their names
 WIDE, TALL, FLOOR = 560, 120, 22  # of the histogram, and the height of its axis
 
 
@@ -136,7 +137,7 @@ def row(spec: TaskSpec, language: str) -> dict[str, Any]:
 def presets(specs: Sequence[TaskSpec], language: str) -> str:
     """The tasks that come with the lab: those that are here first, then those of the hub."""
     word = lambda key: esc(say(language, key))  # noqa: E731
-    heads = "".join(f"<th>{word(key)}</th>" for key in ("data.task", "data.family", "bench.metric", "data.counted", "data.licence"))
+    heads = "".join(f"<th>{word(key)}</th>" for key in ("data.task", *COLUMNS))
     groups = (("data.here", [spec for spec in specs if not spec.source.hub]), ("data.hub", [spec for spec in specs if spec.source.hub]))
     parts = []
     for key, members in groups:
@@ -150,6 +151,10 @@ def _preset(spec: TaskSpec, language: str) -> str:
     where = spec.source.hub or spec.source.package.partition("/")[0] or spec.source.bundled
     rows = " / ".join(count(spec.rows[split]) for split in ("train", "validation", "test") if split in spec.rows)
     paper = f" {spec.paper}." if spec.paper else ""
-    return (f'<tr data-task="{esc(spec.name)}"><th scope="row"><a href="./?task={esc(spec.name)}">{esc(titled(language, spec.title))}</a><small>{esc(of_preset(language, "tasks", spec.name, spec.description))}{esc(paper)}</small></th>'
-            f'<td>{esc(say(language, f"family.{spec.family}"))}</td><td>{esc(metric_name(language, spec.main_metric))}</td><td class="num">{rows}</td>'
-            f'<td>{esc(titled(language, spec.licence))}<small>{esc(where)}</small></td></tr>')  # fmt: skip
+    cells = (esc(say(language, f"family.{spec.family}")), esc(metric_name(language, spec.main_metric)), f'<span class="num">{rows}</span>',
+             f"<span>{esc(titled(language, spec.licence))}<small>{esc(where)}</small></span>")  # fmt: skip
+    labelled = "".join(
+        f'<td data-label="{esc(say(language, key))}">{cell}</td>' for key, cell in zip(COLUMNS, cells, strict=True)
+    )  # on a phone there are no heads
+    return (f'<tr data-task="{esc(spec.name)}"><th scope="row"><a href="./?task={esc(spec.name)}">{esc(titled(language, spec.title))}</a>'
+            f'<small>{esc(of_preset(language, "tasks", spec.name, spec.description))}{esc(paper)}</small></th>{labelled}</tr>')  # fmt: skip
