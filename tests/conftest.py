@@ -165,7 +165,7 @@ def opened(browser: Any, contexts: dict[str, Any]) -> Iterator[Callable[..., Any
         if len(pages) == 1:
             context.clear_cookies()
             page.goto(urljoin(address, "/gradio_api/startup-events"))
-            page.evaluate("localStorage.clear(); sessionStorage.clear()")
+            page.evaluate("localStorage.clear(); sessionStorage.clear(); localStorage.setItem('lab_introduced', 'true')")
         watched = Watched(page)
         page.goto(address)
         return watched

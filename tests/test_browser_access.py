@@ -121,6 +121,36 @@ def test_a_chart_fills_the_screen_and_comes_back(lab, opened):
     watched.clean()
 
 
+def test_the_introduction_is_offered_once_and_can_be_skipped(lab, opened, axe):
+    """On a phone: skipped it stays away; from the sheet of keys it comes back, step by step, each pointing at its place in sight, and axe has nothing to say."""
+    watched = visit(opened, lab, "", width=390)
+    page = watched.page
+    card = page.locator(".lab-introduction")
+    assert not card.is_visible()
+    page.evaluate("localStorage.removeItem('lab_introduced')")
+    page.reload()
+    card.get_by_text("New here?").wait_for()
+    page.get_by_role("button", name="Skip", exact=True).click()
+    page.reload()
+    page.locator("#costs [data-trainable]").wait_for(timeout=LONG)
+    assert not card.is_visible()
+    page.keyboard.press("?")
+    page.get_by_role("link", name="Introduction to the bench").click()
+    for place, button in (("knobs", "Next"), ("figure", "Next"), ("costs", "Next"), ("launch", "Done")):
+        page.locator(f"#{place}.lab-pointed").wait_for()
+        assert page.locator(".lab-pointed").count() == 1
+        seen = page.evaluate(
+            "(id) => { const box = document.getElementById(id).getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight; }", place
+        )
+        assert seen and page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        if place == "figure":
+            page.evaluate(axe)
+            assert page.evaluate(FOUND) == []
+        card.get_by_role("button", name=button, exact=True).click()
+    assert not card.is_visible() and page.locator(".lab-pointed").count() == 0 and "#" not in page.url
+    watched.clean()
+
+
 def test_a_finger_gets_the_help_of_a_knob(lab, opened):
     """A tap on the mark shows it below the knob; another place or Escape closes it. What scrolls says so."""
     watched = visit(opened, lab, "", width=390, has_touch=True, is_mobile=True)

@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 const { designAddress, followDesign, startingDraft } = await import("../../lab/ui/bench/address.js");
 const { DesignHistory, stepOf } = await import("../../lab/ui/bench/undo.js");
-const { addressParameters, setAddressParameters, storeDraft, storedDraft } = await import("../../lab/ui/shell/storage.js");
+const { addressParameters, keptText, setAddressParameters, storeDraft, storedDraft } = await import("../../lab/ui/shell/storage.js");
 const { choosing, pageLetters, typing } = await import("../../lab/ui/shell/shortcuts.js");
 
 const design = (rank) => ({ model: "minilm-l6", method: { deltas: [{ rank }] } });
@@ -32,6 +32,24 @@ test("each tab has its own draft; a new one starts from the last of any", () => 
   assert.deepEqual(storedDraft(), design(2));
   localStorage.setItem("lab_bench_draft_1", "{}");
   assert.equal(storedDraft(), null);
+});
+
+test("so has what is typed into a field; one that is emptied stays empty", () => {
+  forget();
+  const field = () => keptText({ value: "", addEventListener: (_, hear) => (typed = hear) }, "question");
+  let typed;
+  const here = field();
+  here.value = "mine";
+  typed();
+  localStorage.setItem("lab_text_question", JSON.stringify("another tab's"));
+  assert.equal(field().value, "mine");
+  const emptied = field();
+  emptied.value = "";
+  typed();
+  localStorage.setItem("lab_text_question", JSON.stringify("another tab's"));
+  assert.equal(field().value, "");
+  sessionStorage.clear(); // a new tab
+  assert.equal(field().value, "another tab's");
 });
 
 test("an address that the tab did not write is asked of the server; its own leaves the draft, also where that is no design yet", async (context) => {

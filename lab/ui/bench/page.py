@@ -62,6 +62,7 @@ def build(demo: gr.Blocks) -> None:
             advice = gr.HTML(elem_classes="lab-advice", elem_id="advice", apply_default_css=False)
             part("Lab.costCurves(element, props, Lab.served(server))", server_functions=[PLANS(point, lambda words: {"wrong": words}), counts],
                  methods=list(PRESETS), batches=list(BATCHES), elem_classes="lab-card", elem_id="cost-curves")  # fmt: skip
+    part("Lab.introduction(element)", elem_id="introduction")
     answers = unseen("Lab.answerRelay(element, props, watch)")
     going = unseen("Lab.goTo(element, props, watch)")
     texts = unseen("Lab.formulas(element, props)")

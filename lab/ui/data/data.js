@@ -3,7 +3,7 @@ import { DataFields } from "./fields.js";
 import { h, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
-import { forgetText, keptText, storedItem, storeItem } from "../shell/storage.js";
+import { forgetText, keptText, storedOwnItem, storeOwnItem } from "../shell/storage.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const KEY = "lab_data_1";
@@ -44,12 +44,12 @@ class Form extends DataFields {
       element,
       server,
       offers: props.offers[LANGUAGE],
-      doc: { ...FRESH, ...(storedItem(KEY) || {}) },
+      doc: { ...FRESH, ...(storedOwnItem(KEY) || {}) },
       form: null,
       errors: {},
       kept: "",
       source: 0,
-      hub: { ...HUB, ...(storedItem(HUB_KEY) || {}) },
+      hub: { ...HUB, ...(storedOwnItem(HUB_KEY) || {}) },
       brought: [],
     });
     const measures = this.offers.measures.map(([name]) => name);
@@ -73,7 +73,7 @@ class Form extends DataFields {
     this.leave();
     Object.assign(this, { form: null, errors: { file: [sentence] }, kept: "" });
     this.doc = { ...FRESH, measure: this.doc.measure };
-    storeItem(KEY, null);
+    storeOwnItem(KEY, null);
     emit("data-preview", {});
     this.draw();
   }
@@ -91,7 +91,7 @@ class Form extends DataFields {
   }
 
   later() {
-    storeItem(KEY, this.doc); // at once: what is typed outlasts a reload
+    storeOwnItem(KEY, this.doc); // at once: what is typed outlasts a reload
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.ask(), 350);
   }
@@ -104,7 +104,7 @@ class Form extends DataFields {
     this.asking = true;
     while (this.again) {
       this.again = false;
-      storeItem(KEY, this.doc);
+      storeOwnItem(KEY, this.doc);
       emit("data-preview", { stale: true });
       let found;
       const source = this.source;
@@ -131,7 +131,7 @@ class Form extends DataFields {
     this.form = found.form;
     if (this.form && !this.doc.name) {
       this.doc.name = this.form.name;
-      storeItem(KEY, this.doc);
+      storeOwnItem(KEY, this.doc);
     }
     this.ready = Boolean(found.html) && !found.errors.length;
     emit("data-preview", { html: found.html });
@@ -164,7 +164,7 @@ class Form extends DataFields {
   }
 
   keepHub() {
-    storeItem(HUB_KEY, this.hub);
+    storeOwnItem(HUB_KEY, this.hub);
   }
 
   // rows of the hub, which then are like an upload
@@ -177,7 +177,7 @@ class Form extends DataFields {
     this.bringing = false;
     if (!found.errors) {
       this.hub = { ...HUB };
-      storeItem(HUB_KEY, null);
+      storeOwnItem(HUB_KEY, null);
       return this.open({ upload: found.upload }, found.notes);
     }
     this.errors = { hub: found.errors.map(([, sentence]) => sentence) };
@@ -199,7 +199,7 @@ class Form extends DataFields {
     this.doc = { ...FRESH, measure: doc.measure };
     this.leave();
     Object.assign(this, { form: null, errors: {}, kept: found.html });
-    storeItem(KEY, null);
+    storeOwnItem(KEY, null);
     emit("data-preview", {});
     this.draw();
   }

@@ -1,7 +1,7 @@
 // Name, tags and notes of the chosen run. What is being typed is never overwritten, and is kept for its run wherever one goes meanwhile.
 import { h, setHtml } from "../shell/dom.js";
 import { register } from "../shell/parts.js";
-import { storedItem, storeItem } from "../shell/storage.js";
+import { storedOwnItem, storeOwnItem } from "../shell/storage.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 // Notes as they are written and, made from that by the server, as they read. Returns {node, turnTo(reads)}.
@@ -52,7 +52,7 @@ const aboutForm = (element, props, watch, trigger, event, server) => {
       class: "lab-button",
       hidden: true,
       onclick: () => {
-        storeItem(draft(), null);
+        storeOwnItem(draft(), null);
         fill(saved);
         turnTo(false);
       },
@@ -75,7 +75,7 @@ const aboutForm = (element, props, watch, trigger, event, server) => {
   const form = h(
     "form",
     {
-      oninput: () => storeItem(draft(), settle() ? { name: name.value, tags: split(), notes: notes.value } : null),
+      oninput: () => storeOwnItem(draft(), settle() ? { name: name.value, tags: split(), notes: notes.value } : null),
       onsubmit: (submit) => {
         submit.preventDefault();
         trigger(event, { run: saved.run, name: name.value, tags: split(), notes: notes.value });
@@ -93,9 +93,9 @@ const aboutForm = (element, props, watch, trigger, event, server) => {
     if (!value || (saved && JSON.stringify(saved) === JSON.stringify(value))) return;
     const same = saved && saved.run === value.run;
     saved = value;
-    if (same && !settle()) storeItem(draft(), null); // it was saved just now
+    if (same && !settle()) storeOwnItem(draft(), null); // it was saved just now
     if (same && element.contains(document.activeElement) && changed()) return; // it is being typed in
-    const kept = storedItem(draft());
+    const kept = storedOwnItem(draft());
     fill(kept && typeof kept.notes === "string" && Array.isArray(kept.tags) ? { ...value, ...kept } : value);
     if (!same) turnTo(Boolean(notes.value) && !changed()); // notes that are there are read, a draft is gone on with
   };

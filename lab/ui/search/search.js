@@ -3,7 +3,7 @@ import { h, icon } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
 import { askAgain, currentChoice } from "../shell/poll.js";
-import { setAddress, storedDraft, storedItem, storeItem } from "../shell/storage.js";
+import { setAddress, storedDraft, storedOwnItem, storeOwnItem } from "../shell/storage.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const KEY = "lab_search_1";
@@ -29,11 +29,11 @@ const searchForm = (element, props) => {
     steps: (bench.training && bench.training.steps) || 150,
     name: "",
   });
-  const kept = storedItem(KEY);
+  const kept = storedOwnItem(KEY);
   let asked = kept && Array.isArray(kept.axes) ? { ...fresh(), ...kept, base: kept.preset ? kept.base : bench } : fresh();
   let waiting = null;
   const tell = () => {
-    storeItem(KEY, asked);
+    storeOwnItem(KEY, asked);
     clearTimeout(waiting);
     waiting = setTimeout(() => {
       props.value = { ...structuredClone(asked), again: Date.now() };

@@ -81,6 +81,7 @@ const showSheet = (letters) => {
   if (open) return;
   const before = document.activeElement;
   const close = h("button", { type: "button", class: "lab-button", onclick: () => dialog.close() }, say("keys.close"));
+  const introduction = h("a", { href: "./#introduction", onclick: () => dialog.close() }, say("keys.introduction")); // lab/ui/bench/introduction.js
   const single = h("input", { type: "checkbox", checked: !storedItem(OFF), onchange: () => storeItem(OFF, single.checked ? null : true) });
   const going = Object.entries(letters).map(([letter, name]) =>
     h("div", {}, h("dt", {}, say("page." + name)), h("dd", {}, h("kbd", {}, "g"), " ", h("kbd", {}, letter))),
@@ -100,7 +101,7 @@ const showSheet = (letters) => {
         ),
       ),
     ),
-    h("footer", {}, h("label", {}, single, " ", say("keys.single")), close),
+    h("footer", {}, h("label", {}, single, " ", say("keys.single")), introduction, close),
   );
   dialog.addEventListener("keydown", (event) => event.stopPropagation()); // they are not the page's
   dialog.addEventListener("close", () => {

@@ -57,22 +57,30 @@ export const storedItem = (key) => get("localStorage", key);
 export const storeTabItem = (key, value) => put(TAB, key, value);
 export const storedTabItem = (key) => get(TAB, key);
 
-// The bench's design: this tab's own, so that tabs do not overwrite each other; a new tab starts from the last one of any.
-export const storeDraft = (draft) => {
-  put(TAB, DRAFT, draft);
-  put("localStorage", DRAFT, draft);
+// What is being written: this tab's own, so that tabs do not overwrite each other; a new tab starts from the last one of any. A tab that has emptied its own
+// (null) is not given another's.
+const NOTHING = { emptied: true };
+export const storeOwnItem = (key, value) => {
+  put(TAB, key, value ?? NOTHING);
+  put("localStorage", key, value);
 };
+export const storedOwnItem = (key) => {
+  const own = get(TAB, key);
+  return own?.emptied ? null : (own ?? get("localStorage", key));
+};
+// The bench's design.
+export const storeDraft = (draft) => storeOwnItem(DRAFT, draft);
 export const storedDraft = () => {
-  const kept = get(TAB, DRAFT) ?? get("localStorage", DRAFT);
+  const kept = storedOwnItem(DRAFT);
   return kept && kept.model && kept.method ? kept : null;
 };
 
 // What is typed into a field outlasts the page (a reload, the other language, a crash) until it is forgotten.
 const TEXT = "lab_text_";
 export const keptText = (node, name) => {
-  const before = storedItem(TEXT + name);
+  const before = storedOwnItem(TEXT + name);
   if (typeof before === "string") node.value = before;
-  node.addEventListener("input", () => storeItem(TEXT + name, node.value || null));
+  node.addEventListener("input", () => storeOwnItem(TEXT + name, node.value || null));
   return node;
 };
-export const forgetText = (name) => storeItem(TEXT + name, null);
+export const forgetText = (name) => storeOwnItem(TEXT + name, null);

@@ -3,13 +3,13 @@ import { h, icon, setHtml } from "../shell/dom.js";
 import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
 import { currentChoice } from "../shell/poll.js";
-import { setAddress, storedDraft, storedItem, storeItem } from "../shell/storage.js";
+import { setAddress, storedDraft, storedOwnItem, storeOwnItem } from "../shell/storage.js";
 import { LANGUAGE, say } from "../shell/words.js";
 
 const KEY = "lab_sweep_1";
 const sweepForm = (element, props) => {
   const base = storedDraft() || props.start;
-  const kept = storedItem(KEY) || {};
+  const kept = storedOwnItem(KEY) || {};
   const tables = props.tables[LANGUAGE];
   let axes =
     Array.isArray(kept.axes) && kept.axes.length
@@ -24,7 +24,7 @@ const sweepForm = (element, props) => {
   let on = kept.on ?? "bench";
   let waiting = null;
   const tell = () => {
-    storeItem(KEY, { axes, list, table, without, on });
+    storeOwnItem(KEY, { axes, list, table, without, on });
     clearTimeout(waiting);
     waiting = setTimeout(() => {
       props.value = { base, axes: structuredClone(axes), list, table, without: [...without], on, again: Date.now() };
