@@ -1,6 +1,6 @@
 """The pictures of the docs, from the running app: `make screenshots`, or python docs/screenshots.py [--home LAB_HOME] [--run] [NAME ...]
 
-With --run, Table 5 of He et al. (five runs) and one of SmolLM2 on instructions are trained first, some 15 minutes, so that every page has something to show.
+With --run, Table 5 of He et al. (five runs), one of SmolLM2 on instructions and a search of six short trials are trained first, so that every page has something to show.
 Each is 1440 pixels wide; one above 195 kB is written again in 256 colours.
 """
 
@@ -28,13 +28,22 @@ PAGES = {  # name: (route, theme, what must be there)
     "runs": ("runs?run={run}", "light", "#run-charts .lab-plot .main-svg"),
     "compare": ("compare?runs={runs}", "light", "#results tbody tr"),
     "sweep": ("sweep?row=method", "light", "#matrix td.told"),
+    "search": ("search?name={search}", "light", "#search-trials tbody tr"),
     "tryit": ("tryit?runs={run},{speaks}", "light", "#try-form .lab-item"),
+    "combine": ("combine?runs={two}", "light", "#combine-view tbody td.num[title]:not([title=''])"),
+    "inside": ("inside?runs={run}", "light", "#inside .lab-in-card"),
+    "present": ("present?method=mam", "dark", "#stage-figure svg"),
     "export": ("export?run={run}", "light", ".lab-card"),
 }
 TRAINING = {"steps": 200, "lr": 3e-4, "batch_size": 16, "max_length": 48, "evaluation_rows": 400, "evaluate_every": 25, "energy": False}
 SPEAKS = {"model": "smollm2-135m", "task": "instruction-deb", "method": "lora", "seed": 0,
           "training": {"steps": 60, "batch_size": 4, "max_length": 128, "evaluation_rows": 16, "evaluate_every": 20, "energy": False}}  # fmt: skip
-KEPT = {"lab_sweep_1": {"table": "he-2022-table-5", "axes": [{"path": "seed", "values": "0, 1, 2"}], "list": False, "without": [], "on": "bench"}}
+SEARCH = {"name": "pictures", "model": "minilm-l6", "task": "sentiment-rt", "budget": "0.3 % weights, 900 MB", "anchors": ["lora"], "trials": 6, "seeds": 1, "rungs": [10, 30],
+          "training": {**TRAINING, "steps": 30, "evaluate_every": 10}, "space": {"deltas.0.rank": "1..48 log", "training.lr": "1e-4..1e-2 log"}}  # fmt: skip
+KEPT = {
+    "lab_introduced": True,
+    "lab_sweep_1": {"table": "he-2022-table-5", "axes": [{"path": "seed", "values": "0, 1, 2"}], "list": False, "without": [], "on": "bench"},
+}
 
 
 QUESTION = "Translate into Romanian: The file could not be opened."
@@ -59,7 +68,7 @@ def main() -> int:
 
 def train(home: Path) -> None:
     """The rows of Table 5 on the bundled model and reviews, to the end, as the page Sweep queues them, and a run that writes text."""
-    from lab import models
+    from lab import models, searching
     from lab.design.spec.run import spec_of
     from lab.runs import Home, Queue
     from lab.ui.sweep import grid
@@ -70,6 +79,7 @@ def train(home: Path) -> None:
     specs = grid.specs_of({"base": base, "table": "he-2022-table-5", "axes": []}) + [spec_of(SPEAKS)]
     for run in [queue.launch(spec.document(), spec.name, spec.tags) for spec in specs]:
         queue.watch(run)
+    searching.search(SEARCH)
 
 
 def shoot(address: str, home: Path, wanted: list[str]) -> None:
@@ -81,7 +91,7 @@ def shoot(address: str, home: Path, wanted: list[str]) -> None:
     from lab.runs import Home, Queue
 
     over = sorted(Queue(Home(home)).store.list(["succeeded"]), key=lambda run: -float((run.result.get("best") or {}).get("accuracy") or 0))
-    runs = [run.id for run in over if run.spec["model"] != SPEAKS["model"]][:5]
+    runs = [run.id for run in over if run.spec["model"] != SPEAKS["model"] and SEARCH["name"] not in run.tags][:5]
     speaks = next((run.id for run in over if run.spec["model"] == SPEAKS["model"]), "")
     IMAGES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
@@ -91,7 +101,8 @@ def shoot(address: str, home: Path, wanted: list[str]) -> None:
             context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=theme, locale="en-US")
             context.add_init_script("".join(f"localStorage.setItem({key!r}, {json.dumps(json.dumps(value))});" for key, value in KEPT.items()))
             page = context.new_page()
-            page.goto(f"{address}/{route.format(run=runs[0] if runs else '', runs=','.join(runs), speaks=speaks)}")
+            chosen = {"run": runs[0] if runs else "", "two": ",".join(runs[:2]), "runs": ",".join(runs), "speaks": speaks, "search": SEARCH["name"]}
+            page.goto(f"{address}/{route.format(**chosen)}")
             page.wait_for_selector(there, state="attached", timeout=180_000)
             if name == "tryit" and runs:
                 ask(page)

@@ -16,6 +16,7 @@ import pytest
 
 from lab.design import reference
 from lab.design.presets.catalogue import names
+from lab.design.spec.search import search_of
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -26,6 +27,21 @@ KINDS = ("method", "form", "composition", "schedule", "architecture", "task fami
 
 def test_the_page_of_methods_is_current() -> None:
     assert reference.main(["--check"]) == 0, "run: python -m lab.design.reference"
+
+
+def test_every_page_has_a_picture_and_a_place_in_the_tour() -> None:
+    """`make screenshots` takes one of each page of the app, and the tour says what each is for."""
+    spec = importlib.util.spec_from_file_location("screenshots", DOCS / "screenshots.py")
+    screenshots = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(screenshots)
+    tour = (DOCS / "tour.md").read_text(encoding="utf-8")
+    pages = sorted((ROOT / "lab" / "ui").glob("*/page.py"))
+    routes = [re.split(r"[?/]", route)[0] or "bench" for route, _, _ in screenshots.PAGES.values()]
+    assert len(pages) > 9 and {page.parent.name for page in pages} == set(routes)
+    for page in pages:
+        title = re.search(r'^TITLE, PLACE = "([^"]+)"', page.read_text(encoding="utf-8"), re.M).group(1)
+        assert f"**{title}**" in tour, title
+    assert search_of(screenshots.SEARCH).name == "pictures"
 
 
 def test_the_page_of_fidelity_is_current() -> None:
