@@ -92,7 +92,7 @@ def check(spec: RunSpec | Mapping[str, Any], *, queued: bool = True) -> RunSpec:
     """The spec, validated as a whole before anything starts: options, rules on this model, a task and weights that are there.
 
     Relative paths in it become absolute (below LAB_HOME relative to that), since workers run elsewhere, and what it is made from is frozen with it (`Origins`); a spec that
-    already says so must find the same here. `queued=False`: of a run that is over, for which nothing needs to be here. Raises Refusal with one sentence and its field.
+    already says so must find the same here. `queued=False`: of a run that will not be queued, for which nothing needs to be here. Raises Refusal with one sentence and its field.
     """
     from lab import blocks, combining, continuing, fetches, origins, tracking
     from lab.models import checkpoint, locate, of_run, vocabulary

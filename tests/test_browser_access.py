@@ -18,11 +18,11 @@ from lab.runs import Home, Queue
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
-ROUTES = ("", "library", "data", "runs?run={run}", "compare?runs={all}", "sweep?tag=grid&row=method.deltas.0.rank&column=seed", "tryit?runs={run}", "combine?runs={all}", "export?run={run}", "search", "inside", "present")  # fmt: skip
+ROUTES = ("", "library", "data", "runs?run={run}", "compare?runs={all}", "sweep?tag=grid&row=method.deltas.0.rank&column=seed", "tryit?runs={run}", "combine?runs={all}", "export?run={run}", "search", "runs?view=table", "inside", "present")  # fmt: skip
 LANGUAGES, WIDTHS, THEMES = ("en-US", "zh-CN"), (1440, 390), ("light", "dark")
 LONGEST = 0.1  # layout shift, above which people lose what they were about to press (web.dev/cls)
 SHIFTS = "new PerformanceObserver((list) => { for (const one of list.getEntries()) if (!one.hadRecentInput) (window.shifts ??= []).push([one.value, one.sources.map((s) => s.node?.id || s.node?.className || s.node?.nodeName)]); }).observe({ type: 'layout-shift', buffered: true });"  # fmt: skip
-LAST = {"": "#costs [data-trainable]", "library": "#method-mam .katex", "runs": "#run-charts .main-svg", "compare": "#compare-charts .main-svg", "present": "#stage-figure svg"}  # of what a page shows  # fmt: skip
+LAST = {"": "#costs [data-trainable]", "library": "#method-mam .katex", "runs": "#run-charts .main-svg", "compare": "#compare-charts .main-svg", "present": "#stage-figure svg", "runs?view=table": ".lab-grid tbody th"}  # of what a page shows  # fmt: skip
 FOUND = "async () => (await axe.run({ resultTypes: ['violations'] })).violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.target} ${node.html.slice(0, 160)}`))"
 
 
@@ -64,7 +64,7 @@ def visit(opened, lab, route, language="en-US", width=1440, theme="light", **opt
     watched.page.add_init_script(SHIFTS)
     watched.page.goto(f"{address}/{route.format(run=runs[0], all=','.join(runs))}")
     watched.page.wait_for_selector(".lab-bar nav a", timeout=LONG)
-    watched.page.wait_for_selector(LAST.get(route.partition("?")[0], ".lab-card"), timeout=LONG, state="attached")
+    watched.page.wait_for_selector(LAST.get(route) or LAST.get(route.partition("?")[0], ".lab-card"), timeout=LONG, state="attached")
     watched.page.wait_for_timeout(1500)
     return watched
 

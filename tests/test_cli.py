@@ -287,6 +287,7 @@ def test_a_papers_table_is_a_sweep(fake, capsys):
     assert here["count"] == 10 and here["runs"][0]["name"] == "LoRA (ffn), s=4 · minilm-l6 · seed 0" and here["runs"][9]["name"].endswith("seed 1")
     paper = answer(capsys, "sweep", "--table", "he-2022-table-5", "--dry-run")
     assert [row["name"].partition(" · ")[2] for row in paper["runs"]] == ["bart-large"] * 5, "where the paper ran it"
+    assert main(["sweep", "--table", "he-2022-table-5"]) == 2 and "HF_HUB_OFFLINE is set" in capsys.readouterr().err and answer(capsys, "runs") == []
 
 
 def test_dry_sweep_queues_nothing(fake, capsys):

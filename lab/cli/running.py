@@ -75,7 +75,7 @@ def sweep(arguments: Namespace) -> Answer:
     chosen, label = _points(arguments), sweeping.label()
     if len(chosen) > sweeping.LARGEST_SWEEP:
         raise Refusal(f"This sweep has {len(chosen):,} runs; the queue takes {sweeping.LARGEST_SWEEP:,}, so take fewer values.", "over")
-    specs = [verbs.check(sweeping.spec_at(document_of(arguments, point), point, label)) for point in chosen]
+    specs = [verbs.check(sweeping.spec_at(document_of(arguments, point), point, label), queued=not arguments.dry_run) for point in chosen]
     rows: list[dict[str, Any]] = [{"name": spec.name, "set": point, "trainable": verbs.count(spec.model, spec.method)["trainable"]}
                                   for spec, point in zip(specs, chosen, strict=True)]  # fmt: skip
     if not arguments.dry_run:

@@ -20,7 +20,7 @@ const introduction = (element) => {
     "section",
     { class: "lab-introduction", "aria-label": say("introduction.title"), tabindex: -1, hidden: true },
     h("div", { role: "status" }, words),
-    h("footer", {}, count, h("span", { class: "lab-gap" }), skip, back, next),
+    h("div", { class: "lab-introduction-acts" }, count, h("span", { class: "lab-gap" }), skip, back, next),
   );
   const mark = (at) => {
     for (const id of PLACES) document.getElementById(id)?.classList.toggle("lab-pointed", id === PLACES[at]);

@@ -24,7 +24,15 @@ def build(demo: gr.Blocks) -> None:
     offers = {language: own_data.choices(language) for language in ("en", "zh")}
     with gr.Row(elem_classes="lab-pair", equal_height=False):
         with gr.Column(elem_classes="lab-narrow", min_width=0):
-            file = gr.File(label=gr.I18n()("native.file"), show_label=False, file_count="multiple", type="filepath", height=132, elem_id="data-file")
+            file = gr.File(
+                label=gr.I18n()("native.file"),
+                show_label=False,
+                file_count="multiple",
+                type="filepath",
+                height=132,
+                elem_id="data-file",
+                elem_classes="lab-dropzone",
+            )
             part("Lab.dataForm(element, props, Lab.served(server))", server_functions=[FILES(own_data.look, own_data.none_read), FILES(own_data.keep, own_data.none_read), FILES(own_data.bring, own_data.not_brought)], offers=offers, elem_classes="lab-card lab-form", elem_id="data-form")  # fmt: skip
         with gr.Column(elem_classes="lab-detail", min_width=0):
             part("Lab.dataPreview(element)", elem_classes="lab-card lab-preview", elem_id="data-preview")

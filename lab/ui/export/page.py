@@ -53,27 +53,35 @@ def build(demo: gr.Blocks) -> None:
 def _bring_in() -> None:
     """The form of adapters from elsewhere, which become runs."""
     words = gr.I18n()
-    with gr.Accordion(words("native.bring"), open=False, elem_id="bring-form"):
-        source = gr.Textbox(label=words("native.bring.source"), max_length=500, elem_id="bring-source")
-        upload = gr.File(label=words("native.bring.upload"), file_types=[".zip"], type="filepath", height=100, elem_id="bring-upload")
-        task = gr.Dropdown(["", *task_names()], value="", label=words("native.bring.task"), elem_id="bring-task")
-        model = gr.Textbox(label=words("native.bring.model"), max_length=500, elem_id="bring-model")
+    with gr.Accordion(words("native.bring"), open=False, elem_id="bring-form", elem_classes="lab-card lab-form"):
+        upload = gr.File(
+            label=words("native.bring.upload"), file_types=[".zip"], type="filepath", height=132, elem_id="bring-upload", elem_classes="lab-dropzone"
+        )
+        form = part("Lab.bringForm(element, props)", tasks=list(task_names()))
         start = gr.Button(words("native.bring.start"), variant="primary", elem_id="bring-start")
         outcome = gr.HTML(apply_default_css=False, elem_id="bring-outcome")
-    start.click(bring_in, [source, upload, task, model], [outcome, upload], trigger_mode="once", concurrency_limit=1, api_visibility="private")
+    start.click(bring_in, [form, upload], [outcome, upload], trigger_mode="once", concurrency_limit=1, show_progress="hidden", api_visibility="private")
 
 
-def bring_in(source: str, upload: str | None, task: str | None, model: str, request: gr.Request) -> list[Any]:
-    """Import an adapter as a run and say which it is, or why not."""
+def bring_in(form: dict[str, Any] | None, upload: str | None, request: gr.Request) -> Iterator[list[Any]]:
+    """Import an adapter as a run: say that it is being read, then which run it is, or why not. `form`: {"source", "task", "model"}."""
     language = language_of(request)
+    source, task, model = (str((form or {}).get(name) or "").strip() for name in ("source", "task", "model"))
+    yield [f'<p class="lab-muted" role="status">{esc(say(language, "bring.going"))}</p>', upload]
     try:
-        if not (source or "").strip() and not upload:
+        if source and upload:
+            raise Refusal("Give a file or an address, not both: take one of them away.", "source")
+        if not source and not upload:
             raise Refusal("Say where the adapter is: a folder, a zip, or a hub id.", "source")
-        found = bringer.bring((source or "").strip(), task or "", (model or "").strip(), upload=upload or "")
+        found = bringer.bring(source, task, model, upload=upload or "")
     except Refusal as problem:
-        return [f'<p class="lab-said wrong" role="alert">{esc(refused(language, problem))}</p>', upload]
+        yield [f'<p class="lab-said wrong" role="alert">{esc(refused(language, problem))}</p>', upload]
+        return
     words = say(language, "bring.done", name=found["name"], run=found["run"], method=found["method"], weights=f"{found['trainable']:,}")
-    return [f'<p class="lab-said" role="status">{esc(words)}</p>', None]
+    links = "".join(
+        f' <a href="{page}={esc(found["run"])}">{esc(say(language, key))}</a>' for key, page in (("page.runs", "runs?run"), ("page.tryit", "tryit?runs"))
+    )
+    yield [f'<p class="lab-said" role="status">{esc(words)}{links}</p>', None]
 
 
 @watched("export")

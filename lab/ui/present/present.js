@@ -66,6 +66,7 @@ const stage = (element, server) => {
     chosen = Math.min(chosen, Math.max(0, found.dimensions.length - 1));
     emit("stage", found);
     draw();
+    element.closest(".lab-stage")?.classList.add("drawn"); // all of it at once, so that nothing is pushed about
   };
   // `why`: why what the address asks for is not on the stage
   const go = async (asked, why = "") => {

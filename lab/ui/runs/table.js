@@ -177,8 +177,8 @@ const runTable = (element, props, watch, server) => {
   const query = queryBox((changes) => change(changes));
   const menu = columnMenu(change);
   const views = savedViews(server, change, query.refuse);
-  const group = h("select", { "aria-label": say("table.group"), onchange: () => change({ group: group.value }) });
-  const count = h("span", { class: "lab-muted", role: "status" });
+  const group = h("select", { class: "lab-group-by", "aria-label": say("table.group"), onchange: () => change({ group: group.value }) });
+  const count = h("span", { class: "lab-muted lab-count-rows", role: "status" });
   const baseline = h("span", { class: "lab-baseline", hidden: true });
   const notice = h("p", { class: "lab-said", role: "status", hidden: true });
   const tag = h("input", { type: "text", maxlength: 40, placeholder: say("many.tag.what"), "aria-label": say("many.tag.what") });
