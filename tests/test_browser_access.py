@@ -137,8 +137,8 @@ def test_the_introduction_is_offered_once_and_can_be_skipped(lab, opened, axe):
     page.keyboard.press("?")
     page.get_by_role("link", name="Introduction to the bench").click()
     for place, button in (("knobs", "Next"), ("figure", "Next"), ("costs", "Next"), ("launch", "Done")):
-        page.locator(f"#{place}.lab-pointed").wait_for()
-        assert page.locator(".lab-pointed").count() == 1
+        page.locator(f"#{place}[data-pointed]").wait_for()
+        assert page.locator("[data-pointed]").count() == 1
         seen = page.evaluate(
             "(id) => { const box = document.getElementById(id).getBoundingClientRect(); return box.bottom > 0 && box.top < innerHeight; }", place
         )
@@ -147,7 +147,7 @@ def test_the_introduction_is_offered_once_and_can_be_skipped(lab, opened, axe):
             page.evaluate(axe)
             assert page.evaluate(FOUND) == []
         card.get_by_role("button", name=button, exact=True).click()
-    assert not card.is_visible() and page.locator(".lab-pointed").count() == 0 and "#" not in page.url
+    assert not card.is_visible() and page.locator("[data-pointed]").count() == 0 and "#" not in page.url
     watched.clean()
 
 

@@ -23,8 +23,9 @@ const introduction = (element) => {
     h("div", { class: "lab-introduction-acts" }, count, h("span", { class: "lab-gap" }), skip, back, next),
   );
   const mark = (at) => {
-    for (const id of PLACES) document.getElementById(id)?.classList.toggle("lab-pointed", id === PLACES[at]);
-    document.getElementById(PLACES[at])?.scrollIntoView({ block: "center", behavior: "instant" });
+    for (const id of PLACES) document.getElementById(id)?.toggleAttribute("data-pointed", id === PLACES[at]); // their classes are gradio's
+    const place = document.getElementById(PLACES[at]);
+    place?.scrollIntoView({ block: place.clientHeight > innerHeight ? "start" : "center", behavior: "instant" });
   };
   const draw = () => {
     words.textContent = say(step < 0 ? "introduction.offer" : "introduction." + PLACES[step]);
@@ -53,7 +54,8 @@ const introduction = (element) => {
   element.replaceChildren(card);
   const asked = () => location.hash === ADDRESS;
   window.addEventListener("hashchange", () => asked() && turn(0));
-  if (asked()) turn(0);
+  const ready = () => (document.querySelector("#costs [data-trainable]") ? turn(0) : setTimeout(ready, 100));
+  if (asked()) ready();
   else if (!storedItem(SEEN)) draw();
 };
 

@@ -87,11 +87,15 @@ const stage = (element, server) => {
     else go({ method: next.method, delta: now.delta });
   };
   const lane = (dimension, place) => {
-    const chips = dimension.steps.map((step) => {
+    const stop = Math.max(
+      0,
+      dimension.steps.findIndex((step) => step.value === dimension.value),
+    ); // where Tab stops in it
+    const chips = dimension.steps.map((step, at) => {
       const on = step.value === dimension.value;
       const chip = h(
         "button",
-        { type: "button", tabindex: -1, class: on ? "on" : "", "aria-pressed": String(on), onclick: () => pick(place, step) },
+        { type: "button", tabindex: at === stop ? 0 : -1, class: on ? "on" : "", "aria-pressed": String(on), onclick: () => pick(place, step) },
         step.label === step.value ? step.label : h("span", { title: step.value }, step.label),
       );
       return chip;
@@ -109,7 +113,9 @@ const stage = (element, server) => {
     else go({ method: step.method, delta: now.delta });
   };
   const draw = () => {
+    const held = lanes.contains(document.activeElement);
     lanes.replaceChildren(...now.dimensions.map(lane));
+    if (held) lanes.querySelector(".chosen [tabindex='0']")?.focus({ preventScroll: true });
     if (!now.dimensions.length) lanes.replaceChildren(h("p", { class: "lab-muted" }, say("present.selective")));
     for (const on of lanes.querySelectorAll(".on")) on.scrollIntoView({ block: "nearest", inline: "center" });
   };
