@@ -22,7 +22,7 @@ AUTO = {"classification": AutoModelForSequenceClassification, "causal": AutoMode
 FOUND: dict[tuple[str, str, str], str] = {}
 FITTING = {  # options by which presets fit a width of 32; FourierFT's scale is for wide models: here ΔW would be so large that rounding shows in the logits
     "fourierft": {"deltas.0.rank": 40, "deltas.0.scale": 15.0},
-    "lora-ffn": {"deltas.0.rank": 8}, "c3a": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "boft": {"deltas.0.rank": 4}, "oft": {"deltas.0.rank": 16},
+    "p-tuning": {"deltas.0.rank": 8}, "prompt-tuning": {"deltas.0.rank": 8}, "lora-ffn": {"deltas.0.rank": 8}, "c3a": {"deltas.0.rank": 8}, "hira": {"deltas.0.rank": 8}, "boft": {"deltas.0.rank": 4}, "oft": {"deltas.0.rank": 16},
     "prefix-lora-ffn": {"deltas.1.rank": 8}, "eva": {"deltas.0.rank": 5, "deltas.0.allocation.rank_max": 8}, "mam": {"deltas.0.encoder_width": 16, "deltas.1.rank": 8},
     "lamda-plus-plus": {"deltas.0.rank": 8, "deltas.0.allocation.rank_min": 4, "deltas.0.allocation.rank_max": 12},
 }  # fmt: skip

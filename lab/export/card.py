@@ -25,14 +25,14 @@ COUNTS = ("step",)  # a number beside the metrics that is none
 SPLIT = "validation"
 
 
-def write_card(opened: Any, format: str, folder: Path, *, prefix: bool = False) -> None:
-    """delta_lab.json and README.md of a folder. `prefix`: what is loaded holds a prefix, which needs the attention written out."""
+def write_card(opened: Any, format: str, folder: Path, *, prefix: bool = False, prompt: bool = False) -> None:
+    """delta_lab.json and README.md of a folder. `prefix`: what is loaded holds a prefix, which needs the attention written out; `prompt`: virtual tokens."""
     from huggingface_hub import ModelCard
 
     write_json(folder / "delta_lab.json", sidecar(opened, format))
     task = task_of(opened)
     text = "\n\n".join(part for part in (_about(opened, task, format), _results(opened, task), _answers(opened, task), _design(opened), _training(opened),
-                                         _loading(opened, format, prefix), _notes(opened)) if part)  # fmt: skip
+                                         _loading(opened, format, prefix, prompt), _notes(opened)) if part)  # fmt: skip
     card = ModelCard(f"---\n{_metadata(opened, task, format).to_yaml()}\n---\n\n{text}\n")
     (folder / "README.md").write_text(str(card), encoding="utf-8")
 
@@ -174,8 +174,8 @@ def _training(opened: Any) -> str:
     return "## Training\n\n" + "\n".join(line for line in lines if line)
 
 
-def _loading(opened: Any, format: str, prefix: bool) -> str:
-    return "## Loading\n\n" + code_of(opened, format, prefix) + (f"\n\n{LOADING['cached_prefix']}" if format == "peft" and prefix else "")
+def _loading(opened: Any, format: str, prefix: bool, prompt: bool) -> str:
+    return "## Loading\n\n" + code_of(opened, format, prefix, prompt) + (f"\n\n{LOADING['cached_prefix']}" if format == "peft" and prefix else "")
 
 
 def _notes(opened: Any) -> str:
@@ -183,7 +183,16 @@ def _notes(opened: Any) -> str:
     return f"## Notes\n\n{opened.notes.strip()}" if opened.notes.strip() else ""
 
 
-def code_of(opened: Any, format: str, prefix: bool = False) -> str:
+def _without_cache(opened: Any, format: str, prompt: bool) -> str:
+    """The line by which a library writes without keys and values that it keeps, where it loses its place among them."""
+    if OBJECTIVES[opened.objective].headed:
+        return ""
+    if format == "adapterhub":
+        return "" if adapterhub.family_of(opened.attached.body).cached else LOADING["lost_cache"]
+    return LOADING["misplaced_prompt"] if prompt and OBJECTIVES[opened.objective].one_sequence else ""
+
+
+def code_of(opened: Any, format: str, prefix: bool = False, prompt: bool = False) -> str:
     """The Python code, in its fence, that loads the model of a format. It runs in the exported folder."""
     base, objective, tokenizer = opened.origin, OBJECTIVES[opened.objective], opened.tokenizer is not None
     options = [f"dtype=torch.{'float32' if not base.gguf else 'bfloat16'}"]  # a GGUF was rounded to bfloat16 here
@@ -212,7 +221,7 @@ def code_of(opened: Any, format: str, prefix: bool = False) -> str:
         "tokenizer": 'tokenizer = AutoTokenizer.from_pretrained(".")' if tokenizer else "",
         "auto": ", ".join([objective.auto, *(["AutoTokenizer"] if tokenizer else []), *(["BitsAndBytesConfig"] if packed else [])]),
         "named": PurePath(base.gguf).name if base.gguf else f"{base.name}, converted by llama.cpp's convert_hf_to_gguf.py",
-        "cache": LOADING["lost_cache"] if format == "adapterhub" and not objective.headed and not adapterhub.family_of(opened.attached.body).cached else "",
+        "cache": _without_cache(opened, format, prompt),
         "write": LOADING["write_prefix"] if prefix else "", "json": "import json" if read else "", "facts": read, "before": before, "model": f", model={json.dumps(base.name)}" if base.folder else "",
     }  # fmt: skip
     text = LOADING["peft" if format == "peft-lora" else format].format(**lines)

@@ -64,7 +64,7 @@ class Peft:
         write_json(folder / "adapter_config.json", config)
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)
-        write_card(opened, self.name, folder, prefix=kind == "PREFIX_TUNING")
+        write_card(opened, self.name, folder, prefix=kind == "PREFIX_TUNING", prompt=kind in ("PROMPT_TUNING", "P_TUNING"))
 
 
 class AdapterHub:
