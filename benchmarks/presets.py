@@ -10,6 +10,7 @@ whole validation split, at the last step.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -113,6 +114,7 @@ def run(spec: RunSpec) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="lab-presets-") as folder:
         result = train(spec, Record(), folder, cache=Path(tempfile.gettempdir()) / "lab-presets-cache", say=lambda line: None)
+    gc.collect()  # a model is part of a circle: left to itself, Python keeps dozens of them
     told = {key: result[key] for key in ("trainable", "trainable_final", "percent", "steps")}
     return told | {"accuracy": result["metrics"]["accuracy"], "lr": spec.lr, "spec": fingerprint(spec), "on": time.strftime("%Y-%m-%d")}
 
