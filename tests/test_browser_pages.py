@@ -283,6 +283,10 @@ def test_export_shows_files_before_they_are_taken(lab, opened, tmp_path):
     with page.expect_download() as taken:
         page.locator("#export-take").click()
     assert taken.value.suggested_filename == f"{waiting}-config.zip"
+    page.locator("#bring-form > button").click()
+    page.get_by_label("Or where it is").fill("/no/such/adapter")
+    page.get_by_role("button", name="Bring it in").click()
+    page.locator("#bring-outcome .wrong", has_text="/no/such/adapter").wait_for()
     watched.clean()
 
 
