@@ -16,12 +16,12 @@ DIED = "The model's process ended without an answer, twice: there may be too lit
 
 def answering(command: str | Sequence[str] = "lab.trying.serve", idle: float = 300) -> Child:
     """`ask({"run", "text", "pair"})`: a run's answer; `ask({"combination", ...})`: a combination's. `idle`: seconds without a question after which it is let go."""
-    return _models(command, 180, idle, "The model gave no answer in {seconds} s; try a shorter text or a smaller model.")
+    return _models(command, 180, idle, late="The model gave no answer in {seconds} s; try a shorter text or a smaller model.")
 
 
 def looking(command: str | Sequence[str] = "lab.inside.serve", idle: float = 120) -> Child:
     """`ask({"run", "task"})`: a look inside a run; `ask({"run", "other"})`: what two runs answer differently."""
-    return _models(command, 600, idle, "The look took longer than {seconds} s and was given up; a smaller model is quicker.")
+    return _models(command, 600, idle, late="The look took longer than {seconds} s and was given up; a smaller model is quicker.")
 
 
 def _models(command: str | Sequence[str], answer: float, idle: float, late: str) -> Child:

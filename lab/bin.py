@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lab.design.plain.message import some
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import binned
 from lab.runs import default, is_there
@@ -52,7 +53,7 @@ def put(kind: str, name: str) -> str:
         default().bin(name)
         return name
     if kind not in _OWN:
-        raise Refusal(f"There are {', '.join(KINDS)} in the bin, and no {kind[:40]}.", "kind")
+        raise Refusal("There are {kinds} in the bin, and no {kind}.", "kind", kinds=", ".join(KINDS), kind=kind[:40])
     if kind == "method":
         return binned.put("methods", name)
     if is_there():
@@ -65,7 +66,7 @@ def _require_unneeded(task: str) -> None:
     waiting = [run.id for run in default().store.list(["queued", "starting", "running", "stopping"])
                if task in (run.spec.get("task"), *(run.spec.get("further") or ()))]  # fmt: skip
     if waiting:
-        raise Refusal(f"The task '{task}' is needed by run {waiting[0]}{f' and {len(waiting) - 1} more' if len(waiting) > 1 else ''}: stop it first.", "task")
+        raise Refusal("The task '{task}' is needed by run {run}: stop it first.", "task", task=task, run=some(waiting))
 
 
 def find(words: str, kind: str = "") -> BinEntry:
@@ -75,9 +76,11 @@ def find(words: str, kind: str = "") -> BinEntry:
         entry for entry in there if entry.name == words or (entry.kind == "run" and len(words) > 2 and entry.id.startswith(words))
     ]
     if not found:
-        raise Refusal(f"There is no {words[:120]!r} in the bin.", "name")
+        raise Refusal("There is no {name} in the bin.", "name", name=repr(words[:120]))
     if len(found) > 1:
-        raise Refusal(f"{words[:120]!r} fits several things in the bin ({', '.join(entry.id for entry in found[:3])}): give the id.", "name")
+        raise Refusal(
+            "{name} fits several things in the bin ({ids}): give the id.", "name", name=repr(words[:120]), ids=", ".join(entry.id for entry in found[:3])
+        )
     return found[0]
 
 
@@ -86,7 +89,7 @@ def restore(kind: str, place: str, name: str = "") -> str:
     if kind in _OWN:
         return binned.restore(_OWN[kind], place, name)
     if not ID.fullmatch(place):
-        raise Refusal(f"There is no {place[:120]!r} in the bin.", "name")
+        raise Refusal("There is no {name} in the bin.", "name", name=repr(place[:120]))
     default().restore(place)
     return place
 
@@ -98,7 +101,7 @@ def delete(kind: str, place: str) -> None:
     elif place in {run.id for run in default().store.binned()}:
         default().delete(place)
     else:
-        raise Refusal(f"There is no {place[:120]!r} in the bin.", "name")
+        raise Refusal("There is no {name} in the bin.", "name", name=repr(place[:120]))
 
 
 def empty(kind: str = "") -> list[BinEntry]:

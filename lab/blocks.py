@@ -22,6 +22,7 @@ from typing import Any
 from lab.design.method.delta import Method
 from lab.design.method.standing import require_same_design, standing_on
 from lab.design.plain.checksums import content
+from lab.design.plain.message import Message, Note, listed, word
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import BuiltOn, Origins, RunSpec, spec_of
@@ -76,7 +77,7 @@ def read(words: str, field: str = "run") -> TrainedBlock:
     try:
         run = lab.store.find(named)
         if run.active or run.state == "queued":
-            raise Refusal(f"Run {run.id} is {run.state}: wait for its end, so that its adapter stays as it is.")
+            raise Refusal("Run {run} is {state}: wait for its end, so that its adapter stays as it is.", run=run.id, state=word(run.state))
         folder, note = weights_of(run.id, adapter)
         spec = spec_of(run.spec)
     except Refusal as refusal:
@@ -84,7 +85,7 @@ def read(words: str, field: str = "run") -> TrainedBlock:
     facts = facts_in(folder)
     about = facts if "labels" in facts else facts_in(lab.home.file(run.id, "best"))
     metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
-    note = " ".join(filter(None, [note, before_training(NAMED.get(folder.name, folder.name), facts)]))
+    note = listed(filter(None, [note, before_training(NAMED.get(folder.name, folder.name), facts)]), " ")
     return TrainedBlock(run.id, adapter, folder, spec, str(about.get("objective") or ""), tuple(map(str, about.get("labels") or ())), metrics,
                  _base(spec, lab.home.file(run.id, "origins.json")), note)  # fmt: skip
 
@@ -106,16 +107,27 @@ def require_base(block: TrainedBlock, origins: Origins, model: str, field: str =
         then, now = getattr(block.base, part), getattr(origins, part)
         if then and now and then != now:
             words = "quantisation" if then.partition("+")[0] == now.partition("+")[0] else words  # the print of packed weights ends with it
-            raise Refusal(f"Run {block.run} was trained on another base: the {words} of {block.spec.model} then and of {model} now differ.", field)
+            raise Refusal(
+                "Run {run} was trained on another base: the {words} of {then} then and of {now} now differ.",
+                field,
+                run=block.run,
+                words=word(words),
+                then=block.spec.model,
+                now=model,
+            )
     if not (block.base.weights and origins.weights) and block.spec.model != model:
-        raise Refusal(f"Run {block.run} was trained on {block.spec.model}, and this is {model}: choose the same model.", field)
+        raise Refusal(
+            "Run {run} was trained on {theirs}, and this is {model}: choose the same model.", field, run=block.run, theirs=block.spec.model, model=model
+        )
 
 
 def require_labels(block: TrainedBlock, labels: tuple[str, ...] | list[str], field: str = "run") -> None:
     """Raise a Refusal unless a block's head has these classes in this order."""
     if block.labels != tuple(labels):
         theirs, mine = (", ".join(each[:8]) + (", ..." if len(each) > 8 else "") or "none" for each in (block.labels, tuple(labels)))
-        raise Refusal(f"Run {block.run} has the labels {theirs}, and these are {mine}: its head fits the same labels alone.", field)
+        raise Refusal(
+            "Run {run} has the labels {theirs}, and these are {mine}: its head fits the same labels alone.", field, run=block.run, theirs=theirs, mine=mine
+        )
 
 
 def filled(document: dict[str, Any], start: str = "") -> dict[str, Any]:
@@ -141,20 +153,22 @@ def below(method: Method, built_on: BuiltOn) -> tuple[Method, BuiltOn]:
         theirs, stands = block.spec.method, block.spec.built_on.stand_on
         if built_on.stand_on and built_on.stand_on != stands:
             raise Refusal(
-                f"Run {block.run} goes on with the adapters that it stands on itself: leave stand on as that run has it, or empty.", "built_on.stand_on"
+                "Run {run} goes on with the adapters that it stands on itself: leave stand on as that run has it, or empty.", "built_on.stand_on", run=block.run
             )
         method = method.model_copy(update={"deltas": [*theirs.frozen, *method.own]})
         require_same_design(method, theirs, block.run)
         return method, built_on.model_copy(update={"start_from": block.name, "stand_on": stands})
     if not built_on.stand_on:
         if method.frozen:
-            raise Refusal(f"This method stands on the adapter of run {method.frozen[0].frozen_from}: name it in built_on.stand_on.", "built_on.stand_on")
+            raise Refusal(
+                "This method stands on the adapter of run {run}: name it in built_on.stand_on.", "built_on.stand_on", run=method.frozen[0].frozen_from
+            )
         return method, built_on
     found: dict[str, Method] = {}
     for index, name in enumerate(built_on.stand_on):
         block = read(name, f"built_on.stand_on.{index}")
         if block.name in found:
-            raise Refusal(f"'{block.name}' is there twice: an adapter stands below once.", f"built_on.stand_on.{index}")
+            raise Refusal("'{name}' is there twice: an adapter stands below once.", f"built_on.stand_on.{index}", name=block.name)
         found[block.name] = block.spec.method
     return standing_on(method, found), built_on.model_copy(update={"stand_on": list(found)})
 
@@ -184,13 +198,27 @@ def require_fit(spec: RunSpec, origins: Origins, objective: str, labels: list[st
     field = "built_on.start_from" if spec.built_on.start_from else "built_on.stand_on"
     for block in (read(name, field) for name in spec.built_on.names):
         if block.spec.quantisation != spec.quantisation:
-            raise Refusal(f"Run {block.run} was trained with quantisation {block.spec.quantisation}, and this is {spec.quantisation}: choose the same.", field)
+            raise Refusal(
+                "Run {run} was trained with quantisation {theirs}, and this is {quantisation}: choose the same.",
+                field,
+                run=block.run,
+                theirs=block.spec.quantisation,
+                quantisation=spec.quantisation,
+            )
         require_base(block, origins, spec.model, field)
         if spec.built_on.start_from and spec.built_on.start_head == "keep":
             if len(block.spec.tasks) > 1:
-                raise Refusal(f"Run {block.run} has a head for each of its tasks, and none goes on alone: give this run a new head.", "built_on.start_head")
+                raise Refusal(
+                    "Run {run} has a head for each of its tasks, and none goes on alone: give this run a new head.", "built_on.start_head", run=block.run
+                )
             if block.objective != objective:
-                raise Refusal(f"Run {block.run} was trained for {block.objective}, and this task is {objective}: give it a new head.", "built_on.start_head")
+                raise Refusal(
+                    "Run {run} was trained for {theirs}, and this task is {objective}: give it a new head.",
+                    "built_on.start_head",
+                    run=block.run,
+                    theirs=block.objective,
+                    objective=objective,
+                )
             if labels:  # a set of the hub says its own once it is here; then the worker asks
                 require_labels(block, labels, "built_on.start_head")
 
@@ -229,7 +257,7 @@ def adapter_folder(run_id: str, adapter: str = "best") -> Path:
 def note_of(run_id: str, adapter: str = "best") -> str:
     """What to know of the weights that are given: whether they stand in for those that were asked for, missing or damaged, and whether they are those from before training."""
     folder, note = weights_of(run_id, adapter)
-    return " ".join(filter(None, [note, before_training(NAMED.get(folder.name, folder.name), facts_in(folder))]))
+    return listed(filter(None, [note, before_training(NAMED.get(folder.name, folder.name), facts_in(folder))]), " ")
 
 
 def weights_of(run_id: str, adapter: str) -> tuple[Path, str]:
@@ -238,25 +266,29 @@ def weights_of(run_id: str, adapter: str) -> tuple[Path, str]:
     run = lab.store.get(run_id)
     wanted = next((folder for folder, name in NAMED.items() if name == adapter), None)
     if wanted is None:
-        raise Refusal(f"There is no adapter '{adapter}'; there are best and final.", "adapter")
+        raise Refusal("There is no adapter '{adapter}'; there are best and final.", "adapter", adapter=adapter)
     checkpoints = sorted((path for path in lab.home.file(run_id, "checkpoints").glob("step-*") if path.name[5:].isdigit()), reverse=True)
-    reasons: list[str] = []
+    reasons: list[Message] = []
     others = [*([lab.home.file(run_id, "adapter")] if wanted == "best" else []), *checkpoints]
     for folder in (lab.home.file(run_id, wanted), *others):
         reason = _harm(folder)
         if reason is None or folder.name != wanted and not (run.over or reasons):
             continue  # what is still to come is no loss
         if reason:
-            reasons.append(f"{folder.name} is damaged: {reason}")
+            reasons.append(Message("{name} is damaged: {reason}", name=folder.name, reason=reason))
         elif folder.name == wanted:
             return folder, ""
         else:
-            which = f"the checkpoint of step {int(folder.name[5:])} is" if folder.name.startswith("step-") else "the last weights are"
-            return folder, f"The {adapter} weights of run {run_id} cannot be used ({'; '.join(reasons) or 'they are not there'}); {which} taken instead."
-    how = "wait for its first evaluation" if run.active else "it ended before its first evaluation" if run.over else "it has not started"
+            step = int(folder.name[5:]) if folder.name.startswith("step-") else None
+            which = Message("the last weights are") if step is None else Message("the checkpoint of step {step} is", step=step)
+            why = listed(reasons, "; ") or Message("they are not there")
+            return folder, Note(
+                "The {adapter} weights of run {run} cannot be used ({reason}); {others} taken instead.", adapter=adapter, run=run_id, reason=why, others=which
+            )
+    how = Message("wait for its first evaluation" if run.active else "it ended before its first evaluation" if run.over else "it has not started")
     if reasons:
-        how = f"{reasons[0]}, and there is no other"
-    raise Refusal(f"Run {run_id} has no {adapter} adapter yet: {how}.", "run")
+        how = Message("{reason}, and there is no other", reason=reasons[0])
+    raise Refusal("Run {run} has no {adapter} adapter yet: {how}.", "run", run=run_id, adapter=adapter, how=how)
 
 
 def _harm(folder: Path) -> str | None:
@@ -276,7 +308,7 @@ def _harm_of(folder: Path, stamp: tuple) -> str | None:
     try:
         verify(folder)
     except OSError as error:
-        return f"{Path(error.filename or folder).name} is missing" if error.errno == errno.ENOENT else str(error.strerror)
+        return Message("{name} is missing", name=Path(error.filename or folder).name) if error.errno == errno.ENOENT else word(error.strerror)
     except ValueError as error:
         return str(error)
     return ""
@@ -287,7 +319,13 @@ def before_training(adapter: str, facts: dict[str, Any]) -> str:
     spec = facts.get("spec") or {}
     if adapter != "best" or facts.get("step") != 0 or spec.get("combination") or (spec.get("training") or {}).get("steps") == 0:
         return ""
-    return "The best weights of this run are those of step 0: no evaluation beat the model as it was before training. The final ones are the last."
+    return listed(
+        [
+            Note("The best weights of this run are those of step 0: no evaluation beat the model as it was before training."),
+            Note("The final ones are the last."),
+        ],
+        " ",
+    )
 
 
 def tensors_in(path: Path) -> dict[str, Any]:
@@ -296,7 +334,7 @@ def tensors_in(path: Path) -> dict[str, Any]:
     try:
         return load_file(path)
     except Exception as error:  # safetensors raises its own kind
-        raise Refusal(f"The file {path.name} of this adapter is damaged ({str(error)[:120]}).", "run") from None
+        raise Refusal("The file {name} of this adapter is damaged ({reason}).", "run", name=path.name, reason=str(error)[:120]) from None
 
 
 def head_of(tensors: dict[str, Any], task: str) -> dict[str, Any]:

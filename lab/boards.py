@@ -38,9 +38,9 @@ def kept(name: str, folder: Path) -> dict[str, dict[str, Any]]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise Refusal(f"{file} is not a file of a board's results.", "results") from None
+        raise Refusal("{file} is not a file of a board's results.", "results", file=file) from None
     if not isinstance(found, dict) or not all(isinstance(row, dict) for row in found.values()):
-        raise Refusal(f"{file} is not a file of a board's results.", "results")
+        raise Refusal("{file} is not a file of a board's results.", "results", file=file)
     return found
 
 

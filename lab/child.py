@@ -4,7 +4,7 @@
     child.ask({"request": {...}})              # the answer to this very question; a child that died is started again, once
     child.close()
 
-    serve(answer, "It could not be read")      # the other side: what the child's module runs
+    serve(answer, "It could not be read ({kind}: {reason}).")  # the other side: what the child's module runs
 
 A child may say meanwhile what it does: phase("loading"), {"id": 3, "phase": "loading"}. Questions are numbered ("id"), so that an answer that comes too late is never taken for another's. A child says {"id": 0, "ready": true}
 when it is there. It answers one question at a time, within limits on time and memory: what strangers wrote is read here and nowhere else.
@@ -26,6 +26,7 @@ from queue import Empty, Queue
 from typing import Any
 
 from lab.design.plain import installed
+from lab.design.plain.message import Message, packed, unpacked
 from lab.design.plain.refusal import Refusal
 
 GIB = 1024**3
@@ -173,10 +174,10 @@ class Child:
             except Empty:
                 if time.monotonic() >= until:
                     self._kill()
-                    raise Exceeded(self.late.format(seconds=f"{seconds:g}"), self.field) from None
+                    raise Exceeded(self.late, self.field, seconds=f"{seconds:g}") from None
                 if self.taken() > memory:
                     self._kill()
-                    raise Exceeded(self.large.format(gb=f"{memory / GIB:.1f}"), self.field) from None
+                    raise Exceeded(self.large, self.field, gb=f"{memory / GIB:.1f}") from None
                 continue
             if reply is None:
                 raise EOFError
@@ -189,7 +190,7 @@ class Child:
 def _listen(process: subprocess.Popen, replies: Queue) -> None:
     for line in process.stdout:
         try:
-            replies.put(json.loads(line))
+            replies.put(unpacked(json.loads(line)))
         except ValueError:
             continue
     replies.put(None)
@@ -205,7 +206,7 @@ def phase(word: str) -> None:
 
 
 def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], wrong: str, prepare: Callable[[], None] | None = None) -> None:
-    """Answer questions until the input ends, or whoever asks has gone. `wrong`: what is said of an error that is nobody's refusal.
+    """Answer questions until the input ends, or whoever asks has gone. `wrong`: what is said of an error that is nobody's refusal, {kind} and {reason} filled in.
 
     `prepare` imports what is slow to import before the child says that it is there. What libraries print goes to standard error.
     """
@@ -217,7 +218,7 @@ def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], wrong: str, prepar
         prepare()
 
     def say(document: Mapping[str, Any]) -> None:
-        out.write(json.dumps(document) + "\n")
+        out.write(json.dumps(packed(document)) + "\n")
         out.flush()
 
     say({"id": 0, "ready": True})
@@ -232,7 +233,7 @@ def serve(answer: Callable[[dict[str, Any]], dict[str, Any]], wrong: str, prepar
             reply = {"refusal": {"sentence": refusal.sentence, "field": refusal.field}}
         except Exception as error:  # one bad question must not end the process
             print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-            reply = {"refusal": {"sentence": f"{wrong} ({type(error).__name__}: {str(error)[:160]}).", "field": ""}}
+            reply = {"refusal": {"sentence": Message(wrong, kind=type(error).__name__, reason=str(error)[:160]), "field": ""}}
         say({"id": number, **reply})
 
 

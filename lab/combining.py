@@ -49,7 +49,7 @@ def parts(asked: Combination) -> list[TrainedBlock]:
     for index, block in enumerate(found):
         field = f"{FIELD}.runs.{index}"
         if block.name in [earlier.name for earlier in found[:index]]:
-            raise Refusal(f"'{block.name}' is there twice: give it one weight.", field)
+            raise Refusal("'{name}' is there twice: give it one weight.", field, name=block.name)
         blocks.require_base(block, found[0].base, found[0].spec.model, field)
         for earlier in found[:index]:
             if block.labels and earlier.labels and not block.spec.further and not earlier.spec.further and _same(block.spec.task, earlier.spec.task):
@@ -100,7 +100,7 @@ def settled(spec: RunSpec) -> RunSpec:
     found = parts(asked)
     method = method_of(asked, found, body_of(spec.model))
     if found[0].spec.model != spec.model:
-        raise Refusal(f"The runs of this combination were trained on {found[0].spec.model}: leave the model as it is.", "model")
+        raise Refusal("The runs of this combination were trained on {model}: leave the model as it is.", "model", model=found[0].spec.model)
     here = list(spec.tasks.values())
     if not all(any(_same(task, mine) for mine in here) for task in tasks_of(found)) or len(here) != len(tasks_of(found)):
         raise Refusal("The tasks of a combination are those of its runs: leave task and further as they are.", "task")
@@ -117,7 +117,7 @@ def weights(spec: RunSpec, model: Any) -> dict[str, dict[str, Any]]:
     found = parts(asked)
     for block, then in zip(found, asked.prints, strict=False):
         if block.print != then:
-            raise Refusal(f"The adapter of run {block.run} has changed since this combination was launched: launch it again.", FIELD)
+            raise Refusal("The adapter of run {run} has changed since this combination was launched: launch it again.", FIELD, run=block.run)
     made = Parts(model, [(block.spec.method, block.state()) for block in found])
     how = How(asked.how, asked.rank, asked.density, asked.sign, spec.seed)
     return {"adapter": made.state(spec.method, asked.weights, how), "head": heads(found, asked.weights, list(spec.tasks.values()))}

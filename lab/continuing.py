@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.design.plain.differences import differences
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import RunSpec, spec_of
 from lab.runs import default
@@ -43,11 +44,16 @@ def settled(spec: RunSpec) -> RunSpec:
     now = spec.model_copy(update={"built_on": spec.built_on.model_copy(update={"continues": run})})
     changed = [path for path in differences([before.document(), now.document()]) if not any(path == one or path.startswith(one + ".") for one in FREE)]
     if changed:
-        raise Refusal(f"Run {run} differs from this one in {changed[0]}: what continues a run has its settings, but for until and the test split.", FIELD)
+        raise Refusal(
+            "Run {run} differs from this one in {name}: what continues a run has its settings, but for until and the test split.",
+            FIELD,
+            run=run,
+            name=changed[0],
+        )
     if (last := _last(run)) is None:
-        raise Refusal(f"Run {run} has left no checkpoint to continue from.", FIELD)
+        raise Refusal("Run {run} has left no checkpoint to continue from.", FIELD, run=run)
     if spec.training.until and spec.training.until < _step(last):
-        raise Refusal(f"Run {run} has trained {_step(last):,} steps already: end at a later one.", "training.until")
+        raise Refusal("Run {run} has trained {steps:,} steps already: end at a later one.", "training.until", run=run, steps=_step(last))
     return now
 
 
@@ -66,7 +72,12 @@ def take_over(spec: RunSpec, run_dir: Path, say: Callable[[str], None]) -> None:
             replace_folder(run_dir / "best", lambda part: _copy(best, part))
         replace_folder(run_dir / "checkpoints" / last.name, lambda part: _copy(last, part))  # last: it says that all is there
     except (OSError, ValueError) as error:
-        raise Refusal(f"The checkpoint of run {run}, which this one continues, cannot be used ({getattr(error, 'strerror', None) or error}).", FIELD) from None
+        raise Refusal(
+            "The checkpoint of run {run}, which this one continues, cannot be used ({reason}).",
+            FIELD,
+            run=run,
+            reason=word(getattr(error, "strerror", None) or error),
+        ) from None
     say(f"Continues run {run} from step {_step(last):,}.")
 
 
@@ -81,7 +92,7 @@ def _earlier(words: str) -> tuple[str, RunSpec]:
     try:
         run = default().store.find(words)
         if run.state != SUCCEEDED:
-            raise Refusal(f"Run {run.id} is {run.state}: only a run that came to its end can be continued; resume the others.")
+            raise Refusal("Run {run} is {state}: only a run that came to its end can be continued; resume the others.", run=run.id, state=word(run.state))
         return run.id, spec_of(run.spec)
     except Refusal as refusal:
         raise Refusal(refusal.sentence, FIELD) from None

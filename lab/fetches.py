@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lab.design.plain import installed
+from lab.design.plain.message import Message, listed, packed, unpacked
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.models import ModelSpec, Progress, locate, resolve
@@ -69,7 +70,7 @@ def of_task(spec: Any) -> Availability:
     """The rows of a task."""
     source = spec.source
     if source.hub:
-        return Availability("here") if sources.prepared_here(source) else _on_hub(source.hub, f"On the Hugging Face hub as {source.hub}.")
+        return Availability("here") if sources.prepared_here(source) else _on_hub(source.hub, Message("On the Hugging Face hub as {name}.", name=source.hub))
     try:
         sources.require_here(source)
     except Refusal as problem:
@@ -85,7 +86,11 @@ def require(field: str, found: Availability) -> None:
 
 def _on_hub(repository: str, words: str) -> Availability:
     if variable := offline():
-        return Availability("absent", None, f"{repository} is not on this machine, and {variable} is set, so it is not fetched: unset it to fetch.")
+        return Availability(
+            "absent",
+            None,
+            Message("{name} is not on this machine, and {variable} is set, so it is not fetched: unset it to fetch.", name=repository, variable=variable),
+        )
     return Availability("fetchable", None, words)
 
 
@@ -122,14 +127,16 @@ def fetch(kind: str, name: str, progress: Progress | None = None) -> Path | None
     if not source.hub:
         sources.require_here(source)
     elif not sources.prepared_here(source):
-        with downloads.watched(source.hub, "dataset", 0, f"Downloading {source.hub} from the hub", progress or (lambda done, total, words: None)):
+        with downloads.watched(
+            source.hub, "dataset", 0, Message("Downloading {name} from the hub", name=source.hub), progress or (lambda done, total, words: None)
+        ):
             sources.prepare(source)
     return None
 
 
 def _require_kind(kind: str) -> None:
     if kind not in KINDS:
-        raise Refusal(f"There are {' and '.join(KINDS)} to fetch, and no {str(kind)[:40]}.", "kind")
+        raise Refusal("There are {kinds} to fetch, and no {kind}.", "kind", kinds=listed(KINDS, " and "), kind=str(kind)[:40])
 
 
 @dataclass
@@ -172,7 +179,9 @@ class Fetches:
                 if found.state == "here":
                     return {"state": "done", "done": 0, "total": 0, "words": "", "sentence": ""}
                 if sum(one.state == "going" for one in self._going.values()) >= MOST:
-                    raise Refusal(f"{MOST} things are being fetched: wait until one is there, or cancel one.", "model" if kind == "models" else "task")
+                    raise Refusal(
+                        "{most} things are being fetched: wait until one is there, or cancel one.", "model" if kind == "models" else "task", most=MOST
+                    )
                 known = self._going[kind, name] = Fetch(self._begun(kind, name))
                 threading.Thread(target=self._listen, args=(known, kind, name), daemon=True, name="fetch").start()
         return known.document()
@@ -204,12 +213,12 @@ class Fetches:
         assert job.process.stdout is not None
         for line in job.process.stdout:
             with contextlib.suppress(ValueError):
-                document = json.loads(line)
+                document = unpacked(json.loads(line))
                 if "state" in document:
                     _known.pop(kind, None)
                 job.take(document)
         job.process.wait()
-        job.take({"state": "wrong", "sentence": f"Fetching {name} ended before it was done: try again."})
+        job.take({"state": "wrong", "sentence": Message("Fetching {name} ended before it was done: try again.", name=name)})
 
 
 def end(process: subprocess.Popen) -> None:
@@ -232,7 +241,7 @@ def main(kind: str, name: str) -> None:
     os.dup2(2, 1)  # what libraries print is none of ours
 
     def say(**document: Any) -> None:
-        out.write(json.dumps(document) + "\n")
+        out.write(json.dumps(packed(document)) + "\n")
         out.flush()
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is under way takes its files away
@@ -244,7 +253,7 @@ def main(kind: str, name: str) -> None:
     except Refusal as problem:
         say(state="wrong", sentence=problem.sentence)
     except Exception as error:  # the page must hear of it
-        say(state="wrong", sentence=f"Fetching {name} failed ({type(error).__name__}): try again.")
+        say(state="wrong", sentence=Message("Fetching {name} failed ({kind}): try again.", name=name, kind=type(error).__name__))
 
 
 def _end_with(parent: int) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from lab import blocks
 from lab.design.plain.checksums import content
+from lab.design.plain.message import Message, Note, listed
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import Origins, RunSpec
@@ -46,7 +47,7 @@ TOLD_APART = {"name", "title", "description", "licence", "paper", "language", "r
 STARTING = ("rows", "columns", "labels", "splits", "wording", "probe", "weights", "config", "generation", "tokenizer", "template", "adapters")
 LOADING = ("weights", "config", "tokenizer")  # an adapter is worth nothing on another base
 ASKING = (*LOADING, "columns", "labels", "wording", "generation", "template")  # what a question to a trained model goes through
-WORDS = {  # of what stands in a sentence
+CHANGED = {  # of what stands in a sentence
     "rows": "rows of task {task}", "columns": "columns of task {task}", "labels": "labels of task {task}", "splits": "splits of task {task}",
     "wording": "wording or limits of task {task}", "probe": "rows of the probe {probe}", "weights": "weights of {model}",
     "config": "config.json of {model}", "generation": "generation_config.json of {model}", "tokenizer": "tokenizer of {model}", "template": "chat template of {model}",
@@ -92,24 +93,26 @@ def changes(spec: RunSpec, parts: Iterable[str] = STARTING, frozen: Origins | No
     for part in parts:
         then, here = getattr(frozen, part), getattr(now, part)
         if then and here and then != here:
-            found.append((FIELD.get(part, "task"), WORDS[part].format(**words)))
+            found.append((FIELD.get(part, "task"), Message(CHANGED[part], **words)))
     return found
 
 
-def require_same(spec: RunSpec, what: str, parts: Iterable[str] = STARTING, frozen: Origins | None = None, now: Origins | None = None) -> None:
+def require_same(spec: RunSpec, what: Message, parts: Iterable[str] = STARTING, frozen: Origins | None = None, now: Origins | None = None) -> None:
     """Raise a Refusal where something differs. `what`: whose origins these are, as in 'run k7qm2x9b was launched'."""
     found = changes(spec, parts, frozen, now)
     if found:
-        raise Refusal(f"Since {what}, this has changed: {listed(found)}. Put back what was there, or launch a new run.", found[0][0])
+        raise Refusal(
+            "Since {since}, this has changed: {changed}. Put back what was there, or launch a new run.", found[0][0], since=what, changed=in_words(found)
+        )
 
 
-def noted(spec: RunSpec, what: str, parts: Iterable[str]) -> str:
+def noted(spec: RunSpec, what: Message, parts: Iterable[str]) -> str:
     """One sentence on what differs where that does no harm, "" where nothing does or it cannot be looked at."""
     try:
         found = changes(spec, parts)
     except Refusal:  # the data may be gone; whoever needs them says so
         return ""
-    return f"Since {what}, this has changed: {listed(found)}." if found else ""
+    return Note("Since {since}, this has changed: {changed}.", since=what, changed=in_words(found)) if found else ""
 
 
 def unlike(documents: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -130,11 +133,11 @@ def unlike(documents: Iterable[Mapping[str, Any]]) -> list[str]:
 def held(spec: RunSpec, run_dir: Path, *, write: bool = True) -> None:
     """Refusal unless everything is as it was: at launch by the spec, and by what the worker found when it first started."""
     now = origins_of(spec)
-    require_same(spec, "this run was launched", now=now)
+    require_same(spec, Message("this run was launched"), now=now)
     path = run_dir / "origins.json"
     first = _read(path)
     if first is not None:
-        require_same(spec, "this run first started", frozen=first, now=now)
+        require_same(spec, Message("this run first started"), frozen=first, now=now)
     elif write:
         _write(path, now.model_dump())
 
@@ -153,9 +156,9 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
     os.replace(file.name, path)
 
 
-def listed(found: Iterable[tuple[str, str]]) -> str:
+def in_words(found: Iterable[tuple[str, str]]) -> Message:
     """What `changes` found, in words."""
-    return " and ".join(words for _, words in found)
+    return listed((words for _, words in found), " and ")
 
 
 # -- tasks

@@ -20,6 +20,7 @@ from lab.design.method.lengths import require_readable, room_for_inputs
 from lab.design.method.quantised import quantised_problem
 from lab.design.method.rules import ratio_problem, require
 from lab.design.plain.boundary import home_folder, located, portable
+from lab.design.plain.message import Message, Note, word
 from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
@@ -121,7 +122,7 @@ def check(spec: RunSpec | Mapping[str, Any], *, queued: bool = True) -> RunSpec:
     if checkpoint.quantised_by(model) and (problem := quantised_problem(spec.method)):
         raise problem
     now = origins.origins_of(spec) if spec.origins else None
-    origins.require_same(spec, "this specification was frozen", now=now)  # before rows are looked at that are others now
+    origins.require_same(spec, Message("this specification was frozen"), now=now)  # before rows are looked at that are others now
     for (field, _), task, objective in zip(fields_of(spec), tasks, objectives, strict=True):
         if place.folder is not None and (task.source.file or model.source.folder or FAMILIES[task.family].conversations):
             at(field, lambda: outside.require_suited(task, model, place.folder, objective))  # noqa: B023
@@ -178,11 +179,13 @@ def require_read(spec: RunSpec, objectives: Sequence[str]) -> None:
     if spec.training.optimizer != "galore":
         for name in ("galore_rank", "galore_every", "galore_scale"):
             if getattr(spec.training, name) != Training.model_fields[name].default:
-                raise Refusal(f"Only the optimizer galore reads {name}: choose it, or leave {name} as it is.", f"training.{name}")
+                raise Refusal("Only the optimizer galore reads {name}: choose it, or leave {name} as it is.", f"training.{name}", name=word(name))
     elif (widest := widest_trained(spec.method, anatomy(resolve(spec.model).config))) <= spec.training.galore_rank:
         raise Refusal(
-            f"GaLore projects matrices of the layers whose sides are both above its rank of {spec.training.galore_rank}; of those that train here, the shorter side is at most {widest}: choose a smaller galore_rank, or adamw.",
+            "GaLore projects matrices of the layers whose sides are both above its rank of {rank}; of those that train here, the shorter side is at most {widest}: choose a smaller galore_rank, or adamw.",
             "training.galore_rank",
+            rank=spec.training.galore_rank,
+            widest=widest,
         )
 
 
@@ -209,7 +212,8 @@ def duplicate(run_id: str, name: str | None = None) -> str:
     before = spec_of(run.spec)
     checked = check(before.model_copy(update={"origins": None}))
     found = origins.changes(before, now=checked.origins)
-    message = f"Since run {run.id} was launched, this has changed: {origins.listed(found)}." if found else ""
+    since = Message("run {run} was launched", run=run.id)
+    message = Note("Since {since}, this has changed: {changed}.", since=since, changed=origins.in_words(found)) if found else ""
     return lab.launch(checked.document(), run.name if name is None else name, run.tags, run.notes, parent=run_id, message=message)
 
 
@@ -224,7 +228,7 @@ def edit(run_id: str, *, name: str | None = None, tags: Sequence[str] | None = N
     name, notes = name if name is None else check_name(name), notes if notes is None else check_notes(notes)
     if place is not None:
         if place < 1:
-            raise Refusal(f"Place must be at least 1; it is {place}.", "place")
+            raise Refusal("Place must be at least 1; it is {place}.", "place", place=place)
         lab.reorder(run_id, place - 1)  # first: it alone may be refused, where the run waits no more
     for change, value in ((lab.rename, name), (lab.tag, tags), (lab.annotate, notes)):
         if value is not None:
@@ -237,7 +241,7 @@ def changed(run: Run) -> str:
     from lab import origins
 
     try:
-        return origins.noted(spec_of(run.spec), "this run was launched", origins.STARTING)
+        return origins.noted(spec_of(run.spec), Message("this run was launched"), origins.STARTING)
     except Refusal:
         return ""
 
@@ -302,7 +306,7 @@ def queue_there() -> Queue:
     from lab.runs import is_there
 
     if not is_there():
-        raise Refusal(f"There are no runs yet: {home_folder()} is not there. LAB_HOME names another folder.", "LAB_HOME")
+        raise Refusal("There are no runs yet: {folder} is not there. LAB_HOME names another folder.", "LAB_HOME", folder=home_folder())
     return queue()
 
 

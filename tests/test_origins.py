@@ -110,7 +110,7 @@ def test_what_changed_is_named_and_stops_what_depends_on_it(part: str, made):
     assert origins.changes(frozen) == []
     _change(part, folder, task)
     ((field, words),) = origins.changes(frozen)
-    assert words == origins.WORDS[part].format(task="toy", model=frozen.model, probe="")
+    assert words == origins.CHANGED[part].format(task="toy", model=frozen.model, probe="")
     for needed in REFUSING.values():
         assert bool(origins.changes(frozen, needed)) is (part in needed)
     with pytest.raises(Refusal) as refusal:  # as it lies in the queue, at its start

@@ -10,6 +10,7 @@ from lab import origins, verbs
 from lab.cli.answer import Answer, shorten, table
 from lab.cli.reading import result_of, settings_of
 from lab.design.plain import numbers, peaks
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.results import compare as comparing
 from lab.results import examples, groups
@@ -32,7 +33,7 @@ def compare(arguments: Namespace) -> Answer:
         raise Refusal("Give two runs or more to compare; `python -m lab runs` lists them.", "run")
     found = list({run.id: run for run in (lab.store.find(words) for words in arguments.run)}.values())
     if len(found) < 2:
-        raise Refusal(f"Those are all the same run, {found[0].id}: give two different ones.", "run")
+        raise Refusal("Those are all the same run, {found}: give two different ones.", "run", found=found[0].id)
     if arguments.form or arguments.appendix:
         return _taken(found, arguments)
     differing, metric = comparing.settings(found), comparing.metric_of(found)
@@ -74,7 +75,7 @@ def _taken(found: list[Run], arguments: Namespace) -> Answer:
     try:
         path.write_bytes(appendix.appendix(found, baseline=verbs.queue().store.find(arguments.baseline).id if arguments.baseline else ""))
     except OSError as error:
-        raise Refusal(f"{path} cannot be written ({error.strerror}).", "appendix") from None
+        raise Refusal("{path} cannot be written ({reason}).", "appendix", path=path, reason=word(error.strerror)) from None
     return Answer({"file": str(path)}, lambda: f"{path} has tables, figures, equations, references, specifications and costs of {len(found)} runs.")
 
 

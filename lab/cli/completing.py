@@ -27,7 +27,7 @@ def script_for(top: argparse.ArgumentParser, shell: str) -> str:
     try:
         import shtab
     except ImportError:
-        raise Refusal(f"Completion needs shtab, which is not installed: {installed.command()}.", "shell") from None
+        raise Refusal("Completion needs shtab, which is not installed: {command}.", "shell", command=installed.command()) from None
     top.prog = INSTALLED
     for action in (action for verb in _verbs(top).values() for action in verb._actions):
         if action.choices is None and action.dest in NAMED:

@@ -37,7 +37,7 @@ def methods(arguments: Namespace) -> Answer:
     )
     if arguments.family:
         if arguments.family not in families:
-            raise Refusal(f"There is no family '{arguments.family}'; there are {', '.join(families)}.", "family")
+            raise Refusal("There is no family '{family}'; there are {families}.", "family", family=arguments.family, families=", ".join(families))
         found = [row for row in found if arguments.family in (row["family"], row["branch"])]
     return Answer(found, lambda: table(
         ("preset", "name", "family", "paper"), [(row["preset"], row["name"], ": ".join(filter(None, (row["family"], row["branch"]))), row["paper"]) for row in found]))  # fmt: skip
@@ -162,7 +162,7 @@ def _advice(spec: RunSpec | None, gigabytes: float, setting: dict[str, Any]) -> 
     from lab.planning.serve import answer
 
     if not 0 < gigabytes <= 1e6:
-        raise Refusal(f"A device has more than 0 GB of memory; {gigabytes:g} was given.", "fit")
+        raise Refusal("A device has more than 0 GB of memory; {gigabytes:g} was given.", "fit", gigabytes=gigabytes)
     request = dict(setting)
     if spec is not None:
         request = {"spec": verbs.to_plan(spec).document(), "device": "cpu" if spec.training.device == "cpu" else "cuda", **setting}
@@ -195,7 +195,7 @@ def _shape(document: dict[str, Any], training: dict[str, Any], setting: dict[str
     """The arguments of plan_shape; --batch and --tokens stand for the task."""
     for name in ("model", "method"):
         if document.get(name) is None:
-            raise Refusal(f"'{name}' is missing: give --{name}.", name)
+            raise Refusal("'{name}' is missing: give --{name}.", name, name=name)
     if "batch" not in setting or "tokens" not in setting:
         raise Refusal("Give --task, or --batch and --tokens, so that the size of a step is known.", "task")
     checked = spec_of({**document, "task": "sentiment-rt", "training": training})  # any task: its data are not looked at
@@ -213,7 +213,7 @@ def doctor(arguments: Namespace) -> Answer:
     from lab.doctor import diagnosis
 
     if arguments.device not in DEVICES:
-        raise Refusal(f"There is no device '{arguments.device}'; there are {', '.join(DEVICES)}.", "device")
+        raise Refusal("There is no device '{device}'; there are {devices}.", "device", device=arguments.device, devices=", ".join(DEVICES))
     found = diagnosis(arguments.device)
     device, machine, home = found["device"], found["machine"], found["home"]
     many = f" × {device['count']}" if device["count"] > 1 else ""

@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(*arguments, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        raise Refusal(f"{message[:1].upper()}{message[1:].rstrip('.')}; see {self.prog} --help.")
+        raise Refusal("{reason}; see {prog} --help.", reason=message[:1].upper() + message[1:].rstrip("."), prog=self.prog)
 
 
 def parser() -> argparse.ArgumentParser:

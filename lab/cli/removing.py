@@ -12,6 +12,7 @@ from lab import verbs
 from lab.cli.answer import Answer, table
 from lab.cli.interrupted import standing
 from lab.design.plain import numbers
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 
 
@@ -36,7 +37,7 @@ def _named(lab: Any, words: str, for_good: bool) -> tuple[str, str]:
             return entry.id, entry.name
     run = lab.store.find(words)
     if run.active:
-        raise Refusal(f"Run {run.id} is {run.state}: stop it before you delete it.", "run")
+        raise Refusal("Run {run} is {state}: stop it before you delete it.", "run", run=run.id, state=word(run.state))
     return run.id, run.name
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from lab import continuing
 from lab.blocks import filled
 from lab.design.plain.documents import read
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.sweep import apply, assignments
 
@@ -22,15 +23,15 @@ def read_document(path: str) -> dict[str, Any]:
     file = Path(path).expanduser()
     try:
         if file.stat().st_size > FILE_BYTES:
-            raise Refusal(f"{path} has more than {FILE_BYTES // 1024} KiB, which no method or spec needs.", "spec")
+            raise Refusal("{path} has more than {most} KiB, which no method or spec needs.", "spec", path=path, most=FILE_BYTES // 1024)
         text = file.read_text(encoding="utf-8")
     except OSError as error:
-        raise Refusal(f"{path} cannot be read ({error.strerror}).", "spec") from None
+        raise Refusal("{path} cannot be read ({reason}).", "spec", path=path, reason=word(error.strerror)) from None
     except ValueError:  # not UTF-8, or a NUL in the path
-        raise Refusal(f"{path} is not YAML or JSON in UTF-8.", "spec") from None
+        raise Refusal("{path} is not YAML or JSON in UTF-8.", "spec", path=path) from None
     document = read(text, path, "spec")
     if not isinstance(document, dict):
-        raise Refusal(f"{path} must hold a group of options, such as model: minilm-l6.", "spec")
+        raise Refusal("{path} must hold a group of options, such as model: minilm-l6.", "spec", path=path)
     return document
 
 

@@ -74,7 +74,7 @@ def sweep(arguments: Namespace) -> Answer:
     """Queue every point of a grid: all of them are checked before any is queued, and all are queued at once or none."""
     chosen, label = _points(arguments), sweeping.label()
     if len(chosen) > sweeping.LARGEST_SWEEP:
-        raise Refusal(f"This sweep has {len(chosen):,} runs; the queue takes {sweeping.LARGEST_SWEEP:,}, so take fewer values.", "over")
+        raise Refusal("This sweep has {count:,} runs; the queue takes {most:,}, so take fewer values.", "over", count=len(chosen), most=sweeping.LARGEST_SWEEP)
     specs = [verbs.check(sweeping.spec_at(document_of(arguments, point), point, label), queued=not arguments.dry_run) for point in chosen]
     rows: list[dict[str, Any]] = [{"name": spec.name, "set": point, "trainable": verbs.count(spec.model, spec.method)["trainable"]}
                                   for spec, point in zip(specs, chosen, strict=True)]  # fmt: skip

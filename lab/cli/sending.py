@@ -13,6 +13,7 @@ from typing import IO, Any, get_args
 from lab import verbs
 from lab.cli.answer import Answer, table
 from lab.design.plain import numbers
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import TrackerName
 from lab.export import FORMATS
@@ -74,7 +75,7 @@ def _written(write: Callable[[IO[str]], int], file: str) -> int:
         part.replace(path)
         return count
     except OSError as error:
-        raise Refusal(f"{file} cannot be written ({error.strerror}).", "csv") from None
+        raise Refusal("{path} cannot be written ({reason}).", "csv", path=file, reason=word(error.strerror)) from None
     finally:
         part.unlink(missing_ok=True)
 

@@ -106,13 +106,13 @@ def _families(trait: str) -> str:
 def _require_unused(arguments: Namespace, names: tuple[str, ...], why: str) -> None:
     """Refusal of a flag that nothing would read."""
     if given := next((name for name in names if getattr(arguments, name) not in (None, "", [])), None):
-        raise Refusal(f"--{given.replace('_', '-')} {why}: leave it out.", given)
+        raise Refusal("--{given} {why}: leave it out.", given, given=given.replace("_", "-"), why=why)
 
 
 def _pair(text: str, flag: str = "column", example: str = "role=column, as in text=review") -> tuple[str, str]:
     role, mark, column = text.partition("=")
     if not (mark and role.strip() and column.strip()):
-        raise Refusal(f"'{text[:80]}' is not of the form {example}.", flag)
+        raise Refusal("'{text}' is not of the form {example}.", flag, text=text[:80], example=example)
     return role.strip(), column.strip()
 
 

@@ -81,7 +81,7 @@ def attach(
         raise Refusal("A method is attached to this model already: detach it first.", "method")
     require_fit(model.base_model, body)
     if method.frozen and state is None and frozen is None and next(model.parameters()).device.type != "meta":
-        raise Refusal(f"This method stands on the adapter of run {method.frozen[0].frozen_from}, whose weights were not given.", "method")
+        raise Refusal("This method stands on the adapter of run {run}, whose weights were not given.", "method", run=method.frozen[0].frozen_from)
     return _Attacher(model, method, body, seed, tokenizer, state, frozen or {}, keep_originals, look).run()
 
 

@@ -16,6 +16,7 @@ from lab.design.body.anatomy import Anatomy
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Method
 from lab.design.method.parts import SECOND_MAPS
+from lab.design.plain.message import Message
 from lab.design.plain.refusal import Refusal
 from lab.engine import calls, merge, packed, select, starting
 from lab.engine.attention import SLOTS
@@ -312,7 +313,9 @@ class Attached:
         if missing or unknown or wrong:
             what = missing or unknown or wrong
             raise Refusal(
-                f"These weights belong to another method or model: '{what[0]}' is {'missing' if missing else 'unknown' if unknown else 'of another shape'}."
+                "These weights belong to another method or model: '{name}' is {wrong}.",
+                name=what[0],
+                wrong=Message("missing" if missing else "unknown" if unknown else "of another shape"),
             )
         split = [delta for name, delta in self.deltas.items() if delta.start.residual and name.startswith(tuple(only))]
         for delta in split:
@@ -347,7 +350,7 @@ class Attached:
         for delta in self.deltas.values():
             reason = merge.why_not(delta, self.binder)
             if reason:
-                raise Refusal(reason[:1].upper() + reason[1:], "method")
+                raise Refusal(reason, "method")
         kept: dict[int, tuple[nn.Parameter, Tensor]] = {}
         for delta in self.deltas.values():
             module = self.binder.target(delta)[0].module

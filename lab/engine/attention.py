@@ -178,9 +178,11 @@ def use_interface(model: PreTrainedModel) -> str:
     before = model.config._attn_implementation
     ours = {"sdpa": "lab_sdpa", "eager": "lab_eager", "lab_sdpa": "lab_sdpa", "lab_eager": "lab_eager"}.get(before)
     if ours is None:
-        raise Refusal(f"Slots need sdpa or eager attention, and this model uses {before}: load it with attn_implementation='sdpa'.", "method")
+        raise Refusal(
+            "Slots need sdpa or eager attention, and this model uses {attention}: load it with attn_implementation='sdpa'.", "method", attention=before
+        )
     if not model._can_set_attn_implementation():
-        raise Refusal(f"{type(model).__name__} does not go through transformers' attention interface, so slots cannot reach it.", "method")
+        raise Refusal("{name} does not go through transformers' attention interface, so slots cannot reach it.", "method", name=type(model).__name__)
     model.set_attn_implementation(ours)
     return before
 

@@ -115,7 +115,7 @@ class Parts:
 
     def _like(self, state: State, name: str, first: State) -> Tensor:
         if name not in state or state[name].shape != first[name].shape:
-            raise Refusal(f"The parts differ in shape at '{name}', so they cannot be combined tensor by tensor: choose sum, or give a rank.", "parts")
+            raise Refusal("The parts differ in shape at '{name}', so they cannot be combined tensor by tensor: choose sum, or give a rank.", "parts", name=name)
         return state[name]
 
     def _selected(self, weights: Sequence[float], asked: How, generator: torch.Generator) -> dict[str, Tensor]:
@@ -128,7 +128,7 @@ class Parts:
         found: dict[str, Tensor] = {}
         for name, kind in sorted({_selected_name(name) for state, _ in there for name in state if name.startswith("select.")}):
             if name not in own:
-                raise Refusal(f"'{name}' is no weight of this model, so its difference to the base cannot be combined.", "parts")
+                raise Refusal("'{name}' is no weight of this model, so its difference to the base cannot be combined.", "parts", name=name)
             base = own[name].detach().float().cpu()
             changes = [_difference(state, name, kind, base) for state, _ in there]
             how = "sum" if asked.how == "average" else asked.how
@@ -170,7 +170,10 @@ class Parts:
                     now = located.bias()
                     if biases[place] is not None and now is not None and not torch.allclose(biases[place], now, atol=1e-7):
                         raise Refusal(
-                            f"Part {number + 1} changes the bias of {place[2]}, for which a low-rank change has no place: leave the rank empty.", "rank"
+                            "Part {number} changes the bias of {place}, for which a low-rank change has no place: leave the rank empty.",
+                            "rank",
+                            number=number + 1,
+                            place=place[2],
                         )
             finally:
                 attached.detach()
@@ -216,7 +219,7 @@ def _difference(state: State, name: str, kind: str, base: Tensor) -> Tensor:
         found[state[f"select.{name}.index"].long()] = state[f"select.{name}.values"].float()
         return found.view_as(base)
     if f"select.{name}" not in state or state[f"select.{name}"].shape != base.shape:
-        raise Refusal(f"'{name}' is not the same weight in all parts, so its difference to the base cannot be combined.", "parts")
+        raise Refusal("'{name}' is not the same weight in all parts, so its difference to the base cannot be combined.", "parts", name=name)
     return state[f"select.{name}"].float() - base
 
 

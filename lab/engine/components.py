@@ -80,8 +80,11 @@ def components(model: nn.Module, body: Anatomy, targets: Targets, passes: Passes
         if key not in found or len(found[key].sigma) < count:
             tokens = found[key].seen if key in found else 0
             raise Refusal(
-                f"The rows that a start looks at give {tokens} tokens at {key}, too few for {count} directions: let it look at more rows (init_rows), or choose a smaller rank.",
+                "The rows that a start looks at give {tokens} tokens at {place}, too few for {count} directions: let it look at more rows (init_rows), or choose a smaller rank.",
                 "method",
+                tokens=tokens,
+                place=key,
+                count=count,
             )
     return found
 

@@ -22,8 +22,7 @@ def require_fit(base: nn.Module, body: Anatomy) -> None:
     """Raise Refusal, with the module and both shapes, where the map and the configuration say another than the model has."""
     for place, found, expected in _differences(base, body):
         if found != expected:
-            raise Refusal(f"The architecture map of {body.architecture.name} does not fit this model: {place} is {_words(found)} there, "
-                          f"and {_words(expected)} by the map and the configuration.", "model")  # fmt: skip
+            raise Refusal("The architecture map of {model} does not fit this model: {place} is {found} there, and {expected} by the map and the configuration.", "model", model=body.architecture.name, place=place, found=_words(found), expected=_words(expected))  # fmt: skip
 
 
 def _differences(base: nn.Module, body: Anatomy) -> Iterator[tuple[str, object, object]]:
@@ -94,7 +93,7 @@ def _module(base: nn.Module, path: str, body: Anatomy) -> nn.Module:
     try:
         return base.get_submodule(path)
     except AttributeError:
-        raise Refusal(f"This model has no '{path}': its architecture map ({body.architecture.name}) does not fit.", "model") from None
+        raise Refusal("This model has no '{path}': its architecture map ({model}) does not fit.", "model", path=path, model=body.architecture.name) from None
 
 
 def _words(value: object) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lab.design.body.anatomy import Anatomy, Stack
 from lab.design.body.architecture import AttentionMap, FFNMap
+from lab.design.plain.message import listed
 from lab.design.plain.refusal import Refusal
 from lab.engine import packed
 
@@ -187,7 +188,9 @@ def _first(path: str, module: nn.Module) -> str:
         except AttributeError:
             continue
         return alternative
-    raise Refusal(f"This model has no module '{' or '.join(alternatives)}' in its layers; its architecture map does not fit.", "model")
+    raise Refusal(
+        "This model has no module '{alternatives}' in its layers; its architecture map does not fit.", "model", alternatives=listed(alternatives, " or ")
+    )
 
 
 def layers(base: nn.Module, body: Anatomy, name: str) -> list[Layer]:
@@ -196,7 +199,9 @@ def layers(base: nn.Module, body: Anatomy, name: str) -> list[Layer]:
     try:
         found = base.get_submodule(stack.map.path)
     except AttributeError:
-        raise Refusal(f"This model has no '{stack.map.path}': its architecture map ({body.architecture.name}) does not fit.", "model") from None
+        raise Refusal(
+            "This model has no '{path}': its architecture map ({model}) does not fit.", "model", path=stack.map.path, model=body.architecture.name
+        ) from None
     return [Layer(module, stack, name == "cross") for module in found]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 
 Look = Callable[[int, int], Iterator[Tensor]]
@@ -26,7 +27,7 @@ def nothing(rows: int, size: int) -> Iterator[Tensor]:
 def required(look: Look | None, what: str) -> Look:
     """The look that is needed for `what` (the end of a sentence). Raises `Refusal` where there is none."""
     if look is None:
-        raise Refusal(f"Rows of the training data are needed for {what}: attach with look=, or train a run.", "method")
+        raise Refusal("Rows of the training data are needed for {what}: attach with look=, or train a run.", "method", what=word(what))
     return look
 
 

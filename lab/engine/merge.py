@@ -14,6 +14,7 @@ from __future__ import annotations
 import torch
 
 from lab.design.method.insertions import INSERTIONS
+from lab.design.plain.message import Message, word
 from lab.engine import packed
 from lab.engine.bind import PROJECTION, Binder
 from lab.engine.delta import DeltaModule
@@ -22,25 +23,25 @@ from lab.engine.delta import DeltaModule
 def why_not(delta: DeltaModule, binder: Binder) -> str:
     """The reason why a delta cannot be merged, as a sentence; empty where it can."""
     options, site = delta.delta, delta.site
-    what = f"{delta.form.label} at {site.representation}"
+    what = {"form": word(delta.form.label[:1].upper() + delta.form.label[1:]), "place": site.representation}
     if not delta.form.mergeable(options):
-        return f"{what} depends on the input, so it cannot be merged into weights."
+        return Message("{form} at {place} depends on the input, so it cannot be merged into weights.", **what)
     if options.ends:
-        return f"{what} changes some tokens alone, so it cannot be merged into weights."
+        return Message("{form} at {place} changes some tokens alone, so it cannot be merged into weights.", **what)
     if delta.composition.unmerged:
-        return f"{what} {delta.composition.unmerged}, so it cannot be merged into weights."
+        return Message("{form} at {place} {reason}, so it cannot be merged into weights.", **what, reason=Message(delta.composition.unmerged))
     if options.norm != "none":
-        return f"{what} has a layer norm, so it cannot be merged into weights."
+        return Message("{form} at {place} has a layer norm, so it cannot be merged into weights.", **what)
     if delta.of_activation:
-        return "" if delta.composition.merges_into_columns else f"{what} changes an activation, so it cannot be merged into weights."
+        return "" if delta.composition.merges_into_columns else Message("{form} at {place} changes an activation, so it cannot be merged into weights.", **what)
     located, _ = binder.target(delta)
     if len(packed.shape(located.module) or ()) != 2 or site.representation in ("embed", "ffn.residual", "layer.out"):
-        return f"{what} does not stand at a projection, so it cannot be merged into weights."
+        return Message("{form} at {place} does not stand at a projection, so it cannot be merged into weights.", **what)
     if not options.reads_h and delta.form.reads_x and not _own_input(delta, binder):
-        return f"{what} reads another input than the projection's own, so it cannot be merged into weights."
+        return Message("{form} at {place} reads another input than the projection's own, so it cannot be merged into weights.", **what)
     change = delta.form.matrix(delta.parts())
     if change is not None and change[1] is not None and located.bias() is None:
-        return f"{what} adds a bias, and the projection has none to merge it into."
+        return Message("{form} at {place} adds a bias, and the projection has none to merge it into.", **what)
     return ""
 
 

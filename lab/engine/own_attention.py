@@ -71,7 +71,11 @@ def require_sdpa(model: nn.Module) -> None:
     """Raise Refusal where the model was loaded with another attention."""
     chosen = model.config._attn_implementation
     if chosen != "sdpa":
-        raise Refusal(f"Slots reach this model's attention through sdpa alone, and it uses {chosen}: load it with attn_implementation='sdpa'.", "method")
+        raise Refusal(
+            "Slots reach this model's attention through sdpa alone, and it uses {attention}: load it with attn_implementation='sdpa'.",
+            "method",
+            attention=chosen,
+        )
 
 
 def bind_attentions(attentions: Iterable[nn.Module]) -> list[Any]:

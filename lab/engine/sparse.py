@@ -17,6 +17,7 @@ from torch.nn.utils import parametrize
 
 from lab.design.body.anatomy import Anatomy
 from lab.design.method.selections.sparse import SelectSparse
+from lab.design.plain.message import Message
 from lab.design.plain.refusal import Refusal
 from lab.engine.bind import PROJECTION, Binder
 from lab.engine.locate import Located
@@ -149,7 +150,9 @@ def stored(state: Mapping[str, Tensor], names: Mapping[str, nn.Parameter]) -> di
         index = state.get(f"select.{name}.index")
         if index is not None:
             if index.dim() != 1 or len(index) and not (int(index.min()) >= 0 and int(index.max()) < parameter.numel()):
-                raise Refusal(f"These weights belong to another method or model: 'select.{name}.index' is of another shape.")
+                raise Refusal(
+                    "These weights belong to another method or model: '{name}' is {wrong}.", name=f"select.{name}.index", wrong=Message("of another shape")
+                )
             found[name] = index.to(parameter.device)
     return found
 

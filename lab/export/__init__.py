@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lab.design.plain.message import listed
 from lab.design.plain.refusal import Refusal
 from lab.export.base import Facts, Format
 from lab.export.bases import clean
@@ -74,7 +75,7 @@ def write(opened: Any, format: str, out: str | Path) -> Path:
 
 def _format(name: str) -> Format:
     if name not in FORMATS:
-        raise Refusal(f"There is no format '{str(name)[:40]}'; there are {', '.join(FORMATS)}.", "format")
+        raise Refusal("There is no format '{format}'; there are {known}.", "format", format=str(name)[:40], known=", ".join(FORMATS))
     return FORMATS[name]
 
 
@@ -82,22 +83,27 @@ def _require(chosen: Format, facts: Facts) -> None:
     reason = _reason(chosen, facts)
     if reason:
         works = [name for name, other in FORMATS.items() if not _reason(other, facts)]
-        raise Refusal(f"{reason}; this method can be exported as {' or '.join(works)}.", "format")
+        raise Refusal("{reason}; this method can be exported as {works}.", "format", reason=reason, works=listed(works, " or "))
 
 
 def _require_head(chosen: Format, facts: Facts, task: str) -> None:
     """Refusal where a head is to be chosen and none is, or one is where there is nothing to choose."""
     if task and not (facts.heads and chosen.one_head):
-        raise Refusal(f"There is no head to choose for the format {chosen.name} here: leave the task out.", "task")
+        raise Refusal("There is no head to choose for the format {name} here: leave the task out.", "task", name=chosen.name)
     if facts.heads and chosen.one_head and task not in facts.heads:
-        raise Refusal(f"This run has a head for each of its tasks, and the format {chosen.name} holds one: choose a task of {', '.join(facts.heads)}.", "task")
+        raise Refusal(
+            "This run has a head for each of its tasks, and the format {name} holds one: choose a task of {heads}.",
+            "task",
+            name=chosen.name,
+            heads=", ".join(facts.heads),
+        )
 
 
 def _reason(chosen: Format, facts: Facts) -> str:
     try:
         chosen.require(facts)
     except Refusal as refusal:
-        return refusal.sentence.rstrip(".")
+        return refusal.sentence.clause()
     return ""
 
 

@@ -65,7 +65,7 @@ def family_of(body: Anatomy) -> Holders:
     """What the library knows of this type of model, or a Refusal."""
     kind = str(body.config.get("model_type"))
     if kind not in FAMILIES:
-        raise Refusal(f"AdapterHub's library has no adapters for {body.architecture.name}", "format")
+        raise Refusal("AdapterHub's library has no adapters for {name}", "format", name=body.architecture.name)
     return FAMILIES[kind]
 
 
@@ -104,7 +104,7 @@ def _kind(delta: Delta) -> str:
         return "prefix"
     if delta.form == "scale":
         return "ia3"
-    raise Refusal(f"AdapterHub has no adapter of the form {FORMS[delta.form].label}", "format")
+    raise Refusal("AdapterHub has no adapter of the form {form}", "format", form=FORMS[delta.form].label)
 
 
 def _require_plain(delta: Delta) -> None:
@@ -120,7 +120,7 @@ def _require_plain(delta: Delta) -> None:
             "A gate in AdapterHub is a delta's own and averages over padding too: only a run with gate own and gate_over=all means the same there", "format"
         )
     if delta.weight != 1 and not (composition.adds and not composition.averages):
-        raise Refusal(f"AdapterHub has no place for the weight of a change with composition {delta.composition}", "format")
+        raise Refusal("AdapterHub has no place for the weight of a change with composition {composition}", "format", composition=delta.composition)
 
 
 # -- bottlenecks
@@ -130,12 +130,21 @@ def _bottleneck(deltas: list[Delta], body: Anatomy, family: Holders) -> dict[str
     (delta,) = deltas
     places = body.places(delta)
     if delta.composition not in ("add", "scaled", "learned-gate"):
-        raise Refusal(f"AdapterHub has no bottleneck with composition {delta.composition}", "format")
+        raise Refusal("AdapterHub has no bottleneck with composition {composition}", "format", composition=delta.composition)
     summed = places == ["ffn.residual"]
     if not (summed and delta.reads_h) and not set(places) <= {"attn.out", "ffn.out"}:
-        raise Refusal(f"A bottleneck in AdapterHub is at attn.out, at ffn.out, or sequential at ffn.residual, and this one is at {', '.join(places)}", "format")
+        raise Refusal(
+            "A bottleneck in AdapterHub is at attn.out, at ffn.out, or sequential at ffn.residual, and this one is at {places}",
+            "format",
+            places=", ".join(places),
+        )
     if delta.changes_input or delta.nonlinearity not in ACTIVATIONS:
-        raise Refusal(f"AdapterHub has no bottleneck with insertion {delta.insertion} and nonlinearity {delta.nonlinearity}", "format")
+        raise Refusal(
+            "AdapterHub has no bottleneck with insertion {insertion} and nonlinearity {nonlinearity}",
+            "format",
+            insertion=delta.insertion,
+            nonlinearity=delta.nonlinearity,
+        )
     if summed and body.post_norm and delta.x != "normed":
         raise Refusal("A bottleneck in AdapterHub at ffn.residual reads h behind its layer norm: only a run with x=normed means the same there", "format")
     if not delta.reads_h and not all(_reads_stream(delta, place, body) for place in places):
@@ -225,14 +234,16 @@ def _lora(deltas: list[Delta], body: Anatomy, family: Holders) -> dict[str, Any]
     gated = {delta.composition == "learned-gate" for delta in deltas}
     for delta in deltas:
         if delta.composition not in ("add", "scaled", "learned-gate"):
-            raise Refusal(f"AdapterHub has no low-rank change with composition {delta.composition}", "format")
+            raise Refusal("AdapterHub has no low-rank change with composition {composition}", "format", composition=delta.composition)
         if FORMS[delta.form].start(delta).residual and delta.composition == "learned-gate":
-            raise Refusal(f"AdapterHub has no place for what init {delta.init} took out of the weight of a gated change", "format")
+            raise Refusal("AdapterHub has no place for what init {init} took out of the weight of a gated change", "format", init=delta.init)
         for place in body.places(delta):
             if not role(place, family) or place == "ffn.out" or not reads_own_input(delta, place, body):
                 raise Refusal(
-                    f"A LoRA in AdapterHub reads the own input of q, k, v or the FFN's up and down projections, which this {delta.insertion} delta at {place} does not",
+                    "A LoRA in AdapterHub reads the own input of q, k, v or the FFN's up and down projections, which this {insertion} delta at {place} does not",
                     "format",
+                    insertion=delta.insertion,
+                    place=place,
                 )
             roles.add(role(place, family))
     if len(gated) > 1:
@@ -248,7 +259,12 @@ def _ia3(deltas: list[Delta], body: Anatomy, family: Holders) -> dict[str, Any]:
     roles: set[str] = set()
     for delta in deltas:
         if delta.composition != "rescale" or not delta.reads_h or delta.changes_input:
-            raise Refusal(f"AdapterHub has no scale with composition {delta.composition} and insertion {delta.insertion}", "format")
+            raise Refusal(
+                "AdapterHub has no scale with composition {composition} and insertion {insertion}",
+                "format",
+                composition=delta.composition,
+                insertion=delta.insertion,
+            )
         for place in body.places(delta):
             if place == "ffn.act" and not gated:
                 raise Refusal(
@@ -256,7 +272,7 @@ def _ia3(deltas: list[Delta], body: Anatomy, family: Holders) -> dict[str, Any]:
                 )
             found = role("ffn.up" if place == "ffn.act" else place, family)
             if not found or found == "qkv":
-                raise Refusal(f"An IA3 in AdapterHub scales q, k, v and the FFN's projections, and {place} is none of these", "format")
+                raise Refusal("An IA3 in AdapterHub scales q, k, v and the FFN's projections, and {place} is none of these", "format", place=place)
             if found in roles:
                 raise Refusal("An IA3 in AdapterHub scales a projection once", "format")
             roles.add(found)
@@ -270,7 +286,9 @@ def _ia3(deltas: list[Delta], body: Anatomy, family: Holders) -> dict[str, Any]:
 def _prefix(deltas: list[Delta], body: Anatomy, family: Holders) -> dict[str, Any]:
     delta = deltas[0]
     if not family.prefix:
-        raise Refusal(f"A prefix in AdapterHub moves the distances between real tokens on {body.architecture.name}, which the lab's does not", "format")
+        raise Refusal(
+            "A prefix in AdapterHub moves the distances between real tokens on {name}, which the lab's does not", "format", name=body.architecture.name
+        )
     if len(deltas) > 1 or delta.nonlinearity != "softmax" or delta.composition not in ("gated", "learned-gate"):
         raise Refusal("A prefix in AdapterHub is one set of softmax slots inside the attention", "format")
     if body.shifts(delta):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import lab
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.export.bases import plain_names
 from lab.runs.processes import identity, is_alive
@@ -57,9 +58,9 @@ def new_folder(out: str | Path) -> Iterator[Path]:
 
 def _require_empty(folder: Path, out: str | Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise Refusal(f"{out} is a file; give a folder that is new or empty.", "out")
+        raise Refusal("{out} is a file; give a folder that is new or empty.", "out", out=out)
     if folder.exists() and any(not path.name.startswith(HIDDEN) for path in folder.iterdir()):
-        raise Refusal(f"The folder {out} is not empty; give one that is new or empty, so that nothing is overwritten.", "out")
+        raise Refusal("The folder {out} is not empty; give one that is new or empty, so that nothing is overwritten.", "out", out=out)
 
 
 def _hidden(folder: Path) -> Path:
@@ -86,7 +87,7 @@ def _take_place(part: Path, folder: Path, out: str | Path) -> None:
             part.rename(folder)
         except OSError as error:
             if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise Refusal(f"The folder {out} was filled by something else meanwhile; nothing was written, so give another one.", "out") from None
+                raise Refusal("The folder {out} was filled by something else meanwhile; nothing was written, so give another one.", "out", out=out) from None
             raise
         return
     handle = None
@@ -97,7 +98,7 @@ def _take_place(part: Path, folder: Path, out: str | Path) -> None:
             handle = os.open(folder, os.O_RDONLY)
             fcntl.flock(handle, fcntl.LOCK_EX)
         if any(not path.name.startswith(HIDDEN) for path in folder.iterdir()):
-            raise Refusal(f"The folder {out} was filled by something else meanwhile; nothing was written, so give another one.", "out")
+            raise Refusal("The folder {out} was filled by something else meanwhile; nothing was written, so give another one.", "out", out=out)
         for path in sorted(part.iterdir(), key=lambda path: path.name == "README.md"):
             path.rename(folder / path.name)
         part.rmdir()
@@ -107,7 +108,9 @@ def _take_place(part: Path, folder: Path, out: str | Path) -> None:
 
 
 def _refused(out: str | Path, error: Exception) -> Refusal:
-    return Refusal(f"The folder {out} cannot be written ({getattr(error, 'strerror', None) or error}); give another one with --out.", "out")
+    return Refusal(
+        "The folder {out} cannot be written ({reason}); give another one with --out.", "out", out=out, reason=word(getattr(error, "strerror", None) or error)
+    )
 
 
 def write_json(path: Path, document: Any) -> None:

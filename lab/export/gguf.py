@@ -36,7 +36,7 @@ class Gguf:
         if not OBJECTIVES[facts.objective].one_sequence:
             raise Refusal("A LoRA in GGUF is for models that write text, and this run's answers come otherwise", "format")
         if str(facts.body.config.get("model_type")) not in ARCHITECTURES:
-            raise Refusal(f"The order of weights that llama.cpp has for {facts.body.architecture.name} is not known here", "format")
+            raise Refusal("The order of weights that llama.cpp has for {name} is not known here", "format", name=facts.body.architecture.name)
         if any(delta.form == "bottleneck" and delta.biases for delta in facts.method.deltas):
             raise Refusal("A LoRA in GGUF has no biases", "format")
         kinds.lora_type(facts.method, facts.body, facts.objective)
@@ -62,7 +62,7 @@ class Gguf:
         for path, (left, right) in factors.items():
             name = names.get_name(path)
             if name is None:
-                raise Refusal(f"llama.cpp has no tensor for '{path}'.", "format")
+                raise Refusal("llama.cpp has no tensor for '{path}'.", "format", path=path)
             place = name.rpartition(".")[2]
             if rotated and place in ROTATED:
                 left = left[pairs(left.shape[0], stack.heads if place == "attn_q" else stack.kv_heads)]

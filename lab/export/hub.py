@@ -24,6 +24,7 @@ from typing import Any
 
 import lab
 from lab.design.plain import numbers
+from lab.design.plain.message import Note, listed, some, word
 from lab.design.plain.refusal import Refusal
 from lab.models.places import offline
 
@@ -102,13 +103,15 @@ class Push:
             return []
         found = []
         if target.export is not None and target.export["run"] == self.run:
-            found.append("It holds an earlier export of this run, which this one replaces.")
+            found.append(Note("It holds an earlier export of this run, which this one replaces."))
         elif target.export is not None:
-            found.append(f"It holds an export of run {target.export['run'] or 'unknown'}, which this one replaces.")
+            found.append(Note("It holds an export of run {run}, which this one replaces.", run=target.export["run"] or word("unknown")))
         elif {*target.files} - {*MADE_BY_HUB}:
-            found.append(f"It did not come from a lab: {len(self.replaced)} of its {len(target.files)} files would be replaced.")
+            found.append(
+                Note("It did not come from a lab: {replaced} of its {count} files would be replaced.", replaced=len(self.replaced), count=len(target.files))
+            )
         if kept:
-            found.append(f"These files stay there: {', '.join(kept[:8])}{f' and {len(kept) - 8} more' if len(kept) > 8 else ''}.")
+            found.append(Note("These files stay there: {files}.", files=some(kept, 8)))
         return found
 
     def send(self, progress: Progress | None = None, *, replace: bool = False) -> str:
@@ -120,8 +123,10 @@ class Push:
             return self.sent
         if self.foreign and not replace:
             raise Refusal(
-                f"{self.target.repo} did not come from a lab, and {len(self.replaced)} of its files would be replaced: say so (--replace), or choose another.",
+                "{repo} did not come from a lab, and {count} of its files would be replaced: say so (--replace), or choose another.",
                 "repo",
+                repo=self.target.repo,
+                count=len(self.replaced),
             )
         made = False
         try:
@@ -143,8 +148,8 @@ class Push:
                 message = f"{self.format} export of {self.name} ({self.run}) by Delta Lab {lab.__version__}"
                 commit = api.create_commit(self.target.repo, additions, commit_message=message, parent_commit=self.target.head)
         except Refusal as refusal:
-            left = f" The new repository {self.target.repo} is there, without files." if made else ""
-            raise Refusal(refusal.sentence + left, refusal.field) from None
+            left = [Note("The new repository {repo} is there, without files.", repo=self.target.repo)] if made else []
+            raise Refusal(listed([refusal.sentence, *left], " "), refusal.field) from None
         if progress is not None:
             progress(self.bytes, self.bytes, "")
         self.sent = str(commit.commit_url)
@@ -189,7 +194,7 @@ def look(repo: str, format: str, public: bool = False) -> Target:
     """The repository as it is now. Raises Refusal: no token, one that only reads, a name that is none, other readers than asked for, an export in another format."""
     wanted = ADDRESS.fullmatch(str(repo).strip())
     if not wanted or ".." in wanted[0] or "--" in wanted[0]:
-        raise Refusal(f"Name the repository as me/my-adapter, in letters, digits, '-', '_' and '.'; not '{str(repo)[:100]}'.", "repo")
+        raise Refusal("Name the repository as me/my-adapter, in letters, digits, '-', '_' and '.'; not '{repo}'.", "repo", repo=str(repo)[:100])
     with _asking(wanted[0]):
         from huggingface_hub import get_token
 
@@ -200,12 +205,14 @@ def look(repo: str, format: str, public: bool = False) -> Target:
         me = _api().whoami(cache=True)
         user = str(me.get("name") or "")
         if ((me.get("auth") or {}).get("accessToken") or {}).get("role") in ROLES_THAT_READ:
-            raise Refusal(f"The token of {user} on this machine may only read: make one that may write, and run 'hf auth login' with it.", "repo")
+            raise Refusal("The token of {user} on this machine may only read: make one that may write, and run 'hf auth login' with it.", "repo", user=user)
         target = _as_it_is(f"{wanted[1]}/{wanted[2]}" if wanted[2] else f"{user}/{wanted[1]}", user, public)
     if target.head is not None and target.export and target.export["format"] not in ("", format):
         raise Refusal(
-            f"{target.repo} holds an export in the format {target.export['format']}, and files of two formats in one repository load as neither: choose another.",
+            "{repo} holds an export in the format {format}, and files of two formats in one repository load as neither: choose another.",
             "repo",
+            repo=target.repo,
+            format=target.export["format"],
         )
     return target
 
@@ -219,9 +226,9 @@ def _as_it_is(repo: str, user: str, public: bool) -> Target:
     except RepositoryNotFoundError:
         return Target(repo, user, public)
     if not info.private and not public:
-        raise Refusal(f"{repo} is there and public, so everybody could read what is pushed: say so (--public), or choose another.", "repo")
+        raise Refusal("{repo} is there and public, so everybody could read what is pushed: say so (--public), or choose another.", "repo", repo=repo)
     if info.private and public:
-        raise Refusal(f"{repo} is there and private: leave --public out, or change that on the hub first.", "repo")
+        raise Refusal("{repo} is there and private: leave --public out, or change that on the hub first.", "repo", repo=repo)
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
     export = None
     if sizes.get(SIDECAR, LARGEST_SIDECAR + 1) <= LARGEST_SIDECAR:
@@ -272,7 +279,7 @@ STATUSES = {
 
 
 def _offline() -> Refusal:
-    return Refusal(f"{offline() or 'HF_HUB_OFFLINE'} is set, so nothing is sent to the hub: unset it to push.", "repo")
+    return Refusal("{name} is set, so nothing is sent to the hub: unset it to push.", "repo", name=offline() or "HF_HUB_OFFLINE")
 
 
 def refusal_of(error: BaseException, repo: str) -> Refusal:
@@ -289,11 +296,13 @@ def refusal_of(error: BaseException, repo: str) -> Refusal:
     if any(isinstance(each, LocalTokenNotFoundError) for each in chain):
         return Refusal("There is no token of the hub on this machine: run 'hf auth login', or set HF_TOKEN.", "repo")
     if any(isinstance(each, HFValidationError) for each in chain):
-        return Refusal(f"Name the repository as me/my-adapter, in letters, digits, '-', '_' and '.'; not '{repo[:100]}'.", "repo")
+        return Refusal("Name the repository as me/my-adapter, in letters, digits, '-', '_' and '.'; not '{repo}'.", "repo", repo=repo[:100])
     if statuses and statuses[0] in STATUSES:
-        return Refusal(STATUSES[statuses[0]].format(repo=repo), "repo")
+        return Refusal(STATUSES[statuses[0]], "repo", repo=repo)
     if statuses:
-        return Refusal(f"The hub answers with an error of its own (status {statuses[0]}): try again later.", "repo")
+        return Refusal("The hub answers with an error of its own (status {status}): try again later.", "repo", status=statuses[0])
     if isinstance(error, ValueError):  # what the client itself does not take, as a card's metadata
-        return Refusal(STATUSES[400].format(repo=repo), "repo")
-    return Refusal(f"The hub cannot be reached at {os.environ.get('HF_ENDPOINT', 'huggingface.co').split('@')[-1][:100]}: check the connection.", "repo")
+        return Refusal(STATUSES[400], "repo", repo=repo)
+    return Refusal(
+        "The hub cannot be reached at {address}: check the connection.", "repo", address=os.environ.get("HF_ENDPOINT", "huggingface.co").split("@")[-1][:100]
+    )

@@ -20,6 +20,7 @@ from lab.design.body.anatomy import Anatomy, chosen_layers, source
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
+from lab.design.plain.message import listed, word
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 
@@ -33,13 +34,13 @@ def peft_type(method: Method, body: Anatomy, objective: str) -> str:
     if method.select:
         if not method.deltas and (kind := method.select.in_peft(body)):
             return kind
-        raise Refusal(f"PEFT has no type for training {method.select.words}", "format")
+        raise Refusal("PEFT has no type for training {words}", "format", words=word(method.select.words))
     _require_all_tokens(method)
     forms = {delta.form for delta in method.deltas}
     if any(delta.weight != 1 and not _linear(delta) and not FORMS[delta.form].peft_own for delta in method.deltas):
         raise Refusal("Of PEFT's types LoRA alone has a place for the weight of a change", "format")
     if len(forms) > 1 and not all(_linear(delta) for delta in method.deltas):
-        raise Refusal(f"PEFT holds one kind of adapter at a time, and this method combines {' and '.join(sorted(forms))}", "format")
+        raise Refusal("PEFT holds one kind of adapter at a time, and this method combines {forms}", "format", forms=listed(sorted(forms), " and "))
     decide = {"IA3": _scales, "PREFIX_TUNING": _slots, "PROMPT_TUNING": _tokens, "ADAPTION_PROMPT": _prompts}.get(
         FORMS[method.deltas[0].form].peft_type, _low_rank
     )
@@ -84,7 +85,9 @@ def lora_type(method: Method, body: Anatomy, objective: str) -> str:
     _require_all_tokens(method)
     for delta in method.deltas:
         if not COMPOSITIONS[delta.composition].low_rank:
-            raise Refusal(f"With composition {delta.composition} the change of a weight is not low-rank, so no plain LoRA holds it", "format")
+            raise Refusal(
+                "With composition {composition} the change of a weight is not low-rank, so no plain LoRA holds it", "format", composition=delta.composition
+            )
         _require_linear(delta, body)
     return "LORA"
 
@@ -97,22 +100,29 @@ def _require_linear(delta: Delta, body: Anatomy) -> None:
     """Refuse what is not a fixed low-rank change of a projection's weight."""
     if not _linear(delta):
         what = f"{delta.form} with {delta.nonlinearity}" if delta.nonlinearity != "none" else delta.form
-        raise Refusal(f"PEFT has no type for the form {what}", "format")
+        raise Refusal("PEFT has no type for the form {what}", "format", what=what)
     if not {"LORA", COMPOSITIONS[delta.composition].peft_type} & set(COMPOSITIONS[delta.composition].peft_types):
-        raise Refusal(f"PEFT has no type for a low-rank change with composition {delta.composition}", "format")
+        raise Refusal("PEFT has no type for a low-rank change with composition {composition}", "format", composition=delta.composition)
     _require_own_input(delta, body)
 
 
 def _require_own_input(delta: Delta, body: Anatomy) -> None:
     """Refuse what is not added to the output of a projection whose input it reads as it is."""
     if delta.norm != "none":
-        raise Refusal(f"PEFT has no type for a {'low-rank change' if _linear(delta) else FORMS[delta.form].label} with a layer norm of its own", "format")
+        form = word("low-rank change" if _linear(delta) else FORMS[delta.form].label)
+        raise Refusal("PEFT has no type for a {form} with a layer norm of its own", "format", form=form)
     if delta.weight != 1 and not COMPOSITIONS[delta.composition].low_rank:
-        raise Refusal(f"PEFT has no place for the weight of a change with composition {delta.composition}", "format")
+        raise Refusal("PEFT has no place for the weight of a change with composition {composition}", "format", composition=delta.composition)
     for representation in body.places(delta):
         if not reads_own_input(delta, representation, body):
-            what = "LoRA" if _linear(delta) else FORMS[delta.form].label
-            raise Refusal(f"A {what} in PEFT reads its projection's own input, which this {delta.insertion} delta at {representation} does not", "format")
+            what = word("LoRA" if _linear(delta) else FORMS[delta.form].label)
+            raise Refusal(
+                "A {what} in PEFT reads its projection's own input, which this {insertion} delta at {place} does not",
+                "format",
+                what=what,
+                insertion=delta.insertion,
+                place=representation,
+            )
 
 
 def reads_own_input(delta: Delta, representation: str, body: Anatomy) -> bool:
@@ -136,7 +146,7 @@ def _own_type(method: Method, body: Anatomy) -> str:
     first, form = method.deltas[0], FORMS[method.deltas[0].form]
     alike = all(other.model_copy(update={"at": first.at}) == first for other in method.deltas)
     if len(method.deltas) > 1 and not (form.peft_each_place and alike):
-        raise Refusal(f"PEFT holds one delta of form {form.label} at a time", "format")
+        raise Refusal("PEFT holds one delta of form {form} at a time", "format", form=word(form.label))
     for delta in method.deltas:
         _require_own(delta, body)
     return form.peft_type
@@ -146,19 +156,23 @@ def _require_own(delta: Delta, body: Anatomy) -> None:
     """Refuse a delta that the type of its form cannot have."""
     form, composition = FORMS[delta.form], COMPOSITIONS[delta.composition]
     if form.peft_type not in composition.peft_types and ("LORA" not in composition.peft_types or not composition.low_rank):
-        raise Refusal(f"PEFT has no type for a {form.label} with composition {delta.composition}", "format")
+        raise Refusal("PEFT has no type for a {form} with composition {composition}", "format", form=word(form.label), composition=delta.composition)
     if form.shared and not delta.shared:
-        raise Refusal(f"A {form.label} in PEFT has maps that all projections share: only a run with deltas.0.shared=true means the same there", "format")
+        raise Refusal(
+            "A {form} in PEFT has maps that all projections share: only a run with deltas.0.shared=true means the same there", "format", form=word(form.label)
+        )
     if unfit := form.peft_unfit(delta):
         raise Refusal(unfit, "format")
     if not delta.reads_h and form.peft_insertion == "parallel":
         _require_own_input(delta, body)
     elif delta.insertion != form.peft_insertion or not set(body.places(delta)) <= set(SCALED_OUTPUT) or _behind_a_norm(delta, body):
-        raise Refusal(f"A {form.label} in PEFT has insertion {form.peft_insertion}, at projections", "format")
+        raise Refusal("A {form} in PEFT has insertion {insertion}, at projections", "format", form=word(form.label), insertion=form.peft_insertion)
     if any(map(body.is_slice, body.places(delta))):
-        raise Refusal(f"A {form.label} in PEFT changes whole projections, and this model's are parts of a larger one: choose attn.qkv", "format")
+        raise Refusal(
+            "A {form} in PEFT changes whole projections, and this model's are parts of a larger one: choose attn.qkv", "format", form=word(form.label)
+        )
     if body.architecture.conv1d and not form.peft_conv1d:
-        raise Refusal(f"A {form.label} in PEFT does not go with the projections of {body.architecture.name}", "format")
+        raise Refusal("A {form} in PEFT does not go with the projections of {name}", "format", form=word(form.label), name=body.architecture.name)
 
 
 def _behind_a_norm(delta: Delta, body: Anatomy) -> bool:
@@ -175,9 +189,14 @@ def _scales(method: Method, body: Anatomy, objective: str) -> str:
     for delta in method.deltas:
         for representation in body.places(delta):
             if representation not in SCALED_OUTPUT + SCALED_INPUT:
-                raise Refusal(f"An IA3 in PEFT scales projections, and {representation} is none", "format")
+                raise Refusal("An IA3 in PEFT scales projections, and {representation} is none", "format", representation=representation)
             if representation in ("attn.out", "ffn.out") and _normed_after(representation, body):
-                raise Refusal(f"On {body.architecture.name} {representation} is the output of a norm, and an IA3 in PEFT scales projections", "format")
+                raise Refusal(
+                    "On {name} {representation} is the output of a norm, and an IA3 in PEFT scales projections",
+                    "format",
+                    name=body.architecture.name,
+                    representation=representation,
+                )
             module = {"attn.heads": "attn.out", "ffn.act": "ffn.down", "ffn.out": "ffn.down"}.get(representation, representation)
             if module in seen:
                 raise Refusal("An IA3 in PEFT scales a projection's input or its output once, not both or twice", "format")
@@ -211,7 +230,7 @@ def _prompts(method: Method, body: Anatomy, objective: str) -> str:
     if len(method.deltas) > 1 or layers != list(range(stack.layers))[-len(layers) :]:
         raise Refusal("An adaption prompt in PEFT is one set of rows in the topmost layers", "format")
     if body.config.get("model_type") not in PROMPTED:
-        raise Refusal(f"PEFT has adaption prompts for Llama and Mistral, and this model is of {body.architecture.name}", "format")
+        raise Refusal("PEFT has adaption prompts for Llama and Mistral, and this model is of {name}", "format", name=body.architecture.name)
     return "ADAPTION_PROMPT"
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from lab import origins
 from lab.blocks import NAMED, before_training, facts_in, head_of, tensors_in, weights_of
+from lab.design.plain.message import Message, listed
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.design.spec.run import RunSpec, spec_of
@@ -62,9 +63,9 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
     facts = facts_in(folder) if folder else {}
     if folder and not facts:  # a checkpoint of a lab before: what is told beside the best weights, but for their numbers
         facts = {key: value for key, value in facts_in(default().home.file(run.id, "best")).items() if key in ("objective", "labels")}
-    origins.require_same(spec, f"run {run.id} was launched", parts)
+    origins.require_same(spec, Message("run {run} was launched", run=run.id), parts)
     named = NAMED.get(folder.name, folder.name) if folder else "best"
-    note = " ".join(filter(None, [note, before_training(named, facts)]))
+    note = listed(filter(None, [note, before_training(named, facts)]), " ")
     if note:
         print(note, file=sys.stderr, flush=True)
     metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
@@ -90,19 +91,21 @@ def open_folder(folder: str | Path, task: str = "", model: str = "") -> Opened:
     """
     folder = Path(folder).expanduser()
     if not ((folder / "spec.yaml").is_file() and (folder / "adapter.safetensors").is_file()):
-        raise Refusal(f"The folder {str(folder)[:200]} holds no adapter of the lab: give a run, or a folder of an export with --format lab.", "run")
+        raise Refusal(
+            "The folder {folder} holds no adapter of the lab: give a run, or a folder of an export with --format lab.", "run", folder=str(folder)[:200]
+        )
     try:
         spec = spec_of(yaml.safe_load((folder / "spec.yaml").read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
         if isinstance(error, Refusal):
             raise
-        raise Refusal(f"The spec.yaml in {str(folder)[:200]} cannot be read: export the run again.", "run") from None
+        raise Refusal("The spec.yaml in {folder} cannot be read: export the run again.", "run", folder=str(folder)[:200]) from None
     facts = facts_in(folder)
     if model:
         spec = spec.model_copy(update={"model": model})
     elif facts.get("base", {}).get("folder"):
-        raise Refusal(f"The base of this adapter was a folder called '{spec.model[:100]}': say where it is here with model=.", "model")
-    origins.require_same(spec, "this adapter was trained", origins.LOADING)
+        raise Refusal("The base of this adapter was a folder called '{model}': say where it is here with model=.", "model", model=spec.model[:100])
+    origins.require_same(spec, Message("this adapter was trained"), origins.LOADING)
     return _open(spec, folder, facts, task)
 
 
@@ -138,7 +141,7 @@ def task_named(spec: RunSpec, name: str) -> tuple[str, Any]:
     """A task of a run by the name that it has there, the first for ""; also where a run has one. Raises Refusal."""
     found = spec.tasks
     if name and name not in found:
-        raise Refusal(f"This run has no task '{name[:60]}'; it has {', '.join(found)}.", "task")
+        raise Refusal("This run has no task '{task}'; it has {known}.", "task", task=name[:60], known=", ".join(found))
     name = name or next(iter(found))
     return name, found[name]
 
@@ -156,5 +159,5 @@ def load_head(model: Any, state: dict[str, Any]) -> None:
     mine = dict(model.named_parameters())
     for name, tensor in state.items():
         if name not in mine or mine[name].shape != tensor.shape:
-            raise Refusal(f"The task head of this run does not fit the model: '{name}' is not there, or has another shape.", "run")
+            raise Refusal("The task head of this run does not fit the model: '{name}' is not there, or has another shape.", "run", name=name)
         mine[name].data.copy_(tensor)

@@ -12,6 +12,7 @@ import yaml
 
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.forms import FORMS
+from lab.design.plain.message import Note, listed
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.export import adapterhub, kinds
@@ -45,7 +46,10 @@ class Peft:
         residual = [delta.init for delta in facts.method.deltas if FORMS[delta.form].start(delta).residual]
         if residual and facts.quantisation != "none":
             raise Refusal(
-                f"The residual of init {residual[0]} was rounded to {facts.quantisation} in the base, which a PEFT checkpoint has no place for", "format"
+                "The residual of init {init} was rounded to {quantisation} in the base, which a PEFT checkpoint has no place for",
+                "format",
+                init=residual[0],
+                quantisation=facts.quantisation,
             )
         decide = kinds.lora_type if self._as_lora else kinds.peft_type
         return decide(facts.method, facts.body, facts.objective)
@@ -77,7 +81,7 @@ class AdapterHub:
 
     def require(self, facts: Facts) -> None:
         if facts.quantisation != "none":
-            raise Refusal(f"AdapterHub's library does not load a base packed as {facts.quantisation} with its classes", "format")
+            raise Refusal("AdapterHub's library does not load a base packed as {quantisation} with its classes", "format", quantisation=facts.quantisation)
         adapterhub.pieces(facts.method, facts.body)
 
     def write(self, opened: Any, folder: Path) -> None:
@@ -117,22 +121,27 @@ class Merged:
         """What the design alone shows; the engine has the last word, before anything is written."""
         for delta in facts.method.deltas:
             if delta.ends:
-                raise Refusal(f"A {delta.form} delta that changes some tokens alone cannot be merged into weights", "format")
+                raise Refusal("A {form} delta that changes some tokens alone cannot be merged into weights", "format", form=delta.form)
             if not FORMS[delta.form].mergeable(delta) or COMPOSITIONS[delta.composition].unmerged or delta.norm != "none":
-                raise Refusal(f"A {delta.form} delta with composition {delta.composition} depends on the input and cannot be merged into weights", "format")
+                raise Refusal(
+                    "A {form} delta with composition {composition} depends on the input and cannot be merged into weights",
+                    "format",
+                    form=delta.form,
+                    composition=delta.composition,
+                )
 
     def write(self, opened: Any, folder: Path) -> None:
         from lab.export.merged import bake
 
         if opened.spec.quantisation != "none":
             print(ROUNDED.format(kind=opened.spec.quantisation), file=sys.stderr, flush=True)
-            opened.note = " ".join(filter(None, [opened.note, ROUNDED.format(kind=opened.spec.quantisation)]))
+            opened.note = listed(filter(None, [opened.note, Note(ROUNDED, kind=opened.spec.quantisation)]), " ")
         import torch
 
         dtype = getattr(torch, opened.origin.dtype)  # a checkpoint in bfloat16 stays one, and as small
         state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in bake(opened.attached).items()}
         if dtype != torch.float32:
-            opened.note = " ".join(filter(None, [opened.note, NARROWED.format(dtype=opened.origin.dtype)]))
+            opened.note = listed(filter(None, [opened.note, Note(NARROWED, dtype=opened.origin.dtype)]), " ")
         opened.model.to(dtype).save_pretrained(folder, state_dict=state)
         if opened.tokenizer is not None:
             opened.tokenizer.save_pretrained(folder)

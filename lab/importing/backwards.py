@@ -71,7 +71,7 @@ def state_for(attached: Any, written: Callable[[], Written], given: Mapping[str,
         apart = apart * read[name] if name in unread else apart
         if not bool((apart <= CLOSE * given[name].abs().max().clamp(min=1.0)).all()):  # also where one is not a number
             raise Refusal(
-                f"The tensor '{name[:160]}' of this adapter has numbers that the method which its configuration describes has no place for.", "source"
+                "The tensor '{name}' of this adapter has numbers that the method which its configuration describes has no place for.", "source", name=name[:160]
             )
     return attached.state_dict()
 
@@ -79,13 +79,15 @@ def state_for(attached: Any, written: Callable[[], Written], given: Mapping[str,
 def _require_alike(mine: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
     for name in sorted(set(mine) ^ set(given)):
         raise Refusal(
-            f"The tensor '{name[:160]}' is {'missing in this adapter' if name in mine else 'nothing that the method which its configuration describes has'}.",
+            "The tensor '{name}' is missing in this adapter."
+            if name in mine
+            else "The tensor '{name}' is nothing that the method which its configuration describes has.",
             "source",
+            name=name[:160],
         )
     for name, tensor in mine.items():
         if tensor.shape != given[name].shape:
-            raise Refusal(f"The tensor '{name[:160]}' of this adapter is {_shape(given[name])}, and {_shape(tensor)} on this base: it belongs to another model, "
-                          "or its configuration says another size.", "source")  # fmt: skip
+            raise Refusal("The tensor '{name}' of this adapter is {given}, and {expected} on this base: it belongs to another model, or its configuration says another size.", "source", name=name[:160], given=_shape(given[name]), expected=_shape(tensor))  # fmt: skip
 
 
 def _shape(tensor: Tensor) -> str:

@@ -20,12 +20,12 @@ def state_of(model: Any, tensors: dict[str, Tensor], rank: int) -> dict[str, Ten
         values, places = tensors.get(f"{PREFIX}{path}.shira_weight"), tensors.get(f"{PREFIX}{path}.shira_indices")
         weight = model.get_submodule(path).weight
         if values is None or places is None or values.dim() != 1 or places.shape != (2, len(values)) or len(values) != rank * sum(weight.shape):
-            raise Refusal(f"The entries of '{path[:120]}' are not r·(in + out) numbers with a row and a column each.", "source")
+            raise Refusal("The entries of '{path}' are not r·(in + out) numbers with a row and a column each.", "source", path=path[:120])
         rows, columns = places.long()
         if len(values) and not (
             int(rows.min()) >= 0 and int(rows.max()) < weight.shape[0] and int(columns.min()) >= 0 and int(columns.max()) < weight.shape[1]
         ):
-            raise Refusal(f"The entries of '{path[:120]}' lie outside of that weight on this base.", "source")
+            raise Refusal("The entries of '{path}' lie outside of that weight on this base.", "source", path=path[:120])
         index = rows * weight.shape[1] + columns
         found |= {
             f"select.{names[id(weight)]}.values": values.float(),

@@ -47,13 +47,13 @@ class Folder:
         if not path.is_file():
             return {}
         if path.stat().st_size > DOCUMENT_BYTES:
-            raise Refusal(f"The file {name} of this adapter is too large to be one ({path.stat().st_size:,} bytes).", FIELD)
+            raise Refusal("The file {name} of this adapter is too large to be one ({size:,} bytes).", FIELD, name=name, size=path.stat().st_size)
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
-            raise Refusal(f"The file {name} of this adapter is no JSON that can be read.", FIELD) from None
+            raise Refusal("The file {name} of this adapter is no JSON that can be read.", FIELD, name=name) from None
         if not isinstance(found, dict):
-            raise Refusal(f"The file {name} of this adapter is no JSON object.", FIELD)
+            raise Refusal("The file {name} of this adapter is no JSON object.", FIELD, name=name)
         return found
 
     def tensors(self, name: str) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class Folder:
         try:
             return load_file(self.path / name)
         except Exception as error:  # safetensors raises its own kind
-            raise Refusal(f"The file {name} of this adapter is damaged ({str(error)[:120]}).", FIELD) from None
+            raise Refusal("The file {name} of this adapter is damaged ({reason}).", FIELD, name=name, reason=str(error)[:120]) from None
 
 
 def is_adapter(source: str) -> bool:
@@ -89,7 +89,9 @@ def opened(source: str, revision: str = "") -> Iterator[Folder]:
     path = _path(source)
     if path is None:
         if not HUB_ID.fullmatch(source):
-            raise Refusal(f"There is no folder or zip {source[:200]}: give the folder of an adapter, a zip of one, or a hub id owner/name.", FIELD)
+            raise Refusal(
+                "There is no folder or zip {source}: give the folder of an adapter, a zip of one, or a hub id owner/name.", FIELD, source=source[:200]
+            )
         snapshot = _fetched(source, revision)
         yield _kind(snapshot, source, hub=source, revision=snapshot.name)
         return
@@ -116,9 +118,9 @@ def _path(source: str) -> Path | None:
 
 def _require_plain(path: Path) -> None:
     if path.is_symlink():
-        raise Refusal(f"{path.name} is a link, and an adapter is imported from plain files: copy what it leads to in its place.", FIELD)
+        raise Refusal("{name} is a link, and an adapter is imported from plain files: copy what it leads to in its place.", FIELD, name=path.name)
     if path.exists() and (not path.is_file() or path.stat().st_size > WEIGHT_BYTES):
-        raise Refusal(f"{path.name} is no plain file of an adapter's size.", FIELD)
+        raise Refusal("{name} is no plain file of an adapter's size.", FIELD, name=path.name)
 
 
 def _kind(folder: Path, name: str, hub: str = "", revision: str = "") -> Folder:
@@ -130,13 +132,13 @@ def _kind(folder: Path, name: str, hub: str = "", revision: str = "") -> Folder:
         return Folder(folder, kind, name, hub, revision)
     pickle = next((one for one in PICKLES if one in there), "")
     if pickle:
-        raise Refusal(f"{name[:200]} has its weights in a pickle ({pickle}), which can run code and is not read: load it once with the library that wrote it and save it again "
-                      "as safetensors (peft: model.save_pretrained(folder); adapters: model.save_adapter(folder, name, use_safetensors=True)).", FIELD)  # fmt: skip
+        raise Refusal("{name} has its weights in a pickle ({pickle}), which can run code and is not read: load it once with the library that wrote it and save it again as safetensors (peft: model.save_pretrained(folder); adapters: model.save_adapter(folder, name, use_safetensors=True)).", FIELD, name=name[:200], pickle=pickle)  # fmt: skip
     if kind:
-        raise Refusal(f"{name[:200]} has no {WEIGHTS[kind]}: save the adapter again as safetensors.", FIELD)
+        raise Refusal("{name} has no {file}: save the adapter again as safetensors.", FIELD, name=name[:200], file=WEIGHTS[kind])
     raise Refusal(
-        f"{name[:200]} holds no adapter: there is no adapter_config.json as peft or the adapters library write it, and no spec.yaml with adapter.safetensors of the lab.",
+        "{name} holds no adapter: there is no adapter_config.json as peft or the adapters library write it, and no spec.yaml with adapter.safetensors of the lab.",
         FIELD,
+        name=name[:200],
     )
 
 
@@ -162,11 +164,15 @@ def _unpack(archive: Path, folder: Path) -> None:
                     continue
                 if ".." in parts or parts[0] == "" or ":" in parts[0] or linked:
                     raise Refusal(
-                        f"The zip has a {'link' if linked else 'path that leads out of it'} ('{entry.filename[:80]}'), so nothing of it is read.", FIELD
+                        "The zip has a link ('{name}'), so nothing of it is read."
+                        if linked
+                        else "The zip has a path that leads out of it ('{name}'), so nothing of it is read.",
+                        FIELD,
+                        name=entry.filename[:80],
                     )
                 if parts[-1] in KNOWN and len(parts) <= 2:
                     if parts[-1] in found:
-                        raise Refusal(f"The zip has two files {parts[-1]}: give the folder of one adapter.", FIELD)
+                        raise Refusal("The zip has two files {file}: give the folder of one adapter.", FIELD, file=parts[-1])
                     found[parts[-1]] = entry
             if sum(entry.file_size for entry in found.values()) > WEIGHT_BYTES:
                 raise Refusal("The zip unpacks to more than an adapter has.", FIELD)
@@ -176,4 +182,4 @@ def _unpack(archive: Path, folder: Path) -> None:
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:  # RuntimeError: encrypted
         if isinstance(error, Refusal):
             raise
-        raise Refusal(f"The file {archive.name[:120]} is no zip that can be read ({str(error)[:100]}).", FIELD) from None
+        raise Refusal("The file {name} is no zip that can be read ({reason}).", FIELD, name=archive.name[:120], reason=str(error)[:100]) from None

@@ -35,22 +35,26 @@ def read(config: Any, tensors: Found, body: Anatomy) -> list[dict[str, Any]]:
     family = family_of(body)
     if not isinstance(config, Mapping):
         raise Refusal(
-            f"The adapter_config.json of this adapter names its configuration ('{str(config)[:60]}') and does not say it: save it again with a newer library.",
+            "The adapter_config.json of this adapter names its configuration ('{name}') and does not say it: save it again with a newer library.",
             "source",
+            name=str(config)[:60],
         )
     parts = config.get("configs") if config.get("architecture") == "union" else [config]
     deltas: list[dict[str, Any]] = []
     for part in parts if isinstance(parts, list) else []:
         kind = str(part.get("architecture") or "bottleneck") if isinstance(part, Mapping) else "?"
         if kind not in READERS:
-            raise Refusal(f"The space has no place for an AdapterHub configuration of the architecture {kind[:40]}.", "source")
+            raise Refusal("The space has no place for an AdapterHub configuration of the architecture {kind}.", "source", kind=kind[:40])
         try:
             deltas += READERS[kind](part, tensors, body, family)
         except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
             if isinstance(error, Refusal):
                 raise
             raise Refusal(
-                f"The configuration of this adapter lacks a number, or has one that is none ({type(error).__name__}: {str(error)[:80]}).", "source"
+                "The configuration of this adapter lacks a number, or has one that is none ({name}: {reason}).",
+                "source",
+                name=type(error).__name__,
+                reason=str(error)[:80],
             ) from None
     return deltas
 
@@ -60,13 +64,15 @@ def require_same(config: Mapping[str, Any], method: Any, body: Anatomy) -> None:
     mine = document(pieces(method, body))
     theirs, ours = (each["configs"] if each.get("architecture") == "union" else [each] for each in (config, mine))
     if len(theirs) != len(ours):
-        raise Refusal(f"The space reads this union of {len(theirs)} configurations as {len(ours)}.", "source")
+        raise Refusal("The space reads this union of {theirs} configurations as {ours}.", "source", theirs=len(theirs), ours=len(ours))
     left = list(ours)
     for part in theirs:
         differing = [(_different(part, other), other) for other in left]
         names, other = min(differing, key=lambda pair: len(pair[0]))
         if names:
-            raise Refusal(f"The space has no place for {names[0]} {str(part.get(names[0]))[:60]} of this adapter's configuration.", "source")
+            raise Refusal(
+                "The space has no place for {name} {value} of this adapter's configuration.", "source", name=names[0], value=str(part.get(names[0]))[:60]
+            )
         left.remove(other)
 
 
@@ -110,7 +116,7 @@ def _bottleneck(config: Mapping[str, Any], tensors: Found, body: Anatomy, family
     sigma = str(config["non_linearity"]).lower()
     nonlinearity = next((ours for ours, theirs in ACTIVATIONS.items() if sigma in (theirs, {"silu": "swish"}.get(theirs))), None)
     if nonlinearity is None:
-        raise Refusal(f"The space has no bottleneck with the nonlinearity {sigma[:40]}.", "source")
+        raise Refusal("The space has no bottleneck with the nonlinearity {sigma}.", "source", sigma=sigma[:40])
     options: dict[str, Any] = {"form": "compacter" if compacter else "bottleneck", "rank": _width(tensors, config, family), "nonlinearity": nonlinearity, "biases": True,
                                "insertion": "parallel" if config.get("is_parallel") else "sequential"}  # fmt: skip
     scaling = config.get("scaling", 1.0)
@@ -156,7 +162,7 @@ def _lora(config: Mapping[str, Any], tensors: Found, body: Anatomy, family: Hold
         if options["composition"] == "learned-gate":
             del options["scale"]
     else:
-        raise Refusal(f"The space has no LoRA with composition_mode {str(mode)[:40]}.", "source")
+        raise Refusal("The space has no LoRA with composition_mode {mode}.", "source", mode=str(mode)[:40])
     return [{**fields, **options} for fields in _wanted(names, config, body)]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from lab.design.body.anatomy import Anatomy
 from lab.design.method.forms import FORMS
 from lab.design.method.forms.base import Form
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.export.peft import PREFIX
 from lab.importing import places
@@ -72,15 +73,14 @@ def require_known(config: Mapping[str, Any]) -> str:
     """The type of a configuration. Raises Refusal for one that is not known, and for an option that has no place in the space."""
     kind = str(config.get("peft_type"))
     if kind not in MARKS:
-        raise Refusal(f"The space has no place for the PEFT type {kind[:40]}; it has {', '.join(sorted(MARKS))}.", "source")
+        raise Refusal("The space has no place for the PEFT type {kind}; it has {known}.", "source", kind=kind[:40], known=", ".join(sorted(MARKS)))
     if kind in ("LORA", "ADALORA") and str(config.get("init_lora_weights", True)) not in STARTS:
-        raise Refusal(f"This adapter was trained with init_lora_weights {str(config['init_lora_weights'])[:40]}, which changed the weights of its base: save it as a plain LoRA "
-                      "(save_pretrained with path_initial_model_for_weight_conversion) and import that.", "source")  # fmt: skip
+        raise Refusal("This adapter was trained with init_lora_weights {init}, which changed the weights of its base: save it as a plain LoRA (save_pretrained with path_initial_model_for_weight_conversion) and import that.", "source", init=str(config['init_lora_weights'])[:40])  # fmt: skip
     known = NO_MATTER | READ.get(kind, set())
     known |= set(_form(config).peft_config(_example(_form(config)), 1.0)) if kind in OWN else set()
     for key, value in sorted(config.items()):
         if key not in known and _used(value):
-            raise Refusal(f"The space has no place for '{key[:60]}' of this adapter ({str(value)[:80]}).", "source")
+            raise Refusal("The space has no place for '{key}' of this adapter ({value}).", "source", key=key[:60], value=str(value)[:80])
     return kind
 
 
@@ -97,11 +97,17 @@ def read(kind: str, config: Mapping[str, Any], tensors: Tensors, known: Mapping[
         if isinstance(error, Refusal):
             raise
         raise Refusal(
-            f"The adapter_config.json of this adapter lacks a number, or has one that is none ({type(error).__name__}: {str(error)[:80]}).", "source"
+            "The adapter_config.json of this adapter lacks a number, or has one that is none ({name}: {reason}).",
+            "source",
+            name=type(error).__name__,
+            reason=str(error)[:80],
         ) from None
     if len(found.deltas) > MOST:
         raise Refusal(
-            f"The changes of this adapter differ from place to place, so that it would take {len(found.deltas)} deltas; a method has at most {MOST}.", "source"
+            "The changes of this adapter differ from place to place, so that it would take {deltas} deltas; a method has at most {most}.",
+            "source",
+            deltas=len(found.deltas),
+            most=MOST,
         )
     return found
 
@@ -112,7 +118,7 @@ def _by_path(tensors: Tensors, suffixes: tuple[str, ...]) -> dict[str, Tensors]:
     for name, tensor in tensors.items():
         suffix = next((each for each in suffixes if name.endswith(f".{each}")), None)
         if suffix is None or not name.startswith(PREFIX):
-            raise Refusal(f"The space has no place for the tensor '{name[:160]}' of this adapter.", "source")
+            raise Refusal("The space has no place for the tensor '{name}' of this adapter.", "source", name=name[:160])
         found.setdefault(name[len(PREFIX) : -len(suffix) - 1], {})[suffix] = tensor
     return found
 
@@ -133,7 +139,9 @@ def _lora(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[
     sliced = any(len(each) > 1 or each[0].slice for each in there.values())
     if sliced and dora:
         raise Refusal(
-            f"On {body.architecture.name} this adapter has a DoRA at a fused projection without a name of its own, whose lengths no delta has.", "source"
+            "On {name} this adapter has a DoRA at a fused projection without a name of its own, whose lengths no delta has.",
+            "source",
+            name=body.architecture.name,
         )
     wanted = {place: numbers[path] for path, each in there.items() for place in each}
     if not sliced and len(covers := places.covered(wanted, body)) <= MOST:
@@ -166,7 +174,9 @@ def _of_pattern(pattern: Mapping[str, Any], path: str, standard: Any) -> Any:
     for key, value in pattern.items():
         name = str(key).lstrip("^")
         if not re.fullmatch(r"[\w.-]+", name):
-            raise Refusal(f"A pattern of this adapter is a regular expression ('{name[:60]}'), which is not read: write the names of its modules.", "source")
+            raise Refusal(
+                "A pattern of this adapter is a regular expression ('{name}'), which is not read: write the names of its modules.", "source", name=name[:60]
+            )
         if path == name or not str(key).startswith("^") and path.endswith(f".{name}"):
             return value
     return standard
@@ -198,7 +208,7 @@ def _adalora(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, li
     for path, parts in found.items():
         mask = next((mask for name, mask in kept.items() if name.removeprefix("base_model.model.") == path), torch.ones(rank, dtype=torch.bool))
         if len(mask) != rank:
-            raise Refusal(f"The rank pattern of '{path[:120]}' has {len(mask)} entries, and init_r is {rank}.", "source")
+            raise Refusal("The rank pattern of '{path}' has {count} entries, and init_r is {rank}.", "source", path=path[:120], count=len(mask), rank=rank)
         whole = parts["lora_A"].shape[0] == rank
         canonical |= {f"{PREFIX}{path}.{name}": tensor if whole else _unpruned(tensor, mask, name == "lora_B") for name, tensor in parts.items()}
     first, last, total = (int(config.get(name) or 0) for name in ("tinit", "tfinal", "total_step"))
@@ -228,8 +238,9 @@ def _same(found: Mapping[str, Any], known: Mapping[str, list[ProjectionPlace]], 
         there = places.of(path, known)
         if len(there) > 1 or there[0].slice:
             raise Refusal(
-                f"The module '{path[:160]}' is a fused projection that has no name of its own in the space, and only a LoRA of it is read as one of its slices.",
+                "The module '{path}' is a fused projection that has no name of its own in the space, and only a LoRA of it is read as one of its slices.",
                 "source",
+                path=path[:160],
             )
         wanted[there[0]] = thing
     return wanted
@@ -272,8 +283,9 @@ def _ia3(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[P
             inner = {"attn.out": "attn.heads", "ffn.down": "ffn.act"}.get(place.representation)
             if inner is None:
                 raise Refusal(
-                    f"This IA3 scales what '{path[:120]}' reads (feedforward_modules), and the space has a place there before attn.out and ffn.down alone.",
+                    "This IA3 scales what '{path}' reads (feedforward_modules), and the space has a place there before attn.out and ffn.down alone.",
                     "source",
+                    path=path[:120],
                 )
             place = place._replace(representation=inner)
         wanted[place] = 0
@@ -329,7 +341,7 @@ def _form(config: Mapping[str, Any]) -> Form:
     if kind != "MISS":
         return OWN[kind]
     if start not in (True, False, "bat"):
-        raise Refusal(f"The space has no MiSS with init_weights {str(start)[:40]}.", "source")
+        raise Refusal("The space has no MiSS with init_weights {start}.", "source", start=str(start)[:40])
     return next(form for form in FORMS.values() if form.peft_type == kind and form.peft_own and (form.peft_fixed["init_weights"] == "bat") == (start == "bat"))
 
 
@@ -344,7 +356,14 @@ def _own(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[P
     form, kind = _form(config), str(config["peft_type"])
     for key, fixed in form.peft_fixed.items():
         if key not in NO_MATTER and key in config and config[key] != fixed and (_used(config[key]) or _used(fixed)):
-            raise Refusal(f"The space has a {form.label} with {key} {fixed}, and this adapter has {str(config[key])[:60]}.", "source")
+            raise Refusal(
+                "The space has a {form} with {key} {fixed}, and this adapter has {given}.",
+                "source",
+                form=word(form.label),
+                key=key,
+                fixed=fixed,
+                given=str(config[key])[:60],
+            )
     shared = {name for name in tensors if name.startswith("base_model.") and not name.startswith(PREFIX)}
     paths = {_module(name) for name in tensors if name not in shared}
     wanted, options = _same(dict.fromkeys(paths), known), {"form": form.name, "insertion": form.peft_insertion, **form.peft_options(config)}

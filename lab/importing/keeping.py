@@ -20,7 +20,12 @@ def keep(spec: RunSpec, found: Imported, total: int) -> str:
     for group, tensors in found.weights.items():
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                raise Refusal(f"The tensor '{name[:120]}' of this adapter ({group}) has numbers that are none (infinite, or not a number).", "source")
+                raise Refusal(
+                    "The tensor '{name}' of this adapter ({place}) has numbers that are none (infinite, or not a number).",
+                    "source",
+                    name=name[:120],
+                    place=group,
+                )
     lab = default()
     run_id, document = new_id(), spec.document()
     folder = lab.home.run_dir(run_id, create=True)

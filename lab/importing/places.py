@@ -41,7 +41,9 @@ def of(path: str, known: Mapping[str, list[ProjectionPlace]]) -> list[Projection
     """The places that a module is: one, or the slices of a fused projection that has no name of its own. Raises Refusal."""
     if path not in known:
         raise Refusal(
-            f"This adapter changes the module '{path[:160]}', which is no projection of the base's layers, so no delta of the space stands there.", "source"
+            "This adapter changes the module '{path}', which is no projection of the base's layers, so no delta of the space stands there.",
+            "source",
+            path=path[:160],
         )
     whole = [place for place in known[path] if place.slice is None]
     return whole[:1] or known[path]

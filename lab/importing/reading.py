@@ -16,6 +16,7 @@ from lab.design.body.model import ModelSpec
 from lab.design.method.delta import Method
 from lab.design.method.forms import FORMS
 from lab.design.method.named import method_of
+from lab.design.plain.message import Message
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
 from lab.design.spec.objectives import OBJECTIVES
@@ -58,8 +59,10 @@ def read(folder: Folder, task: str = "", model: str = "", name: str = "", tags: 
     objective = objective_of(asked, base)
     if folder.kind == "peft" and config.get("task_type") not in (None, OBJECTIVES[objective].peft):
         raise Refusal(
-            f"This adapter was trained for {str(config['task_type'])[:40]}, and the task is {OBJECTIVES[objective].peft} on this model: choose a task of its kind.",
+            "This adapter was trained for {theirs}, and the task is {mine} on this model: choose a task of its kind.",
             "task",
+            theirs=str(config["task_type"])[:40],
+            mine=OBJECTIVES[objective].peft,
         )
     method, state, head, outputs, trainable = (_peft if folder.kind == "peft" else _adapterhub)(folder, config, beside, base, objective)
     names = _labels(folder, beside, asked, outputs, objective)
@@ -77,7 +80,9 @@ def _base(model: str, named: list[Any], beside: Mapping[str, Any]) -> ModelSpec:
     if model:
         return resolve_model(model)
     if beside.get("base", {}).get("folder"):
-        raise Refusal(f"The base of this adapter was a folder called '{str(beside['base'].get('name'))[:100]}': say where it is here as the model.", "model")
+        raise Refusal(
+            "The base of this adapter was a folder called '{name}': say where it is here as the model.", "model", name=str(beside["base"].get("name"))[:100]
+        )
     known = {resolve_model(preset).source.hub.lower(): preset for preset in catalogue.names("models") if resolve_model(preset).source.hub}
     for words in (beside.get("spec", {}).get("model"), *named):
         if isinstance(words, str) and words and (words.lower() in known or words in catalogue.names("models")):
@@ -89,8 +94,10 @@ def _base(model: str, named: list[Any], beside: Mapping[str, Any]) -> ModelSpec:
         return resolve_model(words)
     except Refusal as refusal:
         raise Refusal(
-            f"The base of this adapter is called '{words[:100]}', which is not found here ({refusal.sentence.rstrip('.')}): say which one it is as the model.",
+            "The base of this adapter is called '{name}', which is not found here ({reason}): say which one it is as the model.",
             "model",
+            name=words[:100],
+            reason=refusal.sentence.clause(),
         ) from None
 
 
@@ -118,8 +125,10 @@ def _labels(folder: Folder, beside: Mapping[str, Any], task: Any, outputs: int, 
     theirs = () if all(label.startswith("LABEL_") for label in theirs) else theirs
     found = theirs or mine or tuple(f"LABEL_{place}" for place in range(outputs))
     if len(found) != outputs or (mine and found != mine):
-        words = f"its head has {outputs} outputs" + (f" for {', '.join(theirs[:8])}" if theirs else "")
-        raise Refusal(f"This adapter answers another task: {words}, and the labels of the task are {', '.join(mine[:8]) or 'none'}.", "task")
+        words = Message("its head has {count} outputs for {names}" if theirs else "its head has {count} outputs", count=outputs, names=", ".join(theirs[:8]))
+        raise Refusal(
+            "This adapter answers another task: {words}, and the labels of the task are {labels}.", "task", words=words, labels=", ".join(mine[:8]) or "none"
+        )
     return found
 
 
@@ -149,7 +158,7 @@ class _Bare:
         try:
             found = attach(model, method, state=state, look=nothing)
         except Refusal as refusal:
-            raise Refusal(f"The space cannot say this adapter on this base: {refusal.sentence}", "source") from None
+            raise Refusal("The space cannot say this adapter on this base: {reason}", "source", reason=refusal.sentence) from None
         if state is None:
             real(model, found)
         return found
@@ -210,7 +219,9 @@ def _adapterhub(folder: Folder, config: dict[str, Any], beside: Mapping[str, Any
     if about.get("config"):  # of a flexible head, which the library alone has
         kind = about["config"].get("head_type") if isinstance(about["config"], Mapping) else about["config"]
         raise Refusal(
-            f"The head of this adapter is one of AdapterHub's flexible heads ({str(kind)[:40]}), which the base's own class has no place for.", "source"
+            "The head of this adapter is one of AdapterHub's flexible heads ({kind}), which the base's own class has no place for.",
+            "source",
+            kind=str(kind)[:40],
         )
     bare = _Bare(base, objective, folder.tensors(HEADS["adapterhub"]))
 
@@ -241,7 +252,7 @@ def _method(document: dict[str, Any]) -> Method:
     try:
         return method_of({key: value for key, value in document.items() if value})
     except Refusal as refusal:
-        raise Refusal(f"The space cannot say this adapter: {refusal.sentence}", "source") from None
+        raise Refusal("The space cannot say this adapter: {reason}", "source", reason=refusal.sentence) from None
 
 
 def _beside(beside: Mapping[str, Any]) -> Method | None:
@@ -262,7 +273,9 @@ def _shape_of(base: ModelSpec, objective: str, head: Mapping[str, Any]) -> tuple
 
     if not OBJECTIVES[objective].headed:
         if head:
-            raise Refusal(f"This adapter has weights of its own for '{min(head)[:120]}' (modules_to_save), which no method of the space has.", "source")
+            raise Refusal(
+                "This adapter has weights of its own for '{name}' (modules_to_save), which no method of the space has.", "source", name=min(head)[:120]
+            )
         return build_meta(base, objective=objective), 0
     if not head:
         raise Refusal(
@@ -281,8 +294,9 @@ def _shape_of(base: ModelSpec, objective: str, head: Mapping[str, Any]) -> tuple
             return model, outputs
     odd = sorted(set(head) - set(head_parameters(build_meta(base, objective=objective, num_labels=2)))) or sorted(head)
     raise Refusal(
-        f"The weights that this adapter has besides ('{odd[0][:120]}', modules_to_save) are not the task head of this base, and no method of the space has them.",
+        "The weights that this adapter has besides ('{name}', modules_to_save) are not the task head of this base, and no method of the space has them.",
         "source",
+        name=odd[0][:120],
     )
 
 
@@ -303,8 +317,9 @@ def _lab(folder: Folder, task: str, model: str, given: dict[str, Any], about: di
     whole = spec_of(document)
     if whole.method.frozen:
         raise Refusal(
-            f"This adapter stands on that of run {whole.method.frozen[0].frozen_from}, which is not in its folder: import what it stands on, and build it anew.",
+            "This adapter stands on that of run {run}, which is not in its folder: import what it stands on, and build it anew.",
             "source",
+            run=whole.method.frozen[0].frozen_from,
         )
     asked: dict[str, Any] = {"task": document["task"], "further": document.get("further") or []}
     if task:
@@ -315,7 +330,7 @@ def _lab(folder: Folder, task: str, model: str, given: dict[str, Any], about: di
         try:
             resolve_task(each)
         except Refusal as refusal:
-            raise Refusal(f"{refusal.sentence.rstrip('.')}; give the task that this adapter answers here.", "task") from None
+            raise Refusal("{reason}; give the task that this adapter answers here.", "task", reason=refusal.sentence.clause()) from None
     spec = spec_of(
         {
             **document,
@@ -333,8 +348,11 @@ def _lab(folder: Folder, task: str, model: str, given: dict[str, Any], about: di
     names = tuple(map(str, folder.document(SIDECAR).get("labels") or found.labels))
     if task and OBJECTIVES[found.objective].named and (mine := tuple(map(str, resolve_task(task).labels))) and mine != names:
         raise Refusal(
-            f"This adapter answers another task: its head has {len(names)} outputs for {', '.join(names[:8])}, and the labels of the task are {', '.join(mine[:8])}.",
+            "This adapter answers another task: its head has {count} outputs for {names}, and the labels of the task are {mine}.",
             "task",
+            count=len(names),
+            names=", ".join(names[:8]),
+            mine=", ".join(mine[:8]),
         )
     tasks = {"tasks": found.tasks} if found.tasks else {}
     weights = {"adapter": adapter, **({"head": head} if head else {})}

@@ -69,7 +69,7 @@ def disagree(one: str, other: str) -> dict[str, Any]:
         run = default().store.get(run_id)
         answers = _of_task(adapter_folder(run.id), "")
         if answers is None:
-            raise Refusal(f"Run {run.id} kept no answers row by row: it was trained by an earlier lab, or its task has none.", "run")
+            raise Refusal("Run {run} kept no answers row by row: it was trained by an earlier lab, or its task has none.", "run", run=run.id)
         kept.append((run, answers))
     if kept[0][0].spec.get("task") != kept[1][0].spec.get("task"):
         raise Refusal("The two runs have different tasks, so their answers cannot be laid side by side.", "run")

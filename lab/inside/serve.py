@@ -30,4 +30,4 @@ def prepare() -> None:
 
 
 if __name__ == "__main__":
-    serve(answer, "The model could not be looked into", prepare)
+    serve(answer, "The model could not be looked into ({kind}: {reason}).", prepare)

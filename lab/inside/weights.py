@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lab.design.plain.message import Message, Note, listed, word
 from lab.engine import merge
 from lab.engine.attached import Attached
 from lab.engine.delta import DeltaModule
@@ -81,11 +82,14 @@ def spectra(attached: Attached) -> tuple[list[dict[str, Any]], list[str]]:
     step = -(-size // MOST_BYTES)
     if step > 1:
         places = [place for place in places if place[1] % step == 0]
-        notes.append(f"Of the layers every {step}th was looked at, since all of their weights are more than {MOST_BYTES // 1024**3} GB.")
+        notes.append(
+            Note("Of the layers every {step}th was looked at, since all of their weights are more than {most} GB.", step=step, most=MOST_BYTES // 1024**3)
+        )
     merged = [delta for delta in attached.deltas.values() if not merge.why_not(delta, attached.binder)]
-    left_out = sorted({f"{delta.form.label} at {delta.site.representation}" for delta in attached.deltas.values() if delta not in merged})
+    left_out = sorted({(delta.form.label, delta.site.representation) for delta in attached.deltas.values() if delta not in merged})
     if left_out:
-        notes.append(f"{', '.join(left_out)} cannot be merged into a weight, and has no ΔW.")
+        places_of = [Message("{form} at {place}", form=word(form), place=place) for form, place in left_out]
+        notes.append(Note("{forms} cannot be merged into a weight, and has no ΔW.", forms=listed(places_of)))
     with attached.disabled():
         before = [located.weight().detach().float().clone() for *_, located in places]
     kept = _merged(attached, merged)

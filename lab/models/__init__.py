@@ -54,9 +54,9 @@ def quantised(name: str | ModelSpec, quantisation: str) -> ModelSpec:
     if quantisation == spec.quantisation:
         return spec
     if quantisation not in get_args(Quantisation):
-        raise Refusal(f"'{str(quantisation)[:40]}' is no quantisation; there are {', '.join(get_args(Quantisation))}.", "quantisation")
+        raise Refusal("'{name}' is no quantisation; there are {known}.", "quantisation", name=str(quantisation)[:40], known=", ".join(get_args(Quantisation)))
     if quantisation != "none" and importlib.util.find_spec("bitsandbytes") is None:
-        raise Refusal(f"A quantised base needs bitsandbytes: {installed.command('quantised')}.", "quantisation")
+        raise Refusal("A quantised base needs bitsandbytes: {command}.", "quantisation", command=installed.command("quantised"))
     return spec.model_copy(update={"quantisation": quantisation})
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.design.body.model import ModelSpec
+from lab.design.plain.message import listed
 from lab.design.plain.refusal import Refusal
 
 LIBRARIES = {"bitsandbytes": ("bitsandbytes",), "gptq": ("optimum", "gptqmodel"), "awq": ("gptqmodel",)}  # by which transformers loads a quantised checkpoint
@@ -28,19 +29,24 @@ def check(spec: ModelSpec, folder: Path | None) -> None:
         try:
             facts = file.stat()
         except OSError:
-            raise Refusal(f"{name} has no {file.name}, which its {INDEX} names: fetch or save the model again.", "model") from None
+            raise Refusal(
+                "{model} has no {file}, which its {index} names: fetch or save the model again.", "model", model=name, file=file.name, index=INDEX
+            ) from None
         problem = _problem(file, facts.st_size, facts.st_mtime_ns)
         if problem:
-            raise Refusal(f"The weights of {name} are damaged ({problem}); fetch or save them again.", "model")
+            raise Refusal("The weights of {model} are damaged ({reason}); fetch or save them again.", "model", model=name, reason=problem)
         odd = None if quantised else _odd(file, facts.st_size, facts.st_mtime_ns)
         if odd:
             raise Refusal(
-                f"The weights of {name} are quantised ('{odd[0]}' is {odd[1]}), and the lab trains on plain weights alone: give the model that they were made from.",
+                "The weights of {model} are quantised ('{tensor}' is {dtype}), and the lab trains on plain weights alone: give the model that they were made from.",
                 "model",
+                model=name,
+                tensor=odd[0],
+                dtype=odd[1],
             )
     broken = _broken_json(folder / "tokenizer.json")
     if broken:
-        raise Refusal(f"The tokenizer of {name} is damaged (tokenizer.json: {broken}); fetch or save it again.", "model")
+        raise Refusal("The tokenizer of {model} is damaged (tokenizer.json: {reason}); fetch or save it again.", "model", model=name, reason=broken)
 
 
 def quantised_by(spec: ModelSpec) -> str:
@@ -57,16 +63,23 @@ def require_loadable(spec: ModelSpec) -> bool:
         return False
     if method not in LIBRARIES:
         raise Refusal(
-            f"{name} is quantised ({method}), which the lab has no layers for: give the model that it was made from, or one in {', '.join(LIBRARIES)}.", "model"
+            "{model} is quantised ({method}), which the lab has no layers for: give the model that it was made from, or one in {known}.",
+            "model",
+            model=name,
+            method=method,
+            known=", ".join(LIBRARIES),
         )
     missing = [library for library in LIBRARIES[method] if importlib.util.find_spec(library) is None]
     if missing:
         raise Refusal(
-            f"{name} is quantised ({method}), for which transformers needs {' and '.join(missing)}: install it, or give the model that it was made from.",
+            "{model} is quantised ({method}), for which transformers needs {missing}: install it, or give the model that it was made from.",
             "model",
+            model=name,
+            method=method,
+            missing=listed(missing, " and "),
         )
     if spec.quantisation != "none":
-        raise Refusal(f"{name} is quantised ({method}) already: leave quantisation at none.", "quantisation")
+        raise Refusal("{name} is quantised ({method}) already: leave quantisation at none.", "quantisation", name=name, method=method)
     return True
 
 

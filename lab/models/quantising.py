@@ -28,7 +28,7 @@ def quantise(model: nn.Module, kind: str, dtype: torch.dtype, name: str = "this 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells at each layer that LLM.int8() computes in fp16
     found = list(_linear(model))
     if not found:
-        raise Refusal(f"{name} has no linear layers in its blocks that bitsandbytes can pack: leave quantisation at none.", "quantisation")
+        raise Refusal("{name} has no linear layers in its blocks that bitsandbytes can pack: leave quantisation at none.", "quantisation", name=name)
     for path, module in found:
         model.set_submodule(path, _packed(module, kind, dtype))
     return len(found)

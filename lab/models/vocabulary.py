@@ -20,7 +20,9 @@ def require_words(spec: ModelSpec, tokenizer: Any) -> None:
     control = set(tokenizer.all_special_tokens) | {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     if len(set(tokenizer.get_vocab()) - control) < FEWEST:
         raise Refusal(
-            f"{spec.title or spec.name} comes without a tokenizer: put tokenizer.json and tokenizer_config.json of the model beside its weights.", "model"
+            "{model} comes without a tokenizer: put tokenizer.json and tokenizer_config.json of the model beside its weights.",
+            "model",
+            model=spec.title or spec.name,
         )
 
 
@@ -37,7 +39,7 @@ def choose_padding(spec: ModelSpec, tokenizer: Any, config: Any) -> None:
     candidates = [*(name for name in PADDING if name in known and name != tokenizer.eos_token), tokenizer.eos_token, tokenizer.unk_token]
     word = word or next((name for name in candidates if name and tokenizer.convert_tokens_to_ids(name) < rows), None)
     if not word:
-        raise Refusal(f"The tokenizer of {spec.name} has no token to pad with; name one as pad_token in its tokenizer_config.json.", "model")
+        raise Refusal("The tokenizer of {name} has no token to pad with; name one as pad_token in its tokenizer_config.json.", "model", name=spec.name)
     tokenizer.pad_token = word
     why = f"The tokenizer pads with {was}, for which the model has no embedding" if was else "The tokenizer names no padding token"
     tokenizer.lab_padding = f"{why}, so {word} (token {tokenizer.pad_token_id}) pads."
@@ -67,15 +69,18 @@ def require_fit(spec: ModelSpec, tokenizer: Any, config: Any) -> None:
     pad, counted = tokenizer.pad_token_id, config.pad_token_id
     if anatomy_of(config).architecture.positions.after and pad != counted:
         raise Refusal(
-            f"The tokenizer of {spec.name} pads with token {pad}, and the model counts positions from token {counted}: give both the same pad_token.", "model"
+            "The tokenizer of {name} pads with token {pad}, and the model counts positions from token {counted}: give both the same pad_token.",
+            "model",
+            name=spec.name,
+            pad=pad,
+            counted=counted,
         )
 
 
 def require_end(spec: ModelSpec, tokenizer: Any, config: Any) -> None:
     """Raise Refusal where a head on an encoder-decoder would look for an end of text that the tokenizer does not write."""
     if config.is_encoder_decoder and config.eos_token_id not in tokenizer("")["input_ids"]:
-        raise Refusal(f"A head on {spec.name} reads the end of a text (token {config.eos_token_id}), which its tokenizer does not write: "
-                      f"give the tokenizer that the model was saved with.", "model")  # fmt: skip
+        raise Refusal("A head on {model} reads the end of a text (token {token}), which its tokenizer does not write: give the tokenizer that the model was saved with.", "model", model=spec.name, token=config.eos_token_id)  # fmt: skip
 
 
 def _named(tokenizer: Any) -> set[str]:
@@ -88,8 +93,7 @@ def _named(tokenizer: Any) -> set[str]:
 def _require_rows(spec: ModelSpec, beyond: dict[int, str], rows: int) -> None:
     if beyond:
         top = max(beyond)
-        raise Refusal(f"The tokenizer of {spec.name} has {len(beyond):,} tokens more than the model has embeddings ('{beyond[top]}' is number {top:,} of {rows:,}): "
-                      f"give the tokenizer that the model was saved with, or a model with its embeddings resized.", "model")  # fmt: skip
+        raise Refusal("The tokenizer of {model} has {count:,} tokens more than the model has embeddings ('{token}' is number {number:,} of {rows:,}): give the tokenizer that the model was saved with, or a model with its embeddings resized.", "model", model=spec.name, count=len(beyond), token=beyond[top], number=top, rows=rows)  # fmt: skip
 
 
 def check(spec: ModelSpec, folder: Path | None) -> None:

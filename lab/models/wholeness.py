@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from lab.design.plain.message import Message, some
 from lab.design.plain.refusal import Refusal
 
 SHOWN = 3
@@ -29,7 +30,7 @@ def settle(name: str, model: nn.Module, found: Mapping[str, Any], headed: bool) 
         raise Refusal(_why(name, model, lacking, other, unexpected, len(mine), list(found.get("error_msgs") or ())), "model")
     odd = sorted(key for key, parameter in model.named_parameters() if key not in missing and key not in shapes and not _finite(parameter))
     if odd:
-        raise Refusal(f"The weights of {name} hold numbers that are not finite ({_some(odd)}): fetch or save them again.", "model")
+        raise Refusal("The weights of {model} hold numbers that are not finite ({names}): fetch or save them again.", "model", model=name, names=_some(odd))
     model.lab_new = frozenset(missing | set(shapes))
     model.lab_notes = tuple(_sentences(model, head, shapes))
 
@@ -71,26 +72,50 @@ def _why(name: str, model: nn.Module, lacking: Collection[str], other: Mapping[s
     for key in sorted(lacking):
         longer = [theirs for theirs in unexpected if theirs.endswith(key) or theirs.endswith(key.split(".", 1)[-1]) and "." in key.split(".", 1)[-1]]
         if longer:
-            return (f"The weights of {name} have other names than transformers gives them ('{min(longer)}' for '{key}'), so {len(lacking)} of {count} would be "
-                    f"random: save the model itself with save_pretrained, not what wraps it.")  # fmt: skip
+            return Message(
+                "The weights of {model} have other names than transformers gives them ('{theirs}' for '{name}'), so {lacking} of {count} would be random: save the model itself with save_pretrained, not what wraps it.",
+                model=name,
+                theirs=min(longer),
+                name=key,
+                lacking=len(lacking),
+                count=count,
+            )
     if other:
         key = min(other)
         theirs, ours = other[key]
-        return (f"The weights of {name} do not fit its config.json: '{key}' is {_size(theirs)} there and {_size(ours)} by the configuration, "
-                f"one of {len(other)} such; give the config.json that belongs to them.")  # fmt: skip
+        return Message(
+            "The weights of {model} do not fit its config.json: '{name}' is {theirs} there and {ours} by the configuration, one of {count} such; give the config.json that belongs to them.",
+            model=name,
+            name=key,
+            theirs=_size(theirs),
+            ours=_size(ours),
+            count=len(other),
+        )
     output = model.get_output_embeddings()
     heads = {key for key, parameter in model.named_parameters() if output is not None and any(parameter is own for own in output.parameters())}
     if lacking and set(lacking) <= heads:
-        return (f"The weights of {name} are those of its body alone, without the head that writes words ({_some(lacking)}), which would be random: "
-                f"give the whole model, as its language-model class saves it.")  # fmt: skip
+        return Message(
+            "The weights of {model} are those of its body alone, without the head that writes words ({names}), which would be random: give the whole model, as its language-model class saves it.",
+            model=name,
+            names=_some(lacking),
+        )
     if lacking:
-        return (f"The weights of {name} lack {len(lacking)} of the {count} that its config.json asks for ({_some(lacking)}), which would be random: "
-                f"give a complete checkpoint of this architecture.")  # fmt: skip
+        return Message(
+            "The weights of {model} lack {lacking} of the {count} that its config.json asks for ({names}), which would be random: give a complete checkpoint of this architecture.",
+            model=name,
+            lacking=len(lacking),
+            count=count,
+            names=_some(lacking),
+        )
     extra = _beyond(model.state_dict(), unexpected)
     if extra:
-        return (f"The weights of {name} have {len(extra)} of layers that its config.json does not count ({_some(extra)}), which would be left out: "
-                f"give the config.json that belongs to them.")  # fmt: skip
-    return f"The weights of {name} cannot be read as its config.json says ({' '.join(errors)[:160]}); save the model again."
+        return Message(
+            "The weights of {model} have {count} of layers that its config.json does not count ({names}), which would be left out: give the config.json that belongs to them.",
+            model=name,
+            count=len(extra),
+            names=_some(extra),
+        )
+    return Message("The weights of {model} cannot be read as its config.json says ({reason}); save the model again.", model=name, reason=" ".join(errors)[:160])
 
 
 def _sentences(model: nn.Module, head: Collection[str], shapes: Mapping[str, tuple]) -> Iterable[str]:
@@ -108,8 +133,7 @@ def _sentences(model: nn.Module, head: Collection[str], shapes: Mapping[str, tup
 
 
 def _some(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:SHOWN]) + (f" and {len(ordered) - SHOWN} more" if len(ordered) > SHOWN else "")
+    return some(sorted(names), SHOWN)
 
 
 def _size(shape: tuple[int, ...]) -> str:

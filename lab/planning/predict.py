@@ -105,15 +105,17 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     body = anatomy(facts_of(spec))
     require(chosen, body)
     if before := checkpoint.quantised_by(spec):
-        raise Refusal(f"The memory of a checkpoint that is quantised already ({before}) is not predicted: {spec.title or spec.name} can be run.", "model")
+        raise Refusal(
+            "The memory of a checkpoint that is quantised already ({method}) is not predicted: {model} can be run.",
+            "model",
+            method=before,
+            model=spec.title or spec.name,
+        )
     if spec.quantisation != "none" and (problem := quantised_problem(chosen)):
         raise problem
     if problem := sharing_problem(chosen, devices, sharding, spec.quantisation):
         raise problem
-    longest = None if body.positions is None else body.positions - chosen.positions_taken
-    if longest is not None and max(tokens, target_tokens or 0) > longest:
-        raise Refusal(f"{spec.title or spec.name} reads at most {longest:,} tokens{' beside the positions that the method takes' if chosen.positions_taken else ''}; "
-                      f"{max(tokens, target_tokens or 0):,} are too many.", "tokens")  # fmt: skip
+    _require_room(spec, chosen, body.positions, max(tokens, target_tokens or 0))
     subject = Subject(spec, chosen, objective, num_labels or 2, _dtype(dtype, "dtype"),
                       _dtype(adapter_dtype or dtype, "adapter_dtype"), checkpointing, autocast is not None, seed,
                       tuple((_objective(each), int(labels)) for each, labels in others))  # fmt: skip
@@ -135,10 +137,25 @@ def plan_shape(*, model: str | ModelSpec, method: str | Method | Mapping[str, An
     )  # fmt: skip
 
 
+def _require_room(spec: ModelSpec, method: Method, positions: int | None, tokens: int) -> None:
+    """Refuse more tokens than the model reads; `positions`: that it has, None without a limit."""
+    longest = None if positions is None else positions - method.positions_taken
+    if longest is not None and tokens > longest:
+        raise Refusal(
+            "{model} reads at most {most:,} tokens beside the positions that the method takes; {count:,} are too many."
+            if method.positions_taken
+            else "{model} reads at most {most:,} tokens; {count:,} are too many.",
+            "tokens",
+            model=spec.title or spec.name,
+            most=longest,
+            count=tokens,
+        )
+
+
 def _require_whole(**numbers: int) -> None:
     for name, number in numbers.items():
         if not isinstance(number, int) or not 1 <= number <= LARGEST:
-            raise Refusal(f"'{name}' must be a whole number from 1 to {LARGEST:,}.", name)
+            raise Refusal("'{name}' must be a whole number from 1 to {most:,}.", name, name=name, most=LARGEST)
 
 
 def _peaks(subject: Subject, body: Anatomy, shape: dict, how: dict, device: str, autocast: torch.dtype | None, whole: bool,
@@ -165,7 +182,9 @@ def _traced(built: Built, subject: Subject, shape: dict, how: dict, device: str,
         return Trace(built, device, autocast).run(batch, subject.objective, **how)
     except (NotImplementedError, RuntimeError, ValueError, IndexError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise Refusal(f"The memory of {subject.model.name or 'this model'} cannot be predicted in this shape: {lines[0][:200]}") from error
+        raise Refusal(
+            "The memory of {model} cannot be predicted in this shape: {reason}", model=subject.model.name or "this model", reason=lines[0][:200]
+        ) from error
 
 
 def _trainable(built: Built, deep: dict[str, int], few: dict[str, int]) -> int:
@@ -184,13 +203,13 @@ def _head(built: Built) -> int:
 
 def _objective(name: str) -> str:
     if name not in OBJECTIVES:
-        raise Refusal(f"There is no objective '{name[:40]}'; there are {', '.join(OBJECTIVES)}.", "objective")
+        raise Refusal("There is no objective '{name}'; there are {known}.", "objective", name=name[:40], known=", ".join(OBJECTIVES))
     return name
 
 
 def _dtype(name: str, field: str) -> torch.dtype:
     if name not in DTYPES:
-        raise Refusal(f"'{str(name)[:40]}' is no number type; there are float32, bfloat16 and float16.", field)
+        raise Refusal("'{name}' is no number type; there are float32, bfloat16 and float16.", field, name=str(name)[:40])
     return DTYPES[name]
 
 

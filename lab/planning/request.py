@@ -31,10 +31,10 @@ def check(request: Any) -> dict[str, Any]:
     allowed = ("spec", *OVER_SPEC) if "spec" in request else SHAPE
     for name in request:
         if name not in allowed:
-            raise Refusal(f"The planner has no option '{str(name)[:60]}'; it has {', '.join(allowed)}.", str(name)[:60])
+            raise Refusal("The planner has no option '{name}'; it has {known}.", str(name)[:60], name=str(name)[:60], known=", ".join(allowed))
     for name in () if "spec" in request else ("model", "method", "batch", "tokens"):
         if request.get(name) is None:
-            raise Refusal(f"'{name}' is missing.", name)
+            raise Refusal("'{path}' is missing.", name, path=name)
     return {name: value for name, value in request.items() if value is not None}
 
 

@@ -33,4 +33,4 @@ def prepare() -> None:
 
 
 if __name__ == "__main__":
-    serve(answer, "The memory could not be predicted", prepare)
+    serve(answer, "The memory could not be predicted ({kind}: {reason}).", prepare)

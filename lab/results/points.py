@@ -42,7 +42,7 @@ def points(store: Store, runs: Sequence[Run], names: Iterable[str] = ()) -> Iter
                 step = (run.result.get("best") or {}).get("step", run.step)
                 yield {"run": run.id, "name": run.name, "step": step, "time": run.ended, "split": "test", "metric": metric, "task": task, "value": value}
     if missing := wanted - found:
-        raise Refusal(f"None of these runs has a metric {min(missing)[:80]!r}.", "name")
+        raise Refusal("None of these runs has a metric {name}.", "name", name=repr(min(missing)[:80]))
 
 
 def _parts(name: str, tasks: Sequence[str]) -> tuple[str, str, str]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from lab.design.method.delta import Delta
 from lab.design.plain.differences import flatten
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import metric_named
 from lab.design.spec.run import RunSpec, Training
@@ -180,12 +181,15 @@ def require_known(asked: Query, rows: Sequence[TableRow]) -> None:
     for name, at in asked.names.items():
         if not _declared(name.lower()) and not any(len(row.values(name)) for row in rows):
             near = difflib.get_close_matches(name.lower(), names(rows), 3)
-            raise Refusal(f"There is no column, setting or metric '{name[:60]}' (at letter {at}); near it are {', '.join(near)}." if near else
-                          f"There is no column, setting or metric '{name[:60]}' (at letter {at}).", FIELD)  # fmt: skip
+            if near:
+                raise Refusal(
+                    "There is no column, setting or metric '{name}' (at letter {at}); near it are {near}.", FIELD, name=name[:60], at=at, near=", ".join(near)
+                )
+            raise Refusal("There is no column, setting or metric '{name}' (at letter {at}).", FIELD, name=name[:60], at=at)
     for condition, literal in query.units_of(asked):
         kind = KINDS.get(condition.name.lower(), "")
         if literal.kind != kind and (kind or literal.kind not in ("percent", "count")):
-            raise Refusal(f"'{condition.name[:60]}' (at letter {condition.at}) is counted in {WORDS[kind]}.", FIELD)
+            raise Refusal("'{name}' (at letter {at}) is counted in {unit}.", FIELD, name=condition.name[:60], at=condition.at, unit=word(WORDS[kind]))
 
 
 def _declared(name: str) -> bool:

@@ -57,7 +57,7 @@ class Binned:
             return moved is not None
 
         if not self.database.write(work, durable=True):
-            raise Refusal(f"There is no run {run_id} in the bin.", "run")
+            raise Refusal("There is no run {run} in the bin.", "run", run=run_id)
 
     def binned(self, before: float | None = None) -> list[Run]:
         """The runs in the bin, without their specs, the last one thrown away first; `before`: those that were put there before that time (seconds since 1970)."""

@@ -31,6 +31,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from lab.design.plain import installed
+from lab.design.plain.message import Message, word
 from lab.design.plain.refusal import Refusal
 from lab.runs.address import keep_quiet, place_of
 from lab.runs.migrations import LATEST, migrate, version_of
@@ -213,7 +214,7 @@ def _patience() -> float:
     try:
         return max(0.0, float(given)) if given else WAIT
     except ValueError:
-        raise Refusal(f"LAB_DATABASE_WAIT must be a number of seconds, not {given[:20]!r}.", "LAB_DATABASE_WAIT") from None
+        raise Refusal("LAB_DATABASE_WAIT must be a number of seconds, not {given}.", "LAB_DATABASE_WAIT", given=repr(given[:20])) from None
 
 
 def _lab_row(connection: Connection) -> str | None:
@@ -259,7 +260,7 @@ def _engine(address: URL, file: SqliteFile | None) -> Engine:
     except (ArgumentError, NoSuchModuleError, ValueError):
         raise Refusal("LAB_DATABASE_URL must be like postgresql+psycopg://user@host/lab.", "LAB_DATABASE_URL") from None
     except ImportError:
-        raise Refusal(f"PostgreSQL needs its driver: {installed.command('postgres')}.", "LAB_DATABASE_URL") from None
+        raise Refusal("PostgreSQL needs its driver: {command}.", "LAB_DATABASE_URL", command=installed.command("postgres")) from None
     keep_quiet(engine)
     if file is not None:
         event.listen(engine, "begin", _begin_sqlite)
@@ -276,5 +277,8 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")
 
 
-def _why_not(place: str, error: SQLAlchemyError, file: SqliteFile | None) -> str:
-    return f"The store {place} cannot be opened ({reason_of(error, file)}); check LAB_HOME and LAB_DATABASE_URL, or move a damaged file away."
+def _why_not(place: str, error: SQLAlchemyError, file: SqliteFile | None) -> Message:
+    reason = word(reason_of(error, file))
+    return Message(
+        "The store {place} cannot be opened ({reason}); check LAB_HOME and LAB_DATABASE_URL, or move a damaged file away.", place=place, reason=reason
+    )

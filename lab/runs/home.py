@@ -26,6 +26,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lab.design.plain.message import Message, word
 from lab.design.plain.refusal import Refusal
 from lab.runs import privacy
 
@@ -45,7 +46,7 @@ def check_id(run_id: object) -> str:
     """`run_id` itself if it has the form of a run id, else a Refusal."""
     if not isinstance(run_id, str) or not ID.fullmatch(run_id):
         given = repr(run_id)[:60]
-        raise Refusal(f"{given} is not a run id, which is eight lower-case letters and digits.", "run")
+        raise Refusal("{text} is not a run id, which is eight lower-case letters and digits.", "run", text=given)
     return run_id
 
 
@@ -66,11 +67,13 @@ class Home:
             if given.startswith("~") and not Path(given.partition("/")[0]).expanduser().is_dir():
                 raise RuntimeError  # as that of `nobody` is
         except UnicodeEncodeError:
-            raise Refusal(f"LAB_HOME must be a path in UTF-8, not {ascii(given)[:120]}: rename the folder, or choose another.", "LAB_HOME") from None
+            raise Refusal(
+                "LAB_HOME must be a path in UTF-8, not {given}: rename the folder, or choose another.", "LAB_HOME", given=ascii(given)[:120]
+            ) from None
         except FileNotFoundError:
             raise Refusal("The folder that this was started in is gone: go to another one, or set LAB_HOME to a whole path.", "LAB_HOME") from None
         except RuntimeError:
-            raise Refusal(f"LAB_HOME begins with the home of a user that is not here ({given[:80]}); write the whole path.", "LAB_HOME") from None
+            raise Refusal("LAB_HOME begins with the home of a user that is not here ({given}); write the whole path.", "LAB_HOME", given=given[:80]) from None
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path = self.path.resolve()
@@ -100,7 +103,7 @@ class Home:
         """The folder of a run, absolute. Refusal: a malformed id, or a folder that is a link out of the lab."""
         folder = self._root / check_id(run_id)
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-            raise Refusal(f"The folder of run {run_id} is not a plain folder; remove {folder} and try again.", "run")
+            raise Refusal("The folder of run {run} is not a plain folder; remove {folder} and try again.", "run", run=run_id, folder=folder)
         if create:
             try:
                 folder.mkdir(exist_ok=True)
@@ -117,14 +120,14 @@ class Home:
         given = "/".join(map(str, parts))[:120]
         pieces = [piece for part in parts for piece in re.split(r"[/\\]", str(part))]
         if not pieces or any(p in ("", ".", "..") or "\0" in p or ":" in p or not p.isprintable() for p in pieces):
-            raise Refusal(f"{given!r} is not a file inside a run's folder.", "path")
+            raise Refusal("{path} is not a file inside a run's folder.", "path", path=repr(given))
         path = folder.joinpath(*pieces)
         try:
             inside = path.resolve().is_relative_to(folder)
         except (OSError, RuntimeError, ValueError):
             inside = False
         if not inside:
-            raise Refusal(f"{given!r} leads out of the folder of run {run_id}.", "path")
+            raise Refusal("{path} leads out of the folder of run {run}.", "path", path=repr(given), run=run_id)
         return path
 
     def has_checkpoint(self, run_id: str) -> bool:
@@ -179,6 +182,6 @@ class Home:
         return shutil.disk_usage(self._root).free
 
 
-def _why_not(path: Path, error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or str(error)
-    return f"The lab cannot keep its files in {path} ({reason}); set LAB_HOME to a folder that you can write."
+def _why_not(path: Path, error: Exception) -> Message:
+    reason = word(getattr(error, "strerror", None) or error)
+    return Message("The lab cannot keep its files in {folder} ({reason}); set LAB_HOME to a folder that you can write.", folder=path, reason=reason)

@@ -15,7 +15,7 @@ def chosen() -> Launcher:
     if name == "process":
         return Local()
     if name != "ray":
-        raise Refusal(f"LAB_LAUNCHER must be process or ray, not {name[:40]!r}.", "LAB_LAUNCHER")
+        raise Refusal("LAB_LAUNCHER must be process or ray, not {name}.", "LAB_LAUNCHER", name=repr(name[:40]))
     from lab.runs.ray_launcher import Cluster
 
     return Cluster()

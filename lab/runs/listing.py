@@ -27,7 +27,7 @@ class Listing:
         """The run of that id. Refusal: malformed, unknown, or in the bin."""
         found = self._select(select(runs).where(runs.c.id == check_id(run_id)))
         if not found:
-            raise Refusal(f"There is no run {run_id}.", "run")
+            raise Refusal("There is no run {run}.", "run", run=run_id)
         return _out_of_bin(found[0])
 
     def find(self, words: str) -> Run:
@@ -42,9 +42,9 @@ class Listing:
         found = [run for run in found if run.binned is None] or found
         found = [run for run in found if run.id == words] or found
         if not found:
-            raise Refusal(f"There is no run {words!r}.", "run")
+            raise Refusal("There is no run {run}.", "run", run=repr(words))
         if len(found) > 1:
-            raise Refusal(f"{words!r} fits several runs ({', '.join(run.id for run in found[:3])}): give the id.", "run")
+            raise Refusal("{name} fits several runs ({ids}): give the id.", "run", name=repr(words), ids=", ".join(run.id for run in found[:3]))
         return _out_of_bin(found[0])
 
     def ids(self, limit: int | None = None) -> list[str]:
@@ -114,7 +114,7 @@ class Listing:
         if states is not None:
             states = list(states)
             if unknown := set(states) - set(STATES):
-                raise Refusal(f"{sorted(unknown)[0]!r} is not a state of a run; there are {', '.join(STATES)}.", "state")
+                raise Refusal("{name} is not a state of a run; there are {known}.", "state", name=repr(sorted(unknown)[0]), known=", ".join(STATES))
             query = query.where(runs.c.state.in_(states))
         if ids is not None:
             query = query.where(runs.c.id.in_(list(ids)))
@@ -129,5 +129,5 @@ class Listing:
 
 def _out_of_bin(run: Run) -> Run:
     if run.binned is not None:
-        raise Refusal(f"Run {run.id} is in the bin: restore it first.", "run")
+        raise Refusal("Run {run} is in the bin: restore it first.", "run", run=run.id)
     return run

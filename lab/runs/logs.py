@@ -6,6 +6,8 @@ import re
 import signal
 from pathlib import Path
 
+from lab.design.plain.message import Message
+
 TAIL_BYTES = 16 * 1024
 
 ADVICE = [
@@ -56,26 +58,28 @@ ADVICE = [
 ]
 
 
-def advise(text: str, exit_code: int | None = None) -> str | None:
+def advise(text: str, exit_code: int | None = None) -> Message | None:
     """One sentence on what to do about a failure, from its error and log, or None where nothing certain can be said."""
     for pattern, sentence in ADVICE:
         if re.search(pattern, text or ""):
-            return sentence
+            return Message(sentence)
     if exit_code in (-9, 137):
-        return "If nobody killed it, the machine ran out of memory: lower batch_size or max_length, choose a smaller model, or run fewer at once (LAB_SLOTS)."
+        return Message(
+            "If nobody killed it, the machine ran out of memory: lower batch_size or max_length, choose a smaller model, or run fewer at once (LAB_SLOTS)."
+        )
     return None
 
 
-def exit_words(exit_code: int | None) -> str:
+def exit_words(exit_code: int | None) -> Message:
     """How a process ended, for the middle of a sentence: 'was killed by SIGKILL', 'ended with exit code 1'."""
     if exit_code is None:
-        return "is gone (killed, or the machine went down)"
+        return Message("is gone (killed, or the machine went down)")
     if exit_code < 0:
         try:
-            return f"was killed by {signal.Signals(-exit_code).name}"
+            return Message("was killed by {signal}", signal=signal.Signals(-exit_code).name)
         except ValueError:
-            return f"was killed by signal {-exit_code}"
-    return f"ended with exit code {exit_code}"
+            return Message("was killed by signal {number}", number=-exit_code)
+    return Message("ended with exit code {code}", code=exit_code)
 
 
 def tail(path: Path, lines: int = 40) -> str:

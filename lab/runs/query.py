@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 
 LETTERS, TERMS, DEPTH, VALUE_LETTERS = 2_000, 100, 30, 200
@@ -130,7 +131,7 @@ def parse(text: Any) -> Query:
     if not isinstance(text, str):
         raise Refusal("A query must be a text.", FIELD)
     if len(text) > LETTERS:
-        raise Refusal(f"A query may have {LETTERS:,} letters; this one has {len(text):,}.", FIELD)
+        raise Refusal("A query may have {most:,} letters; this one has {count:,}.", FIELD, most=LETTERS, count=len(text))
     return Query(text, _Parser(list(_tokens(text))).whole())
 
 
@@ -144,7 +145,7 @@ def _tokens(text: str) -> Iterator[Token]:
         if letter in "\"'":
             end = narrow.find(letter, at + 1)
             if end < 0:
-                raise Refusal(f"The quotation mark at letter {at + 1} has no other one that ends it.", FIELD)
+                raise Refusal("The quotation mark at letter {at} has no other one that ends it.", FIELD, at=at + 1)
             yield Token("quoted", text[at + 1 : end], at + 1)
             at = end + 1
             continue
@@ -154,7 +155,7 @@ def _tokens(text: str) -> Iterator[Token]:
             while end < len(narrow) and not narrow[end].isspace() and narrow[end] not in "\"'()=<>!,":
                 end += 1
             if end == at:  # a ! by itself
-                raise Refusal(f"The '{letter}' at letter {at + 1} says nothing here: write != for other than.", FIELD)
+                raise Refusal("The '{letter}' at letter {at} says nothing here: write != for other than.", FIELD, letter=letter, at=at + 1)
         yield Token("sign" if sign else "word", sign or text[at:end], at + 1)
         at = end
     yield Token("end", "", len(text) + 1)
@@ -184,7 +185,7 @@ class _Parser:
             return None
         found = self.either(0)
         if self.now.kind != "end":
-            raise Refusal(f"The '{self.now.text}' at letter {self.now.at} does not belong there.", FIELD)
+            raise Refusal("The '{text}' at letter {at} does not belong there.", FIELD, text=self.now.text, at=self.now.at)
         return found
 
     def either(self, depth: int) -> Joined | Condition:
@@ -204,7 +205,7 @@ class _Parser:
 
     def each(self, depth: int) -> Joined | Condition:
         if depth > DEPTH:
-            raise Refusal(f"The brackets at letter {self.now.at} are nested deeper than {DEPTH}.", FIELD)
+            raise Refusal("The brackets at letter {at} are nested deeper than {most}.", FIELD, at=self.now.at, most=DEPTH)
         if self.word("not"):
             self.take()
             return Joined("not", (self.each(depth + 1),))
@@ -212,7 +213,7 @@ class _Parser:
             opened = self.take()
             found = self.either(depth + 1)
             if not self.sign(")"):
-                raise Refusal(f"The bracket at letter {opened.at} is never closed.", FIELD)
+                raise Refusal("The bracket at letter {at} is never closed.", FIELD, at=opened.at)
             self.take()
             return found
         return self.condition()
@@ -220,7 +221,7 @@ class _Parser:
     def condition(self) -> Condition:
         self.terms += 1
         if self.terms > TERMS:
-            raise Refusal(f"A query may have {TERMS} conditions.", FIELD)
+            raise Refusal("A query may have {most} conditions.", FIELD, most=TERMS)
         if self.word("and", "or", "in") or self.now.kind not in ("word", "quoted"):
             self.lacking("a condition")
         first = self.take()
@@ -238,7 +239,7 @@ class _Parser:
 
     def name(self, token: Token) -> str:
         if not token.text:
-            raise Refusal(f"There is no name between the quotation marks at letter {token.at}.", FIELD)
+            raise Refusal("There is no name between the quotation marks at letter {at}.", FIELD, at=token.at)
         return token.text
 
     def listed(self) -> tuple[Literal, ...]:
@@ -249,7 +250,7 @@ class _Parser:
             self.take()
             found.append(self.value("="))
         if not self.sign(")"):
-            raise Refusal(f"The bracket at letter {opened.at} is never closed.", FIELD)
+            raise Refusal("The bracket at letter {at} is never closed.", FIELD, at=opened.at)
         self.take()
         return tuple(found)
 
@@ -262,7 +263,14 @@ class _Parser:
         found = _NUMBER.fullmatch(token.text.translate(WIDE))
         if found is None or not math.isfinite(float(found[1])):
             if sign not in ("=", "!=") and not _DATE.fullmatch(token.text):
-                raise Refusal(f"'{token.text[:40]}' at letter {token.at} is no number, so nothing is {'less' if '<' in sign else 'more'} than it.", FIELD)
+                raise Refusal(
+                    "'{text}' at letter {at} is no number, so nothing is less than it."
+                    if "<" in sign
+                    else "'{text}' at letter {at} is no number, so nothing is more than it.",
+                    FIELD,
+                    text=token.text[:40],
+                    at=token.at,
+                )
             return Literal(token.text[:VALUE_LETTERS], token.at)
         unit = found[2]
         if not unit and self.now.kind == "word" and self.now.text.lower().translate(WIDE) in UNITS:
@@ -270,7 +278,12 @@ class _Parser:
         elif unit and unit.lower() not in UNITS:
             if sign in ("=", "!="):  # a name may begin with a digit
                 return Literal(token.text[:VALUE_LETTERS], token.at)
-            raise Refusal(f"'{unit[:40]}' at letter {token.at + len(found[1])} is no unit; there are kB, MB, GB, GiB, k, M, G, ms, s, min, h, d and %.", FIELD)
+            raise Refusal(
+                "'{unit}' at letter {at} is no unit; there are kB, MB, GB, GiB, k, M, G, ms, s, min, h, d and %.",
+                FIELD,
+                unit=unit[:40],
+                at=token.at + len(found[1]),
+            )
         factor, kind = UNITS[unit.lower().translate(WIDE)] if unit else (1.0, "")
         return Literal(token.text, token.at, False, float(found[1]) * factor, kind)
 
@@ -280,15 +293,16 @@ class _Parser:
         if self.now.kind != "end" and self.now.kind != "sign" and not self.word("and", "or", "not") and not (
             after.kind == "sign" and after.text not in "()," or after.kind == "word" and after.text.lower() in ("in", "not")):  # fmt: skip
             raise Refusal(
-                f"'{self.now.text[:40]}' at letter {self.now.at} does not belong to the value before it: write 'and' between them, or the words in quotation marks.",
+                "'{text}' at letter {at} does not belong to the value before it: write 'and' between them, or the words in quotation marks.",
                 FIELD,
+                text=self.now.text[:40],
+                at=self.now.at,
             )
 
     def lacking(self, what: str) -> None:
-        end = self.now.kind == "end"
-        raise Refusal(
-            f"At the end of the query {what} is lacking." if end else f"At letter {self.now.at}, before '{self.now.text[:40]}', {what} is lacking.", FIELD
-        )
+        if self.now.kind == "end":
+            raise Refusal("At the end of the query {what} is lacking.", FIELD, what=word(what))
+        raise Refusal("At letter {at}, before '{text}', {what} is lacking.", FIELD, at=self.now.at, text=self.now.text[:40], what=word(what))
 
 
 def _share(name: str) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from lab.design.plain import numbers
+from lab.design.plain.message import Message, Note, listed
 from lab.design.plain.refusal import Refusal
 from lab.runs import launcher as workers
 from lab.runs import launchers, logs, processes, records, slots
@@ -121,7 +122,7 @@ class Queue(Removing):
             "parent": parent,
             "needs": needs,
             "devices": slots.devices_of_spec(document),
-            "message": " ".join(filter(None, (message, waits))),
+            "message": str(listed(filter(None, (message, waits)), " ")),
         }
 
     def _needs(self, document: dict) -> tuple[int | None, str]:
@@ -130,15 +131,20 @@ class Queue(Removing):
         try:
             needs = self._estimate(document) if policy != "ignore" else None
         except Refusal as problem:  # a spec that cannot be planned may well run, and a busy machine's planner may be late
-            return None, f"Its memory could not be planned ({problem.sentence.rstrip('.')}), so it waits for none."
+            return None, Note("Its memory could not be planned ({reason}), so it waits for none.", reason=problem.sentence.clause())
         if needs is None:
             return None, ""
         needs *= 1 if slots.devices() else slots.devices_of_spec(document)  # a plan is of one device; processes of a CPU share its memory
         total, _ = slots.memory()
-        words = f"The plan says that this run needs {numbers.memory(needs)} at its peak"
+        words = Message("The plan says that this run needs {memory} at its peak", memory=numbers.memory(needs))
         if needs > total and policy == "refuse":
-            raise Refusal(f"{words}; there are {numbers.memory(total)} here, so lower batch_size or max_length, or choose a smaller model.", "training")
-        return needs, f"{words}; it waits until so much is free." if needs > (self._room() or needs) else ""
+            raise Refusal(
+                "{needs}; there are {total} here, so lower batch_size or max_length, or choose a smaller model.",
+                "training",
+                needs=words,
+                total=numbers.memory(total),
+            )
+        return needs, Note("{needs}; it waits until so much is free.", needs=words) if needs > (self._room() or needs) else ""
 
     def _room(self) -> int | None:
         """Bytes that a run may need to start now; None: any. What active runs on the processor will still take is set aside."""
@@ -180,7 +186,7 @@ class Queue(Removing):
         """Queue a new run with the same spec, tags and notes; its id."""
         run = self.store.get(run_id)
         if not run.spec:
-            raise Refusal(f"The specification of run {run_id} is damaged, so it cannot be duplicated.", "run")
+            raise Refusal("The specification of run {run} is damaged, so it cannot be duplicated.", "run", run=run_id)
         return self.launch(run.spec, (run.name if name is None else name), run.tags, run.notes, parent=run_id)
 
     def rename(self, run_id: str, name: str) -> None:
@@ -319,21 +325,23 @@ class Queue(Removing):
                 **dict.fromkeys(("pid", "pid_create_time", "mark", "place", "host", "slot")),
             )
         last = logs.tail(self.home.run_dir(run.id) / "log.txt")
-        how = logs.exit_words(code) if here else f"on {run.host} fell silent"
+        how = logs.exit_words(code) if here else Message("on {host} fell silent", host=run.host)
         if here and processes.is_alive(run.pid, run.mark, run.pid_create_time) and code is None and run.heartbeat is not None:
-            how = "is another lab's, of which this one is a copy made"
+            how = Message("is another lab's, of which this one is a copy made")
         if run.state == records.STARTING:
-            how += " before it began"
+            words = Message("The worker {how} before it began.", how=how)
+        elif run.total_steps:
+            words = Message("The worker {how} at step {step} of {steps}.", how=how, step=run.step, steps=run.total_steps)
         else:
-            how += f" at step {run.step}" + (f" of {run.total_steps}" if run.total_steps else "")
+            words = Message("The worker {how} at step {step}.", how=how, step=run.step)
         ended: dict[str, Any] = {"log_tail": last, "exit_code": code}
         if code is not None and code >= 0 or code is None and run.state == records.STARTING:
-            return self._end(run, records.FAILED, f"The worker {how}.", logs.advise(last, code), **ended)
-        again = "Resume goes on from its last checkpoint."
+            return self._end(run, records.FAILED, words, logs.advise(last, code), **ended)
+        again = Message("Resume goes on from its last checkpoint.")
         if not self.home.has_checkpoint(run.id):
-            again = "It had left no checkpoint yet: resume begins again."
-        advice = " ".join(filter(None, (logs.advise(last[-2000:], code), again)))
-        return self._end(run, records.INTERRUPTED, f"The worker {how}.", advice, **ended) and self._again(run)
+            again = Message("It had left no checkpoint yet: resume begins again.")
+        advice = listed(filter(None, (logs.advise(last[-2000:], code), again)), " ")
+        return self._end(run, records.INTERRUPTED, words, advice, **ended) and self._again(run)
 
     def _again(self, run: Run) -> bool:
         """Queue a run that its launcher lost once more, unless that happened often enough. Always true: the run changed."""
@@ -346,5 +354,5 @@ class Queue(Removing):
 
     def _end(self, run: Run, state: str, error: str | None, advice: str | None, message: str = "", **fields: Any) -> bool:
         return self.store.move(
-            run.id, records.ACTIVE, state, message or error or "", like=run, error=error, advice=advice, ended=time.time(), slot=None, **fields
+            run.id, records.ACTIVE, state, message or str(error or ""), like=run, error=error, advice=advice, ended=time.time(), slot=None, **fields
         )

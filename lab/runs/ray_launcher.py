@@ -78,8 +78,10 @@ class Cluster:
         """Refusal where no node has as many devices as a run asks for: it trains on one machine."""
         if wanted > 1 and (most := self._most()) < wanted:
             raise Refusal(
-                f"A run trains on one node, and no node of the cluster has room for {wanted} devices; the largest has it for {most}: set devices lower.",
+                "A run trains on one node, and no node of the cluster has room for {wanted} devices; the largest has it for {most}: set devices lower.",
                 "training.devices",
+                wanted=wanted,
+                most=most,
             )
 
     def _most(self) -> int:
@@ -228,7 +230,7 @@ def _connect() -> Any:
     try:
         import ray
     except ImportError:
-        raise Refusal(f"LAB_LAUNCHER=ray needs Ray: {installed.command('ray')}.", "LAB_LAUNCHER") from None
+        raise Refusal("LAB_LAUNCHER=ray needs Ray: {command}.", "LAB_LAUNCHER", command=installed.command("ray")) from None
     address = os.environ.get("LAB_RAY_ADDRESS") or os.environ.get("RAY_ADDRESS") or "auto"
     with _lock:
         if not ray.is_initialized():
@@ -237,7 +239,10 @@ def _connect() -> Any:
             except (ConnectionError, ValueError, RuntimeError, OSError) as error:
                 reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
                 raise Refusal(
-                    f"There is no Ray cluster at {address} ({reason}); start one with `ray start --head`, or set LAB_RAY_ADDRESS.", "LAB_RAY_ADDRESS"
+                    "There is no Ray cluster at {address} ({reason}); start one with `ray start --head`, or set LAB_RAY_ADDRESS.",
+                    "LAB_RAY_ADDRESS",
+                    address=address,
+                    reason=reason,
                 ) from None
     return ray
 
@@ -255,5 +260,5 @@ def _number(name: str, default: Default) -> float | Default:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 10_000:
-        raise Refusal(f"{name} must be a number from 0 to 10,000, not {given[:20]!r}.", name)
+        raise Refusal("{name} must be a number from 0 to 10,000, not {given}.", name, name=name, given=repr(given[:20]))
     return value

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from lab.design.plain.message import Message, unpacked
 from lab.design.plain.refusal import Refusal
 from lab.runs import notebook
 
@@ -116,6 +117,7 @@ def run_of(row: Any) -> Run:
     values["spec"] = _json(values.get("spec"), dict)
     values["tags"] = [t for t in _json(values["tags"], list) if isinstance(t, str)]
     values["result"] = _json(values["result"], dict)
+    values["error"], values["advice"] = unpacked(values.get("error")), unpacked(values.get("advice"))
     return Run(**values)
 
 
@@ -136,7 +138,7 @@ def spec_text(document: Any) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         raise Refusal("The specification must be plain JSON: texts, finite numbers, lists and mappings.", "spec") from error
     if len(text) > SPEC_BYTES:
-        raise Refusal(f"A specification may have {SPEC_BYTES // 1024} KiB; this one has {len(text) // 1024} KiB.", "spec")
+        raise Refusal("A specification may have {most} KiB; this one has {size} KiB.", "spec", most=SPEC_BYTES // 1024, size=len(text) // 1024)
     return text
 
 
@@ -170,26 +172,26 @@ def check_tags(tags: Iterable[str] | None) -> list[str]:
         raise Refusal("Tags must be a list of short texts.", "tags")
     found = list(dict.fromkeys(t for t in (_line(tag, "tags", TAG_LETTERS) for tag in tags or ()) if t))
     if len(found) > TAGS:
-        raise Refusal(f"A run may have {TAGS} tags, not {len(found)}.", "tags")
+        raise Refusal("A run may have {most} tags, not {count}.", "tags", most=TAGS, count=len(found))
     return found
 
 
 def check_notes(notes: Any) -> str:
     """Free text of at most NOTES_LETTERS letters."""
     if not isinstance(notes, str) or len(notes) > NOTES_LETTERS:
-        raise Refusal(f"Notes must be a text of at most {NOTES_LETTERS} letters.", "notes")
+        raise Refusal("Notes must be a text of at most {most} letters.", "notes", most=NOTES_LETTERS)
     if any(not (c.isprintable() or c in "\n\t\r") for c in notes):
         raise Refusal("Notes must not contain control characters.", "notes")
     return notes
 
 
 def _line(value: Any, field: str, letters: int) -> str:
-    what = "A name" if field == "name" else "A tag"
+    what = Message("A name" if field == "name" else "A tag")
     if not isinstance(value, str):
-        raise Refusal(f"{what} must be a text.", field)
+        raise Refusal("{what} must be a text.", field, what=what)
     value = value.strip()
     if len(value) > letters:
-        raise Refusal(f"{what} may have {letters} letters, not {len(value)}.", field)
+        raise Refusal("{what} may have {most} letters, not {count}.", field, what=what, most=letters, count=len(value))
     if not value.isprintable():
-        raise Refusal(f"{what} must be one line without control characters.", field)
+        raise Refusal("{what} must be one line without control characters.", field, what=what)
     return value

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from lab.design.plain.message import Message, some, word
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import binned
 from lab.runs import records
@@ -63,7 +64,7 @@ class Removing:
                 except Refusal as problem:  # malformed, unknown, or in the bin
                     refused[run_id] = problem.sentence
             elif found[run_id].active:
-                refused[run_id] = f"Run {run_id} is {found[run_id].state}: stop it before you delete it."
+                refused[run_id] = Message("Run {run} is {state}: stop it before you delete it.", run=run_id, state=word(found[run_id].state))
         readers = self._readers()
         while True:  # who is kept keeps what it is built on
             going = set(run_ids) - set(refused)
@@ -71,9 +72,10 @@ class Removing:
             if not waiting:
                 return refused
             for run_id, stays in waiting.items():
-                more = f" and {len(stays) - 1} more" if len(stays) > 1 else ""
-                refused[run_id] = (
-                    f"Run {run_id} is what run {stays[0]}{more} is built on, which has no weights of its own yet: delete that one first, or let it begin."
+                refused[run_id] = Message(
+                    "Run {run} is what run {other} is built on, which has no weights of its own yet: delete that one first, or let it begin.",
+                    run=run_id,
+                    other=some(stays),
                 )
 
     def _readers(self) -> dict[str, list[str]]:

@@ -38,7 +38,7 @@ runs = Table(
     Column("place", Text),  # where that pid means something: boot and pid namespace
     Column("host", Text),
     Column("heartbeat", Double),
-    Column("error", Text),
+    Column("error", Text),  # a sentence, with its key and values where it has some (lab.design.plain.message.packed); so is the advice
     Column("advice", Text),
     Column("log_tail", Text),
     Column("exit_code", BigInteger),

@@ -34,7 +34,7 @@ def slots() -> int:
     if not given:
         return max(1, len(devices()))
     if not (given.isascii() and given.isdigit() and int(given) <= 1000):
-        raise Refusal(f"LAB_SLOTS must be a whole number from 0 to 1000, not {given[:20]!r}.", "LAB_SLOTS")
+        raise Refusal("LAB_SLOTS must be a whole number from 0 to 1000, not {given}.", "LAB_SLOTS", given=repr(given[:20]))
     return int(given)
 
 
@@ -42,7 +42,7 @@ def policy() -> str:
     """LAB_MEMORY_POLICY: ignore (the default), wait or refuse. Refusal: anything else."""
     given = os.environ.get("LAB_MEMORY_POLICY", "").strip() or "ignore"
     if given not in ("ignore", "wait", "refuse"):
-        raise Refusal(f"LAB_MEMORY_POLICY must be ignore, wait or refuse, not {given[:20]!r}.", "LAB_MEMORY_POLICY")
+        raise Refusal("LAB_MEMORY_POLICY must be ignore, wait or refuse, not {given}.", "LAB_MEMORY_POLICY", given=repr(given[:20]))
     return given
 
 
@@ -94,8 +94,16 @@ def require_devices(wanted: int, where: str, found: Sequence[str]) -> None:
         raise Refusal("MPS is one device: set devices to 1.", "training.devices")
     if found and where in ("auto", "cuda"):
         if wanted > len(found):
-            raise Refusal(f"This run asks for {wanted} devices, and this machine has {len(found)}: set devices to at most {len(found)}.", "training.devices")
+            raise Refusal(
+                "This run asks for {wanted} devices, and this machine has {most}: set devices to at most {most}.",
+                "training.devices",
+                wanted=wanted,
+                most=len(found),
+            )
     elif wanted > (cores := max(2, os.cpu_count() or 1)):
         raise Refusal(
-            f"On a CPU a device is a process, and {wanted} of them are more than its {cores} cores: set devices to at most {cores}.", "training.devices"
+            "On a CPU a device is a process, and {wanted} of them are more than its {cores} cores: set devices to at most {cores}.",
+            "training.devices",
+            wanted=wanted,
+            cores=cores,
         )

@@ -81,7 +81,9 @@ class SqliteFile:
     def check(self) -> None:
         """StoreGone where the file is not the one that was opened."""
         if self._seen and not self._here() and not (self.follow and self._in_folder()):
-            raise StoreGone(f"The store {self.path} was moved, deleted or replaced while the lab was open; put it back, or start the lab again.", "LAB_HOME")
+            raise StoreGone(
+                "The store {store} was moved, deleted or replaced while the lab was open; put it back, or start the lab again.", "LAB_HOME", store=self.path
+            )
 
     def place(self) -> tuple[str, str, str]:
         """(inode, device, boot): what a copy of the file does not share. A device's number means something until the next boot only."""

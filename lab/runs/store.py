@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Case, Connection, case, delete, func, insert, or_, select, text, true, update
 
+from lab.design.plain.message import packed, word
 from lab.design.plain.refusal import Refusal
 from lab.runs.binned import HERE, Binned
 from lab.runs.database import Database, take_ticket
@@ -145,7 +146,7 @@ class Store(Entering, Listing, Binned, Metrics, Views):
             version = take_ticket(connection)
             more: dict[str, Any] = {"position": _queue_place(connection)} if to == QUEUED else {}
             more |= {} if to in (RUNNING, STOPPING) else _BUSY
-            moved = query.values(state=to, version=version, **more, **fields).returning(runs.c.number, runs.c.state)
+            moved = query.values(state=to, version=version, **more, **packed(fields)).returning(runs.c.number, runs.c.state)
             number = connection.execute(moved).scalar()
             if number is not None:
                 note(connection, number, to, message)
@@ -241,7 +242,9 @@ class Store(Entering, Listing, Binned, Metrics, Views):
             run = self.get(run_id)
             if run.state == RUNNING and run.attempt == attempt and (run.pid, run.mark, run.place) == (worker.pid, worker.mark, worker.place):
                 return run  # claimed before, and only the answer was lost
-            raise Refusal(f"Run {run_id} is not waiting for this worker: it is {run.state} (attempt {run.attempt}).", "run")
+            raise Refusal(
+                "Run {run} is not waiting for this worker: it is {state} (attempt {attempt}).", "run", run=run_id, state=word(run.state), attempt=run.attempt
+            )
         return self.get(run_id)
 
     def finish(
@@ -268,7 +271,7 @@ class Store(Entering, Listing, Binned, Metrics, Views):
             to = case((runs.c.state == STOPPING, CANCELLED), else_=FAILED)
         elif state == CANCELLED:
             to = case((runs.c.state == STOPPING, CANCELLED), else_=INTERRUPTED)
-        fields = {"error": error, "advice": advice, "exit_code": exit_code, "log_tail": log_tail, "slot": None, **_BUSY}
+        fields = {"error": packed(error), "advice": packed(advice), "exit_code": exit_code, "log_tail": log_tail, "slot": None, **_BUSY}
         if result is not None:
             fields["result"] = result_text(result)
         query = update(runs).where(runs.c.id == check_id(run_id), runs.c.state.in_([*ACTIVE, INTERRUPTED]))
@@ -279,7 +282,7 @@ class Store(Entering, Listing, Binned, Metrics, Views):
             version = take_ticket(connection)
             row = connection.execute(query.values(state=to, version=version, ended=time.time(), **fields).returning(runs.c.number, runs.c.state)).first()
             if row is not None:
-                note(connection, row.number, row.state, message or error or "")
+                note(connection, row.number, row.state, message or str(error or ""))
             return row is not None
 
         return self.database.write(work, durable=True)
@@ -294,7 +297,7 @@ class Store(Entering, Listing, Binned, Metrics, Views):
         """Put a failed, cancelled or interrupted run at the end of the queue. Refusal in any other state."""
         if not self.move(run_id, RESUMABLE, QUEUED, message, **_NOBODY):
             state = self.get(run_id).state
-            raise Refusal(f"Run {run_id} is {state}: only a failed, cancelled or interrupted run can resume.", "run")
+            raise Refusal("Run {run} is {state}: only a failed, cancelled or interrupted run can resume.", "run", run=run_id, state=word(state))
         return self.get(run_id)
 
     # -- what people write
@@ -332,7 +335,7 @@ class Store(Entering, Listing, Binned, Metrics, Views):
             return True
 
         if not self.database.write(work, durable=True):
-            raise Refusal(f"Run {run_id} does not wait in the queue: it is {self.get(run_id).state}.", "run")
+            raise Refusal("Run {run} does not wait in the queue: it is {state}.", "run", run=run_id, state=word(self.get(run_id).state))
 
     def delete(self, run_id: str, binned_before: float | None = None) -> None:
         """Remove a run, in the bin or not. Refusal while a worker has it. Its files and metrics go after, by whoever looks at `doomed` next.
@@ -353,7 +356,7 @@ class Store(Entering, Listing, Binned, Metrics, Views):
             return True
 
         if not self.database.write(work, durable=True):
-            raise Refusal(f"Run {run_id} is {self.get(run_id).state}: stop it before you delete it.", "run")
+            raise Refusal("Run {run} is {state}: stop it before you delete it.", "run", run=run_id, state=word(self.get(run_id).state))
 
     def doomed(self) -> list[tuple[int, str]]:
         """(number, id) of the runs that were deleted and whose files and metrics may still be there."""
@@ -381,13 +384,14 @@ class Store(Entering, Listing, Binned, Metrics, Views):
             return connection.execute(query).rowcount
 
         if not self.database.write(work, durable=True):
-            raise Refusal(f"There is no run {run_id}.", "run")
+            raise Refusal("There is no run {run}.", "run", run=run_id)
 
 
 def _queue_place(connection: Connection, more: int = 0) -> int:
     """The place behind the last. Refusal where `more` new runs are too many."""
     length, last = connection.execute(text("SELECT count(*), max(position) FROM runs WHERE state = 'queued'")).one()
     if more and length + more > QUEUE_LENGTH:
-        raise Refusal(f"The queue is full: {QUEUE_LENGTH} runs wait already." if length >= QUEUE_LENGTH else
-                      f"The queue has room for {QUEUE_LENGTH - length} runs more, not for {more}.", "queue")  # fmt: skip
+        if length >= QUEUE_LENGTH:
+            raise Refusal("The queue is full: {most} runs wait already.", "queue", most=QUEUE_LENGTH)
+        raise Refusal("The queue has room for {room} runs more, not for {more}.", "queue", room=QUEUE_LENGTH - length, more=more)
     return (last or 0) + 1

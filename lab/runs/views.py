@@ -35,10 +35,10 @@ class Views:
         """Keep a view under a name, in the place of one that has it; the name. Refusal: no name, too long, too many."""
         name = name.strip() if isinstance(name, str) else ""
         if not name or len(name) > NAME_LETTERS or not name.isprintable():
-            raise Refusal(f"The name of a view is one line of 1 to {NAME_LETTERS} letters.", "view")
+            raise Refusal("The name of a view is one line of 1 to {most} letters.", "view", most=NAME_LETTERS)
         text = json.dumps(dict(document), ensure_ascii=False)
         if len(text) > DOCUMENT_LETTERS:
-            raise Refusal(f"A view may have {DOCUMENT_LETTERS:,} letters; this one has {len(text):,}: show fewer columns.", "view")
+            raise Refusal("A view may have {most:,} letters; this one has {count:,}: show fewer columns.", "view", most=DOCUMENT_LETTERS, count=len(text))
 
         def work(connection: Connection) -> bool:
             take_ticket(connection)
@@ -49,7 +49,7 @@ class Views:
             return True
 
         if not self.database.write(work, durable=True):
-            raise Refusal(f"There are {MOST} views already: delete one first.", "view")
+            raise Refusal("There are {most} views already: delete one first.", "view", most=MOST)
         return name
 
     def drop_view(self, name: str) -> None:
@@ -60,4 +60,4 @@ class Views:
             return connection.execute(delete(views).where(views.c.name == name)).rowcount
 
         if not self.database.write(work, durable=True):
-            raise Refusal(f"There is no view '{name}'.", "view")
+            raise Refusal("There is no view '{name}'.", "view", name=name)

@@ -264,5 +264,5 @@ def minutes() -> float:
     except ValueError:
         found = math.nan
     if not 0 <= found <= 1440:
-        raise Refusal(f"LAB_WARM must be a number of minutes from 0 to 1440, not {given[:20]!r}.", "LAB_WARM")
+        raise Refusal("LAB_WARM must be a number of minutes from 0 to 1440, not {given}.", "LAB_WARM", given=repr(given[:20]))
     return found

@@ -35,6 +35,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from lab.design.plain.message import Message, packed, unpacked
 from lab.design.plain.refusal import Refusal
 from lab.runs import logs, records
 from lab.runs.database import StoreGone, reason_of
@@ -192,7 +193,7 @@ class WorkerLink:
             with suppress(OSError, ValueError):
                 stream.flush()
         last = logs.tail(self.run_dir / "log.txt")
-        words = _words(error).replace(f"{self.run_dir}{os.sep}", "")
+        words = _without(_words(error), f"{self.run_dir}{os.sep}")
         return self.finish(
             records.FAILED,
             error=words,
@@ -343,7 +344,7 @@ class WorkerLink:
         path = self.run_dir / RECEIPT
         try:
             with open(path.with_suffix(".part"), "w", encoding="utf-8") as file:
-                json.dump(document, file)
+                json.dump(packed(document), file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(path.with_suffix(".part"), path)
@@ -354,7 +355,7 @@ class WorkerLink:
 def read_receipt(run_dir: Path, attempt: int) -> dict | None:
     """The end that a worker told in its folder, as arguments of `Store.finish` and "rows" for `Store.log`; None if there is none of that attempt."""
     try:
-        document = json.loads((run_dir / RECEIPT).read_text(encoding="utf-8"))
+        document = unpacked(json.loads((run_dir / RECEIPT).read_text(encoding="utf-8")))
         if document.pop("attempt") != attempt or document["state"] not in records.OVER:
             return None
         rows = document.get("rows") or []
@@ -363,9 +364,19 @@ def read_receipt(run_dir: Path, attempt: int) -> dict | None:
         return None
 
 
+def _without(sentence: str, folder: str) -> str:
+    """A sentence whose paths begin in the run's folder, not at the root."""
+    if not isinstance(sentence, Message):
+        return sentence.replace(folder, "")
+    return Message(sentence.key, **{name: _without(value, folder) if isinstance(value, str) else value for name, value in sentence.values.items()})
+
+
 def _words(error: str | BaseException) -> str:
     """One sentence for people; the kind of an exception and where it was raised stand in the log."""
-    if isinstance(error, (str, Refusal)):
-        return str(error)[:2000]
+    if isinstance(error, Refusal):
+        return error.sentence
+    if isinstance(error, str):
+        return error if isinstance(error, Message) else error[:2000]
     first = str(error).strip().splitlines()[:1]
-    return f"The training stopped at an error: {(first or ['it gave no reason, see the end of the log'])[0][:500].rstrip('.')}."
+    reason = first[0][:500].rstrip(".") if first else Message("it gave no reason, see the end of the log")
+    return Message("The training stopped at an error: {reason}.", reason=reason)

@@ -82,9 +82,9 @@ def start(name: str) -> None:
     """Have a process of its own drive a search, which goes on when this one ends. Raises Refusal where it is driven already."""
     record = read(name)
     if driven(name):
-        raise Refusal(f"The search '{name}' is being driven already.", "search")
+        raise Refusal("The search '{name}' is being driven already.", "search", name=name)
     if record.phase == kept.DONE:
-        raise Refusal(f"The search '{name}' is at its end.", "search")
+        raise Refusal("The search '{name}' is at its end.", "search", name=name)
     kept.clear_stop(name)
     environment = {**os.environ, "LAB_HOME": str(default().home.path)}
     with (kept.folder(name) / "log.txt").open("ab") as log:
@@ -111,7 +111,7 @@ def extend(name: str, trials: int | None = None, minutes: float | None = None) -
     with kept.driving(name):
         record = read(name)
         if record.phase != kept.TRIALS:
-            raise Refusal(f"The last rung of '{name}' has begun, so it takes no more trials.", "trials")
+            raise Refusal("The last rung of '{name}' has begun, so it takes no more trials.", "trials", name=name)
         changes = {field: value for field, value in (("trials", trials), ("minutes", minutes)) if value is not None}
         record.spec = search_of({**record.spec, **changes}).document()
         kept.keep(record)

@@ -12,6 +12,7 @@ from lab.design.method.count import count_on
 from lab.design.method.delta import Method
 from lab.design.method.rules import require
 from lab.design.plain import numbers
+from lab.design.plain.message import listed
 from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.run import RunSpec
 from lab.design.spec.search import Budget, SearchSpec
@@ -107,8 +108,8 @@ def _above(value: float, bound: float | None) -> float:
 
 def _reason(budget: Budget, over: Mapping[str, float], weights: int, percent: float, memory: int | None) -> str:
     parts = {
-        "percent": Note(f"{numbers.percent(percent)} of the weights, {numbers.percent(budget.percent)} allowed."),
-        "weights": Note(f"{numbers.weights(weights)} weights, {numbers.weights(budget.weights)} allowed."),
-        "memory": Note(f"{numbers.memory(memory)} planned, {numbers.memory(budget.memory)} allowed."),
+        "percent": Note("{percent} of the weights, {most} allowed.", percent=numbers.percent(percent), most=numbers.percent(budget.percent)),
+        "weights": Note("{weights} weights, {most} allowed.", weights=numbers.weights(weights), most=numbers.weights(budget.weights)),
+        "memory": Note("{memory} planned, {most} allowed.", memory=numbers.memory(memory), most=numbers.memory(budget.memory)),
     }
-    return " ".join(parts[name] for name in over)
+    return listed((parts[name] for name in over), " ")

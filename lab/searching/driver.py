@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from lab.design.plain.message import listed
 from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.run import RunSpec
 from lab.design.spec.search import SearchSpec
@@ -100,10 +101,10 @@ class Driver:
                 if not costs.over:
                     self.bench.check(run)
             except Refusal as problem:
-                self._refuse(Note(f"The preset {label} was left out. {problem.sentence}"))
+                self._refuse(listed([Note("The preset {preset} was left out.", preset=label), problem.sentence], " "))
                 continue
             if len(self.record.trained) >= self.spec.trials and not costs.over:
-                self._refuse(Note(f"The preset {label} was left out. No trials were left for it."))
+                self._refuse(listed([Note("The preset {preset} was left out.", preset=label), Note("No trials were left for it.")], " "))
                 continue
             self._add(PRESET, label + (f" → {varied(lowered)}" if lowered else ""), fitted, self._params(run, anchor.method), costs, run)
         self._keep()
@@ -136,7 +137,7 @@ class Driver:
         """Add the next designs, as many as are tried together; whether there is one. All are drawn from what was known before them."""
         spec, record = self.spec, self.record
         if spec.minutes is not None and record.seconds >= 60 * spec.minutes:
-            record.note = Note(f"Its {spec.minutes:g} minutes for trials are over.")
+            record.note = Note("Its {minutes:g} minutes for trials are over.", minutes=spec.minutes)
             return False
         wanted = min(spec.together, spec.trials - len(record.trained))
         known = {same_design(run) for run in self.runs.values()}
@@ -168,7 +169,7 @@ class Driver:
             if not costs.over:
                 added, attempt = added + 1, 0
         if wanted > 0 and not added:
-            record.note = Note(f"{TRIES} points in a row were refused, over the budget or known: the space holds hardly any other.")
+            record.note = Note("{count} points in a row were refused, over the budget or known: the space holds hardly any other.", count=TRIES)
         if added:
             self._keep()
         return added > 0
@@ -244,7 +245,7 @@ class Driver:
         for (trial, seed, _), outcome in zip(jobs, self._train([job for *_, job in jobs]), strict=True):
             trial.finals[str(seed)].value, trial.finals[str(seed)].seconds = outcome.value, outcome.seconds
             if outcome.value is None:
-                trial.reason = Note(f"One of its seeds failed. {outcome.error}")
+                trial.reason = listed([Note("One of its seeds failed."), outcome.error], " ")
         self.record.phase = TEST
         self._keep()
 

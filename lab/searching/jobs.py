@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lab import verbs
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.run import RunSpec
 from lab.results.facts import numbers_of, score
@@ -118,7 +119,7 @@ class LabBench:
 
 def _outcome(run: Run, test: bool) -> Outcome:
     if run.state != SUCCEEDED:
-        return Outcome(None, error=run.error or Note(f"Its run was {run.state}."))
+        return Outcome(None, error=run.error or Note("Its run was {state}.", state=word(run.state)))
     found = score(run)
     seconds = run.result.get("seconds")
     value = numbers_of(run, "test").get(found.metric.name) if test and found else found.value if found else None

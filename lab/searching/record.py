@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
+from lab.design.plain.message import packed, unpacked, word
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.search import NAME, SearchSpec, search_of
 from lab.runs import default, is_there
@@ -131,7 +132,7 @@ def record_of(document: dict[str, Any]) -> SearchRecord:
     """The record of a kept document. Raises Refusal for one that this lab does not read."""
     try:
         if document["format"] != FORMAT:
-            raise Refusal(f"This search was kept in format {document['format']}, and this lab reads {FORMAT}.", "search")
+            raise Refusal("This search was kept in format {format}, and this lab reads {known}.", "search", format=document["format"], known=FORMAT)
         trials = []
         for each in document["trials"]:
             kept = {**each, "rungs": [Judged(**rung) for rung in each["rungs"]]}
@@ -169,10 +170,12 @@ def names() -> list[str]:
 def read(name: str) -> SearchRecord:
     """A search by its name. Raises Refusal."""
     try:
-        document = json.loads((folder(name) / "search.json").read_text(encoding="utf-8"))
+        document = unpacked(json.loads((folder(name) / "search.json").read_text(encoding="utf-8")))
     except FileNotFoundError:
         known = ", ".join(names()[:5])
-        raise Refusal(f"There is no search '{name}'; there are {known}." if known else f"There is no search '{name}', nor any other.", "search") from None
+        raise Refusal(
+            "There is no search '{name}'; there are {known}." if known else "There is no search '{name}', nor any other.", "search", name=name, known=known
+        ) from None
     except (OSError, ValueError):
         raise Refusal("The record of this search is damaged.", "search") from None
     return record_of(document)
@@ -180,7 +183,7 @@ def read(name: str) -> SearchRecord:
 
 def keep(record: SearchRecord) -> None:
     """Write a record, whole or not at all, and have pages look."""
-    write_json(folder(record.name) / "search.json", record.document())
+    write_json(folder(record.name) / "search.json", packed(record.document()))
     with suppress(SQLAlchemyError):  # what counts is written
         default().store.touch()
 
@@ -191,9 +194,9 @@ def create(record: SearchRecord) -> None:
     try:
         place.mkdir(parents=True)
     except FileExistsError:
-        raise Refusal(f"There is a search '{record.name}' already: resume it, or give another name.", "name") from None
+        raise Refusal("There is a search '{name}' already: resume it, or give another name.", "name", name=record.name) from None
     except OSError as error:
-        raise Refusal(f"{place} cannot be made ({error.strerror}).", "name") from None
+        raise Refusal("{place} cannot be made ({reason}).", "name", place=place, reason=word(error.strerror)) from None
     keep(record)
 
 
@@ -204,7 +207,7 @@ def driving(name: str) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise Refusal(f"The search '{name}' is being driven already.", "search") from None
+        raise Refusal("The search '{name}' is being driven already.", "search", name=name) from None
     try:
         yield
     finally:

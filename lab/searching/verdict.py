@@ -69,7 +69,7 @@ def reached(spec: SearchSpec, record: SearchRecord) -> dict[str, Any]:
         sentences.append(
             Note("This task has no test split with labels: the figures are of the validation rows by which the best were chosen, so they flatter them.")
         )
-    return {**answer, "sentences": [str(one) for one in sentences]}
+    return {**answer, "sentences": sentences}
 
 
 def _compared(record: SearchRecord, winner: Trial, preset: Trial, values: dict[int, list[Any]], answer: dict[str, Any]) -> list[str]:
@@ -78,13 +78,28 @@ def _compared(record: SearchRecord, winner: Trial, preset: Trial, values: dict[i
     number, label, beside = winner.number, winner.label, preset.label
     found = [
         Note(
-            f"By {record.metric} on {'test' if answer['on'] == 'test' else 'validation'} rows, over {count} seeds, "
-            f"trial {number} ({label}) has {one:.4f} and the preset ({beside}) {other:.4f}."
+            "By {metric} on test rows, over {count} seeds, trial {number} ({label}) has {one:.4f} and the preset ({beside}) {other:.4f}."
+            if answer["on"] == "test"
+            else "By {metric} on validation rows, over {count} seeds, trial {number} ({label}) has {one:.4f} and the preset ({beside}) {other:.4f}.",
+            metric=record.metric,
+            count=count,
+            number=number,
+            label=label,
+            one=one,
+            beside=beside,
+            other=other,
         )
     ]
     if answer["low"] is not None:
-        found.append(Note(f"The difference is {answer['difference']:+.4f}, with a 95 % interval from {answer['low']:+.4f} to {answer['high']:+.4f}."))
-    return [str(one) for one in found]
+        found.append(
+            Note(
+                "The difference is {difference:+.4f}, with a 95 % interval from {low:+.4f} to {high:+.4f}.",
+                difference=answer["difference"],
+                low=answer["low"],
+                high=answer["high"],
+            )
+        )
+    return found
 
 
 def _meaning(answer: dict[str, Any], gain: bool) -> str:
@@ -105,5 +120,10 @@ def _mean(values: Sequence[float]) -> float:
 
 def _alone(record: SearchRecord, trial: Trial, values: list[Any]) -> str:
     return Note(
-        f"Only trial {trial.number} ({trial.label}) came to the end: {record.metric} {_mean(values):.4f} over {len(values)} seeds, with nothing beside it."
+        "Only trial {number} ({label}) came to the end: {metric} {value:.4f} over {count} seeds, with nothing beside it.",
+        number=trial.number,
+        label=trial.label,
+        metric=record.metric,
+        value=_mean(values),
+        count=len(values),
     )

@@ -18,6 +18,7 @@ from lab.design.body.anatomy import anatomy_of
 from lab.design.body.architecture import load_architecture
 from lab.design.body.model import ModelSpec
 from lab.design.method.lengths import room_beside
+from lab.design.plain.message import Message
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
@@ -90,7 +91,7 @@ def describe(task: str | TaskSpec, n: int = 5) -> dict[str, Any]:
         "available": False, "unavailable": "", "splits": dict(spec.rows), "balance": {}, "examples": [],
     }  # fmt: skip
     if spec.source.hub:
-        return {**facts, "unavailable": f"Comes from the hub ({spec.source.hub}); it is downloaded when a run needs it."}
+        return {**facts, "unavailable": Message("Comes from the hub ({name}); it is downloaded when a run needs it.", name=spec.source.hub)}
     try:
         rows = raw_rows(spec)
         facts["examples"] = examples(family, spec, n, "train")

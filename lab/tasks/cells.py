@@ -25,7 +25,7 @@ MOST_COLUMNS = 2000  # of a table that is read
 def require_narrow(columns: int, name: str) -> None:
     """Raise Refusal for more columns than a table has that somebody made: what is done for each of them would take for ever."""
     if columns > MOST_COLUMNS:
-        raise Refusal(f"{name} has {columns:,} columns; at most {MOST_COLUMNS:,} are read.", "file")
+        raise Refusal("{name} has {columns:,} columns; at most {most:,} are read.", "file", name=name, columns=columns, most=MOST_COLUMNS)
 
 
 class NoText(ValueError):

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lab.design.plain.message import Message, word
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.task import TaskSpec, Turns
 from lab.tasks import cells, sources
@@ -38,7 +39,7 @@ def conversation(row: sources.Row, spec: TaskSpec, number: int | None = None) ->
 
 def whole(row: sources.Row, spec: TaskSpec, number: int | None = None) -> tuple[list[Turn], list[dict[str, Any]], int]:
     """(the turns up to the last answer to learn, the tools on offer, how many turns come after) of a row. Raises `Refusal` that names row and turn."""
-    where = f"Row {number}" if number is not None else "A row"
+    where = sources.row_named(number)
     if "messages" in spec.columns:
         turns = _turns(sources.value(row, spec.column("messages"), number), spec, spec.column("messages"), where)
     else:
@@ -47,12 +48,14 @@ def whole(row: sources.Row, spec: TaskSpec, number: int | None = None) -> tuple[
         turns = [{"role": "system", "content": system}, *turns]
     last = max((place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn.get("learn", True)), default=None)
     if last is None:
-        raise Refusal(f"{where} has no answer to learn: no turn of the assistant in {_words(spec)}.", "task.columns")
+        raise Refusal("{where} has no answer to learn: no turn of the assistant in {columns}.", "task.columns", where=where, columns=_words(spec))
     return turns[: last + 1], _tools(row, spec, number, where), len(turns) - last - 1
 
 
-def _words(spec: TaskSpec) -> str:
-    return f"column '{spec.column('messages')}'" if "messages" in spec.columns else f"columns '{spec.column('instruction')}' and '{spec.column('output')}'"
+def _words(spec: TaskSpec) -> Message:
+    if "messages" in spec.columns:
+        return Message("column '{name}'", name=spec.column("messages"))
+    return Message("columns '{name}' and '{other}'", name=spec.column("instruction"), other=spec.column("output"))
 
 
 def _asked_and_answered(row: sources.Row, spec: TaskSpec, number: int | None, where: str) -> list[Turn]:
@@ -66,8 +69,7 @@ def _asked_and_answered(row: sources.Row, spec: TaskSpec, number: int | None, wh
     else:
         turns.append({"role": "user", "content": instruction(row, spec, number)})
     if (listed := as_list(answered)) is not None and all(isinstance(item, str) for item in listed) and len(listed) > 1:
-        raise Refusal(f"{where} has {len(listed)} answers in column '{spec.column('output')}', as rankings of answers do; the lab learns one answer a row: "
-                      "keep the best one.", "task.columns")  # fmt: skip
+        raise Refusal("{where} has {count} answers in column '{column}', as rankings of answers do; the lab learns one answer a row: keep the best one.", "task.columns", where=where, count=len(listed), column=spec.column('output'))  # fmt: skip
     if isinstance(answered, list) or _is_turns(answered):
         return turns + _turns(answered, spec, spec.column("output"), where)
     return [*turns, {"role": "assistant", "content": sources.text(row, spec.column("output"), number)}]
@@ -91,11 +93,14 @@ def _history(value: Any, column: str, where: str) -> list[Turn]:
     for place, pair in enumerate(rounds if rounds is not None else [None], 1):
         if not isinstance(pair, (list, tuple)) or len(pair) != 2 or not all(isinstance(part, str) and part.strip() for part in pair):
             raise Refusal(
-                f"{where} has no two texts in round {place} of its history in column '{column}': a round is what was asked and what was answered.",
+                "{where} has no two texts in round {round} of its history in column '{column}': a round is what was asked and what was answered.",
                 "task.columns",
+                where=where,
+                round=place,
+                column=column,
             )
         if cells.broken(pair):
-            raise Refusal(f"{where} has half a letter (a lone surrogate) in column '{column}'.", "task.columns")
+            raise Refusal("{where} has half a letter (a lone surrogate) in column '{column}'.", "task.columns", where=where, column=column)
         turns += [{"role": "user", "content": cells.unspaced(pair[0])}, {"role": "assistant", "content": cells.unspaced(pair[1])}]
     return turns
 
@@ -115,16 +120,22 @@ def _is_turns(value: Any) -> bool:
 def _turns(value: Any, spec: TaskSpec, column: str, where: str) -> list[Turn]:
     listed = _listed(value)
     if listed is None:
-        content = "nothing" if cells.missing(value) else f"'{str(value)[:40]}'"
-        raise Refusal(f"{where} has {content} in column '{column}', where a conversation should be: a list of turns.", "task.columns")
+        content = Message("nothing") if cells.missing(value) else f"'{str(value)[:40]}'"
+        raise Refusal(
+            "{where} has {kind} in column '{column}', where a conversation should be: a list of turns.",
+            "task.columns",
+            where=where,
+            kind=content,
+            column=column,
+        )
     turns: list[Turn] = []
     keys = keys_of(spec.turns, listed)
     for place, turn in enumerate(listed, 1):
-        at = f"{where}, turn {place} (column '{column}')"
+        at = Message("{where}, turn {turn} (column '{column}')", where=where, turn=place, column=column)
         if not isinstance(turn, dict):
-            raise Refusal(f"{at} is {str(turn)[:40]!r}, which is no turn with a speaker and a text.", "task.columns")
+            raise Refusal("{where} is {turn}, which is no turn with a speaker and a text.", "task.columns", where=at, turn=repr(str(turn)[:40]))
         if cells.broken(turn):
-            raise Refusal(f"{at} has half a letter (a lone surrogate).", "task.columns")
+            raise Refusal("{where} has half a letter (a lone surrogate).", "task.columns", where=at)
         read = _turn(turn, keys, spec.turns, at)
         if read is not None:
             turns.append(read)
@@ -135,11 +146,14 @@ def _turn(turn: Mapping[str, Any], keys: tuple[str, str], given: Turns, at: str)
     """A turn in the one form; None for one that is left out. Raises `Refusal`."""
     speaker = turn.get(keys[0])
     if not isinstance(speaker, str):
-        raise Refusal(f"{at} says under '{keys[0]}' no speaker; its keys are {', '.join(map(str, turn))[:120]}.", "task.turns")
+        raise Refusal("{where} says under '{key}' no speaker; its keys are {keys}.", "task.turns", where=at, key=keys[0], keys=", ".join(map(str, turn))[:120])
     role = given.speakers.get(speaker) or SPEAKERS.get(speaker.strip().casefold(), "")
     if not role:
         raise Refusal(
-            f"{at} has the speaker '{speaker[:60]}', whose role is not known: say whether it is user, assistant, system, tool or left out.", "task.turns"
+            "{where} has the speaker '{speaker}', whose role is not known: say whether it is user, assistant, system, tool or left out.",
+            "task.turns",
+            where=at,
+            speaker=speaker[:60],
         )
     if role == "ignore":
         return None
@@ -153,14 +167,14 @@ def _turn(turn: Mapping[str, Any], keys: tuple[str, str], given: Turns, at: str)
             read["tool_calls"] = _calls(calls, at)
         if not cells.missing(weight := turn.get("weight")):
             if cells.near(str(weight)) not in ("0", "1"):
-                raise Refusal(f"{at} has the weight {str(weight)[:40]}; an answer is learned (1) or not (0).", "task.columns")
+                raise Refusal("{where} has the weight {weight}; an answer is learned (1) or not (0).", "task.columns", where=at, weight=str(weight)[:40])
             read["learn"] = cells.near(str(weight)) == "1"
     if role == "tool":
         read |= {name: str(turn[name]) for name in ("tool_call_id", "name") if turn.get(name)}
     if not text and not read.get("tool_calls"):
         if role == "system":
             return None  # as if there were none
-        raise Refusal(f"{at} of the {role} is empty: leave the row out, or write what it says.", "task.columns")
+        raise Refusal("{where} of the {role} is empty: leave the row out, or write what it says.", "task.columns", where=at, role=role)
     return read
 
 
@@ -172,18 +186,23 @@ def _content(value: Any, at: str) -> str:
             kind = part.get("type", "text") if isinstance(part, dict) else "text"
             text = part.get("text") if isinstance(part, dict) else part
             if kind not in TEXT_PARTS or not isinstance(text, str):
-                raise Refusal(f"{at} has a part of type '{str(kind)[:40]}'; the lab reads text alone: leave such rows or parts out.", "task.columns")
+                raise Refusal(
+                    "{where} has a part of type '{kind}'; the lab reads text alone: leave such rows or parts out.",
+                    "task.columns",
+                    where=at,
+                    kind=str(kind)[:40],
+                )
             texts.append(text)
         value = "".join(texts)
     if cells.missing(value):
         return ""
     if not isinstance(value, (str, int, float)) or isinstance(value, bool):
-        raise Refusal(f"{at} has {_kind(value)} as its text.", "task.columns")
+        raise Refusal("{where} has {kind} as its text.", "task.columns", where=at, kind=_kind(value))
     return cells.unspaced(str(value))
 
 
 def _kind(value: Any) -> str:
-    return "an object" if isinstance(value, dict) else f"'{str(value)[:40]}'"
+    return word("an object") if isinstance(value, dict) else f"'{str(value)[:40]}'"
 
 
 def _calls(given: Any, at: str) -> list[dict[str, Any]]:
@@ -191,21 +210,23 @@ def _calls(given: Any, at: str) -> list[dict[str, Any]]:
     try:
         found = json.loads(given) if isinstance(given, str) else given
     except (ValueError, RecursionError):
-        raise Refusal(f"{at} should call a tool, and '{str(given)[:40]}' is no JSON with its name and arguments.", "task.columns") from None
+        raise Refusal(
+            "{where} should call a tool, and '{given}' is no JSON with its name and arguments.", "task.columns", where=at, given=str(given)[:40]
+        ) from None
     calls = []
     for call in found if isinstance(found, list) else [found]:
         function = call.get("function", call) if isinstance(call, dict) else None
         name = function.get("name") if isinstance(function, dict) else None
         if not isinstance(name, str) or not name.strip():
-            raise Refusal(f"{at} calls a tool without saying which: a call has a function with a name and arguments.", "task.columns")
+            raise Refusal("{where} calls a tool without saying which: a call has a function with a name and arguments.", "task.columns", where=at)
         arguments = function.get("arguments", function.get("parameters")) or {}
         if isinstance(arguments, str):
             try:
                 arguments = json.loads(arguments)
             except (ValueError, RecursionError):
-                raise Refusal(f"{at} calls {name[:40]} with arguments that are no JSON.", "task.columns") from None
+                raise Refusal("{where} calls {name} with arguments that are no JSON.", "task.columns", where=at, name=name[:40]) from None
         if cells.broken((name, arguments)):
-            raise Refusal(f"{at} has half a letter (a lone surrogate).", "task.columns")
+            raise Refusal("{where} has half a letter (a lone surrogate).", "task.columns", where=at)
         calls.append({"type": "function", **({"id": str(call["id"])} if call.get("id") else {}), "function": {"name": name.strip(), "arguments": arguments}})
     return calls
 
@@ -215,9 +236,14 @@ def _tools(row: sources.Row, spec: TaskSpec, number: int | None, where: str) -> 
     value = sources.value(row, spec.column("tools"), number) if "tools" in spec.columns else None
     listed = [] if cells.missing(value) else as_list(value)
     if listed is None or not all(isinstance(tool, dict) for tool in listed):
-        raise Refusal(f"{where} has no list of tools in column '{spec.column('tools')}', each an object that describes a function.", "task.columns")
+        raise Refusal(
+            "{where} has no list of tools in column '{column}', each an object that describes a function.",
+            "task.columns",
+            where=where,
+            column=spec.column("tools"),
+        )
     if cells.broken(listed):
-        raise Refusal(f"{where} has half a letter (a lone surrogate) in column '{spec.column('tools')}'.", "task.columns")
+        raise Refusal("{where} has half a letter (a lone surrogate) in column '{column}'.", "task.columns", where=where, column=spec.column("tools"))
     return [tool if "function" in tool else {"type": "function", "function": tool} for tool in listed]
 
 

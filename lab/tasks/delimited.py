@@ -44,7 +44,7 @@ def decoded(data: bytes, name: str, encoding: str = "") -> tuple[str, str]:
         try:
             return data.decode(encoding).removeprefix("\ufeff"), encoding
         except (UnicodeError, LookupError):  # also of codecs that are no encodings of text
-            raise Refusal(f"{name} cannot be read as {encoding}: give its encoding, or save it as UTF-8.", "encoding") from None
+            raise Refusal("{name} cannot be read as {encoding}: give its encoding, or save it as UTF-8.", "encoding", name=name, encoding=encoding) from None
     mark = next((each for each in MARKS if data.startswith(each)), b"")
     found = MARKS.get(mark) or _wide(data) or "utf-8"
     try:
@@ -53,7 +53,7 @@ def decoded(data: bytes, name: str, encoding: str = "") -> tuple[str, str]:
         if found == "utf-8" and (text := _chinese(data)) is not None:
             return text, "gb18030"
         line = data.count(b"\n", 0, error.start) + 1
-        raise Refusal(f"{name} is not UTF-8 (line {line}): save it as UTF-8, or give its encoding.", "encoding") from None
+        raise Refusal("{name} is not UTF-8 (line {line}): save it as UTF-8, or give its encoding.", "encoding", name=name, line=line) from None
 
 
 def _wide(data: bytes) -> str:
@@ -144,23 +144,33 @@ def _read(text: str, name: str, reading: Reading) -> tuple[list[dict[str, Any]],
             if record:
                 kept.append((line, record))
     except csv.Error as error:
-        raise Refusal(f"Line {line + bool(kept)} of {name} cannot be read as CSV: {error}.", "file") from None
+        raise Refusal("Line {line} of {name} cannot be read as CSV: {reason}.", "file", line=line + bool(kept), name=name, reason=error) from None
     if not kept:
-        raise Refusal(f"{name} has no header row.", "file")
+        raise Refusal("{name} has no header row.", "file", name=name)
     blank = [place for place, (_, record) in enumerate(kept[1:], 1) if not any(map(str.strip, record))]
-    notes = [Note(f"{len(blank)} rows of {name} have only empty cells and are left out.")] if blank else []
+    notes = [Note("{count} rows of {name} have only empty cells and are left out.", count=len(blank), name=name)] if blank else []
     cells.require_narrow(len(kept[0][1]), name)
     gone = set(blank)
     kept = [pair for place, pair in enumerate(kept) if place not in gone]
     first = [cell.strip() for cell in kept[0][1]]
     header = reading.header or ("names" if not _data_like(first, [record for _, record in kept[1 : SAMPLE + 1]]) else "")
     if not header:
-        raise Refusal(f"The first row of {name} looks like data ({', '.join(first)[:80]}): say whether it holds the columns' names.", "header")
+        raise Refusal(
+            "The first row of {name} looks like data ({cells}): say whether it holds the columns' names.", "header", name=name, cells=", ".join(first)[:80]
+        )
     body = kept[1:] if header == "names" else kept
     columns = first if header == "names" else [f"column_{place}" for place in range(1, len(first) + 1)]
     for number, (at, record) in enumerate(body, 1):
         if len(record) != len(columns):
-            raise Refusal(f"Row {number} of {name} (line {at}) has {len(record)} cells; the header has {len(columns)}.", "file")
+            raise Refusal(
+                "Row {row} of {name} (line {line}) has {count} cells; the header has {columns}.",
+                "file",
+                row=number,
+                name=name,
+                line=at,
+                count=len(record),
+                columns=len(columns),
+            )
     columns, used, unnamed = _named(columns, [record for _, record in body], name)
     made = [dict(zip(columns, (record[place] for place in used), strict=True)) for _, record in body]
     return made, reading.model_copy(update={"header": header}), notes + unnamed
@@ -190,14 +200,14 @@ def _named(columns: list[str], records: list[list[str]], name: str) -> tuple[lis
         values = [record[place].strip() for record in records]
         if not any(values):
             left.add(place)
-            found.append(Note(f"Column {place + 1} of {name} has no name and no values, and is left out."))
+            found.append(Note("Column {number} of {name} has no name and no values, and is left out.", number=place + 1, name=name))
         elif place == 0 and len(set(values)) == len(values) and all(value.isdecimal() for value in values):
             left.add(place)
-            found.append(Note(f"Column 1 of {name} has no name and numbers the rows, as pandas writes its index: it is left out."))
+            found.append(Note("Column 1 of {name} has no name and numbers the rows, as pandas writes its index: it is left out.", name=name))
         else:
-            raise Refusal(f"Column {place + 1} of {name} has no name.", "file")
+            raise Refusal("Column {number} of {name} has no name.", "file", number=place + 1, name=name)
     used = [place for place in range(len(columns)) if place not in left]
     for place in used:
         if columns.index(columns[place]) != place:
-            raise Refusal(f"{name} has the column '{columns[place][:80]}' twice.", "file")
+            raise Refusal("{name} has the column '{column}' twice.", "file", name=name, column=columns[place][:80])
     return [columns[place] for place in used], used, found

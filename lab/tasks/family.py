@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.design.body.architecture import Architecture, architecture_of
+from lab.design.plain.message import Message, word
 from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.families import Column, Metric
 from lab.design.spec.objectives import OBJECTIVES
@@ -136,7 +137,7 @@ class Family(abc.ABC):
 
     def predict(self, model: Any, rows: Rows, setting: Setting, loop: EvaluationLoop) -> list[dict[str, Any]]:
         """For each row {"input", "prediction", "reference"} and what else helps; rows come from a held-out split."""
-        raise Refusal(f"A {self.name} task has no single predictions to show.", "task")
+        raise Refusal("A {name} task has no single predictions to show.", "task", name=self.name)
 
     def asked(self, row: sources.Row, spec: TaskSpec) -> dict[str, str]:
         """{"text", "pair" where the task compares two}: what a person would type to ask what a row asks, without the prompt around it."""
@@ -247,6 +248,6 @@ def frame(template: str, values: dict[str, Any], hole: str = "") -> tuple[str, .
     return tuple(pieces)
 
 
-def an(noun: str) -> str:
+def an(noun: str) -> Message:
     """The noun with its article: an encoder, a decoder."""
-    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+    return word(f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}")

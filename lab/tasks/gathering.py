@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.design.plain.boundary import require_inside
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.task import DataSource, Reading
 from lab.tasks import cells, sources, uploads
@@ -77,7 +78,7 @@ def _gathered(files: Mapping[str, Path], limit: int, called: str, reading: Readi
         return main
     tables = {split: (rows, main) for split, rows in main.splits().items()}
     if set(tables) - {"", "train"}:
-        raise Refusal(f"{path.name} has splits of its own ({', '.join(tables)}): give no other files for them.", "validation")
+        raise Refusal("{name} has splits of its own ({splits}): give no other files for them.", "validation", name=path.name, splits=", ".join(tables))
     tables = {"train": next(iter(tables.values()))}
     for split in list(files)[1:]:
         table = read_table(files[split], largest=limit, reading=reading and Reading(encoding=reading.encoding, header=reading.header))
@@ -89,7 +90,7 @@ def joined(splits: Mapping[str, list[dict[str, Any]]], notes: list[str], name: s
     """Splits as one table with a part for each, its columns the union of theirs."""
     rows = [row for part in splits.values() for row in part]
     if not rows:
-        raise Refusal(f"{name} has no rows.", "file")
+        raise Refusal("{name} has no rows.", "file", name=name)
     order = ("train", "validation", "test")
     parts = {split: len(splits[split]) for split in order if splits.get(split)}
     if parts:
@@ -107,27 +108,41 @@ def _folder(path: Path, limit: int, reading: Reading | None) -> Table:
             )
         )
     except OSError as error:
-        raise Refusal(f"The folder {path.name} cannot be read: {error.strerror or error}.", "file") from None
+        raise Refusal("The folder {name} cannot be read: {reason}.", "file", name=path.name, reason=word(error.strerror or error)) from None
     files = {file: kind for file in found if (kind := KINDS.get(Path(file.name.lower().removesuffix(".gz")).suffix))}
     kinds = sorted(set(files.values()))
     if "parquet" in kinds:
         kinds, files = ["parquet"], {file: kind for file, kind in files.items() if kind == "parquet"}
     if not files or len(files) > FILES:
         raise Refusal(
-            f"The folder {path.name} has {'no' if not files else f'more than {FILES}'} files of data: give one with .csv, .tsv, .json, .jsonl or .parquet.",
+            "The folder {name} has more than {most} files of data: give one with .csv, .tsv, .json, .jsonl or .parquet."
+            if files
+            else "The folder {name} has no files of data: give one with .csv, .tsv, .json, .jsonl or .parquet.",
             "file",
+            name=path.name,
+            most=FILES,
         )
     if len(kinds) > 1:
-        raise Refusal(f"The folder {path.name} has files of several formats ({', '.join(kinds)}): give one file, or a folder with one format.", "file")
+        raise Refusal(
+            "The folder {name} has files of several formats ({kinds}): give one file, or a folder with one format.",
+            "file",
+            name=path.name,
+            kinds=", ".join(kinds),
+        )
     sizes = sum(file.stat().st_size for file in files)
     if sizes > limit:
-        raise Refusal(f"{path.name} has {sizes / 1e6:.0f} MB; at most {limit / 1e6:.0f} MB can be imported.", "file")
+        raise Refusal("{name} has {size:.0f} MB; at most {most:.0f} MB can be imported.", "file", name=path.name, size=sizes / 1e6, most=limit / 1e6)
     splits: dict[str, list[dict[str, Any]]] = {}
     notes: list[str] = []
     named = {file: _split_of(file.relative_to(path)) for file in files}
     if any(named.values()) and not all(named.values()):
         stray = next(file for file, split in named.items() if not split)
-        raise Refusal(f"{stray.name} in {path.name} is of no split, while other files are: name it train, validation or test, or take it away.", "file")
+        raise Refusal(
+            "{file} in {folder} is of no split, while other files are: name it train, validation or test, or take it away.",
+            "file",
+            file=stray.name,
+            folder=path.name,
+        )
     for file, split in named.items():
         require_inside(file, "file")  # a link may lead out
         table = read_table(file, largest=limit, reading=reading and Reading(encoding=reading.encoding, delimiter=reading.delimiter, header=reading.header))
@@ -155,7 +170,7 @@ def _saved(path: Path, limit: int) -> Table:
 
     size = sum(file.stat().st_size for file in path.rglob("*.arrow"))
     if size > limit:
-        raise Refusal(f"{path.name} has {size / 1e6:.0f} MB; at most {limit / 1e6:.0f} MB can be imported.", "file")
+        raise Refusal("{name} has {size:.0f} MB; at most {most:.0f} MB can be imported.", "file", name=path.name, size=size / 1e6, most=limit / 1e6)
     for file in path.rglob("*"):
         require_inside(file, "file")
     try:
@@ -164,17 +179,20 @@ def _saved(path: Path, limit: int) -> Table:
         named = {name: SPLITS.get(name.casefold(), name) for name in parts}
         splits = {named[name]: _plain(part) for name, part in parts.items()}
     except IndexError:  # datasets' own, of a split that was saved empty
-        raise Refusal(f"{path.name} has no rows, or a split without any: save it again without that split.", "file") from None
+        raise Refusal("{name} has no rows, or a split without any: save it again without that split.", "file", name=path.name) from None
     except Exception as error:  # datasets, pyarrow and fsspec each raise their own kinds
         raise Refusal(
-            f"{path.name} cannot be read as a data set of save_to_disk: {(str(error).splitlines() or [type(error).__name__])[0][:160]}", "file"
+            "{name} cannot be read as a data set of save_to_disk: {reason}",
+            "file",
+            name=path.name,
+            reason=(str(error).splitlines() or [type(error).__name__])[0][:160],
         ) from None
     if len(splits) < len(parts):
-        raise Refusal(f"{path.name} has two lists for one split: {', '.join(parts)}.", "file")
+        raise Refusal("{name} has two lists for one split: {lists}.", "file", name=path.name, lists=", ".join(parts))
     strange = [name for name in splits if name not in ("", *sources.SPLITS)]
     if len(strange) == len(splits):
-        raise Refusal(f"{path.name} has no split train to learn from; it has {', '.join(strange)[:200]}.", "file")
-    notes = [Note(f"The split '{name}' of {path.name} is none of train, validation and test, and is left out.") for name in strange]
+        raise Refusal("{name} has no split train to learn from; it has {splits}.", "file", name=path.name, splits=", ".join(strange)[:200])
+    notes = [Note("The split '{split}' of {name} is none of train, validation and test, and is left out.", split=name, name=path.name) for name in strange]
     return joined({name: rows for name, rows in splits.items() if name not in strange}, notes, path.name)
 
 
@@ -224,7 +242,7 @@ def source_of(address: str, config: str = "", revision: str = "", splits: Mappin
     """hub:owner/name as a source. Raises `Refusal`."""
     name = address.removeprefix(HUB).strip()
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", name) or ".." in name:
-        raise Refusal(f"'{name[:80]}' is no data set of the hub: write hub:owner/name.", "file")
+        raise Refusal("'{name}' is no data set of the hub: write hub:owner/name.", "file", name=name[:80])
     return DataSource(hub=name, config=config.strip(), revision=revision.strip(), splits=dict(splits or {}))
 
 
@@ -242,7 +260,7 @@ def bring(address: str, *, config: str = "", revision: str = "", splits: Mapping
 def fetch(source: DataSource, folder: Path, rows: int = HUB_ROWS, limit: int = LARGEST) -> tuple[Path, list[str]]:
     """(file, notes): the first `rows` rows of each split of a hub data set, streamed: the rest of a large set is not downloaded. Raises `Refusal`."""
     if not 1 <= rows <= 10_000_000:
-        raise Refusal(f"Take between 1 and 10 million rows of a split, not {rows}.", "rows")
+        raise Refusal("Take between 1 and 10 million rows of a split, not {rows}.", "rows", rows=rows)
     notes = []
     try:
         found = _streams(source)
@@ -250,7 +268,7 @@ def fetch(source: DataSource, folder: Path, rows: int = HUB_ROWS, limit: int = L
         for split, name in (source.splits or _usual(found, source)).items():
             taken = list(itertools.islice(_rows(found, name, source), rows + 1))
             if len(taken) > rows:
-                notes.append(Note(f"The first {rows:,} rows of {name} are taken; there are more."))
+                notes.append(Note("The first {rows:,} rows of {name} are taken; there are more.", rows=rows, name=name))
             kept[split] = taken[:rows]
     except Refusal:
         raise
@@ -263,10 +281,10 @@ def fetch(source: DataSource, folder: Path, rows: int = HUB_ROWS, limit: int = L
     try:
         written(table, path)
     except OSError as error:
-        raise Refusal(f"{source.hub} could not be kept in {folder}: {error.strerror or error}.", "file") from None
+        raise Refusal("{name} could not be kept in {folder}: {reason}.", "file", name=source.hub, folder=folder, reason=word(error.strerror or error)) from None
     if os.path.getsize(path) > limit:
         path.unlink()
-        raise Refusal(f"{source.hub} has more than {limit / 1e6:.0f} MB: take fewer rows.", "rows")
+        raise Refusal("{name} has more than {most:.0f} MB: take fewer rows.", "rows", name=source.hub, most=limit / 1e6)
     return path, notes
 
 
@@ -286,7 +304,11 @@ def _usual(found: Mapping[str, Any], source: DataSource) -> dict[str, str]:
             chosen.setdefault(split, name)
     if "train" not in chosen:
         raise Refusal(
-            f"{source.hub} has no split train: say which one is, as in train={next(iter(found), 'all')}; there are {', '.join(map(str, found))}.", "splits"
+            "{name} has no split train: say which one is, as in train={split}; there are {known}.",
+            "splits",
+            name=source.hub,
+            split=next(iter(found), "all"),
+            known=", ".join(map(str, found)),
         )
     return chosen
 

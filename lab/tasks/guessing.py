@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from lab.design.plain.message import Message, listed
 from lab.design.plain.refusal import Refusal
 from lab.tasks import cells
 from lab.tasks.chats import columns_of_turns
@@ -84,18 +85,19 @@ def refuse_preferences(table: Table) -> None:
     answer = next((names[name] for name in ("completion", "response", "output") if name in names), None)
     if better and worse:
         turns = columns_of_turns({"output": better}, table.rows)
-        what = f"'{better}' as the messages" if turns else f"'{better}' as the output"
+        what = Message("'{name}' as the messages" if turns else "'{name}' as the output", name=better)
         raise Refusal(
-            f"'{better}' and '{worse}' are preferences, and the lab learns one answer a row: to learn the better ones, choose the kind instruction, with {what}.",
+            "'{better}' and '{worse}' are preferences, and the lab learns one answer a row: to learn the better ones, choose the kind instruction, with {what}.",
             "columns",
+            better=better,
+            worse=worse,
+            what=what,
         )
     if answer and "prompt" in names and "label" in names and {str(row[names["label"]]).casefold() for row in table.rows} <= {"true", "false"}:
-        raise Refusal(f"'{answer}' with a true or false '{names['label']}' is unpaired preferences, and the lab learns one answer a row: keep the rows that are true, "
-                      "or choose kind and columns.", "columns")  # fmt: skip
+        raise Refusal("'{answer}' with a true or false '{label}' is unpaired preferences, and the lab learns one answer a row: keep the rows that are true, or choose kind and columns.", "columns", answer=answer, label=names['label'])  # fmt: skip
     rivals = [names[name] for name in names if RIVALS.fullmatch(name)]
     if len(rivals) > 1:
-        raise Refusal(f"{' and '.join(repr(name) for name in rivals[:4])} are several answers to one prompt, as preferences have them, and the lab learns one answer a row: "
-                      "write the better ones into one column, or choose kind and columns.", "columns")  # fmt: skip
+        raise Refusal("{names} are several answers to one prompt, as preferences have them, and the lab learns one answer a row: write the better ones into one column, or choose kind and columns.", "columns", names=listed(map(repr, rivals[:4]), " and "))  # fmt: skip
     if "completions" in names and "labels" in names:
         raise Refusal(
             "'completions' and 'labels' judge every step of an answer, and the lab learns one answer a row: join the steps of right answers, in a column of their own.",
@@ -103,8 +105,9 @@ def refuse_preferences(table: Table) -> None:
         )
     if ranked := next((names[name] for name in RANKED if name in names and any(len(as_list(row[names[name]]) or ()) > 1 for row in table.rows)), None):
         raise Refusal(
-            f"'{ranked}' holds several answers to one prompt, as rankings do, and the lab learns one answer a row: write the best ones into a column of texts.",
+            "'{ranked}' holds several answers to one prompt, as rankings do, and the lab learns one answer a row: write the best ones into a column of texts.",
             "columns",
+            ranked=ranked,
         )
 
 
@@ -113,7 +116,7 @@ def _several(table: Table, find: Any, label: str, taken: Sequence[str]) -> tuple
     text = find("text", taken) or _longest(table, taken)
     pair = find("text_pair", (*taken, text or ""))
     if text is None:
-        raise Refusal(f"No column of text was found among {', '.join(table.columns)[:200]}; say which column is what.", "columns")
+        raise Refusal("No column of text was found among {columns}; say which column is what.", "columns", columns=", ".join(table.columns)[:200])
     return "multi_label", {"text": text, "label": label, **({"text_pair": pair} if pair else {})}
 
 
@@ -131,7 +134,7 @@ def _guess_writing(table: Table, find: Any) -> tuple[str, dict[str, str]]:
         return "classification", {"text": text, "label": rest[0]}
     text = find("text") or _longest(table, ())
     if text is None:
-        raise Refusal(f"No column of text was found among {', '.join(table.columns)[:200]}; say which column is what.", "columns")
+        raise Refusal("No column of text was found among {columns}; say which column is what.", "columns", columns=", ".join(table.columns)[:200])
     return "language_modelling", {"text": text}
 
 

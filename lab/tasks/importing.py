@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 
 from lab.design.plain.boundary import require_inside
+from lab.design.plain.message import word
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Note, Refusal, shown
 from lab.design.presets import binned, catalogue, own
@@ -88,10 +89,9 @@ def _previewed(path: Path, table: Table, spec: TaskSpec, measure: str, examples:
     formatted = _checked(kind, table, spec)
     splits, duplicates, disputed = _splits(kind, table, spec)
     if table.parts and "train" not in table.parts:
-        raise Refusal(f"{called or path.name} has no split train to learn from; it has {', '.join(table.parts)}.", "file")
+        raise Refusal("{name} has no split train to learn from; it has {splits}.", "file", name=called or path.name, splits=", ".join(table.parts))
     if not splits["train"]:
-        raise Refusal(f"Of {len(table.rows):,} rows of {called or path.name} none is left to train on: {duplicates:,} are duplicates, and {disputed:,} have the text of another "
-                      "one with a different answer.", "file")  # fmt: skip
+        raise Refusal("Of {count:,} rows of {name} none is left to train on: {duplicates:,} are duplicates, and {disputed:,} have the text of another one with a different answer.", "file", count=len(table.rows), name=called or path.name, duplicates=duplicates, disputed=disputed)  # fmt: skip
     ruler = measure_of(measure)
     texts = [kind.length_of(row, example, spec) for row, example in zip(table.rows, formatted, strict=True)]
     places = sample(texts)
@@ -129,34 +129,57 @@ def _notes(kind: Any, splits: Mapping[str, list[Any]], duplicates: int, disputed
     """What is right and may still surprise: rows left out, splits that are too small to judge by, texts in two splits, classes that no row trains."""
     notes = []
     if duplicates:
-        notes.append(Note(f"{duplicates:,} rows have exactly the same text and answer as an earlier one and are left out."))
+        notes.append(Note("{count:,} rows have exactly the same text and answer as an earlier one and are left out.", count=duplicates))
     if disputed:
-        notes.append(Note(f"{disputed:,} rows have the same text as another one with a different answer, and none of them is used."))
+        notes.append(Note("{count:,} rows have the same text as another one with a different answer, and none of them is used.", count=disputed))
     judged = len(splits["validation"])
     if not judged:
         notes.append(
-            Note(f"Of {len(table.rows):,} rows none falls into validation: a run trains, but nothing judges it. Give more rows, or a validation file.")
+            Note(
+                "Of {count:,} rows none falls into validation: a run trains, but nothing judges it. Give more rows, or a validation file.",
+                count=len(table.rows),
+            )
         )
     elif judged < FEW:
-        notes.append(Note(f"Only {judged} rows are there to validate by: scores will be coarse, and the best step uncertain."))
+        notes.append(Note("Only {count} rows are there to validate by: scores will be coarse, and the best step uncertain.", count=judged))
     if table.parts:
         trained = {kind.key(row, spec) for row in splits["train"]}
         for split in ("validation", "test"):
             if split in table.parts and (shared := sum(kind.key(row, spec) in trained for row in splits[split])):
-                notes.append(Note(f"{shared:,} of {len(splits[split]):,} rows of {split} have a text that is also in train: scores on them say little."))
+                notes.append(
+                    Note(
+                        "{shared:,} of {count:,} rows of {split} have a text that is also in train: scores on them say little.",
+                        shared=shared,
+                        count=len(splits[split]),
+                        split=split,
+                    )
+                )
         judging = {kind.key(row, spec) for row in splits["validation"]}
         if "test" in table.parts and (shared := sum(kind.key(row, spec) in judging for row in splits["test"])):
-            notes.append(Note(f"{shared:,} of {len(splits['test']):,} rows of test have a text that is also in validation, by which the best step is chosen."))
+            notes.append(
+                Note(
+                    "{shared:,} of {count:,} rows of test have a text that is also in validation, by which the best step is chosen.",
+                    shared=shared,
+                    count=len(splits["test"]),
+                )
+            )
     if spec.labels and kind.labelled:
         trained_on = kind.balance([kind.format(row, spec) for row in splits["train"]], spec)
         if lost := [label for label in spec.labels if not trained_on.get(label)]:
-            notes.append(Note(f"No row to train on has the label {', '.join(lost)[:200]}."))
+            notes.append(Note("No row to train on has the label {labels}.", labels=", ".join(lost)[:200]))
     for column in sorted({part for wanted in spec.columns.values() for part in _parts(wanted, table)}):
         words = Counter(text.strip() for row in table.rows for text in cells.texts(row[column]) if len(text) < 20 and text.strip() in cells.MAYBE_NOTHING)
         if words:
-            notes.append(Note(f"{words.total():,} cells of column '{column}' hold {', '.join(sorted(words))}: they are read as that word, not as missing."))
+            notes.append(
+                Note(
+                    "{count:,} cells of column '{column}' hold {words}: they are read as that word, not as missing.",
+                    count=words.total(),
+                    column=column,
+                    words=", ".join(sorted(words)),
+                )
+            )
     if spec.spellings:
-        notes.append(Note(f"Labels by other spellings or names: {', '.join(f'{value} → {name}' for value, name in spec.spellings.items())[:300]}."))
+        notes.append(Note("Labels by other spellings or names: {names}.", names=", ".join(f"{value} → {name}" for value, name in spec.spellings.items())[:300]))
     return notes
 
 
@@ -212,7 +235,7 @@ def _spec(path: Path, table: Table, name: str, family: str, columns: Mapping[str
                 "source": {"file": shown(path, 5000) if cells.broken(str(path)) else str(path), "reading": table.reading, "hash": hashed}}  # fmt: skip
     spec = validate(TaskSpec, document)
     if missing := kind().missing(columns):
-        raise Refusal(f"Say which column is the {missing[0]}; there are {', '.join(table.columns)[:300]}.", f"columns.{missing[0]}")
+        raise Refusal("Say which column is the {role}; there are {columns}.", f"columns.{missing[0]}", role=missing[0], columns=", ".join(table.columns)[:300])
     return spec
 
 
@@ -224,7 +247,7 @@ def _require_column(table: Table, column: str, field: str) -> None:
         for name in re.findall(r"\{([^{}]+)\}", column):
             _require_column(table, name, field)
     elif column.partition(".")[0] not in table.columns or all(sources.value(row, column) is None for row in table.rows):
-        raise Refusal(f"There is no column '{column[:80]}'; there are {', '.join(table.columns)[:300]}.", field)
+        raise Refusal("There is no column '{column}'; there are {columns}.", field, column=column[:80], columns=", ".join(table.columns)[:300])
 
 
 def _guessed_for(table: Table, family: str) -> tuple[str, dict[str, str]]:
@@ -261,7 +284,7 @@ def check_name(name: str) -> None:
     if not own.TASK.fullmatch(name):
         raise Refusal("A task's name has 1 to 60 characters of a-z, 0-9 and -, and starts with a letter or digit.", "name")
     if name in catalogue.names("tasks") or name in names():
-        raise Refusal(f"There is a task '{name}' already; choose another name.", "name")
+        raise Refusal("There is a task '{name}' already; choose another name.", "name", name=name)
 
 
 def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
@@ -283,7 +306,7 @@ def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
         (scratch / "task.yaml").write_text(text, encoding="utf-8")
         os.rename(scratch, home() / name)
     except OSError as error:
-        raise Refusal(f"The task could not be imported into {home()}: {error.strerror or error}.", "file") from None
+        raise Refusal("The task could not be imported into {folder}: {reason}.", "file", folder=home(), reason=word(error.strerror or error)) from None
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -316,7 +339,7 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> TaskSpec:
     """An imported task, with the full path of its data. Raises `Refusal`."""
     if name not in names():
-        raise Refusal(f"There is no imported task '{name[:80]}'.", "task")
+        raise Refusal("There is no imported task '{name}'.", "task", name=name[:80])
     return validate(TaskSpec, own.read("tasks", name), "task.")
 
 

@@ -10,5 +10,4 @@ LOOKED, UNKNOWN = 200, 0.5  # rows, and the share of unknown tokens among theirs
 def require_known(tokens: int, unknown: int) -> None:
     """Raise Refusal where of so many tokens of a task's texts half and more are the tokenizer's token for what it does not know, or there is none at all."""
     if unknown >= UNKNOWN * tokens:
-        raise Refusal(f"The model's tokenizer does not know the texts of this task: {100 * unknown / max(1, tokens):.0f} % of {tokens} tokens are "
-                      f"unknown to it; choose a model for this language, or one whose tokenizer files are whole.", "model")  # fmt: skip
+        raise Refusal("The model's tokenizer does not know the texts of this task: {percent:.0f} % of {tokens} tokens are unknown to it; choose a model for this language, or one whose tokenizer files are whole.", "model", percent=100 * unknown / max(1, tokens), tokens=tokens)  # fmt: skip

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lab.design.plain.message import Message
 from lab.design.plain.refusal import Refusal
 from lab.tasks import cells, sources
 
@@ -21,20 +22,27 @@ def labels_in(row: Mapping[str, Any], column: str, separator: str = "", number: 
     if column not in row and "|" in column:
         return [part for part in column.split("|") if _flag(sources.value(row, part, number), part, number)]
     found = sources.value(row, column, number)
-    where = f"Row {number}" if number is not None else "A row"
+    where = sources.row_named(number)
     if separator:
         if isinstance(found, (list, tuple, dict)):
             raise Refusal(
-                f"{where} has a list in column '{column}', where a text with '{separator}' between its labels should be: leave the separator empty.",
+                "{where} has a list in column '{column}', where a text with '{separator}' between its labels should be: leave the separator empty.",
                 "task.columns",
+                where=where,
+                column=column,
+                separator=separator,
             )
         parts = [found] if not isinstance(found, str) else [] if cells.missing(found) else [part for part in found.split(separator) if part.strip()]
         return list(dict.fromkeys(sources.as_label(part, column, number) for part in parts if not cells.missing(part)))
     listed = as_list(found)
     if listed is None:
-        content = "nothing" if cells.missing(found) else f"'{str(found)[:60]}'"
+        content = Message("nothing") if cells.missing(found) else f"'{str(found)[:60]}'"
         raise Refusal(
-            f"{where} has {content} in column '{column}', which is no list of labels: write [] for none, or name the separator between them.", "task.columns"
+            "{where} has {kind} in column '{column}', which is no list of labels: write [] for none, or name the separator between them.",
+            "task.columns",
+            where=where,
+            kind=content,
+            column=column,
         )
     return list(dict.fromkeys(sources.as_label(item, column, number) for item in listed))
 
@@ -67,7 +75,13 @@ def flags_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> list[
 def _flag(value: Any, column: str, number: int | None) -> bool:
     flag = FLAGS.get(str(value).strip().casefold())
     if flag is None:
-        where = f"Row {number}" if number is not None else "A row"
-        content = "nothing" if cells.missing(value) else f"'{str(value)[:60]}'"
-        raise Refusal(f"{where} has {content} in column '{column}'; a column that stands for one label holds 0 or 1.", "task.columns.label")
+        where = sources.row_named(number)
+        content = Message("nothing") if cells.missing(value) else f"'{str(value)[:60]}'"
+        raise Refusal(
+            "{where} has {given} in column '{column}'; a column that stands for one label holds 0 or 1.",
+            "task.columns.label",
+            where=where,
+            given=content,
+            column=column,
+        )
     return flag

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lab.design.plain.message import Message
 from lab.design.plain.refusal import Refusal
 from lab.tasks import cells, sources
 from lab.tasks.label_sets import labels_in
@@ -33,7 +34,9 @@ def labels_of(
     if several and column not in table.columns and "|" in column:
         return list(given) or column.split("|"), {}
     if spellings not in ("", MERGE, APART):
-        raise Refusal(f"Labels of near-equal spelling are either merged or kept apart: write merge or apart, not '{spellings[:40]}'.", "spellings")
+        raise Refusal(
+            "Labels of near-equal spelling are either merged or kept apart: write merge or apart, not '{spellings}'.", "spellings", spellings=spellings[:40]
+        )
     found = _counted(table, column, several, separator)
     named, names = _given(found, given)
     groups: dict[str, list[str]] = {}
@@ -48,8 +51,10 @@ def labels_of(
             if spellings == MERGE:
                 if len(decided) > 1:
                     raise Refusal(
-                        f"The label '{next(v for v in group if v not in named)[:60]}' could be {' or '.join(sorted(decided))[:120]}: give it a name of its own.",
+                        "The label '{label}' could be {names}: give it a name of its own.",
                         "labels",
+                        label=next(v for v in group if v not in named)[:60],
+                        names=" or ".join(sorted(decided))[:120],
                     )
                 name = decided.pop() if decided else max(group, key=lambda value: found[value])
                 spelled.update({value: spelled.get(value, name) for value in group})
@@ -62,16 +67,25 @@ def labels_of(
             spelled[value] = like[0]
             unnamed.remove(value)
     if given and unnamed:
-        if all(map(cells.is_number, unnamed)) and not all(map(cells.is_number, names)):
-            wanted = ", ".join(f"{value}=NAME" for value in _ordered(unnamed)[:4])
-            raise Refusal(
-                f"The column '{column}' holds the numbers {', '.join(_ordered(unnamed))[:120]}, and names are not given to numbers by their place: write {wanted}.",
-                "labels",
-            )
-        raise Refusal(f"The column '{column}' has the label '{unnamed[0][:60]}'; the labels are {', '.join(names)[:300]}.", "labels")
+        raise _unnamed(column, names, unnamed)
     names = names or _ordered({spelled.get(value, value) for value in found})
     _require_choice(names, column, SEVERAL if several else MANY)
     return names, {value: name for value, name in spelled.items() if value != name and value in found}
+
+
+def _unnamed(column: str, names: Sequence[str], unnamed: Sequence[str]) -> Refusal:
+    """Labels that have none of the given names."""
+    if all(map(cells.is_number, unnamed)) and not all(map(cells.is_number, names)):
+        return Refusal(
+            "The column '{column}' holds the numbers {numbers}, and names are not given to numbers by their place: write {wanted}.",
+            "labels",
+            column=column,
+            numbers=", ".join(_ordered(unnamed))[:120],
+            wanted=", ".join(f"{value}=NAME" for value in _ordered(unnamed)[:4]),
+        )
+    return Refusal(
+        "The column '{column}' has the label '{label}'; the labels are {labels}.", "labels", column=column, label=unnamed[0][:60], labels=", ".join(names)[:300]
+    )
 
 
 def _counted(table: Table, column: str, several: bool, separator: str) -> Counter[str]:
@@ -87,16 +101,26 @@ def _counted(table: Table, column: str, several: bool, separator: str) -> Counte
 
 def _require_choice(names: Sequence[str], column: str, most: int) -> None:
     if not names:
-        raise Refusal(f"The column '{column}' has no label in any row; two or more are needed.", "columns.label")
+        raise Refusal("The column '{column}' has no label in any row; two or more are needed.", "columns.label", column=column)
     if len(names) < 2:
-        raise Refusal(f"The column '{column}' has only one label ('{names[0][:60]}'); two or more are needed.", "columns.label")
+        raise Refusal("The column '{column}' has only one label ('{label}'); two or more are needed.", "columns.label", column=column, label=names[0][:60])
     if len(names) > most:
-        raise Refusal(f"The column '{column}' has {len(names)} different values; a class column has at most {most}.", "columns.label")
+        raise Refusal(
+            "The column '{column}' has {count} different values; a class column has at most {most}.",
+            "columns.label",
+            column=column,
+            count=len(names),
+            most=most,
+        )
 
 
-def _asked(column: str, group: Sequence[str], found: Counter[str]) -> str:
+def _asked(column: str, group: Sequence[str], found: Counter[str]) -> Message:
     listed = " / ".join(f"{value[:40]} ({found[value]})" for value in group[:6])
-    return f"Labels in column '{column}' differ only in how they are written: {listed}; say whether they are one class or several."
+    return Message(
+        "Labels in column '{column}' differ only in how they are written: {spellings}; say whether they are one class or several.",
+        column=column,
+        spellings=listed,
+    )
 
 
 def _given(found: Counter[str], given: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -108,9 +132,9 @@ def _given(found: Counter[str], given: Sequence[str]) -> tuple[dict[str, str], l
         places = [place for place, letter in enumerate(one) if letter == "=" and one[:place].strip() in found]
         value, name = (one[: places[-1]].strip(), one[places[-1] + 1 :].strip()) if places and one not in found else (one, one)
         if not name:
-            raise Refusal(f"'{one[:60]}' names nothing: write a label, or label=name.", "labels")
+            raise Refusal("'{text}' names nothing: write a label, or label=name.", "labels", text=one[:60])
         if value in named:
-            raise Refusal(f"The label '{value[:60]}' is given twice.", "labels")
+            raise Refusal("The label '{label}' is given twice.", "labels", label=value[:60])
         if value in found:
             named[value] = name
         if name not in names:

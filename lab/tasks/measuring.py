@@ -84,7 +84,7 @@ def measure_of(model: str) -> Measure:
         return Measure()
     file = _file(model)
     if file is None:
-        raise Refusal(f"The tokenizer of {model} is not on this machine; choose another, or words.", "measure")
+        raise Refusal("The tokenizer of {model} is not on this machine; choose another, or words.", "measure", model=model)
     return tokens_of(file)
 
 

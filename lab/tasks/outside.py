@@ -81,8 +81,9 @@ def _suits(task: str, _print: str, model: str, folder: str, _stamps: tuple, obje
         )
     except Exceeded:
         raise Refusal(
-            f"{base.title or base.name} did not read the rows of this task within the limits on time and memory: its tokenizer or chat template, or the data, are too large.",
+            "{model} did not read the rows of this task within the limits on time and memory: its tokenizer or chat template, or the data, are too large.",
             "model",
+            model=base.title or base.name,
         ) from None
 
 

@@ -85,7 +85,7 @@ class Prepared:
             self.tokenised(start, len(examples))
             encoded += self.family.encode(examples[start : start + piece], self.setting, split == "train")
         if split == "train" and not encoded:
-            raise Refusal(f"The task {self.spec.name} has no training rows.", "task")
+            raise Refusal("The task {task} has no training rows.", "task", task=self.spec.name)
         result = Rows.of(encoded)
         self._require_known(result)
         if path is not None:
@@ -167,7 +167,7 @@ class Prepared:
         `keep` is told what each row came to: see `lab.tasks.answered`.
         """
         if not len(rows):
-            raise Refusal(f"The task {self.spec.name} has no rows to evaluate on.", "task")
+            raise Refusal("The task {task} has no rows to evaluate on.", "task", task=self.spec.name)
         return self.family.evaluate(model, rows, self._setting(), self._loop(batch_size, device, progress, stopping, keep))
 
     def passes(self, device: str = "cpu") -> float:

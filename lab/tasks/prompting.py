@@ -35,7 +35,7 @@ def cut(source: str, frame: Sequence[str], setting: Setting, room: int) -> str:
     fixed = len(_ids(["".join(frame)], setting, special=True)[0])
     budget = setting.max_length - fixed - (room if setting.decoder else 0) - 1
     if budget < 1:
-        raise Refusal(f"The prompt's wording alone fills the longest input of {setting.max_length} tokens; make it longer.", "training.max_length")
+        raise Refusal("The prompt's wording alone fills the longest input of {most} tokens; make it longer.", "training.max_length", most=setting.max_length)
     if len(source) > budget:  # a token has at least one character
         source = clip(source, budget, setting.plain)
     return source.join(frame)

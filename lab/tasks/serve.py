@@ -40,4 +40,4 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve(answer, "The file could not be read")
+    serve(answer, "The file could not be read ({kind}: {reason}).")

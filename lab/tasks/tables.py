@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.design.plain.message import Message
 from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.task import Reading
 from lab.tasks import cells, delimited
@@ -64,9 +65,9 @@ class Table:
             for number, row in enumerate(rows, 1):
                 yield split, number, row
 
-    def placed(self, split: str, sentence: str) -> str:
+    def placed(self, split: str, sentence: Message) -> Message:
         """A sentence about a row, with the split in which it is counted."""
-        return f"In {split}: {sentence}" if split else sentence
+        return Message("In {split}: {sentence}", split=split, sentence=sentence) if split else sentence
 
 
 def read_table(path: Path, *, largest: int = LARGEST, called: str = "", reading: Reading | None = None) -> Table:
@@ -81,7 +82,7 @@ def read_table(path: Path, *, largest: int = LARGEST, called: str = "", reading:
     if data.startswith(b"PAR1"):
         kind = "parquet"
     elif data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise Refusal(f"{called} is a packed file or a spreadsheet: save the table as CSV.", "file")
+        raise Refusal("{name} is a packed file or a spreadsheet: save the table as CSV.", "file", name=called)
     notes: list[str] = []
     parts: dict[str, int] = {}
     if kind == "parquet":
@@ -89,11 +90,15 @@ def read_table(path: Path, *, largest: int = LARGEST, called: str = "", reading:
         reading = reading.model_copy(update={"format": "parquet"})
     else:
         text, encoding = delimited.decoded(data, called, reading.encoding)
-        notes += [Note(f"{called} is read in the encoding {encoding.upper()}.")] if encoding not in ("utf-8", "utf-8-sig") and not reading.encoding else []
+        notes += (
+            [Note("{name} is read in the encoding {encoding}.", name=called, encoding=encoding.upper())]
+            if encoding not in ("utf-8", "utf-8-sig") and not reading.encoding
+            else []
+        )
         reading = reading.model_copy(update={"encoding": encoding})
         if kind in ("csv", "tsv") and not given and JSON_STARTS.match(text):
             rows, form, parts = _objects(text, "json", called)
-            notes.append(Note(f"{called} holds JSON, whatever its name says, and is read as that."))
+            notes.append(Note("{name} holds JSON, whatever its name says, and is read as that.", name=called))
             reading = reading.model_copy(update={"format": form})
         elif kind in ("csv", "tsv"):
             rows, reading, more = delimited.rows(text, called, reading.model_copy(update={"format": "csv"}))
@@ -103,7 +108,7 @@ def read_table(path: Path, *, largest: int = LARGEST, called: str = "", reading:
             reading = reading.model_copy(update={"format": form})
         columns = []
     if not rows:
-        raise Refusal(f"{called} has no rows.", "file")
+        raise Refusal("{name} has no rows.", "file", name=called)
     return Table(union(rows, columns, called), rows, reading, parts, notes)
 
 
@@ -116,7 +121,13 @@ def union(rows: list[dict[str, Any]], columns: list[str], name: str) -> list[str
             cells.require_narrow(len(found), name)
     lacking = sum(len(found) - len(row) for row in rows)
     if lacking > FILLED:
-        raise Refusal(f"{name} has {len(found)} different columns, and its rows lack {lacking / 1e6:.0f} million cells of them: that is no table.", "file")
+        raise Refusal(
+            "{name} has {columns} different columns, and its rows lack {lacking:.0f} million cells of them: that is no table.",
+            "file",
+            name=name,
+            columns=len(found),
+            lacking=lacking / 1e6,
+        )
     if lacking:
         for row in rows:
             if len(row) < len(found):
@@ -131,7 +142,7 @@ def kind_of(path: Path, called: str = "") -> str:
         suffixes.pop()
     kind = KINDS.get(suffixes[-1]) if suffixes else None
     if kind is None:
-        raise Refusal(f"{(called or path.name)[:80]} is of no known format: give .csv, .tsv, .json, .jsonl or .parquet.", "file")
+        raise Refusal("{name} is of no known format: give .csv, .tsv, .json, .jsonl or .parquet.", "file", name=(called or path.name)[:80])
     return kind
 
 
@@ -142,21 +153,21 @@ def _bytes(path: Path, largest: int, name: str) -> bytes:
     except (OSError, ValueError):  # too long, or with NUL
         there = False
     if not there:
-        raise Refusal(f"There is no file {name[:200]}.", "file")
+        raise Refusal("There is no file {name}.", "file", name=name[:200])
     size = path.stat().st_size
     if size == 0:
-        raise Refusal(f"{name} is empty.", "file")
+        raise Refusal("{name} is empty.", "file", name=name)
     if size > largest:
-        raise Refusal(f"{name} has {size / 1e6:.0f} MB; at most {largest / 1e6:.0f} MB can be imported.", "file")
+        raise Refusal("{name} has {size:.0f} MB; at most {most:.0f} MB can be imported.", "file", name=name, size=size / 1e6, most=largest / 1e6)
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b" or path.suffix.lower() == ".gz"
         with gzip.open(path) if packed else path.open("rb") as file:
             data = file.read(largest + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise Refusal(f"{name} cannot be read: {error}.", "file") from None
+        raise Refusal("{name} cannot be read: {reason}.", "file", name=name, reason=error) from None
     if len(data) > largest:
-        raise Refusal(f"{name} unpacks to more than {largest / 1e6:.0f} MB, the most that can be imported.", "file")
+        raise Refusal("{name} unpacks to more than {most:.0f} MB, the most that can be imported.", "file", name=name, most=largest / 1e6)
     return data
 
 
@@ -187,17 +198,19 @@ def _objects(text: str, kind: str, name: str) -> tuple[list[dict[str, Any]], str
     try:
         document = _read_json(text)
     except RecursionError:
-        raise Refusal(f"{name} is nested too deeply to be a table.", "file") from None
+        raise Refusal("{name} is nested too deeply to be a table.", "file", name=name) from None
     except _Twice as error:
-        raise Refusal(f"{name} has an object with the key '{str(error)[:80]}' twice.", "file") from None
+        raise Refusal("{name} has an object with the key '{key}' twice.", "file", name=name, key=str(error)[:80]) from None
     except json.JSONDecodeError as error:
         if start == "{" and "Extra data" in str(error):  # JSON Lines under another name
             return _lines(text, name), "jsonl", {}
         if kind == "jsonl":
             return _lines(text, name), "jsonl", {}
         if text[: error.pos].rstrip().endswith(",") and text[error.pos : error.pos + 1] in ("]", "}"):
-            raise Refusal(f"{name} has a comma before a closing bracket (line {error.lineno}), which JSON does not allow.", "file") from None
-        raise Refusal(f"{name} is no JSON: {error}.", "file") from None
+            raise Refusal(
+                "{name} has a comma before a closing bracket (line {line}), which JSON does not allow.", "file", name=name, line=error.lineno
+            ) from None
+        raise Refusal("{name} is no JSON: {reason}.", "file", name=name, reason=error) from None
     tables = _tables(document, name)
     rows = [_object(row, number, name, text) for table in tables.values() for number, row in enumerate(table, 1)]
     return rows, "json", {split: len(table) for split, table in tables.items() if split}
@@ -210,13 +223,13 @@ def _tables(document: Any, name: str) -> dict[str, list[Any]]:
         if len(lists) > 1 and all(key.casefold() in SPLITS for key in lists):
             named = {SPLITS[key.casefold()]: rows for key, rows in lists.items()}
             if len(named) < len(lists):
-                raise Refusal(f"{name} has two lists for one split: {', '.join(lists)}.", "file")
+                raise Refusal("{name} has two lists for one split: {lists}.", "file", name=name, lists=", ".join(lists))
             return named
         if {"columns", "data"} <= document.keys() or document and all(isinstance(value, dict) for value in document.values()):
-            raise Refusal(f"{name} is a table by columns, as pandas writes one: save it with orient='records'.", "file")
+            raise Refusal("{name} is a table by columns, as pandas writes one: save it with orient='records'.", "file", name=name)
         document = next(iter(lists.values())) if len(lists) == 1 else document
     if not isinstance(document, list):
-        raise Refusal(f"{name} must be a list of rows, each an object with columns.", "file")
+        raise Refusal("{name} must be a list of rows, each an object with columns.", "file", name=name)
     return {"": document}
 
 
@@ -228,22 +241,30 @@ def _lines(text: str, name: str) -> list[dict[str, Any]]:
         try:
             row = _read_json(line)
         except _Twice as error:
-            raise Refusal(f"Row {len(rows) + 1} of {name} (line {line_number}) has the key '{str(error)[:80]}' twice.", "file") from None
+            raise Refusal(
+                "Row {row} of {name} (line {line}) has the key '{key}' twice.", "file", row=len(rows) + 1, name=name, line=line_number, key=str(error)[:80]
+            ) from None
         except (ValueError, RecursionError) as error:
-            raise Refusal(f"Row {len(rows) + 1} of {name} (line {line_number}) is no JSON: {error}.", "file") from None
+            raise Refusal(
+                "Row {row} of {name} (line {line}) is no JSON: {reason}.", "file", row=len(rows) + 1, name=name, line=line_number, reason=error
+            ) from None
         rows.append(_object(row, len(rows) + 1, name, line))
     return rows
 
 
 def _object(row: Any, number: int, name: str, text: str) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise Refusal(f"Row {number} of {name} is no object with columns.", "file")
+        raise Refusal("Row {row} of {name} is no object with columns.", "file", row=number, name=name)
     if "\\u" in text:  # only an escape can hold half a letter
         for place, (column, value) in enumerate(row.items(), 1):
             if cells.broken(column):
-                raise Refusal(f"Row {number} of {name} has half a letter (a lone surrogate) in the name of its column {place}.", "file")
+                raise Refusal(
+                    "Row {row} of {name} has half a letter (a lone surrogate) in the name of its column {column}.", "file", row=number, name=name, column=place
+                )
             if cells.broken(value):
-                raise Refusal(f"Row {number} of {name} has half a letter (a lone surrogate) in column '{column[:80]}'.", "file")
+                raise Refusal(
+                    "Row {row} of {name} has half a letter (a lone surrogate) in column '{column}'.", "file", row=number, name=name, column=column[:80]
+                )
     return row
 
 
@@ -255,16 +276,18 @@ def _parquet(data: bytes, largest: int, name: str) -> tuple[list[dict[str, Any]]
         file = parquet.ParquetFile(pyarrow.BufferReader(data))
         size = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
         if size > largest:
-            raise Refusal(f"{name} unpacks to more than {largest / 1e6:.0f} MB, the most that can be imported.", "file")
+            raise Refusal("{name} unpacks to more than {most:.0f} MB, the most that can be imported.", "file", name=name, most=largest / 1e6)
         columns = file.schema_arrow.names
         cells.require_narrow(len(columns), name)
         if twice := next((column for column in columns if columns.count(column) > 1), None):
-            raise Refusal(f"{name} has the column '{twice[:80]}' twice.", "file")
+            raise Refusal("{name} has the column '{column}' twice.", "file", name=name, column=twice[:80])
         return [_with_text(row) for row in file.read().to_pylist()], columns
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError, OverflowError, ValueError) as error:
         if isinstance(error, Refusal):
             raise
-        raise Refusal(f"{name} cannot be read as Parquet: {(str(error).splitlines() or [type(error).__name__])[0][:160]}", "file") from None
+        raise Refusal(
+            "{name} cannot be read as Parquet: {reason}", "file", name=name, reason=(str(error).splitlines() or [type(error).__name__])[0][:160]
+        ) from None
 
 
 def _with_text(row: dict[str, Any]) -> dict[str, Any]:

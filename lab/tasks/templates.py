@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lab.design.plain.message import Message, word
 from lab.design.plain.refusal import Refusal
 
 ALPACA = (
@@ -159,7 +160,7 @@ class Template:
         wrapped = [{**turn, "content": f"{OPEN}{content}{SHUT}"} if at == place else turn for at, turn in enumerate(turns)]
         marked = self.render(wrapped, tools)
         if not content or marked.count(OPEN) != 1 or marked.count(SHUT) != 1 or marked.replace(OPEN, "").replace(SHUT, "") != text:
-            raise Refused(f"the answer of turn {place + 1} is written differently once more is said")
+            raise Refused(Message("the answer of turn {turn} is written differently once more is said", turn=place + 1))
         return marked.index(OPEN), marked.index(SHUT) - 1
 
     @functools.cached_property
@@ -188,7 +189,7 @@ class Template:
 
     def require(self, turns: Sequence[Turn], tools: Sequence[Any], number: int | None = None) -> None:
         """Raises `Refusal` with what to do where the template refuses these turns, or would leave a part of them out without a word."""
-        where = f"row {number}" if number is not None else "a conversation"
+        where = Message("row {number}", number=number) if number is not None else Message("a conversation")
         try:
             self.render(turns, tools)
         except Refused as error:
@@ -199,8 +200,11 @@ class Template:
         lost = next((words[probe] for probe, there in used.items() if there and probe in self._lost), None)
         if lost:
             raise Refusal(
-                f"The chat template of {self.name} leaves out {lost}, which {where} has: choose a model whose template writes them, or leave them out of the data.",
+                "The chat template of {model} leaves out {lost}, which {where} has: choose a model whose template writes them, or leave them out of the data.",
                 "task",
+                model=self.name,
+                lost=word(lost),
+                where=where,
             )
 
     def refusal(self, turns: Sequence[Turn], tools: Sequence[Any], error: Refused, where: str) -> Refusal:
@@ -212,11 +216,13 @@ class Template:
             self.render(others, tools)
         except Refused:
             return Refusal(
-                f"The chat template of {self.name} refuses the turns of {where} ({error}): change or leave out such rows, or choose a model whose template takes them.",
+                "The chat template of {model} refuses the turns of {where} ({reason}): change or leave out such rows, or choose a model whose template takes them.",
                 "task",
+                model=self.name,
+                where=where,
+                reason=error.args[0],
             )
-        return Refusal(f"The chat template of {self.name} refuses the system's turn of {where} ({error}): leave these turns out (role ignore, or no system "
-                       "column), or choose a model whose template takes them.", "task")  # fmt: skip
+        return Refusal("The chat template of {model} refuses the system's turn of {where} ({reason}): leave these turns out (role ignore, or no system column), or choose a model whose template takes them.", "task", model=self.name, where=where, reason=error.args[0])  # fmt: skip
 
 
 def _with(text: str, end: int, tail: str) -> int:

@@ -39,7 +39,6 @@ def objectives_of(tasks: Sequence[TaskSpec], model: ModelSpec) -> list[str]:
         if OBJECTIVES[found[0]].auto != OBJECTIVES[found[-1]].auto:
             names = {OBJECTIVES[one].headed: task.name or task.family for one, task in ((found[0], tasks[0]), (found[-1], task))}
             raise Refusal(
-                f"One model cannot be both: '{names[False]}' is answered in words here and '{names[True]}' by a new head. "
-                f"Choose answer by likelihood for '{names[True]}' where this model can, or train them apart.", field
+                "One model cannot be both: '{words}' is answered in words here and '{head}' by a new head. Choose answer by likelihood for '{head}' where this model can, or train them apart.", field, words=names[False], head=names[True]
             )  # fmt: skip
     return found

@@ -8,6 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import own
 from lab.tasks.tables import kind_of
@@ -28,7 +29,7 @@ def stage(*paths: str | Path) -> str:
         for path in files:
             shutil.move(path, folder / path.name)
     except OSError as error:
-        raise Refusal(f"The upload could not be kept in {_uploads()}: {error.strerror or error}.", "file") from None
+        raise Refusal("The upload could not be kept in {folder}: {reason}.", "file", folder=_uploads(), reason=word(error.strerror or error)) from None
     finally:
         for path in files:
             path.unlink(missing_ok=True)

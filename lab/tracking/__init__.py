@@ -24,4 +24,9 @@ def require(names: Sequence[str], field: str = "training.track") -> None:
     """Refusal for a tracker whose package is not installed here."""
     for name in names:
         if importlib.util.find_spec(name) is None:
-            raise Refusal(f"The package {name} is not installed here, which the tracker of that name needs: {installed.command('tracking')}.", field)
+            raise Refusal(
+                "The package {name} is not installed here, which the tracker of that name needs: {command}.",
+                field,
+                name=name,
+                command=installed.command("tracking"),
+            )

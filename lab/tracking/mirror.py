@@ -116,7 +116,7 @@ def follow(run: Run, names: Sequence[str], home: Home, store: Store, say: Say, w
     try:
         lock = FileLock(home.run_dir(run.id) / FOLDER / ".lock").acquire(timeout=wait)
     except Timeout:
-        raise Refusal(f"The curves of run {run.id} are being handed to trackers already: wait until that is over.", "run") from None
+        raise Refusal("The curves of run {run} are being handed to trackers already: wait until that is over.", "run", run=run.id) from None
     with lock:
         mirror, gone = Mirror(store, home, run, names, say), 0.0
         try:

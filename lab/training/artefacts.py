@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lab.design.plain.message import Message, word
 from lab.design.spec.run import RunSpec
 from lab.runs.files import MANIFEST, replace_folder, verify, write_json, write_manifest
 from lab.tasks import answered
@@ -42,7 +43,7 @@ def write_adapter(folder: Path, assembly: Assembly, facts: dict[str, Any], judge
     """
     weights = assembly.weights()
     if name := not_finite(weights):
-        raise Diverged(f"The weights are not finite numbers at step {facts['step']} ({name}): lower lr, or add warmup.")
+        raise Diverged(Message("The weights are not finite numbers at step {step} ({name}): lower lr, or add warmup.", step=facts["step"], name=name))
 
     def fill(part: Path) -> None:
         for name, tensors in weights.items():
@@ -83,11 +84,11 @@ def astray(run_dir: Path, result: dict[str, Any]) -> str:
         try:
             found = verify(run_dir / name)
         except OSError as error:
-            return f"{name}/ cannot be read ({error.strerror or error})"
+            return Message("{name}/ cannot be read ({reason})", name=name, reason=word(error.strerror or error))
         except ValueError as error:
-            return f"{name}/ is damaged ({error})"
+            return Message("{name}/ is damaged ({reason})", name=name, reason=error)
         if found != step:
-            return f"{name}/ has the weights of step {found}, not of step {step}"
+            return Message("{name}/ has the weights of step {found}, not of step {step}", name=name, found=found, step=step)
     return ""
 
 

@@ -187,6 +187,6 @@ def _probe(spec: RunSpec, task: Prepared, tokenizer: Any, config: Any, cache: Pa
     try:
         probe = prepare(name, tokenizer, config, max_length=spec.training.max_length, cache_dir=cache, taken=spec.method.positions_taken)
     except Refusal as refusal:
-        raise Refusal(f"The probe '{name}' cannot be measured here: {refusal.sentence}", "training.probe") from None
+        raise Refusal("The probe '{name}' cannot be measured here: {reason}", "training.probe", name=name, reason=refusal.sentence) from None
     require_measurable(spec, task, probe)
     return probe

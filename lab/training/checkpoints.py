@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from lab.design.plain.message import Message
 from lab.runs.files import recover, replace_folder, sync, verify, write_json, write_manifest
 
 __all__ = [
@@ -81,7 +82,11 @@ def restore(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 class Diverged(ArithmeticError):
-    """The loss or a weight is no finite number any more."""
+    """The loss or a weight is no finite number any more, said in a sentence as a Refusal's."""
+
+    def __init__(self, sentence: Message):
+        super().__init__(sentence)
+        self.sentence = sentence
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -131,7 +136,7 @@ class Checkpoints:
         state: dict[str, torch.Tensor] = {}
         document = flatten(trainer, state)
         if name := not_finite({**tensors, "trainer": state}):
-            raise Diverged(f"The weights are not finite numbers at step {step} ({name}): lower lr, or add warmup.")
+            raise Diverged(Message("The weights are not finite numbers at step {step} ({name}): lower lr, or add warmup.", step=step, name=name))
 
         def fill(folder: Path) -> None:
             for name, group in tensors.items():

@@ -32,7 +32,7 @@ def device_type(asked: str) -> str:
     if asked == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[asked]:
-        raise Refusal(f"There is no {asked} device on this machine; set training.device to auto or cpu.", "training.device")
+        raise Refusal("There is no {asked} device on this machine; set training.device to auto or cpu.", "training.device", asked=asked)
     return asked
 
 
@@ -66,8 +66,8 @@ def make_accelerator(training: Training) -> tuple[Accelerator, str, str]:
     if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
         raise Refusal("The lab shares a base out by itself (sharding: fsdp), not by accelerate's FSDP or DeepSpeed: change accelerate's config.")
     if training.devices > 1 and accelerator.num_processes != training.devices:
-        raise Refusal(f"This run trains in {training.devices} processes, which its worker starts: launch it, in place of training it in this process.",
-                      "training.devices")  # fmt: skip
+        raise Refusal("This run trains in {devices} processes, which its worker starts: launch it, in place of training it in this process.",
+                      "training.devices", devices=training.devices)  # fmt: skip
     return accelerator, precision, note
 
 
@@ -77,7 +77,12 @@ def _join(training: Training, device: str) -> None:
     if device == "mps" and training.devices > 1:
         raise Refusal("MPS is one device: set devices to 1.", "training.devices")
     if device == "cuda" and count > torch.cuda.device_count():
-        raise Refusal(f"This run asks for {count} devices, and this process may use {torch.cuda.device_count()}: set devices lower.", "training.devices")
+        raise Refusal(
+            "This run asks for {wanted} devices, and this process may use {most}: set devices lower.",
+            "training.devices",
+            wanted=count,
+            most=torch.cuda.device_count(),
+        )
     if not meeting or distributed.is_initialized():
         return
     rank = int(os.environ["RANK"])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.child import end_with
-from lab.design.plain.refusal import Refusal
+from lab.design.plain.message import packed
 from lab.training.ranks import leave
 
 
@@ -57,10 +57,10 @@ def follow(folder: Path, parent: int) -> int:
         leave()
     except BaseException as error:
         traceback.print_exc()
-        known = isinstance(error, Refusal) or type(error).__name__ == "Diverged"
-        words = error.sentence if isinstance(error, Refusal) else str(error) if known else f"{type(error).__name__}: {error}"
+        known = hasattr(error, "sentence")  # of a Refusal, or of a loss that is none any more
+        words = error.sentence if known else f"{type(error).__name__}: {error}"[:2000]
         with suppress(OSError):
-            (folder / f"failed-{os.environ['RANK']}.json").write_text(json.dumps({"words": words[:2000], "known": known}), encoding="utf-8")
+            (folder / f"failed-{os.environ['RANK']}.json").write_text(json.dumps(packed({"words": words, "known": known})), encoding="utf-8")
         return 1
     return 0
 

@@ -19,6 +19,7 @@ from accelerate.utils import gather_object, wait_for_everyone
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from lab.design.plain.message import Message, listed
 from lab.design.plain.numbers import duration
 from lab.design.plain.refusal import Refusal
 from lab.design.spec import evaluation
@@ -104,7 +105,7 @@ class Loop:
         except Stopped:
             pass
         except Diverged as error:
-            raise Diverged(f"{error} {self._kept()}") from None
+            raise Diverged(listed([error.sentence, self._kept()], " ")) from None
         finally:
             self.feed.close()
         if self.step < self.end and not self.judge.give_up:
@@ -267,7 +268,7 @@ class Loop:
         self._losses.clear()
         self._drawn.clear()
         if not math.isfinite(loss):
-            raise Diverged(f"The loss is {loss} at step {self.step}: lower lr (it is {rate:.3g}), or add warmup.")
+            raise Diverged(Message("The loss is {loss} at step {step}: lower lr (it is {lr:.3g}), or add warmup.", loss=str(loss), step=self.step, lr=rate))
         values = {"loss": loss, **apart, "lr": rate, "grad_norm": float(norm), "epoch": self.steps.epochs_done,
                   "trainable": self.attached.trainable_now, "trainable_head": self.assembly.trainable_head,
                   **self.speed.read(), **self.memory.read()}  # fmt: skip
@@ -324,10 +325,10 @@ class Loop:
 
     # -- checkpoints -------------------------------------------------------------------------------------------------------------
 
-    def _kept(self) -> str:
+    def _kept(self) -> Message:
         """A sentence on the last checkpoint; only those of finite weights are ever written."""
         steps = self.checkpoints.steps()
-        return f"The checkpoint of step {steps[-1]} is kept." if steps else "There is no checkpoint yet."
+        return Message("The checkpoint of step {step} is kept.", step=steps[-1]) if steps else Message("There is no checkpoint yet.")
 
     def checkpoint(self) -> bool:
         """Write everything that a resumed run needs to go on exactly; whether it was written.
@@ -362,8 +363,7 @@ class Loop:
         """Go on from a checkpoint whose weights are in the model already (`assemble(state=...)`)."""
         trainer = saved.trainer
         if trainer["rows_per_step"] != self.steps.rows_per_step or trainer["total"] != self.total or len(trainer["random"]) != self.processes:
-            raise Refusal(f"The checkpoint was written with {len(trainer['random'])} processes of {trainer['rows_per_step']} rows per step in all; "
-                          f"resume it with as many.", "training")  # fmt: skip
+            raise Refusal("The checkpoint was written with {count} processes of {rows} rows per step in all; resume it with as many.", "training", count=len(trainer['random']), rows=trainer['rows_per_step'])  # fmt: skip
         self.step = saved.step
         self.attached.load_schedule_state(trainer["schedule"])
         optimizers.unpack(self.optimizer, trainer["optimizer"], self.assembly.parameters())

@@ -61,7 +61,9 @@ def require_measurable(spec: RunSpec, task: Prepared, probe: Prepared) -> None:
     masked = spec.method.select is not None and spec.method.select.masks
     if masked and not OBJECTIVES[probe.objective].headed and probe.objective != task.objective:
         raise Refusal(
-            f"The probe '{spec.training.probe}' needs the language-model head, for which a sparse difference trained here has no part.", "training.probe"
+            "The probe '{probe}' needs the language-model head, for which a sparse difference trained here has no part.",
+            "training.probe",
+            probe=spec.training.probe,
         )
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from lab.design.plain.message import Message, listed, unpacked
 from lab.runs import logs
 from lab.runs.launcher import ROOT
 from lab.runs.records import CANCELLED
@@ -106,22 +107,25 @@ class Ranks:
                 return
             answer = self._told(rank)
             log = logs.tail(self.link.run_dir / "log.txt")
-            name = f"Process {rank + 1} of {self.count}"
+            which = {"number": rank + 1, "count": self.count}
             self._kill()
             if answer:
                 self.link.fail(
-                    answer["words"] if answer["known"] else f"{name}: {answer['words']}",
+                    answer["words"] if answer["known"] else Message("Process {number} of {count}: {reason}", **which, reason=answer["words"]),
                     advice=answer["words"] if answer["known"] else logs.advise(answer["words"]),
                 )
             else:
-                advice = " ".join(filter(None, (logs.advise(log[-2000:], code), "Resume goes on from its last checkpoint, if it had left one.")))
-                self.link.finish(CANCELLED, error=f"{name} {logs.exit_words(code)}.", advice=advice, exit_code=1, log_tail=log)
+                again = Message("Resume goes on from its last checkpoint, if it had left one.")
+                advice = listed(filter(None, (logs.advise(log[-2000:], code), again)), " ")
+                self.link.finish(
+                    CANCELLED, error=Message("Process {number} of {count} {how}.", **which, how=logs.exit_words(code)), advice=advice, exit_code=1, log_tail=log
+                )
             shutil.rmtree(self.folder, ignore_errors=True)
             os._exit(1)  # the main thread may wait for that process for ever
 
     def _told(self, rank: int) -> dict[str, Any] | None:
         try:
-            return json.loads((self.folder / f"failed-{rank}.json").read_text(encoding="utf-8"))
+            return unpacked(json.loads((self.folder / f"failed-{rank}.json").read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return None
 

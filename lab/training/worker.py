@@ -13,6 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from lab.design.plain.message import Message
 from lab.design.plain.refusal import Refusal
 from lab.runs import WorkerLink
 from lab.runs.records import CANCELLED, SUCCEEDED
@@ -50,7 +51,7 @@ def main(run_id: str) -> int:
             print("[lab] This run was deleted or started anew meanwhile; this worker writes nothing more.", file=sys.stderr, flush=True)
             return 0
         traceback.print_exc()
-        sentence = error.sentence if isinstance(error, Refusal) else str(error) if type(error).__name__ == "Diverged" else None
+        sentence = getattr(error, "sentence", None)  # of a Refusal, or of a loss that is none any more
         link.fail(sentence or error, advice=sentence, exit_code=1)
         return 1
 
@@ -66,9 +67,9 @@ def lead(link: WorkerLink) -> int:
         return 0
     from lab.training.artefacts import astray
 
-    problem = astray(link.run_dir, result) if link.at_home() else "its folder was taken out of LAB_HOME, or deleted, while it trained"
+    problem = astray(link.run_dir, result) if link.at_home() else Message("its folder was taken out of LAB_HOME, or deleted, while it trained")
     if problem:
-        raise Refusal(f"The run came to its end, but its files are not there as its result says: {problem}.", "run")
+        raise Refusal("The run came to its end, but its files are not there as its result says: {problem}.", "run", problem=problem)
     link.finish(SUCCEEDED, result)
     return 0
 

@@ -69,7 +69,7 @@ def _text(value: Any, field: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise Refusal("Write a text to try.", field)
     if len(value) > LETTERS:
-        raise Refusal(f"A text to try may have {LETTERS:,} letters, not {len(value):,}.", field)
+        raise Refusal("A text to try may have {most:,} letters, not {count:,}.", field, most=LETTERS, count=len(value))
     return value
 
 

@@ -32,4 +32,4 @@ def prepare() -> None:
 
 
 if __name__ == "__main__":
-    serve(answer, "The model could not answer", prepare)
+    serve(answer, "The model could not answer ({kind}: {reason}).", prepare)

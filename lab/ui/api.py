@@ -93,7 +93,7 @@ def count(model: str, method: Any) -> dict:
     method: a preset's name, {"preset": name, "set": {"deltas.0.rank": 16}}, or a whole method.
     """
     if resolve(model).inventory is None:
-        raise Refusal(f"The weights of {model[:80]} were not counted beforehand: ask plan, which says what trains.", "model")
+        raise Refusal("The weights of {model} were not counted beforehand: ask plan, which says what trains.", "model", model=model[:80])
     return verbs.count(model, method)
 
 
@@ -130,7 +130,7 @@ def _known(options: dict | None) -> dict[str, Any]:
     known = ("rank", "density", "sign", "seed", "name", "tags")
     unknown = next((name for name in options or {} if name not in known), None)
     if unknown is not None:
-        raise Refusal(f"There is no option '{str(unknown)[:40]}' of a combination; there are {', '.join(known)}.", "options")
+        raise Refusal("There is no option '{name}' of a combination; there are {known}.", "options", name=str(unknown)[:40], known=", ".join(known))
     return options or {}
 
 
@@ -162,7 +162,7 @@ def edit(run: str, changes: dict) -> dict:
     known = {"name": str, "tags": list, "notes": str, "place": int}
     for name, value in changes.items():
         if not isinstance(value, known.get(name, ())) or isinstance(value, bool):
-            raise Refusal(f"'{str(name)[:40]}' cannot be changed to that; there are name, tags, notes and place.", "changes")
+            raise Refusal("'{name}' cannot be changed to that; there are name, tags, notes and place.", "changes", name=str(name)[:40])
     now = verbs.edit(check_id(run), **changes)
     return {"run": now.id, "name": now.name, "tags": now.tags, "notes": now.notes, "state": now.state}
 
@@ -260,7 +260,7 @@ def compare(runs: list[str]) -> dict:
     "adjusted", "n", "how"} of every two of them, by place, the better one first; sentences: the same in words, against the best one.
     """
     if len(runs) > MOST:
-        raise Refusal(f"At most {MOST} runs can be compared; {len(runs)} are given.", "runs")
+        raise Refusal("At most {most} runs can be compared; {count} are given.", "runs", most=MOST, count=len(runs))
     found = [default().store.get(check_id(run)) for run in runs]
     tested = groups.tested(groups.grouped(found))
     names = groups.names(tested.groups)
@@ -272,7 +272,7 @@ def paper(runs: list[str], form: str = "latex") -> str:
     """A comparison as text for a paper. form: latex or markdown (the table over seeds), equations, bibtex (of the methods used), or
     appendix: the zip of all that, figures, specifications, versions and costs, in base64."""
     if len(runs) > MOST:
-        raise Refusal(f"At most {MOST} runs can be compared; {len(runs)} are given.", "runs")
+        raise Refusal("At most {most} runs can be compared; {count} are given.", "runs", most=MOST, count=len(runs))
     found = [default().store.get(check_id(run)) for run in runs]
     return base64.b64encode(appendix.appendix(found)).decode() if form == "appendix" else appendix.text_of(found, form)
 

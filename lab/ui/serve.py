@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from lab.design.plain import plugins
 from lab.design.plain.boundary import CLOSED, VARIABLE, roots
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.ui.door.settings import Settings, check_door, read
 
@@ -26,20 +27,24 @@ WARM_SECONDS = 10.0  # after which workers get their fork server: the first page
 def check_address(host: str, port: int) -> None:
     """Raise `Refusal` where nothing can listen on that host and port."""
     if not 0 < port < 65536:
-        raise Refusal(f"Port must be between 1 and 65535; it is {port}.", "port")
+        raise Refusal("Port must be between 1 and 65535; it is {port}.", "port", port=port)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(found[0], socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(found[4])
     except (socket.gaierror, UnicodeError):
-        raise Refusal(f"There is no address '{host}' on this machine; give --host 127.0.0.1 or --host 0.0.0.0.", "host") from None
+        raise Refusal("There is no address '{host}' on this machine; give --host 127.0.0.1 or --host 0.0.0.0.", "host", host=host) from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise Refusal(f"Port {port} on {host} is in use: another lab may be running there; give another one with --port.", "port") from None
+            raise Refusal(
+                "Port {port} on {host} is in use: another lab may be running there; give another one with --port.", "port", port=port, host=host
+            ) from None
         if error.errno in (errno.EACCES, errno.EPERM):
-            raise Refusal(f"Port {port} may not be used by this user; give one above 1023 with --port.", "port") from None
-        raise Refusal(f"The lab cannot listen on {host}:{port} ({error.strerror}); give another --host or --port.", "host") from None
+            raise Refusal("Port {port} may not be used by this user; give one above 1023 with --port.", "port", port=port) from None
+        raise Refusal(
+            "The lab cannot listen on {host}:{port} ({reason}); give another --host or --port.", "host", host=host, port=port, reason=word(error.strerror)
+        ) from None
 
 
 def settle_environment(settings: Settings) -> None:
@@ -160,7 +165,12 @@ def start(settings: Settings) -> Running:
     while not server.started:
         thread.join(timeout=0.01)
         if not thread.is_alive():
-            raise Refusal(f"Port {settings.port} on {settings.host} is in use: another lab may be running there; give another one with --port.", "port")
+            raise Refusal(
+                "Port {port} on {host} is in use: another lab may be running there; give another one with --port.",
+                "port",
+                port=settings.port,
+                host=settings.host,
+            )
     if settings.mcp:
         gradio_private.tools(demo, f"http://{_reached(settings.host)}:{settings.port}", settings.door)
     if settings.share:
@@ -176,7 +186,7 @@ def _shared(settings: Settings, demo: Any) -> str:
     try:
         address = gradio_private.tunnel(demo, here, settings.port)
     except Exception as error:  # the relay's client raises many kinds
-        raise Refusal(f"Gradio's relay gives no address ({str(error).strip()[:160]}); start without --share, or try again.", "share") from None
+        raise Refusal("Gradio's relay gives no address ({reason}); start without --share, or try again.", "share", reason=str(error).strip()[:160]) from None
     name = address.partition("://")[2].strip("/")
     print(f"Delta Lab is also at https://{name}", flush=True)
     return name

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lab.design.body.architecture import Architecture, AttentionMap, StackMap, architecture_of, holds, size
+from lab.design.plain.message import listed, word
 from lab.design.plain.refusal import Refusal
 from lab.design.space import REPRESENTATIONS, SETS
 
@@ -174,7 +175,9 @@ class Anatomy:
         wanted = delta.stacks or ["encoder", "decoder", "cross"]
         if delta.stacks and not (set(delta.stacks) & {name for name, _ in self.sublayers()}):
             there = ", ".join(name for name, _ in self.sublayers())
-            raise Refusal(f"{self.architecture.name} has no {' or '.join(delta.stacks)} stack; it has {there}.", "stacks")
+            raise Refusal(
+                "{model} has no {stacks} stack; it has {there}.", "stacks", model=self.architecture.name, stacks=listed(delta.stacks, " or "), there=there
+            )
         for place in delta.at:
             self._require(place)
         places = self.places(delta)
@@ -191,7 +194,12 @@ class Anatomy:
                         found.append(self._site(delta, representation, name, stack, layer, first=(name, layer) not in begun))
                         begun.add((name, layer))
         if not found:
-            raise Refusal(f"Nothing is left to modify: {', '.join(delta.at)} does not exist in the chosen stacks of {self.architecture.name}.", "at")
+            raise Refusal(
+                "Nothing is left to modify: {places} does not exist in the chosen stacks of {model}.",
+                "at",
+                places=", ".join(delta.at),
+                model=self.architecture.name,
+            )
         return found
 
     def places(self, delta: Delta | Projections) -> list[str]:
@@ -210,7 +218,7 @@ class Anatomy:
         if representation not in SETS and representation not in self.representations():
             what = {"ffn.gate": "has no gated FFN, so there is no ffn.gate", "attn.qkv": "does not fuse its projections, so there is no attn.qkv"}
             other = {"ffn.gate": "ffn.up", "attn.qkv": "attn.q, attn.k or attn.v"}
-            raise Refusal(f"{self.architecture.name} {what[representation]}; use {other[representation]}.", "at")
+            raise Refusal("{model} {what}; use {other}.", "at", model=self.architecture.name, what=word(what[representation]), other=other[representation])
 
     def _site(self, delta: Delta | Projections, representation: str, name: str, stack: Stack, layer: int, first: bool = True) -> Site:
         width_out = self.width_read(representation, stack) if delta.changes_input else self.width(representation, stack)
@@ -268,7 +276,7 @@ def chosen_layers(expression: str, count: int) -> list[int]:
         numbers = [int(sign + first), int(last)] if dash else [int(sign + first)] * 2
         low, high = (n + count if n < 0 else n for n in numbers)
         if not 0 <= low <= high < count:
-            raise Refusal(f"Layers '{piece}' are not there: this stack has layers 0 to {count - 1}.", "layers")
+            raise Refusal("Layers '{layers}' are not there: this stack has layers 0 to {last}.", "layers", layers=piece, last=count - 1)
         chosen |= set(range(low, high + 1))
     return sorted(chosen)
 
@@ -294,7 +302,7 @@ def _stack(architecture: Architecture, name: str, part: StackMap, config: Mappin
     def needed(what: str) -> int:
         found = _size(architecture, part, what, config)
         if not found:
-            raise Refusal(f"The configuration of this {architecture.name} model does not say its {what}.", "model")
+            raise Refusal("The configuration of this {model} model does not say its {what}.", "model", model=architecture.name, what=word(what))
         return found
 
     width, layers, heads, ffn = needed("width"), needed("layers"), needed("heads"), needed("ffn")

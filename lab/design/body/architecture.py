@@ -149,9 +149,10 @@ def name_of(config: Mapping[str, Any]) -> str:
     model_type = str(config.get("model_type", ""))
     if model_type not in _by_model_type():
         raise Refusal(
-            f"There is no architecture map for model type '{model_type}'; there are {', '.join(sorted(_by_model_type()))}. "
-            "A map is a YAML file of about 15 lines in presets/architectures.",
+            "There is no architecture map for model type '{model_type}'; there are {known}. A map is a YAML file of about 15 lines in presets/architectures.",
             "model",
+            model_type=model_type,
+            known=", ".join(sorted(_by_model_type())),
         )
     return _by_model_type()[model_type]
 

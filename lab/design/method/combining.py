@@ -22,6 +22,7 @@ from lab.design.method.forms import FORMS
 from lab.design.method.parts import all_parts
 from lab.design.method.rules import require
 from lab.design.method.selections import SelectionOptions
+from lab.design.plain.message import Message, word
 from lab.design.plain.refusal import Refusal
 
 HOWS = ("sum", "average", "prune", "ties", "dare", "dare-ties")
@@ -54,8 +55,7 @@ def combined(methods: Sequence[Method], weights: Sequence[float], how: str = "su
         if method.select and method.select.head_alone:
             raise Refusal("A run that trained its head alone has changed nothing that could be combined: leave it out.", f"parts.{index}")
         if any(FORMS[delta.form].over_frozen for delta in method.deltas):
-            sentence = "A fusion attends over the adapters that it stands on, and belongs to them alone: combine those, or leave it out."
-            raise Refusal(sentence, f"parts.{index}")
+            raise Refusal("A fusion attends over the adapters that it stands on, and belongs to them alone: combine those, or leave it out.", f"parts.{index}")
     if rank:
         deltas, select = _of_rank(methods, rank, body), None
     elif how == "sum":
@@ -66,7 +66,7 @@ def combined(methods: Sequence[Method], weights: Sequence[float], how: str = "su
     try:
         require(found, body, trained=True)
     except Refusal as refusal:
-        raise Refusal(f"These methods cannot become one. {refusal.sentence}", "parts") from None
+        raise Refusal("These methods cannot become one. {reason}", "parts", reason=refusal.sentence) from None
     return found
 
 
@@ -82,7 +82,7 @@ def _selection(methods: Sequence[Method]) -> SelectionOptions | None:
     if any(select != found[0] for select in found):
         raise Refusal("The parts trained different weights of the model itself, and a method selects once: combine those that selected the same.", "parts")
     if found and found[0].masks:
-        raise Refusal(f"What {found[0].words} changes has gates of its own, which cannot be combined.", "parts")
+        raise Refusal("What {name} changes has gates of its own, which cannot be combined.", "parts", name=word(found[0].words))
     return found[0] if found else None
 
 
@@ -139,8 +139,10 @@ def _alike(methods: Sequence[Method]) -> list[Delta]:
     first = methods[0]
     for index, method in enumerate(methods):
         if [shape_of(delta) for delta in method.deltas] != [shape_of(delta) for delta in first.deltas] or (method.select is None) != (first.select is None):
-            sentence = "Tensors are combined with their like, so all parts need the same method: choose sum, or give a rank for what merges into weights."
-            raise Refusal(sentence, f"parts.{index}")
+            raise Refusal(
+                "Tensors are combined with their like, so all parts need the same method: choose sum, or give a rank for what merges into weights.",
+                f"parts.{index}",
+            )
         for delta in method.deltas:
             _require_by_tensor(delta, index)
     return [_unscaled(delta) for delta in first.deltas]
@@ -148,17 +150,19 @@ def _alike(methods: Sequence[Method]) -> list[Delta]:
 
 def _require_by_tensor(delta: Delta, index: int) -> None:
     form, composition = FORMS[delta.form], COMPOSITIONS[delta.composition]
-    what = ""
+    reason = Message("")
     if not form.by_tensor and not form.product(delta):
-        what = f"the tensors of {form.label} with these options are multiplied with each other"
+        reason = Message("the tensors of {form} with these options are multiplied with each other", form=word(form.label))
     elif delta.encoder != "none":
-        what = "a network makes these tensors"
+        reason = Message("a network makes these tensors")
     elif delta.shared:
-        what = "one set of tensors serves all places"
+        reason = Message("one set of tensors serves all places")
     elif composition.parts(delta, Site(delta.places[0], "encoder", 0, 8, 8, "h", 1, 1, 8, model=8)):
-        what = f"composition {delta.composition} has tensors of its own"
-    if what:
-        raise Refusal(f"Part {index + 1} is not combined tensor by tensor, since {what}: choose sum, or give a rank.", f"parts.{index}")
+        reason = Message("composition {composition} has tensors of its own", composition=delta.composition)
+    if reason:
+        raise Refusal(
+            "Part {part} is not combined tensor by tensor, since {reason}: choose sum, or give a rank.", f"parts.{index}", part=index + 1, reason=reason
+        )
 
 
 def _unscaled(delta: Delta) -> Delta:
@@ -182,11 +186,18 @@ def changed_weights(method: Method, body: Anatomy) -> dict[tuple[str, int, str],
 def _of_rank(methods: Sequence[Method], rank: int, body: Anatomy) -> list[Delta]:
     for index, method in enumerate(methods):
         if method.select:
-            raise Refusal(f"A rank is of deltas, and part {index + 1} trains {method.select.words}: leave the rank empty.", f"parts.{index}")
+            raise Refusal(
+                "A rank is of deltas, and part {part} trains {words}: leave the rank empty.", f"parts.{index}", part=index + 1, words=word(method.select.words)
+            )
         for delta in method.deltas:
             if not FORMS[delta.form].mergeable(delta) or COMPOSITIONS[delta.composition].unmerged or delta.norm != "none" or delta.ends:
-                sentence = f"Part {index + 1} changes more than weights by its {FORMS[delta.form].label} at {', '.join(delta.at)}: leave the rank empty, and choose sum."
-                raise Refusal(sentence, f"parts.{index}")
+                raise Refusal(
+                    "Part {part} changes more than weights by its {form} at {places}: leave the rank empty, and choose sum.",
+                    f"parts.{index}",
+                    part=index + 1,
+                    form=word(FORMS[delta.form].label),
+                    places=", ".join(delta.at),
+                )
     places: dict[str, dict[str, list[int]]] = {}  # projection: {stack: layers}
     for method in methods:
         for stack, layer, place in changed_weights(method, body):

@@ -155,7 +155,7 @@ class Delta(Options):
     @classmethod
     def _known_form(cls, form: str) -> str:
         if form not in FORMS:
-            raise Refusal(f"There is no functional form '{form}'; there are {', '.join(FORMS)}.")
+            raise Refusal("There is no functional form '{form}'; there are {known}.", form=form, known=", ".join(FORMS))
         return form
 
     @field_validator("at", mode="before")

@@ -8,6 +8,7 @@ from lab.design.body.anatomy import Anatomy, Site
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 
 RUNS = "built_on.stand_on"  # the field of the runs, which is not the method's
@@ -36,9 +37,15 @@ def without_members(method: Method, anatomy: Anatomy | None) -> Iterator[Refusal
         run = delta.frozen_from.partition("/")[0]
         form, composition = FORMS[delta.form], COMPOSITIONS[delta.composition]
         if form.over_frozen:
-            yield Refusal(f"Run {run} is a fusion itself: stand on the runs that it fuses.", RUNS)
+            yield Refusal("Run {run} is a fusion itself: stand on the runs that it fuses.", RUNS, run=run)
         elif form.before_input or form.mixed(delta) or not composition.adds:
-            yield Refusal(f"Run {run} has {form.label} with composition {delta.composition}, which adds no Δh that a fusion could weigh.", RUNS)
+            yield Refusal(
+                "Run {run} has {form} with composition {composition}, which adds no Δh that a fusion could weigh.",
+                RUNS,
+                run=run,
+                form=word(form.label),
+                composition=delta.composition,
+            )
     if anatomy is None:
         return
     below = [(delta, joins(delta, site)) for delta in method.frozen for site in anatomy.sites(delta)]
@@ -46,15 +53,24 @@ def without_members(method: Method, anatomy: Anatomy | None) -> Iterator[Refusal
     for index, delta in found.items():
         here = [joins(delta, site) for site in anatomy.sites(delta)]
         if set(here) & covered:
-            yield Refusal(f"Two fusions cannot weigh the same adapters at {delta.at[0]}: leave one of them.", f"deltas.{index}.at")
+            yield Refusal("Two fusions cannot weigh the same adapters at {at}: leave one of them.", f"deltas.{index}.at", at=delta.at[0])
         covered |= set(here)
         alone = next((place for place in here if sum(place == other for _, other in below) < 2), None)
         if alone:
             count, place = sum(alone == other for _, other in below), f"{alone[2]} in layer {alone[1]}"
             yield Refusal(
-                f"{count} frozen adapters change {place}, and a fusion needs two or more: choose places that the runs' methods change.", f"deltas.{index}.at"
+                "{count} frozen adapters change {place}, and a fusion needs two or more: choose places that the runs' methods change.",
+                f"deltas.{index}.at",
+                count=count,
+                place=place,
             )
     missed = next(((delta, place) for delta, place in below if place not in covered), None)
     if missed:
         run, index = missed[0].frozen_from.partition("/")[0], next(iter(found))
-        yield Refusal(f"Run {run} changes {missed[1][2]} in layer {missed[1][1]}, where no fusion is: add it to where the fusion acts.", f"deltas.{index}.at")
+        yield Refusal(
+            "Run {run} changes {place} in layer {layer}, where no fusion is: add it to where the fusion acts.",
+            f"deltas.{index}.at",
+            run=run,
+            place=missed[1][2],
+            layer=missed[1][1],
+        )

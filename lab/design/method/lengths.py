@@ -17,7 +17,12 @@ def room_beside(taken: int, positions: int | None, field: str = "method") -> int
     if positions is None:
         return None
     if positions - taken < SHORTEST:
-        raise Refusal(f"The method takes {taken} of the model's {positions} positions, which leaves no room for an input; make its rank smaller.", field)
+        raise Refusal(
+            "The method takes {taken} of the model's {positions} positions, which leaves no room for an input; make its rank smaller.",
+            field,
+            taken=taken,
+            positions=positions,
+        )
     return positions - taken
 
 
@@ -25,8 +30,10 @@ def require_readable(body: Anatomy, asked: int | None) -> None:
     """Refusal where a run asks for longer inputs than the model has positions: they would be cut there, whatever was asked for."""
     if asked is not None and body.positions is not None and asked > body.positions:
         raise Refusal(
-            f"This model reads at most {body.positions} tokens, so an input of {asked:,} would be cut: make the longest input at most {body.positions}.",
+            "This model reads at most {positions} tokens, so an input of {asked:,} would be cut: make the longest input at most {positions}.",
             "training.max_length",
+            positions=body.positions,
+            asked=asked,
         )
 
 
@@ -43,6 +50,5 @@ def room_for_inputs(method: Method, body: Anatomy, asked: int | None, own: int) 
     room = room_beside(taken, positions, field)
     wanted = asked or own
     if room is not None and positions is not None and taken and room < wanted and (asked or own <= positions):
-        raise Refusal(f"The method takes {taken} of the model's {positions} positions, which leaves {room} for inputs of up to {wanted} tokens: "
-                      f"make its rank smaller, or the longest input (max_length) at most {room}.", field)  # fmt: skip
+        raise Refusal("The method takes {taken} of the model's {positions} positions, which leaves {room} for inputs of up to {wanted} tokens: make its rank smaller, or the longest input (max_length) at most {room}.", field, taken=taken, positions=positions, room=room, wanted=wanted)  # fmt: skip
     return room

@@ -10,20 +10,29 @@ from lab.design.method.allocations import AllocationOptions
 from lab.design.method.allocations.base import Ordered
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
+from lab.design.plain.message import Note, listed
 
 
 def notes(method: Method, anatomy: Anatomy, quantisation: str = "none") -> list[tuple[str, str]]:
     """What may run as it is, and may not be what was meant on this model: (field, sentence)."""
-    found = []
+    found: list[tuple[str, str]] = []
     for index, delta in enumerate(method.deltas):
         if quantisation != "none" and FORMS[delta.form].start(delta).residual:
-            sentence = f"On a quantised base the residual of init {delta.init} is rounded to {quantisation} again: at step 0 the model differs from its base by that rounding."
+            sentence = Note(
+                "On a quantised base the residual of init {init} is rounded to {quantisation} again: at step 0 the model differs from its base by that rounding.",
+                init=delta.init,
+                quantisation=quantisation,
+            )
             found.append((f"deltas.{index}.init", sentence))
         if anatomy.stacks[0].gated and "ffn.up" in delta.places and "ffn.gate" not in delta.places:
             found.append(
                 (
                     f"deltas.{index}.at",
-                    f"{anatomy.architecture.name} has a gated FFN, and delta {index + 1} leaves its gate as it is: ffn-linear or all-linear takes ffn.gate in.",
+                    Note(
+                        "{model} has a gated FFN, and delta {number} leaves its gate as it is: ffn-linear or all-linear takes ffn.gate in.",
+                        model=anatomy.architecture.name,
+                        number=index + 1,
+                    ),
                 )
             )
         found += [(f"deltas.{index}.{field}", sentence) for field, sentence in _read_otherwise(delta, anatomy)]
@@ -39,16 +48,22 @@ def _read_otherwise(delta: Delta, anatomy: Anatomy) -> Iterator[tuple[str, str]]
         [max(site.shape) for site in anatomy.sites(delta)] if form.has_rank and form.rank_is_width and not form.produced else []
     )  # slots and tokens are a number, not a width
     if widths and delta.rank > max(widths):
-        yield "rank", f"Rank {delta.rank} is more than the width {max(widths)} of all that this delta changes."
+        yield "rank", Note("Rank {rank} is more than the width {width} of all that this delta changes.", rank=delta.rank, width=max(widths))
     missing = [name for name in delta.stacks or () if name not in [there for there, _ in anatomy.sublayers()]]
     if missing:
-        yield "stacks", f"{anatomy.architecture.name} has no {' or '.join(missing)} stack, so nothing is there."
+        yield "stacks", Note("{model} has no {stacks} stack, so nothing is there.", model=anatomy.architecture.name, stacks=listed(missing, " or "))
     if delta.encoder != "mlp" and delta.encoder_width != 512:
-        yield "encoder_width", f"Only an mlp has a hidden width, so encoder_width {delta.encoder_width} changes nothing here."
+        yield "encoder_width", Note("Only an mlp has a hidden width, so encoder_width {width} changes nothing here.", width=delta.encoder_width)
     if delta.through_dropout and not anatomy.sublayer_dropout:
-        yield "through_dropout", f"{anatomy.architecture.name} has no dropout on a sublayer's output, so through_dropout changes nothing here."
+        yield (
+            "through_dropout",
+            Note("{model} has no dropout on a sublayer's output, so through_dropout changes nothing here.", model=anatomy.architecture.name),
+        )
     if delta.allocation and delta.alpha is not None:
-        yield "alpha", f"alpha is divided by the mean rank, {delta.rank}, in every projection: s does not vary with the ranks that are shared out."
+        yield (
+            "alpha",
+            Note("alpha is divided by the mean rank, {rank}, in every projection: s does not vary with the ranks that are shared out.", rank=delta.rank),
+        )
     if delta.schedule:
         yield from delta.schedule.notes(delta, {site.representation for site in anatomy.sites(delta)})
 
@@ -60,7 +75,15 @@ def _shared_out(delta: Delta, allocation: AllocationOptions, sites: list[Site]) 
             given = rank_ladder(len(group), delta.rank, low, high)
             yield (
                 "rank_min",
-                f"{len(group)} ranks of mean {delta.rank} cannot have both {low} and {high} among them, so they run from {given[-1]} to {given[0]}: bounds as far below {delta.rank} as above it are used in full.",
+                Note(
+                    "{count} ranks of mean {mean} cannot have both {low} and {high} among them, so they run from {least} to {most}: bounds as far below {mean} as above it are used in full.",
+                    count=len(group),
+                    mean=delta.rank,
+                    low=low,
+                    high=high,
+                    least=given[-1],
+                    most=given[0],
+                ),
             )
     if allocation.within == "all" and len({site.shape for site in sites}) > 1:
-        yield "within", "Ranks are shared out among projections of unequal shape: the count is that of an even share until the weights are read."
+        yield "within", Note("Ranks are shared out among projections of unequal shape: the count is that of an even share until the weights are read.")

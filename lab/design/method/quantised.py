@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from lab.design.method.delta import Method
 from lab.design.method.selections import SelectionOptions
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 
 
 def packed_weights(select: SelectionOptions) -> Refusal:
     """Why a selection cannot train on a quantised base."""
     return Refusal(
-        f"The linear layers of a quantised base are packed, and no gradient reaches them: training {select.words} needs quantisation none.", "select"
+        "The linear layers of a quantised base are packed, and no gradient reaches them: training {words} needs quantisation none.",
+        "select",
+        words=word(select.words),
     )
 
 

@@ -14,7 +14,9 @@ from lab.design.method.forms import FORMS
 from lab.design.method.forms.base import Form
 from lab.design.method.fusing import without_members
 from lab.design.method.insertions import taken as insertions_of
+from lab.design.method.on_model import architecture_fits, positions_fit, ranks_fit
 from lab.design.method.parts import all_parts, trains_second_map
+from lab.design.plain.message import Message, listed, word
 from lab.design.plain.refusal import Refusal
 from lab.design.space import PROJECTIONS
 
@@ -66,9 +68,14 @@ def _alone(method: Method, anatomy: Anatomy) -> Iterator[Refusal]:
         composed = COMPOSITIONS[delta.composition].alone
         both = (composed or FORMS[delta.form].alone) and changed[index] & set().union(*changed[:index], *changed[index + 1 :])
         if both:
-            what = f"composition {delta.composition}" if composed else f"form {delta.form}"
-            sentence = f"With {what} a weight is changed by one delta, and {min(both)[2]} is changed by two: take it out of one of them."
-            yield Refusal(sentence, f"deltas.{index}.at")
+            yield Refusal(
+                "With composition {name} a weight is changed by one delta, and {place} is changed by two: take it out of one of them."
+                if composed
+                else "With form {name} a weight is changed by one delta, and {place} is changed by two: take it out of one of them.",
+                f"deltas.{index}.at",
+                name=delta.composition if composed else delta.form,
+                place=min(both)[2],
+            )
 
 
 def ratio_problem(method: Method, ratio: float) -> Refusal | None:
@@ -129,7 +136,12 @@ def _shared_gate(method: Method, source: str, anatomy: Anatomy | None) -> list[R
     if alone:
         stack, layer = alone[0]
         return [
-            Refusal(f"A shared gate weighs deltas against each other, and layer {layer} of {stack} has one alone: give all the same layers and stacks.", field)
+            Refusal(
+                "A shared gate weighs deltas against each other, and layer {layer} of {stack} has one alone: give all the same layers and stacks.",
+                field,
+                layer=layer,
+                stack=stack,
+            )
         ]
     return []
 
@@ -161,13 +173,20 @@ def _delta(delta: Delta, trained: bool) -> Iterator[Refusal]:
 
 def _form_fits(delta: Delta, form: Form) -> Iterator[Refusal]:
     if form.representations and not set(delta.places) <= set(form.representations):
-        yield Refusal(form.refusals.get("representation", f"{form.label} goes to {', '.join(form.representations)} only."), "at")
+        own = form.refusals.get("representation")
+        yield Refusal(own or Message("{form} goes to {places} only.", form=word(form.label), places=", ".join(form.representations)), "at")
     for field, allowed in (("insertion", insertions_of(form)), ("composition", taken(form)), ("nonlinearity", form.nonlinearities)):
         value = getattr(delta, field)
         if value not in allowed:
             yield Refusal(_why(form, field, value, allowed), field)
     if delta.init not in form.inits:
-        yield Refusal(f"{form.label.capitalize()} has no initialisation '{delta.init}'; there are {', '.join(form.inits)}.", "init")
+        yield Refusal(
+            "{form} has no initialisation '{init}'; there are {known}.",
+            "init",
+            form=word(form.label.capitalize()),
+            init=delta.init,
+            known=", ".join(form.inits),
+        )
     if "softmax" in form.nonlinearities and form.mixed(delta) and delta.nonlinearity != "softmax":
         yield Refusal("gated needs the attention mass of slots, which softmax gives: choose nonlinearity softmax, or composition add.", "composition")
 
@@ -178,24 +197,32 @@ def _why(form: Form, field: str, value: str, allowed: tuple[str, ...]) -> str:
         return own
     if field == "composition" and COMPOSITIONS[value].misfit:
         return COMPOSITIONS[value].misfit
-    return f"{form.label.capitalize()} does not go with {field} {value}; choose {', '.join(allowed)}."
+    return Message(
+        "{form} does not go with {option} {value}; choose {known}.",
+        form=word(form.label.capitalize()),
+        option=word(field),
+        value=value,
+        known=", ".join(allowed),
+    )
 
 
 def _options_fit(delta: Delta, form: Form) -> Iterator[Refusal]:
     for option, (unused, words) in FORM_OPTIONS.items():
         if getattr(delta, option) != unused and option not in form.options:
-            yield Refusal(f"{form.label.capitalize()} has no use for {words}: leave {option} as it is.", option)
+            yield Refusal(
+                "{form} has no use for {words}: leave {option} as it is.", option, form=word(form.label.capitalize()), words=word(words), option=word(option)
+            )
     yield from _options_unread(delta)
     yield from COMPOSITIONS[delta.composition].problems(delta, form)
     yield from _weighted(delta, form)
     if delta.shared and not form.shared:
-        yield Refusal(f"{form.label.capitalize()} has no maps to share between sites: leave shared off.", "shared")
+        yield Refusal("{form} has no maps to share between sites: leave shared off.", "shared", form=word(form.label.capitalize()))
     if delta.shared and (delta.allocation or delta.schedule or form.start(delta).reads):
         yield Refusal("Shared maps are one set for all sites, so they take no schedule, allocation or start from a weight.", "shared")
     if delta.norm != "none" and not form.reads_x:
-        yield Refusal(f"{form.label.capitalize()} reads no x that a layer norm could stand on: leave it at none.", "norm")
+        yield Refusal("{form} reads no x that a layer norm could stand on: leave it at none.", "norm", form=word(form.label.capitalize()))
     if delta.dropout and form.vector:
-        yield Refusal(f"{form.label.capitalize()} has no input to drop: leave dropout at 0.", "dropout")
+        yield Refusal("{form} has no input to drop: leave dropout at 0.", "dropout", form=word(form.label.capitalize()))
     if delta.through_dropout and (delta.changes_input or not set(delta.places) & {"attn.out", "ffn.out"}):
         yield Refusal("Only a sublayer's output meets the sublayer's own dropout: choose attn.out or ffn.out, or leave through_dropout off.", "through_dropout")
     if delta.encoder != "none" and form.produced and delta.init not in ("normal", "bert"):
@@ -231,14 +258,14 @@ def _options_unread(delta: Delta) -> Iterator[Refusal]:
         for option, sentence in other.elsewhere.items():
             if option not in mine.options and getattr(delta, option) != Delta.model_fields[option].default and sentence not in yielded:
                 yielded.add(sentence)
-                yield Refusal(mine.refusals.get(option, sentence).format(composition=mine.name), option)
+                yield Refusal(mine.refusals.get(option, sentence), option, composition=mine.name)
 
 
 def _trained_parts(delta: Delta) -> Iterator[Refusal]:
     known = part_names(delta)
     for name in delta.trainable or ():
         if name not in known:
-            yield Refusal(f"There is no part '{name}' here; this delta has {', '.join(known)}.", "trainable")
+            yield Refusal("There is no part '{name}' here; this delta has {known}.", "trainable", name=name, known=", ".join(known))
 
 
 def part_names(delta: Delta) -> list[str]:
@@ -253,17 +280,23 @@ def _without_effect(delta: Delta) -> Iterator[Refusal]:
     form, trained = FORMS[delta.form], set(delta.trainable or ())
     if not form.has_rank and delta.rank != RANK:
         if form.over_frozen:
-            yield Refusal(f"{form.label.capitalize()} have ranks of their own: leave rank at {RANK}.", "rank")
+            yield Refusal("{form} have ranks of their own: leave rank at {rank}.", "rank", form=word(form.label.capitalize()), rank=RANK)
         else:
-            yield Refusal(f"{form.label.capitalize()} has one number per dimension of h and no rank: leave rank at {RANK}.", "rank")
+            yield Refusal("{form} has one number per dimension of h and no rank: leave rank at {rank}.", "rank", form=word(form.label.capitalize()), rank=RANK)
     if form.vector and not COMPOSITIONS[delta.composition].averages and (delta.x != "auto" or not delta.reads_h):
         field = "x" if delta.x != "auto" else "insertion"
-        yield Refusal(f"{form.label.capitalize()} is the same whatever it reads: leave the input at auto and the insertion at sequential.", field)
+        yield Refusal(
+            "{form} is the same whatever it reads: leave the input at auto and the insertion at sequential.", field, form=word(form.label.capitalize())
+        )
     if delta.places == ["embed"] and delta.layers != "all":
         yield Refusal("The embeddings stand before all layers: leave layers at all.", "layers")
     if delta.encoder != "none" and trained and not set(form.produced) <= trained:
-        produced = " and ".join(form.produced)
-        yield Refusal(f"One network produces {produced} and trains as a whole: have {produced} among the trained parts, or leave these empty.", "trainable")
+        produced = listed(form.produced, " and ")
+        yield Refusal(
+            "One network produces {produced} and trains as a whole: have {produced} among the trained parts, or leave these empty.",
+            "trainable",
+            produced=produced,
+        )
     outputs = {"attn.out", "ffn.out"} & set(delta.places)
     if delta.through_dropout and outputs and all(source(delta, place) == "projection" for place in outputs):
         yield Refusal(
@@ -277,7 +310,7 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
     except Refusal as problem:
         yield problem
         return
-    yield from _architecture_fits(delta, anatomy, sites)
+    yield from architecture_fits(delta, anatomy, sites)
     form = FORMS[delta.form]
     if any(True for _ in _form_fits(delta, form)):  # what follows reads parts, which only a fitting form has
         return
@@ -285,96 +318,10 @@ def _on_model(delta: Delta, anatomy: Anatomy) -> Iterator[Refusal]:
         yield from form.fits(delta, site)
         wanted = set(delta.trainable or ()) & set(form.names)
         if wanted and not {part.name for part in form.parts(delta, site)} & wanted:
-            yield Refusal(f"At {site.representation} this delta has none of the trained parts: name one that it has there, or leave these empty.", "trainable")
-    yield from _ranks_fit(delta, sites)
-    yield from _positions_fit(delta, anatomy, sites)
-
-
-def _architecture_fits(delta: Delta, anatomy: Anatomy, sites: list[Site]) -> Iterator[Refusal]:
-    """What an architecture's own way to compute leaves no room for."""
-    averages = COMPOSITIONS[delta.composition].averages
-    if anatomy.stacks[0].map.ffn.flattens and averages and any(a.startswith("ffn") for a in delta.places):
-        yield Refusal(
-            f"{anatomy.architecture.name} flattens the sequence before its FFN, so no gate can average over it there: choose an attention representation.",
-            "composition",
-        )
-    outside = {"attn.out", "ffn.out"} & set(delta.at) and not delta.through_dropout and any(site.reads != "projection" for site in sites)
-    inside = [key for key in anatomy.stacks[0].map.dropout_inside if anatomy.config.get(key)]
-    if outside and inside:
-        yield Refusal(
-            f"{anatomy.architecture.name} drops a sublayer's output inside its layer, where nothing can join behind: choose through_dropout, or a model whose {inside[0]} is 0.",
-            "through_dropout",
-        )
-    if delta.gate == "shared" and anatomy.config.get("share_att_key") and {"attn.q", "attn.k"} & set(delta.places):
-        yield Refusal(
-            "This model projects its relative positions too by attn.q and attn.k, once for all sequences, so no gate of a sequence fits there: choose attn.v, or gate own.",
-            "gate",
-        )
-    if delta.ends and anatomy.config.get("share_att_key") and {"attn.q", "attn.k"} & set(delta.places):
-        yield Refusal(
-            "This model projects its relative positions too by attn.q and attn.k, where tokens cannot be told apart: choose attn.v, or tokens all.", "tokens"
-        )
-    if (
-        delta.ends
-        and any(place.startswith("ffn") for place in delta.places)
-        and (anatomy.stacks[0].map.ffn.flattens or anatomy.config.get("chunk_size_feed_forward"))
-    ):
-        yield Refusal("This model flattens or splits the sequence in its FFN, where tokens cannot be told apart: choose layer.out, or tokens all.", "tokens")
-    if anatomy.config.get("chunk_size_feed_forward") and averages:
-        yield Refusal("This model splits the sequence in its FFN (chunk_size_feed_forward), so no gate can average over it.", "composition")
-    fused = [name for name in anatomy.places(delta) if delta.changes_input and anatomy.is_slice(name)]
-    if fused:
-        yield Refusal(
-            f"In this model {fused[0]} is part of a larger projection, whose input the other parts read too: choose whole projections, or another insertion.",
-            "insertion",
-        )
-    if COMPOSITIONS[delta.composition].apart and anatomy.architecture.attention_route == "deberta":
-        yield Refusal(
-            f"{anatomy.architecture.name} computes its attention by itself, where nothing can be added to it: choose composition gated.", "composition"
-        )
-
-
-def _ranks_fit(delta: Delta, sites: list[Site]) -> Iterator[Refusal]:
-    """Ranks that the weights of these sites can have."""
-    form = FORMS[delta.form]
-    start = form.start(delta)
-    smallest, largest = (choose(min(site.shape) for site in sites) for choose in (min, max))
-    top = delta.allocation.rank_max if delta.allocation else 0
-    for rank, field in ((delta.rank, "rank"), (top, "allocation.rank_max")):
-        if (
-            form.low_rank(delta) and not delta.vectors and rank > largest and not start.singular
-        ):  # VeRA's frozen pair may be wider than the model, as its paper has it
-            yield Refusal(f"Rank {rank} is above {largest}, the most that a change of these weights can have: choose at most that.", field)
-        elif rank * start.singular > smallest:
             yield Refusal(
-                f"Initialisation {start.name} takes {rank * start.singular} singular values, and a weight here has {smallest}: choose a smaller rank.", field
+                "At {representation} this delta has none of the trained parts: name one that it has there, or leave these empty.",
+                "trainable",
+                representation=site.representation,
             )
-
-
-def _positions_fit(delta: Delta, anatomy: Anatomy, sites: list[Site]) -> Iterator[Refusal]:
-    """Shifted positions and virtual tokens on this model."""
-    form = FORMS[delta.form]
-    if delta.positions == "shift" and not anatomy.counts_positions:
-        yield Refusal(
-            f"{anatomy.architecture.name} knows the distances between tokens alone, which a shift of all leaves as they are: choose positions keep or auto.",
-            "positions",
-        )
-    if delta.positions == "shift" and all(site.stack == "cross" for site in sites):
-        yield Refusal(
-            "Cross-attention reads the encoder's output, where positions are in already: include the encoder or the decoder, or choose positions keep.",
-            "positions",
-        )
-    if delta.token_positions == "none" and not anatomy.position_table:
-        yield Refusal(
-            f"{anatomy.architecture.name} adds no position embeddings to its input that virtual tokens could do without: choose own.", "token_positions"
-        )
-    if form.before_input and delta.token_positions == "own" and anatomy.positions and delta.rank >= anatomy.positions:
-        yield Refusal(f"{delta.rank} virtual tokens leave no room: the model has {anatomy.positions} positions.", "rank")
-    if anatomy.shifts(delta) and anatomy.positions and delta.rank >= anatomy.positions:
-        yield Refusal(f"Positions shifted by {delta.rank} leave no room: the model has {anatomy.positions} positions.", "rank")
-    if form.before_input and anatomy.embed != anatomy.stacks[0].width and not anatomy.architecture.project:
-        yield Refusal("The input embeddings are not as wide as the model, so virtual tokens cannot be placed.", "at")
-    if form.before_input and delta.stacks == ["cross"]:
-        yield Refusal("Cross-attention has no input embeddings: choose the encoder or the decoder.", "stacks")
-    if form.before_input and anatomy.encoder_decoder and delta.stacks and "encoder" not in delta.stacks:
-        yield Refusal("On an encoder-decoder, virtual tokens stand before the encoder's input: include the encoder.", "stacks")
+    yield from ranks_fit(delta, sites)
+    yield from positions_fit(delta, anatomy, sites)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
+from lab.design.plain.message import word
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 
@@ -30,26 +31,41 @@ def _frozen(method: Method, source: str, field: str) -> list[Delta]:
     run = source.partition("/")[0]
     if method.select and not method.select.head_alone:
         raise Refusal(
-            f"Run {run} trained {method.select.words} of the model, and only deltas stand frozen below others: train further from it, or export it merged and give that folder as the model.",
+            "Run {run} trained {words} of the model, and only deltas stand frozen below others: train further from it, or export it merged and give that folder as the model.",
             field,
+            run=run,
+            words=word(method.select.words),
         )
     if not method.deltas:
-        raise Refusal(f"Run {run} trained its head alone, so there is no adapter to stand on.", field)
+        raise Refusal("Run {run} trained its head alone, so there is no adapter to stand on.", field, run=run)
     return [delta.model_copy(update={"frozen_from": source, "schedule": None, "dropout": 0.0, "inner_dropout": 0.0}) for delta in method.deltas]
 
 
 def require_same_design(method: Method, theirs: Method, run: str, field: str = "built_on.start_from") -> None:
     """Raise a Refusal unless the trained weights of `theirs` are weights of `method`, whose dropouts may be others."""
     if theirs.select and theirs.select.masks:
-        raise Refusal(f"Run {run} ended with a fixed mask, which no second run finds again: resume it, or train anew.", field)
+        raise Refusal("Run {run} ended with a fixed mask, which no second run finds again: resume it, or train anew.", field, run=run)
     mine, other = _design(method), _design(theirs)
     if len(mine) != len(other):
-        raise Refusal(f"Run {run} has {len(theirs.own)} deltas, and this method {len(method.own)}: it goes on with the same ones.", field)
+        raise Refusal(
+            "Run {run} has {theirs} deltas, and this method {mine}: it goes on with the same ones.",
+            field,
+            run=run,
+            theirs=len(theirs.own),
+            mine=len(method.own),
+        )
     for index, (one, two) in enumerate(zip(mine, other, strict=True)):
         for name in one:
             if one[name] != two.get(name):
                 where = f"method.deltas.{index}.{name}" if index < len(method.deltas) else f"method.select.{name}"
-                raise Refusal(f"Run {run} was trained with {name} {two.get(name)}, and goes on with it: it is {one[name]} here.", where)
+                raise Refusal(
+                    "Run {run} was trained with {name} {theirs}, and goes on with it: it is {mine} here.",
+                    where,
+                    run=run,
+                    name=word(name),
+                    theirs=two.get(name),
+                    mine=one[name],
+                )
 
 
 def _design(method: Method) -> list[dict]:

@@ -23,7 +23,9 @@ def home_folder() -> Path:
     try:
         return Path(os.environ.get("LAB_HOME") or "lab-home").expanduser().resolve()
     except (RuntimeError, OSError, ValueError):
-        raise Refusal(f"LAB_HOME names no folder that there can be ({ascii(os.environ.get('LAB_HOME'))[:80]}); write its whole path.", "LAB_HOME") from None
+        raise Refusal(
+            "LAB_HOME names no folder that there can be ({given}); write its whole path.", "LAB_HOME", given=ascii(os.environ.get("LAB_HOME"))[:80]
+        ) from None
 
 
 def portable(path: Path) -> str:
@@ -44,7 +46,7 @@ def roots() -> list[Path]:
         return [home_folder(), *(Path(name).expanduser().resolve() for name in named.split(os.pathsep) if name)]
     except RuntimeError:
         raise Refusal(
-            f"LAB_DATA begins with the home of a user that is not here, or leads in a circle ({named[:80]}); write whole paths.", "LAB_DATA"
+            "LAB_DATA begins with the home of a user that is not here, or leads in a circle ({given}); write whole paths.", "LAB_DATA", given=named[:80]
         ) from None
 
 
@@ -56,7 +58,7 @@ def inside_package(address: str) -> list[Path]:
     package, _, inside = address.partition("/")
     parts = inside.split("/")
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,99}", package) or not inside or any(part in ("", ".", "..") or re.search(r"[\\:\0]", part) for part in parts):
-        raise Refusal(f"'{address[:120]}' is not in an installed package; write package/folder/file.", "package")
+        raise Refusal("'{address}' is not in an installed package; write package/folder/file.", "package", address=address[:120])
     found = importlib.util.find_spec(package)
     roots = [Path(root) for root in found.submodule_search_locations or ()] if found and found.origin else []
     return [root.joinpath(*parts) for root in roots if root.joinpath(*parts).resolve().is_relative_to(root.resolve())]
@@ -71,5 +73,4 @@ def require_inside(path: str | os.PathLike, field: str = "") -> None:
     except (OSError, ValueError, RuntimeError):
         inside = False
     if not inside:
-        raise Refusal(f"The app reads no files in {os.fspath(path)[:200]}: only what is under LAB_HOME and the folders in LAB_DATA; "
-                      f"set LAB_DATA, or start it with --open-paths.", field)  # fmt: skip
+        raise Refusal("The app reads no files in {path}: only what is under LAB_HOME and the folders in LAB_DATA; set LAB_DATA, or start it with --open-paths.", field, path=os.fspath(path)[:200])  # fmt: skip

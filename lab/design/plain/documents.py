@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 
 LETTERS = 256 * 1024  # most letters of a document
@@ -29,7 +30,7 @@ def bundled(path: Path) -> Any:
 def read(text: str, what: str = "The document", field: str = "") -> Any:
     """The plain value of a YAML or JSON text. Raises Refusal: not YAML, too long, too many values, too deep, or containing itself."""
     if len(text) > LETTERS:
-        raise Refusal(f"{what} has {len(text) // 1024} KiB; at most {LETTERS // 1024} KiB are read.", field)
+        raise Refusal("{what} has {size} KiB; at most {most} KiB are read.", field, what=word(what), size=len(text) // 1024, most=LETTERS // 1024)
     loader = None
     try:
         loader = _Loader(text)
@@ -40,18 +41,19 @@ def read(text: str, what: str = "The document", field: str = "") -> Any:
             raise _TooMany
         return loader.construct_document(node)
     except _TooDeep:
-        raise Refusal(f"{what} has more than {DEPTH} levels.", field) from None
+        raise Refusal("{what} has more than {most} levels.", field, what=word(what), most=DEPTH) from None
     except _TooMany:
-        raise Refusal(f"{what} stands for more than {VALUES:,} values.", field) from None
+        raise Refusal("{what} stands for more than {most:,} values.", field, what=word(what), most=VALUES) from None
     except _Endless:
-        raise Refusal(f"{what} contains itself.", field) from None
+        raise Refusal("{what} contains itself.", field, what=word(what)) from None
     except Refusal:
         raise
     except (yaml.YAMLError, ValueError, ArithmeticError, AttributeError, TypeError, LookupError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None)
-        where = f" (line {mark.line + 1}: {problem})" if mark is not None and problem else ""
-        raise Refusal(f"{what} is not plain YAML or JSON{where}.", field) from None
+        if mark is None or not problem:
+            raise Refusal("{what} is not plain YAML or JSON.", field, what=word(what)) from None
+        raise Refusal("{what} is not plain YAML or JSON (line {line}: {problem}).", field, what=word(what), line=mark.line + 1, problem=problem) from None
     finally:
         if loader is not None:
             loader.dispose()

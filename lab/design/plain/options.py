@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticUndefined
 
 from lab.design.plain.documents import read
+from lab.design.plain.message import Message, word
 from lab.design.plain.refusal import Refusal
 
 
@@ -128,28 +129,34 @@ def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:
     words_of = [part for part in path.split(".") if not _is_index(part)]  # of an entry of a list, the list
     name = str(extra.get("label") or (words_of[-1] if words_of else "").replace("_", " ") or group.__name__)
     given, context = error.get("input"), error.get("ctx", {})
-    detail = "" if isinstance(given, (dict, list)) else f"; it is {given!r}" if isinstance(given, str) else f"; it is {given}"
     kind = error["type"]
     if kind == "extra_forbidden":
         known = ", ".join(_names_at(group, error["loc"]))
-        return Refusal(f"There is no option '{path}'{f'; there are {known}' if known else ''}.", path)
+        return Refusal("There is no option '{path}'; there are {known}." if known else "There is no option '{path}'.", path, path=path, known=known)
     if kind == "missing":
-        return Refusal(f"'{path}' is missing.", path)
+        return Refusal("'{path}' is missing.", path, path=path)
     words = {
         "greater_than_equal": "at least {ge}", "greater_than": "more than {gt}", "less_than_equal": "at most {le}",
         "less_than": "less than {lt}", "int_parsing": "a whole number", "int_type": "a whole number", "int_from_float": "a whole number",
         "float_parsing": "a number", "float_type": "a number", "finite_number": "a finite number", "bool_parsing": "true or false",
-        "bool_type": "true or false", "literal_error": "one of {expected}", "string_type": "text", "string_unicode": "text without half a letter (a lone surrogate)",
+        "bool_type": "true or false", "literal_error": "one of {expected}", "string_unicode": "text without half a letter (a lone surrogate)",
         "int_parsing_size": "a whole number of fewer digits", "list_type": "a list",
-        "string_pattern_mismatch": "{shape}", "string_too_short": "at least {min_length} characters long", "string_too_long": "at most {max_length} characters long",
+        "string_too_short": "at least {min_length} characters long", "string_too_long": "at most {max_length} characters long",
         "too_long": "at most {max_length} entries long", "too_short": "at least {min_length} entries long",
         "dict_type": "a group of options", "model_type": "a group of options", "model_attributes_type": "a group of options",
     }  # fmt: skip
-    if kind in words:
-        filled = {key: f"{value:,.12g}" if isinstance(value, (int, float)) and not isinstance(value, bool) else value for key, value in context.items()}
-        wanted = words[kind].format(**{"shape": extra.get("shape", "written in another way"), **filled})
-        return Refusal(f"{name[:1].upper()}{name[1:]} must be {wanted}{detail}.", path)
-    return Refusal(f"{name[:1].upper()}{name[1:]}: {error['msg']}{detail}.", path)
+    option, short = word(name[:1].upper() + name[1:]), not isinstance(given, (dict, list))
+    values = {"option": option, "given": repr(given) if isinstance(given, str) else given} if short else {"option": option}
+    if kind == "string_type":
+        return Refusal("{option} must be text; it is {given}." if short else "{option} must be text.", path, **values)
+    if kind == "string_pattern_mismatch":
+        wanted = word(extra.get("shape", "written in another way"))
+    elif kind in words:
+        context = {key: f"{value:,.12g}" if isinstance(value, (int, float)) else value for key, value in context.items() if f"{{{key}}}" in words[kind]}
+        wanted = Message(words[kind], **context)
+    else:
+        return Refusal("{option}: {reason}; it is {given}." if short else "{option}: {reason}.", path, **values, reason=error["msg"])
+    return Refusal("{option} must be {wanted}; it is {given}." if short else "{option} must be {wanted}.", path, **values, wanted=wanted)
 
 
 def _info_at(group: Any, location: tuple) -> Any:
@@ -253,7 +260,7 @@ def _step(target: Any, part: str, path: str, empty: Any) -> Any:
         if target.get(part) is None:
             target[part] = empty
         return target[part]
-    raise Refusal(f"'{path}' goes through a plain value, so nothing can be set below it.", path)
+    raise Refusal("'{path}' goes through a plain value, so nothing can be set below it.", path, path=path)
 
 
 def _assign(target: Any, part: str, value: Any, path: str) -> None:
@@ -265,7 +272,7 @@ def _assign(target: Any, part: str, value: Any, path: str) -> None:
     elif isinstance(target, dict):
         target[part] = value
     else:
-        raise Refusal(f"'{path}' goes through a plain value, so nothing can be set below it.", path)
+        raise Refusal("'{path}' goes through a plain value, so nothing can be set below it.", path, path=path)
 
 
 def _is_index(part: str) -> bool:
@@ -274,5 +281,5 @@ def _is_index(part: str) -> bool:
 
 def _index(target: list, part: str, path: str) -> int:
     if not _is_index(part) or int(part) >= len(target):
-        raise Refusal(f"'{path}' does not exist: that list has {len(target)} entries, counted from 0.", path)
+        raise Refusal("'{path}' does not exist: that list has {count} entries, counted from 0.", path, path=path, count=len(target))
     return int(part)

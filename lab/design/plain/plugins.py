@@ -91,7 +91,7 @@ def leave_out(group: str, module: str, problem: str) -> None:
 def require_home(home: Path) -> None:
     """Refusal where the folder was read in another home than the one that is used: code is loaded once, when the lab starts."""
     if _read_from and _read_from[0] != home:
-        raise Refusal(f"The plug-ins were read in {_read_from[0]} when this started: set LAB_HOME={home} instead of --home.", "home")
+        raise Refusal("The plug-ins were read in {there} when this started: set LAB_HOME={home} instead of --home.", "home", there=_read_from[0], home=home)
 
 
 def _of_packages(group: str) -> Iterable[Plugin]:

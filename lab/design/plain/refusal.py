@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-LETTERS = 600
+from typing import Any
+
+from lab.design.plain.message import LETTERS, Message, Note, shown
+
+__all__ = ["LETTERS", "Message", "Note", "Refusal", "shown"]
 
 
 class Refusal(ValueError):
     """A request that cannot be met, said in one sentence that tells what to change.
 
-    `field` is the dotted path of the option at fault (`deltas.0.rank`, `training.lr`), or "" where no single field is.
+        raise Refusal("A query may have {most} letters; this one has {count:,}.", "where", most=LETTERS, count=len(text))
+
+    `message`: the English template, whose {names} are `values`; or a whole Message, as another refusal's. `field` is the dotted path of the option at
+    fault (`deltas.0.rank`, `training.lr`), or "" where no single field is. `sentence` is the Message: the English text, with its key and its values.
     """
 
-    def __init__(self, sentence: str, field: str = ""):
-        sentence = shown(sentence)
-        super().__init__(sentence)
-        self.sentence = sentence
+    def __init__(self, message: str, field: str = "", /, **values: Any):
+        self.sentence = message if isinstance(message, Message) else Message(message, **values)
+        super().__init__(self.sentence)
         self.field = shown(field, 200)
 
     def __str__(self) -> str:
-        return self.sentence
-
-
-def shown(text: object, letters: int = LETTERS) -> str:
-    """A text that may quote what a stranger wrote, fit for a page and a terminal: one line, control characters written out, cut in its middle."""
-    text = str(text)
-    if len(text) > letters:
-        text = f"{text[: letters // 2]} … {text[-letters // 3 :]}"
-    return "".join(c if c.isprintable() else " " if c in "\n\t" else c.encode("unicode_escape").decode() for c in text).strip()
-
-
-class Note(str):
-    """A sentence about what was done and is right, but may not be what somebody expects; fit for a page and a terminal as a refusal's is."""
-
-    def __new__(cls, sentence: str) -> Note:
-        return super().__new__(cls, shown(sentence))
+        return str(self.sentence)

@@ -21,6 +21,7 @@ import yaml
 
 from lab.design.plain.boundary import home_folder
 from lab.design.plain.documents import read as read_yaml
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
 
@@ -47,7 +48,7 @@ def days() -> float:
     except ValueError:
         found = math.nan
     if not 0 <= found < math.inf:
-        raise Refusal(f"LAB_BIN_DAYS must be a number of days from 0 on, not {given[:20]!r}.", "LAB_BIN_DAYS")
+        raise Refusal("LAB_BIN_DAYS must be a number of days from 0 on, not {given}.", "LAB_BIN_DAYS", given=repr(given[:20]))
     return found
 
 
@@ -89,14 +90,14 @@ def listing(kind: str) -> list[BinnedPreset]:
 def put(kind: str, name: str) -> str:
     """Put an own preset into the bin; its place there. Raises Refusal where there is none, or where it cannot be moved."""
     if name not in own.names(kind):
-        raise Refusal(f"There is no {kind[:-1]} of your own called '{name[:80]}'.", "name")
+        raise Refusal("There is no {kind} of your own called '{name}'.", "name", kind=word(kind[:-1]), name=name[:80])
     place = f"{name}@{int(time.time() * 1000)}"
     path = own.folder(kind) / (name if kind == "tasks" else f"{name}.yaml")
     try:
         folder(kind).mkdir(parents=True, exist_ok=True)
         os.rename(path, _path(kind, place))
     except OSError as error:
-        raise Refusal(f"'{name}' cannot be put into the bin ({error.strerror}).", "name") from None
+        raise Refusal("'{name}' cannot be put into the bin ({reason}).", "name", name=name, reason=word(error.strerror)) from None
     return place
 
 
@@ -107,7 +108,7 @@ def restore(kind: str, place: str, name: str = "") -> str:
     if not (own.TASK if kind == "tasks" else own.NAME).fullmatch(name):
         raise Refusal("A name has small letters, digits and dashes, begins with a letter or digit, and is at most 60 long.", "name")
     if name in (*catalogue.names(kind), *own.names(kind)):
-        raise Refusal(f"There is a {kind[:-1]} '{name}' by now: restore this one under another name.", "name")
+        raise Refusal("There is a {kind} '{name}' by now: restore this one under another name.", "name", kind=word(kind[:-1]), name=name)
     path = _path(kind, place)
     try:
         if name != entry.name:
@@ -115,7 +116,7 @@ def restore(kind: str, place: str, name: str = "") -> str:
         own.folder(kind).mkdir(parents=True, exist_ok=True)
         os.rename(path, own.folder(kind) / (name if kind == "tasks" else f"{name}.yaml"))
     except OSError as error:
-        raise Refusal(f"'{entry.name}' cannot be restored ({error.strerror}).", "name") from None
+        raise Refusal("'{name}' cannot be restored ({reason}).", "name", name=entry.name, reason=word(error.strerror)) from None
     return name
 
 

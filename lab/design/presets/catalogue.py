@@ -10,6 +10,7 @@ from typing import Any
 
 from lab.design.plain import plugins
 from lab.design.plain.documents import bundled
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import own
 
@@ -41,8 +42,8 @@ def read(kind: str, name: str) -> dict[str, Any]:
         if name in (saved := own.names(kind)):
             return own.read(kind, name)
         near = difflib.get_close_matches(name, (*names(kind), *saved), n=3, cutoff=0.5) or names(kind)
-        word = "search" if kind == "searches" else kind[:-1]
-        raise Refusal(f"There is no {word} preset '{name[:80]}'; there are {', '.join(near)}.", word)
+        singular = "search" if kind == "searches" else kind[:-1]
+        raise Refusal("There is no {kind} preset '{name}'; there are {near}.", singular, kind=word(singular), name=name[:80], near=", ".join(near))
     file = _files(kind)[name]
     return _parse(file, file.stat().st_mtime_ns)
 

@@ -17,6 +17,7 @@ import yaml
 
 from lab.design.plain.boundary import home_folder
 from lab.design.plain.documents import read as read_yaml
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 
 KINDS = ("methods", "tasks")
@@ -43,9 +44,9 @@ def read(kind: str, name: str) -> dict[str, Any]:
     try:
         document = read_yaml(path.read_text(encoding="utf-8"), f"The task.yaml of '{name}'" if kind == "tasks" else path.name, kind[:-1])
     except (OSError, ValueError) as error:
-        raise error if isinstance(error, Refusal) else Refusal(f"{path} cannot be read.", kind[:-1]) from None
+        raise error if isinstance(error, Refusal) else Refusal("{path} cannot be read.", kind[:-1], path=path) from None
     if not isinstance(document, dict):
-        raise Refusal(f"{path} must hold a group of options.", kind[:-1])
+        raise Refusal("{path} must hold a group of options.", kind[:-1], path=path)
     if kind == "tasks" and isinstance(document.get("source"), dict) and isinstance(document["source"].get("file"), str):
         file = str(path.parent / Path(document["source"]["file"]).name)  # the data lie beside it, wherever LAB_HOME is now
         document = {**document, "source": {**document["source"], "file": file}}
@@ -57,7 +58,7 @@ def save(kind: str, name: str, document: Mapping[str, Any], taken: tuple[str, ..
     if not NAME.fullmatch(name):
         raise Refusal("A preset's name has small letters, digits, dots, dashes and underscores, begins with a letter or digit, and is at most 80 long.", "name")
     if name in taken:
-        raise Refusal(f"There is already a {kind[:-1]} '{name}': give another name.", "name")
+        raise Refusal("There is already a {kind} '{name}': give another name.", "name", kind=word(kind[:-1]), name=name)
     path = folder(kind) / f"{name}.yaml"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,5 +66,5 @@ def save(kind: str, name: str, document: Mapping[str, Any], taken: tuple[str, ..
             yaml.safe_dump(dict(document), file, sort_keys=False, allow_unicode=True, width=130)
         os.replace(file.name, path)
     except OSError as error:
-        raise Refusal(f"{path} cannot be written ({error.strerror}).", "name") from None
+        raise Refusal("{path} cannot be written ({reason}).", "name", path=path, reason=word(error.strerror)) from None
     return path

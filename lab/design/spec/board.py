@@ -87,12 +87,12 @@ class Board(Options):
         for claim in self.claims:
             for key in (claim.better, claim.than):
                 if key not in keys:
-                    raise Refusal(f"'{key[:80]}' is no cell of this board; there are {', '.join(keys)}.", "claims")
+                    raise Refusal("'{key}' is no cell of this board; there are {keys}.", "claims", key=key[:80], keys=", ".join(keys))
         for row in self.rows:
             if bool(row.of) == bool(row.method):
-                raise Refusal(f"{row.label} is a row of the table, or a preset.", "rows")
+                raise Refusal("{row} is a row of the table, or a preset.", "rows", row=row.label)
             if row.of and (self._table is None or self._table.row(row.of) is None):
-                raise Refusal(f"There is no row '{row.of[:80]}' in the table {self.table or 'of this board, which has none'}.", "rows")
+                raise Refusal("There is no row '{row}' in the table {table}.", "rows", row=row.of[:80], table=self.table or "of this board, which has none")
         return self
 
     @property

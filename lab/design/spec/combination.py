@@ -52,8 +52,8 @@ class Combination(Options):
         if not self.weights:
             object.__setattr__(self, "weights", [1 / len(self.runs)] * len(self.runs))
         if len(self.weights) != len(self.runs):
-            raise Refusal(f"There are {len(self.runs)} runs and {len(self.weights)} weights: give one for each, or none.", "weights")
+            raise Refusal("There are {runs} runs and {weights} weights: give one for each, or none.", "weights", runs=len(self.runs), weights=len(self.weights))
         for index, weight in enumerate(self.weights):
             if not -10 <= weight <= 10:
-                raise Refusal(f"A weight is from -10 to 10; this one is {weight:g}.", f"weights.{index}")
+                raise Refusal("A weight is from -10 to 10; this one is {weight:g}.", f"weights.{index}", weight=weight)
         return self

@@ -54,7 +54,7 @@ def parts_of(link: Any) -> dict[str, Any]:
     """
     named = link if isinstance(link, Mapping) else {"": link}
     if not all(isinstance(one, str) for pair in named.items() for one in pair) or sum(len(path) + len(text) for path, text in named.items()) > LONGEST:
-        raise Refusal(f"The address is no design: it has more than {LONGEST:,} characters, or not text.", "link")
+        raise Refusal("The address is no design: it has more than {most:,} characters, or not text.", "link", most=LONGEST)
     if named.get("link", VERSION) != VERSION:
         raise Refusal("The address is a design of another version of the lab.", "link")
     parts: dict[str, Any] = {}
@@ -63,7 +63,7 @@ def parts_of(link: Any) -> dict[str, Any]:
         if path == "link":
             continue
         if part not in PARTS or bool(option) > (part in GROUPS) or (not option and part in GROUPS[1:]):
-            raise Refusal(f"There is no option '{path[:80]}'.", "link")
+            raise Refusal("There is no option '{path}'.", "link", path=path[:80])
         if option:
             parts.setdefault(f"{part}.", {})[option] = _value(text)
         else:

@@ -118,7 +118,9 @@ class Training(Options):
     @model_validator(mode="after")
     def _within(self) -> Training:
         if self.until and self.steps and self.until > self.steps:
-            raise Refusal(f"A run of {self.steps:,} steps cannot end after step {self.until:,}: lower until, or give more steps.", "until")
+            raise Refusal(
+                "A run of {steps:,} steps cannot end after step {until:,}: lower until, or give more steps.", "until", steps=self.steps, until=self.until
+            )
         return self
 
 
@@ -212,7 +214,7 @@ class RunSpec(Options):
             return document
         model = dict(document["model"])
         if unknown := sorted(set(model) - {"name", "quantisation"}):
-            raise Refusal(f"There is no option 'model.{unknown[0]}'; there are name, quantisation.", f"model.{unknown[0]}")
+            raise Refusal("There is no option 'model.{name}'; there are name, quantisation.", f"model.{unknown[0]}", name=unknown[0])
         return {**document, "model": model.get("name"), **({"quantisation": model["quantisation"]} if "quantisation" in model else {})}
 
     @model_validator(mode="after")

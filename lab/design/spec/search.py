@@ -64,7 +64,7 @@ class Axis(Options):
         if self.low is None or self.high is None or self.low >= self.high:
             raise Refusal("A range goes from a smaller number to a larger one, as in 1..64.", "low")
         if self.log and self.low <= 0:
-            raise Refusal(f"A range by logarithm begins above 0, not at {self.low:g}.", "low")
+            raise Refusal("A range by logarithm begins above 0, not at {low:g}.", "low", low=self.low)
         if self.integer and not (self.low.is_integer() and self.high.is_integer()):
             raise Refusal("The bounds of a range of whole numbers are whole.", "low")
         return self
@@ -206,7 +206,7 @@ class SearchSpec(Options):
             except Refusal as refusal:
                 raise Refusal(refusal.sentence, f"anchors.{index}.method") from None
             if path := next((path for path in anchor.set if not _free(path)), ""):
-                raise Refusal(f"A search does not vary '{path}'.", f"anchors.{index}.set")
+                raise Refusal("A search does not vary '{path}'.", f"anchors.{index}.set", path=path)
         return self
 
     def _check_rungs(self, steps: int) -> None:
@@ -214,7 +214,7 @@ class SearchSpec(Options):
             found = sorted({max(1, math.ceil(steps / 9)), max(1, math.ceil(steps / 3)), steps})
             object.__setattr__(self, "rungs", found)
         if any(rung < 1 for rung in self.rungs) or sorted(set(self.rungs)) != self.rungs or self.rungs[-1] != steps:
-            raise Refusal(f"Rungs rise, each once, and the last one is all {steps:,} steps.", "rungs")
+            raise Refusal("Rungs rise, each once, and the last one is all {steps:,} steps.", "rungs", steps=steps)
 
     @property
     def pruning(self) -> str:
@@ -270,7 +270,7 @@ def budget_of(text: str) -> dict[str, Any]:
         match = re.fullmatch(r"([\d.eE+]+|\d+)\s*(%|[kM]?)\s*(?:of the\s+)?(weights|[KMG]i?B|B)?", part)
         number = parse_value(match[1]) if match else None
         if not match or not isinstance(number, (int, float)) or (match[2] != "%" and not match[3]):
-            raise Refusal(f"A budget is written as in '0.3 % weights, 900 MB'; '{part[:60]}' is not.")
+            raise Refusal("A budget is written as in '0.3 % weights, 900 MB'; '{part}' is not.", part=part[:60])
         if match[2] == "%":
             found["percent"] = number
         elif match[3] == "weights":
@@ -300,7 +300,7 @@ def _of_text(text: str) -> dict[str, Any]:
     match = RANGE.fullmatch(text)
     bounds = [parse_value(match[1]), parse_value(match[2])] if match else []
     if not match or not all(isinstance(bound, (int, float)) and not isinstance(bound, bool) for bound in bounds):
-        raise Refusal(f"A range is written as in 1..64 or 1e-4..1e-2 log; '{text[:60]}' is not.")
+        raise Refusal("A range is written as in 1..64 or 1e-4..1e-2 log; '{text}' is not.", text=text[:60])
     whole = all(isinstance(bound, int) for bound in bounds)
     return {"low": bounds[0], "high": bounds[1], "log": bool(match[3]), "integer": True if whole else None}
 
@@ -309,27 +309,27 @@ def _declared(path: str, axis: Axis, space: Mapping[str, Axis]) -> Axis:
     """The axis as the declaration of its option has it. Raises Refusal for an option that there is not, or that a search does not vary."""
     place = f"space.{path}"
     if not _free(path):
-        raise Refusal(f"A search does not vary '{path}'.", place)
+        raise Refusal("A search does not vary '{path}'.", place, path=path)
     for other, values in axis.when.items():
         if other not in space or other == path or space[other].when:
-            raise Refusal(f"'when' names another axis that is always there; '{other}' is none.", f"{place}.when")
+            raise Refusal("'when' names another axis that is always there; '{path}' is none.", f"{place}.when", path=other)
         if missing := next((value for value in values if not space[other].holds(value)), None):
-            raise Refusal(f"'{other}' is never {missing}.", f"{place}.when")
+            raise Refusal("'{path}' is never {value}.", f"{place}.when", path=other, value=missing)
     known = option_at(path)
     if axis.choices == ["any"]:
         choices: list[Any] = [False, True] if known and known.kind == "flag" else list(known.choices) if known else []
         if not choices:
-            raise Refusal(f"'{path}' has no choices of its own: write the values, or a range.", place)
+            raise Refusal("'{path}' has no choices of its own: write the values, or a range.", place, path=path)
         return axis.model_copy(update={"choices": choices})
     if axis.choices or known is None:
         return axis
     if known.kind not in ("integer", "number", "text"):
-        raise Refusal(f"'{path}' is no number: write its values.", place)
+        raise Refusal("'{path}' is no number: write its values.", place, path=path)
     integer = known.kind == "integer" if known.kind != "text" else bool(axis.integer)
     if integer and not (float(axis.low or 0).is_integer() and float(axis.high or 0).is_integer()):
         raise Refusal("The bounds of a range of whole numbers are whole.", place)
     if (known.minimum is not None and axis.low < known.minimum) or (known.maximum is not None and axis.high > known.maximum):  # type: ignore[operator]
-        raise Refusal(f"'{path}' goes from {known.minimum} to {known.maximum}.", place)
+        raise Refusal("'{path}' goes from {least} to {most}.", place, path=path, least=known.minimum, most=known.maximum)
     return axis.model_copy(update={"integer": integer})
 
 
@@ -343,10 +343,10 @@ def option_at(path: str) -> OptionField | None:
             return None
     elif group is None:
         if first not in (*RunSpec.model_fields, "select", "method"):
-            raise Refusal(f"There is no option '{path}'; write it as in deltas.0.rank or training.lr.", f"space.{path}")
+            raise Refusal("There is no option '{path}'; write it as in deltas.0.rank or training.lr.", f"space.{path}", path=path)
         return next((field for field in fields(RunSpec) if field.path == path), None)
     if rest.partition(".")[0] not in group.model_fields:
-        raise Refusal(f"There is no option '{path}'; there are {', '.join(group.model_fields)}.", f"space.{path}")
+        raise Refusal("There is no option '{path}'; there are {known}.", f"space.{path}", path=path, known=", ".join(group.model_fields))
     return next((field for field in fields(group) if field.path == rest), None)
 
 
@@ -358,7 +358,7 @@ def _bytes(text: str) -> int:
     match = re.fullmatch(r"\s*([\d.]+)\s*([KMG]?I?B)\s*", text.upper())
     number = parse_value(match[1]) if match else None
     if not match or not isinstance(number, (int, float)):
-        raise Refusal(f"Memory is written as in 900 MB; '{text[:40]}' is not.")
+        raise Refusal("Memory is written as in 900 MB; '{text}' is not.", text=text[:40])
     return int(number * UNITS[match[2]])
 
 

@@ -23,7 +23,7 @@ def assignments(pairs: Sequence[str] | None, flag: str = "--set") -> dict[str, s
     for pair in pairs or ():
         path, equals, value = pair.partition("=")
         if not equals or not path.strip():
-            raise Refusal(f"Write {flag} path=value, as in {flag} deltas.0.rank=16; '{pair[:80]}' is not of that form.", "set")
+            raise Refusal("Write {flag} path=value, as in {flag} deltas.0.rank=16; '{text}' is not of that form.", "set", flag=flag, text=pair[:80])
         changes[path.strip()] = value
     return changes
 
@@ -44,7 +44,7 @@ def apply(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         elif first in RunSpec.model_fields:
             inside[path] = value
         elif first in Training.model_fields and "." not in path:
-            raise Refusal(f"A method has no option '{path}'; for the training option write --set training.{path}=....", path)
+            raise Refusal("A method has no option '{path}'; for the training option write --set training.{path}=....", path, path=path)
         else:
             of_method[path] = value
     if any(path.startswith("task.") for path in inside):
@@ -91,9 +91,9 @@ def _values(path: str, text: str) -> list[Any]:
     try:
         values = read(f"[{text}]")
     except Refusal:
-        raise Refusal(f"The values of {path} must be a list such as 4,8,16; '{text[:80]}' is not.", "over") from None
+        raise Refusal("The values of {path} must be a list such as 4,8,16; '{text}' is not.", "over", path=path, text=text[:80]) from None
     if not values:
-        raise Refusal(f"--over {path} has no values; write --over {path}=v1,v2.", "over")
+        raise Refusal("--over {path} has no values; write --over {path}=v1,v2.", "over", path=path)
     return [parse_value(value) for value in values]
 
 
@@ -105,7 +105,7 @@ def label() -> str:
 def specs(document: Mapping[str, Any], chosen: Sequence[Mapping[str, Any]], tag: str) -> list[RunSpec]:
     """The spec of every point, named by what varies and tagged. Raises Refusal: too many, or one of them is not valid."""
     if len(chosen) > LARGEST_SWEEP:
-        raise Refusal(f"This sweep has {len(chosen):,} runs; the queue takes {LARGEST_SWEEP:,}, so take fewer values.", "over")
+        raise Refusal("This sweep has {count:,} runs; the queue takes {most:,}, so take fewer values.", "over", count=len(chosen), most=LARGEST_SWEEP)
     return [spec_at(apply(document, point), point, tag) for point in chosen]
 
 

@@ -70,12 +70,12 @@ class DataSource(Options):
     def _one_place(self) -> DataSource:
         given = [name for name in ("package", "bundled", "hub", "file") if getattr(self, name)]
         if len(given) != 1:
-            raise Refusal(f"A task's source is exactly one of package, bundled, hub and file; given: {', '.join(given) or 'none'}.")
+            raise Refusal("A task's source is exactly one of package, bundled, hub and file; given: {given}.", given=", ".join(given) or "none")
         if self.hub and not HUB_ID.fullmatch(self.hub):
-            raise Refusal(f"A data set of the hub is named as nyu-mll/glue, not '{self.hub[:80]}'.", "hub")
+            raise Refusal("A data set of the hub is named as nyu-mll/glue, not '{name}'.", "hub", name=self.hub[:80])
         unknown = sorted(set(self.splits) - {"train", "validation", "test"})
         if unknown:
-            raise Refusal(f"A task has the splits train, validation and test; '{unknown[0]}' is none of them.", "splits")
+            raise Refusal("A task has the splits train, validation and test; '{name}' is none of them.", "splits", name=unknown[0])
         return self
 
 
@@ -91,7 +91,9 @@ class Generation(Options):
     @model_validator(mode="after")
     def _ordered(self) -> Generation:
         if self.min_length > self.max_length:
-            raise Refusal(f"The shortest answer ({self.min_length}) is longer than the longest ({self.max_length}).", "min_length")
+            raise Refusal(
+                "The shortest answer ({shortest}) is longer than the longest ({longest}).", "min_length", shortest=self.min_length, longest=self.max_length
+            )
         return self
 
 
@@ -145,7 +147,7 @@ class TaskSpec(Options):
     def _known_family(cls, family: str) -> str:
         if family_named(family) is None:
             *names, last = map(repr, FAMILIES)
-            raise Refusal(f"Family must be one of {', '.join(names)} or {last}; it is {family[:60]!r}.")
+            raise Refusal("Family must be one of {names} or {last}; it is {family}.", names=", ".join(names), last=last, family=repr(family[:60]))
         return family
 
     @model_validator(mode="after")
@@ -153,15 +155,22 @@ class TaskSpec(Options):
         columns = [column.name for column in self._declared.columns]
         unknown = sorted(set(self.columns) - set(columns))
         if unknown:
-            raise Refusal(f"A {self.family} task has no column '{unknown[0]}'; it has {', '.join(columns)}.", "columns")
+            raise Refusal(
+                "A {family} task has no column '{name}'; it has {columns}.", "columns", family=self.family, name=unknown[0], columns=", ".join(columns)
+            )
         metrics = [metric.name for metric in self._declared.metrics]
         for name in [self.metric] * bool(self.metric) + list(self.metrics):
             if name not in (*metrics, LOSS.name):
-                raise Refusal(f"'{name}' is no metric of {self.family}; there are {', '.join(metrics)}.", "metric")
+                raise Refusal("'{name}' is no metric of {family}; there are {metrics}.", "metric", name=name, family=self.family, metrics=", ".join(metrics))
         if self.labels and (other := next((name for name in self.spellings.values() if name not in self.labels), None)) is not None:
-            raise Refusal(f"'{other}' is no label; there are {', '.join(self.labels)[:300]}.", "spellings")
+            raise Refusal("'{name}' is no label; there are {labels}.", "spellings", name=other, labels=", ".join(self.labels)[:300])
         if self.verbalisers and self.labels and len(self.verbalisers) != len(self.labels):
-            raise Refusal(f"There are {len(self.labels)} labels and {len(self.verbalisers)} verbalisers; give one for each.", "verbalisers")
+            raise Refusal(
+                "There are {labels} labels and {verbalisers} verbalisers; give one for each.",
+                "verbalisers",
+                labels=len(self.labels),
+                verbalisers=len(self.verbalisers),
+            )
         if len(self.languages) == 1:
             raise Refusal("Give two language codes, the source's and the target's, or none.", "languages")
         self._check_prompt()
@@ -171,13 +180,19 @@ class TaskSpec(Options):
         try:
             parts = [part for part in string.Formatter().parse(self.prompt) if part[1] is not None]
         except ValueError as error:
-            raise Refusal(f"The prompt cannot be read: {error}; write {{{{ and }}}} for braces.", "prompt") from None
+            raise Refusal("The prompt cannot be read: {reason}; write {{{{ and }}}} for braces.", "prompt", reason=error) from None
         known = {column.name for column in self._declared.columns if column.named}
         for _, field, form, conversion in parts:
             if form or conversion:
-                raise Refusal(f"The prompt names {{{field}}} with a format; write {{{field}}} alone.", "prompt")
+                raise Refusal("The prompt names {{{field}}} with a format; write {{{field}}} alone.", "prompt", field=field)
             if field not in known:
-                raise Refusal(f"The prompt names {{{field}}}; a {self.family} prompt may name {', '.join(sorted(known))}.", "prompt")
+                raise Refusal(
+                    "The prompt names {{{field}}}; a {family} prompt may name {known}.",
+                    "prompt",
+                    field=field,
+                    family=self.family,
+                    known=", ".join(sorted(known)),
+                )
 
     def column(self, role: str) -> str:
         """The data's name of a column: the one that was given, else the role's own name."""

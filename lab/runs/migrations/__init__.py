@@ -47,8 +47,10 @@ def migrate(connection: Connection, upto: int = LATEST) -> None:
     have = version_of(connection)
     if have > LATEST:
         raise Refusal(
-            f"This store was made by a newer Delta Lab (schema {have}, this one knows up to {LATEST}); update the lab, or set LAB_HOME to another folder.",
+            "This store was made by a newer Delta Lab (schema {schema}, this one knows up to {latest}); update the lab, or set LAB_HOME to another folder.",
             "LAB_HOME",
+            schema=have,
+            latest=LATEST,
         )
     for number, name in available().items():
         if have < number <= upto:

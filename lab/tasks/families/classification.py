@@ -45,7 +45,7 @@ class Classification(Family):
 
     def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
         if spec.head == "classifier" and not architecture.classifier:
-            raise Refusal(f"{architecture.name} has no head that classifies: choose answer by likelihood.", "task.head")
+            raise Refusal("{name} has no head that classifies: choose answer by likelihood.", "task.head", name=architecture.name)
         if architecture.kind == "decoder":
             return "classification" if spec.head == "classifier" else "causal"
         if spec.head == "likelihood":
@@ -66,7 +66,9 @@ class Classification(Family):
 
     def notes(self, rows: Sequence[sources.Row], examples: Sequence[Example], spec: TaskSpec) -> list[Note]:
         alone = sum(example.get("text_pair") == "" for example in examples)
-        return [Note(f"{alone:,} rows have nothing in column '{spec.column('text_pair')}': their text is read alone.")] if alone else []
+        return (
+            [Note("{count:,} rows have nothing in column '{column}': their text is read alone.", count=alone, column=spec.column("text_pair"))] if alone else []
+        )
 
     def _label(self, row: sources.Row, spec: TaskSpec, number: int | None) -> int:
         """The number of a label that is given by name, by a spelling of it, or, where names are no numbers, by its place."""
@@ -76,8 +78,15 @@ class Classification(Family):
             return names.index(name)
         if label.isdecimal() and len(label) < 6 and int(label) < len(names) and not spec.spellings and not any(map(cells.is_number, names)):
             return int(label)
-        where = f"Row {number}" if number is not None else "A row"
-        raise Refusal(f"{where} has the label '{label[:60]}' in column '{spec.column('label')}'; the labels are {', '.join(names)[:300]}.", "task.labels")
+        where = sources.row_named(number)
+        raise Refusal(
+            "{where} has the label '{label}' in column '{column}'; the labels are {labels}.",
+            "task.labels",
+            where=where,
+            label=label[:60],
+            column=spec.column("label"),
+            labels=", ".join(names)[:300],
+        )
 
     def answer(self, row: sources.Row, spec: TaskSpec) -> Any:
         return self._label(row, spec, None)
@@ -166,9 +175,9 @@ class Regression(Classification):
 
     def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
         if not architecture.classifier:
-            raise Refusal(f"{architecture.name} has no head that gives a number; choose an encoder, a decoder, bart or t5.", "task")
+            raise Refusal("{name} has no head that gives a number; choose an encoder, a decoder, bart or t5.", "task", name=architecture.name)
         if spec.head == "likelihood":
-            raise Refusal(f"A number cannot be chosen among words: {an(architecture.kind)} needs a head here; choose answer by auto.", "task.head")
+            raise Refusal("A number cannot be chosen among words: {kind} needs a head here; choose answer by auto.", "task.head", kind=an(architecture.kind))
         return "regression"
 
     def _label(self, row: sources.Row, spec: TaskSpec, number: int | None) -> float:
@@ -178,8 +187,14 @@ class Regression(Classification):
         except (TypeError, ValueError, OverflowError):
             found = float("nan")
         if found != found or abs(found) == float("inf"):
-            where = f"Row {number}" if number is not None else "A row"
-            raise Refusal(f"{where} has '{str(given)[:60]}' in column '{spec.column('label')}', which is no finite number.", "task.columns")
+            where = sources.row_named(number)
+            raise Refusal(
+                "{where} has '{given}' in column '{column}', which is no finite number.",
+                "task.columns",
+                where=where,
+                given=str(given)[:60],
+                column=spec.column("label"),
+            )
         return found
 
     def labels(self, spec: TaskSpec, examples: Sequence[Example]) -> tuple[str, ...]:

@@ -55,11 +55,11 @@ class Commonsense(Family):
             found = sources.value(row, column, number)
         found = as_list(found)
         if found is None or len(found) < 2:
-            where = f"Row {number}" if number is not None else "A row"
-            raise Refusal(f"{where} has no two options in column '{column}'.", "task.columns")
+            where = sources.row_named(number)
+            raise Refusal("{where} has no two options in column '{column}'.", "task.columns", where=where, column=column)
         options = [sources.as_words(option, column, number) for option in found]
         if not all(options):
-            raise Refusal(f"{f'Row {number}' if number is not None else 'A row'} has an empty option in column '{column}'.", "task.columns")
+            raise Refusal("{where} has an empty option in column '{column}'.", "task.columns", where=sources.row_named(number), column=column)
         return options
 
     def _place(self, row: sources.Row, spec: TaskSpec, options: Sequence[str], number: int | None) -> int:
@@ -77,19 +77,28 @@ class Commonsense(Family):
             labels = [sources.as_words(label, beside, number) for label in sources.value(row, beside, number) or ()]
         if given in labels[: len(options)]:
             return labels.index(given)
-        where = f"Row {number}" if number is not None else "A row"
+        where = sources.row_named(number)
         meant = {place for place, option in enumerate(options) if option.strip() == given}
         if len(meant) > 1:
             raise Refusal(
-                f"{where} has the option '{given[:60]}' twice, and it is the answer: say which is meant by its place, or leave the row out.", "task.columns"
+                "{where} has the option '{given}' twice, and it is the answer: say which is meant by its place, or leave the row out.",
+                "task.columns",
+                where=where,
+                given=given[:60],
             )
         if not labels:
             meant |= {place for place in (_number(given), _letter(given)) if place is not None and place < len(options)}
         if not meant:
-            raise Refusal(f"{where} has '{given[:60]}' in column '{spec.column('answer')}', which names none of its {len(options)} options.", "task.columns")
+            raise Refusal(
+                "{where} has '{given}' in column '{column}', which names none of its {count} options.",
+                "task.columns",
+                where=where,
+                given=given[:60],
+                column=spec.column("answer"),
+                count=len(options),
+            )
         if len(meant) > 1:
-            raise Refusal(f"{where} has '{given[:60]}' in column '{spec.column('answer')}', which is the text of one option and the place of another: write the text of the "
-                          "right option, or places that no option is written like.", "task.columns")  # fmt: skip
+            raise Refusal("{where} has '{given}' in column '{column}', which is the text of one option and the place of another: write the text of the right option, or places that no option is written like.", "task.columns", where=where, given=given[:60], column=spec.column('answer'))  # fmt: skip
         return meant.pop()
 
     def typed(self, text: str, pair: str, spec: TaskSpec) -> sources.Row | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab.design.plain.message import Message
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Note, Refusal
 from lab.design.spec.families import Column
@@ -128,13 +129,13 @@ class Instruction(Writing):
     def notes(self, rows: Sequence[sources.Row], examples: Sequence[Example], spec: TaskSpec) -> list[Note]:
         columns = chats.columns_of_turns(spec.columns, rows)
         unread = chats.unread(rows, columns, spec.turns)
-        found = [Note(f"Turns have keys that are not read: {', '.join(unread)[:200]}.")] if unread else []
+        found = [Note("Turns have keys that are not read: {keys}.", keys=", ".join(unread)[:200])] if unread else []
         after = sum(example["after"] > 0 for example in examples)
         if after:
-            found.append(Note(f"{after:,} conversations go on after their last answer; what follows it is left out, since no loss looks at it."))
+            found.append(Note("{count:,} conversations go on after their last answer; what follows it is left out, since no loss looks at it.", count=after))
         left_out = [name for name, role in spec.turns.speakers.items() if role == "ignore"]
         if left_out:
-            found.append(Note(f"Turns of {', '.join(left_out)[:200]} are left out."))
+            found.append(Note("Turns of {roles} are left out.", roles=", ".join(left_out)[:200]))
         return found
 
     def learned(self, turns: Sequence[chats.Turn], spec: TaskSpec) -> list[int]:
@@ -197,9 +198,8 @@ class Instruction(Writing):
         try:
             text, spans = template.answers(turns, tools, self.learned(turns, setting.spec))
         except Refused as error:
-            where = f"row {number}" if number is not None else "a conversation"
-            raise Refusal(f"In {where} the chat template of {template.name} does not show which letters are the answers ({error}): learn the last answer alone "
-                          "(loss_on last), or choose another model.", "task.loss_on") from None  # fmt: skip
+            where = Message("row {number}", number=number) if number is not None else Message("a conversation")
+            raise Refusal("In {where} the chat template of {model} does not show which letters are the answers ({reason}): learn the last answer alone (loss_on last), or choose another model.", "task.loss_on", where=where, model=template.name, reason=error.args[0]) from None  # fmt: skip
         ids, offsets = chat_tokens(setting.tokenizer, text, lambda mark: template.render(mark(turns), mark(tools)), (turns, tools))
         labels = [token if _learned(place, spans, text) else IGNORED for token, place in zip(ids, offsets, strict=True)]
         start = next(at for at, place in enumerate(offsets) if _within(place, spans[-1], text))

@@ -33,7 +33,9 @@ class LanguageModelling(Family):
 
     def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
         if architecture.kind != "decoder":
-            raise Refusal(f"Language modelling needs a decoder such as smollm2-135m or gpt2; {architecture.name} is {an(architecture.kind)}.", "task")
+            raise Refusal(
+                "Language modelling needs a decoder such as smollm2-135m or gpt2; {name} is {kind}.", "task", name=architecture.name, kind=an(architecture.kind)
+            )
         return "causal"
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:

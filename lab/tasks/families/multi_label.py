@@ -32,10 +32,10 @@ class MultiLabel(Classification):
 
     def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
         if not architecture.classifier:
-            raise Refusal(f"{architecture.name} has no head that gives labels; choose an encoder, a decoder, bart or t5.", "task")
+            raise Refusal("{name} has no head that gives labels; choose an encoder, a decoder, bart or t5.", "task", name=architecture.name)
         if spec.head == "likelihood":
             raise Refusal(
-                f"Several labels at once cannot be chosen among words: {an(architecture.kind)} needs a head here; choose answer by auto.", "task.head"
+                "Several labels at once cannot be chosen among words: {kind} needs a head here; choose answer by auto.", "task.head", kind=an(architecture.kind)
             )
         return "multi_label"
 
@@ -45,9 +45,14 @@ class MultiLabel(Classification):
         given = [spec.spellings.get(label, label) for label in labels_in(row, spec.column("label"), spec.label_separator, number)]
         unknown = next((label for label in given if label not in spec.labels), None)
         if unknown is not None:
-            where = f"Row {number}" if number is not None else "A row"
+            where = sources.row_named(number)
             raise Refusal(
-                f"{where} has the label '{unknown[:60]}' in column '{spec.column('label')}'; the labels are {', '.join(spec.labels)[:300]}.", "task.labels"
+                "{where} has the label '{label}' in column '{column}'; the labels are {labels}.",
+                "task.labels",
+                where=where,
+                label=unknown[:60],
+                column=spec.column("label"),
+                labels=", ".join(spec.labels)[:300],
             )
         return {**example, "label": [int(label in given) for label in spec.labels]}
 

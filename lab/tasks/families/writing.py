@@ -32,7 +32,7 @@ class Writing(Family):
 
     def objective(self, spec: TaskSpec, architecture: Architecture) -> str:
         if architecture.kind == "encoder":
-            raise Refusal(f"An encoder cannot {self.verb}: choose an encoder-decoder such as bart-large, or a decoder such as smollm2-135m.", "task")
+            raise Refusal("An encoder cannot {verb}: choose an encoder-decoder such as bart-large, or a decoder such as smollm2-135m.", "task", verb=self.verb)
         return "seq2seq" if architecture.kind == "encoder-decoder" else "causal"
 
     def format(self, row: sources.Row, spec: TaskSpec, number: int | None = None) -> Example:

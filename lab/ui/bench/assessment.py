@@ -16,6 +16,7 @@ from lab.design.method.insertions import INSERTIONS
 from lab.design.method.named import method_of
 from lab.design.method.rules import problems
 from lab.design.method.settling import GROUPS, with_composition, with_form, with_group
+from lab.design.plain.message import Message
 from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
@@ -57,7 +58,7 @@ def assess(draft: dict[str, Any]) -> Assessment:
     except Refusal as problem:
         found.errors.append((problem.field or "method", problem.sentence))
     except (LookupError, TypeError, ValueError, AttributeError):  # a draft that no knob of ours could have made
-        found.errors.append(("method", "This is not a design: choose a method to start from."))
+        found.errors.append(("method", Message("This is not a design: choose a method to start from.")))
     spec = _model(found)
     if found.method:
         found.modified = _modified(found.method)
@@ -193,7 +194,7 @@ def _delta_reasons(delta_json: str, model: str) -> dict[str, dict[str, str]]:
         if choice in delta["at"]:
             continue
         inside = next((one for one in delta["at"] if choice in SETS.get(one, ())), "")
-        if why := f"{inside} takes {choice} in already." if inside else _objection({**delta, "at": [choice]}, "at", body):
+        if why := Message("{name} takes {other} in already.", name=inside, other=choice) if inside else _objection({**delta, "at": [choice]}, "at", body):
             found.setdefault("at", {})[choice] = why
     return found
 

@@ -52,7 +52,7 @@ FORMS: dict[str, tuple[str, Callable[[groups.Tested, list[str]], str]]] = {  # w
 def text_of(runs: Sequence[Run], form: str) -> str:
     """A comparison as one of FORMS. Raises Refusal for another one."""
     if form not in FORMS:
-        raise Refusal(f"A comparison has no form '{form[:40]}'; there are {', '.join(FORMS)}.", "form")
+        raise Refusal("A comparison has no form '{form}'; there are {known}.", "form", form=form[:40], known=", ".join(FORMS))
     tested = groups.tested(groups.grouped(runs))
     return FORMS[form][1](tested, groups.names(tested.groups))
 

@@ -41,7 +41,7 @@ def bring(asked: Any) -> dict[str, Any]:
         splits = dict(_named(line) for line in str(asked.get("splits") or "").replace(",", "\n").splitlines() if line.strip())
         rows = str(asked.get("rows") or HUB_ROWS).strip()
         if not rows.isdecimal() or len(rows) > 9:
-            raise Refusal(f"Take between 1 and 10 million rows of a split, not {rows[:40]}.", "hub")
+            raise Refusal("Take between 1 and 10 million rows of a split, not {rows}.", "hub", rows=rows[:40])
         hub = asked["hub"] if isinstance(asked.get("hub"), str) else ""
         token, notes = outside.bring(hub, config=str(asked.get("config") or ""), revision=str(asked.get("revision") or ""), splits=splits, rows=int(rows))
     except Refusal as problem:
@@ -57,7 +57,7 @@ def not_brought(sentence: str) -> dict[str, Any]:
 def _named(line: str) -> tuple[str, str]:
     ours, mark, theirs = line.partition("=")
     if not (mark and ours.strip() and theirs.strip()):
-        raise Refusal(f"'{line[:80]}' names no split: write train=train, a line for each.", "hub")
+        raise Refusal("'{text}' names no split: write train=train, a line for each.", "hub", text=line[:80])
     return ours.strip(), theirs.strip()
 
 
@@ -149,7 +149,7 @@ def _source(asked: Mapping[str, Any]) -> Path:
     try:
         return Path(given.strip()).expanduser()
     except RuntimeError:  # the home of nobody
-        raise Refusal(f"There is no file {given[:200]}.", "file") from None
+        raise Refusal("There is no file {name}.", "file", name=given[:200]) from None
 
 
 def _choices(asked: Mapping[str, Any]) -> dict[str, Any]:

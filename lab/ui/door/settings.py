@@ -87,7 +87,7 @@ def read(given: Any = None) -> Settings:
     try:
         port = int(chosen["port"])
     except ValueError:
-        raise Refusal(f"Port must be a number; it is '{str(chosen['port'])[:40]}'.", "port") from None
+        raise Refusal("Port must be a number; it is '{port}'.", "port", port=str(chosen["port"])[:40]) from None
     host = chosen["host"].strip().removeprefix("[").removesuffix("]")
     door = check_door(chosen["auth"], chosen["share"], chosen["open-paths"])
     notice = ""
@@ -96,18 +96,21 @@ def read(given: Any = None) -> Settings:
         notice = OWN_PASSWORD.format(user=door[0], password=door[1])
     if not door and not chosen["anyone"] and not of_this_machine(host):
         raise Refusal(
-            f"With --host {host[:80]} everybody who reaches this machine would use the lab: give --auth user:password (or LAB_AUTH), or --anyone if that is meant.",
+            "With --host {host} everybody who reaches this machine would use the lab: give --auth user:password (or LAB_AUTH), or --anyone if that is meant.",
             "host",
+            host=host[:80],
         )
     allowed = chosen["allow-host"] + ((os.environ["SPACE_HOST"],) if os.environ.get("SPACE_HOST") else ())  # a hosted Space says its name
     for name in allowed:
         if not hosts.split(name.lower())[0] or not hosts.is_name(name):
-            raise Refusal(f"Give --allow-host a name as lab.example.org or lab.example.org:8443, not '{name[:80]}'.", "allow_host")
+            raise Refusal("Give --allow-host a name as lab.example.org or lab.example.org:8443, not '{name}'.", "allow_host", name=name[:80])
     for address in chosen["proxy"]:
         try:
             ipaddress.ip_network(address)
         except ValueError:
-            raise Refusal(f"Give --proxy the address or network that the proxy calls from, as 127.0.0.1, not '{address[:80]}'.", "proxy") from None
+            raise Refusal(
+                "Give --proxy the address or network that the proxy calls from, as 127.0.0.1, not '{address}'.", "proxy", address=address[:80]
+            ) from None
     root = chosen["root-path"].rstrip("/") or (f"https://{os.environ['SPACE_HOST']}" if os.environ.get("SPACE_HOST") else "")
     if (
         root
@@ -116,7 +119,7 @@ def read(given: Any = None) -> Settings:
         or any(letter in root for letter in "\"'<>?#\\ ")
         or "/.." in root
     ):
-        raise Refusal(f"Give --root-path a path as /lab, not '{root[:80]}'.", "root_path")
+        raise Refusal("Give --root-path a path as /lab, not '{root}'.", "root_path", root=root[:80])
     home = chosen["home"] or (str(STORAGE / "lab-home") if in_space() and os.access(STORAGE, os.W_OK) else "")
     names = tuple(name.lower() for name in allowed)
     found = Settings(host, port, home, door, chosen["share"], chosen["open-paths"], names, root, _mcp(chosen["mcp"]), chosen["proxy"], notice, chosen["push"])
@@ -132,7 +135,7 @@ def in_space() -> bool:
 
 def _mcp(asked: bool) -> bool:
     if asked and importlib.util.find_spec("mcp") is None:
-        raise Refusal(f"--mcp needs the package mcp, which is not installed: {installed.command('mcp')}.", "mcp")
+        raise Refusal("--mcp needs the package mcp, which is not installed: {command}.", "mcp", command=installed.command("mcp"))
     return asked
 
 
@@ -151,7 +154,7 @@ def check_door(auth: str, share: bool, open_paths: bool) -> tuple[str, str] | No
     """(user, password) of `user:password`, None without. Raises `Refusal` for what would let strangers in, or let them read local files."""
     user, colon, password = auth.partition(":")
     if auth and not (user and colon and len(password) >= SHORTEST_PASSWORD):
-        raise Refusal(f"Give --auth as user:password, with a password of at least {SHORTEST_PASSWORD} letters.", "auth")
+        raise Refusal("Give --auth as user:password, with a password of at least {most} letters.", "auth", most=SHORTEST_PASSWORD)
     if open_paths and (auth or share):
         raise Refusal(
             "--open-paths lets everybody who reaches the app read files of this machine, so it goes together with neither --auth nor --share.", "open_paths"

@@ -12,6 +12,7 @@ from typing import Any
 
 from lab.design.plain import installed
 from lab.design.plain.boundary import require_inside
+from lab.design.plain.message import PACKED, Message, unpacked
 from lab.design.plain.refusal import Refusal
 from lab.importing.folders import is_adapter
 from lab.models.places import HUB_ID
@@ -29,10 +30,10 @@ def bring(source: str, task: str = "", model: str = "", revision: str = "", name
     elif not HUB_ID.fullmatch(source) or Path(source).exists():
         require_inside(source, "source")  # before it is said whether anything is there
     if not is_adapter(source):
-        raise Refusal(f"There is no adapter at '{source[:200]}': give a folder or a zip of one, or a hub id owner/name.", "source")
+        raise Refusal("There is no adapter at '{source}': give a folder or a zip of one, or a hub id owner/name.", "source", source=source[:200])
     given = {"task": task, "model": model, "revision": revision, "name": name}
     command = [sys.executable, "-m", "lab", "import", "--json", *(f"--{flag}={value}" for flag, value in given.items() if value), "--", source]
-    environment = {**os.environ, "PYTHONPATH": installed.python_path(), "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "PYTHONPATH": installed.python_path(), "CUDA_VISIBLE_DEVICES": "", PACKED: "1"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=SECONDS, stdin=subprocess.DEVNULL, env=environment)
     except subprocess.TimeoutExpired:
@@ -42,7 +43,7 @@ def bring(source: str, task: str = "", model: str = "", revision: str = "", name
     if done.returncode == 0:
         return json.loads(done.stdout)
     lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
-    raise Refusal((lines or ["The import failed without a word."])[-1][:600], "source")
+    raise Refusal(unpacked(lines[-1]) if lines else Message("The import failed without a word."), "source")
 
 
 def _staged(path: str) -> tuple[str, str]:

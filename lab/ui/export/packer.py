@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.design.plain import installed
+from lab.design.plain.message import PACKED, Message, unpacked
 from lab.design.plain.refusal import Refusal
 from lab.export import FORMATS
 from lab.results.facts import tasks_of
@@ -92,12 +93,12 @@ class Packer:
     def make(self, run: str, format: str = "peft", adapter: str = "best", task: str = "") -> Packed:
         """The export of a run's adapter, of several tasks with the head of one. Raises Refusal: an unknown run, format or adapter, or the exporting process's own sentence."""
         if not isinstance(format, str) or format not in FORMATS:
-            raise Refusal(f"There is no format '{str(format)[:40]}'; there are {', '.join(FORMATS)}.", "format")
+            raise Refusal("There is no format '{format}'; there are {known}.", "format", format=str(format)[:40], known=", ".join(FORMATS))
         if adapter not in ("best", "final"):
-            raise Refusal(f"There is no adapter '{str(adapter)[:40]}'; there are best and final.", "adapter")
+            raise Refusal("There is no adapter '{adapter}'; there are best and final.", "adapter", adapter=str(adapter)[:40])
         found = default().store.get(check_id(run))
         if task and (not isinstance(task, str) or task not in tasks_of(found)):
-            raise Refusal(f"This run has no task '{str(task)[:60]}'; it has {', '.join(tasks_of(found)) or 'one'}.", "task")
+            raise Refusal("This run has no task '{task}'; it has {known}.", "task", task=str(task)[:60], known=", ".join(tasks_of(found)) or "one")
         with self._lock:
             key = (found.id, format, adapter, task, _age(found))
             if key not in self._kept or not self._kept[key].folder.is_dir():  # somebody may have cleared LAB_HOME/tmp away
@@ -115,13 +116,13 @@ class Packer:
         out = Path(tempfile.mkdtemp(dir=self._root)) / f"{run}-{format}"
         command = [sys.executable, "-m", "lab", "export", run, "--format", format, "--adapter", adapter, "--out", str(out), "--json"]
         command += [f"--task={task}"] if task else []
-        environment = {**os.environ, "PYTHONPATH": installed.python_path(), "CUDA_VISIBLE_DEVICES": ""}
+        environment = {**os.environ, "PYTHONPATH": installed.python_path(), "CUDA_VISIBLE_DEVICES": "", PACKED: "1"}
         try:
             done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=SECONDS, stdin=subprocess.DEVNULL, env=environment)
             if done.returncode == 0:
                 return out
             lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
-            problem = Refusal((lines or ["The export failed without a word."])[-1][:500], "format")
+            problem = Refusal(unpacked(lines[-1]) if lines else Message("The export failed without a word."), "format")
         except subprocess.TimeoutExpired:
             problem = Refusal("The export took too long and was ended.", "format")
         shutil.rmtree(out.parent, ignore_errors=True)

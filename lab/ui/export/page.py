@@ -113,7 +113,7 @@ def options(run: Run | None, language: str) -> dict[str, Any] | None:
         found, heads = formats(run.spec), list(Facts.of(run.spec).heads)
     except Refusal as problem:  # its model or task is not known here any more
         heads = []
-        found = [{"format": name, "help": known.help, "refusal": problem.sentence.rstrip(".")} for name, known in FORMATS.items()]
+        found = [{"format": name, "help": known.help, "refusal": problem.sentence.clause()} for name, known in FORMATS.items()]
     kept, judged = run_facts.adapters(run), score(run)
     for each in found:
         each["help"] = say(language, "format." + each["format"]) if "format." + each["format"] in TABLE else each["help"]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.design.plain.message import Message
 from lab.design.plain.refusal import Refusal
 from lab.export import hub
 from lab.runs import default
@@ -104,7 +105,7 @@ class Pusher:
         except Refusal as refusal:
             job.sentence, job.state = refusal.sentence, "wrong"
         except Exception:  # whatever it is, the page must hear of it, and of nothing that it quotes
-            job.sentence, job.state = "The push failed at an error of the lab; nothing is known to have been sent.", "wrong"
+            job.sentence, job.state = Message("The push failed at an error of the lab; nothing is known to have been sent."), "wrong"
         finally:
             job.scratch.cleanup()
 

@@ -11,6 +11,7 @@ from lab.results.facts import method_of, model_of, task_of
 from lab.runs import Run, default
 from lab.ui.shell import run_facts
 from lab.ui.shell.markup import esc
+from lab.ui.words.refusals import refused
 from lab.ui.words.table import say
 
 LISTED = 200
@@ -30,7 +31,7 @@ def rows() -> list[dict[str, Any]]:
 
 def look(found: dict[str, Any], language: str) -> str:
     """All cards of one run."""
-    notes = "".join(f'<p class="lab-said" role="note">{esc(note)}</p>' for note in found["notes"])
+    notes = "".join(f'<p class="lab-said" role="note">{esc(refused(language, note))}</p>' for note in found["notes"])
     parts = [notes, _weights(found["weights"], language), _layers(found, language), _slots(found["slots"], language), _readings(found["readings"], language),
              _lens(found["lens"], language), _answers(found["answers"], language)]  # fmt: skip
     return f'<div class="lab-in">{"".join(parts)}</div>'

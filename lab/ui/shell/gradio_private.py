@@ -80,7 +80,7 @@ def tools(demo: gr.Blocks, address: str, door: tuple[str, str] | None) -> None:
     """Give gradio's MCP server, which calls the app over HTTP, the app's own address and its password. Raises Refusal where gradio could not start it."""
     server = getattr(demo, "mcp_server_obj", None)
     if server is None:
-        raise Refusal(f"--mcp could not start: {str(getattr(demo, 'mcp_error', '') or 'gradio says nothing')[:200]}.", "mcp")
+        raise Refusal("--mcp could not start: {reason}.", "mcp", reason=str(getattr(demo, "mcp_error", "") or "gradio says nothing")[:200])
     quiet = {"download_files": False, "verbose": False, "analytics_enabled": False, "_skip_components": False}
     server._client_instance = Client(address, auth=door, headers={"x-gradio-user": "mcp"}, **quiet)
 

@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.runs import default
 from lab.runs.database import StoreGone, reason_of
@@ -175,7 +176,9 @@ async def _answer(request: Request) -> Response:
         if answer is None:
             answer = await run_in_threadpool(page.answer, asked)
     except SQLAlchemyError as problem:
-        return Response(refused(asked["language"], Refusal(f"The store cannot be read just now ({reason_of(problem)}); the page asks again.")), 503)
+        return Response(
+            refused(asked["language"], Refusal("The store cannot be read just now ({reason}); the page asks again.", reason=word(reason_of(problem)))), 503
+        )
     except StoreGone as problem:
         return Response(refused(asked["language"], problem), 503)
     return Response(answer, media_type="application/json") if answer else Response(status_code=204)

@@ -56,7 +56,7 @@ def specs_of(asked: Mapping[str, Any]) -> list[RunSpec]:
     texts = [f"{str(axis['path']).strip()}={axis.get('values', '')}" for axis in axes]
     doubled = [axis["path"] for index, axis in enumerate(axes) if axis["path"] in [one["path"] for one in axes[:index]]]
     if doubled:
-        raise Refusal(f"{doubled[0]} stands twice; write all its values in one line.", "over")
+        raise Refusal("{path} stands twice; write all its values in one line.", "over", path=doubled[0])
     if table is None:
         found = sweep.specs(document, sweep.points(texts, bool(asked.get("list"))), sweep.label())
     else:

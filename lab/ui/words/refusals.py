@@ -1,4 +1,4 @@
-"""Refusals in the language of the page. Rooms write their sentences in English; the Chinese is found by the sentence's template."""
+"""Refusals in the language of the page. Rooms write their templates in English; the Chinese one is found by the English one, and takes the same values."""
 
 from __future__ import annotations
 
@@ -10,18 +10,31 @@ from lab.design.method.delta import Delta
 from lab.design.method.forms import FORMS
 from lab.design.plain.called import as_called
 from lab.design.plain.documents import bundled
+from lab.design.plain.message import Message, filled, shown
 from lab.design.plain.options import fields
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.run import BuiltOn, RunSpec, Training
 from lab.ui.words.table import LANGUAGES, TABLE
 
-CHINESE: dict[str, dict[str, str]] = bundled(Path(__file__).parent / "refusals.zh.yaml")
+CHINESE: dict[str, str] = bundled(Path(__file__).parent / "refusals.zh.yaml")
 
 
 def refused(language: str, problem: Refusal | str) -> str:
     """The sentence of a refusal; in English where its words have no translation, as those of another library. It names the command as it is called."""
-    sentence = problem.sentence if isinstance(problem, Refusal) else problem
-    return as_called(_labelled(_chinese(sentence) if language == "zh" else sentence, language))
+    return as_called(_filled(language, problem.sentence if isinstance(problem, Refusal) else problem))
+
+
+def _filled(language: str, message: str) -> str:
+    """A text that is no message is its own key: so are the finished sentences that earlier labs kept."""
+    key, values = (message.key, message.values) if isinstance(message, Message) else (message, {})
+    return shown(filled(_template(language, key), values, lambda value: _filled(language, value) if isinstance(value, Message) else value))
+
+
+@functools.lru_cache(4096)
+def _template(language: str, key: str) -> str:
+    """The template of a key in a language: by the whole of it, of a sentence within another one without its full stop, or a word that is declared elsewhere."""
+    chinese = CHINESE.get(key) or CHINESE.get(f"{key}.", "").removesuffix("。") or _names().get(key.lower()) if language == "zh" else None
+    return _labelled(chinese or key, language)
 
 
 @functools.cache
@@ -31,42 +44,12 @@ def _labels() -> dict[str, tuple[str, str]]:
     return {"built_on": ("built on", "基于已有运行"), **{name: labels for name, labels in found.items() if "_" in name or name == "lr"}}
 
 
-def _labelled(sentence: str, language: str) -> str:
-    """A page's own fields by their labels: `batch_size` is how a file has it. What is quoted, a path or a flag stays."""
+def _labelled(template: str, language: str) -> str:
+    """A page's own fields by their labels: `batch_size` is how a file has it. What is quoted, a path, a flag or the name of a value stays."""
     place = LANGUAGES.index(language if language in LANGUAGES else "en")
     return re.sub(
-        r"(?<![\w.'/`=\-])[a-z]+(?:_[a-z]+)*(?![\w'/`=\-]|\.\w)", lambda match: _labels().get(match[0], (match[0], match[0]))[place], sentence, flags=re.ASCII
+        r"(?<![\w.'/`=\-{])[a-z]+(?:_[a-z]+)*(?![\w'/`=\-]|\.\w)", lambda match: _labels().get(match[0], (match[0], match[0]))[place], template, flags=re.ASCII
     )
-
-
-@functools.lru_cache(4096)
-def _chinese(sentence: str) -> str:
-    if whole := _found("sentences", sentence):
-        return whole
-    parts = re.split(r"(?<=\.) ", sentence)
-    found = [_found("sentences", one) for one in parts]
-    return "".join(found) if all(found) else " ".join(chinese or one for one, chinese in zip(parts, found, strict=True))
-
-
-def _found(kind: str, text: str) -> str:
-    if text in CHINESE[kind]:
-        return CHINESE[kind][text].format()
-    for pattern, quoted, chinese in _patterns(kind):
-        if match := pattern.fullmatch(text):
-            return chinese.format(*(part if kept else _part(part) for part, kept in zip(match.groups(), quoted, strict=True)))
-    return ""
-
-
-def _part(text: str) -> str:
-    """What stood in a template's place: a form, an option, a phrase or a whole sentence is translated; a name or a number is not."""
-    if (text[:1].isupper() or " " in text) and text.lower() in _names():  # in words: `vectors` by itself is what one writes into a file
-        return _names()[text.lower()]
-    listed = re.split(r" (?:and|or) ", text)
-    if len(listed) > 1 and not any(" " in one for one in listed):
-        return " / ".join(listed)
-    if len(listed) > 1 and all(each := [_found("parts", one) for one in listed]):
-        return "、".join(each)
-    return _found("parts", text) or _found("sentences", text) or text
 
 
 @functools.cache
@@ -81,14 +64,3 @@ def _names() -> dict[str, str]:
     named = {key: pair for key, pair in TABLE.items() if key.startswith(("label.", "dimension."))}
     options = {name.lower(): pair[1] for key, pair in named.items() for name in (key.partition(".")[2].replace("_", " "), pair[0])}
     return {**options, **declared, **{form.label.lower(): form.label_zh for form in FORMS.values()}}
-
-
-@functools.cache
-def _patterns(kind: str) -> list[tuple[re.Pattern[str], list[bool], str]]:
-    """The templates with places, those with the most words of their own first; of each place whether it is quoted: that is somebody's own word."""
-    open_ones = sorted((english for english in CHINESE[kind] if "{}" in english), key=lambda english: -len(english.replace("{}", "")))
-    split = {english: english.split("{}") for english in open_ones}
-    return [
-        (re.compile("(.+?)".join(map(re.escape, words)), re.DOTALL), [one.endswith("'") for one in words[:-1]], CHINESE[kind][english])
-        for english, words in split.items()
-    ]

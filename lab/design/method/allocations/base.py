@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import field_validator
 
 from lab.design.method.forms import FORMS
+from lab.design.plain.message import listed
 from lab.design.plain.options import Options, option
 from lab.design.plain.refusal import Refusal
 
@@ -63,11 +64,12 @@ class AllocationOptions(Options):
         """Why a delta cannot have it; fields are the delta's."""
         if delta.form not in self.forms or not (delta.beside_weights if self.reads == "weight" else delta.reads_projection):
             yield Refusal(
-                f"Rank is shared out over projections by what each reads: choose form {' or '.join(self.forms)}, parallel, at projections such as attn.q.",
+                "Rank is shared out over projections by what each reads: choose form {forms}, parallel, at projections such as attn.q.",
                 "allocation",
+                forms=listed(self.forms, " or "),
             )
         elif self.rank_min > delta.rank or self.rank_max < delta.rank:
-            yield Refusal(f"Rank {delta.rank} is the mean: it must lie between rank_min and rank_max.", "allocation.rank_min")
+            yield Refusal("Rank {rank} is the mean: it must lie between rank_min and rank_max.", "allocation.rank_min", rank=delta.rank)
         if delta.schedule and delta.schedule.shares_rank:
             yield Refusal("AdaLoRA shares out rank by itself: leave the allocation empty.", "allocation")
 
@@ -75,8 +77,10 @@ class AllocationOptions(Options):
         """Why it would change nothing; fields are the delta's."""
         if self.rank_min == self.rank_max:
             yield Refusal(
-                f"Between ranks of {self.rank_min} and {self.rank_max} there is nothing to share out: set rank_min and rank_max apart, or leave the allocation empty.",
+                "Between ranks of {rank_min} and {rank_max} there is nothing to share out: set rank_min and rank_max apart, or leave the allocation empty.",
                 "allocation.rank_max",
+                rank_min=self.rank_min,
+                rank_max=self.rank_max,
             )
 
     @classmethod

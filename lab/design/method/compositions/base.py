@@ -73,9 +73,9 @@ class Composition:
     def weight_problems(self, delta: Delta) -> Iterator[Refusal]:
         """Of a composition that reads the weight of a projection: where there is none, or something stands before it."""
         if not delta.reads_projection:
-            yield Refusal(f"{self.name} changes the weight of a projection: choose parallel at projections such as attn.q.", "composition")
+            yield Refusal("{name} changes the weight of a projection: choose parallel at projections such as attn.q.", "composition", name=self.name)
         if delta.norm != "none":
-            yield Refusal(f"{self.name} changes the weight of a projection, before which no layer norm fits: leave it at none.", "norm")
+            yield Refusal("{name} changes the weight of a projection, before which no layer norm fits: leave it at none.", "norm", name=self.name)
 
     def products(self, delta: Delta, site: Site, own: list[tuple[int, str]]) -> list[tuple[int, str]]:
         """The products that its Δh takes where the form by itself takes `own` (`Form.products`)."""

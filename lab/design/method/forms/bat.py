@@ -37,7 +37,13 @@ class Bat(Form):
     def fits(self, delta, site):
         for width in site.shape:
             if width % delta.rank:
-                yield Refusal(f"Blocks of {delta.rank} do not divide a width of {width} at {site.representation}: choose a number that divides it.", "rank")
+                yield Refusal(
+                    "Blocks of {rank} do not divide a width of {width} at {representation}: choose a number that divides it.",
+                    "rank",
+                    rank=delta.rank,
+                    width=width,
+                    representation=site.representation,
+                )
 
     def products(self, delta, site):
         return [(site.width_in * site.width_out, "D")]

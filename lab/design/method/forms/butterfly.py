@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lab.design.method.forms.base import Form, Part
 from lab.design.method.forms.cayley import Turning, blocks_fit, blockwise, cayley
+from lab.design.plain.message import Message
 from lab.design.plain.refusal import Refusal
 
 
@@ -35,9 +36,12 @@ class Butterfly(Turning, Form):
         yield from blocks_fit(delta.rank, site.width_out)
         if site.width_out % delta.rank == 0 and site.width_out % (delta.rank * 2 ** (delta.factors - 1)):
             yield Refusal(
-                f"{delta.factors} butterfly factors join {2 ** (delta.factors - 1)} blocks of {delta.rank}, which do not divide a width of {site.width_out}: "
-                "choose fewer factors, or a smaller block size.",
+                "{factors} butterfly factors join {blocks} blocks of {size}, which do not divide a width of {width}: choose fewer factors, or a smaller block size.",
                 "factors",
+                factors=delta.factors,
+                blocks=2 ** (delta.factors - 1),
+                size=delta.rank,
+                width=site.width_out,
             )
 
     def identity(self, p):
@@ -63,7 +67,7 @@ class Butterfly(Turning, Form):
         return [f"R_Q = B_{{{delta.factors}}}\\cdots B_1", "B_j = P_j\\,\\mathrm{diag}\\!\\left((I-Q_{ji})(I+Q_{ji})^{-1}\\right)P_j^{\\top}"]
 
     def peft_unfit(self, delta):
-        return "PEFT joins several butterfly factors with a CUDA kernel alone" if delta.factors > 1 else ""
+        return Message("PEFT joins several butterfly factors with a CUDA kernel alone") if delta.factors > 1 else ""
 
     def peft_tensors(self, p, s):
         return {"boft_R": p.Q, "boft_s": p.Q.new_ones(len(p.target_weight()), 1)}

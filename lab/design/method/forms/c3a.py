@@ -39,7 +39,13 @@ class C3A(Form):
             if width % delta.rank:
                 most = math.gcd(*site.shape)
                 yield Refusal(
-                    f"Blocks of {delta.rank} do not fit {site.width_in} × {site.width_out} at {site.representation}: choose a divisor of {most}.", "rank"
+                    "Blocks of {rank} do not fit {width_in} × {width_out} at {place}: choose a divisor of {most}.",
+                    "rank",
+                    rank=delta.rank,
+                    width_in=site.width_in,
+                    width_out=site.width_out,
+                    place=site.representation,
+                    most=most,
                 )
                 return
 

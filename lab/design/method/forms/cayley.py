@@ -54,7 +54,7 @@ def blocks_fit(size: int, width: int) -> Any:
     """Refusal where blocks do not divide a width, with the size that does and is nearest."""
     if width % size:
         near = min((each for each in range(1, width + 1) if width % each == 0), key=lambda each: abs(each - size))
-        yield Refusal(f"Blocks of {size} do not divide a width of {width}: choose a size that does, such as {near}.", "rank")
+        yield Refusal("Blocks of {size} do not divide a width of {width}: choose a size that does, such as {near}.", "rank", size=size, width=width, near=near)
 
 
 class Cayley(Turning, Form):

@@ -45,12 +45,16 @@ class Compacter(Bottleneck):
 
     def problems(self, delta):
         if delta.rank % delta.factors:
-            yield Refusal(f"{delta.factors} Kronecker products do not divide a bottleneck of {delta.rank}: choose a multiple.", "rank")
+            yield Refusal(
+                "{factors} Kronecker products do not divide a bottleneck of {rank}: choose a multiple.", "rank", factors=delta.factors, rank=delta.rank
+            )
 
     def fits(self, delta, site):
         for width in site.shape:
             if width % delta.factors:
-                yield Refusal(f"{delta.factors} Kronecker products do not divide a width of {width}: choose a number that does.", "factors")
+                yield Refusal(
+                    "{factors} Kronecker products do not divide a width of {width}: choose a number that does.", "factors", factors=delta.factors, width=width
+                )
 
     def products(self, delta, site):
         return [(delta.rank * site.width_in, "A"), (delta.rank * site.width_out, "A")]

@@ -38,7 +38,13 @@ class FourierFT(Form):
     def fits(self, delta, site):
         if delta.rank > site.width_in * site.width_out:
             total = site.width_in * site.width_out
-            yield Refusal(f"{delta.rank} frequencies are more than the {total} of the matrix at {site.representation}: choose at most that.", "rank")
+            yield Refusal(
+                "{rank} frequencies are more than the {total} of the matrix at {representation}: choose at most that.",
+                "rank",
+                rank=delta.rank,
+                total=total,
+                representation=site.representation,
+            )
 
     def products(self, delta, site):
         return [(site.width_in * site.width_out, "spectrum")]

@@ -32,12 +32,18 @@ class GraLoRA(Form):
 
     def problems(self, delta):
         if delta.rank % delta.blocks:
-            yield Refusal(f"The rank is shared out among {delta.blocks} blocks: choose a multiple of {delta.blocks}.", "rank")
+            yield Refusal("The rank is shared out among {blocks} blocks: choose a multiple of {blocks}.", "rank", blocks=delta.blocks)
 
     def fits(self, delta, site):
         for width in site.shape:
             if width % delta.blocks:
-                yield Refusal(f"{delta.blocks} blocks do not divide a width of {width} at {site.representation}: choose a number that divides it.", "blocks")
+                yield Refusal(
+                    "{blocks} blocks do not divide a width of {width} at {representation}: choose a number that divides it.",
+                    "blocks",
+                    blocks=delta.blocks,
+                    width=width,
+                    representation=site.representation,
+                )
 
     def products(self, delta, site):
         return [(delta.rank * site.width_in, "A"), (delta.rank * site.width_out, "B")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lab.design.method.forms.base import Form, Part
 from lab.design.method.starts.base import KAIMING
+from lab.design.plain.message import Message
 
 
 class Lily(Form):
@@ -49,7 +50,7 @@ class Lily(Form):
         return [f"B_x = \\sum_{{i=1}}^{{n={delta.factors}}}\\overline{{\\mathrm{{softmax}}({x}\\,A\\,W_r)}}_i\\,B_i"]
 
     def peft_unfit(self, delta):
-        return "" if delta.shared and len(delta.places) == 1 else "A Lily in PEFT has one pool for each place, which all layers share"
+        return "" if delta.shared and len(delta.places) == 1 else Message("A Lily in PEFT has one pool for each place, which all layers share")
 
     def peft_tensors(self, p, s):
         return {"lily_A.weight": p.A, "lily_B.weight": s * p.B.flatten(0, 1), "lily_router.weight": p.router}

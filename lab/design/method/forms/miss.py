@@ -30,7 +30,13 @@ class MiSS(Form):
 
     def fits(self, delta, site):
         if delta.rank > site.width_in:
-            yield Refusal(f"Pieces of {delta.rank} are wider than the {site.width_in} dimensions of x at {site.representation}: choose at most that.", "rank")
+            yield Refusal(
+                "Pieces of {rank} are wider than the {width_in} dimensions of x at {representation}: choose at most that.",
+                "rank",
+                rank=delta.rank,
+                width_in=site.width_in,
+                representation=site.representation,
+            )
 
     def steps(self, delta):
         return [Step("fold", value=delta.rank), Step("map", "D")]

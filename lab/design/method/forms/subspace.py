@@ -37,7 +37,7 @@ class Subspace(Form):
 
     def fits(self, delta, site):
         if delta.rank > site.width_out:
-            yield Refusal(f"A subspace of a width of {site.width_out} has at most that many dimensions: choose a rank up to it.", "rank")
+            yield Refusal("A subspace of a width of {width_out} has at most that many dimensions: choose a rank up to it.", "rank", width_out=site.width_out)
 
     def products(self, delta, site):
         return [(delta.rank * site.width_out, "R")] * 2

@@ -29,7 +29,9 @@ class AdaLoRABudget(ScheduleOptions):
         if not (fits and delta.core == "diagonal"):
             yield Refusal("AdaLoRA's budget prunes triplets P·Λ·Q: choose form lowrank with core diagonal.", "schedule")
         elif self.target_rank > delta.rank:
-            yield Refusal(f"The target rank {self.target_rank:g} is above the initial rank {delta.rank}.", "schedule.target_rank")
+            yield Refusal(
+                "The target rank {target_rank:g} is above the initial rank {rank}.", "schedule.target_rank", target_rank=self.target_rank, rank=delta.rank
+            )
         if fits and delta.trainable is not None and "core" not in delta.trainable:
             yield Refusal("AdaLoRA scores the core by its gradient, so core must train.", "trainable")
         yield from window(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lab.design.method.schedules.base import ScheduleOptions, window
+from lab.design.plain.message import Note
 from lab.design.plain.options import option
 from lab.design.plain.refusal import Refusal
 
@@ -45,10 +46,10 @@ class AFLoRAFreezing(ScheduleOptions):
         if places <= set(self.frozen_from_start):
             yield (
                 "schedule.frozen_from_start",
-                "A and B are frozen from the start in all places, so the schedule has nothing to freeze: the vectors alone train.",
+                Note("A and B are frozen from the start in all places, so the schedule has nothing to freeze: the vectors alone train."),
             )
         elif elsewhere:
-            yield "schedule.frozen_from_start", f"This delta is not at {', '.join(elsewhere)}, so nothing is frozen from the start there."
+            yield "schedule.frozen_from_start", Note("This delta is not at {places}, so nothing is frozen from the start there.", places=", ".join(elsewhere))
 
     def trains(self, delta, site, part):
         return not (part in FROZEN and site.representation in self.frozen_from_start)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lab.design.plain.message import listed
 from lab.design.plain.options import Options
 from lab.design.plain.refusal import Refusal
 
@@ -34,7 +35,12 @@ class ScheduleOptions(Options):
     def problems(self, delta: Delta) -> Iterator[Refusal]:
         """Why a delta cannot have this schedule; fields are the delta's."""
         if delta.form not in self.forms:
-            yield Refusal(f"A schedule {self.label} goes with form {' or '.join(self.forms)}: choose it, or take the schedule away.", "schedule")
+            yield Refusal(
+                "A schedule {schedule} goes with form {forms}: choose it, or take the schedule away.",
+                "schedule",
+                schedule=self.label,
+                forms=listed(self.forms, " or "),
+            )
 
     def without_effect(self, delta: Delta) -> Iterator[Refusal]:
         """Why it, or an option of it, would do nothing to this delta; not asked of what has been trained."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lab.design.method.schedules.base import ScheduleOptions
+from lab.design.plain.message import listed
 from lab.design.plain.options import option
 from lab.design.plain.refusal import Refusal
 
@@ -30,7 +31,7 @@ class LaMDAFreezing(ScheduleOptions):
     def without_effect(self, delta):
         frozen = ("A", "B") if self.mode == "early" else ("A",)
         if set(frozen) & set(delta.trainable or ()):
-            yield Refusal(f"LaMDA's schedule freezes {' and '.join(frozen)} from the start: leave them out of the trained parts.", "trainable")
+            yield Refusal("LaMDA's schedule freezes {frozen} from the start: leave them out of the trained parts.", "trainable", frozen=listed(frozen, " and "))
         if self.mode != "gradual" and self.fraction != type(self)().fraction:
             yield Refusal("Only gradual freezing takes a fraction of the run: choose it, or leave the fraction at 0.3.", "schedule.fraction")
 

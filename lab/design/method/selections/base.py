@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
+from lab.design.plain.message import word
 from lab.design.plain.options import Options
 from lab.design.plain.refusal import Refusal
 
@@ -63,7 +64,7 @@ class SelectionOptions(Options):
     def problems(self, deltas: bool) -> Iterator[Refusal]:
         """What it cannot stand beside; `deltas`: whether the method has any."""
         if deltas and not self.beside_deltas:
-            yield Refusal(f"A delta stands in for training {self.words}: take the deltas away, or select only bias or norm.", "select")
+            yield Refusal("A delta stands in for training {words}: take the deltas away, or select only bias or norm.", "select", words=word(self.words))
 
     def problems_on(self, body: Anatomy) -> Iterator[Refusal]:
         """What does not fit this model."""

@@ -20,7 +20,7 @@ class SelectLast(SelectionOptions):
     def problems_on(self, body):
         fewest = min(stack.layers for stack in body.stacks)
         if self.depth > fewest:
-            yield Refusal(f"{self.depth} last layers are more than the {fewest} that a stack has.", "select.depth")
+            yield Refusal("{depth} last layers are more than the {fewest} that a stack has.", "select.depth", depth=self.depth, fewest=fewest)
 
     def count(self, inventory, body):
         last = [layer for stack in inventory.stacks.values() for layer in list(stack.each())[-self.depth :]]

@@ -21,7 +21,7 @@ class SelectLayers(SelectionOptions):
     def problems_on(self, body):
         layers = sum(stack.layers for stack in body.stacks)
         if self.active > layers:
-            yield Refusal(f"{self.active} active layers are more than the {layers} that the model has.", "select.active")
+            yield Refusal("{active} active layers are more than the {layers} that the model has.", "select.active", active=self.active, layers=layers)
 
     def count(self, inventory, body):
         layers = [layer for stack in inventory.stacks.values() for layer in stack.each()]

@@ -48,7 +48,7 @@ class SelectSparse(SelectionOptions):
         yield from super().problems(deltas)
         wrong = [name for name in self.at or () if name not in SETS and (name not in PROJECTIONS or name == "ffn.out")]
         if wrong:
-            yield Refusal(f"A mask is on the weight of a projection, and {wrong[0]} is none: choose attn.q or ffn.down, for one.", "select.at")
+            yield Refusal("A mask is on the weight of a projection, and {name} is none: choose attn.q or ffn.down, for one.", "select.at", name=wrong[0])
         if self.rank is not None and not self.at:
             yield Refusal("Over the whole model entries are counted by density: leave the rank empty, or name projections.", "select.rank")
 
@@ -60,7 +60,12 @@ class SelectSparse(SelectionOptions):
             return
         for site in sites:
             if self.entries_of(site) > site.width_in * site.width_out:
-                yield Refusal(f"Rank {self.rank} asks for more entries than {site.representation} has: choose a smaller one.", "select.rank")
+                yield Refusal(
+                    "Rank {rank} asks for more entries than {representation} has: choose a smaller one.",
+                    "select.rank",
+                    rank=self.rank,
+                    representation=site.representation,
+                )
                 return
 
     def sites(self, body: Any) -> list[Site]:
@@ -91,7 +96,7 @@ class SelectSparse(SelectionOptions):
         if not self.at or self.rank is None:
             raise Refusal("A SHiRA in PEFT has r·(in + out) entries in each of its projections: give at and rank", "format")
         if body.architecture.conv1d or any(body.is_slice(site.representation) for site in self.sites(body)):
-            raise Refusal(f"A SHiRA in PEFT is at linear layers by themselves, and {body.architecture.name} has other ones there", "format")
+            raise Refusal("A SHiRA in PEFT is at linear layers by themselves, and {name} has other ones there", "format", name=body.architecture.name)
         return "SHIRA"
 
     def latex(self):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from lab.design.method.compositions import COMPOSITIONS
+from lab.design.plain.message import listed
 from lab.design.plain.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -68,15 +69,15 @@ class Start:
     def problems(self, delta: Delta) -> Iterator[Refusal]:
         """What a delta with this start cannot be; fields are the delta's."""
         if delta.core not in self.cores:
-            yield Refusal(f"Initialisation {self.name} needs core {' or '.join(self.cores)}: choose it.", "core")
+            yield Refusal("Initialisation {name} needs core {cores}: choose it.", "core", name=self.name, cores=listed(self.cores, " or "))
         if self.reads and not delta.reads_projection:
-            yield Refusal(f"Initialisation {self.name} is of a projection's own weight: choose parallel at projections such as attn.q.", "init")
+            yield Refusal("Initialisation {name} is of a projection's own weight: choose parallel at projections such as attn.q.", "init", name=self.name)
         if self.residual and (delta.scale == "learned" or COMPOSITIONS[delta.composition].averages):
             yield Refusal(
-                f"Initialisation {self.name} leaves the residual in the weight, so its scale must be fixed: choose composition scaled.", "composition"
+                "Initialisation {name} leaves the residual in the weight, so its scale must be fixed: choose composition scaled.", "composition", name=self.name
             )
         if self.residual and (delta.norm != "none" or delta.vectors):
-            yield Refusal(f"Initialisation {self.name} replaces part of the weight: leave the layer norm at none and the vectors off.", "init")
+            yield Refusal("Initialisation {name} replaces part of the weight: leave the layer norm at none and the vectors off.", "init", name=self.name)
 
     def parts(self, seen: SiteView) -> dict[str, Any]:
         """The parts that it sets: B (out, r), core (r, r), A (r, in)."""
