@@ -112,6 +112,11 @@ def noted(spec: RunSpec, what: Message, parts: Iterable[str]) -> str:
         found = changes(spec, parts)
     except Refusal:  # the data may be gone; whoever needs them says so
         return ""
+    return since(what, found)
+
+
+def since(what: Message, found: Iterable[tuple[str, str]]) -> str:
+    """One sentence on what `changes` found since something, "" where it found nothing."""
     return Note("Since {since}, this has changed: {changed}.", since=what, changed=in_words(found)) if found else ""
 
 

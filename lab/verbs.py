@@ -20,7 +20,7 @@ from lab.design.method.lengths import require_readable, room_for_inputs
 from lab.design.method.quantised import quantised_problem
 from lab.design.method.rules import ratio_problem, require
 from lab.design.plain.boundary import home_folder, located, portable
-from lab.design.plain.message import Message, Note, word
+from lab.design.plain.message import Message, word
 from lab.design.plain.options import override
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue
@@ -211,9 +211,7 @@ def duplicate(run_id: str, name: str | None = None) -> str:
         return lab.duplicate(run_id, name)  # which says what is wrong
     before = spec_of(run.spec)
     checked = check(before.model_copy(update={"origins": None}))
-    found = origins.changes(before, now=checked.origins)
-    since = Message("run {run} was launched", run=run.id)
-    message = Note("Since {since}, this has changed: {changed}.", since=since, changed=origins.in_words(found)) if found else ""
+    message = origins.since(Message("run {run} was launched", run=run.id), origins.changes(before, now=checked.origins))
     return lab.launch(checked.document(), run.name if name is None else name, run.tags, run.notes, parent=run_id, message=message)
 
 
