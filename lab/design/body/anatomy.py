@@ -127,6 +127,14 @@ class Anatomy:
         return count - after - 1 if count and after is not None else count
 
     @property
+    def window(self) -> int | None:
+        """How many tokens back some of its layers see, where that is less than its positions; None where all see everything."""
+        size, kinds = self.config.get("sliding_window"), self.config.get("layer_types")
+        if not size or self.config.get("use_sliding_window") is False or kinds and "sliding_attention" not in kinds:
+            return None
+        return size if self.positions is None or size < self.positions else None
+
+    @property
     def position_table(self) -> str:
         """The module of the position embeddings that are added to the input, from the base model; "" where none are."""
         known = self.architecture.positions
