@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from search_support import DOCUMENT, Made, peak
 
 from lab import searching, verbs
+from lab.cli import main
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.search import budget_of, search_of, space_of
 from lab.runs import default
@@ -220,3 +221,13 @@ def test_a_search_over_the_queue_that_is_killed_goes_on(lab_home, monkeypatch):
     assert record.verdict["on"] == "test" and len(record.verdict["sentences"]) >= 2
     with pytest.raises(Refusal, match="at its end"):
         searching.start("kill")
+
+
+@pytest.mark.parametrize("line, said", [
+    (["search", "nosuch"], "There is no search preset 'nosuch'"), (["search", "../../etc/passwd"], "There is no search preset"),
+    (["search", "none.yaml"], "none.yaml cannot be read"), (["import", "none"], "There is no file none."), (["import", "none.csv"], "There is no file none.csv."),
+])  # fmt: skip
+def test_what_is_not_there_is_what_the_terminal_names(line, said, tmp_path, monkeypatch, capsys):
+    """Not the next thing that is missing, nor a file of which nobody spoke."""
+    monkeypatch.chdir(tmp_path)
+    assert main(line) == 2 and said in capsys.readouterr().err

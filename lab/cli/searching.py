@@ -80,7 +80,7 @@ def _document(arguments: Namespace) -> dict[str, Any]:
     """The plain search that a file or preset and the flags describe; flags win."""
     document: dict[str, Any] = {}
     if arguments.file:
-        named = arguments.file in spec.names()
+        named = not arguments.file.endswith((".yaml", ".yml", ".json"))
         document = spec.load(arguments.file).document() | {"name": ""} if named else read_document(arguments.file)
     for key in ("model", "task", "name", "budget", "sampler", "pruner", "trials", "minutes", "seeds", "together"):
         if getattr(arguments, key) is not None:
