@@ -217,7 +217,9 @@ def _slots(method: Method, body: Anatomy, objective: str) -> str:
     if delta.layers != "all":
         raise Refusal("A prefix in PEFT is in every layer", "format")
     if body.window:
-        raise Refusal("PEFT passes a prefix as a cache, and layers of this model that see {window:,} tokens back lose it from sight", "format", window=body.window)
+        raise Refusal(
+            "PEFT passes a prefix as a cache, and layers of this model that see {window:,} tokens back lose it from sight", "format", window=body.window
+        )
     if not body.shifts(delta):
         raise Refusal("A prefix in PEFT shifts the positions of real tokens: only a run trained with deltas.0.positions=shift means the same there", "format")
     return "PREFIX_TUNING"
