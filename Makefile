@@ -4,8 +4,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 HOST ?= $(or $(LAB_HOST),127.0.0.1)
 PORT ?= $(or $(LAB_PORT),7860)
-# One more than cores: tests that drive an app wait for much of their time.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
+# Two more than cores: tests that drive an app wait for much of their time.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 2)
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 --only-rerun TimeoutError
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)

@@ -5,6 +5,7 @@ The environment is set before anything imports torch or transformers, and worker
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -53,8 +54,24 @@ PAGES = (
     "browser_tryit",
     "browser_access",
 )  # their tests share an app, and see what those before them left in it
-# What takes longest begins first: a long file at the end would keep one worker at it while the others have nothing left.
-FIRST = (*PAGES, "browser", "browser_live", "browser_door", "training_worker", "laws", "planning", "training_loop", "runs_queue", "door", "export", "docs")
+# What takes longest begins first: a long file at the end would keep one worker at it while the others have nothing left. Those that wait for pages and
+# workers stand among those that compute.
+FIRST = (
+    *PAGES,
+    "browser",
+    "planning",
+    "training_loop",
+    "browser_live",
+    "runs_queue",
+    "export",
+    "browser_door",
+    "training_worker",
+    "docs",
+    "door",
+    "laws",
+    "bases",
+)
+_IDLE = contextlib.ExitStack()  # the app of PAGES
 
 
 def _name(nodeid: str) -> str:
@@ -79,6 +96,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "pages" if _name(nodeid) in PAGES else super()._split_scope(nodeid)
 
     return Files(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """The app of PAGES ends with the last of their tests: it takes of the processor while it idles."""
+    if nextitem is None or _name(item.nodeid) in PAGES and _name(nextitem.nodeid) not in PAGES:
+        _IDLE.close()
 
 
 def pytest_collection_finish() -> None:
@@ -123,13 +147,12 @@ def session_home() -> Path:
 
 
 @pytest.fixture(scope="session")
-def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def idle(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """(address, home) of an app in which runs only wait, shared by the files of PAGES."""
     from ui_support import serving
 
     home = tmp_path_factory.mktemp("idle") / "home"
-    with serving(home, LAB_SLOTS="0") as address:
-        yield address, home
+    return _IDLE.enter_context(serving(home, LAB_SLOTS="0")), home
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def app(home):
-    with serving(home) as address:
+    with serving(home, LAB_WARM="10") as address:  # as everybody has it: five runs import torch once
         yield address
 
 

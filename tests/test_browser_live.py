@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import sys
 
 import pytest
@@ -68,6 +67,6 @@ def test_a_chart_of_40_000_steps_updates_as_fast_as_a_short_one_and_keeps_its_zo
     watched = opened(f"{address}/runs")
     quick, slow = (measure(watched.page, address, queue, run, 4) for run in (short, long))
     watched.clean()
-    assert statistics.median(slow["ms"]) < max(200.0, 2.5 * statistics.median(quick["ms"])), (quick, slow)
+    assert slow["processor_ms"] < max(200.0, 2.5 * quick["processor_ms"]), (quick, slow)  # of the app and the page: by the clock other work counts too
     assert quick["zoom_kept"] and slow["zoom_kept"]
     assert slow["points_in_zoom"] > 500, "the whole curve has about 1,000 points, a tenth of them in the zoom"
