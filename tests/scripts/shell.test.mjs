@@ -199,6 +199,12 @@ test("a scatter of points at one place gets an axis around it", () => {
   );
 });
 
+test("a scatter over decades has few enough labels to be read", () => {
+  const dtick = (...xs) =>
+    chartLayout({ id: "pareto", scatter: true, reads: ".3~s", unit: "B", points: xs.map((x) => ({ x, y: 1 })), traces: [] }, "key", "", 230).xaxis.dtick;
+  assert.deepEqual([dtick(700, 850), dtick(0.04, 0.3), dtick(9, 100), dtick(1, 1e6)], [undefined, "D2", "D2", 1]);
+});
+
 test("equal values stand in the middle of their axis, which goes below 0 for none that cannot", () => {
   const range = (values, more = {}, choices = {}) => valueRange({ traces: [curve({ x: values.map((_, x) => x), y: values })], ...more }, choices);
   for (const value of [0.75, 1e-6, 3e9, 0]) {

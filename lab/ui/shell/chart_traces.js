@@ -154,7 +154,7 @@ export const chartLayout = (chart, key, along, height) => {
   const axis = { gridcolor: grid, zeroline: false, linecolor: grid, tickfont: { size: 11, color: ink }, automargin: true, ticks: "" };
   const title = (text) => ({ text, font: { size: 11, color: ink }, standoff: 4 });
   const x = chart.scatter
-    ? { ...axis, type: "log", tickformat: "$" + chart.reads, nticks: 5, ...alone(chart) }
+    ? { ...axis, type: "log", tickformat: "$" + chart.reads, nticks: 5, ...acrossDecades(chart) }
     : {
         ...axis,
         tickformat: reach(chart) >= 10000 ? "~s" : "~r",
@@ -184,10 +184,11 @@ export const chartLayout = (chart, key, along, height) => {
   };
 };
 
-// points that all stand at one place get an axis around it, not one over the decades beside it
-const alone = (chart) => {
+// points that all stand at one place get an axis around it, not one over the decades beside it; about a decade has labels at 1, 2 and 5, which nine would cover
+const acrossDecades = (chart) => {
   const [low, high] = [Math.min, Math.max].map((most) =>
     Math.log10(most(...chart.points.map((point) => point.x), ...(chart.papers || []).map((point) => point.x))),
   );
-  return high - low < 0.004 ? { range: [low - 0.01, high + 0.01] } : {};
+  if (high - low < 0.004) return { range: [low - 0.01, high + 0.01] };
+  return high - low < 0.5 ? {} : { dtick: high - low < 2 ? "D2" : 1 };
 };
