@@ -192,6 +192,11 @@ def test_what_strangers_write_stays_one_line_of_a_message():
     message = Message("There is no run {run}.", run="\x1b[31m\n" + "x" * 5000)
     assert len(message) <= LETTERS + 10 and message.isprintable() and len(message.values["run"]) <= LETTERS + 10
     assert refused("zh", message).isprintable() and len(refused("zh", message)) <= LETTERS + 10
+    deep: list = [message]
+    for _ in range(2000):
+        deep = [deep, message]
+    kept = unpacked(packed(deep))
+    assert kept[1].values == message.values, "and what is nested without end is left as it is"
     assert unpacked('{"lab_message": 1}') == '{"lab_message": 1}' and unpacked('{"lab_message": "{x}", "values": {}}') == "{x}"
 
 

@@ -105,9 +105,7 @@ def packed(document: Any) -> Any:
     """A document with its messages as texts that keep key and values; a text by itself is a document too."""
     if isinstance(document, Message):
         return json.dumps(_as_document(document)) if document.values else str(document)
-    if isinstance(document, Mapping):
-        return {packed(name): packed(value) for name, value in document.items()}
-    return [packed(one) for one in document] if isinstance(document, (list, tuple)) else document
+    return _each(packed, document)
 
 
 def unpacked(document: Any) -> Any:
@@ -115,11 +113,19 @@ def unpacked(document: Any) -> Any:
     if isinstance(document, str) and document.startswith('{"lab_message": "'):
         try:
             return _of_document(json.loads(document))
-        except (ValueError, TypeError, LookupError, AttributeError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return document
-    if isinstance(document, Mapping):
-        return {unpacked(name): unpacked(value) for name, value in document.items()}
-    return [unpacked(one) for one in document] if isinstance(document, list) else document
+    return _each(unpacked, document)
+
+
+def _each(change: Callable[[Any], Any], document: Any) -> Any:
+    """A document with all that is in it changed, down to where it is nested deeper than any message lies."""
+    try:
+        if isinstance(document, Mapping):
+            return {change(name): change(value) for name, value in document.items()}
+        return [change(one) for one in document] if isinstance(document, (list, tuple)) else document
+    except RecursionError:
+        return document
 
 
 def _as_document(message: Message) -> dict[str, Any]:
