@@ -409,7 +409,7 @@ def test_an_export_gives_the_same_logits_on_every_load(architecture, tmp_path):
 
 
 @pytest.mark.usefixtures("warm")
-def test_best_weights_of_step_0_are_never_without_a_word(tmp_path, lab_home, capsys):
+def test_best_weights_of_step_0_are_never_without_a_word(tmp_path, warm, capsys):
     """Nothing learned (a learning rate of almost nothing on labels that mean nothing) is said in the log, at export and in what is exported."""
     from training_support import save_model, save_task, spec
 

@@ -144,7 +144,7 @@ def test_what_could_not_be_known_at_launch_is_held_from_the_first_start(made):
 
 
 @pytest.mark.usefixtures("warm")
-def test_a_finished_run_loads_and_exports_only_on_its_own_base(made, tmp_path: Path):
+def test_a_finished_run_loads_and_exports_only_on_its_own_base(made, warm, tmp_path: Path):
     folder, task, frozen = made
     run = lab.run(frozen.document())
     assert run.state == "succeeded", run.error
