@@ -339,7 +339,7 @@ def test_a_folder_of_the_lab_is_loaded_anywhere(own, tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("warm")
-def test_a_real_run_goes_home(lab_home, tmp_path, monkeypatch, capsys):
+def test_a_real_run_goes_home(warm, tmp_path, monkeypatch, capsys):
     """By the terminal's verbs: train a few steps in a worker, export, and load with peft: the same logits as `lab.load`, on the same sentences."""
     import lab
     from lab.cli import main
