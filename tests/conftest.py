@@ -79,6 +79,12 @@ def _name(nodeid: str) -> str:
     return nodeid.partition("::")[0].rpartition("/")[2].removeprefix("test_").removesuffix(".py")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    import spread
+
+    spread.SLOW_TOO = config.getoption("markexpr") != "not slow"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(_name(item.nodeid), len(places)))  # stable
@@ -98,10 +104,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Files(config, log)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """The app of PAGES ends with the last of their tests: it takes of the processor while it idles."""
-    if nextitem is None or _name(item.nodeid) in PAGES and _name(nextitem.nodeid) not in PAGES:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """The app of PAGES, whose tests stand first, ends before those of the other files: it takes of the processor while it idles."""
+    if _name(item.nodeid) not in PAGES:
         _IDLE.close()
 
 
@@ -112,6 +118,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_sessionfinish() -> None:
+    _IDLE.close()
     if os.environ.get("LAB_FIDELITY"):
         import comparing
 

@@ -43,7 +43,12 @@ def test_a_notebook_runs(path: Path, lab_home: Path):
     for cell in cells:
         parameters = "parameters" in cell["metadata"].get("tags", ())
         sources.append("".join(cell["source"]) + (f"\n{SMALL}" if parameters else ""))
-    given = {**os.environ, "LAB_HOME": str(lab_home), "LAB_WARM": "10", "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    given = {
+        **os.environ,
+        "LAB_HOME": str(lab_home),
+        "LAB_WARM": "10",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
     done = subprocess.run([sys.executable, "-c", EXECUTE], input=json.dumps(sources), env=given, capture_output=True, text=True, timeout=550, cwd=lab_home)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     shown = json.loads(done.stdout.rpartition("SHOWN")[2])
