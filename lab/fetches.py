@@ -78,9 +78,9 @@ def of_task(spec: Any) -> Availability:
     return Availability("here")
 
 
-def require(field: str, found: Availability) -> None:
-    """Raises Refusal, at a field, for what is neither here nor can be fetched: nothing is queued that would wait in vain."""
-    if found.state == "absent":
+def require(field: str, found: Availability, waits: bool = True) -> None:
+    """Raises Refusal, at a field, for what is neither here nor can be fetched: nothing is queued that would wait in vain. `waits`: a run fetches it itself."""
+    if found.state == "absent" or found.state == "fetchable" and not waits:
         raise Refusal(found.words, field)
 
 

@@ -114,7 +114,7 @@ def check(spec: RunSpec | Mapping[str, Any], *, queued: bool = True) -> RunSpec:
     objectives = objectives_of(tasks, model)
     place = locate(model)
     if queued:
-        fetches.require("model", fetches.of_model(model))
+        fetches.require("model", fetches.of_model(model), waits=place.kind == "hub")
         for (field, _), task in zip(fields_of(spec), tasks, strict=True):
             if task.source.hub:  # of other rows what is wrong is said by those who read them
                 fetches.require(field, fetches.of_task(task))

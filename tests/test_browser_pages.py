@@ -344,8 +344,8 @@ def test_a_doubled_press_deletes_nothing_and_undo_brings_back(lab, idle, opened)
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")  # it meets the answer that keeps
     dialog.wait_for(state="detached")
-    delete.click()
-    assert dialog.locator(".warn").is_disabled()
+    armed = page.evaluate("() => { document.querySelector('[data-act=throw]').click(); return !document.querySelector('dialog.lab-sure .warn').disabled; }")
+    assert not armed, "at once, nothing is thrown away"
     dialog.locator(".warn").click()
     page.locator("#undo").wait_for()
     assert page.evaluate("document.activeElement.id") == "undo" and queue.store.known([run]) == set()

@@ -80,7 +80,7 @@ REFUSALS = {
     "a table with methods over": (["sweep", "--table", "he-2022-table-5", "--over", "method=lora,mam"], "rows are the methods"),
     "a point of a sweep": (["sweep", *RUN[1:], "--over", "deltas.0.rank=4,0"], "at least 1"),
     "bad state": (["runs", "--state", "asleep"], "not a state"),
-    "import without a name": (["import", "x.csv"], "--name"),
+    "import without a name": (["import", __file__], "--name"),
     "import of what is not there": (["import", "nowhere.csv", "--name", "mine"], "There is no file nowhere.csv"),
     "import as a bundled task": (["import", "x.csv", "--name", "sst2"], "already"),
     "a column without its role": (["import", "x.csv", "--dry-run", "--column", "review"], "role=column"),

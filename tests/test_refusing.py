@@ -197,6 +197,9 @@ def test_what_strangers_write_stays_one_line_of_a_message():
         deep = [deep, message]
     kept = unpacked(packed(deep))
     assert kept[1].values == message.values, "and what is nested without end is left as it is"
+    for strange in ("{x:999999999}", "{x:{x}}", "{x.real}", "{x!r:>9999}"):  # what somebody's row may hold, where an answer is unpacked
+        text = json.dumps({"lab_message": strange, "values": {"x": 1}})
+        assert unpacked(text) == text
     assert unpacked('{"lab_message": 1}') == '{"lab_message": 1}' and unpacked('{"lab_message": "{x}", "values": {}}') == "{x}"
 
 

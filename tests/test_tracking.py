@@ -114,7 +114,8 @@ def test_a_mirror_follows_a_run_that_goes_on_and_ends_with_it(lab_home, told):
 
 
 def test_a_package_that_is_absent_is_refused_at_the_field(monkeypatch):
-    monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
+    found = tracking.importlib.util.find_spec
+    monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name, *more: None if name == "wandb" else found(name, *more))
     with pytest.raises(Refusal, match=r"The package wandb is not installed here.*requirements-tracking") as caught:
         verbs.check({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", "training": {"track": "wandb"}})
     assert caught.value.field == "training.track"

@@ -8,11 +8,13 @@ A message is a text: its English. Where it crosses to another process or into th
 from __future__ import annotations
 
 import json
+import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 LETTERS = 600
+NUMBER = re.compile(r"[+]?,?(\.\d)?[fg]?")  # how a template may format a number: no width, which somebody else's could make a gigabyte
 PACKED = "LAB_PACKED"  # set by pages that ask the terminal's command as a process: it then says a refusal `packed`, for them to show in their language
 
 
@@ -78,6 +80,8 @@ def filled(template: str, values: Mapping[str, Any], words: Callable[[Any], str]
         pieces.append(before)
         if name is not None:
             value = values[name]
+            if spec and not NUMBER.fullmatch(spec):
+                raise ValueError(f"A message does not format a number by {spec[:20]!r}")
             pieces.append(words(value) if isinstance(value, str) else format(value, spec or ""))
     return "".join(pieces)
 

@@ -7,7 +7,7 @@ import { LANGUAGE, say } from "../shell/words.js";
 // Notes as they are written and, made from that by the server, as they read. Returns {node, turnTo(reads)}.
 const notesField = (notes, server) => {
   const wrong = h("p", { class: "lab-wrong", role: "alert", hidden: true });
-  const page = h("div", { class: "lab-prose", id: "about-read", role: "region", "aria-label": say("about.notes"), hidden: true });
+  const page = h("div", { class: "lab-prose", id: "about-read", role: "region", "aria-label": say("about.notes.read"), hidden: true });
   const buttons = ["write", "read"].map((mode) =>
     h("button", { type: "button", class: "lab-button", onclick: () => turnTo(mode === "read", true) }, say("about.notes." + mode)),
   );

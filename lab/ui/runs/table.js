@@ -115,14 +115,14 @@ const columnMenu = (change) => {
 const savedViews = (server, change, refuse) => {
   let views = {};
   let now = "";
-  const pick = h("select", { "aria-label": say("table.views"), onchange: () => apply(pick.value) });
+  const pick = h("select", { class: "lab-views", "aria-label": say("table.views"), disabled: true, onchange: () => apply(pick.value) });
   const name = h("input", { type: "text", hidden: true, maxlength: 80, placeholder: say("table.view.name"), "aria-label": say("table.view.name") });
   const save = h("button", { type: "button", class: "lab-button" }, say("table.view.save"));
   const drop = h("button", { type: "button", class: "lab-button warn", hidden: true }, say("table.view.drop"));
   const draw = (next) => {
     views = next;
     if (!(now in views)) now = "";
-    pick.hidden = !Object.keys(views).length;
+    pick.disabled = !Object.keys(views).length; // in its place before they are known, so that nothing moves when they come
     pick.replaceChildren(
       h("option", { value: "" }, say("table.views.none")),
       ...Object.keys(views).map((one) => h("option", { value: one, selected: one === now }, one)),
@@ -164,6 +164,7 @@ const savedViews = (server, change, refuse) => {
   drop.addEventListener("click", async () => {
     if (await sure({ title: say("table.view.sure", { name: now }), text: say("table.view.text"), act: say("table.view.drop") })) ask({ name: now, drop: true });
   });
+  draw({});
   return { nodes: [pick, name, save, drop], draw };
 };
 
