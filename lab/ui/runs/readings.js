@@ -116,7 +116,7 @@ const readingMaps = (element, props, watch) => {
       const one = curve[index];
       const share = Math.min(1, Math.abs(one) / most);
       const label = `${quantity.rows[r]}, ${say("reading.layer")} ${quantity.columns[c]}: ${one}`;
-      return h("td", { style: `--v:${Math.round(100 * share)}%`, class: share > 0.62 ? "strong" : "" }, button(written(one), String(r), String(c), label));
+      return h("td", { style: `--v:${Math.round(100 * share)}%` }, button(written(one), String(r), String(c), label));
     };
     found.table.replaceChildren(
       h(
