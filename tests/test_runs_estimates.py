@@ -62,7 +62,7 @@ def test_nearer_runs_count_alone(finished):
 
 def test_what_says_nothing(finished):
     assert estimate(document(), [], "cpu", HOST) is None
-    for run in (finished(document(), 8.0, host="elsewhere"), finished(document(), 8.0, device="NVIDIA L40S"), finished(document(), 8.0, state="failed"),
+    for run in (finished(document(steps=2), 8.0, steps=2), finished(document(), 8.0, host="elsewhere"), finished(document(), 8.0, device="NVIDIA L40S"), finished(document(), 8.0, state="failed"),
                 finished(document(task="sentiment-imdb"), 8.0), finished(document(max_length=32), 8.0), finished(document(gradient_checkpointing=True), 8.0),
                 replace(finished(document(), 8.0), result={"seconds": 3.0})):  # fmt: skip
         assert estimate(document(), [run], "cpu", HOST) is None

@@ -22,6 +22,7 @@ from lab.runs.records import SUCCEEDED, Run
 from lab.runs.slots import devices_of_spec
 
 NEWEST = 10  # runs that count
+FEWEST = 10  # steps of a run that counts: the first ones are slower than all others
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def time_left(going: Iterable[float], waiting: Iterable[float], slots: int) -> f
 
 def _measured(run: Run) -> bool:
     numbers = [run.result.get(name) for name in ("seconds", "training_seconds", "rows_per_second", "train_rows", "steps")]
-    return all(isinstance(n, (int, float)) and n > 0 for n in numbers)
+    return all(isinstance(n, (int, float)) and n > 0 for n in numbers) and run.result["steps"] >= FEWEST
 
 
 def _place(run: Run, host: str) -> tuple[str, str]:
