@@ -130,6 +130,8 @@ def test_peft_loads_it_with_equal_logits(case, tmp_path, monkeypatch):
         assert torch.equal(space["write"](batch["input_ids"][:1], TOKENS), greedy(opened.model, batch))
     if kind == "PROMPT_TUNING":  # peft gives the virtual tokens' logits too
         theirs = theirs[:, -ours.shape[1] :]
+        if objective == "causal":  # with a cache it places words elsewhere than its forward pass does, so the card leaves the cache out
+            assert torch.equal(greedy(space["model"], batch), greedy(opened.model, batch))
     assert (ours - theirs).abs().max() <= 1e-5
 
 
@@ -156,6 +158,7 @@ REFUSED = [
     ("bert", "classification", "bitfit", "peft", "biases"),
     ("llama", "causal", "prefix-tuning", "peft", "positions=shift"),
     ("bart", "seq2seq", "prefix-tuning", "peft", "self-attention"),
+    ("gemma3", "causal", "p-tuning-v2", "peft", "see 8 tokens back"),
     ("bert", "classification", "prompt-tuning", "peft", "pools"),
     ("bert", "classification", "ia3", "peft-lora", "LoRA"),
     ("bert", "classification", "hira", "peft-lora", "not low-rank"),

@@ -225,9 +225,11 @@ def test_a_search_over_the_queue_that_is_killed_goes_on(lab_home, monkeypatch):
 
 @pytest.mark.parametrize("line, said", [
     (["search", "nosuch"], "There is no search preset 'nosuch'"), (["search", "../../etc/passwd"], "There is no search preset"),
-    (["search", "none.yaml"], "none.yaml cannot be read"), (["import", "none"], "There is no file none."), (["import", "none.csv"], "There is no file none.csv."),
+    (["search", "none.yaml"], "none.yaml cannot be read"), (["import", "none"], "There is no file none."), (["import", "none.csv"], "There is no file none.csv."), (["import", "n" * 5000], "There is no file nnn"),
+    (["search", "kept"], "'space' is missing"),
 ])  # fmt: skip
 def test_what_is_not_there_is_what_the_terminal_names(line, said, tmp_path, monkeypatch, capsys):
     """Not the next thing that is missing, nor a file of which nobody spoke."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept").write_text("model: minilm-l6\ntask: sentiment-rt\n")  # a file is one whatever its name
     assert main(line) == 2 and said in capsys.readouterr().err

@@ -37,7 +37,12 @@ def read_document(path: str) -> dict[str, Any]:
 
 def method_document(name: str) -> Any:
     """What --method names: a preset, or a YAML or JSON file with a method of one's own."""
-    return read_document(name) if name.endswith((".yaml", ".yml", ".json")) else name
+    return read_document(name) if is_document(name) else name
+
+
+def is_document(name: str) -> bool:
+    """Whether a word is the path of a YAML or JSON file, by its ending; others are names of presets."""
+    return name.endswith((".yaml", ".yml", ".json"))
 
 
 def document_of(arguments: argparse.Namespace, more: Mapping[str, Any] | None = None) -> dict[str, Any]:

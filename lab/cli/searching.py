@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -9,7 +10,7 @@ from typing import Any
 
 from lab import searching
 from lab.cli.answer import Answer, facts, shorten, table
-from lab.cli.request import method_document, read_document
+from lab.cli.request import is_document, method_document, read_document
 from lab.design.plain import numbers
 from lab.design.plain.options import fields, override
 from lab.design.plain.refusal import Refusal
@@ -80,7 +81,7 @@ def _document(arguments: Namespace) -> dict[str, Any]:
     """The plain search that a file or preset and the flags describe; flags win."""
     document: dict[str, Any] = {}
     if arguments.file:
-        named = not arguments.file.endswith((".yaml", ".yml", ".json"))
+        named = arguments.file in spec.names() or not is_document(arguments.file) and not os.path.isfile(arguments.file)
         document = spec.load(arguments.file).document() | {"name": ""} if named else read_document(arguments.file)
     for key in ("model", "task", "name", "budget", "sampler", "pruner", "trials", "minutes", "seeds", "together"):
         if getattr(arguments, key) is not None:

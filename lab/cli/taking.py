@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 from lab import verbs
 from lab.cli.answer import Answer, facts
@@ -49,7 +49,7 @@ def import_(arguments: Namespace) -> Answer:
     choices = {"family": arguments.family, "columns": columns, "labels": arguments.label, "max_length": arguments.max_length, "prompt": arguments.prompt,
                "measure": arguments.measure, "spellings": arguments.spellings, "separator": arguments.label_separator, "reading": reading,
                "turns": turns, "loss_on": arguments.loss_on or "all"}  # fmt: skip
-    if not arguments.dry_run and not arguments.name and (arguments.file.startswith(gathering.HUB) or Path(arguments.file).expanduser().exists()):
+    if not arguments.dry_run and not arguments.name and (arguments.file.startswith(gathering.HUB) or os.path.exists(os.path.expanduser(arguments.file))):
         raise Refusal("Give the task a name: --name my-reviews, or --dry-run to look first.", "name")
     if arguments.name:
         importing.check_name(arguments.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import io
 import json
 import statistics
@@ -132,7 +133,7 @@ def settings(runs: Sequence[Run], everything: bool = False) -> dict[str, list[An
     found = differences([run.spec for run in runs], SAME_BY_NATURE, everything)
     if everything or not any(None in values for values in found.values()):
         return found
-    written = {path for run in runs for path in _written(run)}
+    written = {path for method in {json.dumps(run.spec.get("method") or {}, sort_keys=True) for run in runs} for path in _written(method)}
     return {
         path: values
         for path, values in found.items()
@@ -140,9 +141,10 @@ def settings(runs: Sequence[Run], everything: bool = False) -> dict[str, list[An
     }
 
 
-def _written(run: Run) -> list[str]:
-    """The settings of a run's method that somebody would write; all of them where the lab has come to refuse the method."""
-    method = run.spec.get("method") or {}
+@functools.lru_cache(256)
+def _written(document: str) -> list[str]:
+    """The settings of a method (JSON) that somebody would write; all of them where the lab has come to refuse the method."""
+    method = json.loads(document)
     with contextlib.suppress(Refusal):
         method = brief(named.method_of(method))
     return [path for path, _ in flatten({"method": method})]
@@ -151,7 +153,7 @@ def _written(run: Run) -> list[str]:
 def varying(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """{setting: value per run} of the settings that vary; where methods differ, 'method' stands for what they bring along, and of their
     own settings only those are left that also vary between runs of one method."""
-    rows = {path: values for path, values in settings(runs).items() if path != "seed"}
+    rows = {path: values for path, values in differences([run.spec for run in runs], SAME_BY_NATURE).items() if path != "seed"}
     methods = [method_of(run) for run in runs]
     found: dict[str, list[Any]] = {}
     if len(set(methods)) > 1:

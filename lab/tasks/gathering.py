@@ -67,10 +67,7 @@ def _remembered(files: tuple[tuple[str, Path], ...], _facts: Any, limit: int, ca
 
 def _gathered(files: Mapping[str, Path], limit: int, called: str, reading: Reading | None) -> Table:
     path = files[""]
-    try:
-        folder = path.is_dir()
-    except (OSError, ValueError):  # too long, or with NUL
-        folder = False
+    folder = os.path.isdir(path)
     if not folder and len(files) == 1:
         return read_table(path, largest=limit, called=called, reading=reading)
     main = _folder(path, limit, reading) if folder else read_table(path, largest=limit, called=called, reading=reading)

@@ -316,11 +316,7 @@ def commit(path: str | Path, name: str, **choices: Any) -> TaskSpec:
 def _copied(path: Path, scratch: Path, choices: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
     """(the lab's copy, the choices that are left): a plain file as it is, anything else as one JSON document with its splits."""
     rest = {key: value for key, value in choices.items() if key not in ("validation", "test")}
-    try:
-        folder = path.is_dir()
-    except ValueError:  # with NUL
-        folder = False
-    if not folder and not choices.get("validation") and not choices.get("test"):
+    if not os.path.isdir(path) and not choices.get("validation") and not choices.get("test"):
         kind = kind_of(path)
         copy = scratch / f"data.{kind}{'.gz' if path.suffix.lower() == '.gz' else ''}"
         shutil.copyfile(path, copy)

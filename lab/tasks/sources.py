@@ -78,11 +78,7 @@ def _require_file(name: str) -> str:
     """The path of a user's file. Refusal where it is not there, or not to be read."""
     require_inside(name, "task.source.file")
     path = located(name)
-    try:
-        here = Path(path).is_file()
-    except (OSError, ValueError):  # too long, or with NUL
-        here = False
-    if not here:
+    if not os.path.isfile(path):  # which a name that is too long, or has a NUL, is not either
         raise Refusal("There is no file {name}.", "task", name=name[:200])
     return path
 

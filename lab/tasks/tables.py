@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -135,20 +136,13 @@ def union(rows: list[dict[str, Any]], columns: list[str], name: str) -> list[str
     return list(found)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or with NUL
-        return False
-
-
 def kind_of(path: Path, called: str = "") -> str:
     """The format by the file's ending, `called` where the file has another name here. Raises `Refusal` for others."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
     kind = KINDS.get(suffixes[-1]) if suffixes else None
-    if kind is None and not _is_file(path):
+    if kind is None and not os.path.isfile(path):
         raise Refusal("There is no file {name}.", "file", name=(called or path.name)[:200])
     if kind is None:
         raise Refusal("{name} is of no known format: give .csv, .tsv, .json, .jsonl or .parquet.", "file", name=(called or path.name)[:80])
@@ -157,7 +151,7 @@ def kind_of(path: Path, called: str = "") -> str:
 
 def _bytes(path: Path, largest: int, name: str) -> bytes:
     """A file's content, unpacked. Raises `Refusal`."""
-    if not _is_file(path):
+    if not os.path.isfile(path):
         raise Refusal("There is no file {name}.", "file", name=name[:200])
     size = path.stat().st_size
     if size == 0:
