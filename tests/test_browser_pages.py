@@ -367,7 +367,8 @@ def test_a_doubled_press_deletes_nothing_and_undo_brings_back(lab, idle, opened)
 def test_what_is_typed_survives_another_run_and_a_reload(lab, opened):
     """Notes are a draft of their run until they are saved or discarded."""
     address, runs, _ = lab
-    watched = opened(f"{address}/runs?run={runs[4, 0]}")
+    own = runs[16, 1]  # no other test writes notes of it
+    watched = opened(f"{address}/runs?run={own}")
     page = watched.page
     page.get_by_role("tab", name="Name and notes").click()
     page.locator("#about-notes").fill("half a thought")
@@ -376,7 +377,7 @@ def test_what_is_typed_survives_another_run_and_a_reload(lab, opened):
         page.wait_for_function(
             "run => new URL(location.href).searchParams.get('run') === run && document.querySelector('#about-notes').value === ''", arg=other
         )
-    page.locator(f'#runs [data-run="{runs[4, 0]}"]').click()
+    page.locator(f'#runs [data-run="{own}"]').click()
     page.wait_for_function("document.querySelector('#about-notes').value === 'half a thought'")
     page.reload()
     page.get_by_role("tab", name="Name and notes").click()
