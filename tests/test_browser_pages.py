@@ -287,6 +287,7 @@ def test_export_shows_files_before_they_are_taken(lab, opened, tmp_path):
     page.get_by_label("Or where it is").fill("/no/such/adapter")
     page.get_by_role("button", name="Bring it in").click()
     page.locator("#bring-outcome .wrong", has_text="/no/such/adapter").wait_for()
+    assert page.evaluate("[document.activeElement.id, document.activeElement.ariaInvalid]") == ["bring-source", "true"]
     watched.clean()
 
 

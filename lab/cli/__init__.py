@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 
 from lab.cli.parser import parser
 from lab.design.plain.called import as_called
-from lab.design.plain.message import PACKED, packed
-from lab.design.plain.refusal import Refusal
+from lab.design.plain.message import PACKED
+from lab.design.plain.refusal import Refusal, packed_refusal
 
 OK, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         written = _write(json.dumps(answer.document, ensure_ascii=not _unicode(), allow_nan=False) if arguments.json else as_called(answer.text()), closed)
         return OK if answer.ok and written else FAILED
     except Refusal as refusal:
-        print(packed(refusal.sentence) if os.environ.get(PACKED) else as_called(refusal.sentence), file=sys.stderr)
+        print(packed_refusal(refusal) if os.environ.get(PACKED) else as_called(refusal.sentence), file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt as interrupt:
         print(as_called(str(interrupt) or "Interrupted; python -m lab runs says what there is."), file=sys.stderr)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from lab.design.plain.message import LETTERS, Message, Note, shown
+from lab.design.plain.message import LETTERS, Message, Note, packed, shown, unpacked
 
-__all__ = ["LETTERS", "Message", "Note", "Refusal", "shown"]
+__all__ = ["LETTERS", "Message", "Note", "Refusal", "packed_refusal", "shown", "unpacked_refusal"]
 
 
 class Refusal(ValueError):
@@ -25,3 +26,17 @@ class Refusal(ValueError):
 
     def __str__(self) -> str:
         return str(self.sentence)
+
+
+def packed_refusal(refusal: Refusal) -> str:
+    """One line that keeps a refusal whole, its field too, between processes."""
+    return json.dumps({"lab_refusal": packed(refusal.sentence), "field": refusal.field})
+
+
+def unpacked_refusal(line: str, field: str) -> Refusal:
+    """The refusal of such a line; any other line is the sentence of one at `field`."""
+    try:
+        found = json.loads(line) if line.startswith('{"lab_refusal": ') else {}
+        return Refusal(unpacked(found["lab_refusal"]), found["field"])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return Refusal(line, field)

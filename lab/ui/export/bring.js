@@ -1,5 +1,6 @@
 // The form of an adapter from elsewhere: where it is, what it answers and on which base. The file and the button are gradio's.
 import { h } from "../shell/dom.js";
+import { listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
 import { keptText } from "../shell/storage.js";
 import { say } from "../shell/words.js";
@@ -21,6 +22,16 @@ const bringForm = (element, props) => {
       return h("div", { class: "lab-field" }, h("label", { for: node.id }, say("bring." + name)), node, h("small", {}, say(`bring.${name}.help`)));
     }),
   );
+  // what is wrong stands below; here the field that it is about is marked
+  listen("shown", (part) => {
+    if (!part.closest("#bring-outcome")) return;
+    const place = part.querySelector(".wrong")?.dataset.field;
+    for (const [name, node] of Object.entries(fields)) {
+      node.setAttribute("aria-invalid", String(name === place));
+      node.parentElement.classList.toggle("wrong", name === place);
+      if (name === place) node.focus();
+    }
+  });
   changed();
 };
 

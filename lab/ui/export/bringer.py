@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from lab.design.plain import installed
 from lab.design.plain.boundary import require_inside
-from lab.design.plain.message import PACKED, Message, unpacked
 from lab.design.plain.refusal import Refusal
 from lab.importing.folders import is_adapter
 from lab.models.places import HUB_ID
 from lab.tasks import uploads
+from lab.ui.export.command import commanded
 from lab.ui.shell.gradio_private import upload_folder
 
 SECONDS = 900  # the hub may be slow
@@ -32,18 +27,14 @@ def bring(source: str, task: str = "", model: str = "", revision: str = "", name
     if not is_adapter(source):
         raise Refusal("There is no adapter at '{source}': give a folder or a zip of one, or a hub id owner/name.", "source", source=source[:200])
     given = {"task": task, "model": model, "revision": revision, "name": name}
-    command = [sys.executable, "-m", "lab", "import", "--json", *(f"--{flag}={value}" for flag, value in given.items() if value), "--", source]
-    environment = {**os.environ, "PYTHONPATH": installed.python_path(), "CUDA_VISIBLE_DEVICES": "", PACKED: "1"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=SECONDS, stdin=subprocess.DEVNULL, env=environment)
-    except subprocess.TimeoutExpired:
-        raise Refusal("The import took too long and was ended.", "source") from None
+        return commanded(
+            "import", "--json", *(f"--{flag}={value}" for flag, value in given.items() if value), "--", source,
+            field="source", seconds=SECONDS,
+            late=Refusal("The import took too long and was ended.", "source"), silent=Refusal("The import failed without a word.", "source"),
+        )  # fmt: skip
     finally:
         uploads.unstage(token)
-    if done.returncode == 0:
-        return json.loads(done.stdout)
-    lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
-    raise Refusal(unpacked(lines[-1]) if lines else Message("The import failed without a word."), "source")
 
 
 def _staged(path: str) -> tuple[str, str]:

@@ -7,8 +7,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import zipfile
@@ -17,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.design.plain import installed
-from lab.design.plain.message import PACKED, Message, unpacked
 from lab.design.plain.refusal import Refusal
 from lab.export import FORMATS
 from lab.results.facts import tasks_of
 from lab.runs import default
 from lab.runs.home import check_id
+from lab.ui.export.command import commanded
 from lab.ui.shell.run_facts import adapters
 
 SECONDS = 600
@@ -114,19 +111,14 @@ class Packer:
             self._root = Path(tempfile.mkdtemp(prefix="lab-export-"))
             atexit.register(shutil.rmtree, self._root, ignore_errors=True)
         out = Path(tempfile.mkdtemp(dir=self._root)) / f"{run}-{format}"
-        command = [sys.executable, "-m", "lab", "export", run, "--format", format, "--adapter", adapter, "--out", str(out), "--json"]
-        command += [f"--task={task}"] if task else []
-        environment = {**os.environ, "PYTHONPATH": installed.python_path(), "CUDA_VISIBLE_DEVICES": "", PACKED: "1"}
+        words = ["export", run, "--format", format, "--adapter", adapter, "--out", str(out), "--json", *([f"--task={task}"] if task else [])]
+        late, silent = Refusal("The export took too long and was ended.", "format"), Refusal("The export failed without a word.", "format")
         try:
-            done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=SECONDS, stdin=subprocess.DEVNULL, env=environment)
-            if done.returncode == 0:
-                return out
-            lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
-            problem = Refusal(unpacked(lines[-1]) if lines else Message("The export failed without a word."), "format")
-        except subprocess.TimeoutExpired:
-            problem = Refusal("The export took too long and was ended.", "format")
-        shutil.rmtree(out.parent, ignore_errors=True)
-        raise problem
+            commanded(*words, field="format", seconds=SECONDS, late=late, silent=silent)
+        except BaseException:
+            shutil.rmtree(out.parent, ignore_errors=True)
+            raise
+        return out
 
 
 def _age(run: Any) -> tuple:

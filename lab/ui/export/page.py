@@ -59,7 +59,7 @@ def _bring_in() -> None:
         )
         form = part("Lab.bringForm(element, props)", tasks=list(task_names()))
         start = gr.Button(words("native.bring.start"), variant="primary", elem_id="bring-start")
-        outcome = gr.HTML(apply_default_css=False, elem_id="bring-outcome")
+        outcome = part("Lab.show(element, props, watch)", elem_id="bring-outcome")
     start.click(bring_in, [form, upload], [outcome, upload], trigger_mode="once", concurrency_limit=1, show_progress="hidden", api_visibility="private")
 
 
@@ -75,7 +75,7 @@ def bring_in(form: dict[str, Any] | None, upload: str | None, request: gr.Reques
             raise Refusal("Say where the adapter is: a folder, a zip, or a hub id.", "source")
         found = bringer.bring(source, task, model, upload=upload or "")
     except Refusal as problem:
-        yield [f'<p class="lab-said wrong" role="alert">{esc(refused(language, problem))}</p>', upload]
+        yield [f'<p class="lab-said wrong" role="alert" data-field="{esc(problem.field)}">{esc(refused(language, problem))}</p>', upload]
         return
     words = say(language, "bring.done", name=found["name"], run=found["run"], method=found["method"], weights=f"{found['trainable']:,}")
     links = "".join(
