@@ -15,9 +15,10 @@ from scipy import stats
 
 from lab.cli import main
 from lab.design.method import named
-from lab.results import compare, efficiency, groups, paper
+from lab.results import compare, efficiency, examples, groups, paper
 from lab.results import statistics as tests_of
 from lab.runs import Run, default, processes
+from lab.tasks import answered
 from lab.ui import api
 from lab.ui.compare import appendix, coordinates, overlay, report
 from lab.ui.compare import views as views_compare
@@ -35,13 +36,13 @@ def home(lab_home, monkeypatch):
     return lab_home
 
 
-def run(value: float, seed: int = 0, rank: int = 8, state: str = "succeeded", name: str = "", step: int = 5, **more: Any) -> Run:
-    """A run that is over. Its accuracy is `value`."""
+def run(value: float, seed: int = 0, rank: int = 8, state: str = "succeeded", name: str = "", step: int = 5, further: Any = (), **more: Any) -> Run:
+    """A run that is over. Its accuracy is `value`. `further`: tasks besides its first one."""
     store, method = default().store, named.load_method("lora", {"deltas.0.rank": rank}).document()
-    made = store.create({"model": "minilm-l6", "task": "sst2", "method": method, "seed": seed}, name or f"LoRA {rank} · seed {seed}")
+    made = store.create({"model": "minilm-l6", "task": "sst2", "further": list(further), "method": method, "seed": seed}, name or f"LoRA {rank} · seed {seed}")
     store.claim(made, processes.identity())
     costs = {"trainable": 1000 * rank, "percent": 0.1 * rank, "peak_bytes": 10**9 + 10**7 * rank, "seconds": 9.0}
-    store.finish(made, state, result={"best": {"step": step, "accuracy": value}, "metrics": {"accuracy": value}, "judge": JUDGE, **costs, **more})
+    store.finish(made, state, result={"best": {"step": step, "accuracy": value}, "metrics": {"accuracy": value}, "judge": JUDGE} | costs | more)
     return store.get(made)
 
 
@@ -115,6 +116,40 @@ def test_a_bootstrap_of_rows_calls_nothing_different_where_nothing_is():
         sums = [tests_of.drawn_sums(side[:, None].astype(float), 200)[:, 0] / 300 for side in right]
         wrong += tests_of.bootstrap(right[0].mean(), sums[0], right[1].mean(), sums[1], 300).p < tests_of.LEVEL
     assert wrong <= stats.binom.ppf(0.999, trials, 0.06)  # percentiles are a little narrow at 300 rows
+
+
+def test_rows_of_several_tasks_are_drawn_task_by_task_and_their_average_compared(home):
+    """The effect is that of sklearn's metrics, averaged over the tasks; other rows, or another right answer, are not compared."""
+    from sklearn.metrics import accuracy_score, matthews_corrcoef
+
+    chance, right = np.random.default_rng(2), {"sst2": np.random.default_rng(0).integers(2, size=400), "cola": np.random.default_rng(1).integers(2, size=250)}
+
+    def answering(share: float, seed: int, first_row: int = 0) -> tuple[Run, float]:
+        kept, scores = {}, []
+        for (task, wanted), metric in zip(right.items(), (accuracy_score, matthews_corrcoef), strict=True):
+            given = np.where(chance.random(len(wanted)) < share, wanted, 1 - wanted)
+            kept[task] = {"row": np.arange(first_row, first_row + len(wanted)), **answered.labels(given.tolist(), wanted.tolist(), np.zeros((len(given), 2)))}
+            scores.append(metric(wanted, given))
+        judge = {"metric": "average", "greater_is_better": True}
+        made = run(0.5, seed, further=["cola"], judge=judge, best={"step": 5, "average": float(np.mean(scores))})
+        folder = default().home.run_dir(made.id, create=True) / "best"
+        folder.mkdir()
+        (folder / answered.FILE).write_bytes(answered.pack(kept, dict.fromkeys(right, 1000)))
+        return made, float(np.mean(scores))
+
+    def group(*runs: Run) -> groups.Group:
+        (found,) = groups.grouped(list(runs))
+        return found
+
+    (good, high), (bad, low), (elsewhere, _) = answering(0.9, 0), answering(0.7, 1), answering(0.9, 2, first_row=3)
+    found = examples.by_rows(group(good), group(bad))
+    assert found is not None and found.how == "bootstrap" and found.rows == 650 and found.effect == pytest.approx(high - low, abs=1e-9)
+    assert found.low < found.effect < found.high and found.low > 0 and found.p < 0.01
+    same = examples.by_rows(group(good), group(good))
+    assert same is not None and same.effect == 0 and same.p == 1 and same.low == same.high == 0
+    assert examples.by_rows(group(good), group(elsewhere)) is None
+    both = examples.by_rows(group(good, bad), group(bad))
+    assert both is not None and both.effect == pytest.approx((high - low) / 2, abs=1e-9)
 
 
 def test_a_difference_that_is_there_is_found():

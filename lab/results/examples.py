@@ -1,7 +1,7 @@
 """Two groups on the very rows that both were judged on: what the models that were trained answer differently, whatever another seed would give.
 
-One run against another by right and wrong answers: McNemar. Else the paired bootstrap on rows, of the metric's mean over each group's runs. Both say
-whether the difference would stay on other rows of the same kind, not whether it would stay with other seeds: that is what `groups` tests.
+One run against another by right and wrong answers: McNemar. Else the paired bootstrap on rows, of the metric's mean over each group's runs; the rows of
+each task of a run of several are drawn by themselves, as many as it has. Both say whether the difference would stay on other rows of the same kind, not whether it would stay with other seeds: that is what `groups` tests.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lab.design.plain.refusal import Refusal
+from lab.design.spec.families import AVERAGE, LOSS
+from lab.design.spec.run import named_tasks
 from lab.results import facts
 from lab.results.groups import Group
 from lab.results.statistics import DRAWS, ByRows, bootstrap, drawn_sums, mcnemar
@@ -24,7 +26,15 @@ SPLITS = {"validation": ("best", answered.FILE), "test": (f"test-{answered.FILE}
 
 
 File = tuple[str, int]  # path, and when it was written (ns)
-Judged = tuple[answered.Answered, int]  # what each row came to, and how many rows the split has
+Judged = dict[str, tuple[answered.Answered, int]]  # by task: what each row came to, and how many rows the split has
+
+
+class TaskPart(NamedTuple):
+    """What one task of a run adds to the number that judges the run, which is the mean of its parts."""
+
+    metric: str
+    scale: float  # that the metric is divided by
+    labels: int  # of the task; 0 where that is not known
 
 
 def file_of(run: Run, split: str = "validation") -> File | None:
@@ -39,13 +49,12 @@ def file_of(run: Run, split: str = "validation") -> File | None:
 
 @functools.lru_cache(maxsize=128)
 def read(file: File) -> Judged | None:
-    """The rows of a run of one task; None for a file that cannot be read, or of several tasks."""
+    """The rows of a run by task; None for a file that cannot be read."""
     try:
         with open(file[0], "rb") as opened:
-            found = list(answered.unpack(opened.read()).values())
+            return answered.unpack(opened.read())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return found[0] if len(found) == 1 else None
 
 
 def by_rows(one: Group, other: Group, split: str = "validation") -> ByRows | None:
@@ -56,17 +65,19 @@ def by_rows(one: Group, other: Group, split: str = "validation") -> ByRows | Non
         return None
     judged = [[read(file) for file in side] for side in sides]
     first = judged[0][0]
-    if not all(_alike(first, found) for side in judged for found in side):
+    if not first or not all(_alike(first, found) for side in judged for found in side):
         return None
-    if len(sides[0]) == len(sides[1]) == 1 and metric.name in ("accuracy", "exact_match"):
-        right = [answered.right(side[0][0]) for side in judged]
+    parts = _parts(one.runs[0], metric.name, tuple(first))
+    if len(sides[0]) == len(sides[1]) == len(parts) == 1 and metric.name in ("accuracy", "exact_match"):
+        right = [answered.right(found[0]) for side in judged for found in (side[0] or {}).values()]
         return None if right[0] is None or right[1] is None else mcnemar(right[0], right[1])
-    labels = _labels(one.runs[0])
-    drawn = [[_drawn(file, metric.name, labels) for file in side] for side in sides]
+    if not parts:
+        return None
+    drawn = [[_drawn(file, parts) for file in side] for side in sides]
     if any(each is None for side in drawn for each in side):
         return None
     (mine, my_draws), (theirs, their_draws) = [(float(np.mean([value for value, _ in side])), np.mean([draws for _, draws in side], 0)) for side in drawn]
-    return bootstrap(mine, my_draws, theirs, their_draws, len(first[0]["row"]))
+    return bootstrap(mine, my_draws, theirs, their_draws, sum(len(found["row"]) for found, _ in first.values()))
 
 
 def _files(group: Group, split: str) -> list[File]:
@@ -76,31 +87,49 @@ def _files(group: Group, split: str) -> list[File]:
 
 
 def _alike(one: Judged | None, other: Judged | None) -> bool:
-    """Whether two runs were judged on the same rows: places in splits of one size, and the same right answers where those are kept."""
-    if one is None or other is None or not one[0]["row"].size:
+    """Whether two runs were judged on the same rows of the same tasks: places in splits of one size, and the same right answers where those are kept."""
+    if one is None or other is None or list(one) != list(other):
         return False
-    (mine, of), (theirs, of_other) = one, other
-    if of != of_other or not np.array_equal(mine["row"], theirs["row"]):
-        return False
-    return ("reference" in mine) == ("reference" in theirs) and ("reference" not in mine or np.array_equal(mine["reference"], theirs["reference"]))
+    for (mine, of), (theirs, of_other) in zip(one.values(), other.values(), strict=True):
+        if of != of_other or not mine["row"].size or not np.array_equal(mine["row"], theirs["row"]):
+            return False
+        if ("reference" in mine) != ("reference" in theirs) or ("reference" in mine and not np.array_equal(mine["reference"], theirs["reference"])):
+            return False
+    return True
+
+
+def _parts(run: Run, metric: str, judged: tuple[str, ...]) -> tuple[TaskPart, ...]:
+    """Those of the judged tasks of a run, in their order (`lab.design.spec.families.together`); () where one of them is not known."""
+    tasks = [run.spec.get("task", ""), *(run.spec.get("further") or ())]
+    if len(tasks) == 1:
+        return (TaskPart(metric, 1.0, _labels(tasks[0])),)
+    named, found = named_tasks(tasks), []
+    for name in judged:
+        own = LOSS if metric == LOSS.name else facts.judge_of(named.get(name)) if metric == AVERAGE.name else None
+        if own is None:
+            return ()
+        found.append(TaskPart(own.name, 1.0 if own.fraction or own is LOSS else 100.0, _labels(named.get(name))))
+    return tuple(found)
 
 
 @functools.lru_cache(maxsize=256)
-def _drawn(file: File, metric: str, labels: int) -> tuple[float, np.ndarray] | None:
+def _drawn(file: File, parts: tuple[TaskPart, ...]) -> tuple[float, np.ndarray] | None:
     """(the metric, that of every resample, (draws,)); kept, since a group is compared with many."""
-    judged = read(file)
-    summed = answered.summable(metric, judged[0], labels) if judged else None
-    if summed is None:
-        return None
-    values, finish = summed
-    return float(finish(values.sum(0))), np.asarray(finish(drawn_sums(values, DRAWS)))
+    judged, values, draws = read(file), [], []
+    for place, (part, (found, _)) in enumerate(zip(parts, (judged or {}).values(), strict=True)):
+        summed = answered.summable(part.metric, found, part.labels)
+        if summed is None:
+            return None
+        sums, finish = summed
+        values.append(float(finish(sums.sum(0))) / part.scale)
+        draws.append(np.asarray(finish(drawn_sums(sums, DRAWS, seed=place))) / part.scale)
+    return float(np.mean(values)), np.mean(draws, 0)
 
 
-def _labels(run: Run) -> int:
-    """How many labels the run's task has; 0 where that is not known."""
+def _labels(task: Any) -> int:
+    """How many labels a task has; 0 where that is not known."""
     from lab.tasks import resolve
 
-    task: Any = run.spec.get("task")
     try:
         return len(resolve(task).labels) if task else 0
     except Refusal:

@@ -54,12 +54,13 @@ def judge(run: Run) -> Metric | None:
     noted = run.result.get("judge") if isinstance(run.result, dict) else None
     if isinstance(noted, dict) and isinstance(noted.get("metric"), str):
         return metric_named(noted["metric"]) or Metric(noted["metric"], noted.get("greater_is_better") is not False)
-    found = [_judge(task) for task in (run.spec.get("task"), *(run.spec.get("further") or ()))]
+    found = [judge_of(task) for task in (run.spec.get("task"), *(run.spec.get("further") or ()))]
     known = [metric for metric in found if metric]
     return None if len(known) < len(found) else judging_together(known) if len(known) > 1 else known[0]
 
 
-def _judge(task: Any) -> Metric | None:
+def judge_of(task: Any) -> Metric | None:
+    """The metric that judges a task of a run's document; None for one that is not known any more."""
     if isinstance(task, str):
         task = catalogue.read("tasks", task) if task in catalogue.names("tasks") or task in own.names("tasks") else None
     return judging(str(task.get("family") or ""), str(task.get("metric") or "")) if isinstance(task, Mapping) else None
@@ -202,7 +203,7 @@ def evaluations(run: Run, names: list[str]) -> list[str]:
     metric = judge(run)
     first = f"eval_{metric.name}" if metric and metric.name != LOSS.name else ""
     if tasks := tasks_of(run):
-        judges = [_judge(task) for task in named_tasks([run.spec.get("task"), *run.spec["further"]]).values()]
+        judges = [judge_of(task) for task in named_tasks([run.spec.get("task"), *run.spec["further"]]).values()]
         of_tasks = [f"eval_{one.name}{OF}{task}" for task, one in zip(tasks, judges, strict=True) if one]
         return [name for name in ([f"eval_{metric.name}"] if metric else []) + of_tasks if name in names]
     found = [name for name in names if name.startswith("eval_") and name.partition(OF)[0] not in ("eval_loss", "eval_seconds", "eval_rows")]
