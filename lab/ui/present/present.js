@@ -13,10 +13,21 @@ const morph = (change) => (document.startViewTransition && !still() ? document.s
 const stageFigure = (element) => listen("stage", ({ figure }) => setHtml(element, figure));
 const stageCount = (element) =>
   listen("stage", ({ count, near }) => element.replaceChildren(h("p", { class: "lab-stage-count" }, count), h("p", { class: "lab-stage-near" }, near)));
-const stageFormula = (element, props) =>
+const SMALLEST = 12; // pixels of an equation's letters
+// An equation wider than its place is written smaller, since nobody scrolls it for a room.
+const fit = (box) => {
+  box.style.fontSize = "";
+  const part = box.clientWidth / box.scrollWidth;
+  if (part < 1) box.style.fontSize = Math.max(SMALLEST, Math.floor(parseFloat(getComputedStyle(box).fontSize) * part * 10) / 10) + "px";
+};
+const stageFormula = (element, props) => {
+  const box = document.getElementById("stage-equation");
+  new MutationObserver(() => fit(box)).observe(box, { childList: true, subtree: true });
+  addEventListener("resize", () => fit(box));
   listen("stage", ({ equation }) => {
     props.value = { equation };
   });
+};
 
 const stageHead = (element) => {
   listen("stage", ({ name, summary, method, presets, delta, deltas }) => {
