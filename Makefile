@@ -7,7 +7,7 @@ PORT ?= $(or $(LAB_PORT),7860)
 # Two more than cores: tests that drive an app wait for much of their time.
 WORKERS ?= $(shell expr $$(nproc 2>/dev/null || echo 2) + 2)
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
-PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 --only-rerun TimeoutError
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --reruns 1 --only-rerun TimeoutError --durations 40 --durations-min 5
 SUDO := $(shell test "$$(id -u)" = 0 || echo sudo)
 
 .PHONY: setup run test test-all oracle pins wheel accelerator screenshots lint clean
