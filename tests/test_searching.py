@@ -223,6 +223,20 @@ def test_a_search_over_the_queue_that_is_killed_goes_on(lab_home, monkeypatch):
         searching.start("kill")
 
 
+def test_a_search_is_driven_from_any_folder(lab_home, monkeypatch, tmp_path):
+    """What the page starts finds the lab where the app was started by a path from elsewhere."""
+    started = []
+    searching.begin({**DOCUMENT, "name": "elsewhere"})
+    monkeypatch.delenv("PYTHONPATH")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(searching.subprocess, "Popen", lambda command, **given: started.append((command, given["env"])))
+    searching.start("elsewhere")
+    monkeypatch.undo()
+    ((command, environment),) = started
+    assert command[1:] == ["-m", "lab", "search", "--resume", "elsewhere"]
+    assert subprocess.run([sys.executable, "-c", "import lab"], cwd=tmp_path, env=environment).returncode == 0
+
+
 @pytest.mark.parametrize("line, said", [
     (["search", "nosuch"], "There is no search preset 'nosuch'"), (["search", "../../etc/passwd"], "There is no search preset"),
     (["search", "none.yaml"], "none.yaml cannot be read"), (["import", "none"], "There is no file none."), (["import", "none.csv"], "There is no file none.csv."), (["import", "n" * 5000], "There is no file nnn"),

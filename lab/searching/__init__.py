@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lab import __version__, verbs
+from lab.design.plain import installed
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import judging
 from lab.design.spec.search import SearchSpec, search_of
@@ -86,7 +87,7 @@ def start(name: str) -> None:
     if record.phase == kept.DONE:
         raise Refusal("The search '{name}' is at its end.", "search", name=name)
     kept.clear_stop(name)
-    environment = {**os.environ, "LAB_HOME": str(default().home.path)}
+    environment = {**os.environ, "LAB_HOME": str(default().home.path), "PYTHONPATH": installed.python_path()}
     with (kept.folder(name) / "log.txt").open("ab") as log:
         subprocess.Popen([sys.executable, "-m", "lab", "search", "--resume", name], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                          env=environment, start_new_session=True, close_fds=True)  # fmt: skip

@@ -26,9 +26,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from lab.design.plain import installed
 from lab.design.plain.message import Message, listed, unpacked
 from lab.runs import logs
-from lab.runs.launcher import ROOT
 from lab.runs.records import CANCELLED
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class Ranks:
             os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
     def _start(self, rank: int) -> subprocess.Popen:
-        paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        environment = {**os.environ, **self._environment(rank), "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+        environment = {**os.environ, **self._environment(rank), "PYTHONPATH": installed.python_path()}
         return subprocess.Popen([*FOLLOWER, str(self.folder), str(os.getpid())], stdin=subprocess.DEVNULL, env=environment)
 
     # -- watching
