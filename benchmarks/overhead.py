@@ -41,7 +41,7 @@ SIDES = {"lab": "the lab", "longest": "plain script, batches padded to their lon
 # Steps of `share`; of `whole` its steps, as many as are sorted by length together, so that short and long ones are there as in an epoch, rows per step, and
 # validation rows, all of which the lab judges by default.
 SETTINGS = {
-    False: {"share_steps": 150, "steps": 50, "batch": 8, "judged": 80, "turns": 2},
+    False: {"share_steps": 150, "steps": 50, "batch": 8, "judged": 60, "turns": 2},
     True: {"share_steps": 40, "steps": 50, "batch": 2, "judged": 32, "turns": 2},
 }
 THREADS: dict[str, str] = {}  # of the environment of every side

@@ -17,7 +17,7 @@ from lab.design.plain.numbers import duration, memory
 from lab.design.spec.run import RunSpec
 from lab.engine.kernels import attention_words
 from lab.origins import held
-from lab.training import artefacts, devices, probing, sharding
+from lab.training import artefacts, devices, masks, probing, sharding
 from lab.training.assembly import Assembly, assemble
 from lab.training.checkpoints import Checkpoint, Checkpoints, recover, write_json
 from lab.training.energy import Energy
@@ -69,7 +69,8 @@ def train(spec: RunSpec, reporter: Reporter | None = None, run_dir: str | Path =
     loop.speed.wall_began = began - earlier
     energy = Energy(spec.training.energy and main)
     energy.start()
-    state = loop.run()
+    with masks.quick():
+        state = loop.run()
     if state == "cancelled":
         return _document(loop, run_id, "cancelled", {}, loop.judge.best)
     metrics, best = _judge_at_the_end(loop, run_dir, say)
