@@ -29,6 +29,7 @@ from lab.design.method.work import frozen_work, step_work  # noqa: E402
 from lab.engine import attach  # noqa: E402
 from lab.engine.attach import body_of  # noqa: E402
 from lab.engine.select import head_parameters  # noqa: E402
+from lab.training import masks  # noqa: E402
 
 METHODS = ("lora", "ia3", "adalora", "adapter-houlsby", "mam", "unipelt-apl", "lamda", "full")
 
@@ -77,12 +78,14 @@ def over_frozen(name: str, given: argparse.Namespace) -> dict[str, Any]:
     attached.begin(1000)
     works = {"frozen": frozen_step(bare, batch, given.device, given.dtype),
              "ours": stepping(model, [*attached.trainable().values(), *head], batch, given.device, given.dtype, _penalty(attached))}  # fmt: skip
-    took = in_turns(given.device, works, given.rounds, warm=2)
+    with masks.quick():  # as in a run
+        took = in_turns(given.device, works, given.rounds, warm=2)
     body = body_of(model)
     bound = step_work(method, body, given.rows, given.tokens).total / frozen_work(body, given.rows, given.tokens).total
     measured = took["ours"] / took["frozen"]
     row: dict[str, Any] = {"bound": bound, "measured": measured, "over_bound": measured / bound, "step_seconds": took["ours"]}
-    return row | ({"more": beyond(works, given.device)} if given.profile else {})
+    with masks.quick():
+        return row | ({"more": beyond(works, given.device)} if given.profile else {})
 
 
 def _penalty(attached: Any) -> Callable[[], torch.Tensor] | None:
