@@ -20,7 +20,6 @@ os.environ.update(
     HF_DATASETS_OFFLINE="1",
     TRANSFORMERS_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
-    TOKENIZERS_PARALLELISM="false",
     OMP_NUM_THREADS="1",  # torch takes its thread count from here; two trainings at two threads each fight
     MKL_NUM_THREADS="1",
     GRADIO_ANALYTICS_ENABLED="False",

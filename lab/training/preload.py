@@ -13,7 +13,7 @@ MODELS = ("bert", "roberta", "distilbert", "bart", "t5", "gpt2", "llama")  # tho
 
 def quiet() -> None:
     """A log that a person likes to read: no progress bars and no advice of libraries. Called before they are imported."""
-    for name, value in (("TOKENIZERS_PARALLELISM", "false"), ("TRANSFORMERS_VERBOSITY", "error"), ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+    for name, value in (("TRANSFORMERS_VERBOSITY", "error"), ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
                         ("HF_DATASETS_DISABLE_PROGRESS_BARS", "1"), ("PYTHONWARNINGS", "ignore"), ("CODECARBON_LOG_LEVEL", "critical")):  # fmt: skip
         os.environ.setdefault(name, value)
     import warnings
