@@ -23,7 +23,9 @@ def page(found: dict[str, Any]) -> str:
     lines = ["# What an accelerator does with the lab", ""]
     if found["device"] == "cpu":
         lines += ["**Not yet run on an accelerator.** The figures below are those of a CPU, where the same command runs on what is small enough.", ""]
-    lines += [f"`python benchmarks/accelerator.py --device {found['device']} --minutes {found['minutes']:g}`, {found['began']}, on {machine['device']['name']}: "
+    first = found.get("earlier", found)
+    again = f" (then `--only {' '.join(found['only'])}`, {found['began']})" if "earlier" in found else ""
+    lines += [f"`python benchmarks/accelerator.py --device {found['device']} --minutes {first['minutes']:g}`, {first['began']}{again}, on {machine['device']['name']}: "
               + ", ".join(f"{name} {version}" for name, version in machine["versions"].items()) + ".", ""]  # fmt: skip
     lines += [HOW, ""]
     writers = {"laws": _laws, "runs": _runs, "memory": _memory, "speed": _speed}
