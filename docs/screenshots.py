@@ -35,9 +35,9 @@ PAGES = {  # name: (route, theme, what must be there)
     "present": ("present?method=mam", "dark", "#stage-figure svg"),
     "export": ("export?run={run}", "light", ".lab-card"),
 }
-TRAINING = {"steps": 200, "lr": 3e-4, "batch_size": 16, "max_length": 48, "evaluation_rows": 400, "evaluate_every": 25, "energy": False}
+TRAINING = {"steps": 120, "lr": 3e-4, "batch_size": 16, "max_length": 48, "evaluation_rows": 200, "evaluate_every": 20, "energy": False}
 SPEAKS = {"model": "smollm2-135m", "task": "instruction-deb", "method": "lora", "seed": 0,
-          "training": {"steps": 60, "batch_size": 4, "max_length": 128, "evaluation_rows": 16, "evaluate_every": 20, "energy": False}}  # fmt: skip
+          "training": {"steps": 40, "batch_size": 4, "max_length": 128, "evaluation_rows": 16, "evaluate_every": 20, "energy": False}}  # fmt: skip
 SEARCH = {"name": "pictures", "model": "minilm-l6", "task": "sentiment-rt", "budget": "0.3 % weights, 900 MB", "anchors": ["lora"], "trials": 6, "seeds": 1, "rungs": [10, 30],
           "training": {**TRAINING, "steps": 30, "evaluate_every": 10}, "space": {"deltas.0.rank": "1..48 log", "training.lr": "1e-4..1e-2 log"}}  # fmt: skip
 KEPT = {

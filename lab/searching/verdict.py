@@ -78,9 +78,9 @@ def _compared(record: SearchRecord, winner: Trial, preset: Trial, values: dict[i
     number, label, beside = winner.number, winner.label, preset.label
     found = [
         Note(
-            "By {metric} on test rows, over {count} seeds, trial {number} ({label}) has {one:.4f} and the preset ({beside}) {other:.4f}."
+            "By {metric} on test rows (seeds: {count}), trial {number} ({label}) has {one:.4f} and the preset ({beside}) {other:.4f}."
             if answer["on"] == "test"
-            else "By {metric} on validation rows, over {count} seeds, trial {number} ({label}) has {one:.4f} and the preset ({beside}) {other:.4f}.",
+            else "By {metric} on validation rows (seeds: {count}), trial {number} ({label}) has {one:.4f} and the preset ({beside}) {other:.4f}.",
             metric=record.metric,
             count=count,
             number=number,
@@ -120,7 +120,7 @@ def _mean(values: Sequence[float]) -> float:
 
 def _alone(record: SearchRecord, trial: Trial, values: list[Any]) -> str:
     return Note(
-        "Only trial {number} ({label}) came to the end: {metric} {value:.4f} over {count} seeds, with nothing beside it.",
+        "Only trial {number} ({label}) came to the end: {metric} {value:.4f} (seeds: {count}), with nothing beside it.",
         number=trial.number,
         label=trial.label,
         metric=record.metric,

@@ -111,7 +111,7 @@ def _differences(tested: groups.Tested, names: list[str], place: int | None) -> 
             "",
             verdicts.stars(tested, "en"),
             "",
-            say(ENGLISH, "answers.tests", n=verdicts.pairs(tested)),
+            verdicts.by_which_test(tested, ENGLISH),
             "",
         ]
     )

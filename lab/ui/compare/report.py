@@ -60,7 +60,7 @@ def _over_seeds(runs: list[Run], language: str, baseline: str) -> str:
     sentences = "".join(f"<li>{esc(line)}</li>" for line in verdicts.lines(tested, names, language, place))
     return (f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{esc(_head(head, language, runs))}</th>" for head in heads)}</tr></thead><tbody>{body}</tbody></table></div>'
             f'<p>{esc(verdicts.stars(tested, language))}</p><h2>{esc(say(language, "answers.title"))}</h2><ul>{sentences}</ul>'
-            f'<p>{esc(say(language, "answers.tests", n=verdicts.pairs(tested)))}</p>')  # fmt: skip
+            f'<p>{esc(verdicts.by_which_test(tested, language))}</p>')  # fmt: skip
 
 
 def _head(name: str, language: str, runs: list[Run]) -> str:

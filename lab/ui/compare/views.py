@@ -95,7 +95,7 @@ def answers(found: list[Run], language: str, baseline: str = "") -> str:
         if by_rows
         else ""
     )
-    return (f'<h3>{esc(say(language, "answers.title"))}</h3>{_sentences(found_out, language)}<p class="lab-muted">{esc(say(language, "answers.tests", n=verdicts.pairs(tested)))}</p>{rows}'
+    return (f'<h3>{esc(say(language, "answers.title"))}</h3>{_sentences(found_out, language)}<p class="lab-muted">{esc(verdicts.by_which_test(tested, language))}</p>{rows}'
             + (f'<p class="lab-muted">{esc(say(language, "answers.rows.help"))}</p>' if by_rows else ""))  # fmt: skip
 
 

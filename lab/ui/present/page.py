@@ -18,9 +18,8 @@ def build(demo: gr.Blocks) -> None:
         part("Lab.stageHead(element)", elem_id="stage-head")
         with gr.Row(elem_classes="lab-stage-middle", equal_height=False):
             part("Lab.stageFigure(element)", elem_id="stage-figure", elem_classes="lab-figure")
-            with gr.Column(min_width=0):
-                formula = gr.Markdown(latex_delimiters=DOLLARS, elem_classes="lab-equation", elem_id="stage-equation")
-                part("Lab.stageCount(element)", elem_id="stage-count")
+            part("Lab.stageCount(element)", elem_id="stage-count")
+        formula = gr.Markdown(latex_delimiters=DOLLARS, elem_classes="lab-equation", elem_id="stage-equation")
         part("Lab.stage(element, Lab.served(server))", server_functions=[walk], elem_id="stage-dimensions")
     texts = unseen("Lab.stageFormula(element, props)")
     texts.change(None, [texts], [formula], js="(texts) => texts.equation || ''", **QUIET)

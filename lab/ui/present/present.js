@@ -17,14 +17,24 @@ const SMALLEST = 12; // pixels of an equation's letters
 // An equation wider than its place is written smaller, since nobody scrolls it for a room.
 const fit = (box) => {
   box.style.fontSize = "";
-  const part = box.clientWidth / box.scrollWidth;
-  if (part < 1) box.style.fontSize = Math.max(SMALLEST, Math.floor(parseFloat(getComputedStyle(box).fontSize) * part * 10) / 10) + "px";
+  const wide = () => [box, ...box.querySelectorAll(".lab-equation")].find((one) => one.scrollWidth > one.clientWidth); // gradio scrolls a box within
+  let size = parseFloat(getComputedStyle(box).fontSize);
+  for (let tries = 0, over = wide(); tries < 4 && over && size > SMALLEST; tries++, over = wide()) {
+    size = Math.max(SMALLEST, Math.floor(((size * over.clientWidth) / over.scrollWidth) * 10) / 10); // what does not shrink with the letters takes another try
+    box.style.fontSize = size + "px";
+  }
 };
 const stageFormula = (element, props) => {
-  const box = document.getElementById("stage-equation");
-  new MutationObserver(() => fit(box)).observe(box, { childList: true, subtree: true });
-  addEventListener("resize", () => fit(box));
+  let box = null; // gradio's part of the equation may come into the page after this one
+  addEventListener("resize", () => box && fit(box));
   listen("stage", ({ equation }) => {
+    if (!box) {
+      box = document.getElementById("stage-equation");
+      new MutationObserver(() => {
+        fit(box);
+        document.fonts.ready.then(() => fit(box)); // letters of another width
+      }).observe(box, { childList: true, subtree: true });
+    }
     props.value = { equation };
   });
 };

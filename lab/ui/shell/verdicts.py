@@ -75,9 +75,10 @@ def stars(tested: Tested, language: str) -> str:
     return say(language, key)
 
 
-def pairs(tested: Tested) -> int:
-    """How many pairs were tested."""
-    return int((tested.pairs.how != NONE).sum()) // 2
+def by_which_test(tested: Tested, language: str) -> str:
+    """By which tests, of how many pairs; "" where none could be tested."""
+    pairs = int((tested.pairs.how != NONE).sum()) // 2
+    return say(language, "answers.tests", n=pairs) if pairs else ""
 
 
 def p_value(value: float) -> str:
