@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--device", default="auto", choices=["auto", "cuda", "mps", "cpu"])
     parser.add_argument("--minutes", type=float, default=8.0, help="of the whole, about (default 8)")
     parser.add_argument("--out", type=Path, default=Path("accelerator.json"), help="a JSON file; the page is beside it, with .md")
-    parser.add_argument("--only", nargs="*", choices=list(PARTS), help="these parts only; the others stay as FILE has them")
+    parser.add_argument("--only", nargs="*", choices=list(PARTS), help="these parts only; the others stay as FILE has them of this machine")
     given = parser.parse_args()
     from accelerated.report import page
 
@@ -47,7 +47,9 @@ def main() -> int:
     found: dict[str, Any] = {"device": device, "machine": diagnosis(device), "began": time.strftime("%Y-%m-%d %H:%M"), "minutes": given.minutes, "parts": {}}
     if given.only and given.out.exists():
         before = json.loads(given.out.read_text(encoding="utf-8"))
-        found |= {"parts": before["parts"], "earlier": {name: before[name] for name in ("minutes", "began")}, "only": given.only}
+        if before["machine"]["device"] == found["machine"]["device"]:
+            first = before.get("earlier") or {name: before[name] for name in ("minutes", "began")}
+            found |= {"parts": before["parts"], "earlier": first, "only": given.only}
     end, left = time.monotonic() + 60 * given.minutes, [part for part in PARTS if not given.only or part in given.only]
     for part in list(left):
         share = PARTS[part] / sum(PARTS[each] for each in left)

@@ -80,12 +80,11 @@ def over_frozen(name: str, given: argparse.Namespace) -> dict[str, Any]:
              "ours": stepping(model, [*attached.trainable().values(), *head], batch, given.device, given.dtype, _penalty(attached))}  # fmt: skip
     with masks.quick():  # as in a run
         took = in_turns(given.device, works, given.rounds, warm=2)
+        more = {"more": beyond(works, given.device)} if given.profile else {}
     body = body_of(model)
     bound = step_work(method, body, given.rows, given.tokens).total / frozen_work(body, given.rows, given.tokens).total
     measured = took["ours"] / took["frozen"]
-    row: dict[str, Any] = {"bound": bound, "measured": measured, "over_bound": measured / bound, "step_seconds": took["ours"]}
-    with masks.quick():
-        return row | ({"more": beyond(works, given.device)} if given.profile else {})
+    return {"bound": bound, "measured": measured, "over_bound": measured / bound, "step_seconds": took["ours"], **more}
 
 
 def _penalty(attached: Any) -> Callable[[], torch.Tensor] | None:

@@ -167,8 +167,15 @@ def test_a_design_is_a_link_and_its_changes_are_undone(idle, opened):
 
 
 def test_the_sheet_of_shortcuts(idle, opened):
-    watched = opened(idle[0] + "/present?method=lora&method.deltas.0.rank=5")
+    watched = opened(idle[0] + "/present?method=mam")
     page = watched.page
+    page.locator("#stage-equation .katex").nth(1).wait_for()
+    for width in (1440, 1024):  # nobody scrolls an equation for a room
+        page.set_viewport_size({"width": width, "height": 720})
+        page.wait_for_function(
+            "[...document.querySelectorAll('#stage-equation, #stage-equation .lab-equation')].every((box) => box.scrollWidth <= box.clientWidth)"
+        )
+    page.goto(idle[0] + "/present?method=lora&method.deltas.0.rank=5")
     page.locator("#stage-count", has_text="46.1 k").wait_for()
     page.keyboard.press("?")
     page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()

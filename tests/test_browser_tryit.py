@@ -43,6 +43,8 @@ def test_text_is_written_with_and_without_the_delta(idle, opened):
     watched = opened(f"{address}/tryit?runs={','.join(runs)}")
     page = watched.page
     page.wait_for_function("document.querySelectorAll('#try-form .lab-item[aria-checked=true]').length === 2")
+    first = page.locator("#try-form .lab-item").evaluate_all("rows => rows.slice(0, 2).map((row) => row.dataset.run)")
+    assert first == runs, "what the address asks for stands where it is seen"
     assert not page.get_by_label("Second text").is_visible(), "neither task compares two texts"
     sent = []
     page.on("request", lambda request: sent.append(request.post_data_json or {}) if "component_server" in request.url else None)

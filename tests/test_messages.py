@@ -17,7 +17,7 @@ from lab import fetches, verbs
 from lab.design.body.model import Wheel
 from lab.design.method.delta import Delta
 from lab.design.plain.options import OptionField, Options, fields, validate
-from lab.design.plain.refusal import Refusal
+from lab.design.plain.refusal import Refusal, packed_refusal, unpacked_refusal
 from lab.design.spec.run import RunSpec, Training, spec_of
 from lab.design.spec.task import Reading, TaskSpec
 from lab.results import compare, facts
@@ -197,3 +197,14 @@ def test_runs_opens_what_goes_on(lab_home):
     lab.store.claim(going, identity())
     lab.launch({"n": 2})
     assert run_facts.chosen("").id == going
+
+
+@pytest.mark.parametrize("line", ["Killed", '{"a": 1}', "[1, 2]", "3", '{"lab_refusal": "x"}', "{" * 9000])
+def test_a_refusal_crosses_processes_whole_and_any_other_line_is_a_sentence(line):
+    """Its template, its values and its field; one without a field stands where it was asked."""
+    for field, there in (("model", "model"), ("", "source")):
+        found = unpacked_refusal(packed_refusal(Refusal("There are {count:,} of {name}.", field, count=2000, name="{x}")), "source")
+        assert (str(found), found.sentence.key, found.field) == ("There are 2,000 of {x}.", "There are {count:,} of {name}.", there)
+        assert "2,000" in refused("en", found)
+    other = unpacked_refusal(line, "source")
+    assert other.field == "source" and str(other)[:1] == line[:1]

@@ -67,11 +67,11 @@ def by_rows(one: Group, other: Group, split: str = "validation") -> ByRows | Non
     first = judged[0][0]
     if not first or not all(_alike(first, found) for side in judged for found in side):
         return None
-    parts = _parts(one.runs[0], metric.name, tuple(first))
-    if len(sides[0]) == len(sides[1]) == len(parts) == 1 and metric.name in ("accuracy", "exact_match"):
+    if len(sides[0]) == len(sides[1]) == len(first) == 1 and metric.name in ("accuracy", "exact_match"):
         right = [answered.right(found[0]) for side in judged for found in (side[0] or {}).values()]
         return None if right[0] is None or right[1] is None else mcnemar(right[0], right[1])
-    if not parts:
+    parts = _parts(one.runs[0], metric.name, tuple(first))
+    if len(parts) != len(first):
         return None
     drawn = [[_drawn(file, parts) for file in side] for side in sides]
     if any(each is None for side in drawn for each in side):

@@ -15,7 +15,7 @@ from typing import Any
 
 LETTERS = 600
 NUMBER = re.compile(r"[+]?,?(\.\d)?[fg]?")  # how a template may format a number: no width, which somebody else's could make a gigabyte
-PACKED = "LAB_PACKED"  # set by pages that ask the terminal's command as a process: it then says a refusal `packed`, for them to show in their language
+PACKED = "LAB_PACKED"  # set by pages that ask the terminal's command as a process: it then says a refusal as one line (refusal.py), for them to show in their language
 
 
 class Message(str):

@@ -34,9 +34,9 @@ def packed_refusal(refusal: Refusal) -> str:
 
 
 def unpacked_refusal(line: str, field: str) -> Refusal:
-    """The refusal of such a line; any other line is the sentence of one at `field`."""
+    """The refusal of such a line, at `field` where it names none; any other line is the sentence of one."""
     try:
-        found = json.loads(line) if line.startswith('{"lab_refusal": ') else {}
-        return Refusal(unpacked(found["lab_refusal"]), found["field"])
-    except (ValueError, TypeError, LookupError, RecursionError):
+        found = json.loads(line)
+        return Refusal(unpacked(found["lab_refusal"]), found["field"] or field)
+    except (ValueError, TypeError, LookupError, RecursionError):  # a word of Python's, or of a library
         return Refusal(line, field)
