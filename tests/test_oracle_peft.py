@@ -237,18 +237,20 @@ def test_eva_has_the_directions_and_ranks_that_peft_has(architecture: str) -> No
 
 @pytest.mark.parametrize("architecture", ["bert", "llama"])
 def test_corda_starts_from_peft_s_covariance(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twelve rows, one at a time, so that the covariance has an inverse in fp32: the same change B·A leaves the weight, in the same directions."""
+    """Twelve rows, one at a time, so that the covariance has an inverse: the same change B·A leaves the weight, in the same directions."""
     monkeypatch.setitem(sys.modules, "attr", SimpleNamespace(dataclass=dataclasses.dataclass))  # all that peft has attrs for there
     preprocess_corda = importlib.import_module("peft.tuners.lora.corda").preprocess_corda
-    plain = pristine(architecture, OBJECTIVE[architecture])
+    plain = pristine(architecture, OBJECTIVE[architecture]).double()
     method = load_method("corda", {"deltas.0.at": ["attn.q", "attn.out", "ffn.down"], "deltas.0.rank": 5, "deltas.0.alpha": 12.0})
     ours, theirs, batch = copy.deepcopy(plain), copy.deepcopy(plain), many_tokens(plain, 16)
     rows = [{name: tensor[row : row + 1] for name, tensor in batch.items()} for row in range(4, 16)]
     attached = attach(ours, method, look=lambda count, size: (outputs(ours, row) for row in rows))
     places = peft_side.sites(attached)
     config = peft.LoraConfig(r=5, lora_alpha=12, target_modules=[path for _, path, _ in places], init_lora_weights="corda", corda_config=CordaConfig())
-    preprocess_corda(theirs, config, run_model=lambda: [theirs(**row) for row in rows])
-    theirs, errors = peft.get_peft_model(theirs, config), []
+    with monkeypatch.context() as exact:  # an inverse magnifies what fp32 rounds away, by as much as this machine's kernels do
+        exact.setattr(torch.Tensor, "float", torch.Tensor.double)
+        preprocess_corda(theirs, config, run_model=lambda: [theirs(**row) for row in rows])
+    theirs, errors = peft.get_peft_model(theirs.float(), config), []
     for _, path, delta in places:
         layer = theirs.get_base_model().get_submodule(path)
         a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight

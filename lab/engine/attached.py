@@ -264,7 +264,7 @@ class Attached:
 
     def measurements(self) -> dict[str, float]:
         """Learned quantities of now: scales, ranks, frozen columns, density; what depends on inputs comes with `measuring`."""
-        found = {f"scale/{delta.key}": float(delta.scale) for delta in self.deltas.values() if delta.delta.strength == "learned"}
+        found = {f"scale/{delta.key}": float(delta.scale.detach()) for delta in self.deltas.values() if delta.delta.strength == "learned"}
         for delta in self.deltas.values():  # the ranks that were allotted, and why
             if delta.delta.allocation:
                 found[f"rank/{delta.key}"] = float(delta.form.rank_of(partial(getattr, delta)))

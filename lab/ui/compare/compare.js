@@ -202,7 +202,7 @@ const picker = (element, props, watch) => {
   const take = () => {
     const news = parsedJson(props.value);
     all = rows(news);
-    if (news && order === null) order = news.picked;
+    if (news && order === null) list.pin((order = news.picked));
     draw();
   };
   watch("value", take);

@@ -71,7 +71,8 @@ export const mergedRows = () => {
 
 const searched = (row) => [row.name, row.id, row.state, say("state." + row.state), ...row.tags];
 // `words(row)`: what the filter looks in; `parts(row, on)`: what a row shows; `state(row)`: [whether it is chosen, whether it cannot be];
-// `choose(row)`: what a click does. `many`: several can be chosen. Returns {nodes, draw(rows), reveal(id), listed()}.
+// `choose(row)`: what a click does. `many`: several can be chosen. Returns {nodes, draw(rows), pin(ids), reveal(id), listed()}; `pin`: these stand first
+// unless an order is chosen: what the address asked for is seen, and what is clicked stays where it is.
 export const listbox = ({ label, hint, many = false, sorted = true, few = 6, words = searched, parts, state, choose }) => {
   const filter = h("input", { type: "search", placeholder: hint, "aria-label": hint, oninput: () => draw() });
   const tools = sorted ? sorting(() => draw()) : null;
@@ -81,6 +82,7 @@ export const listbox = ({ label, hint, many = false, sorted = true, few = 6, wor
   let drawn = new Map(); // id: {node, mark}
   let all = [];
   let listed = [];
+  let pinned = [];
   let stop = "";
   let top = 0;
   let asked = false; // stop: the row that Tab reaches; it stays in the page wherever the list is scrolled to
@@ -136,12 +138,16 @@ export const listbox = ({ label, hint, many = false, sorted = true, few = 6, wor
   const draw = (rows = all) => {
     all = rows;
     const text = filter.value.trim().toLowerCase();
-    listed = (tools ? tools.pick(all) : all).filter((row) => !text || words(row).join(" ").toLowerCase().includes(text));
+    const ordered = [...pinned.map((id) => all.find((row) => row.id === id)).filter(Boolean), ...all.filter((row) => !pinned.includes(row.id))];
+    listed = (tools ? tools.pick(ordered) : ordered).filter((row) => !text || words(row).join(" ").toLowerCase().includes(text));
     for (const node of above) node.hidden = all.length < few;
     box.hidden = !all.length;
     if (!listed.some((row) => row.id === stop)) stop = (listed.find((row) => state(row)[0]) || listed[0] || {}).id || "";
     inside.style.height = Math.max(0, listed.length * PITCH - 4) + "px";
     paint();
+  };
+  const pin = (ids) => {
+    pinned = ids;
   };
   const reveal = (id) => {
     const index = listed.findIndex((row) => row.id === id);
@@ -186,5 +192,5 @@ export const listbox = ({ label, hint, many = false, sorted = true, few = 6, wor
   });
   window.addEventListener("resize", () => paint());
   draw();
-  return { nodes: [...above, box], draw, reveal, listed: () => listed };
+  return { nodes: [...above, box], draw, pin, reveal, listed: () => listed };
 };

@@ -10,7 +10,6 @@ export const runPicker = ({ label, about, changed, ...more }) => {
   const choice = runChoice(more);
   const gone = h("p", { class: "lab-said", role: "note", hidden: true });
   let asked = choice.ids().length > 0;
-  let pinned = []; // what the address asked for stands first, where it is seen; what is clicked stays where it is
   const list = listbox({
     label,
     hint: say("try.filter"),
@@ -30,8 +29,8 @@ export const runPicker = ({ label, about, changed, ...more }) => {
     const missing = choice.take(rows);
     if (missing.length) gone.textContent = say("runs.not_here", { runs: missing.slice(0, 5).join(", ") });
     gone.hidden = !gone.textContent;
-    if (asked) pinned = choice.ids();
-    list.draw([...pinned.map((id) => rows.find((row) => row.id === id)).filter(Boolean), ...rows.filter((row) => !pinned.includes(row.id))]);
+    if (asked) list.pin(choice.ids());
+    list.draw(rows);
     changed({ asked: asked && choice.ids().length > 0 });
     asked = false;
   };

@@ -24,13 +24,14 @@ class CorDA(Start):
     singular = 1
 
     def parts(self, seen):
-        one, damping = seen.covariance.new_ones(len(seen.covariance)).diag(), DAMPING
+        weight, covariance, damping = seen.weight.double(), seen.covariance.double(), DAMPING  # the inverse magnifies what fp32 would round away
+        one = covariance.new_ones(len(covariance)).diag()
         while True:
-            damped = seen.covariance + damping * seen.covariance.diagonal().mean() * one
+            damped = covariance + damping * covariance.diagonal().mean() * one
             inverse = seen.inverse(damped)
             if (damped @ inverse - one).norm() < INVERSE_ERROR:
                 break
             damping *= 2
-        u, sigma, vh = seen.svd(seen.weight @ damped)
+        u, sigma, vh = seen.svd(weight @ damped)
         root = (sigma[: seen.rank] / seen.scale).sqrt()
         return {"B": u[:, : seen.rank] * root, "A": root[:, None] * (vh[: seen.rank] @ inverse)}
