@@ -330,4 +330,7 @@ def test_the_reference_page_is_the_parser(monkeypatch):
     from lab.cli.reference import page
 
     monkeypatch.setenv("COLUMNS", "118")
-    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == page(), "run: python -m lab.cli.reference > docs/cli.md"
+    there, now = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), page()
+    if sys.version_info >= (3, 13):  # argparse breaks the lines of a usage elsewhere there
+        there, now = "".join(there.split()), "".join(now.split())
+    assert there == now, "run: python -m lab.cli.reference > docs/cli.md"

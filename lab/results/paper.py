@@ -1,6 +1,6 @@
 """A comparison for a paper: its table as booktabs LaTeX and as Markdown, its methods' equations, and BibTeX of what they come from.
 
-Only what presets know is written: an entry has title, venue, arXiv number and year, and says whom the preset cites, since it knows no list of authors.
+Only what presets know is written: an entry has title, venue, arXiv number, year and the authors whom the preset cites, "and others" where it names the first.
 """
 
 from __future__ import annotations
@@ -126,9 +126,21 @@ def equations(tested: Tested, names: Sequence[str]) -> str:
             lines = equations_of(named.method_of(dict(method) if isinstance(method, dict) else str(method)))
         except (Refusal, ValueError, TypeError):
             continue
-        body = "\n".join(rf"\[ {line} \]" for line in lines)
+        body = "\n".join(_displayed(line) for line in lines)
         parts.setdefault(body, rf"\paragraph{{{escape(name)}}}")
     return "\n\n".join(f"{title}\n{body}" for body, title in parts.items()) + "\n"
+
+
+LINE = 90  # letters of an equation that fit on a line of an article, of those tried
+
+
+def _displayed(equation: str) -> str:
+    """An equation on lines of its own: what would run over a page's edge is broken between its clauses."""
+    clauses = equation.split(r",\quad ")
+    if len(equation) <= LINE or len(clauses) == 1:
+        return rf"\[ {equation} \]"
+    rows = ",\\\\\n".join(f"  & {clause}" for clause in clauses)
+    return f"\\[ \\begin{{aligned}}\n{rows}\n\\end{{aligned}} \\]"
 
 
 def bibtex(runs: Sequence[Run]) -> str:
@@ -145,19 +157,26 @@ def bibtex(runs: Sequence[Run]) -> str:
     return "\n".join(_entry(paper, keys) for paper in papers.values())
 
 
+def _authors(who: str) -> str:
+    """Who is cited ("Ben Zaken et al.", "Li and Liang"), as BibTeX reads names: a family name of two words in braces, since its first word would be a given name."""
+    names = re.sub(r" et al\.?$", " and others", who).split(" and ")
+    return " and ".join(f"{{{escape(name)}}}" if " " in name else escape(name) for name in names)
+
+
 def _entry(paper: Mapping[str, Any], keys: dict[str, int]) -> str:
     cite = str(paper.get("cite") or "")
     year = re.search(r"(?:19|20)\d\d", cite) or re.search(r"(?:19|20)\d\d", str(paper.get("venue") or ""))
+    who = re.sub(r"\s*(?:19|20)\d\d.*$", "", cite)  # "He et al.", "Li and Liang"
     first = re.sub(r"[^A-Za-z]", "", cite.split()[0] if cite else "paper").lower() or "paper"
     word = next((word for word in re.findall(r"[A-Za-z]{4,}", str(paper["title"]))), "work").lower()
     key = f"{first}{year.group() if year else ''}{word}"
     keys[key] = keys.get(key, 0) + 1
     key += "" if keys[key] == 1 else chr(ord("a") + keys[key] - 1)
     facts = {
-        "author": escape(paper.get("authors") or ""),
+        "author": escape(paper["authors"]) if paper.get("authors") else _authors(who),
         "title": f"{{{escape(paper['title'])}}}", "year": year.group() if year else "", "howpublished": escape(paper.get("venue") or ""),
         "eprint": escape(paper.get("arxiv") or ""), "archiveprefix": "arXiv" if paper.get("arxiv") else "",
         "url": f"https://github.com/{paper['code']}" if re.fullmatch(r"[\w.-]+/[\w.-]+", str(paper.get("code") or "")) else "",
-        "note": f"{escape(cite)}: add the authors, whom the preset does not list" if cite and not paper.get("authors") else "",
+        "note": "the preset lists no more authors" if who.endswith("et al.") and not paper.get("authors") else "",
     }  # fmt: skip
     return "@misc{" + key + ",\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in facts.items() if value) + "}\n"

@@ -121,10 +121,13 @@ class Home:
         pieces = [piece for part in parts for piece in re.split(r"[/\\]", str(part))]
         if not pieces or any(p in ("", ".", "..") or "\0" in p or ":" in p or not p.isprintable() for p in pieces):
             raise Refusal("{path} is not a file inside a run's folder.", "path", path=repr(given))
-        path = folder.joinpath(*pieces)
+        path, inside = folder.joinpath(*pieces), False
         try:
             inside = path.resolve().is_relative_to(folder)
-        except (OSError, RuntimeError, ValueError):
+            path.stat()
+        except OSError as error:
+            inside = inside and error.errno != errno.ELOOP  # links in a circle, which resolve() passes from Python 3.13 on
+        except (RuntimeError, ValueError):
             inside = False
         if not inside:
             raise Refusal("{path} leads out of the folder of run {run}.", "path", path=repr(given), run=run_id)

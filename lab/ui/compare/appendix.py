@@ -145,7 +145,7 @@ Made {made} by Delta Lab {__version__}.
 - table.tex, table.md: mean ± deviation over seeds; needs \\usepackage{{booktabs}}
 - differences.md, tests.json: which differences are real, with intervals and p values
 - figures/: every chart as SVG and as pgfplots code (\\usepackage{{pgfplots}}, \\usepgfplotslibrary{{fillbetween}}, \\pgfplotsset{{compat=1.18}}), colours included
-- equations.tex, references.bib: of the methods used; authors are not in the presets, so each entry says whom to look up
+- equations.tex, references.bib: of the methods used; needs \\usepackage{{amsmath,amssymb}}; a preset names its paper's first author, so entries say "and others"
 - results.csv, runs.json: every run with its numbers, seed, device, costs and energy; report.html: the same to read
 - specs/: each run's frozen specification. To run one again: {program()} run --spec specs/{runs[0].id if runs else "RUN"}.yaml
 
