@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -206,4 +207,28 @@ def test_the_page_shows_before_it_sends(tmp_path: Path, opened):
             page.click("#push-send")
             page.wait_for_selector("#export-push a[href*='me/settings']", timeout=60_000)
             assert sum("/commit/" in line for line in asked) == 1 and "secretly" not in page.content()
+    assert (tmp_path / "room" / "me" / "settings" / "method.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_the_api_looks_and_then_sends(tmp_path: Path):
+    """Over HTTP, where the app was started with --push: nothing leaves by the first call, and the second sends what the first said, once."""
+    from gradio_client import Client
+    from ui_support import serving
+
+    from lab.design.spec.run import spec_of
+    from lab.runs import Home, Queue
+
+    home = tmp_path / "home"
+    run_id = Queue(Home(home)).store.create(spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora"}).document(), name="waits")
+    with hub({}, TOKENS, tmp_path / "room") as (address, asked):
+        more = {"HF_ENDPOINT": address, "HF_TOKEN": "hf_writes_secretly", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "",
+                "HF_HUB_DISABLE_XET": "1", "LAB_PUSH": "1"}  # fmt: skip
+        with serving(home, LAB_SLOTS="0", **more) as app:
+            caller = Client(app, verbose=False)
+            found = caller.predict(run_id, "me/settings", "config", api_name="/push")
+            assert (found["state"], found["visibility"], found["repo"]) == ("ready", "private", "me/settings") and not any("/commit/" in line for line in asked)
+            while (now := caller.predict(run_id, confirm=found["confirm"], api_name="/push"))["state"] in ("ready", "sending"):
+                time.sleep(0.2)
+            assert now["state"] == "sent" and sum("/commit/" in line for line in asked) == 1 and "secretly" not in str(now)
     assert (tmp_path / "room" / "me" / "settings" / "method.yaml").is_file()
