@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -29,8 +31,16 @@ from lab.design.plain.numbers import percent, weights  # noqa: E402
 from lab.design.presets.catalogue import names  # noqa: E402
 from lab.design.spec.fingerprint import fingerprint  # noqa: E402
 from lab.design.spec.run import RunSpec, spec_of  # noqa: E402
+from lab.results.statistics import pairwise  # noqa: E402
 
 BASELINE = "head-only"
+PARTS = {  # presets that are put together, and those of what they are made of
+    "mam": ("prefix-tuning-mlp", "adapter-parallel-scaled"),
+    "pa-attn-pa-ffn": ("adapter-parallel-attn", "adapter-parallel-ffn"),
+    "prefix-lora-ffn": ("prefix-tuning-mlp", "lora-ffn"),
+    "unipelt-ap": ("adapter-pfeiffer", "prefix-tuning-mlp"),
+    "unipelt-apl": ("adapter-pfeiffer", "prefix-tuning-mlp", "lora"),
+}
 
 
 def main() -> int:
@@ -129,8 +139,8 @@ def table(given: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> str:
         f"{given.model} on {given.task}: {given.steps} steps of {given.batch_size} rows, each preset with its own default settings, on a CPU. Accuracy on the whole",
         "validation split: mean ± sample deviation over so many seeds. Short runs at one learning rate each: they show that every method learns, and",
         "by how much seeds differ; which is best needs a search for each one's learning rate. The rates are the presets' own: the paper's where short runs",
-        "learn at it; otherwise the best of a few that were tried on this split with seed 0 (HRA's and OFT's with seed 1 too), which flatters that seed a",
-        "little, and the preset says so.",
+        "learn at it; otherwise the best of a few that were tried on this split with seed 0 (and with the seed that fell to chance at another rate: HRA, OFT,",
+        "DoRA, LoRA-XS, P-tuning, prefix tuning with an MLP), which flatters those seeds a little.",
         f"Written by `python benchmarks/presets.py --steps {given.steps} --write docs/results.md`; trained between {min(days)} and {max(days)}. A run is",
         "trained again when its preset changes" + ("; † marks a row whose preset has changed since." if any(row["old"] for row in rows.values()) else "."),
         "",
@@ -144,7 +154,29 @@ def table(given: argparse.Namespace, rows: dict[str, dict[str, Any]]) -> str:
             f"| {name}{' †' if row['old'] else ''} | {row['accuracy']:.3f}{spread} | {row['seeds']} | {gain} | {weights(row['trainable'])} "
             f"| {weights(row['trainable_final'])} | {percent(row['percent'])} | {row['lr']:g} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *beside_parts(given)]) + "\n"
+
+
+def beside_parts(given: argparse.Namespace) -> list[str]:
+    """Whether what is put together trails what it is made of, by the paired t test over the seeds that both have."""
+    lines = [
+        "## Combinations beside their parts",
+        "",
+        "Accuracy of the combination minus that of the preset of each part, over the same seeds, with the 95 % interval of the paired t test (three seeds: two",
+        "degrees of freedom). A part's preset has its own size and rate, which are not always those it has in the combination; where that is why a combination",
+        "trails, its preset says so (docs/fidelity.md).",
+        "",
+        "| combination | part | difference | 95 % interval | p |",
+        "|---|---|---|---|---|",
+    ]
+    found = kept(given.results)
+    for whole, parts in PARTS.items():
+        for part in parts:
+            seeds = sorted(found.get(whole, {}).keys() & found.get(part, {}).keys())
+            pairs = pairwise(np.array([[found[name][seed]["accuracy"] for seed in seeds] for name in (whole, part)]))
+            low, high = 100 * pairs.low[0, 1], 100 * pairs.high[0, 1]
+            lines.append(f"| {whole} | {part} | {100 * pairs.effect[0, 1]:+.1f} | {low:+.1f} to {high:+.1f} | {pairs.p[0, 1]:.2f} |")
+    return lines
 
 
 if __name__ == "__main__":
