@@ -27,14 +27,17 @@ const fit = (box) => {
 const stageFormula = (element, props) => {
   let box = null; // gradio's part of the equation may come into the page after this one
   addEventListener("resize", () => box && fit(box));
+  const meet = () => {
+    box = document.getElementById("stage-equation");
+    if (!box) return requestAnimationFrame(meet);
+    fit(box);
+    new MutationObserver(() => {
+      fit(box);
+      document.fonts.ready.then(() => fit(box)); // letters of another width
+    }).observe(box, { childList: true, subtree: true });
+  };
+  meet();
   listen("stage", ({ equation }) => {
-    if (!box) {
-      box = document.getElementById("stage-equation");
-      new MutationObserver(() => {
-        fit(box);
-        document.fonts.ready.then(() => fit(box)); // letters of another width
-      }).observe(box, { childList: true, subtree: true });
-    }
     props.value = { equation };
   });
 };
