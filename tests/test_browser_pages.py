@@ -420,6 +420,8 @@ def test_back_goes_to_the_last_run_and_to_the_last_picks(lab, opened):
         page.locator(f'#runs [data-run="{run}"][aria-selected="true"]').wait_for()
         assert f"run={run}" in page.url
     page.goto(f"{address}/compare?runs={one}")
+    page.locator(f'#picker [data-run="{one}"][aria-checked="true"]').wait_for()
+    assert page.locator("#picker .lab-item").first.get_attribute("data-run") == one, "what the address asks for stands where it is seen"
     page.locator(f'#picker [data-run="{two}"]').click()
     page.locator(f'#picker [data-run="{two}"][aria-checked="true"]').wait_for()
     page.go_back()
