@@ -240,7 +240,7 @@ def test_corda_starts_from_peft_s_covariance(architecture: str, monkeypatch: pyt
     """Twelve rows, one at a time, so that the covariance has an inverse: the same change B·A leaves the weight, in the same directions."""
     monkeypatch.setitem(sys.modules, "attr", SimpleNamespace(dataclass=dataclasses.dataclass))  # all that peft has attrs for there
     preprocess_corda = importlib.import_module("peft.tuners.lora.corda").preprocess_corda
-    plain = pristine(architecture, OBJECTIVE[architecture]).double()
+    plain = copy.deepcopy(pristine(architecture, OBJECTIVE[architecture])).double()
     method = load_method("corda", {"deltas.0.at": ["attn.q", "attn.out", "ffn.down"], "deltas.0.rank": 5, "deltas.0.alpha": 12.0})
     ours, theirs, batch = copy.deepcopy(plain), copy.deepcopy(plain), many_tokens(plain, 16)
     rows = [{name: tensor[row : row + 1] for name, tensor in batch.items()} for row in range(4, 16)]
