@@ -106,7 +106,16 @@ def require_base(block: TrainedBlock, origins: Origins, model: str, field: str =
     for part, words in BASE.items():
         then, now = getattr(block.base, part), getattr(origins, part)
         if then and now and then != now:
-            words = "quantisation" if then.partition("+")[0] == now.partition("+")[0] else words  # the print of packed weights ends with it
+            packed = [print_.partition("+")[2] or "none" for print_ in (then, now)]  # the print of packed weights ends with how they are packed
+            if then.partition("+")[0] == now.partition("+")[0]:
+                raise Refusal(
+                    "Run {run} was trained on {model} with quantisation {theirs}, and here it is {mine}.",
+                    field,
+                    run=block.run,
+                    model=model,
+                    theirs=packed[0],
+                    mine=packed[1],
+                )
             raise Refusal(
                 "Run {run} was trained on another base: the {words} of {then} then and of {now} now differ.",
                 field,

@@ -10,8 +10,7 @@ imported by `weights` alone.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lab import blocks
@@ -23,6 +22,7 @@ from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.combination import Combination
 from lab.design.spec.run import RunSpec, named_tasks
+from lab.design.spec.tasks import judged
 from lab.models import resolve
 
 FIELD = "combination"
@@ -67,8 +67,7 @@ def tasks_of(found: Sequence[TrainedBlock]) -> list[Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    written = [json.dumps(task if isinstance(task, (str, Mapping)) else task.model_dump(mode="json"), sort_keys=True) for task in (one, other)]
-    return written[0] == written[1]
+    return judged([one]) == judged([other])
 
 
 def _limits(found: Sequence[TrainedBlock]) -> dict[str, Any]:

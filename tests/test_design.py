@@ -12,7 +12,7 @@ from lab.design.body.model import ModelSpec
 from lab.design.method.allocation import allot, groups, rank_ladder
 from lab.design.method.allocations import LESS, MORE
 from lab.design.method.count import count
-from lab.design.method.delta import Method
+from lab.design.method.delta import Delta, Method
 from lab.design.method.named import load_method
 from lab.design.method.nearest import nearest, neighbours
 from lab.design.method.notes import notes
@@ -139,6 +139,18 @@ def test_bad_specs_are_refused_at_their_field(document: dict, field: str, words:
     with pytest.raises(Refusal) as caught:
         spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora", **document})
     assert words in str(caught.value) and caught.value.field.startswith(field.split(".set")[0][:6])
+
+
+def test_true_is_no_number_at_any_option() -> None:
+    document = spec_of({"model": "minilm-l6", "task": "sentiment-rt", "method": "lora"}).document()
+    asked = [field.path for field in fields(RunSpec) if field.kind in ("integer", "number")] + [
+        "method.deltas.0." + field.path for field in fields(Delta) if field.kind in ("integer", "number")
+    ]
+    assert {"seed", "training.lr", "method.deltas.0.rank", "method.deltas.0.dropout"} <= set(asked)
+    for path in asked:
+        with pytest.raises(Refusal, match="must be a (whole )?number; it is True") as refused:
+            spec_of(override(document, {path: True}))
+        assert refused.value.field == path
 
 
 def test_a_gated_bottleneck_is_refused_with_the_way_out() -> None:

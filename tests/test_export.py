@@ -359,8 +359,12 @@ def test_a_real_run_goes_home(warm, tmp_path, monkeypatch, capsys):
     assert offered == set(FORMATS) - {"gguf"}  # which is for models that write text
     exported = terminal("export", found["run"], "--format", "peft", "--out", str(tmp_path / "peft"))
     assert {row["name"] for row in exported["files"]} == {path.name for path in (tmp_path / "peft").iterdir()}
-    for format in ("merged", "lab"):
+    for format in ("merged", "lab", "script"):
         lab.export(found["run"], format, tmp_path / format)
+        modes = {path.stat().st_mode & 0o777 for path in (tmp_path / format).rglob("*") if path.is_file()}
+        assert modes == {(tmp_path / format).stat().st_mode & 0o666}, "whoever may read the folder may read what is in it"
+    script = (tmp_path / "script" / "train.py").read_text(encoding="utf-8")
+    assert f"accuracy {found['best']['accuracy']:.4g}" in script and '"judged_rows": 16' in script
     texts = {format: (tmp_path / format / "README.md").read_text(encoding="utf-8") for format in ("peft", "merged", "lab")}
     assert all(
         "on the validation split" in text.lower() and "sentence-transformers/all-MiniLM-L6-v2" in text and "peak process memory" in text

@@ -149,6 +149,7 @@ REFUSED = {
     "pattern": ({"alpha_pattern": {".*query": 3}}, None, "regular expression"),
     "task": ({"task_type": "CAUSAL_LM"}, None, "trained for CAUSAL_LM"),
     "scale": ({"lora_alpha": 0}, None, "0 or less"),
+    "rank": ({"r": 3}, None, "in the weights of this adapter, and 3 in its configuration"),
     "words": ({"lora_alpha": "much"}, None, "lacks a number"),
     "sizes": (None, _larger, "belongs to another model"),
     "saved": (None, _more("base_model.model.bert.embeddings.word_embeddings.weight"), "bert.embeddings.word_embeddings.weight"),

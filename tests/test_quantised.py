@@ -381,5 +381,5 @@ def test_an_adapter_of_a_quantised_base_is_of_another_base() -> None:
     assert plain.weights and four.weights != plain.weights and four.config == plain.config
     block = TrainedBlock("k7qm2x9b", "best", Path(), spec, "classification", (), {}, four)
     require_base(block, four, "minilm-l6")
-    with pytest.raises(Refusal, match="the quantisation of minilm-l6 then"):
+    with pytest.raises(Refusal, match="with quantisation nf4, and here it is none"):
         require_base(block, plain, "minilm-l6")

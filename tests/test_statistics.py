@@ -18,6 +18,7 @@ from scipy import stats
 from lab.cli import main
 from lab.design.method import named
 from lab.design.presets.catalogue import names
+from lab.design.spec import tasks
 from lab.results import compare, efficiency, examples, groups, paper
 from lab.results import statistics as tests_of
 from lab.runs import Run, default, processes
@@ -249,6 +250,18 @@ def test_what_is_no_result_is_none_on_any_surface(surface: str, kind: str, home,
     assert not [mark for mark in MARKS if mark in page], page[:2000]
     assert not re.search(r"no result[^\n<]*(\*|★)", page)
     assert groups.group_of([other]).mean is None and compare.scores([other], groups.group_of([other]).metric) == [None]
+
+
+def test_a_task_that_differs_in_its_training_rows_is_judged_alike(home):
+    """Also where one document has the preset's name and the other the task with its options: what differs is the rows, and those alone."""
+    named_one, written = (run(0.5 + 0.01 * seed + rank / 1000, seed, rank, name=str(rank)) for seed, rank in ((0, 4), (0, 8)))
+    changed = tasks.resolve("sst2").model_dump(mode="json")
+    written.spec["task"] = {**changed, "train_rows": 100}
+    found = groups.tested(groups.grouped([named_one, written]))
+    assert found.comparable.all()
+    assert {path for path in compare.settings([named_one, written]) if path.startswith("task")} == {"task.train_rows"}
+    written.spec["task"] = {**changed, "validation_rows": 100}
+    assert not groups.tested(groups.grouped([named_one, written])).comparable.all()
 
 
 # -- for a paper ---------------------------------------------------------------------------------------------------------------------

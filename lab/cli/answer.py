@@ -19,7 +19,7 @@ class Answer:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> str:
     """Aligned columns under their names; those named in `right` are aligned to the right. Wide (CJK) letters count as two."""
-    lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
+    lines = [list(columns), *([" ".join(str(cell).splitlines()) for cell in row] for row in rows)]
     widths = [max(_width(line[i]) for line in lines) for i in range(len(columns))]
 
     def cell(text: str, index: int) -> str:

@@ -15,7 +15,7 @@ from lab.design.plain import numbers
 from lab.design.plain.options import fields, override
 from lab.design.plain.refusal import Refusal
 from lab.design.spec import search as spec
-from lab.design.spec.sweep import assignments
+from lab.design.spec.sweep import assignments, written_out
 
 
 def add_flags(added: ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def search(arguments: Namespace) -> Answer:
         record = searching.drive(name, lambda line: print(line, file=sys.stderr, flush=True))
     finally:
         signal.signal(signal.SIGINT, before)
-    return _answer(record)
+    return _answer(record, ends=True)
 
 
 def _document(arguments: Namespace) -> dict[str, Any]:
@@ -97,7 +97,10 @@ def _document(arguments: Namespace) -> dict[str, Any]:
     if arguments.steps is not None:
         document["training"] = {**(document.get("training") or {}), "steps": arguments.steps}
         document["rungs"] = []
-    return override(document, assignments(arguments.set))
+    changes = assignments(arguments.set)
+    if any(path.startswith("task.") for path in changes):
+        document["task"] = written_out(document.get("task"))
+    return override(document, changes)
 
 
 def _dry(wanted: spec.SearchSpec) -> Answer:
@@ -124,9 +127,10 @@ def _budget(wanted: spec.SearchSpec) -> str:
     ])) or "none"  # fmt: skip
 
 
-def _answer(record: searching.SearchRecord) -> Answer:
+def _answer(record: searching.SearchRecord, ends: bool = False) -> Answer:
+    """`ends`: of a search that was to come to its end, which being stopped is not."""
     document = searching.summary(record)
-    return Answer(document, lambda: text(document), ok=document["state"] != "interrupted")
+    return Answer(document, lambda: text(document), ok=document["state"] not in ("interrupted", *["stopped"] * ends))
 
 
 def text(document: dict[str, Any]) -> str:

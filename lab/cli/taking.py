@@ -35,11 +35,19 @@ def export(arguments: Namespace) -> Answer:
 
 def import_(arguments: Namespace) -> Answer:
     """{"task", "family", "columns", "format", "turns", "loss_on", "rows", "splits", "dropped", "disputed", "notes", "balance", "lengths", "examples"}; task is "" where nothing was kept."""
-    from lab.importing.folders import is_adapter
+    from lab.importing.folders import is_adapter, is_model, is_script
     from lab.tasks import gathering, importing, outside
 
     if is_adapter(arguments.file):
         return _import_adapter(arguments)
+    if is_model(arguments.file):
+        raise Refusal(
+            "{file} is a whole model, not an adapter or data: give its folder with --model where a run or a plan asks for one.",
+            "file",
+            file=arguments.file[:120],
+        )
+    if is_script(arguments.file):
+        raise Refusal("{file} holds a script that repeats a run, and nothing to import: run its train.py.", "file", file=arguments.file[:120])
     _require_unused(arguments, ("task", "model", "tag"), "is for an adapter (a folder or zip of one, or a hub id)")
     columns = dict(_pair(text) for text in arguments.column)
     turns: dict[str, object] = dict(_pair(text, "turn", "role=from") for text in arguments.turn)

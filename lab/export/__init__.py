@@ -83,7 +83,7 @@ def _require(chosen: Format, facts: Facts) -> None:
     reason = _reason(chosen, facts)
     if reason:
         works = [name for name, other in FORMATS.items() if not _reason(other, facts)]
-        raise Refusal("{reason}; this method can be exported as {works}.", "format", reason=reason, works=listed(works, " or "))
+        raise Refusal("{reason}; this run can be exported as {works}.", "format", reason=reason, works=listed(works, " or "))
 
 
 def _require_head(chosen: Format, facts: Facts, task: str) -> None:

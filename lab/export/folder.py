@@ -45,6 +45,7 @@ def new_folder(out: str | Path) -> Iterator[Path]:
         raise _refused(out, error) from None
     try:
         yield part
+        _share(part)
         _take_place(part, folder, out)
     except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)  # ours alone: nobody else knows its name
@@ -54,6 +55,14 @@ def new_folder(out: str | Path) -> Iterator[Path]:
         if isinstance(error, PermissionError):
             raise _refused(out, error) from None
         raise
+
+
+def _share(part: Path) -> None:
+    """Files for whom the umask lets read their folder: safetensors writes weights for their owner alone."""
+    shared = part.stat().st_mode & 0o666
+    for path in part.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(path.stat().st_mode | shared)
 
 
 def _require_empty(folder: Path, out: str | Path) -> None:

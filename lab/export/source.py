@@ -53,19 +53,19 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
 
     `task`: of a run of several, whose head the model gets; "": the first one's.
 
-    `weights=False`: the method as it starts, for what asks only how it is attached; then a run needs no adapter.
+    `weights=False`: the method as it starts, for what asks only how it is attached; then a run needs no adapter, and tells its numbers where it has one.
     """
     from lab.runs import default
 
     run = default().store.find(run_id)
     folder, note = weights_of(run.id, adapter) if weights else (None, "")
     spec = spec_of(run.spec)
-    facts = facts_in(folder) if folder else {}
+    facts = facts_in(folder) if folder else _numbers(run.id, adapter)
     if folder and not facts:  # a checkpoint of a lab before: what is told beside the best weights, but for their numbers
         facts = {key: value for key, value in facts_in(default().home.file(run.id, "best")).items() if key in ("objective", "labels")}
     origins.require_same(spec, Message("run {run} was launched", run=run.id), parts)
     named = NAMED.get(folder.name, folder.name) if folder else "best"
-    note = listed(filter(None, [note, before_training(named, facts)]), " ")
+    note = listed(filter(None, [note, before_training(named, facts) if folder else ""]), " ")
     if note:
         print(note, file=sys.stderr, flush=True)
     metrics = {name: value for name, value in facts.items() if isinstance(value, (int, float)) and not name.startswith("trainable")}
@@ -75,6 +75,15 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
         {**facts, "metrics": metrics, "run": run.id, "adapter": named, "note": note, "notes": run.notes, "costs": costs_of(run.result or {})},
         task,
     )
+
+
+def _numbers(run_id: str, adapter: str) -> dict[str, Any]:
+    """What an adapter came to, and on how many rows; {} where there is none."""
+    try:
+        facts = facts_in(weights_of(run_id, adapter)[0])
+    except Refusal:
+        return {}
+    return {name: value for name, value in facts.items() if name == "judged_on" or (isinstance(value, (int, float)) and not name.startswith("trainable"))}
 
 
 def costs_of(result: dict[str, Any]) -> dict[str, Any]:

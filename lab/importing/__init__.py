@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,4 +34,8 @@ def import_adapter(source: str | Path, *, task: str = "", model: str = "", revis
     with opened(str(source), revision) as folder:
         found = read(folder, task, model, name, list(tags))
         spec = check(found.spec, queued=False)
+        if not name:  # what was exported here is named as its run, and each should be found by its name
+            taken = {run.name for run in default().store.list()}
+            free = (each for number in itertools.count(1) if (each := f"{spec.name} {number}" if number > 1 else spec.name) not in taken)
+            spec = spec.model_copy(update={"name": next(free)})
         return default().store.get(keep(spec, found, inventory_of(resolve(spec.model)).total))

@@ -68,6 +68,23 @@ class Folder:
             raise Refusal("The file {name} of this adapter is damaged ({reason}).", FIELD, name=name, reason=str(error)[:120]) from None
 
 
+def is_model(source: str) -> bool:
+    """Whether words name the folder of a whole model, as transformers writes it (and the export `merged`)."""
+    return _holds(source, "config.json") and any(_holds(source, name) for name in ("model.safetensors", "model.safetensors.index.json"))
+
+
+def is_script(source: str) -> bool:
+    """Whether words name a folder that the export `script` has written."""
+    return _holds(source, "train.py")
+
+
+def _holds(source: str, name: str) -> bool:
+    try:
+        return (Path(source).expanduser() / name).is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def is_adapter(source: str) -> bool:
     """Whether words that may name data or an adapter name an adapter: a folder of one, a zip, or a hub id (data of the hub begin with hub:)."""
     try:

@@ -135,6 +135,15 @@ def _lora(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[
     numbers = {path: (parts["lora_A.weight"].shape[0], float(_of_pattern(alphas, path, standard))) for path, parts in found.items()}
     if any(rank < 1 or alpha <= 0 for rank, alpha in numbers.values()):
         raise Refusal("A rank or lora_alpha of this adapter is 0 or less.", "source")
+    for path, (rank, _) in numbers.items():
+        if (configured := int(_of_pattern(dict(config.get("rank_pattern") or {}), path, config["r"]))) != rank:
+            raise Refusal(
+                "'{path}' has rank {rank} in the weights of this adapter, and {configured} in its configuration.",
+                "source",
+                path=path[:120],
+                rank=rank,
+                configured=configured,
+            )
     biased = any("lora_B.bias" in parts for parts in found.values())
     sliced = any(len(each) > 1 or each[0].slice for each in there.values())
     if sliced and dora:

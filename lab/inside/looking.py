@@ -12,6 +12,7 @@ from typing import Any
 from lab.blocks import adapter_folder
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
+from lab.design.spec.tasks import judged
 from lab.export.source import Opened, open_run, task_named
 from lab.inside import rows, states, weights
 from lab.origins import ASKING
@@ -71,7 +72,7 @@ def disagree(one: str, other: str) -> dict[str, Any]:
         if answers is None:
             raise Refusal("Run {run} kept no answers row by row: it was trained by an earlier lab, or its task has none.", "run", run=run.id)
         kept.append((run, answers))
-    if kept[0][0].spec.get("task") != kept[1][0].spec.get("task"):
+    if judged([kept[0][0].spec.get("task")]) != judged([kept[1][0].spec.get("task")]):
         raise Refusal("The two runs have different tasks, so their answers cannot be laid side by side.", "run")
     spec = resolve(kept[0][0].spec["task"])
     labels, texts = tuple(spec.labels), _texts(spec)

@@ -16,9 +16,10 @@ from lab.design.method import named
 from lab.design.plain.differences import differences, flatten
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import Metric
+from lab.design.spec.tasks import whole
 from lab.design.spec.writing import brief
 from lab.results.efficiency import pscp_of
-from lab.results.facts import COST, counts, greater_is_better, judged_on, method_of, model_of, of_steps, outcome, result, score, task_of, why_not
+from lab.results.facts import COST, counts, greater_is_better, judged_on, judged_tasks, method_of, model_of, of_steps, outcome, result, score, task_of, why_not
 from lab.results.groups import Group, grouped
 from lab.runs import Run
 
@@ -96,9 +97,9 @@ def _measured(group: Group, name: str) -> float | None:
 def judged_apart(runs: Sequence[Run]) -> list[int]:
     """How many validation rows each of the runs was judged on, most first, where runs of one task were not judged on as many; [] where all of them were."""
     found: dict[str, set[int]] = {}
-    for run in runs:
+    for run, task in zip(runs, judged_tasks(runs), strict=True):
         if rows := judged_on(run):
-            found.setdefault(json.dumps([run.spec.get("task"), run.spec.get("further") or []], sort_keys=True), set()).add(rows[0])
+            found.setdefault(task, set()).add(rows[0])
     return sorted({rows for each in found.values() if len(each) > 1 for rows in each}, reverse=True)
 
 
@@ -125,12 +126,20 @@ def unbeaten(runs: Sequence[Run], field: str) -> list[str]:
     return [run.id for group, *point in points if tuple(point) in best for run in group.runs if counts(run)]
 
 
+def _documents(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The runs' specs; where one has a task of its own, all with their tasks' options, so that a name and what it stands for are no difference."""
+    specs = [run.spec for run in runs]
+    if all(isinstance(task, str) for spec in specs for task in (spec.get("task", ""), *(spec.get("further") or ()))):
+        return specs
+    return [{**spec, "task": whole(spec.get("task", "")), "further": [whole(task) for task in spec.get("further") or ()]} for spec in specs]
+
+
 def settings(runs: Sequence[Run], everything: bool = False) -> dict[str, list[Any]]:
     """{setting: value per run} of the settings in which runs differ; None where a run has it not. `everything`: all settings.
 
     Of a delta that some runs have not, only what is no default of its form is a difference: it has some thirty settings besides.
     """
-    found = differences([run.spec for run in runs], SAME_BY_NATURE, everything)
+    found = differences(_documents(runs), SAME_BY_NATURE, everything)
     if everything or not any(None in values for values in found.values()):
         return found
     written = {path for method in {json.dumps(run.spec.get("method") or {}, sort_keys=True) for run in runs} for path in _written(method)}
@@ -153,7 +162,7 @@ def _written(document: str) -> list[str]:
 def varying(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """{setting: value per run} of the settings that vary; where methods differ, 'method' stands for what they bring along, and of their
     own settings only those are left that also vary between runs of one method."""
-    rows = {path: values for path, values in differences([run.spec for run in runs], SAME_BY_NATURE).items() if path != "seed"}
+    rows = {path: values for path, values in differences(_documents(runs), SAME_BY_NATURE).items() if path != "seed"}
     methods = [method_of(run) for run in runs]
     found: dict[str, list[Any]] = {}
     if len(set(methods)) > 1:

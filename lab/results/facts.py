@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from lab.design.plain import peaks
 from lab.design.presets import catalogue, own
 from lab.design.spec.families import LOSS, OF, Metric, judging, judging_together, metric_named
 from lab.design.spec.run import named_tasks
+from lab.design.spec.tasks import judged
 from lab.runs import Run
 
 NO_METRIC = ("step", "epoch")  # of an evaluation
@@ -35,6 +37,13 @@ def task_of(run: Run) -> str:
     """The task's name, or the names of several."""
     tasks = (run.spec.get("task", ""), *(run.spec.get("further") or ()))
     return " + ".join(str(task.get("name") or task.get("title") or "own task") if isinstance(task, dict) else str(task) for task in tasks)
+
+
+def judged_tasks(runs: Sequence[Run]) -> list[str]:
+    """What each run is judged on, as text (`lab.design.spec.tasks.judged`); names alone are told apart as they are."""
+    tasks = [[run.spec.get("task"), *(run.spec.get("further") or ())] for run in runs]
+    named = all(isinstance(task, str) for each in tasks for task in each)
+    return [json.dumps(each) if named else judged(each) for each in tasks]
 
 
 def tasks_of(run: Run) -> list[str]:

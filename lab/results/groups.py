@@ -19,7 +19,7 @@ import numpy as np
 from lab.design.plain.differences import differences
 from lab.design.spec.families import Metric
 from lab.results import facts
-from lab.results.facts import judge, method_of, result
+from lab.results.facts import judge, judged_tasks, method_of, result
 from lab.results.statistics import ALIKE, HOW, LEVEL, NONE, UNLIKE, Pairs, pairwise, unbeaten
 from lab.runs import Run
 
@@ -203,7 +203,8 @@ def tested(groups: Sequence[Group], others: Sequence[str] | None = None) -> Test
     runs: they are then paired by settings and seed, and averaged for each seed.
     """
     groups = list(groups)
-    kinds = [json.dumps([group.metric.name if group.metric else "", *_task(group)], sort_keys=True) for group in groups]
+    tasks = judged_tasks([group.runs[0] for group in groups])
+    kinds = [(group.metric.name if group.metric else "", task) for group, task in zip(groups, tasks, strict=True)]
     comparable = np.array([[one == other for other in kinds] for one in kinds], bool).reshape(len(groups), len(groups))
     if others is None:
         points = list(dict.fromkeys(seed for group in groups for seed in group.by_seed))
@@ -226,11 +227,6 @@ def _pairs(values: bytes, shape: tuple[int, int], seeds: tuple[int, ...] | None,
     """`pairwise` of numbers that pages ask for again at every poll."""
     square = None if allowed is None else np.frombuffer(allowed, bool).reshape(shape[0], shape[0])
     return pairwise(np.frombuffer(values, float).reshape(shape), seeds, square)
-
-
-def _task(group: Group) -> list[Any]:
-    spec = group.runs[0].spec
-    return [spec.get("task"), spec.get("further") or []]
 
 
 def _spread(groups: Sequence[Group], others: Sequence[str]) -> tuple[list[list[float]], tuple[int, ...]]:

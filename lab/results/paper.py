@@ -15,7 +15,7 @@ from lab.design.plain import numbers, peaks
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.families import metric_named
 from lab.results import compare
-from lab.results.facts import FINAL, counts, peak_kind
+from lab.results.facts import FINAL, counts, judged_on, model_of, peak_kind, task_of
 from lab.results.groups import Tested
 from lab.runs import Run
 
@@ -89,7 +89,7 @@ def _cell(name: str, mean: float | None, spread: float | None) -> tuple[str, str
 
 
 def latex_table(tested: Tested, names: Sequence[str], caption: str = "", every: bool = False) -> str:
-    """A booktabs table (\\usepackage{booktabs}); ★ as a superscript."""
+    """A booktabs table (\\usepackage{booktabs}); ★ as a superscript. `caption`: "": what was measured on what."""
     heads, rows = sheet(tested, names, every)
     lines = [
         r"\begin{table}",
@@ -102,7 +102,18 @@ def latex_table(tested: Tested, names: Sequence[str], caption: str = "", every: 
     for row in rows:
         cells = [escape(text) + (rf" $\pm$ {escape(spread)}" if spread else "") + (r"$^{\star}$" if star else "") for text, spread, star in row]
         lines.append(" & ".join(cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{escape(caption)}}}", r"\end{table}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{escape(caption or _caption(tested))}}}", r"\end{table}", ""])
+
+
+def _caption(tested: Tested) -> str:
+    """What judges the runs, of which models on which tasks and rows."""
+    runs = [run for group in tested.groups if group.by_seed for run in group.runs if counts(run)]
+    metric = compare.metric_of(runs)
+    named = [", ".join(dict.fromkeys(each(run) for run in runs)) for each in (model_of, task_of)]
+    parts = sorted({found for run in runs if (found := judged_on(run)) and found[0] < found[1]})
+    rows = "; judged on " + ", ".join(f"{some:,} of {whole:,}" for some, whole in parts) + " validation rows" if parts else ""
+    stars = "; ★: nothing is significantly better" if tested.stars else ""
+    return f"{metric.name if metric else 'Results'} of {named[0]} on {named[1]}, mean ± standard deviation over seeds{rows}{stars}." if runs else ""
 
 
 def markdown_table(tested: Tested, names: Sequence[str], every: bool = False) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from lab.design.body.architecture import load_architecture
 from lab.design.body.model import ModelSpec
 from lab.design.method.lengths import room_beside
 from lab.design.plain.message import Message
-from lab.design.plain.options import validate
 from lab.design.plain.refusal import Refusal
 from lab.design.presets import catalogue, own
 from lab.design.spec.task import TaskSpec
+from lab.design.spec.tasks import resolve
 from lab.tasks.families import FAMILIES
 from lab.tasks.family import ENDLESS, Setting, Stopped
 from lab.tasks.prepared import Prepared, examples, raw_rows
@@ -33,15 +32,6 @@ __all__ = ["FAMILIES", "Prepared", "Stopped", "TaskSpec", "describe", "names", "
 def names() -> tuple[str, ...]:
     """The task presets and the user's own tasks, each sorted."""
     return (*catalogue.names("tasks"), *own.names("tasks"))
-
-
-def resolve(task: str | Mapping[str, Any] | TaskSpec) -> TaskSpec:
-    """A task by preset, by the name of an imported one, or from a document. Raises `Refusal`."""
-    if isinstance(task, TaskSpec):
-        return task
-    if isinstance(task, Mapping):
-        return validate(TaskSpec, task, "task.")
-    return validate(TaskSpec, {**catalogue.read("tasks", task), "name": task}, "task.")
 
 
 def objective_of(task: str | TaskSpec, model: ModelSpec) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
 from lab.design.plain.documents import read
@@ -25,6 +25,23 @@ class Options(BaseModel):
     """A group of options: unknown keys are refused, values are never changed in place."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_flag_is_a_number(cls, document: Any) -> Any:
+        """true is not 1, as which pydantic takes it."""
+        for name, info in cls.model_fields.items() if isinstance(document, dict) else ():
+            if not isinstance(document.get(name), bool):
+                continue
+            kinds = {info.annotation, *get_args(info.annotation)}
+            if bool not in kinds and kinds & {int, float}:
+                extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+                label = str(extra.get("label") or name.replace("_", " "))
+                wanted = Message("a whole number" if int in kinds else "a number")
+                raise Refusal(
+                    "{option} must be {wanted}; it is {given}.", name, option=word(label[:1].upper() + label[1:]), wanted=wanted, given=document[name]
+                )
+        return document
 
 
 def option(default: Any = ..., *, help: str, label: str = "", symbol: str = "", unit: str = "", zh: str = "", shape: str = "", **bounds: Any) -> Any:

@@ -48,16 +48,16 @@ def apply(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         else:
             of_method[path] = value
     if any(path.startswith("task.") for path in inside):
-        document["task"] = _written_out(document.get("task"))
+        document["task"] = written_out(document.get("task"))
     changed = {path.split(".")[1] for path in inside if path.startswith("further.") and path.count(".") > 1}
     if changed and isinstance(document.get("further"), (list, tuple)):
-        document["further"] = [_written_out(task) if str(number) in changed else task for number, task in enumerate(document["further"])]
+        document["further"] = [written_out(task) if str(number) in changed else task for number, task in enumerate(document["further"])]
     if of_method:
         document["method"] = _changed_method(document.get("method"), of_method)
     return override(document, inside)
 
 
-def _written_out(task: Any) -> Any:
+def written_out(task: Any) -> Any:
     """A preset as the document that it stands for, so that something in it can be changed."""
     return {**catalogue.read("tasks", task), "name": task} if isinstance(task, str) else task
 
