@@ -140,8 +140,9 @@ def _print_of(run: Run) -> str:
 
 
 def _note(name: str, folder: Path, key: str, run: Run) -> str:
-    """Keep what a run came to; the problem where it came to nothing."""
-    if not counts(run):
+    """Keep what a run came to; the problem where it did not end well. One that learned nothing counts with the number it stayed at: without it a rate at
+    which runs fail would be missing for ever, and a mean over seeds would be of those that had luck."""
+    if run.state != "succeeded":
         return run.error or f"run {run.id} ended as {run.state}"
     metric = judge(run)
     test, best = numbers_of(run, "test"), numbers_of(run)
@@ -153,7 +154,7 @@ def _note(name: str, folder: Path, key: str, run: Run) -> str:
         "spec": _print_of(run), "metric": metric.name if metric else "", "greater": metric.greater if metric else True,
         "validation": best.get(metric.name) if metric else None, "value": measured, "trainable": run.result.get("trainable"),
         "percent": run.result.get("percent"), "seconds": run.result.get("seconds"), "peak_bytes": run.result.get("peak_bytes"),
-        "lr": run.spec["training"]["lr"], "run": run.id, **made(),
+        "lr": run.spec["training"]["lr"], "run": run.id, **({} if counts(run) else {"stalled": True}), **made(),
     })  # fmt: skip
     return ""
 

@@ -171,6 +171,26 @@ def test_a_failed_run_is_said_and_holds_nothing_up(lab, tmp_path):
     assert found["done"] == boards.size(name) - 5  # three rates, and the two seeds that wait for them
 
 
+def test_a_run_that_learned_nothing_counts_as_such(lab, tmp_path):
+    """At one rate, or with one seed: neither holds the row up, and no mean is of the lucky seeds alone."""
+    name, there = "azizi-2024-start", lab()
+    launch = there.launch
+
+    def stays(document, title, tags):
+        run_id = launch(document, title, tags)
+        if document["seed"] == 1:
+            there.runs[run_id].result["best"] = {"accuracy": 0.1, "step": 0}
+            there.runs[run_id].result["test"] = {"accuracy": 0.1, "step": 0}
+        return run_id
+
+    there.launch = stays
+    found = work_of.work(name, tmp_path)
+    assert not found["failed"] and found["done"] == boards.size(name)
+    rows = findings.measured(name, work_of.kept(name, tmp_path))
+    assert all(row.stalled == 1 and len(row.known) == 3 and min(row.known) == 0.1 for row in rows)
+    assert "3 of 3, 1 learned nothing" in findings.page({name: work_of.kept(name, tmp_path)})
+
+
 def test_a_damaged_file_is_refused(tmp_path):
     (tmp_path / "he-2022-table-3.json").write_text("[1", encoding="utf-8")
     with pytest.raises(Refusal, match="not a file of a board's results"):

@@ -34,6 +34,7 @@ class CellResult:
     percent: float | None
     metric: str
     greater: bool
+    stalled: int = 0  # of the values, those of runs that learned nothing
 
     @property
     def known(self) -> list[float]:
@@ -63,7 +64,19 @@ def measured(name: str, kept: Kept) -> list[CellResult]:
         values = [math.nan if row is None or row["value"] is None else float(row["value"]) for row in rows]
         one: Mapping[str, Any] = next((row for row in rows if row is not None), {})
         greater = bool(one.get("greater", True)) if board.measure == "test" else False
-        found.append(CellResult(cell, rate, values, one.get("lr"), one.get("trainable"), one.get("percent"), str(one.get("metric") or ""), greater))
+        found.append(
+            CellResult(
+                cell,
+                rate,
+                values,
+                one.get("lr"),
+                one.get("trainable"),
+                one.get("percent"),
+                str(one.get("metric") or ""),
+                greater,
+                sum(bool(row and row.get("stalled")) for row in rows),
+            )
+        )
     return found
 
 
@@ -144,6 +157,7 @@ def page(kept: Mapping[str, Kept], command: str = "python -m lab board") -> str:
         "question again at a size that two cores finish: a small encoder, short runs, one task. No result is tuned to agree: for each method the best of",
         "the tried learning rates by the validation split with one seed is taken, all seeds run at it, and what counts is the test split. Verdicts are of the",
         "paired t test over seeds, corrected by Holm for the claims of a board, at 95 %; *cannot be decided* says that the seeds differ by more than the methods.",
+        "A run that learned nothing counts with what it stayed at.",
         "",
         " · ".join(f"{counted[verdict]} {verdict}" for verdict in VERDICTS) + f", of {sum(counted.values())} claims.",
     ]
@@ -189,7 +203,7 @@ def _table(board: Board, rows: list[CellResult]) -> list[str]:
     for row in rows:
         published = published_of(board, row.cell)
         lines.append("| " + " | ".join([
-            row.cell.key, _value(board, row), f"{len(row.known)} of {board.seeds}",
+            row.cell.key, _value(board, row), f"{len(row.known)} of {board.seeds}" + (f", {row.stalled} learned nothing" if row.stalled else ""),
             "–" if row.trainable is None else numbers.weights(row.trainable) + ("" if row.percent is None else f" ({numbers.percent(row.percent)})"),
             "–" if row.lr is None or board.measure == "memory" else f"{row.lr:g}", "–" if published is None and board.metric else "" if published is None else f"{published:g}",
         ]) + " |")  # fmt: skip
