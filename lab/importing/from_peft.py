@@ -137,13 +137,8 @@ def _lora(config: Mapping[str, Any], tensors: Tensors, known: Mapping[str, list[
         raise Refusal("A rank or lora_alpha of this adapter is 0 or less.", "source")
     for path, (rank, _) in numbers.items():
         if (configured := int(_of_pattern(dict(config.get("rank_pattern") or {}), path, config["r"]))) != rank:
-            raise Refusal(
-                "'{path}' has rank {rank} in the weights of this adapter, and {configured} in its configuration.",
-                "source",
-                path=path[:120],
-                rank=rank,
-                configured=configured,
-            )
+            where = {"path": path[:120], "rank": rank, "configured": configured}
+            raise Refusal("'{path}' has rank {rank} in the weights of this adapter, and {configured} in its configuration.", "source", **where)
     biased = any("lora_B.bias" in parts for parts in found.values())
     sliced = any(len(each) > 1 or each[0].slice for each in there.values())
     if sliced and dora:

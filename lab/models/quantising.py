@@ -7,10 +7,12 @@ are. The layers are those that transformers' BitsAndBytesConfig makes. On the me
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,6 +27,7 @@ OUTLIER = 6.0  # LLM.int8(): columns of x with a larger value are computed in ha
 
 def quantise(model: nn.Module, kind: str, dtype: torch.dtype, name: str = "this model") -> int:
     """Pack the linear layers of a model's blocks in place as `kind`: nf4 or int8; how many. `dtype`: what they compute in. Raises Refusal."""
+    read_whole_blocks()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells at each layer that LLM.int8() computes in fp16
     found = list(_linear(model))
     if not found:
@@ -46,6 +49,37 @@ def settle(model: nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+            read_whole_blocks()
+
+
+class _WholeBlocks:
+    """bitsandbytes' library, but that 4-bit weights whose rows end inside a block are read as one row."""
+
+    def __init__(self, library: Any):
+        self._library = library
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._library, name)
+        if not name.startswith(("cdequantize_blockwise_cpu_nf4_", "cdequantize_blockwise_cpu_fp4_")):
+            return found
+
+        def read(codes: Any, scales: Any, out: Any, block: Any, rows: Any, columns: Any) -> Any:
+            if columns.value % block.value:
+                rows, columns = ctypes.c_longlong(1), ctypes.c_longlong(rows.value * columns.value)
+            return found(codes, scales, out, block, rows, columns)
+
+        return read
+
+
+def read_whole_blocks() -> None:
+    """On processors with AVX-512 bitsandbytes 0.50 begins a block of 64 weights at each row, and so reads rows of another width (TinyBERT's 312) wrongly, in silence."""
+    try:
+        from bitsandbytes.backends.cpu import ops
+    except ImportError:  # another release
+        return
+    library = getattr(ops, "lib", None)
+    if library is not None and not isinstance(library, _WholeBlocks):
+        ops.lib = _WholeBlocks(library)
 
 
 def _linear(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
