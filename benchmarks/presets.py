@@ -173,6 +173,8 @@ def beside_parts(given: argparse.Namespace) -> list[str]:
     for whole, parts in PARTS.items():
         for part in parts:
             seeds = sorted(found.get(whole, {}).keys() & found.get(part, {}).keys())
+            if len(seeds) < 2:
+                continue
             pairs = pairwise(np.array([[found[name][seed]["accuracy"] for seed in seeds] for name in (whole, part)]))
             low, high = 100 * pairs.low[0, 1], 100 * pairs.high[0, 1]
             lines.append(f"| {whole} | {part} | {100 * pairs.effect[0, 1]:+.1f} | {low:+.1f} to {high:+.1f} | {pairs.p[0, 1]:.2f} |")

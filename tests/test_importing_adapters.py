@@ -20,7 +20,7 @@ from lab import importing, verbs
 from lab.design.plain.refusal import Refusal
 from lab.export import FORMATS, write
 from lab.export.peft import MAKERS
-from lab.importing import backwards
+from lab.importing import backwards, folders
 from lab.importing.from_peft import MARKS, OWN
 
 ELSEWHERE = {"merged", "gguf", "config", "script"}  # a whole model, a file for llama.cpp, no weights: docs/export.md
@@ -298,3 +298,14 @@ def test_a_folder_of_the_lab_comes_back(tmp_path, monkeypatch):
     theirs = load_file(folder / "adapter.safetensors")
     assert kept.keys() == theirs.keys() and all(torch.equal(kept[name], theirs[name]) for name in theirs)
     assert run.spec["method"]["preset"] == "adapter-pfeiffer" and run.result["trainable"]
+
+
+def test_a_script_alone_is_no_data_and_data_with_one_are(tmp_path):
+    (tmp_path / "train.py").write_text("", encoding="utf-8")
+    assert folders.is_script(str(tmp_path)) and not folders.is_model(str(tmp_path))
+    (tmp_path / "train.csv").write_text("text,label\n", encoding="utf-8")
+    assert not folders.is_script(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    assert not folders.is_model(str(tmp_path)), "a configuration alone is no model"
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert folders.is_model(str(tmp_path)) and not folders.is_adapter(str(tmp_path))

@@ -60,7 +60,7 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
     run = default().store.find(run_id)
     folder, note = weights_of(run.id, adapter) if weights else (None, "")
     spec = spec_of(run.spec)
-    facts = facts_in(folder) if folder else _numbers(run.id, adapter)
+    facts = facts_in(folder) if folder else _told(run.id, adapter)
     if folder and not facts:  # a checkpoint of a lab before: what is told beside the best weights, but for their numbers
         facts = {key: value for key, value in facts_in(default().home.file(run.id, "best")).items() if key in ("objective", "labels")}
     origins.require_same(spec, Message("run {run} was launched", run=run.id), parts)
@@ -77,13 +77,12 @@ def open_run(run_id: str, adapter: str = "best", *, weights: bool = True, parts:
     )
 
 
-def _numbers(run_id: str, adapter: str) -> dict[str, Any]:
-    """What an adapter came to, and on how many rows; {} where there is none."""
+def _told(run_id: str, adapter: str) -> dict[str, Any]:
+    """What is told beside an adapter's weights; {} where there is none."""
     try:
-        facts = facts_in(weights_of(run_id, adapter)[0])
+        return facts_in(weights_of(run_id, adapter)[0])
     except Refusal:
         return {}
-    return {name: value for name, value in facts.items() if name == "judged_on" or (isinstance(value, (int, float)) and not name.startswith("trainable"))}
 
 
 def costs_of(result: dict[str, Any]) -> dict[str, Any]:

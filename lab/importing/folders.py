@@ -74,8 +74,8 @@ def is_model(source: str) -> bool:
 
 
 def is_script(source: str) -> bool:
-    """Whether words name a folder that the export `script` has written."""
-    return _holds(source, "train.py")
+    """Whether words name a folder that the export `script` has written: with train.py and nothing else, since a folder of data may have one, too."""
+    return _holds(source, "train.py") and len(list(Path(source).expanduser().iterdir())) == 1
 
 
 def _holds(source: str, name: str) -> bool:

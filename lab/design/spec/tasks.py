@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -25,12 +26,21 @@ def resolve(task: str | Mapping[str, Any] | TaskSpec) -> TaskSpec:
 
 
 def whole(task: Any) -> Any:
-    """All options of a task, without what it says of itself; as it stands where it is not known any more."""
+    """All options of a task, without what it says of itself; as it stands where it is not known any more. Not to be changed: a document's are kept."""
     try:
-        found = resolve(task).model_dump(mode="json")
+        return _written(json.dumps(task, sort_keys=True)) if isinstance(task, Mapping) else _options(resolve(task))
     except (Refusal, TypeError):
         return task
-    return {name: value for name, value in found.items() if name not in TOLD}
+
+
+@functools.lru_cache(256)
+def _written(document: str) -> dict[str, Any]:
+    """Of a document (JSON), as pages ask for at every poll; what a name stands for may change meanwhile, and is read anew."""
+    return _options(resolve(json.loads(document)))
+
+
+def _options(task: TaskSpec) -> dict[str, Any]:
+    return {name: value for name, value in task.model_dump(mode="json").items() if name not in TOLD}
 
 
 def judged(tasks: Any) -> str:
