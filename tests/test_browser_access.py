@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import time
 from itertools import product
 from pathlib import Path
 
@@ -57,11 +58,13 @@ def lab(idle):
     return address, [*runs, *more][:4]
 
 
-def visit(opened, lab, route, language="en-US", width=1440, theme="light", **options):
+def visit(opened, lab, route, language="en-US", width=1440, theme="light", held=(), **options):
     address, runs = lab
     height = 900 if width > 500 else 844
     watched = opened(f"{address}/gradio_api/startup-events", locale=language, viewport={"width": width, "height": height}, color_scheme=theme, **options)
     watched.page.add_init_script(SHIFTS)
+    for address_held, hold in dict(held).items():
+        watched.page.route(address_held, hold)
     watched.page.goto(f"{address}/{route.format(run=runs[0], all=','.join(runs))}")
     watched.page.wait_for_selector(".lab-bar nav a", timeout=LONG)
     watched.page.wait_for_selector(LAST.get(route) or LAST.get(route.partition("?")[0], ".lab-card"), timeout=LONG, state="attached")
@@ -85,6 +88,31 @@ def test_a_page_is_there_for_everybody(lab, opened, axe, route, language, width,
     drawings = page.locator(".lab-plot:has(.main-svg):visible")
     words = [drawing.evaluate("plot => plot.nextElementSibling.textContent") for drawing in drawings.all()]
     assert all(len(sentence) > 5 and not re.search(r"undefined|NaN|drawn\.", sentence) for sentence in words), words
+    watched.clean()
+
+
+@pytest.fixture(scope="module")
+def parts_script():
+    """The name of gradio's script in which our parts are drawn (gr.HTML)."""
+    scripts = Path(importlib.util.find_spec("gradio").submodule_search_locations[0], "templates", "frontend", "assets").glob("*.js")
+    (found,) = [script.name for script in scripts if "html-container" in script.read_text(encoding="utf-8")]
+    return found
+
+
+@pytest.mark.parametrize(("route", "width"), [("", 1440), ("sweep?tag=grid&row=method.deltas.0.rank&column=seed", 390), ("search", 390), ("search", 1440)])
+def test_nothing_moves_where_parts_come_late(lab, opened, parts_script, route, width):
+    """On a slow line gradio's own buttons are there long before our parts, and must not be seen to jump."""
+    late = []
+
+    def hold(request):
+        late.append(request.request.url)
+        time.sleep(1)
+        request.continue_()
+
+    watched = visit(opened, lab, route, width=width, held={f"**/{parts_script}": hold})
+    moved = watched.page.evaluate("window.shifts || []")
+    assert late
+    assert sum(value for value, _ in moved) <= LONGEST, sorted(moved, reverse=True)[:4]
     watched.clean()
 
 
