@@ -140,7 +140,12 @@ def test_another_design_base_or_labels_to_go_on_with_is_refused(home, lora, bert
         assert found.value.field == field
 
     refused("method.deltas.0.rank", "was trained with rank 8", load_method("lora", {"deltas.0.rank": 4, "deltas.0.alpha": None}))
-    refused("built_on.start_from", "has 1 deltas, and this method 2", "mam")
+    refused("built_on.start_from", ": 1; of this method: 2", "mam")
+    refused(
+        "method.deltas.0.at",
+        "trained with modified representation .*attn.v, and goes on with it: it is attn.q here",
+        load_method("lora", {"deltas.0.at": ["attn.q"]}),
+    )
     refused("built_on.start_from", "another base", model=save_model(tmp_path / "other", "bert", vocab_size=120))
     refused("built_on.start_head", "its head fits the same labels alone", task={**toy, "labels": ["pos", "neg"]})
     verbs.check({**spec(bert, {**toy, "labels": ["pos", "neg"]}).document(), "built_on": {"start_from": lora, "start_head": "new"}})

@@ -212,6 +212,7 @@ def test_a_search_over_the_queue_that_is_killed_goes_on(lab_home, monkeypatch):
     first.wait()
     assert searching.read("kill").phase != DONE and not searching.driven("kill")
     assert searching.summary(searching.read("kill"))["state"] == "interrupted"
+    assert main(["search", "--show", "kill"]) == 1, "what a script waits for has not come"
     second = process()
     assert second.wait(120) == 0
     record = searching.read("kill")
@@ -247,3 +248,12 @@ def test_what_is_not_there_is_what_the_terminal_names(line, said, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kept").write_text("model: minilm-l6\ntask: sentiment-rt\n")  # a file is one whatever its name
     assert main(line) == 2 and said in capsys.readouterr().err
+
+
+def test_a_task_is_changed_by_path(capsys):
+    """A preset's task is written out first; what it does not have is said at its place."""
+    line = ["search", "minilm-small-budget", "--dry-run", "--json", "--set"]
+    assert main([*line, "task.train_rows=64"]) == 0
+    assert json.loads(capsys.readouterr().out)["task"]["train_rows"] == 64
+    assert main([*line, "task.no_such=1"]) == 2
+    assert "task.no_such" in capsys.readouterr().err

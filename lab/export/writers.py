@@ -12,7 +12,7 @@ import yaml
 
 from lab.design.method.compositions import COMPOSITIONS
 from lab.design.method.forms import FORMS
-from lab.design.plain.message import Note, listed
+from lab.design.plain.message import Note, listed, word
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
 from lab.export import adapterhub, kinds
@@ -121,12 +121,12 @@ class Merged:
         """What the design alone shows; the engine has the last word, before anything is written."""
         for delta in facts.method.deltas:
             if delta.ends:
-                raise Refusal("A {form} delta that changes some tokens alone cannot be merged into weights", "format", form=delta.form)
+                raise Refusal("A {form} delta that changes some tokens alone cannot be merged into weights", "format", form=word(FORMS[delta.form].label))
             if not FORMS[delta.form].mergeable(delta) or COMPOSITIONS[delta.composition].unmerged or delta.norm != "none":
                 raise Refusal(
                     "A {form} delta with composition {composition} depends on the input and cannot be merged into weights",
                     "format",
-                    form=delta.form,
+                    form=word(FORMS[delta.form].label),
                     composition=delta.composition,
                 )
 

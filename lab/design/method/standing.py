@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 from lab.design.method.delta import Delta, Method
 from lab.design.method.forms import FORMS
-from lab.design.plain.message import word
-from lab.design.plain.options import validate
+from lab.design.plain.message import Message, listed, word
+from lab.design.plain.options import fields, validate
 from lab.design.plain.refusal import Refusal
 
 FREE = {"dropout", "inner_dropout"}  # of a delta's options, those that may change when it trains further
@@ -48,7 +48,7 @@ def require_same_design(method: Method, theirs: Method, run: str, field: str = "
     mine, other = _design(method), _design(theirs)
     if len(mine) != len(other):
         raise Refusal(
-            "Run {run} has {theirs} deltas, and this method {mine}: it goes on with the same ones.",
+            "Deltas of run {run}: {theirs}; of this method: {mine}. It goes on with the same ones.",
             field,
             run=run,
             theirs=len(theirs.own),
@@ -57,15 +57,20 @@ def require_same_design(method: Method, theirs: Method, run: str, field: str = "
     for index, (one, two) in enumerate(zip(mine, other, strict=True)):
         for name in one:
             if one[name] != two.get(name):
-                where = f"method.deltas.{index}.{name}" if index < len(method.deltas) else f"method.select.{name}"
+                select = method.select if index == len(method.deltas) else None
+                where = f"method.select.{name}" if select else f"method.deltas.{index}.{name}"
                 raise Refusal(
                     "Run {run} was trained with {name} {theirs}, and goes on with it: it is {mine} here.",
                     where,
                     run=run,
-                    name=word(name),
-                    theirs=two.get(name),
-                    mine=one[name],
+                    name=word(next(field.label for field in fields(type(select) if select else Delta) if field.path == name)),
+                    theirs=_shown(two.get(name)),
+                    mine=_shown(one[name]),
                 )
+
+
+def _shown(value: object) -> object:
+    return listed(map(str, value)) if isinstance(value, list) and value else Message("not given") if value in (None, []) else value
 
 
 def _design(method: Method) -> list[dict]:

@@ -298,5 +298,5 @@ def _is_index(part: str) -> bool:
 
 def _index(target: list, part: str, path: str) -> int:
     if not _is_index(part) or int(part) >= len(target):
-        raise Refusal("'{path}' does not exist: that list has {count} entries, counted from 0.", path, path=path, count=len(target))
+        raise Refusal("'{path}' does not exist: entries of that list count from 0, and it has {count}.", path, path=path, count=len(target))
     return int(part)

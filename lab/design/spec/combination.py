@@ -20,7 +20,7 @@ class Combination(Options):
     how: Literal["sum", "average", "prune", "ties", "dare", "dare-ties"] = option(
         "sum", label="how", zh="合并方式",
         help="sum: the changes side by side, each with its weight, of any methods. Of one method: average tensor by tensor; prune keeps the largest numbers; "
-             "ties (Yadav et al. 2023) lets signs be elected too; dare (Yu et al. 2024) drops numbers at random.",
+             "ties (Yadav et al. 2023) lets signs be elected too; dare (Yu et al. 2024) drops numbers at random. SVD back to a rank is the option rank.",
     )  # fmt: skip
     rank: int | None = option(
         None, ge=1, le=65536, label="rank", symbol="r", zh="秩",
