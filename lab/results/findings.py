@@ -44,7 +44,10 @@ class CellResult:
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim and what was found of it. `effect`, `low`, `high`: better minus than, in the measure's own unit and towards better; NaN where there is none."""
+    """A claim and what was found of it. `effect`, `low`, `high`: better minus than, in the measure's own unit and towards better; NaN where there is none.
+
+    `p`: of the test that the verdict is by, corrected for the board's claims; NaN for a claim that is judged by its interval.
+    """
 
     claim: Claim
     verdict: Verdict
@@ -53,6 +56,7 @@ class Finding:
     high: float
     seeds: int
     published: float | None  # the paper's own difference
+    p: float = math.nan
 
 
 def measured(name: str, kept: Kept) -> list[CellResult]:
@@ -110,15 +114,15 @@ def _finding(board: Board, claim: Claim, one: CellResult, other: CellResult, pai
     sign = 1.0 if one.greater else -1.0
     effect, low, high = (sign * float(getattr(pairs, field)[at]) for field in ("effect", "low", "high"))
     low, high = min(low, high), max(low, high)
-    unit = 100.0 if board.measure == "test" else 1.0
+    unit, p = 100.0 if board.measure == "test" else 1.0, math.nan
     if claim.within is not None:
         bound = claim.within / unit
         within, outside = -bound < low and high < bound, low > bound or high < -bound
         verdict = "agrees" if within else "does not agree" if outside else "cannot be decided"
     else:
-        different = bool(pairs.adjusted[at] < LEVEL)
-        verdict = "cannot be decided" if not different else "agrees" if effect > 0 else "does not agree"
-    return Finding(claim, verdict, effect, low, high, int(pairs.n[at]), published)
+        p = float(pairs.adjusted[at])
+        verdict = "cannot be decided" if not p < LEVEL else "agrees" if effect > 0 else "does not agree"
+    return Finding(claim, verdict, effect, low, high, int(pairs.n[at]), published, p)
 
 
 # -- the paper's numbers -------------------------------------------------------------------------------------------------------------
@@ -157,7 +161,8 @@ def page(kept: Mapping[str, Kept], command: str = "python -m lab board") -> str:
         "question again at a size that two cores finish: a small encoder, short runs, one task. No result is tuned to agree: for each method the best of",
         "the tried learning rates by the validation split with one seed is taken, all seeds run at it, and what counts is the test split. Verdicts are of the",
         "paired t test over seeds, corrected by Holm for the claims of a board, at 95 %; *cannot be decided* says that the seeds differ by more than the methods.",
-        "A run that learned nothing counts with what it stayed at.",
+        "A run that learned nothing counts with what it stayed at; in brackets the lowest and the highest seed, which show a rate that was good for one seed alone.",
+        "Intervals are of one claim by itself, p is corrected: so an interval may leave zero out where p is above 0.05.",
         "",
         " · ".join(f"{counted[verdict]} {verdict}" for verdict in VERDICTS) + f", of {sum(counted.values())} claims.",
     ]
@@ -217,7 +222,8 @@ def _value(board: Board, row: CellResult) -> str:
     if board.measure == "memory":
         return numbers.memory(int(mean))
     spread = f" ± {np.std(row.known, ddof=1):.3f}" if len(row.known) > 1 else ""
-    return f"{mean:.3f}{spread}"
+    span = f" ({min(row.known):.3f} to {max(row.known):.3f})" if len(row.known) > 1 else ""
+    return f"{mean:.3f}{spread}{span}"
 
 
 def _words(board: Board, one: Finding) -> str:
@@ -228,13 +234,9 @@ def _words(board: Board, one: Finding) -> str:
     if board.measure == "memory":
         return f"Here {one.effect:.2f} times." + (f" {one.claim.why}" if one.claim.why and one.verdict != "agrees" else "")
     scale, unit = (100.0, " points") if board.measure == "test" else (1.0, "")
-    interval = (
-        ""
-        if math.isnan(one.low)
-        else f" (95 % interval {scale * one.low:+.1f} to {scale * one.high:+.1f})"
-        if scale > 1
-        else f" (95 % interval {one.low:+.3f} to {one.high:+.3f})"
-    )
-    found = f"{scale * one.effect:+.1f}{unit}" if scale > 1 else f"{one.effect:+.3f}"
+    digits = "+.1f" if scale > 1 else "+.3f"
+    told = [] if math.isnan(one.low) else [f"95 % interval {scale * one.low:{digits}} to {scale * one.high:{digits}}"]
+    told += [] if math.isnan(one.p) else [f"p {'< 0.001' if one.p < 0.001 else f'= {one.p:.3f}'} corrected"]
+    found = f"{scale * one.effect:{digits}}{unit}" + (f" ({', '.join(told)})" if told else "")
     why = f" {one.claim.why}" if one.claim.why and one.verdict != "agrees" else ""
-    return f"{paper}here it is {found}{interval}, {one.seeds} seeds.{why}" if paper else f"Here {found}{interval}, {one.seeds} seeds.{why}"
+    return f"{paper}here it is {found}, {one.seeds} seeds.{why}" if paper else f"Here {found}, {one.seeds} seeds.{why}"
