@@ -8,6 +8,7 @@ that a board is finished over several sittings, on one machine or on several. Wh
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import __version__, verbs
+from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.design.spec import board as boards
 from lab.design.spec.board import BoardRun
@@ -75,7 +77,11 @@ def work(name: str, folder: Path, minutes: float | None = None, progress: Callab
     """Run what a board lacks, as many at once as the lab has slots, until it is whole or `minutes` are over; `standing` then, with "failed".
 
     Runs that an earlier call queued, or left unfinished, are taken up again. After `minutes` nothing new begins, and what trains goes on to its end.
+    Raises Refusal for a time or a folder that is none, before anything begins.
     """
+    if minutes is not None and not minutes >= 0:
+        raise Refusal("A time is from 0 minutes on; {minutes} was given.", "minutes", minutes=minutes)
+    _require_folder(folder)
     until = None if minutes is None else time.monotonic() + 60 * minutes
     failed: dict[str, str] = {}
     underway: dict[str, str] = {}
@@ -102,6 +108,15 @@ def work(name: str, folder: Path, minutes: float | None = None, progress: Callab
             return {**standing(name, folder), "failed": failed}
         verbs.queue().reconcile()  # which starts what waits
         time.sleep(POLL)
+
+
+def _require_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refusal("{path} cannot be written ({reason}).", "results", path=folder, reason=word(error.strerror)) from None
+    if not os.access(folder, os.W_OK):
+        raise Refusal("{path} cannot be written ({reason}).", "results", path=folder, reason=word(os.strerror(errno.EACCES)))
 
 
 def _launched(one: BoardRun) -> str:

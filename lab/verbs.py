@@ -223,7 +223,7 @@ def edit(run_id: str, *, name: str | None = None, tags: Sequence[str] | None = N
         raise Refusal("Say what to change: --name, --tag, --notes or --place.", "run")
     lab = queue_there()
     tags = None if tags is None else check_tags(tags)
-    name, notes = name if name is None else check_name(name), notes if notes is None else check_notes(notes)
+    name, notes = name if name is None else check_name(name, needed=True), notes if notes is None else check_notes(notes)
     if place is not None:
         if place < 1:
             raise Refusal("Place must be at least 1; it is {place}.", "place", place=place)

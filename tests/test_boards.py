@@ -191,6 +191,33 @@ def test_a_run_that_learned_nothing_counts_as_such(lab, tmp_path):
     assert "3 of 3, 1 learned nothing" in findings.page({name: work_of.kept(name, tmp_path)})
 
 
+@pytest.mark.parametrize(
+    "given", [["--minutes", "nan"], ["--minutes", "-1"], ["--results", "file"], ["--write", "none/w.md"], ["--write", "folder"], ["--write", ""]], ids=" ".join
+)
+def test_what_cannot_be_is_said_before_anything_begins(given, lab, tmp_path, monkeypatch, capsys):
+    from lab.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    Path("folder").mkdir()
+    monkeypatch.setattr(work_of, "_launched", lambda one: pytest.fail("a run began"))
+    monkeypatch.setattr(work_of, "_plan", lambda *given: pytest.fail("a plan began"))
+    for name in ("forgetting", "azizi-2024-memory"):
+        assert main(["board", name, *given]) == 2
+        assert "Errno" not in capsys.readouterr().err
+
+
+def test_the_findings_name_where_they_are_from(lab, tmp_path, monkeypatch, capsys):
+    from lab.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["board", "few-weights", "--dry-run", "--results", "mine", "--write", "w.md"]) == 0
+    assert "w.md has the findings" in capsys.readouterr().out
+    text = Path("w.md").read_text(encoding="utf-8")
+    assert "--results mine --write w.md" in text and "python -m lab board few-weights --results mine`" in text and "benchmarks/boards" not in text
+    assert main(["board", ""]) == 2
+
+
 def test_a_damaged_file_is_refused(tmp_path):
     (tmp_path / "he-2022-table-3.json").write_text("[1", encoding="utf-8")
     with pytest.raises(Refusal, match="not a file of a board's results"):

@@ -111,6 +111,8 @@ def means_the_same(usual: Delta, name: str, value: Any, body: Any) -> bool:
 def test_an_option_that_is_accepted_does_something(delta: str, architecture: str) -> None:
     document = DELTAS[delta]
     plain, usual = seen(architecture, document), Delta.model_validate(document)
+    if architecture == "deberta_v2" and (said := problems(validate(Method, {"deltas": [document]}), body_of(fresh(architecture)))):
+        pytest.skip(str(said[0]))  # it computes its attention by itself, so some forms join in one way alone
     assert plain is not None
     idle, body = [], body_of(fresh(architecture))
     for name in sorted(set(Delta.model_fields) - ELSEWHERE):
@@ -132,3 +134,18 @@ def test_an_option_of_a_run_that_its_task_cannot_use_is_refused(option: str, val
         require_read(spec, [objective])
     assert caught.value.field == f"training.{option}"
     require_read(spec, [fits])
+
+
+def test_what_is_built_directly_is_refused_as_what_is_read():
+    """One sentence and its field, also from a notebook; also of a group within."""
+    import lab
+
+    for build, field in (
+        (lambda: lab.Method(deltas=[{"at": ["ffn.out"], "form": "bogus"}]), "deltas.0.form"),
+        (lambda: lab.Delta(at=["attn.q"], form="lowrank", rank=0), "rank"),
+        (lambda: lab.Method(nope=1), "nope"),
+        (lambda: lab.Training(lr="x"), "lr"),
+    ):
+        with pytest.raises(lab.Refusal) as found:
+            build()
+        assert found.value.field == field and "pydantic" not in str(found.value) and "\n" not in str(found.value)

@@ -347,6 +347,10 @@ def test_the_verbs_of_the_default_lab(tmp_path, monkeypatch):
     run_id = lab.runs.launch({"steps": 1}, name="by the verbs")
     assert lab.runs.launch.default() is lab.runs.default()
     assert [run.name for run in lab.runs()] == ["by the verbs"] and lab.runs(states=["failed"]) == []
+    assert len(lab.runs(where="state = queued")) == 1 and lab.runs(where="state = running") == []
+    for bad in ({"where": "state ="}, {"where": "created > 2025-13-45"}, {"limit": 0}):
+        with pytest.raises(lab.Refusal):
+            lab.runs(**bad)
     assert lab.runs.launch.stop(run_id) == "cancelled" and lab.runs.reconcile() == []
     lab.runs.resume(run_id)
     assert lab.runs.default().store.get(run_id).state == "queued"

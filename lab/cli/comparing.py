@@ -14,7 +14,7 @@ from lab.design.plain.message import word
 from lab.design.plain.refusal import Refusal
 from lab.results import compare as comparing
 from lab.results import examples, groups
-from lab.results.facts import COST, FINAL, counts, peak_kind, score, why_not
+from lab.results.facts import COST, FINAL, TEST, counts, peak_kind, score, why_not
 
 if TYPE_CHECKING:
     from lab.design.spec.families import Metric
@@ -34,7 +34,9 @@ def compare(arguments: Namespace) -> Answer:
     found = list({run.id: run for run in (lab.store.find(words) for words in arguments.run)}.values())
     if len(found) < 2:
         raise Refusal("Those are all the same run, {found}: give two different ones.", "run", found=found[0].id)
-    if arguments.form or arguments.appendix:
+    if arguments.form or arguments.appendix is not None:
+        if not any(counts(run) for run in found):
+            raise Refusal("None of these runs has a result yet, so there is nothing to write of them.", "run")
         return _taken(found, arguments)
     differing, metric = comparing.settings(found), comparing.metric_of(found)
     unlike = origins.unlike([run.spec for run in found])
@@ -56,7 +58,12 @@ def compare(arguments: Namespace) -> Answer:
 
         lines = verdicts.lines(tested, names, "en", place)[:SHOWN] if place is not None else []
         lines += [verdicts.by_rows(tested, each, place, other, names, "en") for other, each in by_rows.items()]
-        tables = (_results_table(found, metric), _groups_table(tested, names), "\n".join(lines), verdicts.stars(tested, "en").replace("★", "*"))
+        tables = (
+            _results_table(found, metric),
+            _groups_table(tested, names),
+            "\n".join(lines),
+            verdicts.stars(tested, "en").replace("★", "*") if any(map(counts, found)) else "",
+        )
         return "\n\n".join(filter(None, (*tables, _settings_table(found, differing), warning, apart)))
 
     return Answer(document, text)
@@ -92,7 +99,7 @@ def _baseline(tested: groups.Tested, run_id: str) -> int | None:
 def _results_table(found: list[Run], metric: Metric | None) -> str:
     """One row per run; what is measured of runs that are no result is in parentheses."""
     alone = groups.alone(found)
-    finals = [column for column in comparing.columns(alone) if column.name.startswith(FINAL)]
+    finals = [column for column in comparing.columns(alone) if column.name.startswith((FINAL, TEST))]
     best = f"best {metric.name if metric else 'metric'}"
     rows = []
     for index, run in enumerate(found):

@@ -44,5 +44,7 @@ def _sentence(ids: Sequence[str], absent: str, tag: str) -> str:
         return f"Interrupted; of {len(ids)} runs{named}: {counted}. python -m lab runs lists them."
     listed = "; ".join(f"run {run_id} {f'is {state}' if state else absent}" for run_id, state in states.items())
     return f"Interrupted; {listed}." + (
-        f" python -m lab stop {' '.join(there)} ends it." if any(s in ("queued", "starting", "running") for s in states.values()) else ""
+        f" python -m lab stop {' '.join(there)} ends {'it' if len(there) == 1 else 'them'}."
+        if any(s in ("queued", "starting", "running") for s in states.values())
+        else ""
     )

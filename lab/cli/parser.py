@@ -250,7 +250,7 @@ def _compare(verbs: Any) -> None:
         ("bibtex", "the methods' papers in BibTeX"),
     ):
         taken.add_argument(f"--{form}", action="store_const", dest="form", const=form, default="", help=f"print {what}, and nothing else")
-    taken.add_argument("--appendix", metavar="FILE", default="", help="write all of these, figures, specifications, seeds, versions and costs as one zip file")
+    taken.add_argument("--appendix", metavar="FILE", help="write all of these, figures, specifications, seeds, versions and costs as one zip file")
 
 
 def _inside(verbs: Any) -> None:

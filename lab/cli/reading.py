@@ -15,6 +15,8 @@ from lab.results.facts import judged_on, peak_kind, score, task_of
 if TYPE_CHECKING:
     from lab.runs import Run
 
+WORTH = 5  # rows of each list that a terminal shows
+
 
 def result_of(run: Run) -> dict[str, Any]:
     """How a run ended: {"run", "state", "trainable", "metrics", "best", "peak_bytes", "seconds"}, and "judged_rows", "validation_rows", "test", "error", "advice" where there is such."""
@@ -63,7 +65,7 @@ def runs(arguments: Namespace) -> Answer:
 
     def text() -> str:
         if not found:
-            if arguments.where and is_there():
+            if is_there() and verbs.runs(limit=1):
                 return "No run is meant by that."
             return "There are no runs; start one with: python -m lab run --model minilm-l6 --task sentiment-rt --method lora --steps 150"
         return table(("run", "state", "name", "task", "step", "best", "trainable", "created"), [_row(run) for run in found],
@@ -145,7 +147,9 @@ def _inside(found: dict[str, Any]) -> str:
     spectra = table(("projection", "size", "effective rank", "alignment", "by chance", "intruders"), [
         [f"{one['stack']}.{one['layer']}.{one['representation']}", share(one["relative"]), f"{one['effective_rank']:.3g}", share(one["alignment"]), share(one["by_chance"]), f"{one['intruders']} of {one['of']}"]
         for one in found["weights"]], right=("size", "effective rank", "alignment", "by chance"))  # fmt: skip
-    layers = table(("states", "CKA"), [[f"{one['stack']} {one['layer']}", "–" if one["cka"] is None else f"{one['cka']:.3f}"] for one in found["cka"]])
+    layers = table(
+        ("states", "CKA"), [[f"{one['stack']} {one['layer'] or '0 (embeddings)'}", "–" if one["cka"] is None else f"{one['cka']:.3f}"] for one in found["cka"]]
+    )
     masses = table(
         ("slots", "λ", "by head"),
         [[f"{one['stack']} {one['layer']}", f"{one['mean']:.3f}", " ".join(f"{value:.2f}" for value in one["heads"])] for one in found["slots"]],
@@ -156,12 +160,19 @@ def _inside(found: dict[str, Any]) -> str:
         ("class", "precision", "recall", "F1", "rows"),
         [[one["label"], *("–" if one[key] is None else f"{one[key]:.3f}" for key in ("precision", "recall", "f1")), str(one["rows"])] for one in classes],
     )
+    worth = "\n\n".join(
+        f"{title}\n"
+        + table(("right", "answer", "text"), [[str(row["reference"]), str(row["prediction"]), shorten(row["text"], 100)] for row in answers[key][:WORTH]])
+        for key, title in (("worst", "Least likely to be right:"), ("least_certain", "Least certain:"))
+        if answers.get(key)
+    )
     parts = [
         *found["notes"],
         spectra if found["weights"] else "No projection's weight changes.",
         layers,
         masses if found["slots"] else "",
         scores if classes else "",
+        worth,
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -23,7 +23,7 @@ def look_inside(run: Any, beside: Any = None, task: str = "") -> dict[str, Any]:
     from lab.runs import default
 
     one, other = (default().store.find(each if isinstance(each, str) else each.id).id if each else "" for each in (run, beside))
-    return disagree(one, other) if other else look(one, task)
+    return disagree(one, other, task) if other else look(one, task)
 
 
 class _Room(types.ModuleType):

@@ -12,6 +12,7 @@ from typing import Any
 from lab.blocks import adapter_folder
 from lab.design.plain.refusal import Refusal
 from lab.design.spec.objectives import OBJECTIVES
+from lab.design.spec.run import RunSpec, spec_of
 from lab.design.spec.tasks import judged
 from lab.export.source import Opened, open_run, task_named
 from lab.inside import rows, states, weights
@@ -60,21 +61,23 @@ def inside(opened: Opened, folder: Path | None) -> dict[str, Any]:
     })  # fmt: skip
 
 
-def disagree(one: str, other: str) -> dict[str, Any]:
-    """{"rows", "one_right", "other_right", "differ": [{"text", "reference", "one", "other", ...}]}: what two runs of one task answer differently. Raises Refusal."""
+def disagree(one: str, other: str, task: str = "") -> dict[str, Any]:
+    """{"task", "rows", "one_right", "other_right", "differ": [{"text", "reference", "one", "other", ...}]}: what two runs answer differently.
+
+    "task": as the first run names it; "": the first one that both have. Raises Refusal.
+    """
     from lab.runs import default
     from lab.tasks import resolve
 
+    runs = [default().store.get(each) for each in (one, other)]
+    names, document = _shared(*(spec_of(run.spec) for run in runs), task)
     kept = []
-    for run_id in (one, other):
-        run = default().store.get(run_id)
-        answers = _of_task(adapter_folder(run.id), "")
+    for run, name in zip(runs, names, strict=True):
+        answers = _of_task(adapter_folder(run.id), name)
         if answers is None:
             raise Refusal("Run {run} kept no answers row by row: it was trained by an earlier lab, or its task has none.", "run", run=run.id)
         kept.append((run, answers))
-    if judged([kept[0][0].spec.get("task")]) != judged([kept[1][0].spec.get("task")]):
-        raise Refusal("The two runs have different tasks, so their answers cannot be laid side by side.", "run")
-    spec = resolve(kept[0][0].spec["task"])
+    spec = resolve(document)
     labels, texts = tuple(spec.labels), _texts(spec)
     found = rows.disagreements(kept[0][1], kept[1][1])
     if found is None:
@@ -83,7 +86,17 @@ def disagree(one: str, other: str) -> dict[str, Any]:
     second = rows.shown([theirs for _, theirs in found["places"]], kept[1][1], texts, labels)
     differ = [{"text": a["text"], "reference": a["reference"], "one": a["prediction"], "other": b["prediction"], "one_chance": a.get("chance"), "other_chance": b.get("chance")}
               for a, b in zip(first, second, strict=True)]  # fmt: skip
-    return {"rows": found["rows"], "one_right": found["one_right"], "other_right": found["other_right"], "differ": differ}
+    return {"task": names[0], "rows": found["rows"], "one_right": found["one_right"], "other_right": found["other_right"], "differ": differ}
+
+
+def _shared(one: RunSpec, other: RunSpec, task: str) -> tuple[tuple[str, str], Any]:
+    """(the name that a task has in each of two runs, the task): the one asked for, or the first of `one` that both were judged on."""
+    wanted = [task_named(one, task)[0]] if task else list(one.tasks)
+    for name in wanted:
+        for theirs, document in other.tasks.items():
+            if judged([document]) == judged([one.tasks[name]]):
+                return (name, theirs), one.tasks[name]
+    raise Refusal("The two runs have different tasks, so their answers cannot be laid side by side.", "run")
 
 
 def _kept(file: Path, mark: str) -> dict[str, Any] | None:

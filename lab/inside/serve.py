@@ -1,7 +1,7 @@
 """The child process that looks inside models: a JSON request per line on standard input, a JSON answer per line on standard output.
 
 {"id": 1, "run": "k7qm2x9b", "task": ""}           ->  {"id": 1, "weights": [...], "cka": [...], ...}
-{"id": 2, "run": "k7qm2x9b", "other": "h3pw9d2a"}  ->  {"id": 2, "rows": 831, "differ": [...], ...}
+{"id": 2, "run": "k7qm2x9b", "other": "h3pw9d2a", "task": ""}  ->  {"id": 2, "rows": 831, "differ": [...], ...}
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     from lab.inside.looking import disagree, look
 
     if question.get("other"):
-        return disagree(str(question["run"]), str(question["other"]))
+        return disagree(str(question["run"]), str(question["other"]), str(question.get("task") or ""))
     return look(str(question.get("run", "")), str(question.get("task") or ""))
 
 

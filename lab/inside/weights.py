@@ -89,7 +89,7 @@ def spectra(attached: Attached) -> tuple[list[dict[str, Any]], list[str]]:
     left_out = sorted({(delta.form.label, delta.site.representation) for delta in attached.deltas.values() if delta not in merged})
     if left_out:
         places_of = [Message("{form} at {place}", form=word(form), place=place) for form, place in left_out]
-        notes.append(Note("{forms} cannot be merged into a weight, and has no ΔW.", forms=listed(places_of)))
+        notes.append(Note("What cannot be merged into a weight has no ΔW: {forms}.", forms=listed(places_of)))
     with attached.disabled():
         before = [located.weight().detach().float().clone() for *_, located in places]
     kept = _merged(attached, merged)

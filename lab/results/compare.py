@@ -178,7 +178,7 @@ def varying(runs: Sequence[Run]) -> dict[str, list[Any]]:
 def table(runs: Sequence[Run]) -> list[list[Any]]:
     """Heading and a row per run: id, name, state, results, costs, and the settings that differ. A run that is no result has no numbers, and says why."""
     metrics = list(dict.fromkeys(name for run in runs for name in outcome(run)))
-    differing = settings(runs)
+    differing = {path: values for path, values in settings(runs).items() if path != "seed"}  # which has a column in any case
     rows: list[list[Any]] = [["run", "name", "state", "no_result", "model", "task", "method", "seed", *metrics, *COSTS, *FIELDS, *differing]]
     for index, run in enumerate(runs):
         numbers = outcome(run) if counts(run) else {}

@@ -15,7 +15,7 @@ from lab.design.spec.tasks import judged
 from lab.runs import Run
 
 NO_METRIC = ("step", "epoch")  # of an evaluation
-FINAL = "final "  # before the name of a metric: of the last weights
+FINAL, TEST = "final ", "test "  # before the name of a metric: of the last weights, and of the best ones on the test split
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,14 @@ def numbers_of(run: Run, part: str = "best") -> dict[str, float]:
 
 
 def outcome(run: Run) -> dict[str, float]:
-    """{metric: value} of a run's best evaluation, then those of the last one as `final metric`."""
-    return {**numbers_of(run), **{FINAL + name: value for name, value in numbers_of(run, "metrics").items()}}
+    """{metric: value} of a run's best evaluation, then those of the last one as `final metric`, and of the test split as `test metric`."""
+    others = {before + name: value for before, part in ((FINAL, "metrics"), (TEST, "test")) for name, value in numbers_of(run, part).items()}
+    return {**numbers_of(run), **others}
+
+
+def measure_of(name: str) -> Metric | None:
+    """The metric by the name that it has in `outcome`; None where no family declares it (`f1:spam`)."""
+    return metric_named(name.removeprefix(FINAL).removeprefix(TEST))
 
 
 def score(run: Run) -> Result | None:
@@ -191,7 +197,7 @@ def peak_kind(runs: Iterable[Run]) -> peaks.Kind:
 
 def greater_is_better(name: str) -> bool:
     """The direction of a metric, also by the name that it has in `outcome`; what no family declares (`f1:spam`) is better when it is greater."""
-    metric = metric_named(name.removeprefix(FINAL))
+    metric = measure_of(name)
     return metric is None or metric.greater
 
 

@@ -150,14 +150,14 @@ def _difference(board: Board, one: Cell, other: Cell) -> float | None:
 # -- the page --------------------------------------------------------------------------------------------------------------------------
 
 
-def page(kept: Mapping[str, Kept], command: str = "python -m lab board") -> str:
-    """All boards as Markdown. `kept`: the results of each board, by its name."""
+def page(kept: Mapping[str, Kept], results: str = "benchmarks/boards", file: str = "docs/findings.md", command: str = "python -m lab board") -> str:
+    """All boards as Markdown. `kept`: the results of each board, by its name, as they are in the folder `results`; `file`: what is written."""
     found = {name: findings(name, kept.get(name, {})) for name in boards.names()}
     counted = {verdict: sum(one.verdict == verdict for each in found.values() for one in each) for verdict in VERDICTS}
     text = [
         "# Findings: what the papers say, and what this machine finds",
         "",
-        "Written by `python -m lab board --results benchmarks/boards --write docs/findings.md` from the results in benchmarks/boards. Each board asks a paper's",
+        f"Written by `{command} --results {results} --write {file}` from the results in {results}. Each board asks a paper's",
         "question again at a size that two cores finish: a small encoder, short runs, one task. No result is tuned to agree: for each method the best of",
         "the tried learning rates by the validation split with one seed is taken, all seeds run at it, and what counts is the test split. Verdicts are of the",
         "paired t test over seeds, corrected by Holm for the claims of a board, at 95 %; *cannot be decided* says that the seeds differ by more than the methods.",
@@ -167,7 +167,7 @@ def page(kept: Mapping[str, Kept], command: str = "python -m lab board") -> str:
         " · ".join(f"{counted[verdict]} {verdict}" for verdict in VERDICTS) + f", of {sum(counted.values())} claims.",
     ]
     for name, each in found.items():
-        text += ["", *_section(name, kept.get(name, {}), each, command)]
+        text += ["", *_section(name, kept.get(name, {}), each, f"{command} {name} --results {results}")]
     return "\n".join(text) + "\n"
 
 
@@ -181,7 +181,7 @@ def _section(name: str, kept: Kept, found: list[Finding], command: str) -> list[
     if missing:
         done = len(rows) * board.seeds - missing
         text += ["", f"Open: {missing} of {len(rows) * board.seeds} results are missing{'' if done else ', and nothing has run yet'}; "
-                     f"`{command} {name} --results benchmarks/boards` goes on."]  # fmt: skip
+                     f"`{command}` goes on."]  # fmt: skip
     if found:
         text += ["", *(f"- **{one.verdict.capitalize()}**: {one.claim.says} {_words(board, one)}" for one in found)]
     made = sorted({(row.get("on", ""), row.get("commit", "")) for row in kept.values()})

@@ -13,9 +13,8 @@ from lab.design.figure.equation import latex as equations_of
 from lab.design.method import named
 from lab.design.plain import numbers, peaks
 from lab.design.plain.refusal import Refusal
-from lab.design.spec.families import metric_named
 from lab.results import compare
-from lab.results.facts import FINAL, counts, judged_on, model_of, peak_kind, task_of
+from lab.results.facts import counts, judged_on, measure_of, model_of, peak_kind, task_of
 from lab.results.groups import Tested
 from lab.runs import Run
 
@@ -66,7 +65,7 @@ def sheet(tested: Tested, names: Sequence[str], every: bool = False) -> tuple[li
 
 def scale(name: str) -> float:
     """What a metric is printed times: 100 for a fraction."""
-    metric = metric_named(name.removeprefix(FINAL))
+    metric = measure_of(name)
     return 100.0 if metric and metric.fraction else 1.0
 
 
@@ -188,6 +187,5 @@ def _entry(paper: Mapping[str, Any], keys: dict[str, int]) -> str:
         "title": f"{{{escape(paper['title'])}}}", "year": year.group() if year else "", "howpublished": escape(paper.get("venue") or ""),
         "eprint": escape(paper.get("arxiv") or ""), "archiveprefix": "arXiv" if paper.get("arxiv") else "",
         "url": f"https://github.com/{paper['code']}" if re.fullmatch(r"[\w.-]+/[\w.-]+", str(paper.get("code") or "")) else "",
-        "note": "the preset lists no more authors" if who.endswith("et al.") and not paper.get("authors") else "",
     }  # fmt: skip
     return "@misc{" + key + ",\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in facts.items() if value) + "}\n"

@@ -109,7 +109,6 @@ def _filled(row: TableRow, run: Run) -> TableRow:
         "ended": run.ended, "step": run.step, "steps": run.total_steps, "progress": run.progress, "parent": run.parent, "tags": run.tags,
     }  # fmt: skip
     metrics = {name.replace(" ", "."): value for name, value in facts.outcome(run).items()} if known else {}
-    metrics |= {f"test.{name}": value for name, value in facts.numbers_of(run, "test").items()} if known else {}
     kept = {name: whole.spec.get(name) for name in ("model", "task", "further", "method", "seed", "built_on", "combination")}  # what facts are read from
     kept["method"] = {"name": facts.method_of(whole)}
     return replace(row, run=replace(whole, spec=kept), columns=columns, metrics=metrics)
@@ -161,6 +160,8 @@ def table_of(store: Store) -> RunTable:
 
 def listed(store: Store, where: str, limit: int | None = None, **filters: Any) -> list[Run]:
     """The runs that a query means, newest first, with their specs; at most so many. `filters` as `Store.list` takes them. Raises Refusal."""
+    if limit is not None and limit < 1:
+        raise Refusal("Limit must be at least 1; it is {limit}.", "limit", limit=limit)
     if not where.strip():
         return store.list(limit=limit, **filters)
     rows = matching(table_of(store).rows(), where)

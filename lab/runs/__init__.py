@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import types
 from typing import Any
@@ -41,10 +42,10 @@ __all__ = [
 
 
 class _Room(types.ModuleType):
-    """`lab.runs` is this module, and `lab.runs()` lists the runs (filters as `Store.list` takes them)."""
+    """`lab.runs` is this module, and `lab.runs(...)` the verb of that name, which stands above it (as `lab/__init__.py` finds names: when they are used)."""
 
-    def __call__(self, **filters: Any) -> Runs:
-        return Runs(default().store.list(**filters) if is_there() else [])
+    def __call__(self, where: str = "", **filters: Any) -> Runs:
+        return Runs(importlib.import_module("lab.verbs").runs(where, **filters))
 
 
 sys.modules[__name__].__class__ = _Room

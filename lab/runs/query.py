@@ -260,6 +260,8 @@ class _Parser:
         token = self.take()
         if token.kind == "quoted":
             return Literal(token.text[:VALUE_LETTERS], token.at, True)
+        if _DATE.fullmatch(token.text) and _day(token.text) is None:
+            raise Refusal("'{text}' at letter {at} is no day of the calendar; in quotation marks it is a text.", FIELD, text=token.text, at=token.at)
         found = _NUMBER.fullmatch(token.text.translate(WIDE))
         if found is None or not math.isfinite(float(found[1])):
             if sign not in ("=", "!=") and not _DATE.fullmatch(token.text):

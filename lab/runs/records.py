@@ -161,9 +161,12 @@ def _json_value(value: Any) -> Any:
     return number if math.isfinite(number) else None
 
 
-def check_name(name: Any) -> str:
-    """A run's name: one line of at most NAME_LETTERS printable letters."""
-    return _line(name, "name", NAME_LETTERS)
+def check_name(name: Any, needed: bool = False) -> str:
+    """A run's name: one line of at most NAME_LETTERS printable letters; "" only where it is not `needed`."""
+    found = _line(name, "name", NAME_LETTERS)
+    if needed and not found:
+        raise Refusal("A run needs a name: leave it out to keep the one it has.", "name")
+    return found
 
 
 def check_tags(tags: Iterable[str] | None) -> list[str]:

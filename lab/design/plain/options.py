@@ -26,6 +26,15 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 
+    def __init__(self, **document: Any):
+        """Raises Refusal, as `validate` does."""
+        try:
+            super().__init__(**document)
+        except ValidationError as error:
+            raise _refusal_of(error, "", type(self)) from None
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # groups within this one are validated as without it
+
     @model_validator(mode="before")
     @classmethod
     def _no_flag_is_a_number(cls, document: Any) -> Any:
@@ -130,9 +139,13 @@ def validate(group: type[Group], document: Any, prefix: str = "") -> Group:
     try:
         return group.model_validate(document)
     except ValidationError as error:
-        errors = error.errors(include_url=False)
-        meant = [each for each in errors if not (each["type"] == "string_type" and isinstance(each["input"], dict))]  # of a name or a document, the document
-        raise _as_refusal((meant or errors)[0], prefix, group) from None
+        raise _refusal_of(error, prefix, group) from None
+
+
+def _refusal_of(error: ValidationError, prefix: str, group: type[BaseModel]) -> Refusal:
+    errors = error.errors(include_url=False)
+    meant = [each for each in errors if not (each["type"] == "string_type" and isinstance(each["input"], dict))]  # of a name or a document, the document
+    return _as_refusal((meant or errors)[0], prefix, group)
 
 
 def _as_refusal(error: Any, prefix: str, group: type[BaseModel]) -> Refusal:

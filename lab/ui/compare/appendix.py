@@ -17,7 +17,8 @@ from lab import __version__
 from lab.design.plain import peaks
 from lab.design.plain.called import program
 from lab.design.plain.refusal import Refusal
-from lab.results import compare, facts, groups, paper, pgfplots
+from lab.results import compare, examples, facts, groups, paper, pgfplots
+from lab.results.statistics import ByRows
 from lab.runs import Run
 from lab.ui.compare import overlay, report
 from lab.ui.shell import run_facts, verdicts
@@ -63,12 +64,14 @@ def appendix(runs: list[Run], made: str = "", baseline: str = "") -> bytes:
     tested = groups.tested(groups.grouped(runs))
     names = groups.names(tested.groups)
     place = next((place for place, group in enumerate(tested.groups) if any(run.id == baseline for run in group.runs)), None)
+    against = tested.best() if place is None else place
+    by_rows = {} if against is None else examples.differences(tested.groups, against)
     charts = overlay.of_runs(runs, grouped=True)["charts"]
     files = {file: make(tested, names) for file, make in FORMS.values()}
     files |= {
         "results.csv": compare.as_csv(runs),
-        "differences.md": _differences(tested, names, place),
-        "tests.json": _json(groups.document(tested, names)),
+        "differences.md": _differences(tested, names, place, by_rows),
+        "tests.json": _json({**groups.document(tested, names), "rows": [{"one": against, "other": other, **vars(each)} for other, each in by_rows.items()]}),
         "runs.json": _json([_run(run) for run in runs]),
         "report.html": report.report(runs, charts, "en", made, baseline),
         "README.md": _readme(runs, made),
@@ -101,8 +104,10 @@ def _alone(svg: str) -> str:
     return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" font-size="11" ', 1)
 
 
-def _differences(tested: groups.Tested, names: list[str], place: int | None) -> str:
+def _differences(tested: groups.Tested, names: list[str], place: int | None, by_rows: dict[int, ByRows]) -> str:
     lines = verdicts.lines(tested, names, "en", place)
+    against = tested.best() if place is None else place
+    lines += [verdicts.by_rows(tested, each, against, other, names, ENGLISH) for other, each in by_rows.items() if against is not None]
     return "\n".join(
         [
             f"# {say(ENGLISH, 'answers.title')}",

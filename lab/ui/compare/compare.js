@@ -4,7 +4,7 @@ import { emit, listen } from "../shell/events.js";
 import { register } from "../shell/parts.js";
 import { currentChoice } from "../shell/poll.js";
 import { checkMark, listbox, mergedRows, nameOf, noRuns, stateBadge } from "../shell/run_list.js";
-import { parsedJson, runIds, setAddress } from "../shell/storage.js";
+import { parsedJson, runIds, runsNamed, setAddress } from "../shell/storage.js";
 import { metricName, say } from "../shell/words.js";
 
 // what the comparison looks like, kept in the address: [name, the choices, the first one being usual]
@@ -65,7 +65,7 @@ const savedFile = (element, props, watch) => {
 };
 
 const pickedRuns = (choose) => {
-  let runs = runIds(new URL(location.href).searchParams.get("runs"));
+  let runs = runsNamed(new URL(location.href).searchParams.get("runs"));
   const choice = () => ({ runs, ...COMPARED });
   let back = false; // to picks of before: those are no new ones
   listen("pick", (picked) => {
@@ -75,7 +75,7 @@ const pickedRuns = (choose) => {
   });
   window.addEventListener("popstate", () => {
     back = true;
-    emit("pick", runIds(new URL(location.href).searchParams.get("runs")));
+    emit("pick", runsNamed(new URL(location.href).searchParams.get("runs")));
     back = false;
   });
   listen("compared", () => choose(choice()));

@@ -68,8 +68,11 @@ def ask(event: gr.EventData, request: gr.Request) -> Iterator[str]:
     yield f'<div role="status">{empty(language, "inside.asking")}</div>'
     found: list[str] = []
     if len(runs) > 1:
-        found.append(_answered({"run": runs[0].id, "other": runs[1].id}, lambda answer: views.differing(runs[0], runs[1], answer, language), language))
-        yield "".join(found)
+        theirs = tasks_of(runs[1])
+        for task in [task for task in tasks_of(runs[0]) if not theirs or task in theirs] or [""]:
+            question = {"run": runs[0].id, "other": runs[1].id, "task": task}
+            found.append(_answered(question, lambda answer: views.differing(runs[0], runs[1], answer, language), language))
+            yield "".join(found)
     for run in runs:
         for task in tasks_of(run) or [""]:
             title = f'<h2 class="lab-in-title">{esc(run.name or run.id)}{f" · {esc(task)}" if task else ""}</h2>'

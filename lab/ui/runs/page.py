@@ -165,7 +165,7 @@ def keep(event: gr.EventData, request: gr.Request) -> tuple[str, dict[str, Any]]
     form = payload(event)
 
     def verb(run: str) -> None:
-        name, tags, notes = check_name(form.get("name")), check_tags(form.get("tags")), check_notes(form.get("notes"))
+        name, tags, notes = check_name(form.get("name"), needed=True), check_tags(form.get("tags")), check_notes(form.get("notes"))
         if not name:
             raise Refusal(say(language_of(request), "about.name.empty"), "name")
         default().rename(run, name)

@@ -1,11 +1,11 @@
 // Which runs of a list are chosen, at most so many; the address keeps them.
-import { runIds, setAddress } from "./storage.js";
+import { runsNamed, setAddress } from "./storage.js";
 
 // `most`: so many at most; `fits(row, first)`: whether a row goes with the first one that is chosen; `first`: the newest
 // is chosen where the address names none. Returns {ids(), rows(), full(row), turn(id), take(rows)}; `take` gives the ids that the address names
 // and that are not there.
 export const runChoice = ({ most, fits = () => true, first = false }) => {
-  let ids = [...new Set(runIds(new URL(location.href).searchParams.get("runs")))];
+  let ids = runsNamed(new URL(location.href).searchParams.get("runs"));
   let listed = [];
   let named = ids.length > 0; // by the address, or by a click
   let looked = false;

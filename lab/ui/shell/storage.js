@@ -23,7 +23,10 @@ export const setAddressParameters = (parameters) => {
   if (url.href !== location.href) history.replaceState(history.state, "", url);
 };
 
-// The ids of runs that an address names.
+// The runs that an address names, whatever stands there: what is no run is said to be none.
+export const runsNamed = (text) => [...new Set((text || "").split(",").map((id) => id.trim().slice(0, 40)))].filter(Boolean);
+
+// The ids of runs among them.
 export const runIds = (text) => (text || "").split(",").filter((id) => /^[a-z][a-z0-9]{7}$/.test(id));
 
 // What the server sends as JSON text: gradio walks through everything else at every change of a part's value, which takes longer than drawing it.

@@ -75,18 +75,17 @@ def declared() -> dict[str, list[str]]:
 
 
 def metric_name(language: str, metric: str) -> str:
-    """A metric as pages show it: `rougeL` is ROUGE-L, `final f1` that of the last evaluation."""
-    name = metric.removeprefix("final ")
-    first, of, task = name.partition(OF)
-    if of and not name.startswith("f1:"):
-        label = say(language, "metric.of", metric=metric_name(language, first), task=task)
-        return label if name == metric else say(language, "metric.final", metric=label)
-    if name.startswith("f1:"):
-        label = say(language, "curve.f1.of", label=name[3:])
-        return label if name == metric else say(language, "metric.final", metric=label)
-    key = "chart.eval_loss" if name == "loss" else f"curve.eval_{name}"
-    label = say(language, key) if key in TABLE else name.replace("_", " ")
-    return label if name == metric else say(language, "metric.final", metric=label)
+    """A metric as pages show it: `rougeL` is ROUGE-L, `final f1` that of the last evaluation, `test f1` that of the test split."""
+    for part in ("final", "test"):
+        if metric.startswith(part + " "):
+            return say(language, f"metric.{part}", metric=metric_name(language, metric.removeprefix(part + " ")))
+    first, of, task = metric.partition(OF)
+    if of and not metric.startswith("f1:"):
+        return say(language, "metric.of", metric=metric_name(language, first), task=task)
+    if metric.startswith("f1:"):
+        return say(language, "curve.f1.of", label=metric[3:])
+    key = "chart.eval_loss" if metric == "loss" else f"curve.eval_{metric}"
+    return say(language, key) if key in TABLE else metric.replace("_", " ")
 
 
 def language_of(request: gr.Request | None) -> str:
