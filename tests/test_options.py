@@ -111,8 +111,8 @@ def means_the_same(usual: Delta, name: str, value: Any, body: Any) -> bool:
 def test_an_option_that_is_accepted_does_something(delta: str, architecture: str) -> None:
     document = DELTAS[delta]
     plain, usual = seen(architecture, document), Delta.model_validate(document)
-    if architecture == "deberta_v2" and (said := problems(validate(Method, {"deltas": [document]}), body_of(fresh(architecture)))):
-        pytest.skip(str(said[0]))  # it computes its attention by itself, so some forms join in one way alone
+    if architecture == "deberta_v2" and (reasons := problems(validate(Method, {"deltas": [document]}), body_of(fresh(architecture)))):
+        pytest.skip(str(reasons[0]))  # it computes its attention by itself, so some forms join in one way alone
     assert plain is not None
     idle, body = [], body_of(fresh(architecture))
     for name in sorted(set(Delta.model_fields) - ELSEWHERE):
