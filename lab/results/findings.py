@@ -235,8 +235,8 @@ def _words(board: Board, one: Finding) -> str:
         return f"Here {one.effect:.2f} times." + (f" {one.claim.why}" if one.claim.why and one.verdict != "agrees" else "")
     scale, unit = (100.0, " points") if board.measure == "test" else (1.0, "")
     digits = "+.1f" if scale > 1 else "+.3f"
-    told = [] if math.isnan(one.low) else [f"95 % interval {scale * one.low:{digits}} to {scale * one.high:{digits}}"]
-    told += [] if math.isnan(one.p) else [f"p {'< 0.001' if one.p < 0.001 else f'= {one.p:.3f}'} corrected"]
-    found = f"{scale * one.effect:{digits}}{unit}" + (f" ({', '.join(told)})" if told else "")
+    aside = [] if math.isnan(one.low) else [f"95 % interval {scale * one.low:{digits}} to {scale * one.high:{digits}}"]
+    aside += [] if math.isnan(one.p) else [f"p {'< 0.001' if one.p < 0.001 else f'= {one.p:.3f}'} corrected"]
+    found = f"{scale * one.effect:{digits}}{unit}" + (f" ({', '.join(aside)})" if aside else "")
     why = f" {one.claim.why}" if one.claim.why and one.verdict != "agrees" else ""
     return f"{paper}here it is {found}, {one.seeds} seeds.{why}" if paper else f"Here {found}, {one.seeds} seeds.{why}"
